@@ -1,0 +1,38 @@
+"""Package metadata. Tool settings live in pyproject.toml."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+BACKENDS = ["jax>=0.4.30,<0.13", "torch==2.13.0"]
+
+setup(
+    name="tfinit",
+    version="0.1.0",
+    description="Weight initialization, pruning and lottery tickets for Keras networks",
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    packages=find_packages(include=["tfinit", "tfinit.*"]),
+    package_data={"tfinit": ["py.typed"]},
+    python_requires=">=3.10,<3.14",
+    install_requires=[
+        "tensorflow>=2.19,<2.22",
+        "keras>=3.12,<3.16",
+        "tf-keras>=2.19,<2.22",
+        "tensorflow-model-optimization>=0.8,<0.9",
+        "numpy>=1.26,<3",
+        "scikit-learn>=1.5,<2",
+        "matplotlib>=3.8,<4",
+        "rich>=13,<16",
+        "tyro>=1,<2",
+        # Calls a function when Keras is first imported, so that tfinit need not import it.
+        "wrapt>=1.14,<3",
+    ],
+    extras_require={
+        "test": ["pytest>=8,<10", "pytest-xdist>=3.5,<4", "hypothesis>=6.100,<7", "ruff==0.17.6"],
+        # The other backends that SparseOptimizer and the initializers are tested on.
+        "backends": BACKENDS,
+    },
+    entry_points={"console_scripts": ["tfinit = tfinit.cli:main"]},
+)

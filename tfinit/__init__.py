@@ -1,0 +1,52 @@
+"""tfinit: weight initialization, pruning and lottery tickets for Keras networks.
+
+Importing this package loads nothing heavy. Its parts load when first used, and what Keras can
+serialize is registered with Keras as soon as Keras itself is imported, before or after tfinit.
+"""
+
+import importlib
+from types import ModuleType
+
+import wrapt
+
+__version__ = "0.1.0"
+
+_SUBMODULES = (
+    "datasets",
+    "errors",
+    "fans",
+    "gains",
+    "initializers",
+    "lottery",
+    "models",
+    "plots",
+    "pruning",
+    "training",
+    "variables",
+)
+__all__ = [*_SUBMODULES]
+
+
+def __getattr__(name: str) -> ModuleType:
+    if name in _SUBMODULES:
+        return importlib.import_module(f"tfinit.{name}")
+    raise AttributeError(f"module 'tfinit' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_SUBMODULES])
+
+
+def _register_with_keras(keras: ModuleType) -> None:
+    """Import the modules whose classes Keras serializes: their decorators register them.
+
+    This may run in the middle of a tfinit package's own `import keras`. So what is imported here,
+    and what that imports in turn, takes names from modules, never from a tfinit package, and the
+    flat modules among them (fans, gains, variables, errors) do not import Keras at their top.
+    """
+    importlib.import_module("tfinit.initializers")
+    importlib.import_module("tfinit.pruning.sparse_optimizer")
+
+
+# Runs at once if Keras is already loaded.
+wrapt.register_post_import_hook(_register_with_keras, "keras")

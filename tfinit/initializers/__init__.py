@@ -1,0 +1,1 @@
+"""Per-tensor initializers: a shape in, a tensor out. Any layer takes them as an argument."""

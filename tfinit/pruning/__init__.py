@@ -1,0 +1,1 @@
+"""Pruning: masks, and the two engines that keep them while a model trains."""

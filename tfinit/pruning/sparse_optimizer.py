@@ -1,0 +1,1 @@
+"""SparseOptimizer: an optimizer around an optimizer that keeps pruned weights at zero."""

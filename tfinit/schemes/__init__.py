@@ -1,0 +1,1 @@
+"""Schemes that initialize a whole model in place."""

@@ -1,0 +1,216 @@
+"""Which weights of a model can be pruned, and under which stable key. Both Kerases.
+
+A **key** is the path of the layer inside the model, then the name of the weight:
+``fc1/kernel``, ``backbone/conv2d_1/kernel``, ``lstm/lstm_cell/recurrent_kernel``. Names that a
+user gave are kept. Names that Keras made up (``dense_7``: they count all layers of the process)
+are renumbered within their parent, in the order of the layers, so that the same code gives the
+same keys however many models were built before, in Keras 3 and in tf_keras.
+
+No Keras is imported here: the functions read what both Kerases' layers share.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from tfinit.errors import InputError
+
+# The weights that TFMOT's registry prunes. Depthwise kernels are left alone, as there: they hold
+# few weights, and each feeds a channel of its own.
+_PRUNABLE_NAMES = ("kernel", "recurrent_kernel", "pointwise_kernel", "embeddings")
+_LEFT_ALONE = "DepthwiseConv"
+
+
+def is_keras_object(obj: Any) -> bool:
+    """True for a layer or model of Keras 3 or of tf_keras."""
+    return keras_of(obj) is not None
+
+
+def keras_of(obj: Any) -> str | None:
+    """``"keras"`` for a Keras 3 layer or model, ``"tf_keras"`` for a legacy one, else None."""
+    for cls in type(obj).__mro__:
+        if cls.__name__ == "Layer":
+            package = cls.__module__.split(".")[0]
+            if package in ("keras", "tf_keras"):
+                return package
+    return None
+
+
+def _children(layer: Any) -> list[Any]:
+    # `layers` is public but only models have it. Both Kerases name the other one alike.
+    own = getattr(layer, "layers", None)
+    if isinstance(own, list):
+        return [child for child in own if keras_of(child)]
+    return [
+        child
+        for child in layer._flatten_layers(include_self=False, recursive=False)
+        if keras_of(child)
+    ]
+
+
+def _stem(layer: Any) -> str | None:
+    """The part of an automatic name before its number, or None if a user chose the name."""
+    stem = re.sub(r"_\d+$", "", layer.name)
+    return stem if stem.replace("_", "") == type(layer).__name__.lower() else None
+
+
+def _unique(name: str, taken: set[str]) -> str:
+    candidate, n = name, 0
+    while candidate in taken:
+        n += 1
+        candidate = f"{name}_{n}"
+    taken.add(candidate)
+    return candidate
+
+
+def walk_layers(model: Any) -> Iterator[tuple[str, Any]]:
+    """Yield (key, layer) for every layer below ``model``, parents first, shared layers once.
+
+    Args:
+        model: A layer or model of Keras 3 or tf_keras.
+
+    Yields:
+        The path of each layer inside ``model`` and the layer. ``model`` itself comes first, with
+        the empty key.
+    """
+    seen: set[int] = set()
+
+    def visit(prefix: str, layer: Any) -> Iterator[tuple[str, Any]]:
+        seen.add(id(layer))
+        yield prefix, layer
+        taken: set[str] = set()
+        for child in _children(layer):
+            if id(child) in seen:
+                continue
+            name = _unique(_stem(child) or child.name, taken)
+            yield from visit(f"{prefix}/{name}" if prefix else name, child)
+
+    yield from visit("", model)
+
+
+def _weight_name(variable: Any) -> str:
+    return variable.name.split("/")[-1].split(":")[0]
+
+
+def _own_weights(layer: Any) -> list[Any]:
+    below = {id(w) for child in _children(layer) for w in child.weights}
+    return [w for w in layer.weights if id(w) not in below]
+
+
+def _built(model: Any) -> None:
+    if keras_of(model) is None:
+        raise InputError(
+            f"`model` must be a Keras layer or model, received {type(model).__name__}. "
+            "Pass the layer or model itself, not its output."
+        )
+    if not model.built:
+        raise InputError(
+            f"`model` {model.name!r} has no weights yet: it is not built. "
+            "Call it on a batch, call `model.build(input_shape)`, or give it an Input."
+        )
+
+
+def all_weights(model: Any) -> dict[str, Any]:
+    """Every weight of a built model, trainable or not, under its key, in the model's order.
+
+    Args:
+        model: A built layer or model of Keras 3 or tf_keras.
+
+    Returns:
+        Keys to variables. A variable that several layers share appears once.
+
+    Raises:
+        InputError: ``model`` is not a Keras model, or is not built.
+
+    Example:
+        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2, name="fc")])
+        >>> list(all_weights(model))
+        ['fc/kernel', 'fc/bias']
+    """
+    _built(model)
+    found: dict[str, Any] = {}
+    seen: set[int] = set()
+    for key, layer in walk_layers(model):
+        for variable in _own_weights(layer):
+            if id(variable) not in seen:
+                seen.add(id(variable))
+                name = _weight_name(variable)
+                found[_unique(f"{key}/{name}" if key else name, set(found))] = variable
+    return found
+
+
+def _prunable_of(layer: Any) -> list[Any]:
+    if hasattr(layer, "get_prunable_weights"):
+        return list(layer.get_prunable_weights())
+    if any(cls.__name__.startswith(_LEFT_ALONE) for cls in type(layer).__mro__):
+        return []
+    return [
+        w for w in _own_weights(layer) if _weight_name(w) in _PRUNABLE_NAMES and len(w.shape) >= 2
+    ]
+
+
+def prunable_weights(model: Any) -> dict[str, Any]:
+    """The weights of a built model that pruning may set to zero, under their keys.
+
+    These are the trainable kernels, recurrent and pointwise kernels and embeddings of every layer
+    at any depth; for a layer with a ``get_prunable_weights()`` method, what it returns. Biases,
+    normalization, depthwise kernels and frozen layers are left alone.
+
+    Args:
+        model: A built layer or model of Keras 3 or tf_keras.
+
+    Returns:
+        Keys to variables, in the model's order; a shared variable once.
+
+    Raises:
+        InputError: ``model`` is not a Keras model, is not built, or has nothing to prune.
+
+    Example:
+        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2, name="fc")])
+        >>> list(prunable_weights(model))
+        ['fc/kernel']
+    """
+    _built(model)
+    chosen = {id(w) for _, layer in walk_layers(model) for w in _prunable_of(layer)}
+    trainable = {id(w) for w in model.trainable_weights}
+    found = {k: v for k, v in all_weights(model).items() if id(v) in chosen & trainable}
+    if not found:
+        raise InputError(
+            f"`model` {model.name!r} has nothing to prune: no trainable kernel or embedding. "
+            "Unfreeze a layer, or give a custom layer a `get_prunable_weights()` method."
+        )
+    return found
+
+
+def read_weights(variables: dict[str, Any]) -> dict[str, np.ndarray]:
+    """Copy variables into NumPy arrays, under the same keys."""
+    return {key: np.array(variable.numpy()) for key, variable in variables.items()}
+
+
+def write_weights(variables: dict[str, Any], values: dict[str, np.ndarray]) -> None:
+    """Assign arrays to variables; check every key and shape before the first is written.
+
+    Raises:
+        InputError: a key is missing or unknown, or a shape differs. Nothing was written.
+    """
+    check_same_keys("values", values, variables)
+    for key, variable in variables.items():
+        variable.assign(values[key])
+
+
+def check_same_keys(name: str, given: dict[str, Any], variables: dict[str, Any]) -> None:
+    """Raise InputError unless ``given`` has an array of the right shape for every variable."""
+    missing, unknown = sorted(variables.keys() - given.keys()), sorted(given.keys() - variables)
+    if missing or unknown:
+        raise InputError(
+            f"`{name}` does not fit the model: missing {missing}, unknown {unknown}. "
+            f"The model's keys are {list(variables)}."
+        )
+    for key, variable in variables.items():
+        if tuple(np.shape(given[key])) != tuple(variable.shape):
+            raise InputError(
+                f"`{name}[{key!r}]` has shape {np.shape(given[key])}, "
+                f"the model's weight has {tuple(variable.shape)}."
+            )
