@@ -53,7 +53,10 @@ def _children(layer: Any) -> list[Any]:
 def _stem(layer: Any) -> str | None:
     """The part of an automatic name before its number, or None if a user chose the name."""
     stem = re.sub(r"_\d+$", "", layer.name)
-    return stem if stem.replace("_", "") == type(layer).__name__.lower() else None
+    kind = type(layer).__name__.lower()
+    if kind == "functional" and stem == "model":  # tf_keras's name for what Keras 3 calls so
+        return kind
+    return stem if stem.replace("_", "") == kind else None
 
 
 def _unique(name: str, taken: set[str]) -> str:

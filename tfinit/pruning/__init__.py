@@ -1,1 +1,42 @@
-"""Pruning: masks, and the two engines that keep them while a model trains."""
+"""Pruning: masks, and the two engines that keep them while a model trains.
+
+For a Keras 3 model, `SparseOptimizer` wraps the optimizer and holds the masks. A tf_keras model
+goes through TensorFlow Model Optimization itself, with `TfmotPruner`.
+"""
+
+import importlib
+from typing import Any
+
+import keras  # noqa: F401  (first: it lets tfinit register with Keras before what follows)
+
+from tfinit.pruning.masks import (
+    check_mask,
+    density,
+    magnitude_scores,
+    prune_globally,
+    prune_layerwise,
+    survivors,
+    top_mask,
+)
+from tfinit.pruning.model_masks import get_masks, set_masks
+from tfinit.pruning.sparse_optimizer import SparseOptimizer
+
+__all__ = [
+    "SparseOptimizer",
+    "TfmotPruner",
+    "check_mask",
+    "density",
+    "get_masks",
+    "magnitude_scores",
+    "prune_globally",
+    "prune_layerwise",
+    "set_masks",
+    "survivors",
+    "top_mask",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "TfmotPruner":  # needs TensorFlow, which the rest does not
+        return importlib.import_module("tfinit.pruning.tfmot").TfmotPruner
+    raise AttributeError(f"module 'tfinit.pruning' has no attribute {name!r}")

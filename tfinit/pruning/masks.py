@@ -1,0 +1,138 @@
+"""Mask arithmetic: pure functions of arrays, exact in count.
+
+A mask is a boolean array of the weight's shape: True survives, False is pruned.
+
+**The tie rule.** Weights survive in the order of their score, largest first; of equal scores the
+one that comes first in the flattened (C-order) tensor goes first, and in a pool of several tensors
+the one of the earlier tensor. So the number of survivors is always exactly what was asked for.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from tfinit.errors import InputError
+
+Masks = dict[str, np.ndarray]
+
+
+def check_mask(name: str, mask: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Return ``mask`` as a boolean array, or say what is wrong with it.
+
+    Raises:
+        InputError: the shape is not ``shape``, or an entry is neither 0 nor 1.
+    """
+    mask = np.asarray(mask)
+    if mask.shape != tuple(shape):
+        raise InputError(
+            f"The mask of {name!r} has shape {mask.shape}, the weight has {tuple(shape)}."
+        )
+    if mask.dtype != bool and not np.isin(mask, (0, 1)).all():
+        raise InputError(
+            f"The mask of {name!r} has entries other than 0 and 1. 1 keeps a weight, 0 prunes it."
+        )
+    return mask.astype(bool)
+
+
+def top_mask(scores: np.ndarray, keep: int) -> np.ndarray:
+    """The mask of the ``keep`` largest scores; ties as the module says.
+
+    Args:
+        scores: Array of any shape; larger survives. ``-inf`` marks what should go first.
+        keep: How many survive, 0 to ``scores.size``.
+
+    Returns:
+        Boolean array of the shape of ``scores`` with exactly ``keep`` entries True.
+
+    Raises:
+        InputError: ``keep`` is out of range, or a score is NaN.
+
+    Example:
+        >>> top_mask(np.array([1.0, 3.0, 3.0, 3.0]), keep=2)
+        array([False,  True,  True, False])
+    """
+    flat = np.ravel(scores)
+    if not 0 <= keep <= flat.size:
+        raise InputError(f"`keep` must be in 0..{flat.size}, received {keep}.")
+    if np.isnan(flat).any():
+        raise InputError("`scores` has NaN: a weight that is not a number cannot be ranked.")
+    mask = np.zeros(flat.shape, dtype=bool)
+    if keep:
+        # Partial selection, O(n): above the threshold all survive, at it the first few do.
+        threshold = np.partition(flat, flat.size - keep)[flat.size - keep]
+        mask[flat > threshold] = True
+        ties = np.flatnonzero(flat == threshold)
+        mask[ties[: keep - np.count_nonzero(mask)]] = True
+    return mask.reshape(np.shape(scores))
+
+
+def survivors(alive: int, fraction: float) -> int:
+    """How many of ``alive`` weights survive when ``fraction`` of them is pruned.
+
+    ``alive - round(fraction * alive)``, halves to the even number, as Python rounds.
+
+    Raises:
+        InputError: ``fraction`` is not between 0 and 1.
+
+    Example:
+        >>> survivors(1000, 0.2)
+        800
+    """
+    if not 0 <= fraction <= 1:
+        raise InputError(f"`fraction` must be between 0 and 1, received {fraction}.")
+    return alive - round(fraction * alive)
+
+
+def magnitude_scores(weights: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """|w| where the mask is true, -inf where it is false: what was pruned stays pruned."""
+    return np.where(mask, np.abs(weights), -np.inf)
+
+
+def prune_layerwise(
+    weights: Mapping[str, np.ndarray], masks: Masks, fractions: Mapping[str, float]
+) -> Masks:
+    """Prune in each tensor the given fraction of its survivors, smallest magnitude first.
+
+    Args:
+        weights: Key → trained weights.
+        masks: Key → the present mask. The new mask lies inside it.
+        fractions: Key → fraction of the survivors to prune.
+
+    Returns:
+        Key → new mask, each with `survivors(alive, fraction)` entries True.
+    """
+    return {
+        key: top_mask(
+            magnitude_scores(weights[key], mask),
+            survivors(int(np.count_nonzero(mask)), fractions[key]),
+        )
+        for key, mask in masks.items()
+    }
+
+
+def prune_globally(weights: Mapping[str, np.ndarray], masks: Masks, fraction: float) -> Masks:
+    """Prune the given fraction of all survivors, smallest magnitude of all tensors first.
+
+    Args:
+        weights: Key → trained weights.
+        masks: Key → the present mask. The new masks lie inside them.
+        fraction: Fraction of all survivors to prune.
+
+    Returns:
+        Key → new mask, together with `survivors(alive, fraction)` entries True.
+    """
+    scores = [magnitude_scores(weights[key], mask).ravel() for key, mask in masks.items()]
+    alive = sum(int(np.count_nonzero(mask)) for mask in masks.values())
+    pooled = top_mask(np.concatenate(scores), survivors(alive, fraction))
+    parts = np.split(pooled, np.cumsum([s.size for s in scores])[:-1])
+    return {
+        key: part.reshape(mask.shape)
+        for (key, mask), part in zip(masks.items(), parts, strict=True)
+    }
+
+
+def density(masks: Masks) -> float:
+    """The fraction of weights that survive, over all masks together."""
+    return sum(int(np.count_nonzero(m)) for m in masks.values()) / sum(
+        m.size for m in masks.values()
+    )
