@@ -1,1 +1,27 @@
-"""Lottery tickets: train, prune, rewind, retrain."""
+"""Lottery tickets: train, prune, rewind, retrain (Frankle & Carbin, 2019).
+
+`run` does a whole experiment in a directory; `iterative_magnitude_pruning` is its algorithm.
+"""
+
+import importlib
+from typing import Any
+
+_HOME = {
+    "LotteryConfig": "config",
+    "iterative_magnitude_pruning": "experiment",
+    "run": "experiment",
+    "KerasParts": "parts",
+    "Parts": "parts",
+    "TfmotParts": "parts",
+    "Conclusion": "report",
+    "LevelResult": "result",
+    "Store": "store",
+}
+__all__ = [*_HOME]
+
+
+def __getattr__(name: str) -> Any:
+    # On demand: the command line's --help needs the configuration and nothing heavy.
+    if name in _HOME:
+        return getattr(importlib.import_module(f"tfinit.lottery.{_HOME[name]}"), name)
+    raise AttributeError(f"module 'tfinit.lottery' has no attribute {name!r}")

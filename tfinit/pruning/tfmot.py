@@ -14,7 +14,13 @@ import tensorflow as tf
 
 from tfinit.errors import InputError
 from tfinit.pruning.masks import Masks, check_mask
-from tfinit.variables import check_same_keys, keras_of, prunable_weights, walk_layers
+from tfinit.variables import (
+    all_weights,
+    check_same_keys,
+    keras_of,
+    prunable_weights,
+    walk_layers,
+)
 
 _FLAG = "TF_USE_LEGACY_KERAS"
 
@@ -51,6 +57,7 @@ class TfmotPruner:
     Attributes:
         model: The wrapped copy, with the same weights. Compile and train this one, with
             `callback` in ``fit(callbacks=[...])``.
+        variables: Every weight of `model` under its key in the original model.
 
     Raises:
         InputError: not a tf_keras model, nothing to prune, or a layer that TFMOT cannot wrap.
@@ -80,20 +87,21 @@ class TfmotPruner:
                 f"TFMOT cannot prune {outside}, which are inside nested layers or models. "
                 "Use a model whose own layers hold the weights, or a Keras 3 model."
             )
-        self._schedules: dict[str, Any] = {}
         chosen = {id(layer): layer for layer in layer_of.values()}
         self.model = self._wrap(model, chosen)
-        # Layers keep their order and number, so wrappers are found by position.
-        wrapper_of = dict(zip(map(id, model.layers), self.model.layers, strict=True))
-        self._slots: dict[str, tuple[Any, Any, Any]] = {}
-        for key, variable in prunable.items():
-            wrapper = wrapper_of[id(layer_of[key])]
-            for weight, mask, _ in wrapper.pruning_vars:
-                if weight.name.split("/")[-1] == variable.name.split("/")[-1]:
-                    self._slots[key] = (wrapper, weight, mask)
-        missing = sorted(prunable.keys() - self._slots.keys())
-        if missing:
-            raise InputError(f"TFMOT has no mask for {missing}.")
+        # Layers keep their order, and so do the weights of each: the copy is found by position.
+        copy_of: dict[int, Any] = {}
+        slot_of: dict[int, tuple[Any, Any, Any]] = {}
+        for old, new in zip(model.layers, self.model.layers, strict=True):
+            inner = new.layer if id(old) in chosen else new
+            copy_of |= {id(a): b for a, b in zip(old.weights, inner.weights, strict=True)}
+            if id(old) in chosen:
+                slot_of |= {id(w): (new, w, mask) for w, mask, _ in new.pruning_vars}
+        self.variables = {key: copy_of[id(v)] for key, v in all_weights(model).items()}
+        without = [key for key in prunable if id(self.variables[key]) not in slot_of]
+        if without:
+            raise InputError(f"TFMOT does not prune {without}. Use a Keras 3 model.")
+        self._slots = {key: slot_of[id(self.variables[key])] for key in prunable}
 
     def _wrap(self, model: Any, chosen: dict[int, Any]) -> Any:
         import tf_keras
@@ -104,11 +112,8 @@ class TfmotPruner:
         def clone(layer: Any) -> Any:
             if id(layer) not in chosen:
                 return layer.__class__.from_config(layer.get_config())
-            self._schedules[layer.name] = schedule_class()
-            return api.prune_low_magnitude(
-                layer.__class__.from_config(layer.get_config()),
-                pruning_schedule=self._schedules[layer.name],
-            )
+            copy = layer.__class__.from_config(layer.get_config())
+            return api.prune_low_magnitude(copy, pruning_schedule=schedule_class())
 
         try:
             wrapped = tf_keras.models.clone_model(model, clone_function=clone)
