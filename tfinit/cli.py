@@ -1,9 +1,11 @@
 """The command line: parses, calls, prints. Errors are one line and an exit code."""
 
+import dataclasses
+import io
 import os
 import sys
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import tyro
 
@@ -11,16 +13,18 @@ from tfinit.errors import InputError, WorkError
 from tfinit.lottery.config import LotteryConfig
 
 if TYPE_CHECKING:
-    from rich.console import Console
     from rich.table import Table
 
     from tfinit.lottery.report import Row
     from tfinit.lottery.result import LevelResult
 
-Command = Annotated[
-    LotteryConfig,
-    tyro.conf.subcommand("lottery", description=(LotteryConfig.__doc__ or "").split("\n")[0]),
-]
+
+class _Lottery(LotteryConfig):
+    # What was typed, not yet checked: tyro would draw a box around the one line of an error.
+    __doc__ = (LotteryConfig.__doc__ or "").split("\n")[0]
+
+    def __post_init__(self) -> None:
+        pass
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -30,15 +34,16 @@ def main(arguments: list[str] | None = None) -> None:
     """
     # Settings of this process, not of the package: quiet logs unless asked for.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("ABSL_MIN_LOG_LEVEL", "3")
     try:
-        command = tyro.extras.subcommand_cli_from_dict(
-            {"lottery": LotteryConfig},
+        typed = tyro.extras.subcommand_cli_from_dict(
+            {"lottery": _Lottery},
             prog="tfinit",
             description="Weight initialization, pruning and lottery tickets for Keras networks.",
             args=arguments,
         )
-        lottery(command)
+        lottery(
+            LotteryConfig(**{f.name: getattr(typed, f.name) for f in dataclasses.fields(typed)})
+        )
     except InputError as error:
         _stop(error, 2)
     except WorkError as error:
@@ -50,3 +55,102 @@ def main(arguments: list[str] | None = None) -> None:
 def _stop(message: object, code: int) -> None:
     print(f"tfinit: {message}", file=sys.stderr)
     sys.exit(code)
+
+
+def lottery(config: LotteryConfig) -> None:
+    """Run a lottery-ticket experiment; print its table and conclusion, and leave its figure."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    from tfinit.lottery.experiment import run, trainings
+    from tfinit.lottery.report import Conclusion, evaluations_to_csv, summarize, to_csv
+    from tfinit.lottery.store import Store
+    from tfinit.plots import lottery_figure
+
+    progress = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:3.0f}%"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    )
+
+    def finished(result: "LevelResult") -> None:
+        line = (
+            f"seed {result.seed} level {result.level:2d} {result.branch}: "
+            f"density {result.density:.1%}, test accuracy {result.final_accuracy:.1%}"
+        )
+        progress.update(task, description=line)
+        if not progress.console.is_terminal:  # no bar is drawn there
+            progress.console.print(line, highlight=False)
+
+    with progress:
+        task = progress.add_task("starting", total=trainings(config) * config.steps)
+        results = run(
+            config,
+            progress=lambda steps: progress.advance(task, steps),
+            finished=finished,
+            warn=lambda line: progress.console.print(f"tfinit: {line}", highlight=False),
+        )
+    rows, conclusion = summarize(results), Conclusion.of(results)
+    store = Store(config)
+    store.write_report("results.csv", to_csv(results).encode())
+    store.write_report("evaluations.csv", evaluations_to_csv(results).encode())
+    store.write_report("conclusion.txt", f"{conclusion}\n".encode())
+    title = f"{config.model} on {config.dataset}, {len(config.seeds)} seeds"
+    picture = io.BytesIO()
+    lottery_figure(rows, title).savefig(picture, format="png", dpi=120)
+    figure = store.write_report("tickets.png", picture.getvalue())
+
+    console = Console()
+    console.print(_table(rows, title))
+    console.print(str(conclusion), highlight=False)
+    console.print(f"Results, tickets and figure: {figure.parent}", highlight=False, soft_wrap=True)
+
+
+def _table(rows: "Sequence[Row]", title: str) -> "Table":
+    from rich import box
+    from rich.table import Table
+
+    from tfinit.lottery.report import REINIT, TICKET, Spread
+
+    def cell(spread: Spread, scale: float, digits: int) -> str:
+        return f"{scale * spread.mean:.{digits}f}±{scale * spread.std:.{digits}f}"
+
+    table = Table(
+        title=f"{title}\ntest accuracy in %, mean±standard deviation; gain of ticket in points",
+        box=box.SIMPLE_HEAD,
+        padding=0,
+    )
+    branches = [b for b in (TICKET, REINIT) if any(row.branch == b for row in rows)]
+    for name in ("level", "density"):
+        table.add_column(f"\n{name}", justify="right")
+    for branch in branches:
+        for column in ("stop step", "there", "final"):
+            table.add_column(f"{branch}\n{column}", justify="right")
+    if REINIT in branches:
+        table.add_column("final\ngain", justify="right")
+    by_place = {(row.level, row.branch): row for row in rows}
+    for level in sorted({row.level for row in rows}):
+        of = {branch: by_place.get((level, branch)) for branch in branches}
+        cells = [str(level), f"{of[TICKET].density:.1%}"]
+        for row in of.values():
+            if row is None:  # the dense network has no control
+                cells += ["", "", ""]
+            else:
+                cells += [cell(row.early_stop_step, 1, 0), cell(row.early_stop_accuracy, 100, 1)]
+                cells += [cell(row.final_accuracy, 100, 1)]
+        if of.get(REINIT) is not None:
+            gain = of[TICKET].final_accuracy.mean - of[REINIT].final_accuracy.mean
+            cells.append(f"{100 * gain:+.1f}")
+        table.add_row(*cells)
+    return table

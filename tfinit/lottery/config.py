@@ -39,7 +39,7 @@ class LotteryConfig:
     """The same for single weights, as: fc1/kernel 0.3. Layer-wise allocation only."""
     allocation: str = "layerwise"
     """layerwise: the fraction in each layer. global: of all weights together."""
-    steps: int = 600
+    steps: int = 1000
     """Training steps at each level."""
     batch_size: int = 60
     """Examples a step."""
@@ -61,7 +61,9 @@ class LotteryConfig:
         for name in ("levels", "steps", "batch_size", "evaluate_every"):
             value = getattr(self, name)
             if not isinstance(value, int) or value < 1:
-                raise InputError(f"`{name}` must be a whole number of at least 1, received {value}.")
+                raise InputError(
+                    f"`{name}` must be a whole number of at least 1, received {value}."
+                )
         fractions = {
             "prune_fraction": self.prune_fraction,
             "output_prune_fraction": self.output_prune_fraction,

@@ -97,9 +97,7 @@ class KerasParts:
         self._loop.reset()
         write_weights(self._weights, rewound(rewind, mask))
         set_masks(self._model, mask)
-        metrics = self._loop(
-            config.steps, config.batch_size, seed, config.evaluate_every, progress
-        )
+        metrics = self._loop(config.steps, config.batch_size, seed, config.evaluate_every, progress)
         return read_weights(self._weights), metrics
 
     def prune(self, final: Weights, mask: Masks) -> Masks:
@@ -145,9 +143,7 @@ class TfmotParts:
         self._loop.reset()
         write_weights(self._pruner.variables, rewound(rewind, mask))
         self._pruner.set_masks(mask)
-        metrics = self._loop(
-            config.steps, config.batch_size, seed, config.evaluate_every, progress
-        )
+        metrics = self._loop(config.steps, config.batch_size, seed, config.evaluate_every, progress)
         # Strips TFMOT's wrappers: what is kept is a plain network with zeros in it.
         return read_weights(all_weights(self._pruner.strip())), metrics
 

@@ -13,6 +13,7 @@ TICKET, REINIT = "ticket", "reinit"
 # Accuracies are compared in points: hundredths.
 MATCH_POINTS = 0.5
 SPARSE = 0.1
+_COLUMNS = ("early_stop_step", "early_stop_accuracy", "final_accuracy")
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,9 @@ class Spread:
     @classmethod
     def of(cls, values: Sequence[float]) -> "Spread":
         """The spread of some values."""
-        return cls(float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else 0.0)
+        return cls(
+            float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+        )
 
 
 @dataclass(frozen=True)
@@ -63,15 +66,10 @@ def to_csv(results: Sequence[LevelResult]) -> str:
     """One line for each training: what it is, and its accuracies."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(
-        "seed branch level density survivors early_stop_step early_stop_accuracy "
-        "final_accuracy".split()
-    )
+    writer.writerow(["seed", "branch", "level", "density", "survivors", *_COLUMNS])
     for r in results:
-        writer.writerow(
-            [r.seed, r.branch, r.level, r.density, r.survivors]
-            + [r.early_stop_step, r.early_stop_accuracy, r.final_accuracy]
-        )
+        values = [getattr(r, name) for name in _COLUMNS]
+        writer.writerow([r.seed, r.branch, r.level, r.density, r.survivors, *values])
     return out.getvalue()
 
 
@@ -118,9 +116,7 @@ class Conclusion:
             if row.final_accuracy.mean >= dense.mean - MATCH_POINTS / 100
         ]
         by_place = {(r.seed, r.level, r.branch): r for r in results}
-        pairs = [
-            (r, by_place[r.seed, r.level, TICKET]) for r in results if r.branch == REINIT
-        ]
+        pairs = [(r, by_place[r.seed, r.level, TICKET]) for r in results if r.branch == REINIT]
         pairs = [p for p in pairs if p[1].density < SPARSE] or pairs
         if not pairs:
             return cls(dense, None, None, min(matching, default=None))

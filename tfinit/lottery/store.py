@@ -95,9 +95,7 @@ class Store:
                 "Choose another with --run-dir."
             ) from error
         if not writable:
-            raise InputError(
-                f"`run_dir` {self.root} is read-only. Choose another with --run-dir."
-            )
+            raise InputError(f"`run_dir` {self.root} is read-only. Choose another with --run-dir.")
         if not path.exists():
             _write(path, config.to_json().encode())
 
@@ -137,9 +135,7 @@ class Store:
         _write(path, _pack(initial=weights))
         return weights
 
-    def level(
-        self, seed: int, branch: str, level: int, initial: Weights
-    ) -> LevelResult | None:
+    def level(self, seed: int, branch: str, level: int, initial: Weights) -> LevelResult | None:
         """The stored result of a level; None if there is none, or it is damaged."""
         path = self._level(seed, branch, level)
         if not path.exists():

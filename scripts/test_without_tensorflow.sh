@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# The tests of what needs no TensorFlow, in an environment of Keras and JAX alone.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+venv=.venv-without-tensorflow
+stamp=$venv/.installed
+[ -x "$venv/bin/python" ] || "${PYTHON:-python3}" -m venv "$venv"
+if ! cmp -s setup.py "$stamp"; then
+    # The ranges of setup.py, for the packages that this environment is about.
+    mapfile -t wanted < <(grep -oE '"(keras|numpy|wrapt|jax|pytest|hypothesis)[<>=][^"]*"' setup.py | tr -d '"')
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check setuptools "${wanted[@]}"
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+    cp setup.py "$stamp"
+fi
+KERAS_BACKEND=jax "$venv/bin/python" -m pytest -q -m "backends or without_tensorflow" "$@"

@@ -1,0 +1,11 @@
+import importlib.util
+
+import pytest
+
+HAS_TENSORFLOW = importlib.util.find_spec("tensorflow") is not None
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.get_closest_marker("without_tensorflow") and HAS_TENSORFLOW:
+            item.add_marker(pytest.mark.skip(reason="TensorFlow is installed here"))

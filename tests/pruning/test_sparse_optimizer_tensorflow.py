@@ -1,0 +1,109 @@
+"""What only TensorFlow has: loss scaling by policy, sparse gradients, tf.function, strategies."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfinit.pruning import SparseOptimizer, get_masks, set_masks
+from tfinit.variables import prunable_weights
+
+RNG = np.random.default_rng(0)
+
+
+def assert_zeros(model, masks):
+    for key, variable in prunable_weights(model).items():
+        value = variable.numpy()
+        assert np.all(value[~masks[key]] == 0), key
+        assert np.any(value[masks[key]] != 0), key
+
+
+@pytest.fixture(params=["mixed_float16", "mixed_bfloat16"])
+def policy(request):
+    keras.config.set_dtype_policy(request.param)
+    yield request.param
+    keras.config.set_dtype_policy("float32")
+
+
+def test_acceptance_16_mixed_precision(policy, tmp_path):
+    """Under mixed_float16, `compile` puts a LossScaleOptimizer around the SparseOptimizer."""
+    model = keras.Sequential(
+        [
+            keras.layers.Input((8,)),
+            keras.layers.Dense(16, "relu", name="a"),
+            keras.layers.Dense(3, name="b"),
+        ]
+    )
+    model.compile(SparseOptimizer(keras.optimizers.Adam(0.01)), "mse")
+    wrapped = isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
+    assert wrapped == (policy == "mixed_float16")
+    masks = {k: RNG.random(v.shape) < 0.5 for k, v in prunable_weights(model).items()}
+    set_masks(model, masks)
+    x, y = RNG.normal(size=(64, 8)).astype("f4"), RNG.normal(size=(64, 3)).astype("f4")
+    before = {k: v.numpy() for k, v in prunable_weights(model).items()}
+    model.fit(x, y, epochs=3, verbose=0)
+    assert_zeros(model, masks)
+    assert all(not np.array_equal(before[k], v.numpy()) for k, v in prunable_weights(model).items())
+    model.save(tmp_path / "m.keras")
+    loaded = keras.saving.load_model(tmp_path / "m.keras")
+    for key, mask in get_masks(loaded).items():
+        np.testing.assert_array_equal(mask, masks[key])
+
+
+def test_sparse_gradients_of_an_embedding():
+    model = keras.Sequential(
+        [
+            keras.layers.Input((5,)),
+            keras.layers.Embedding(20, 6, name="words"),
+            keras.layers.Flatten(),
+            keras.layers.Dense(2, name="out"),
+        ]
+    )
+    model.compile(SparseOptimizer(keras.optimizers.SGD(0.5, momentum=0.9)), "mse")
+    masks = {k: RNG.random(v.shape) < 0.5 for k, v in prunable_weights(model).items()}
+    set_masks(model, masks)
+    x = RNG.integers(0, 20, (64, 5))
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_mean(model(x) ** 2)
+    gradients = tape.gradient(loss, [v.value for v in model.trainable_variables])
+    assert isinstance(gradients[0], tf.IndexedSlices)  # or this test tests nothing
+    before = model.layers[0].embeddings.numpy()
+    model.fit(x, np.ones((64, 2)), epochs=2, verbose=0)
+    assert_zeros(model, masks)
+    assert not np.array_equal(before, model.layers[0].embeddings.numpy())
+
+
+def test_acceptance_19_a_custom_loop_needs_nothing_but_apply():
+    model = keras.Sequential([keras.layers.Input((8,)), keras.layers.Dense(3, name="a")])
+    optimizer = SparseOptimizer(keras.optimizers.Adam(0.01))
+    optimizer.build(model.trainable_variables)
+    mask = RNG.random((8, 3)) < 0.5
+    optimizer.assign_masks([(model.layers[0].kernel, mask)])
+    x, y = RNG.normal(size=(16, 8)).astype("f4"), RNG.normal(size=(16, 3)).astype("f4")
+
+    @tf.function
+    def step():
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean((model(x) - y) ** 2)
+        weights = model.trainable_variables
+        optimizer.apply(tape.gradient(loss, [w.value for w in weights]), weights)
+        return loss
+
+    losses = [float(step()) for _ in range(20)]
+    assert losses[-1] < losses[0]
+    assert np.all(model.layers[0].kernel.numpy()[~mask] == 0)
+    # A mask set after the function was traced takes effect.
+    mask = mask & (RNG.random(mask.shape) < 0.5)
+    optimizer.assign_masks([(model.layers[0].kernel, mask)])
+    step()
+    assert np.all(model.layers[0].kernel.numpy()[~mask] == 0)
+
+
+def test_swap_ema_weights_sees_pruned_averages():
+    model = keras.Sequential([keras.layers.Input((8,)), keras.layers.Dense(3, name="a")])
+    model.compile(SparseOptimizer(keras.optimizers.Muon(0.1, use_ema=True)), "mse")
+    masks = {"a/kernel": RNG.random((8, 3)) < 0.5}
+    set_masks(model, masks)
+    swap = keras.callbacks.SwapEMAWeights(swap_on_epoch=True)
+    model.fit(np.ones((32, 8)), np.ones((32, 3)), epochs=2, verbose=0, callbacks=[swap])
+    assert_zeros(model, masks)
