@@ -216,7 +216,9 @@ def test_one_mask_for_a_layer_that_is_used_twice():
 def test_saved_and_loaded_goes_on_bit_for_bit(name, tmp_path):
     """Acceptance 24 and 25: no custom_objects, and the masks are in the file."""
     if name == "muon ema" and BACKEND == "jax":
-        pytest.skip("Keras 3.15 on JAX fails in any second fit with use_ema: a buffer donated twice")
+        pytest.skip(
+            "Keras 3.15 on JAX fails in any second fit with use_ema: a buffer donated twice"
+        )
     whole = compiled(INNER[name]())
     for _ in range(2):
         whole.fit(X, Y, batch_size=8, shuffle=False, verbose=0)

@@ -95,8 +95,8 @@ class KerasParts:
 
         config = self._config
         self._loop.reset()
-        write_weights(self._weights, rewound(rewind, mask))
         set_masks(self._model, mask)
+        write_weights(self._weights, rewound(rewind, mask))
         metrics = self._loop(config.steps, config.batch_size, seed, config.evaluate_every, progress)
         return read_weights(self._weights), metrics
 
@@ -141,8 +141,8 @@ class TfmotParts:
         """Train from mask × rewind with a fresh optimizer; return the final weights."""
         config = self._config
         self._loop.reset()
-        write_weights(self._pruner.variables, rewound(rewind, mask))
         self._pruner.set_masks(mask)
+        write_weights(self._pruner.variables, rewound(rewind, mask))
         metrics = self._loop(config.steps, config.batch_size, seed, config.evaluate_every, progress)
         # Strips TFMOT's wrappers: what is kept is a plain network with zeros in it.
         return read_weights(all_weights(self._pruner.strip())), metrics

@@ -1,0 +1,93 @@
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+from tfinit.errors import InputError
+from tfinit.lottery import LotteryConfig
+
+OTHER = LotteryConfig(
+    dataset="mnist",
+    levels=3,
+    prune_fraction=0.5,
+    layer_prune_fractions={"fc1/kernel": 0.3},
+    seeds=(4, 7),
+    controls=(),
+    learning_rate=3e-4,
+)
+
+
+def test_json_loads_back_into_an_equal_object():
+    for config in (LotteryConfig(), OTHER):
+        again = LotteryConfig.from_json(config.to_json(), Path("elsewhere"))
+        assert again == config
+        assert again.run_dir == Path("elsewhere")
+
+
+def test_json_has_every_field_but_the_directory():
+    names = {f.name for f in dataclasses.fields(LotteryConfig)}
+    assert set(json.loads(OTHER.to_json())) == names - {"run_dir"}
+
+
+def test_the_directory_makes_no_other_experiment():
+    assert LotteryConfig(run_dir=Path("a")) == LotteryConfig(run_dir=Path("b"))
+
+
+def test_differences_name_the_fields():
+    assert LotteryConfig().differences(LotteryConfig(levels=3, steps=5)) == {
+        "levels": (16, 3),
+        "steps": (1000, 5),
+    }
+
+
+def test_it_is_frozen():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        LotteryConfig().levels = 3
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("levels", 0),
+        ("levels", -1),
+        ("steps", 0),
+        ("steps", 2.5),
+        ("batch_size", 0),
+        ("evaluate_every", 0),
+        ("prune_fraction", 0.0),
+        ("prune_fraction", 1.0),
+        ("prune_fraction", float("nan")),
+        ("output_prune_fraction", -0.1),
+        ("layer_prune_fractions", {"fc1/kernel": 1.5}),
+        ("learning_rate", 0.0),
+        ("learning_rate", float("inf")),
+        ("keras", "torch"),
+        ("optimizer", "adamm"),
+        ("allocation", "erk?"),
+        ("controls", ("reinit", "magic")),
+        ("seeds", ()),
+        ("seeds", (1, 1)),
+        ("seeds", (-1,)),
+    ],
+)
+def test_bad_values_are_named_with_what_was_received(field, value):
+    shown = next(iter(value.values())) if isinstance(value, dict) else value
+    shown = shown[-1] if field == "controls" else shown
+    with pytest.raises(InputError) as error:
+        LotteryConfig(**{field: value})
+    message = str(error.value)
+    assert field in message
+    assert str(shown) in message
+    assert "\n" not in message
+
+
+def test_layer_fractions_have_no_meaning_globally():
+    with pytest.raises(InputError, match=r"layer_prune_fractions.*global"):
+        LotteryConfig(allocation="global", layer_prune_fractions={"fc1/kernel": 0.3})
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"levels": 3}', '{"seeds": 1, "controls": []}'])
+def test_json_that_is_no_configuration(text):
+    with pytest.raises(InputError, match="not a lottery configuration"):
+        LotteryConfig.from_json(text, Path("x"))

@@ -1,0 +1,151 @@
+import os
+
+import numpy as np
+import pytest
+
+from tfinit.errors import InputError, WorkError
+from tfinit.lottery import LevelResult, LotteryConfig, Store
+from tfinit.training import METRICS, Metrics
+
+
+def config_at(path, **kwargs):
+    return LotteryConfig(run_dir=path, **kwargs)
+
+
+@pytest.fixture
+def result():
+    rng = np.random.default_rng(0)
+    weights = {"fc1/kernel": rng.normal(size=(4, 3)).astype("f4"), "fc1/bias": np.zeros(3, "f4")}
+    final = {k: v + 1 for k, v in weights.items()}
+    mask = {"fc1/kernel": rng.random((4, 3)) < 0.5}
+    metrics = Metrics(np.array([0, 5]), {name: rng.random(2) for name in METRICS})
+    return LevelResult(2, "ticket", 7, weights, weights, mask, final, metrics)
+
+
+def assert_same(a, b):
+    for part in ("initial", "rewind", "mask", "final"):
+        one, two = getattr(a, part), getattr(b, part)
+        assert one.keys() == two.keys()
+        for key, value in one.items():
+            assert value.dtype == two[key].dtype
+            assert value.tobytes() == two[key].tobytes()
+    np.testing.assert_array_equal(a.metrics.step, b.metrics.step)
+    for name, column in a.metrics.values.items():
+        assert column.tobytes() == b.metrics.values[name].tobytes()
+
+
+def test_a_level_comes_back_as_it_was(tmp_path, result):
+    Store(config_at(tmp_path / "r")).keep(result)
+    back = Store(config_at(tmp_path / "r")).level(2, "ticket", 7, result.initial)
+    assert_same(result, back)
+
+
+def test_a_level_that_is_not_there(tmp_path, result):
+    assert Store(config_at(tmp_path / "r")).level(2, "ticket", 7, result.initial) is None
+
+
+def test_initial_weights_are_computed_once(tmp_path, result):
+    store = Store(config_at(tmp_path / "r"))
+    assert store.initial(0, "ticket", lambda: result.initial) is result.initial
+    back = store.initial(0, "ticket", lambda: pytest.fail("computed again"))
+    assert all(np.array_equal(v, back[k]) for k, v in result.initial.items())
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9, 0.999])
+def test_a_truncated_level_is_noticed_and_said(tmp_path, result, share):
+    lines = []
+    store = Store(config_at(tmp_path / "r"), warn=lines.append)
+    store.keep(result)
+    path = next((tmp_path / "r").rglob("level-07.npz"))
+    content = path.read_bytes()
+    path.write_bytes(content[: int(share * len(content))])
+    assert store.level(2, "ticket", 7, result.initial) is None
+    assert len(lines) == 1
+    assert "level-07.npz is damaged" in lines[0]
+
+
+def test_any_flipped_bit_in_the_arrays_is_noticed_or_harmless(tmp_path, result):
+    """Each member has a CRC-32. What it does not cover (names, dates) must not alter the arrays."""
+    lines = []
+    store = Store(config_at(tmp_path / "r"), warn=lines.append)
+    store.keep(result)
+    path = next((tmp_path / "r").rglob("level-07.npz"))
+    content = path.read_bytes()
+    for at in range(0, len(content), 7):
+        path.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
+        back = store.level(2, "ticket", 7, result.initial)
+        if back is not None:
+            assert_same(result, back)
+    assert len(lines) > 50
+
+
+def test_damaged_initial_weights_are_made_again(tmp_path, result):
+    lines = []
+    store = Store(config_at(tmp_path / "r"), warn=lines.append)
+    store.initial(0, "ticket", lambda: result.initial)
+    path = next((tmp_path / "r").rglob("initial.npz"))
+    path.write_bytes(path.read_bytes()[:40])
+    assert store.initial(0, "ticket", lambda: result.initial) is result.initial
+    assert "initial.npz is damaged" in lines[0]
+
+
+def test_the_same_experiment_may_go_on(tmp_path):
+    Store(config_at(tmp_path / "r"))
+    Store(config_at(tmp_path / "r"))
+
+
+def test_another_experiment_is_refused_with_the_fields_and_nothing_written(tmp_path):
+    Store(config_at(tmp_path / "r"))
+    before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+    with pytest.raises(InputError) as error:
+        Store(config_at(tmp_path / "r", levels=3, seeds=(9,)))
+    assert "levels (there 16, asked 3)" in str(error.value)
+    assert "seeds (there (0, 1, 2), asked (9,))" in str(error.value)
+    assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
+
+
+def test_a_directory_of_something_else_is_refused(tmp_path):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(InputError, match="is not empty and holds no experiment"):
+        Store(config_at(tmp_path))
+    assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_file_in_place_of_the_directory(tmp_path):
+    (tmp_path / "r").write_text("")
+    with pytest.raises(InputError, match="cannot be used"):
+        Store(config_at(tmp_path / "r"))
+
+
+def test_an_unreadable_configuration(tmp_path):
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(InputError, match=r"config\.json cannot be read"):
+        Store(config_at(tmp_path))
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere; see test_cli.py")
+def test_a_read_only_directory(tmp_path):
+    (tmp_path / "r").mkdir(mode=0o500)
+    with pytest.raises(InputError, match="read-only"):
+        Store(config_at(tmp_path / "r"))
+
+
+def test_a_failed_write_leaves_the_old_file_and_says_so(tmp_path, result):
+    store = Store(config_at(tmp_path / "r"))
+    store.keep(result)
+    path = next((tmp_path / "r").rglob("level-07.npz"))
+    before = path.read_bytes()
+    (path.parent / ".level-07.npz.tmp").mkdir()  # the place aside is taken: open fails
+    with pytest.raises(WorkError, match=r"cannot write .*level-07\.npz"):
+        store.keep(result)
+    assert path.read_bytes() == before
+
+
+def test_what_an_interrupted_write_left_aside_is_no_obstacle(tmp_path, result):
+    store = Store(config_at(tmp_path / "r"))
+    place = tmp_path / "r" / "seed-2" / "ticket"
+    place.mkdir(parents=True)
+    (place / ".level-07.npz.tmp").write_bytes(b"half a fi")
+    store.keep(result)
+    assert_same(result, store.level(2, "ticket", 7, result.initial))
+    assert [p.name for p in place.iterdir()] == ["level-07.npz"]
