@@ -4,12 +4,13 @@ import dataclasses
 import io
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import tyro
 
-from tfinit.errors import InputError, WorkError
+from tfinit.errors import InputError, MissingPackage, WorkError
 from tfinit.lottery.config import LotteryConfig
 
 if TYPE_CHECKING:
@@ -46,10 +47,24 @@ def main(arguments: list[str] | None = None) -> None:
         )
     except InputError as error:
         _stop(error, 2)
-    except WorkError as error:
+    except (WorkError, MissingPackage) as error:
         _stop(error, 1)
     except KeyboardInterrupt:
         _stop("interrupted. Start the same command again to go on where it was.", 130)
+
+
+@contextmanager
+def _native_stderr_closed() -> Iterator[None]:
+    """TensorFlow's libraries write to stderr as they load, at any log level (tensorflow#100442)."""
+    sys.stderr.flush()
+    kept, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nothing)
 
 
 def _stop(message: object, code: int) -> None:
@@ -68,7 +83,8 @@ def lottery(config: LotteryConfig) -> None:
         TimeRemainingColumn,
     )
 
-    from tfinit.lottery.experiment import run, trainings
+    with _native_stderr_closed():
+        from tfinit.lottery.experiment import run, trainings
     from tfinit.lottery.report import Conclusion, evaluations_to_csv, summarize, to_csv
     from tfinit.lottery.store import Store
     from tfinit.plots import lottery_figure

@@ -10,11 +10,15 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from tfinit.datasets import Dataset, Split
-from tfinit.errors import InputError, WorkError
+from tfinit.errors import InputError, MissingPackage, WorkError
 from tfinit.variables import walk_layers
+
+try:
+    import tensorflow as tf
+except ModuleNotFoundError as error:
+    raise MissingPackage("tfinit.training", "TensorFlow", "tensorflow") from error
 
 METRICS = ("validation_loss", "validation_accuracy", "test_loss", "test_accuracy")
 _EVALUATION_ROWS = 2048  # rows of one evaluation call: bounds memory, not the result

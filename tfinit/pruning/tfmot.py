@@ -10,9 +10,8 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
-from tfinit.errors import InputError
+from tfinit.errors import InputError, MissingPackage
 from tfinit.pruning.masks import Masks, check_mask
 from tfinit.variables import (
     all_weights,
@@ -21,6 +20,11 @@ from tfinit.variables import (
     prunable_weights,
     walk_layers,
 )
+
+try:
+    import tensorflow as tf
+except ModuleNotFoundError as error:
+    raise MissingPackage("tfinit.pruning.TfmotPruner", "TensorFlow", "tensorflow") from error
 
 _FLAG = "TF_USE_LEGACY_KERAS"
 

@@ -1,0 +1,132 @@
+"""The command line: one line and an exit code for everything that goes wrong."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tfinit.cli import main
+
+QUICK = ["--levels", "1", "--steps", "20", "--seeds", "0"]
+
+
+def run(capfd, *arguments):
+    """Exit code and the two outputs of ``tfinit`` with some arguments."""
+    try:
+        main(list(arguments))
+        code = 0
+    except SystemExit as stop:
+        code = stop.code
+    out, err = capfd.readouterr()
+    return code, out, err
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--dataset", "cifar"], ["dataset", "digits, mnist", "'cifar'"]),
+        (["--model", "resnet"], ["model", "lenet-300-100", "'resnet'"]),
+        (["--keras", "torch"], ["keras", "keras, tf_keras", "'torch'"]),
+        (["--prune-fraction", "1"], ["prune_fraction", "between 0 and 1", "1.0"]),
+        (["--prune-fraction", "-0.2"], ["prune_fraction", "between 0 and 1", "-0.2"]),
+        (["--levels", "0"], ["levels", "at least 1", "0"]),
+        (["--steps", "-5"], ["steps", "at least 1", "-5"]),
+        (["--batch-size", "99999"], ["batch_size", "1..1097", "99999"]),
+        (["--seeds", "1", "1"], ["seeds", "different", "(1, 1)"]),
+        (["--run-dir", "/proc/tfinit"], ["run_dir", "/proc/tfinit", "--run-dir"]),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(capfd, tmp_path, flags, words):
+    directory = [] if "--run-dir" in flags else ["--run-dir", str(tmp_path / "r")]
+    code, out, err = run(capfd, "lottery", *QUICK, *flags, *directory)
+    lines = [line for line in err.splitlines() if line]
+    assert (code, out) == (2, "")
+    assert len(lines) == 1, err
+    assert lines[0].startswith("tfinit: ")
+    for word in words:
+        assert word in lines[0]
+    assert not (tmp_path / "r").exists()
+
+
+@pytest.mark.parametrize("arguments", [["lotery"], ["lottery", "--levles", "3"], []])
+def test_a_misspelt_command_or_flag_is_exit_code_2(capfd, arguments):
+    code, _, err = run(capfd, *arguments)
+    assert code == 2
+    assert "Traceback" not in err
+
+
+def test_a_missing_file_of_a_named_data_directory(capfd, tmp_path, monkeypatch):
+    monkeypatch.setenv("TFINIT_DATA_DIR", str(tmp_path))
+    code, _, err = run(capfd, "lottery", "--dataset", "mnist", "--run-dir", str(tmp_path / "r"))
+    assert code == 2
+    assert "mnist.npz" in err
+    assert "TFINIT_DATA_DIR" in err
+
+
+def test_a_failure_during_work_is_one_line_and_exit_code_1(capfd, tmp_path):
+    flags = [*QUICK, "--optimizer", "sgd", "--learning-rate", "1e30"]
+    code, _, err = run(capfd, "lottery", *flags, "--run-dir", str(tmp_path / "r"))
+    lines = [line for line in err.splitlines() if line]
+    assert code == 1
+    assert len(lines) == 1
+    assert "seed 0, ticket, level 0: the loss is not finite at step" in lines[0]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A finished run in a process of its own: (directory, what it printed)."""
+    directory = tmp_path_factory.mktemp("cli") / "r"
+    command = [sys.executable, "-c", "from tfinit.cli import main; main()"]
+    command += ["lottery", *QUICK, "--run-dir", str(directory)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ)
+    return directory, done.stdout
+
+
+def test_it_prints_a_table_and_a_sentence_within_80_columns(finished):
+    _, out = finished
+    assert max(len(line) for line in out.splitlines()[:-1]) <= 80
+    assert "…" not in out
+    for level, density in (("0", "100.0%"), ("1", "80.2%")):
+        assert any(line.split()[:2] == [level, density] for line in out.splitlines())
+    assert "of the dense network" in " ".join(out.split())
+
+
+def test_it_leaves_results_tickets_and_a_figure(finished):
+    directory, out = finished
+    names = {str(p.relative_to(directory)) for p in directory.rglob("*") if p.is_file()}
+    assert names == {
+        "config.json",
+        "results.csv",
+        "evaluations.csv",
+        "conclusion.txt",
+        "tickets.png",
+        "seed-0/ticket/initial.npz",
+        "seed-0/ticket/level-00.npz",
+        "seed-0/ticket/level-01.npz",
+        "seed-0/reinit/initial.npz",
+        "seed-0/reinit/level-01.npz",
+    }
+    assert (directory / "tickets.png").read_bytes().startswith(b"\x89PNG")
+    assert " ".join((directory / "conclusion.txt").read_text().split()) in " ".join(out.split())
+    assert len((directory / "results.csv").read_text().splitlines()) == 1 + 3
+
+
+def test_another_configuration_in_the_same_directory_is_refused(capfd, finished):
+    directory, _ = finished
+    before = {p: p.read_bytes() for p in directory.rglob("*") if p.is_file()}
+    code, _, err = run(capfd, "lottery", *QUICK, "--batch-size", "30", "--run-dir", str(directory))
+    assert code == 2
+    assert "batch_size (there 60, asked 30)" in err
+    assert {p: p.read_bytes() for p in directory.rglob("*") if p.is_file()} == before
+
+
+def test_a_truncated_checkpoint_is_trained_again_and_said(capfd, finished):
+    directory, _ = finished
+    level = directory / "seed-0" / "ticket" / "level-01.npz"
+    whole = level.read_bytes()
+    level.write_bytes(whole[:1000])
+    code, _, err = run(capfd, "lottery", *QUICK, "--run-dir", str(directory))
+    assert code == 0
+    assert "level-01.npz is damaged: training level 1 again" in " ".join(err.split())
+    assert level.read_bytes() == whole
