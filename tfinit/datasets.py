@@ -6,6 +6,7 @@ variable ``TFINIT_DATA_DIR``, or are downloaded by Keras.
 """
 
 import os
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,7 +84,7 @@ def _keras_arrays(name: str) -> tuple[Split, Split]:
                     (arrays["x_train"], arrays["y_train"]),
                     (arrays["x_test"], arrays["y_test"]),
                 )
-        except (OSError, KeyError, ValueError) as error:
+        except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
             raise InputError(
                 f"{DATA_DIR} is {directory!r}, but {path} cannot be read as Keras's {name}.npz "
                 f"(x_train, y_train, x_test, y_test): {error}. Put the file there, or unset "

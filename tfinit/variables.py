@@ -53,10 +53,11 @@ def _children(layer: Any) -> list[Any]:
 def _stem(layer: Any) -> str | None:
     """The part of an automatic name before its number, or None if a user chose the name."""
     stem = re.sub(r"_\d+$", "", layer.name)
+    own = re.sub(r"^(forward|backward)_", "", stem)  # Bidirectional's names for its two halves
     kind = type(layer).__name__.lower()
     if kind == "functional" and stem == "model":  # tf_keras's name for what Keras 3 calls so
         return kind
-    return stem if stem.replace("_", "") == kind else None
+    return stem if own.replace("_", "") == kind else None
 
 
 def _unique(name: str, taken: set[str]) -> str:

@@ -166,12 +166,17 @@ class TfmotPruner:
         Args:
             keep: Key → number of survivors, for exactly the keys of `weights`.
         """
-        if keep.keys() != self._slots.keys():
-            raise InputError(f"`keep` must have the keys {list(self._slots)}, received {keep}.")
+        sizes = {key: int(tf.size(weight)) for key, weight in self.weights.items()}
+        fits = keep.keys() == sizes.keys() and all(1 <= keep[k] <= n for k, n in sizes.items())
+        if not fits:
+            raise InputError(
+                f"`keep` must have counts from 1 to the size of each weight, {sizes}; "
+                f"received {dict(keep)}."
+            )
         self.apply_masks()
-        for key, (wrapper, weight, _) in self._slots.items():
+        for key, (wrapper, _, _) in self._slots.items():
             # TFMOT rounds size * (1 - sparsity) to the count.
-            wrapper.pruning_schedule.sparsity.assign(1 - keep[key] / int(tf.size(weight)))
+            wrapper.pruning_schedule.sparsity.assign(1 - keep[key] / sizes[key])
             wrapper.pruning_schedule.update.assign(True)
             wrapper.pruning_obj.conditional_mask_update()
             wrapper.pruning_schedule.update.assign(False)

@@ -1,0 +1,133 @@
+"""Results made up by hand, and what must be read off them."""
+
+import csv
+import io
+
+import numpy as np
+import pytest
+
+from tfinit.lottery import Conclusion, LevelResult
+from tfinit.lottery.report import Spread, evaluations_to_csv, summarize, to_csv
+from tfinit.plots import lottery_figure
+from tfinit.training import Metrics
+
+
+def result(seed, branch, level, survivors, accuracies, losses=(3.0, 1.0, 2.0)):
+    mask = {"w": np.arange(100) < survivors}
+    accuracies = np.array(accuracies)
+    values = {
+        "validation_loss": np.array(losses),
+        "validation_accuracy": accuracies,
+        "test_loss": np.array(losses),
+        "test_accuracy": accuracies,
+    }
+    metrics = Metrics(np.array([0, 10, 20]), values)
+    return LevelResult(seed, branch, level, {}, {}, mask, {}, metrics)
+
+
+RESULTS = [
+    result(0, "ticket", 0, 100, [0.1, 0.90, 0.96]),
+    result(0, "ticket", 1, 40, [0.1, 0.91, 0.97]),
+    result(0, "reinit", 1, 40, [0.1, 0.80, 0.95]),
+    result(0, "ticket", 2, 5, [0.1, 0.88, 0.955]),
+    result(0, "reinit", 2, 5, [0.1, 0.70, 0.90]),
+    result(1, "ticket", 0, 100, [0.1, 0.90, 0.98]),
+    result(1, "ticket", 1, 40, [0.1, 0.91, 0.97]),
+    result(1, "reinit", 1, 40, [0.1, 0.80, 0.93]),
+    result(1, "ticket", 2, 5, [0.1, 0.88, 0.975]),
+    result(1, "reinit", 2, 5, [0.1, 0.70, 0.94]),
+]
+
+
+def test_mean_and_sample_standard_deviation():
+    assert Spread.of([1.0, 3.0]) == Spread(2.0, pytest.approx(2**0.5))
+    assert Spread.of([5.0]) == Spread(5.0, 0.0)
+
+
+def test_early_stop_is_the_smallest_validation_loss_the_first_of_equal_ones():
+    r = result(0, "ticket", 0, 100, [0.1, 0.5, 0.9])
+    assert (r.early_stop_step, r.early_stop_accuracy, r.final_accuracy) == (10, 0.5, 0.9)
+    tied = result(0, "ticket", 0, 100, [0.1, 0.5, 0.9], losses=(2.0, 1.0, 1.0))
+    assert tied.early_stop_step == 10
+
+
+def test_rows():
+    rows = summarize(RESULTS)
+    places = [(row.level, row.branch) for row in rows]
+    expected = [(0, "ticket"), (1, "ticket"), (1, "reinit"), (2, "ticket"), (2, "reinit")]
+    assert places == expected
+    assert [row.density for row in rows] == [1.0, 0.4, 0.4, 0.05, 0.05]
+    assert rows[0].final_accuracy.mean == pytest.approx(0.97)
+    assert rows[0].final_accuracy.std == pytest.approx(0.02 / 2**0.5)
+    assert rows[4].early_stop_accuracy == Spread(pytest.approx(0.7), pytest.approx(0.0))
+
+
+def test_conclusion_compares_below_ten_percent_density():
+    c = Conclusion.of(RESULTS)
+    assert c.dense.mean == pytest.approx(0.97)
+    assert c.densities == (0.05, 0.05)
+    # Replicate by replicate: 0.955 - 0.90 and 0.975 - 0.94.
+    assert c.margin.mean == pytest.approx(0.045)
+    assert c.margin.std == pytest.approx(0.02 / 2**0.5)
+    # Level 2 has 96.5%, within half a point of 97%.
+    assert c.sparsest_match == 0.05
+    assert str(c) == (
+        "Tickets stay within 0.5 points of the dense network's 97.0 ± 1.4% down to 5.0% density, "
+        "and their initial weights matter: against reinitialized ones they gain +4.5 ± 1.4 points "
+        "at 5.0% to 5.0% density."
+    )
+
+
+def swapped(r):
+    branch = {"ticket": "reinit", "reinit": "ticket"}[r.branch] if r.level else r.branch
+    return result(r.seed, branch, r.level, r.survivors, r.metrics.values["test_accuracy"])
+
+
+def test_a_negative_finding_is_told_as_one():
+    c = Conclusion.of([swapped(r) for r in RESULTS])
+    assert c.margin.mean == pytest.approx(-0.045)
+    assert c.sparsest_match is None
+    assert "No ticket stays within 0.5 points" in str(c)
+    assert "reinitialized networks do better" in str(c)
+
+
+def test_no_difference_is_told_as_none():
+    accuracies = {"ticket": [0.1, 0.8, 0.97], "reinit": [0.1, 0.8, 0.97]}
+    even = [result(r.seed, r.branch, r.level, r.survivors, accuracies[r.branch]) for r in RESULTS]
+    assert "reinitialized networks do as well" in str(Conclusion.of(even))
+
+
+def test_without_control():
+    c = Conclusion.of([r for r in RESULTS if r.branch == "ticket"])
+    assert c.margin is None
+    assert "without a control" in str(c)
+
+
+def test_csv():
+    rows = list(csv.DictReader(io.StringIO(to_csv(RESULTS))))
+    assert len(rows) == len(RESULTS)
+    assert rows[4] == {
+        "seed": "0",
+        "branch": "reinit",
+        "level": "2",
+        "density": "0.05",
+        "survivors": "5",
+        "early_stop_step": "10",
+        "early_stop_accuracy": "0.7",
+        "final_accuracy": "0.9",
+    }
+    curves = list(csv.DictReader(io.StringIO(evaluations_to_csv(RESULTS))))
+    assert len(curves) == 3 * len(RESULTS)
+    assert [c["step"] for c in curves[:3]] == ["0", "10", "20"]
+    assert float(curves[2]["test_accuracy"]) == 0.96
+
+
+def test_figure_shows_every_level_of_both_branches():
+    accuracy, speed = lottery_figure(summarize(RESULTS), "made up").axes
+    for axes, dense in ((accuracy, 97.0), (speed, 10.0)):
+        by_label = {c.get_label(): c for c in axes.containers}
+        x, y = by_label["ticket (rewound)"].lines[0].get_data(orig=False)
+        np.testing.assert_allclose(x, [100, 40, 5])
+        assert y[0] == pytest.approx(dense)
+        x, _ = by_label["same mask, reinitialized"].lines[0].get_data(orig=False)
+        np.testing.assert_allclose(x, [40, 5])
