@@ -1,0 +1,34 @@
+"""Every Python block of the README runs, in the order of the page."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+
+
+def test_the_readme_has_blocks():
+    assert BLOCKS
+
+
+@pytest.fixture(scope="module")
+def namespace():
+    return {}  # a later block may use what an earlier one defined, as a reader would
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=range(len(BLOCKS)))
+def test_block_runs(block, namespace, tmp_path_factory, monkeypatch):
+    monkeypatch.chdir(tmp_path_factory.mktemp("readme"))
+    exec(compile(block, "README.md", "exec"), namespace)  # noqa: S102
+
+
+def test_every_picture_and_file_that_it_names_exists():
+    root = Path(__file__).parents[1]
+    links = [p for p in re.findall(r"\]\(([^)#]+)\)", README) if "://" not in p]
+    assert links
+    for link in links:
+        assert (root / link).exists(), link
+    for script in re.findall(r"\bscripts/[\w.]+", README):
+        assert (root / script).exists(), script
