@@ -21,7 +21,7 @@ def namespace():
 @pytest.mark.parametrize("block", BLOCKS, ids=range(len(BLOCKS)))
 def test_block_runs(block, namespace, tmp_path_factory, monkeypatch):
     monkeypatch.chdir(tmp_path_factory.mktemp("readme"))
-    exec(compile(block, "README.md", "exec"), namespace)  # noqa: S102
+    exec(compile(block, "README.md", "exec"), namespace)
 
 
 def test_every_picture_and_file_that_it_names_exists():

@@ -140,7 +140,8 @@ def _table(rows: "Sequence[Row]", title: str) -> "Table":
     from tfinit.lottery.report import REINIT, TICKET, Spread
 
     def cell(spread: Spread, scale: float, digits: int) -> str:
-        return f"{scale * spread.mean:.{digits}f}±{scale * spread.std:.{digits}f}"
+        deviation = f"±{scale * spread.std:.{digits}f}" if spread.n > 1 else ""
+        return f"{scale * spread.mean:.{digits}f}{deviation}"
 
     table = Table(
         title=f"{title}\ntest accuracy in %, mean±standard deviation; gain of ticket in points",

@@ -40,8 +40,20 @@ RESULTS = [
 
 
 def test_mean_and_sample_standard_deviation():
-    assert Spread.of([1.0, 3.0]) == Spread(2.0, pytest.approx(2**0.5))
-    assert Spread.of([5.0]) == Spread(5.0, 0.0)
+    assert Spread.of([1.0, 3.0]) == Spread(2.0, pytest.approx(2**0.5), 2)
+    assert Spread.of([5.0]) == Spread(5.0, 0.0, 1)
+
+
+def test_confidence_interval_by_the_table_of_student():
+    # t(0.975) is 4.303 for two degrees of freedom, 12.706 for one.
+    low, high = Spread.of([1.0, 2.0, 3.0]).interval
+    assert (low, high) == (
+        pytest.approx(2 - 4.303 / 3**0.5, abs=1e-3),
+        pytest.approx(4.484, abs=1e-3),
+    )
+    low, high = Spread.of([1.0, 3.0]).interval
+    assert high == pytest.approx(2 + 12.706, abs=1e-3)
+    assert Spread.of([1.0]).interval == (-np.inf, np.inf)
 
 
 def test_early_stop_is_the_smallest_validation_loss_the_first_of_equal_ones():
@@ -59,7 +71,7 @@ def test_rows():
     assert [row.density for row in rows] == [1.0, 0.4, 0.4, 0.05, 0.05]
     assert rows[0].final_accuracy.mean == pytest.approx(0.97)
     assert rows[0].final_accuracy.std == pytest.approx(0.02 / 2**0.5)
-    assert rows[4].early_stop_accuracy == Spread(pytest.approx(0.7), pytest.approx(0.0))
+    assert rows[4].early_stop_accuracy == Spread(pytest.approx(0.7), pytest.approx(0.0), 2)
 
 
 def test_conclusion_compares_below_ten_percent_density():
@@ -71,11 +83,32 @@ def test_conclusion_compares_below_ten_percent_density():
     assert c.margin.std == pytest.approx(0.02 / 2**0.5)
     # Level 2 has 96.5%, within half a point of 97%.
     assert c.sparsest_match == 0.05
+    # Two replicates: 4.5 ± 12.7 * 1.41 / sqrt(2) points.
     assert str(c) == (
         "Tickets stay within 0.5 points of the dense network's 97.0 ± 1.4% down to 5.0% density, "
-        "and their initial weights matter: against reinitialized ones they gain +4.5 ± 1.4 points "
-        "at 5.0% to 5.0% density."
+        "but that may be chance: against reinitialized ones they stand at +4.5 ± 1.4 points at "
+        "5.0% density (95% interval -8.2 to +17.2)."
     )
+
+
+def third(results):
+    """One more replicate, like the first."""
+    return [
+        result(2, r.branch, r.level, r.survivors, r.metrics.values["test_accuracy"] + 0.001)
+        for r in results
+        if r.seed == 0
+    ]
+
+
+def test_three_replicates_that_agree_are_a_finding():
+    text = str(Conclusion.of(RESULTS + third(RESULTS)))
+    assert "their initial weights matter: against reinitialized ones they gain +4.8" in text
+
+
+def test_one_replicate_is_no_finding():
+    text = str(Conclusion.of([r for r in RESULTS if r.seed == 0]))
+    assert "+5.5 points at 5.0% density, which one replicate cannot tell from chance" in text
+    assert "±" not in text
 
 
 def swapped(r):
@@ -84,17 +117,19 @@ def swapped(r):
 
 
 def test_a_negative_finding_is_told_as_one():
-    c = Conclusion.of([swapped(r) for r in RESULTS])
-    assert c.margin.mean == pytest.approx(-0.045)
+    c = Conclusion.of([swapped(r) for r in RESULTS + third(RESULTS)])
+    assert c.margin.mean == pytest.approx(-0.145 / 3)
     assert c.sparsest_match is None
     assert "No ticket stays within 0.5 points" in str(c)
-    assert "reinitialized networks do better" in str(c)
+    assert "reinitialized networks do better: against them tickets stand at -4.8" in str(c)
 
 
 def test_no_difference_is_told_as_none():
     accuracies = {"ticket": [0.1, 0.8, 0.97], "reinit": [0.1, 0.8, 0.97]}
     even = [result(r.seed, r.branch, r.level, r.survivors, accuracies[r.branch]) for r in RESULTS]
-    assert "reinitialized networks do as well" in str(Conclusion.of(even))
+    text = str(Conclusion.of(even))
+    assert "stand at +0.0 ± 0.0 points at 5.0% density" in text
+    assert "but that may be chance" in text
 
 
 def test_without_control():

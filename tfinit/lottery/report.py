@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.stats import t as student_t
 
 from tfinit.lottery.result import LevelResult
 
@@ -18,17 +19,25 @@ _COLUMNS = ("early_stop_step", "early_stop_accuracy", "final_accuracy")
 
 @dataclass(frozen=True)
 class Spread:
-    """Mean and sample standard deviation over replicates (0 for a single one)."""
+    """Mean and sample standard deviation over ``n`` replicates (0 for a single one)."""
 
     mean: float
     std: float
+    n: int
 
     @classmethod
     def of(cls, values: Sequence[float]) -> "Spread":
         """The spread of some values."""
-        return cls(
-            float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
-        )
+        std = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+        return cls(float(np.mean(values)), std, len(values))
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95% confidence interval of the mean, by Student's t; infinite for one replicate."""
+        if self.n < 2:
+            return (-np.inf, np.inf)
+        half = float(student_t.ppf(0.975, self.n - 1)) * self.std / self.n**0.5
+        return (self.mean - half, self.mean + half)
 
 
 @dataclass(frozen=True)
@@ -142,19 +151,31 @@ class Conclusion:
                 f"tickets stay within {MATCH_POINTS} points of the dense network's "
                 f"{percent(self.dense)} down to {self.sparsest_match:.1%} density"
             )
+        match = f"{match[0].upper()}{match[1:]}"
         if self.margin is None or self.densities is None:
-            return f"{match[0].upper()}{match[1:]}; without a control nothing says why."
-        points = f"{100 * self.margin.mean:+.1f} ± {100 * self.margin.std:.1f} points"
-        where = f"{self.densities[0]:.1%} to {self.densities[1]:.1%} density"
-        if self.margin.mean > self.margin.std:
-            verdict = f"their initial weights matter: against reinitialized ones they gain {points}"
-        elif self.margin.mean < -self.margin.std:
-            verdict = f"reinitialized networks do better: against them tickets stand at {points}"
+            return f"{match}; without a control nothing says why."
+        densities = " to ".join(dict.fromkeys(f"{d:.1%}" for d in self.densities))
+        gain = f"{100 * self.margin.mean:+.1f}"
+        if self.margin.n == 1:
+            return (
+                f"{match}; against reinitialized networks they stand at {gain} points at "
+                f"{densities} density, which one replicate cannot tell from chance."
+            )
+        low, high = self.margin.interval
+        points = (
+            f"{gain} ± {100 * self.margin.std:.1f} points at {densities} density "
+            f"(95% interval {100 * low:+.1f} to {100 * high:+.1f})"
+        )
+        if low > 0:
+            verdict = ", and their initial weights matter: against reinitialized ones they gain"
+        elif high < 0:
+            verdict = ", but reinitialized networks do better: against them tickets stand at"
         else:
-            verdict = f"reinitialized networks do as well: against them tickets stand at {points}"
-        return f"{match[0].upper()}{match[1:]}, and {verdict} at {where}."
+            verdict = ", but that may be chance: against reinitialized ones they stand at"
+        return f"{match}{verdict} {points}."
 
 
 def percent(spread: Spread) -> str:
     """Mean ± standard deviation of a fraction, in percent."""
-    return f"{100 * spread.mean:.1f} ± {100 * spread.std:.1f}%"
+    deviation = f" ± {100 * spread.std:.1f}" if spread.n > 1 else ""
+    return f"{100 * spread.mean:.1f}{deviation}%"
