@@ -11,9 +11,10 @@ export TF_CPP_MIN_LOG_LEVEL=${TF_CPP_MIN_LOG_LEVEL:-3}
 "$bin/hadolint" docker/Dockerfile
 
 # What runs on every backend of Keras, then the same without TensorFlow installed at all.
+mapfile -t files < <(grep -rl 'mark\.backends' tests --include='test_*.py')
 for backend in jax torch; do
     echo "== KERAS_BACKEND=$backend"
-    KERAS_BACKEND=$backend "$bin/python" -m pytest -q -m backends "$@"
+    KERAS_BACKEND=$backend "$bin/python" -m pytest -q -m backends "${files[@]}" "$@"
 done
 echo "== without TensorFlow"
 scripts/test_without_tensorflow.sh "$@"

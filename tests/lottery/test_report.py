@@ -85,9 +85,9 @@ def test_conclusion_compares_below_ten_percent_density():
     assert c.sparsest_match == 0.05
     # Two replicates: 4.5 ± 12.7 * 1.41 / sqrt(2) points.
     assert str(c) == (
-        "Tickets stay within 0.5 points of the dense network's 97.0 ± 1.4% down to 5.0% density, "
-        "but that may be chance: against reinitialized ones they stand at +4.5 ± 1.4 points at "
-        "5.0% density (95% interval -8.2 to +17.2)."
+        "Tickets stay within 0.5 points of the dense network's 97.0 ± 1.4% down to 5.0% density; "
+        "against reinitialized ones they stand at +4.5 ± 1.4 points at 5.0% density "
+        "(95% interval -8.2 to +17.2), which could be chance."
     )
 
 
@@ -102,7 +102,7 @@ def third(results):
 
 def test_three_replicates_that_agree_are_a_finding():
     text = str(Conclusion.of(RESULTS + third(RESULTS)))
-    assert "their initial weights matter: against reinitialized ones they gain +4.8" in text
+    assert "their initial weights matter: over reinitialized ones they gain +4.8" in text
 
 
 def test_one_replicate_is_no_finding():
@@ -121,7 +121,7 @@ def test_a_negative_finding_is_told_as_one():
     assert c.margin.mean == pytest.approx(-0.145 / 3)
     assert c.sparsest_match is None
     assert "No ticket stays within 0.5 points" in str(c)
-    assert "reinitialized networks do better: against them tickets stand at -4.8" in str(c)
+    assert "reinitialized networks do better: against them they stand at -4.8" in str(c)
 
 
 def test_no_difference_is_told_as_none():
@@ -129,7 +129,7 @@ def test_no_difference_is_told_as_none():
     even = [result(r.seed, r.branch, r.level, r.survivors, accuracies[r.branch]) for r in RESULTS]
     text = str(Conclusion.of(even))
     assert "stand at +0.0 ± 0.0 points at 5.0% density" in text
-    assert "but that may be chance" in text
+    assert "which could be chance" in text
 
 
 def test_without_control():

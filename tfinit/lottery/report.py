@@ -167,12 +167,12 @@ class Conclusion:
             f"(95% interval {100 * low:+.1f} to {100 * high:+.1f})"
         )
         if low > 0:
-            verdict = ", and their initial weights matter: against reinitialized ones they gain"
-        elif high < 0:
-            verdict = ", but reinitialized networks do better: against them tickets stand at"
-        else:
-            verdict = ", but that may be chance: against reinitialized ones they stand at"
-        return f"{match}{verdict} {points}."
+            why = "and their initial weights matter: over reinitialized ones they gain"
+            return f"{match}, {why} {points}."
+        if high < 0:
+            why = "but reinitialized networks do better: against them they stand at"
+            return f"{match}, {why} {points}."
+        return f"{match}; against reinitialized ones they stand at {points}, which could be chance."
 
 
 def percent(spread: Spread) -> str:
