@@ -3,4 +3,4 @@
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 "$here/setup.sh"
-exec "$here/../${TFINIT_VENV:-.venv}/bin/tfinit" lottery "$@"
+exec "$here/../.venv/bin/tfinit" lottery "$@"

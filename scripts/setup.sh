@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-venv=${TFINIT_VENV:-.venv}
+venv=.venv
 python=${PYTHON:-python3}
 extras=$(IFS=,; echo "$*")
 stamp=$venv/.installed-${extras//,/-}

@@ -1,8 +1,13 @@
 import importlib.util
 
 import pytest
+from hypothesis import settings
 
 HAS_TENSORFLOW = importlib.util.find_spec("tensorflow") is not None
+
+# A loaded machine is no failure.
+settings.register_profile("tfinit", deadline=None)
+settings.load_profile("tfinit")
 
 
 def pytest_collection_modifyitems(items):
