@@ -1,0 +1,94 @@
+"""The per-tensor classes on every backend that is installed: one process for each."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+
+import pytest
+
+DTYPES = {"float16": 3e-3, "bfloat16": 2e-2, "float32": 2e-6, "float64": 2e-6}
+
+
+def check():
+    """Run in a process of its own, under KERAS_BACKEND."""
+    import keras
+    import numpy as np
+
+    import tfinit.initializers as it
+
+    assert keras.backend.backend() == os.environ["KERAS_BACKEND"]
+
+    def array(tensor):
+        return keras.ops.convert_to_numpy(keras.ops.cast(tensor, "float32"))
+
+    kernel = (3, 3, 24, 24)
+    random = [
+        it.Xavier("tanh", seed=1),
+        it.He("leaky_relu", negative_slope=0.1, distribution="truncated_normal", seed=1),
+        it.LeCun("selu", distribution="uniform", seed=1),
+        it.Orthogonal(seed=1),
+        it.DeltaOrthogonal(seed=1),
+        it.ConvolutionOrthogonal(seed=1),
+        it.Sparse(5, seed=1),
+        it.SparseScaling(0.2, seed=1),
+        it.SparseOrthogonal(0.2, seed=1),
+        it.EdgeOfChaos("tanh", 0.05, seed=1),
+    ]
+    for initializer in [*random, it.Dirac(), it.ZerO()]:
+        for dtype, bound in DTYPES.items():
+            tensor = initializer(kernel, dtype=dtype)
+            if not (dtype == "float64" and keras.backend.backend() == "jax"):  # no x64 by default
+                assert keras.backend.standardize_dtype(tensor.dtype) == dtype
+            assert tuple(tensor.shape) == kernel
+            again = array(initializer(kernel, dtype=dtype))
+            assert np.array_equal(again, array(tensor))
+            assert np.isfinite(again).all() and again.any()
+            exact = array(initializer(kernel, dtype="float32"))
+            assert np.abs(again - exact).max() <= bound * np.abs(exact).max()
+    assert np.array_equal(array(it.Identity()((3, 3))), np.eye(3))
+
+    q = array(it.Orthogonal(seed=1)((40, 30)))
+    assert np.abs(q.T @ q - np.eye(30)).max() < 2e-6
+    for initializer in random[:3]:
+        w = array(initializer((400, 300)))
+        variance = initializer.variance(400, 300)
+        assert abs(w.var() / variance - 1) < 4.5 * np.sqrt(2 / w.size)
+
+    class Net(keras.Model):
+        def __init__(self, initializer):
+            super().__init__(name="net")
+            self.a = keras.layers.Dense(8, kernel_initializer=initializer, name="a")
+            self.b = keras.layers.Dense(8, kernel_initializer=initializer, name="b")
+
+        def call(self, x):
+            return self.b(self.a(x))
+
+    for initializer in (random[0], random[3], random[6]):
+        pairs = []
+        for _ in range(2):
+            net = Net(initializer.__class__.from_config(initializer.get_config()))
+            net(np.ones((2, 8), "float32"))
+            pairs.append([array(net.a.kernel), array(net.b.kernel)])
+        assert not np.array_equal(*pairs[0])
+        assert np.array_equal(pairs[0], pairs[1])
+    print("checked")
+
+
+@pytest.mark.parametrize(
+    ("backend", "module"), [("tensorflow", "tensorflow"), ("jax", "jax"), ("torch", "torch")]
+)
+def test_backend(backend, module):
+    if importlib.util.find_spec(module) is None:
+        pytest.skip(f"{module} is not installed")
+    done = subprocess.run(
+        [sys.executable, "-c", "import test_backends; test_backends.check()"],
+        capture_output=True,
+        text=True,
+        env={
+            **os.environ,
+            "KERAS_BACKEND": backend,
+            "PYTHONPATH": os.pathsep.join([os.path.dirname(__file__), *sys.path]),
+        },
+    )
+    assert done.stdout.splitlines()[-1:] == ["checked"], done.stderr[-2000:]
