@@ -1,4 +1,4 @@
-"""The per-tensor classes on every backend that is installed: one process for each."""
+"""The per-tensor classes on the other backends, where installed: one process for each."""
 
 import importlib.util
 import os
@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-DTYPES = {"float16": 3e-3, "bfloat16": 2e-2, "float32": 2e-6, "float64": 2e-6}
+# Half a unit in the last place, relative to the largest entry.
+DTYPES = {"float16": 2**-11, "bfloat16": 2**-8, "float32": 0, "float64": None}
 
 
 def check():
@@ -44,8 +45,10 @@ def check():
             again = array(initializer(kernel, dtype=dtype))
             assert np.array_equal(again, array(tensor))
             assert np.isfinite(again).all() and again.any()
-            exact = array(initializer(kernel, dtype="float32"))
-            assert np.abs(again - exact).max() <= bound * np.abs(exact).max()
+            # float64 has a stream of its own, the narrow ones are float32 rounded.
+            if bound is not None:
+                exact = array(initializer(kernel, dtype="float32"))
+                assert np.abs(again - exact).max() <= bound * np.abs(exact).max()
     assert np.array_equal(array(it.Identity()((3, 3))), np.eye(3))
 
     q = array(it.Orthogonal(seed=1)((40, 30)))
@@ -75,12 +78,10 @@ def check():
     print("checked")
 
 
-@pytest.mark.parametrize(
-    ("backend", "module"), [("tensorflow", "tensorflow"), ("jax", "jax"), ("torch", "torch")]
-)
-def test_backend(backend, module):
-    if importlib.util.find_spec(module) is None:
-        pytest.skip(f"{module} is not installed")
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_backend(backend):
+    if importlib.util.find_spec(backend) is None:
+        pytest.skip(f"{backend} is not installed")
     done = subprocess.run(
         [sys.executable, "-c", "import test_backends; test_backends.check()"],
         capture_output=True,
