@@ -23,7 +23,7 @@ def check():
     def array(tensor):
         return keras.ops.convert_to_numpy(keras.ops.cast(tensor, "float32"))
 
-    kernel = (3, 3, 24, 24)
+    kernel = (3, 24, 24)
     random = [
         it.Xavier("tanh", seed=1),
         it.He("leaky_relu", negative_slope=0.1, distribution="truncated_normal", seed=1),

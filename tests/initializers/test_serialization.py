@@ -128,7 +128,7 @@ def test_the_names_of_keras_still_mean_its_own(library):
 @pytest.mark.parametrize(
     "imports",
     [
-        "import keras, tfinit",
+        "import keras; import tfinit",
         "import tfinit.initializers as i; import keras; i.He",
     ],
 )
