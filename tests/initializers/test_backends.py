@@ -36,8 +36,10 @@ def check():
         it.SparseOrthogonal(0.2, seed=1),
         it.EdgeOfChaos("tanh", 0.05, seed=1),
     ]
-    for initializer in [*random, it.Dirac(), it.ZerO()]:
-        for dtype, bound in DTYPES.items():
+    for i, initializer in enumerate([*random, it.Dirac(), it.ZerO()]):
+        # All dtypes for a few, since JAX compiles every operation anew for each.
+        for dtype in DTYPES if i in (1, 3) else ("float32", "bfloat16"):
+            bound = DTYPES[dtype]
             tensor = initializer(kernel, dtype=dtype)
             if not (dtype == "float64" and keras.backend.backend() == "jax"):  # no x64 by default
                 assert keras.backend.standardize_dtype(tensor.dtype) == dtype
@@ -67,7 +69,7 @@ def check():
         def call(self, x):
             return self.b(self.a(x))
 
-    for initializer in (random[0], random[3], random[6]):
+    for initializer in (random[0], random[6]):
         pairs = []
         for _ in range(2):
             net = Net(initializer.__class__.from_config(initializer.get_config()))

@@ -14,7 +14,7 @@ from tfinit.initializers.registry import serializable
 
 
 def haar(rows: int, columns: int, seed: int, dtype: str, factor: float = 1.0) -> Any:
-    """``factor`` times a Haar-distributed matrix with orthonormal columns (or rows, if dtype).
+    """``factor`` times a Haar-distributed matrix with orthonormal columns (or rows, if wide).
 
     QR leaves the sign of each column open; a positive diagonal of R makes Q uniform (Mezzadri,
     How to generate random matrices from the classical compact groups, 2007).
@@ -64,7 +64,7 @@ class Orthogonal(GainedRandom):
     """w = g·Q with QᵀQ = I, Q uniform (Haar): all singular values are g.
 
     A shape ``(..., out)`` is filled as a matrix (product of the rest, out); the shorter side is
-    orthonormal. Rank ≥ 2, any float dtype; the decomposition is float32 or dtyper.
+    orthonormal. Rank ≥ 2, any float dtype; the decomposition is float32 or wider.
 
     Args:
         gain: A positive factor; None: the forward gain of ``activation``, which is 1 for None.
