@@ -69,7 +69,10 @@ def main() -> None:
         times = []
         for depth in DEPTHS:
             starts = [network(cls(seed=seed), depth) for seed in SEEDS]
-            times.append([min(learning_time(s, wanted, r / depth) for r in RATES) for s in starts])
+            with np.errstate(over="ignore", invalid="ignore"):
+                times.append(
+                    [min(learning_time(s, wanted, r / depth) for r in RATES) for s in starts]
+                )
             shown = [f"> {MOST}" if t == MOST else str(t) for t in times[-1]]
             print(f"{name}, depth {depth}: {', '.join(shown)} steps", flush=True)
         middle = np.median(times, axis=1)

@@ -71,11 +71,24 @@ def test_a_mismatch_says_both_shapes(files):
 
 def test_what_is_not_there_is_said(files):
     folder, _ = files
-    with pytest.raises(InputError, match=r"names no tensor.*layers/fc2/vars/0"):
+    with pytest.raises(InputError, match=r"names no tensors.*layers/fc2/vars/0"):
         Pretrained(folder / "new.keras", "fc3/vars/0")((4, 2))
-    with pytest.raises(InputError, match="names several tensors"):
+    with pytest.raises(
+        InputError, match=r"names 2 tensors.*layers/dense_1/vars/0 \(layers/fc2/vars/0\)"
+    ):
         Pretrained(folder / "new.keras", "vars/0")((4, 2))
     with pytest.raises(InputError, match=r"nowhere.keras' is not a file"):
         Pretrained("nowhere.keras", "a")((4, 2))
     with pytest.raises(InputError, match=r"must end in one of.*received 'model.pt'"):
         Pretrained("model.pt", "a")
+
+
+def test_a_layers_place_and_anothers_name_are_not_mixed_up(tmp_path):
+    # Keras stores the first Dense as "dense", whatever its name, and the second as "dense_1".
+    dense = keras.layers.Dense
+    model = keras.Sequential([keras.Input((3,)), dense(3, name="fc1"), dense(3, name="dense")])
+    model.save(tmp_path / "model.keras")
+    place = Pretrained(tmp_path / "model.keras", "layers/dense/vars/0")
+    assert np.array_equal(place((3, 3)), model.get_layer("fc1").kernel.numpy())
+    with pytest.raises(InputError, match="names 2 tensors"):
+        Pretrained(tmp_path / "model.keras", "dense/vars/0")((3, 3))

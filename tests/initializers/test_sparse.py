@@ -51,6 +51,15 @@ def test_a_sparse_orthogonal_matrix_is_orthogonal_and_sparse(shape, density):
     assert math.ceil(density * w.size) <= count < density * w.size + 2 * tall.shape[1]
 
 
+def test_numpy_numbers_are_numbers():
+    config = SparseOrthogonal(np.float32(0.5), gain=np.float64(2), seed=np.int64(3)).get_config()
+    assert {name: type(value) for name, value in config.items() if value is not None} == {
+        "density": float,
+        "gain": float,
+        "seed": int,
+    }
+
+
 @pytest.mark.parametrize("density", [0, -0.1, 1.01, float("nan"), "0.5"])
 @pytest.mark.parametrize("initializer", [SparseScaling, SparseOrthogonal])
 def test_a_density_outside_is_refused(initializer, density):

@@ -4,6 +4,7 @@ import hashlib
 import inspect
 import random
 import weakref
+from numbers import Real
 from typing import Any
 
 import keras
@@ -85,7 +86,7 @@ class RandomInitializer(Initializer):
 
 def positive(name: str, value: Any) -> float:
     """The argument as a float; InputError unless it is a finite number above 0."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < np.inf:
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 < value < np.inf:
         raise InputError(f"`{name}` must be a positive number, received {value!r}.")
     return float(value)
 

@@ -1,6 +1,7 @@
 """Weights and biases on the line between order and chaos."""
 
 import math
+from numbers import Real
 from typing import Any, NamedTuple
 
 import keras
@@ -43,7 +44,7 @@ def critical_point(activation: Any, bias_variance: float = 0.0, **params: float)
         >>> round(critical_point("tanh", 0.05).weight_variance, 3)
         1.761
     """
-    if not isinstance(bias_variance, int | float) or not 0 <= bias_variance < math.inf:
+    if not isinstance(bias_variance, Real) or not 0 <= bias_variance < math.inf:
         raise InputError(f"`bias_variance` must be a number ≥ 0, received {bias_variance!r}.")
 
     def beyond(q: float) -> float:
@@ -114,7 +115,7 @@ class EdgeOfChaos(RandomInitializer):
             ("weight_variance", weight_variance),
             ("bias_variance", bias_variance),
         ):
-            if not isinstance(value, int | float) or not 0 <= value < math.inf:
+            if not isinstance(value, Real) or not 0 <= value < math.inf:
                 raise InputError(f"`{name}` must be a number ≥ 0, received {value!r}.")
         # A function cannot be found again from a file; the variance that it led to can.
         self.activation = activation if isinstance(activation, str) else None

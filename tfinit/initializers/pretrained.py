@@ -63,14 +63,27 @@ class Pretrained(Initializer):
     def _path_in(self, tensors: dict[str, Any]) -> str:
         if self.key in tensors:
             return self.key
-        # One tensor may be listed twice, by its place in the file and by its layer's name.
-        ends = {id(tensors[path]): path for path in tensors if path.endswith(f"/{self.key}")}
-        if len(ends) != 1:
-            found = "several tensors" if ends else "no tensor"
+        names = {path: _with_layer_name(path, tensor) for path, tensor in tensors.items()}
+        end = f"/{self.key}"
+        found = [path for path, name in names.items() if path.endswith(end) or name.endswith(end)]
+        if len(found) != 1:
+            shown = [p if f"/{p}" == name else f"{p} ({name[1:]})" for p, name in names.items()]
             raise InputError(
-                f"`key` {self.key!r} names {found} of {self.source!r}. It has {list(tensors)}."
+                f"`key` {self.key!r} names {len(found) or 'no'} tensors of {self.source!r}, which "
+                f"has {shown}. Give the end of one path."
             )
-        return next(iter(ends.values()))
+        return found[0]
+
+
+def _with_layer_name(path: str, tensor: Any) -> str:
+    """The path with a leading "/", and with the layer's name in place of its number in the file.
+
+    Keras 3 calls the groups of layers by class and number; the name is an attribute of "vars".
+    """
+    *above, group, kind, number = ["", "", "", *path.split("/")]
+    if kind == "vars" and isinstance(tensor, h5py.Dataset):
+        group = tensor.parent.attrs.get("name", group)
+    return "/" + "/".join(part for part in (*above, group, kind, number) if part)
 
 
 @contextmanager
@@ -97,11 +110,6 @@ def _datasets(file: h5py.File) -> dict[str, Any]:
     def visit(path: str, item: Any) -> None:
         if isinstance(item, h5py.Dataset):
             found[path] = item
-            # Keras 3 calls groups by class and number; the layer's name is an attribute.
-            *above, group, kind, number = ["", "", "", *path.split("/")]
-            name = item.parent.attrs.get("name")
-            if kind == "vars" and name and name != group:
-                found["/".join([*(part for part in above if part), name, kind, number])] = item
 
     file.visititems(visit)
     return found

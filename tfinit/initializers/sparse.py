@@ -1,6 +1,7 @@
 """Weights that start with most of their entries at zero, at the scale of dense ones."""
 
 import math
+from numbers import Real
 from typing import Any
 
 import keras
@@ -20,7 +21,7 @@ def _generator(stream: int) -> np.random.Generator:
 
 def check_density(density: float) -> float:
     """The density as a float; InputError outside (0, 1]."""
-    if not isinstance(density, int | float) or not 0 < density <= 1:
+    if not isinstance(density, Real) or not 0 < density <= 1:
         raise InputError(
             f"`density` must be in (0, 1], the fraction of entries that are not zero, received "
             f"{density!r}."
