@@ -12,7 +12,7 @@ Gauss–Hermite, the textbook choice, is off by 1e-3 at a kink.
 
 PyTorch's ``calculate_gain`` follows another convention in three rows: tanh 5/3 (here 1.5925, which
 keeps the second moment after one layer; 5/3 is an empirical value), sigmoid 1 (here 1.8463 forward,
-4.7215 backward), selu 3/4 (here 1, Klambauer's own choice). Its relu, leaky_relu and linear agree.
+4.7226 backward), selu 3/4 (here 1, Klambauer's own choice). Its relu, leaky_relu and linear agree.
 """
 
 import functools
