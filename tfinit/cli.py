@@ -84,15 +84,14 @@ def lottery(config: LotteryConfig) -> None:
     )
 
     with _native_stderr_closed():
-        from tfinit.lottery.experiment import run, trainings  # says so if TensorFlow is missing
-    import tensorflow as tf
+        from tfinit.lottery.experiment import run, trainings
+        from tfinit.training import wake_up
 
+        wake_up()
     from tfinit.lottery.report import Conclusion, evaluations_to_csv, summarize, to_csv
     from tfinit.lottery.store import Store
     from tfinit.plots import lottery_figure
 
-    # A run that goes on must end with the same bits, on a GPU too.
-    tf.config.experimental.enable_op_determinism()
     progress = Progress(
         TextColumn("{task.description}"),
         BarColumn(),

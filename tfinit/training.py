@@ -63,6 +63,16 @@ class Diverged(WorkError):
         self.step = step
 
 
+def wake_up() -> None:
+    """Let TensorFlow find its devices and compile once, for processes that are all ours.
+
+    With a GPU, ask for deterministic kernels: a run that goes on must end with the same bits.
+    """
+    if tf.config.list_physical_devices("GPU"):
+        tf.config.experimental.enable_op_determinism()
+    tf.function(lambda: tf.zeros(()), jit_compile=True)()
+
+
 def check_batch_size(batch_size: int, rows: int) -> None:
     """Raise InputError unless a batch of ``batch_size`` fits into ``rows`` examples."""
     if not 1 <= batch_size <= rows:
