@@ -26,6 +26,7 @@ setup(
         "tyro>=1,<2",
         # Calls a function when Keras is first imported, so that tfinit need not import it.
         "wrapt>=1.14,<3",
+        "h5py>=3.10,<4",
     ],
     extras_require={
         "test": [

@@ -32,6 +32,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from tfinit.errors import InputError
+from tfinit.variables import children, own_weights, weight_name
 
 Fans = tuple[float, float]
 
@@ -80,7 +81,7 @@ def fans(layer_or_shape: Any, weight: Any = None) -> Fans:
         return fans(layer.cell, weight)
     if kind == "Wrapper":
         return fans(layer.layer, weight)
-    named = _weights_by_name(layer)
+    named = {weight_name(w): w for w in own_weights(layer)}
     if weight is None:
         # The bias of an EinsumDense may have two axes.
         matrices = [n for n, w in named.items() if len(w.shape) >= 2 and n != "bias"]
@@ -90,14 +91,14 @@ def fans(layer_or_shape: Any, weight: Any = None) -> Fans:
                 f"{matrices}. Say which with `weight=`."
             )
         weight = matrices[0]
-    name = weight if isinstance(weight, str) else _name(weight)
+    name = weight if isinstance(weight, str) else weight_name(weight)
     if isinstance(weight, str) and weight not in named:
-        for child in _children(layer):
+        for child in children(layer):
             if child.name == weight:
                 return fans(child)
         raise InputError(
             f"`weight` must be one of {list(named)} or a sublayer of layer {layer.name!r} "
-            f"({[child.name for child in _children(layer)]}), received {weight!r}."
+            f"({[child.name for child in children(layer)]}), received {weight!r}."
         )
     shape = tuple(int(n) for n in (named[name] if isinstance(weight, str) else weight).shape)
     return rule(layer, name, check_shape(shape))
@@ -115,19 +116,6 @@ def check_shape(shape: Any) -> tuple[int, ...]:
             "A weight without axes or without entries has no fan."
         )
     return found
-
-
-def _name(variable: Any) -> str:
-    return variable.name.split("/")[-1].split(":")[0]
-
-
-def _children(layer: Any) -> list[Any]:
-    return list(layer._flatten_layers(include_self=False, recursive=False))
-
-
-def _weights_by_name(layer: Any) -> dict[str, Any]:
-    below = {id(w) for child in _children(layer) for w in child.weights}
-    return {_name(w): w for w in layer.weights if id(w) not in below}
 
 
 def _by_shape(shape: Sequence[int]) -> Fans:

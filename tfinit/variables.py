@@ -38,7 +38,8 @@ def keras_of(obj: Any) -> str | None:
     return None
 
 
-def _children(layer: Any) -> list[Any]:
+def children(layer: Any) -> list[Any]:
+    """The layers that a layer or model holds directly."""
     # `layers` is public but only models have it. Both Kerases name the other one alike.
     own = getattr(layer, "layers", None)
     if isinstance(own, list):
@@ -85,7 +86,7 @@ def walk_layers(model: Any) -> Iterator[tuple[str, Any]]:
         seen.add(id(layer))
         yield prefix, layer
         taken: set[str] = set()
-        for child in _children(layer):
+        for child in children(layer):
             if id(child) in seen:
                 continue
             name = _unique(_stem(child) or child.name, taken)
@@ -94,12 +95,14 @@ def walk_layers(model: Any) -> Iterator[tuple[str, Any]]:
     yield from visit("", model)
 
 
-def _weight_name(variable: Any) -> str:
+def weight_name(variable: Any) -> str:
+    """What its layer calls a variable: the last part of its path."""
     return variable.name.split("/")[-1].split(":")[0]
 
 
-def _own_weights(layer: Any) -> list[Any]:
-    below = {id(w) for child in _children(layer) for w in child.weights}
+def own_weights(layer: Any) -> list[Any]:
+    """The weights of a layer that are not those of a layer below it."""
+    below = {id(w) for child in children(layer) for w in child.weights}
     return [w for w in layer.weights if id(w) not in below]
 
 
@@ -137,10 +140,10 @@ def all_weights(model: Any) -> dict[str, Any]:
     found: dict[str, Any] = {}
     seen: set[int] = set()
     for key, layer in walk_layers(model):
-        for variable in _own_weights(layer):
+        for variable in own_weights(layer):
             if id(variable) not in seen:
                 seen.add(id(variable))
-                name = _weight_name(variable)
+                name = weight_name(variable)
                 found[_unique(f"{key}/{name}" if key else name, set(found))] = variable
     return found
 
@@ -151,7 +154,7 @@ def _prunable_of(layer: Any) -> list[Any]:
     if any(cls.__name__.startswith(_LEFT_ALONE) for cls in type(layer).__mro__):
         return []
     return [
-        w for w in _own_weights(layer) if _weight_name(w) in _PRUNABLE_NAMES and len(w.shape) >= 2
+        w for w in own_weights(layer) if weight_name(w) in _PRUNABLE_NAMES and len(w.shape) >= 2
     ]
 
 
