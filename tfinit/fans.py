@@ -1,0 +1,225 @@
+"""How many inputs feed one output of a weight, and how many outputs one input feeds.
+
+For a weight w with independent entries of variance σ², inputs x and output gradients δ::
+
+    E[y²]     = fan_in  · σ² · E[x²]      forward
+    E[(∂x)²]  = fan_out · σ² · E[δ²]      backward
+
+so a fan is the number of products that are summed, averaged over positions away from the borders.
+Keras's initializers see a shape only; these fans know the layer that owns the weight:
+
+====================== ============================ ===================== =====================
+layer                  weight                       fan_in                fan_out
+====================== ============================ ===================== =====================
+Dense                  (in, out)                    in                    out
+Conv, g groups         (*k, in/g, out)              K·in/g                K·out/g / S
+DepthwiseConv          (*k, in, m)                  K                     K·m / S
+SeparableConv          depthwise, pointwise         K; in·m               K·m / S; out
+ConvTranspose          (*k, out, in)                K·in / S              K·out
+EinsumDense, attention by its equation              summed axes           new axes
+Embedding              (vocabulary, dim)            1                     dim
+LSTM, GRU, SimpleRNN   (in, gates·units)            in                    units (one gate)
+ConvLSTM               (*k, in, 4·filters)          K·in                  K·filters / S
+====================== ============================ ===================== =====================
+
+K is the product of the kernel sizes and S of the strides: a stride of 2 leaves out half of the
+products on the input side of a convolution and on the output side of a transposed one. Dilation
+moves products and does not change their number.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from tfinit.errors import InputError
+
+Fans = tuple[float, float]
+
+
+def fans(layer_or_shape: Any, weight: Any = None) -> Fans:
+    """``(fan_in, fan_out)`` of one weight of a layer, or of a plain shape.
+
+    Args:
+        layer_or_shape: A built layer of Keras 3 or tf_keras (subclasses count as their parent), or
+            a shape. A shape, and a weight of a layer that is not in the table of this module, get
+            Keras's rule: ``(n,)`` is (n, n), ``(..., in, out)`` is in and out times the rest.
+        weight: Which weight: its name (``"depthwise_kernel"``), the variable itself, or the name
+            of a sublayer (``"query"`` of an attention layer). None: the layer's only weight of
+            two or more axes, biases aside.
+
+    Returns:
+        Two floats. They are fractions where strides do not divide the kernel size.
+
+    Raises:
+        InputError: a shape that is empty or not of positive integers, a layer that is not built,
+            a weight that the layer does not have, or None where there is a choice.
+
+    Example:
+        >>> fans((3, 3, 16, 32))
+        (144.0, 288.0)
+        >>> layer = keras.layers.DepthwiseConv2D(3)
+        >>> layer.build((None, 8, 8, 16))
+        >>> fans(layer)
+        (9.0, 9.0)
+    """
+    if not hasattr(layer_or_shape, "weights"):
+        if weight is not None:
+            raise InputError(
+                f"`weight` is only for a layer, received weight={weight!r} with a shape. "
+                "Leave it out, or pass the layer."
+            )
+        return _by_shape(check_shape(layer_or_shape))
+    layer = layer_or_shape
+    if not layer.built:
+        raise InputError(
+            f"Layer {layer.name!r} has no weights yet: it is not built. "
+            "Call it on a batch or call `layer.build(input_shape)` first."
+        )
+    kind, rule = _kind_of(layer)
+    if kind == "RNN":
+        return fans(layer.cell, weight)
+    if kind == "Wrapper":
+        return fans(layer.layer, weight)
+    named = _weights_by_name(layer)
+    if weight is None:
+        # The bias of an EinsumDense may have two axes.
+        matrices = [n for n, w in named.items() if len(w.shape) >= 2 and n != "bias"]
+        if len(matrices) != 1:
+            raise InputError(
+                f"Layer {layer.name!r} has {len(matrices)} weights to choose from: "
+                f"{matrices}. Say which with `weight=`."
+            )
+        weight = matrices[0]
+    name = weight if isinstance(weight, str) else _name(weight)
+    if isinstance(weight, str) and weight not in named:
+        for child in _children(layer):
+            if child.name == weight:
+                return fans(child)
+        raise InputError(
+            f"`weight` must be one of {list(named)} or a sublayer of layer {layer.name!r} "
+            f"({[child.name for child in _children(layer)]}), received {weight!r}."
+        )
+    shape = tuple(int(n) for n in (named[name] if isinstance(weight, str) else weight).shape)
+    return rule(layer, name, check_shape(shape))
+
+
+def check_shape(shape: Any) -> tuple[int, ...]:
+    """The shape as a tuple of ints; InputError unless it has an axis and all are positive."""
+    try:
+        found = tuple(int(n) for n in shape)
+    except (TypeError, ValueError):
+        found = ()
+    if not found or min(found) < 1:
+        raise InputError(
+            f"`shape` must be one or more positive integers, received {shape!r}. "
+            "A weight without axes or without entries has no fan."
+        )
+    return found
+
+
+def _name(variable: Any) -> str:
+    return variable.name.split("/")[-1].split(":")[0]
+
+
+def _children(layer: Any) -> list[Any]:
+    return list(layer._flatten_layers(include_self=False, recursive=False))
+
+
+def _weights_by_name(layer: Any) -> dict[str, Any]:
+    below = {id(w) for child in _children(layer) for w in child.weights}
+    return {_name(w): w for w in layer.weights if id(w) not in below}
+
+
+def _by_shape(shape: Sequence[int]) -> Fans:
+    if len(shape) == 1:
+        return float(shape[0]), float(shape[0])
+    window = math.prod(shape[:-2])
+    return float(window * shape[-2]), float(window * shape[-1])
+
+
+def _strides(layer: Any) -> int:
+    return math.prod(layer.strides)
+
+
+def _generic(layer: Any, name: str, shape: tuple[int, ...]) -> Fans:
+    return _by_shape(shape)
+
+
+def _conv(layer: Any, name: str, shape: tuple[int, ...]) -> Fans:
+    # The kernel already holds in/groups input channels, but all output channels.
+    fan_in, fan_out = _by_shape(shape)
+    return fan_in, fan_out / layer.groups / _strides(layer)
+
+
+def _conv_transpose(layer: Any, name: str, shape: tuple[int, ...]) -> Fans:
+    fan_out, fan_in = _by_shape(shape)
+    return fan_in / _strides(layer), fan_out
+
+
+def _depthwise(layer: Any, name: str, shape: tuple[int, ...]) -> Fans:
+    window, multiplier = math.prod(shape[:-2]), shape[-1]
+    return float(window), window * multiplier / _strides(layer)
+
+
+def _separable(layer: Any, name: str, shape: tuple[int, ...]) -> Fans:
+    return _depthwise(layer, name, shape) if name == "depthwise_kernel" else _by_shape(shape)
+
+
+def _einsum(layer: Any, name: str, shape: tuple[int, ...]) -> Fans:
+    left, output = layer.equation.replace(" ", "").replace("...", "").split("->")
+    given, kernel = left.split(",")
+    if len(kernel) != len(shape):  # a weight that is not the kernel of the equation
+        return _by_shape(shape)
+    # An axis in all three (one matrix per expert) is neither summed nor new.
+    fan_in = math.prod(n for axis, n in zip(kernel, shape, strict=True) if axis not in output)
+    fan_out = math.prod(n for axis, n in zip(kernel, shape, strict=True) if axis not in given)
+    return float(fan_in), float(fan_out)
+
+
+def _embedding(layer: Any, name: str, shape: tuple[int, ...]) -> Fans:
+    # A lookup reads one row: nothing is summed.
+    return (1.0, float(shape[-1])) if name == "embeddings" else _by_shape(shape)
+
+
+def _gates(count: int) -> Callable[[Any, str, tuple[int, ...]], Fans]:
+    def rule(layer: Any, name: str, shape: tuple[int, ...]) -> Fans:
+        return _by_shape((*shape[:-1], shape[-1] // count))
+
+    return rule
+
+
+def _conv_lstm(layer: Any, name: str, shape: tuple[int, ...]) -> Fans:
+    fan_in, fan_out = _by_shape((*shape[:-1], shape[-1] // 4))
+    # The recurrent convolution keeps the size of the state.
+    return fan_in, fan_out / (_strides(layer) if name == "kernel" else 1)
+
+
+# The names of the base classes in Keras 3 and in tf_keras. The first class of the MRO that is here
+# decides, so a tf_keras Conv2DTranspose, which is a Conv2D there, is a transposed convolution.
+_KINDS: dict[str, Callable[[Any, str, tuple[int, ...]], Fans]] = {
+    "BaseConv": _conv,
+    "Conv": _conv,
+    "BaseConvTranspose": _conv_transpose,
+    "Conv1DTranspose": _conv_transpose,
+    "Conv2DTranspose": _conv_transpose,
+    "Conv3DTranspose": _conv_transpose,
+    "BaseDepthwiseConv": _depthwise,
+    "DepthwiseConv": _depthwise,
+    "BaseSeparableConv": _separable,
+    "SeparableConv": _separable,
+    "EinsumDense": _einsum,
+    "Embedding": _embedding,
+    "LSTMCell": _gates(4),
+    "GRUCell": _gates(3),
+    "SimpleRNNCell": _gates(1),
+    "ConvLSTMCell": _conv_lstm,
+    "RNN": _generic,
+    "Wrapper": _generic,
+}
+
+
+def _kind_of(layer: Any) -> tuple[str, Callable[[Any, str, tuple[int, ...]], Fans]]:
+    for cls in type(layer).__mro__:
+        if cls.__name__ in _KINDS and cls.__module__.split(".")[0] in ("keras", "tf_keras"):
+            return cls.__name__, _KINDS[cls.__name__]
+    return "", _generic

@@ -1,0 +1,201 @@
+"""Independent weights whose variance keeps the signal: Xavier, He and LeCun."""
+
+import math
+from typing import Any
+
+import keras
+import numpy as np
+
+from tfinit.errors import InputError
+from tfinit.fans import fans
+from tfinit.gains import gain
+from tfinit.initializers.registry import serializable
+from tfinit.initializers.streams import Streams, checked
+
+MODES = ("fan_in", "fan_out", "fan_avg")
+DISTRIBUTIONS = ("normal", "truncated_normal", "uniform")
+
+# What is left of a standard normal cut at ±2: its standard deviation.
+_CUT = 2.0
+_MASS = math.erf(_CUT / math.sqrt(2))
+_CUT_STD = math.sqrt(1 - 2 * _CUT * math.exp(-(_CUT**2) / 2) / math.sqrt(2 * math.pi) / _MASS)
+
+
+def draw(shape: tuple[int, ...], std: float, distribution: str, seed: int, dtype: str) -> Any:
+    """Independent values of mean 0 and standard deviation ``std`` from one distribution."""
+    if distribution == "normal":
+        return keras.random.normal(shape, stddev=std, dtype=dtype, seed=seed)
+    if distribution == "truncated_normal":
+        return keras.random.truncated_normal(shape, stddev=std / _CUT_STD, dtype=dtype, seed=seed)
+    limit = math.sqrt(3) * std
+    return keras.random.uniform(shape, -limit, limit, dtype=dtype, seed=seed)
+
+
+def plain_activation(activation: Any) -> Any:
+    """An activation as it stands in a config: a name or None as it is, an object serialized."""
+    if activation is None or isinstance(activation, str | dict):
+        return activation
+    return keras.saving.serialize_keras_object(activation)
+
+
+# A VarianceScaling to Keras, so that EinsumDense and attention tell it their axes (Keras ≥ 3.14).
+class _Scaled(Streams, keras.initializers.VarianceScaling):
+    def __init__(
+        self,
+        activation: Any,
+        negative_slope: float | None,
+        distribution: str,
+        mode: str,
+        seed: int | None,
+        input_axes: list[int] | None,
+        output_axes: list[int] | None,
+    ) -> None:
+        Streams.__init__(self, seed)
+        for name, value, allowed in (
+            ("mode", mode, MODES),
+            ("distribution", distribution, DISTRIBUTIONS),
+        ):
+            if value not in allowed:
+                raise InputError(f"`{name}` must be one of {allowed}, received {value!r}.")
+        self.activation, self.negative_slope = activation, negative_slope
+        self.distribution, self.mode = distribution, mode
+        self.input_axes, self.output_axes = input_axes, output_axes
+        params = {} if negative_slope is None else {"negative_slope": negative_slope}
+        # What each side asks of the variance: fan · variance · factor = 1.
+        self._factors = {}
+        if mode != "fan_out":
+            self._factors["fan_in"] = gain(activation, "forward", **params) ** -2
+        if mode != "fan_in":
+            self._factors["fan_out"] = gain(activation, "backward", **params) ** -2
+
+    def variance(self, fan_in: float, fan_out: float) -> float:
+        """The variance of one weight between these fans."""
+        fan = {"fan_in": fan_in, "fan_out": fan_out}
+        return 1 / float(np.mean([fan[side] * f for side, f in self._factors.items()]))
+
+    def __call__(self, shape: Any, dtype: Any = None) -> Any:
+        shape, dtype, wide = checked(shape, dtype)
+        if self.input_axes is None or self.output_axes is None:
+            sides = fans(shape)
+        else:
+            sides = tuple(
+                math.prod(shape[axis] for axis in axes)
+                for axes in (self.input_axes, self.output_axes)
+            )
+        std = math.sqrt(self.variance(*sides))
+        return keras.ops.cast(draw(shape, std, self.distribution, self.stream(shape), wide), dtype)
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            "activation": plain_activation(self.activation),
+            "negative_slope": self.negative_slope,
+            "distribution": self.distribution,
+            "mode": self.mode,
+            "seed": self._init_seed,
+            "input_axes": self.input_axes,
+            "output_axes": self.output_axes,
+        }
+
+
+@serializable
+class Xavier(_Scaled):
+    """Var[w] = 2 / (fan_in / g² + fan_out / g′²); with no activation 2 / (fan_in + fan_out).
+
+    g and g′ are the forward and backward gains of ``activation`` (:func:`tfinit.gains.gain`), 1
+    for a linear one. Any shape of rank ≥ 1, any float dtype; fans by Keras's rule from the shape.
+    For depthwise, transposed and grouped kernels use the scheme ``"xavier"``, which sees the layer.
+
+    Args:
+        activation: The activation that follows: a Keras name, activation layer, function, or None.
+        negative_slope: Slope of leaky_relu, prelu and relu for negative inputs.
+        distribution: ``"uniform"`` (Glorot and Bengio's), ``"normal"``, or ``"truncated_normal"``,
+            cut at two standard deviations and widened so that the variance is the formula's.
+        mode: ``"fan_avg"``, or ``"fan_in"`` (1 / (fan_in / g²)) or ``"fan_out"``.
+        seed: An integer or None; see :mod:`tfinit.initializers`.
+        input_axes: Axes of the shape whose product is fan_in, in place of the rule. Keras 3 fills
+            this and the next in for EinsumDense and attention.
+        output_axes: Axes of the shape whose product is fan_out.
+
+    Raises:
+        InputError: an argument is not among the allowed, the activation has no gain, or, when
+            called, the shape is empty or not positive.
+
+    Example:
+        >>> layer = keras.layers.Dense(64, "tanh", kernel_initializer=Xavier("tanh", seed=1))
+
+    Glorot and Bengio, Understanding the difficulty of training deep feedforward neural networks,
+    AISTATS 2010.
+    """
+
+    def __init__(
+        self,
+        activation: Any = None,
+        negative_slope: float | None = None,
+        distribution: str = "uniform",
+        mode: str = "fan_avg",
+        seed: int | None = None,
+        input_axes: list[int] | None = None,
+        output_axes: list[int] | None = None,
+    ) -> None:
+        super().__init__(
+            activation, negative_slope, distribution, mode, seed, input_axes, output_axes
+        )
+
+
+@serializable
+class He(_Scaled):
+    """Var[w] = g² / fan_in; 2 / fan_in for ReLU, 2 / ((1 + a²) fan_in) for a leaky one.
+
+    Arguments, shapes, dtypes and errors as for :class:`Xavier`; here ``activation`` is ``"relu"``,
+    ``distribution`` ``"normal"`` and ``mode`` ``"fan_in"`` unless given. ``mode="fan_out"`` takes
+    the backward gain.
+
+    Example:
+        >>> He("leaky_relu", negative_slope=0.2, seed=1)((3, 3, 16, 32)).shape
+        TensorShape([3, 3, 16, 32])
+
+    He, Zhang, Ren and Sun, Delving Deep into Rectifiers, ICCV 2015, https://arxiv.org/abs/1502.01852.
+    """
+
+    def __init__(
+        self,
+        activation: Any = "relu",
+        negative_slope: float | None = None,
+        distribution: str = "normal",
+        mode: str = "fan_in",
+        seed: int | None = None,
+        input_axes: list[int] | None = None,
+        output_axes: list[int] | None = None,
+    ) -> None:
+        super().__init__(
+            activation, negative_slope, distribution, mode, seed, input_axes, output_axes
+        )
+
+
+@serializable
+class LeCun(_Scaled):
+    """Var[w] = g² / fan_in; 1 / fan_in for a linear or selu layer.
+
+    Arguments, shapes, dtypes and errors as for :class:`Xavier`; here ``activation`` is None,
+    ``distribution`` ``"normal"`` and ``mode`` ``"fan_in"`` unless given.
+
+    Example:
+        >>> layer = keras.layers.Dense(64, "selu", kernel_initializer=LeCun(seed=1))
+
+    LeCun, Bottou, Orr and Müller, Efficient BackProp, 1998; Klambauer et al., Self-Normalizing
+    Neural Networks, NeurIPS 2017, https://arxiv.org/abs/1706.02515.
+    """
+
+    def __init__(
+        self,
+        activation: Any = None,
+        negative_slope: float | None = None,
+        distribution: str = "normal",
+        mode: str = "fan_in",
+        seed: int | None = None,
+        input_axes: list[int] | None = None,
+        output_axes: list[int] | None = None,
+    ) -> None:
+        super().__init__(
+            activation, negative_slope, distribution, mode, seed, input_axes, output_axes
+        )
