@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from tfinit.errors import InputError
+from tfinit.schemes.lsuv import lsuv
 from tfinit.schemes.orthogonal import delta_orthogonal, orthogonal
 from tfinit.schemes.report import Report
 from tfinit.schemes.task import Task
@@ -14,10 +15,10 @@ from tfinit.schemes.variance import he, lecun, xavier
 from tfinit.variables import all_weights
 
 SCHEMES: dict[str, Callable[..., Report]] = {
-    scheme.__name__: scheme for scheme in (xavier, he, lecun, orthogonal, delta_orthogonal)
+    scheme.__name__: scheme for scheme in (xavier, he, lecun, orthogonal, delta_orthogonal, lsuv)
 }
 # These read data; the others ignore it, so it is refused there.
-_WITH_DATA: frozenset[str] = frozenset()
+_WITH_DATA: frozenset[str] = frozenset({"lsuv"})
 
 
 def initialize(

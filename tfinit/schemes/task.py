@@ -53,20 +53,24 @@ class Task:
         return self._gains[known]
 
     def draw(
-        self, kernels: list[Kernel], values_of: Callable[[Kernel, np.random.Generator], np.ndarray]
+        self,
+        kernels: list[Kernel],
+        values_of: Callable[[Kernel, np.random.Generator], np.ndarray],
+        threads: int | None = None,
     ) -> None:
         """Compute a value for each kernel from its own stream, then write them all.
 
         Args:
             kernels: The kernels to set.
             values_of: Called with a kernel and its stream, in threads; returns the new value.
+            threads: How many threads; None for one a core. 1 where the work has threads inside.
         """
 
         def value(kernel: Kernel) -> np.ndarray:
             return values_of(kernel, stream(self.seed, kernel.key))
 
-        # NumPy draws and multiplies outside the interpreter's lock.
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
+        # NumPy draws random numbers outside the interpreter's lock.
+        with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
             values = list(pool.map(value, kernels))
         for kernel, new in zip(kernels, values, strict=True):
             self.write(kernel.variable, new)
@@ -76,6 +80,11 @@ class Task:
         if id(variable) not in self._before:
             self._before[id(variable)] = (variable, variable.numpy())
         variable.assign(value)
+
+    def restore(self, variable: Any) -> None:
+        """Put back one weight, if it was written."""
+        if id(variable) in self._before:
+            variable.assign(self._before[id(variable)][1])
 
     def undo(self) -> None:
         """Put back every weight that was written."""

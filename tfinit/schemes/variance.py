@@ -59,9 +59,9 @@ def he(
 ) -> Report:
     """σ² = gain² / fan_in, with the gain of the activation that follows (2 / fan_in for ReLU).
 
-    With ``mode="fan_out"`` the gain is the backward one: gain² · E[φ′(z)²] = 1. The gates of a
-    recurrent kernel each have the gain of their own activation. Arguments and errors are those of
-    "xavier".
+    With ``mode="fan_out"`` the gain is the backward one: gain² · E[φ′(z)²] = 1. Each gate of a
+    recurrent layer has the gain of its own activation in the kernel, and 1 in the recurrent
+    kernel. Arguments and errors are those of "xavier".
 
     Example:
         >>> model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(2, "relu", name="fc")])
@@ -126,8 +126,11 @@ def gains(task: Task, kernel: Kernel, gain: float | str, mode: str = "fan_in") -
         InputError: ``gain`` is neither a positive number nor ``"activation"``.
     """
     if gain == "activation":
-        # A lookup sums nothing, and what follows it is seldom a rectifier of its own.
-        activations = [LINEAR] if kernel.name == "embeddings" else kernel.activations
+        # What a recurrent kernel reads is the state, which comes back at each step: a gain there
+        # would be a power of the number of steps.
+        activations = kernel.activations
+        if kernel.name == "recurrent_kernel":
+            activations = (LINEAR,) * len(activations)
         direction = "backward" if mode == "fan_out" else "forward"
         return [task.gain(activation, direction) for activation in activations]
     if isinstance(gain, str) or not gain > 0:
