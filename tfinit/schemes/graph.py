@@ -67,14 +67,10 @@ class Graph:
         return found
 
 
-def weight_names(layer: Any) -> list[str]:
-    """The last part of the path of each weight of a layer, at any depth."""
-    return [w.name.split("/")[-1].split(":")[0] for w in getattr(layer, "weights", ())]
-
-
 def bears_kernel(op: Any) -> bool:
     """True if a layer has a kernel or an embedding, itself or below."""
-    return any(name in KERNEL_NAMES for name in weight_names(op))
+    weights = getattr(op, "weights", ())
+    return any(w.name.split("/")[-1].split(":")[0] in KERNEL_NAMES for w in weights)
 
 
 def trace(model: Any) -> Graph:

@@ -7,23 +7,37 @@ from typing import Any
 import numpy as np
 
 from tfinit.errors import InputError
+from tfinit.schemes.alexnet import alexnet
+from tfinit.schemes.depth_scaled import depth_scaled
+from tfinit.schemes.fixup import fixup
 from tfinit.schemes.lsuv import lsuv
 from tfinit.schemes.orthogonal import delta_orthogonal, orthogonal
+from tfinit.schemes.pretrained import pretrained
+from tfinit.schemes.reinitialize import reinitialize
 from tfinit.schemes.report import Report
 from tfinit.schemes.task import Task
 from tfinit.schemes.variance import he, lecun, xavier
 from tfinit.variables import all_weights
 
+_WITHOUT_DATA = (
+    xavier,
+    he,
+    lecun,
+    orthogonal,
+    delta_orthogonal,
+    alexnet,
+    depth_scaled,
+    fixup,
+    pretrained,
+    reinitialize,
+)
+_WITH_DATA = (lsuv,)
 SCHEMES: dict[str, Callable[..., Report]] = {
-    scheme.__name__: scheme for scheme in (xavier, he, lecun, orthogonal, delta_orthogonal, lsuv)
+    scheme.__name__: scheme for scheme in (*_WITHOUT_DATA, *_WITH_DATA)
 }
-# These read data; the others ignore it, so it is refused there.
-_WITH_DATA: frozenset[str] = frozenset({"lsuv"})
 
 
-def initialize(
-    model: Any, scheme: str, data: Any = None, *, seed: int, **options: Any
-) -> Report:
+def initialize(model: Any, scheme: str, data: Any = None, *, seed: int, **options: Any) -> Report:
     """Initialize the weights of a built model in place, by a scheme that knows its layers.
 
     A scheme never touches frozen layers or normalization, nor biases unless it is about them or
@@ -59,12 +73,12 @@ def initialize(
     weights = all_weights(model)  # refuses a model that is not built
     if not weights:
         raise InputError(f"`model` {model.name!r} has no weights, so there is nothing to do.")
-    if scheme in _WITH_DATA and data is None:
+    if chosen in _WITH_DATA and data is None:
         raise InputError(f"Scheme {scheme!r} needs `data`: pass a batch as the model takes it.")
-    if scheme not in _WITH_DATA and data is not None:
+    if chosen not in _WITH_DATA and data is not None:
         raise InputError(
             f"Scheme {scheme!r} uses no data, but `data` was passed. Leave it out, or choose "
-            f"one of {sorted(_WITH_DATA)}."
+            f"one of {[s.__name__ for s in _WITH_DATA]}."
         )
     task = Task(model, int(seed), data)
     try:

@@ -29,6 +29,7 @@ class Kernel:
         fan_in: The products that one output sums; of one gate, in a recurrent cell.
         fan_out: The products that one input enters; of one gate, in a recurrent cell.
         trainable: False if the layer is frozen.
+        ends_step: True if it makes the output of the step: of an attention layer, the last one.
     """
 
     key: str
@@ -41,6 +42,7 @@ class Kernel:
     fan_in: float
     fan_out: float
     trainable: bool
+    ends_step: bool
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -82,8 +84,9 @@ def find_kernels(model: Any, graph: Graph) -> list[Kernel]:
     found: list[Kernel] = []
     done: set[int] = set()
 
-    def collect(layer: Any, step: int | None, ahead: Activation) -> None:
-        own = {_name_of(w): w for w in _own_weights(layer)}
+    def collect(layer: Any, step: int | None, end: Any, outer: Activation) -> None:
+        own = {weight_name(w): w for w in own_weights(layer)}
+        ahead = own_activation(layer) or (outer if layer is end else LINEAR)
         gates = gate_activations(layer)
         for name, variable in own.items():
             if name not in KERNEL_NAMES or id(variable) in done:
@@ -103,6 +106,7 @@ def find_kernels(model: Any, graph: Graph) -> list[Kernel]:
                     fan_in=fan_in,
                     fan_out=fan_out,
                     trainable=id(variable) in trainable,
+                    ends_step=last and layer is end,
                 )
             )
 
@@ -112,17 +116,19 @@ def find_kernels(model: Any, graph: Graph) -> list[Kernel]:
         outer = following.get(step.outputs[0], LINEAR) if step.outputs else LINEAR
         end = _last_layer(step.op)
         for _, layer in walk_layers(step.op):
-            collect(layer, index, own_activation(layer) or (outer if layer is end else LINEAR))
+            collect(layer, index, end, outer)
     for _, layer in walk_layers(model):
-        collect(layer, None, own_activation(layer) or LINEAR)
+        collect(layer, None, None, LINEAR)
     return found
 
 
-def _name_of(variable: Any) -> str:
+def weight_name(variable: Any) -> str:
+    """A weight's own name, without the path of its layer."""
     return variable.name.split("/")[-1].split(":")[0]
 
 
-def _own_weights(layer: Any) -> list[Any]:
+def own_weights(layer: Any) -> list[Any]:
+    """The weights of a layer that are not those of a layer below it."""
     # Reading attributes is much faster than subtracting the weights of the layers below.
     variables = getattr(layer, "_trainable_variables", None)
     if variables is None:

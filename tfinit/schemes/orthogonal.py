@@ -126,4 +126,15 @@ def haar(random: np.random.Generator, maps: int, rows: int, columns: int) -> np.
 
 def _whitened(tall: np.ndarray) -> np.ndarray:
     """A·R⁻¹ with AᵀA = RᵀR: columns that are orthonormal but for rounding."""
-    return tall @ np.linalg.inv(np.linalg.cholesky(tall.T @ tall)).T
+    return tall @ _inverse(np.linalg.cholesky(tall.T @ tall)).T
+
+
+def _inverse(lower: np.ndarray) -> np.ndarray:
+    """The inverse of a lower triangular matrix by halves: NumPy's own ignores the triangle."""
+    n = len(lower) // 2
+    if n < 64:
+        return np.linalg.inv(lower)
+    inverse = np.zeros_like(lower)
+    inverse[:n, :n], inverse[n:, n:] = _inverse(lower[:n, :n]), _inverse(lower[n:, n:])
+    inverse[n:, :n] = -inverse[n:, n:] @ (lower[n:, :n] @ inverse[:n, :n])
+    return inverse

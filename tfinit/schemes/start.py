@@ -5,9 +5,7 @@ from tfinit.schemes.orthogonal import delta_orthogonal, orthogonal
 from tfinit.schemes.task import Task
 from tfinit.schemes.variance import he, lecun, xavier
 
-_STARTS = {
-    scheme.__name__: scheme for scheme in (orthogonal, delta_orthogonal, he, xavier, lecun)
-}
+_STARTS = {scheme.__name__: scheme for scheme in (orthogonal, delta_orthogonal, he, xavier, lecun)}
 
 
 def start_from(task: Task, name: str | None, **options: float | str) -> None:

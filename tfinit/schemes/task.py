@@ -13,7 +13,7 @@ from tfinit.gains import gain
 from tfinit.schemes.activations import Activation
 from tfinit.schemes.graph import Graph, trace
 from tfinit.schemes.kernels import Kernel, find_kernels
-from tfinit.schemes.report import Report
+from tfinit.schemes.report import Record, Report
 from tfinit.schemes.streams import stream
 
 
@@ -91,11 +91,10 @@ class Task:
         for variable, value in self._before.values():
             variable.assign(value)
 
-    def report(self, scheme: str, records: list[Any]) -> Report:
+    def report(self, scheme: str, records: list[Record], *more: str) -> Report:
         """The report, with what concerns the whole model."""
         notes = [
             f"layer {key!r} could not be traced: its layers were taken in the order they were made"
             for key in self.graph.guessed
         ]
-        return Report(scheme, records, notes)
-
+        return Report(scheme, records, [*more, *notes])
