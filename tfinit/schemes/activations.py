@@ -27,10 +27,11 @@ class Activation(NamedTuple):
 LINEAR = Activation("linear", "linear")
 
 # Operations of keras.ops and of tf.nn, in functional models, under Keras's names of activations.
-_OPERATIONS = (
-    "relu relu6 sigmoid softplus softsign silu swish elu selu gelu celu hard_sigmoid hard_silu "
-    "hard_tanh tanh_shrink soft_shrink squareplus log_sigmoid tanh softmax log_softmax mish"
-).split()
+_OPERATIONS = {
+    *("relu", "relu6", "elu", "selu", "celu", "gelu", "silu", "swish", "mish", "softplus"),
+    *("softsign", "sigmoid", "hard_sigmoid", "hard_silu", "log_sigmoid", "tanh", "hard_tanh"),
+    *("tanh_shrink", "soft_shrink", "squareplus", "softmax", "log_softmax"),
+}
 _LAYERS = {"ReLU": "relu", "LeakyReLU": "leaky_relu", "PReLU": "prelu", "ELU": "elu"}
 
 

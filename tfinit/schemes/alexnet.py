@@ -43,8 +43,7 @@ def alexnet(task: Task, *, std: float = 0.01, ones: float = 1.0) -> Report:
             records.append(kernel.frozen())
             continue
         note = ""
-        # A recurrent layer's bias belongs to gates.
-        if kernel.bias is not None and len(kernel.activations) == 1:
+        if kernel.bias is not None:
             rectified = (
                 "relu" in kernel.activations[0].name or kernel.activations[0].name == "prelu"
             )

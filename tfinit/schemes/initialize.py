@@ -10,6 +10,7 @@ from tfinit.errors import InputError
 from tfinit.schemes.alexnet import alexnet
 from tfinit.schemes.depth_scaled import depth_scaled
 from tfinit.schemes.fixup import fixup
+from tfinit.schemes.krahenbuhl import krahenbuhl
 from tfinit.schemes.lsuv import lsuv
 from tfinit.schemes.orthogonal import delta_orthogonal, orthogonal
 from tfinit.schemes.pretrained import pretrained
@@ -17,6 +18,7 @@ from tfinit.schemes.reinitialize import reinitialize
 from tfinit.schemes.report import Report
 from tfinit.schemes.task import Task
 from tfinit.schemes.variance import he, lecun, xavier
+from tfinit.schemes.weightnorm import weightnorm_data
 from tfinit.variables import all_weights
 
 _WITHOUT_DATA = (
@@ -31,7 +33,7 @@ _WITHOUT_DATA = (
     pretrained,
     reinitialize,
 )
-_WITH_DATA = (lsuv,)
+_WITH_DATA = (lsuv, krahenbuhl, weightnorm_data)
 SCHEMES: dict[str, Callable[..., Report]] = {
     scheme.__name__: scheme for scheme in (*_WITHOUT_DATA, *_WITH_DATA)
 }

@@ -23,7 +23,8 @@ class Kernel:
         name: The weight's own name, ``"kernel"``.
         variable: The weight.
         layer: The layer that owns it.
-        bias: The layer's bias, or None. Only the kernel that makes the layer's output has one.
+        bias: The layer's bias, or None. Only the kernel that makes the layer's output has one, and
+            none of a recurrent cell, whose bias belongs to its gates.
         step: The index in the graph of the first call that uses it; None if no call does.
         activations: What follows; one for each gate of a recurrent cell, else one.
         fan_in: The products that one output sums; of one gate, in a recurrent cell.
@@ -100,7 +101,7 @@ def find_kernels(model: Any, graph: Graph) -> list[Kernel]:
                     name=name,
                     variable=variable,
                     layer=layer,
-                    bias=own.get("bias") if last and name != "recurrent_kernel" else None,
+                    bias=own.get("bias") if last and not gates else None,
                     step=step,
                     activations=gates or ((ahead if last else LINEAR),),
                     fan_in=fan_in,
