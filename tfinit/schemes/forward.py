@@ -43,7 +43,7 @@ def reachable(task: Task) -> list[Kernel]:
     return [
         kernel
         for kernel in task.kernels
-        if kernel.trainable and kernel.step is not None and _is_linear(kernel, cells)
+        if kernel.trainable and _is_linear(kernel, cells)
     ]
 
 
@@ -136,20 +136,21 @@ def _is_linear(kernel: Kernel, cells: set[int]) -> bool:
 def _stopping(task: Task, kernels: list[Kernel], stop: Stop, reached: set[str]) -> Iterator[None]:
     """Put a stop into the `call` of each kernel's layer, and take it out again."""
     recurrent = {id(getattr(layer, "cell", None)): layer for _, layer in walk_layers(task.model)}
-    stopped: list[Any] = []
+    before: list[tuple[Any, Any]] = []
     try:
         for kernel in kernels:
-            layer = kernel.layer
-            if gate_activations(layer):
-                layer = recurrent[id(layer)]
-                layer.call = _with_stop_before(kernel, layer.call, stop, reached)
-            else:
-                layer.call = _with_stop(kernel, layer.call, stop, reached)
-            stopped.append(layer)
+            gated = bool(gate_activations(kernel.layer))
+            layer = recurrent[id(kernel.layer)] if gated else kernel.layer
+            before.append((layer, vars(layer).get("call")))
+            with_stop = _with_stop_before if gated else _with_stop
+            layer.call = with_stop(kernel, layer.call, stop, reached)
         yield
     finally:
-        for layer in stopped:
-            del layer.call
+        for layer, patch in before:
+            if patch is None:
+                del layer.call
+            else:  # somebody else's
+                layer.call = patch
 
 
 def _with_stop(

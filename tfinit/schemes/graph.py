@@ -34,7 +34,7 @@ class Graph:
         steps: Every call; a shared layer has several.
         inputs: The values that enter the model.
         outputs: The values that leave it.
-        guessed: Keys of composite layers whose order is that of creation, not of data flow.
+        guessed: Keys of composite layers (the name, of the model itself) whose order is that of creation, not of data flow.
     """
 
     steps: list[Step] = field(default_factory=list)
@@ -207,7 +207,7 @@ class _Tracer:
 
     def _chain(self, layer: Any, taken: list[int]) -> list[int]:
         """Append a composite's layers one after the other, in the order they were made."""
-        self.graph.guessed.append(self._keys.get(id(layer), layer.name))
+        self.graph.guessed.append(self._keys.get(id(layer)) or layer.name)
         below = [(key, child) for key, child in walk_layers(layer) if key and _is_whole(child)]
         inside = {id(c) for _, w in below for k, c in walk_layers(w) if k}
         for _, child in below:
