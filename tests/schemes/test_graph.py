@@ -134,7 +134,9 @@ def test_tracing_leaves_the_model_as_it_was():
     before = [(len(x._inbound_nodes), len(x._outbound_nodes)) for _, x in walk_layers(model)]
     trace(model)
     trace(model)
-    assert before == [(len(x._inbound_nodes), len(x._outbound_nodes)) for _, x in walk_layers(model)]
+    assert before == [
+        (len(x._inbound_nodes), len(x._outbound_nodes)) for _, x in walk_layers(model)
+    ]
 
 
 def test_branches_of_a_transformer_and_no_other_additions():

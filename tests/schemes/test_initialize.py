@@ -14,7 +14,7 @@ from tfinit.schemes.streams import stream
 from tfinit.variables import all_weights, read_weights
 
 WITH_DATA = {"lsuv", "krahenbuhl", "weightnorm_data"}
-DATA_FREE = sorted(SCHEMES.keys() - WITH_DATA - {"pretrained"})
+DATA_FREE = sorted(SCHEMES.keys() - WITH_DATA - {"pretrained", "mup"})
 
 
 def residual_net():
@@ -106,7 +106,9 @@ def test_bits_do_not_depend_on_the_process_or_on_models_built_before():
         "initialize(m, 'he', seed=3)\n"
         "print(hashlib.sha256(b''.join(w.numpy().tobytes() for w in m.weights)).hexdigest())\n"
     )
-    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    run = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
     import hashlib
 
     model = keras.Sequential([keras.Input((8,)), L.Dense(8), L.Dense(4)])
@@ -131,6 +133,8 @@ def test_bits_do_not_depend_on_the_process_or_on_models_built_before():
         ({"scheme": "lsuv", "data": data(), "std": 0}, "`std` must be a positive"),
         ({"scheme": "krahenbuhl", "data": data(), "damping": 2}, r"`damping` in \(0, 1\]"),
         ({"scheme": "pretrained", "source": "nowhere.keras"}, "does not exist"),
+        ({"scheme": "pretrained"}, r"needs \['source'\]"),
+        ({"scheme": "mup", "base": 3}, "must be a Keras layer or model"),
         ({"scheme": "pretrained", "source": 3}, "must be a built model"),
     ],
 )

@@ -12,8 +12,16 @@ from tfinit.schemes.graph import trace
 from tfinit.schemes.kernels import find_kernels
 from tfinit.variables import read_weights, walk_layers
 
-LINEAR = (L.Dense, L.EinsumDense, L.Embedding, L.Conv1D, L.Conv2D, L.Conv2DTranspose,
-          L.DepthwiseConv2D, L.SeparableConv2D)
+LINEAR = (
+    L.Dense,
+    L.EinsumDense,
+    L.Embedding,
+    L.Conv1D,
+    L.Conv2D,
+    L.Conv2DTranspose,
+    L.DepthwiseConv2D,
+    L.SeparableConv2D,
+)
 
 
 def normal(*shape):
@@ -66,10 +74,14 @@ def transformer():
     [
         (mlp, normal(256, 64)),
         (conv_net, normal(16, 16, 16, 3)),
-        (lambda: keras.applications.MobileNetV2((64, 64, 3), 0.35, weights=None),
-         normal(8, 64, 64, 3)),
-        (lambda: keras.applications.ResNet50(weights=None, input_shape=(64, 64, 3)),
-         normal(4, 64, 64, 3)),
+        (
+            lambda: keras.applications.MobileNetV2((64, 64, 3), 0.35, weights=None),
+            normal(8, 64, 64, 3),
+        ),
+        (
+            lambda: keras.applications.ResNet50(weights=None, input_shape=(64, 64, 3)),
+            normal(4, 64, 64, 3),
+        ),
         (transformer, np.random.default_rng(0).integers(0, 11, (32, 5))),
     ],
     ids=["mlp", "conv", "mobilenet", "resnet", "transformer"],
@@ -126,7 +138,9 @@ def test_other_target():
 
 @pytest.mark.parametrize("make", [L.LSTM, L.GRU, L.SimpleRNN])
 def test_recurrent_input_shares_have_unit_std_per_gate(make):
-    model = keras.Sequential([keras.Input((7, 12)), L.Bidirectional(make(6, return_sequences=True))])
+    model = keras.Sequential(
+        [keras.Input((7, 12)), L.Bidirectional(make(6, return_sequences=True))]
+    )
     x = normal(64, 7, 12)
     report = initialize(model, "lsuv", x, seed=1)
     for cell in (model.layers[0].forward_layer.cell, model.layers[0].backward_layer.cell):
@@ -185,8 +199,9 @@ def test_failure_in_the_middle_restores_weights_and_patches():
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])
 def test_other_dtypes(dtype):
-    model = keras.Sequential([keras.Input((32,), dtype=dtype),
-                              *[L.Dense(32, "relu", dtype=dtype) for _ in range(4)]])
+    model = keras.Sequential(
+        [keras.Input((32,), dtype=dtype), *[L.Dense(32, "relu", dtype=dtype) for _ in range(4)]]
+    )
     x = normal(128, 32).astype(dtype) if dtype != "bfloat16" else normal(128, 32)
     initialize(model, "lsuv", x, seed=1)
     assert all(std == pytest.approx(1, abs=0.01) for std in pre_activations(model, x).values())

@@ -82,8 +82,9 @@ def test_alexnet_sets_the_biases_that_the_paper_names():
 
 def mlp(last=None):
     widths = (50, 100, 30, 80, 10)
-    return keras.Sequential([keras.Input((20,)), *[L.Dense(w, "relu") for w in widths[:-1]],
-                             L.Dense(widths[-1], last)])
+    return keras.Sequential(
+        [keras.Input((20,)), *[L.Dense(w, "relu") for w in widths[:-1]], L.Dense(widths[-1], last)]
+    )
 
 
 def normal(*shape):
@@ -186,3 +187,40 @@ def test_data_that_overflows_is_an_error():
     model = mlp()
     with pytest.raises(InputError, match="infinite or NaN"):
         initialize(model, "weightnorm_data", np.full((4, 20), 3e38, "float32"), seed=1)
+
+
+def wide(width):
+    inputs = keras.Input((5,))
+    x = L.Embedding(11, width, name="table")(inputs)
+    x = L.MultiHeadAttention(2, width // 2, name="attention")(x, x)
+    x = L.Dense(4 * width, "relu", name="hidden")(x)
+    return keras.Model(inputs, L.Dense(3, name="head")(x))
+
+
+def test_mup_is_table_3_of_the_paper():
+    adam = initialize(wide(64), "mup", seed=1, base=wide(16))
+    sgd = initialize(wide(64), "mup", seed=1, base=wide(16), optimizer="sgd")
+    expected = {
+        "table/embeddings": ("input", 1, 1, 4),
+        "attention/query/kernel": ("hidden", 64**-0.5, 1 / 4, 1),
+        "attention/attention_output/kernel": ("hidden", 64**-0.5, 1 / 4, 1),
+        "hidden/kernel": ("hidden", 64**-0.5, 1 / 4, 1),
+        "head/kernel": ("output", (256 * 4) ** -0.5, 1 / 4, 1 / 4),
+    }
+    for key, (kind, std, with_adam, with_sgd) in expected.items():
+        assert (adam[key].note, adam[key].multiplier, sgd[key].multiplier) == (
+            kind,
+            with_adam,
+            with_sgd,
+        )
+        assert adam[key].std == pytest.approx(std)
+
+
+def test_mup_at_the_base_width_is_plain():
+    report = initialize(wide(16), "mup", seed=1, base=wide(16))
+    assert {(record.note, record.multiplier) for record in report} == {("other", 1.0)}
+
+
+def test_mup_refuses_another_architecture():
+    with pytest.raises(InputError, match="same architecture"):
+        initialize(wide(16), "mup", seed=1, base=mlp())

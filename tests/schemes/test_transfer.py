@@ -96,7 +96,9 @@ class Odd(keras.layers.Layer):
     def build(self, shape):
         self.scale = self.add_weight(name="scale", shape=(shape[-1],), initializer="ones")
         self.token = self.add_weight(
-            name="token", shape=(1, shape[-1]), initializer=keras.initializers.RandomNormal(stddev=3)
+            name="token",
+            shape=(1, shape[-1]),
+            initializer=keras.initializers.RandomNormal(stddev=3),
         )
 
     def call(self, x):

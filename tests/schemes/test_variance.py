@@ -74,8 +74,9 @@ def test_fan_out_keeps_the_variance_backward(kind):
 
 
 @pytest.mark.parametrize("attention", ["query", "value", "attention_output"])
-@pytest.mark.parametrize("make", [lambda: L.MultiHeadAttention(8, 32),
-                                  lambda: L.GroupQueryAttention(32, 8, 4)])
+@pytest.mark.parametrize(
+    "make", [lambda: L.MultiHeadAttention(8, 32), lambda: L.GroupQueryAttention(32, 8, 4)]
+)
 def test_projections_of_attention_keep_the_variance(make, attention):
     inputs = keras.Input((6, 256))
     layer = make()

@@ -40,11 +40,7 @@ def reachable(task: Task) -> list[Kernel]:
     in each gate. Of a separable convolution it is the pointwise kernel.
     """
     cells = {id(getattr(layer, "cell", None)) for _, layer in walk_layers(task.model)}
-    return [
-        kernel
-        for kernel in task.kernels
-        if kernel.trainable and _is_linear(kernel, cells)
-    ]
+    return [kernel for kernel in task.kernels if kernel.trainable and _is_linear(kernel, cells)]
 
 
 def pass_through(task: Task, kernels: list[Kernel], stop: Stop) -> set[str]:

@@ -34,7 +34,8 @@ class Graph:
         steps: Every call; a shared layer has several.
         inputs: The values that enter the model.
         outputs: The values that leave it.
-        guessed: Keys of composite layers (the name, of the model itself) whose order is that of creation, not of data flow.
+        guessed: Keys of composite layers (of the model itself: its name) whose order is that of
+            creation, not of data flow.
     """
 
     steps: list[Step] = field(default_factory=list)

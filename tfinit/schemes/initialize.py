@@ -12,6 +12,7 @@ from tfinit.schemes.depth_scaled import depth_scaled
 from tfinit.schemes.fixup import fixup
 from tfinit.schemes.krahenbuhl import krahenbuhl
 from tfinit.schemes.lsuv import lsuv
+from tfinit.schemes.mup import mup
 from tfinit.schemes.orthogonal import delta_orthogonal, orthogonal
 from tfinit.schemes.pretrained import pretrained
 from tfinit.schemes.reinitialize import reinitialize
@@ -21,7 +22,7 @@ from tfinit.schemes.variance import he, lecun, xavier
 from tfinit.schemes.weightnorm import weightnorm_data
 from tfinit.variables import all_weights
 
-_WITHOUT_DATA = (
+WITHOUT_DATA = (
     xavier,
     he,
     lecun,
@@ -30,12 +31,13 @@ _WITHOUT_DATA = (
     alexnet,
     depth_scaled,
     fixup,
+    mup,
     pretrained,
     reinitialize,
 )
-_WITH_DATA = (lsuv, krahenbuhl, weightnorm_data)
+WITH_DATA = (lsuv, krahenbuhl, weightnorm_data)
 SCHEMES: dict[str, Callable[..., Report]] = {
-    scheme.__name__: scheme for scheme in (*_WITHOUT_DATA, *_WITH_DATA)
+    scheme.__name__: scheme for scheme in (*WITHOUT_DATA, *WITH_DATA)
 }
 
 
@@ -75,12 +77,12 @@ def initialize(model: Any, scheme: str, data: Any = None, *, seed: int, **option
     weights = all_weights(model)  # refuses a model that is not built
     if not weights:
         raise InputError(f"`model` {model.name!r} has no weights, so there is nothing to do.")
-    if chosen in _WITH_DATA and data is None:
+    if chosen in WITH_DATA and data is None:
         raise InputError(f"Scheme {scheme!r} needs `data`: pass a batch as the model takes it.")
-    if chosen not in _WITH_DATA and data is not None:
+    if chosen not in WITH_DATA and data is not None:
         raise InputError(
             f"Scheme {scheme!r} uses no data, but `data` was passed. Leave it out, or choose "
-            f"one of {[s.__name__ for s in _WITH_DATA]}."
+            f"one of {[s.__name__ for s in WITH_DATA]}."
         )
     task = Task(model, int(seed), data)
     try:
@@ -95,7 +97,11 @@ def _scheme(name: str, options: dict[str, Any]) -> Callable[..., Report]:
         raise InputError(f"`scheme` must be one of {list(SCHEMES)}, received {name!r}.")
     parameters = inspect.signature(SCHEMES[name]).parameters.values()
     allowed = [p.name for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY]
+    needed = [p.name for p in parameters if p.name in allowed and p.default is p.empty]
     unknown = sorted(options.keys() - set(allowed))
+    missing = [option for option in needed if option not in options]
     if unknown:
         raise InputError(f"Scheme {name!r} has options {allowed}, received {unknown}.")
+    if missing:
+        raise InputError(f"Scheme {name!r} needs {missing}: pass {missing[0]}=….")
     return SCHEMES[name]
