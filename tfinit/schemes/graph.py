@@ -36,12 +36,14 @@ class Graph:
         outputs: The values that leave it.
         guessed: Keys of composite layers (of the model itself: its name) whose order is that of
             creation, not of data flow.
+        nodes: Keras's record of the call behind each step; None where there is none.
     """
 
     steps: list[Step] = field(default_factory=list)
     inputs: list[int] = field(default_factory=list)
     outputs: list[int] = field(default_factory=list)
     guessed: list[str] = field(default_factory=list)
+    nodes: list[Any] = field(default_factory=list)
 
     def producers(self) -> dict[int, int]:
         """Value → the index of the step that made it; the model's inputs are absent."""
@@ -93,7 +95,7 @@ def trace(model: Any) -> Graph:
         elif _is_whole(model):
             tracer.graph.inputs, tracer.graph.outputs = tracer.fresh(1), tracer.fresh(1)
             values = tuple(tracer.graph.inputs), tuple(tracer.graph.outputs)
-            tracer.graph.steps.append(Step("", model, *values))
+            tracer.add(Step("", model, *values))
         else:
             tracer.call(model, *_symbolic_arguments(model))
     return tracer.graph
@@ -164,6 +166,11 @@ class _Tracer:
         self._count += n
         return list(range(self._count - n, self._count))
 
+    def add(self, step: Step, node: Any = None) -> None:
+        """Append one step, and the record of its call."""
+        self.graph.steps.append(step)
+        self.graph.nodes.append(node)
+
     def read(self, inputs: list[Any], outputs: list[Any], values: list[int]) -> list[int]:
         """Append the steps from symbolic `inputs`, whose values are given, to `outputs`."""
         value_of = {id(tensor): value for tensor, value in zip(inputs, values, strict=False)}
@@ -182,7 +189,7 @@ class _Tracer:
         if _is_whole(op):
             made = self.fresh(len(_outputs_of(node)))
             key = self._keys.get(id(op), op.name)
-            self.graph.steps.append(Step(key, op, tuple(taken), tuple(made)))
+            self.add(Step(key, op, tuple(taken), tuple(made)), node)
             return made
         arguments = getattr(node, "arguments", None)
         given = (arguments.args, arguments.kwargs) if arguments else (None, None)
@@ -215,7 +222,7 @@ class _Tracer:
             if id(child) not in inside:
                 made = self.fresh(1)
                 key = self._keys.get(id(child), child.name)
-                self.graph.steps.append(Step(key, child, tuple(taken), tuple(made)))
+                self.add(Step(key, child, tuple(taken), tuple(made)))
                 taken = made
         return taken
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from tfinit.errors import InputError
 from tfinit.schemes.alexnet import alexnet
+from tfinit.schemes.autoinit import autoinit
 from tfinit.schemes.depth_scaled import depth_scaled
 from tfinit.schemes.fixup import fixup
 from tfinit.schemes.krahenbuhl import krahenbuhl
@@ -29,6 +30,7 @@ WITHOUT_DATA = (
     orthogonal,
     delta_orthogonal,
     alexnet,
+    autoinit,
     depth_scaled,
     fixup,
     mup,

@@ -123,7 +123,9 @@ def _matching(task: Task, base: Any) -> dict[str, Kernel]:
     kernels = find_kernels(base, trace(base))
     narrow = {kernel.key: kernel for kernel in kernels}
     keys = [kernel.key for kernel in task.kernels]
-    unlike = [k.key for k in task.kernels if k.key in narrow and len(narrow[k.key].shape) != len(k.shape)]
+    unlike = [
+        k.key for k in task.kernels if k.key in narrow and len(narrow[k.key].shape) != len(k.shape)
+    ]
     if set(keys) != set(narrow) or unlike:
         raise InputError(
             "`base` must be the same architecture in another width: its kernels are "
