@@ -10,10 +10,11 @@ from keras import layers as L
 
 from tfinit.errors import InputError
 from tfinit.schemes import SCHEMES, initialize
+from tfinit.schemes.initialize import WITH_DATA as DATA_SCHEMES
 from tfinit.schemes.streams import stream
 from tfinit.variables import all_weights, read_weights
 
-WITH_DATA = {"lsuv", "krahenbuhl", "weightnorm_data"}
+WITH_DATA = {scheme.__name__ for scheme in DATA_SCHEMES}
 DATA_FREE = sorted(SCHEMES.keys() - WITH_DATA - {"pretrained", "mup"})
 
 
@@ -30,7 +31,8 @@ def data():
 
 
 def options(scheme):
-    return {"data": data()} if scheme in WITH_DATA else {}
+    steps = {"steps": 2} if scheme == "metainit" else {}
+    return {"data": data(), **steps} if scheme in WITH_DATA else {}
 
 
 def weights(model):
@@ -133,6 +135,7 @@ def test_bits_do_not_depend_on_the_process_or_on_models_built_before():
         ({"scheme": "lsuv", "data": data(), "std": 0}, "`std` must be a positive"),
         ({"scheme": "krahenbuhl", "data": data(), "damping": 2}, r"`damping` in \(0, 1\]"),
         ({"scheme": "pretrained", "source": "nowhere.keras"}, "does not exist"),
+        ({"scheme": "metainit", "data": data(), "momentum": 1}, r"`momentum` in \[0, 1\)"),
         ({"scheme": "pretrained"}, r"needs \['source'\]"),
         ({"scheme": "mup", "base": 3}, "must be a Keras layer or model"),
         ({"scheme": "pretrained", "source": 3}, "must be a built model"),

@@ -13,6 +13,7 @@ from tfinit.schemes.depth_scaled import depth_scaled
 from tfinit.schemes.fixup import fixup
 from tfinit.schemes.krahenbuhl import krahenbuhl
 from tfinit.schemes.lsuv import lsuv
+from tfinit.schemes.metainit import metainit
 from tfinit.schemes.mup import mup
 from tfinit.schemes.orthogonal import delta_orthogonal, orthogonal
 from tfinit.schemes.pretrained import pretrained
@@ -37,7 +38,7 @@ WITHOUT_DATA = (
     pretrained,
     reinitialize,
 )
-WITH_DATA = (lsuv, krahenbuhl, weightnorm_data)
+WITH_DATA = (lsuv, krahenbuhl, weightnorm_data, metainit)
 SCHEMES: dict[str, Callable[..., Report]] = {
     scheme.__name__: scheme for scheme in (*WITHOUT_DATA, *WITH_DATA)
 }

@@ -1,4 +1,4 @@
-"""Yang et al.: maximal update parametrization, so that learning rates carry over to wider models."""
+"""Yang et al.: scales with which learning rates carry over to wider models."""
 
 import math
 from typing import Any
@@ -9,7 +9,6 @@ from tfinit.errors import InputError
 from tfinit.schemes.graph import trace
 from tfinit.schemes.kernels import Kernel, find_kernels
 from tfinit.schemes.report import Report
-from tfinit.schemes.residual import head_steps
 from tfinit.schemes.task import Task
 from tfinit.schemes.variance import draw
 from tfinit.variables import all_weights
