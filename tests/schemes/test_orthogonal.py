@@ -6,7 +6,7 @@ import pytest
 from keras import layers as L
 
 from tfinit.schemes import initialize
-from tfinit.schemes.orthogonal import haar
+from tfinit.schemes.orthogonal import _orthogonalized, haar
 
 
 def built(layer, shape):
@@ -98,3 +98,11 @@ def test_embedding_entries_have_unit_variance():
     initialize(model, "orthogonal", seed=1)
     table = model.layers[0].embeddings.numpy()
     assert off(table.T @ table / 40) < 5e-6
+
+
+def test_singular_matrices_have_an_orthogonal_factor_too():
+    # Two equal columns: no Cholesky factor in any precision.
+    matrix = np.random.default_rng(0).normal(size=(20, 20)).astype("float32")
+    matrix[:, 3] = matrix[:, 7]
+    (q,) = _orthogonalized(matrix[None])
+    assert off(q.T @ q) < 1e-6

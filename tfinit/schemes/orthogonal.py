@@ -115,26 +115,37 @@ def haar(random: np.random.Generator, maps: int, rows: int, columns: int) -> np.
     tall = random.standard_normal((maps, max(rows, columns), min(rows, columns)), np.float32)
     # The triangle of a Cholesky factor has a positive diagonal, so its Q needs no sign, and its
     # few multiplications are many times faster than Householder's reflections. Rounding grows with
-    # the square of the condition number, which for a normal matrix this tall stays near 10.
+    # the square of the condition number, which for a normal matrix twice as tall as wide stays
+    # near 10; one that is nearer to square takes two turns in float64.
     if tall.shape[1] >= 2 * tall.shape[2]:
-        q = np.stack([_whitened(matrix) for matrix in tall])
+        q = _whitened(tall)
     else:
-        q, r = np.linalg.qr(tall)
-        q *= np.where(np.einsum("mii->mi", r) < 0, np.float32(-1), np.float32(1))[:, None, :]
+        q = _orthogonalized(tall).astype(np.float32)
     return q if rows >= columns else q.swapaxes(1, 2)
+
+
+def _orthogonalized(matrices: np.ndarray) -> np.ndarray:
+    """The Q of matrices that may be near to singular."""
+    wide = matrices.astype(np.float64)
+    try:
+        return _whitened(_whitened(wide))
+    except np.linalg.LinAlgError:  # a condition number near 1e8
+        q, r = np.linalg.qr(wide)
+        return q * np.where(np.einsum("mii->mi", r) < 0, -1, 1)[:, None, :]
 
 
 def _whitened(tall: np.ndarray) -> np.ndarray:
     """A·R⁻¹ with AᵀA = RᵀR: columns that are orthonormal but for rounding."""
-    return tall @ _inverse(np.linalg.cholesky(tall.T @ tall)).T
+    return tall @ _inverse(np.linalg.cholesky(tall.swapaxes(1, 2) @ tall)).swapaxes(1, 2)
 
 
 def _inverse(lower: np.ndarray) -> np.ndarray:
-    """The inverse of a lower triangular matrix by halves: NumPy's own ignores the triangle."""
-    n = len(lower) // 2
+    """The inverse of lower triangular matrices by halves: NumPy's own ignores the triangle."""
+    n = lower.shape[-1] // 2
     if n < 64:
         return np.linalg.inv(lower)
     inverse = np.zeros_like(lower)
-    inverse[:n, :n], inverse[n:, n:] = _inverse(lower[:n, :n]), _inverse(lower[n:, n:])
-    inverse[n:, :n] = -inverse[n:, n:] @ (lower[n:, :n] @ inverse[:n, :n])
+    upper, below = _inverse(lower[:, :n, :n]), _inverse(lower[:, n:, n:])
+    inverse[:, :n, :n], inverse[:, n:, n:] = upper, below
+    inverse[:, n:, :n] = -below @ (lower[:, n:, :n] @ upper)
     return inverse
