@@ -79,9 +79,10 @@ def test_asking_for_a_gain_does_not_build_the_layer():
     assert not layer.built
 
 
-def test_a_serialized_activation_is_understood():
-    config = keras.saving.serialize_keras_object(keras.layers.LeakyReLU(0.3))
-    assert gain(config) == pytest.approx(math.sqrt(2 / 1.09), abs=1e-6)
+def test_known_gains_are_taken_as_they_are():
+    assert gain({"forward": 1.5}) == 1.5
+    with pytest.raises(InputError, match="positive 'backward'"):
+        gain({"forward": 1.5}, "backward")
 
 
 @pytest.mark.parametrize(

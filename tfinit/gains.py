@@ -49,8 +49,8 @@ def gain(activation: Any, mode: str = "forward", **params: float) -> float:
 
     Args:
         activation: A Keras name (``"relu"``, also ``"prelu"``), an activation layer of either
-            Keras (``keras.layers.LeakyReLU(0.2)``), any elementwise function of an array, a
-            serialized Keras object, or None for linear.
+            Keras (``keras.layers.LeakyReLU(0.2)``), any elementwise function of an array, None
+            for linear, or the known gains themselves, ``{"forward": 1.2, "backward": 1.1}``.
         mode: ``"forward"`` or ``"backward"``.
         **params: Passed to the function: ``negative_slope=0.2`` for leaky_relu, prelu and relu,
             ``alpha=0.5`` for elu.
@@ -68,11 +68,9 @@ def gain(activation: Any, mode: str = "forward", **params: float) -> float:
     """
     if mode not in MODES:
         raise InputError(f"`mode` must be one of {MODES}, received {mode!r}.")
-    nodes, weights, slope = _rule()
-    values = evaluate(activation, nodes.ravel(), **params).reshape(nodes.shape)
-    if mode == "backward":
-        values = values @ slope.T
-    moment = float(np.sum(weights * values**2))
+    if isinstance(activation, dict):
+        return _known_gain(activation, mode, params)
+    moment = moments(activation, **params)[MODES.index(mode)]
     if not _LEAST < moment < math.inf:
         what = "E[φ(z)²]" if mode == "forward" else "E[φ′(z)²]"
         raise InputError(
@@ -80,6 +78,35 @@ def gain(activation: Any, mode: str = "forward", **params: float) -> float:
             "Allowed are functions with a finite, non-zero response to a normal input."
         )
     return 1 / math.sqrt(moment)
+
+
+def _known_gain(gains: dict[str, float], mode: str, params: dict[str, float]) -> float:
+    value = gains.get(mode)
+    if params or not isinstance(value, int | float) or not 0 < value < math.inf:
+        raise InputError(
+            f"`activation` given by its gains must hold a positive {mode!r} and take no "
+            f"parameters, received {gains} with {params}."
+        )
+    return float(value)
+
+
+def moments(activation: Any, variance: float = 1.0, **params: float) -> tuple[float, float]:
+    """``(E[φ(x)²], E[φ′(x)²])`` for x ~ N(0, variance); ``activation`` as in :func:`gain`."""
+    nodes, weights, slope = _rule()
+    std = math.sqrt(variance)
+    values = evaluate(activation, std * nodes.ravel(), **params).reshape(nodes.shape)
+    slopes = values @ slope.T / std
+    return float(np.sum(weights * values**2)), float(np.sum(weights * slopes**2))
+
+
+def config_of(activation: Any, modes: tuple[str, ...], **params: float) -> tuple[Any, dict]:
+    """``activation`` and ``params`` in a form that JSON holds: names stay, others are their gains.
+
+    A function or layer of the user's own cannot be found again from a file, its gains can.
+    """
+    if activation is None or isinstance(activation, str | dict):
+        return activation, params
+    return {mode: gain(activation, mode, **params) for mode in modes}, {}
 
 
 def evaluate(activation: Any, points: np.ndarray, **params: float) -> np.ndarray:
@@ -114,8 +141,6 @@ def _function(activation: Any, params: dict[str, float]) -> Callable[[np.ndarray
 
     if activation is None:
         activation = "linear"
-    if isinstance(activation, dict):
-        activation = keras.saving.deserialize_keras_object(activation)
     if isinstance(activation, str):
         try:
             known = keras.activations.get("leaky_relu" if activation == "prelu" else activation)

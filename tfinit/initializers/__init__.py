@@ -13,9 +13,9 @@ weight that is being filled (``"encoder/fc1/kernel"``), hashed by SHA-256 into t
 stream. So one instance, or one seed, shared by all layers gives each weight other values, and the
 same ones in any process and in any order of building. What to know:
 
-* Layer names are part of the path. Names that Keras makes up (``dense_7``) count all layers of the
-  process, so to build the same bits twice in one process, name the layers or call
-  ``keras.utils.clear_session()`` in between.
+* The names of layers and of the model around them are part of the path. Names that Keras makes up
+  (``dense_7``, ``sequential_1``) count all of the process, so to build the same bits twice in one
+  process, name layers and models or call ``keras.utils.clear_session()`` in between.
 * An instance that meets the same path and shape in another weight goes on to the next stream: two
   towers with the same layer names differ. A new instance, or a copy by ``from_config``, starts
   again from the first.
@@ -29,10 +29,32 @@ same ones in any process and in any order of building. What to know:
 import keras  # noqa: F401  first: tfinit's hook on Keras may import this package in the middle
 import wrapt
 
+from tfinit.initializers.critical import CriticalPoint, EdgeOfChaos, critical_point
+from tfinit.initializers.identities import Dirac, Identity, ZerO
+from tfinit.initializers.orthogonal import ConvolutionOrthogonal, DeltaOrthogonal, Orthogonal
+from tfinit.initializers.pretrained import Pretrained
 from tfinit.initializers.registry import register_with_tf_keras
 from tfinit.initializers.scaling import He, LeCun, Xavier
+from tfinit.initializers.sparse import Sparse, SparseOrthogonal, SparseScaling
 
-__all__ = ["He", "LeCun", "Xavier"]
+__all__ = [
+    "ConvolutionOrthogonal",
+    "CriticalPoint",
+    "DeltaOrthogonal",
+    "Dirac",
+    "EdgeOfChaos",
+    "He",
+    "Identity",
+    "LeCun",
+    "Orthogonal",
+    "Pretrained",
+    "Sparse",
+    "SparseOrthogonal",
+    "SparseScaling",
+    "Xavier",
+    "ZerO",
+    "critical_point",
+]
 
 # Runs at once if tf_keras is already loaded.
 wrapt.register_post_import_hook(register_with_tf_keras, "tf_keras")

@@ -8,9 +8,10 @@ import numpy as np
 
 from tfinit.errors import InputError
 from tfinit.fans import fans
-from tfinit.gains import gain
+from tfinit.gains import MODES as GAIN_MODES
+from tfinit.gains import config_of, gain
+from tfinit.initializers.base import RandomInitializer
 from tfinit.initializers.registry import serializable
-from tfinit.initializers.streams import Streams, checked
 
 MODES = ("fan_in", "fan_out", "fan_avg")
 DISTRIBUTIONS = ("normal", "truncated_normal", "uniform")
@@ -21,25 +22,10 @@ _MASS = math.erf(_CUT / math.sqrt(2))
 _CUT_STD = math.sqrt(1 - 2 * _CUT * math.exp(-(_CUT**2) / 2) / math.sqrt(2 * math.pi) / _MASS)
 
 
-def draw(shape: tuple[int, ...], std: float, distribution: str, seed: int, dtype: str) -> Any:
-    """Independent values of mean 0 and standard deviation ``std`` from one distribution."""
-    if distribution == "normal":
-        return keras.random.normal(shape, stddev=std, dtype=dtype, seed=seed)
-    if distribution == "truncated_normal":
-        return keras.random.truncated_normal(shape, stddev=std / _CUT_STD, dtype=dtype, seed=seed)
-    limit = math.sqrt(3) * std
-    return keras.random.uniform(shape, -limit, limit, dtype=dtype, seed=seed)
+# A VarianceScaling to Keras, so that its EinsumDense and attention tell which axes are summed.
+class Scaled(RandomInitializer, keras.initializers.VarianceScaling):
+    """Independent weights of variance 1 / mean(fan / gain²) over the sides that ``mode`` names."""
 
-
-def plain_activation(activation: Any) -> Any:
-    """An activation as it stands in a config: a name or None as it is, an object serialized."""
-    if activation is None or isinstance(activation, str | dict):
-        return activation
-    return keras.saving.serialize_keras_object(activation)
-
-
-# A VarianceScaling to Keras, so that EinsumDense and attention tell it their axes (Keras ≥ 3.14).
-class _Scaled(Streams, keras.initializers.VarianceScaling):
     def __init__(
         self,
         activation: Any,
@@ -50,31 +36,29 @@ class _Scaled(Streams, keras.initializers.VarianceScaling):
         input_axes: list[int] | None,
         output_axes: list[int] | None,
     ) -> None:
-        Streams.__init__(self, seed)
+        RandomInitializer.__init__(self, seed)
         for name, value, allowed in (
             ("mode", mode, MODES),
             ("distribution", distribution, DISTRIBUTIONS),
         ):
             if value not in allowed:
                 raise InputError(f"`{name}` must be one of {allowed}, received {value!r}.")
-        self.activation, self.negative_slope = activation, negative_slope
         self.distribution, self.mode = distribution, mode
         self.input_axes, self.output_axes = input_axes, output_axes
+        sides = {"fan_in": ("forward",), "fan_out": ("backward",), "fan_avg": GAIN_MODES}[mode]
         params = {} if negative_slope is None else {"negative_slope": negative_slope}
+        self.activation, params = config_of(activation, sides, **params)
+        self.negative_slope = params.get("negative_slope")
         # What each side asks of the variance: fan · variance · factor = 1.
-        self._factors = {}
-        if mode != "fan_out":
-            self._factors["fan_in"] = gain(activation, "forward", **params) ** -2
-        if mode != "fan_in":
-            self._factors["fan_out"] = gain(activation, "backward", **params) ** -2
+        self._factors = {side: gain(self.activation, side, **params) ** -2 for side in sides}
 
     def variance(self, fan_in: float, fan_out: float) -> float:
         """The variance of one weight between these fans."""
-        fan = {"fan_in": fan_in, "fan_out": fan_out}
+        fan = {"forward": fan_in, "backward": fan_out}
         return 1 / float(np.mean([fan[side] * f for side, f in self._factors.items()]))
 
-    def __call__(self, shape: Any, dtype: Any = None) -> Any:
-        shape, dtype, wide = checked(shape, dtype)
+    def values(self, shape: tuple[int, ...], dtype: str) -> Any:
+        """Independent values of the variance that the fans of ``shape`` ask for."""
         if self.input_axes is None or self.output_axes is None:
             sides = fans(shape)
         else:
@@ -82,23 +66,22 @@ class _Scaled(Streams, keras.initializers.VarianceScaling):
                 math.prod(shape[axis] for axis in axes)
                 for axes in (self.input_axes, self.output_axes)
             )
-        std = math.sqrt(self.variance(*sides))
-        return keras.ops.cast(draw(shape, std, self.distribution, self.stream(shape), wide), dtype)
+        return self.draw(shape, math.sqrt(self.variance(*sides)), self.stream(shape), dtype)
 
-    def get_config(self) -> dict[str, Any]:
-        return {
-            "activation": plain_activation(self.activation),
-            "negative_slope": self.negative_slope,
-            "distribution": self.distribution,
-            "mode": self.mode,
-            "seed": self._init_seed,
-            "input_axes": self.input_axes,
-            "output_axes": self.output_axes,
-        }
+    def draw(self, shape: tuple[int, ...], std: float, stream: int, dtype: str) -> Any:
+        """Independent values of mean 0 and standard deviation ``std``."""
+        random = keras.random
+        if self.distribution == "normal":
+            return random.normal(shape, stddev=std, dtype=dtype, seed=stream)
+        if self.distribution == "truncated_normal":
+            std /= _CUT_STD
+            return random.truncated_normal(shape, stddev=std, dtype=dtype, seed=stream)
+        limit = math.sqrt(3) * std
+        return random.uniform(shape, -limit, limit, dtype=dtype, seed=stream)
 
 
 @serializable
-class Xavier(_Scaled):
+class Xavier(Scaled):
     """Var[w] = 2 / (fan_in / g² + fan_out / g′²); with no activation 2 / (fan_in + fan_out).
 
     g and g′ are the forward and backward gains of ``activation`` (:func:`tfinit.gains.gain`), 1
@@ -106,7 +89,8 @@ class Xavier(_Scaled):
     For depthwise, transposed and grouped kernels use the scheme ``"xavier"``, which sees the layer.
 
     Args:
-        activation: The activation that follows: a Keras name, activation layer, function, or None.
+        activation: The activation that follows, as in :func:`tfinit.gains.gain`; None is linear.
+            A function or layer enters the config as its gains.
         negative_slope: Slope of leaky_relu, prelu and relu for negative inputs.
         distribution: ``"uniform"`` (Glorot and Bengio's), ``"normal"``, or ``"truncated_normal"``,
             cut at two standard deviations and widened so that the variance is the formula's.
@@ -143,7 +127,7 @@ class Xavier(_Scaled):
 
 
 @serializable
-class He(_Scaled):
+class He(Scaled):
     """Var[w] = g² / fan_in; 2 / fan_in for ReLU, 2 / ((1 + a²) fan_in) for a leaky one.
 
     Arguments, shapes, dtypes and errors as for :class:`Xavier`; here ``activation`` is ``"relu"``,
@@ -173,7 +157,7 @@ class He(_Scaled):
 
 
 @serializable
-class LeCun(_Scaled):
+class LeCun(Scaled):
     """Var[w] = g² / fan_in; 1 / fan_in for a linear or selu layer.
 
     Arguments, shapes, dtypes and errors as for :class:`Xavier`; here ``activation`` is None,

@@ -1,0 +1,145 @@
+"""Every class, there and back: config, string, .keras, .h5, clone; Keras 3 and tf_keras."""
+
+import inspect
+import pickle
+import subprocess
+import sys
+import warnings
+
+import keras
+import numpy as np
+import pytest
+import tf_keras
+
+import tfinit.initializers as initializers
+
+# Arguments other than the defaults, in every class.
+MADE = {
+    "ConvolutionOrthogonal": {"gain": 1.5, "seed": 1},
+    "DeltaOrthogonal": {"activation": "leaky_relu", "negative_slope": 0.3, "seed": 2},
+    "Dirac": {"groups": 3},
+    "EdgeOfChaos": {"activation": "tanh", "bias_variance": 0.05, "seed": 3},
+    "He": {"activation": "leaky_relu", "negative_slope": 0.2, "mode": "fan_out", "seed": 4},
+    "Identity": {"gain": 2.0},
+    "LeCun": {"activation": "selu", "distribution": "truncated_normal", "seed": 5},
+    "Orthogonal": {"activation": "tanh", "seed": 6},
+    "Sparse": {"connections": 2, "std": None, "seed": 7},
+    "SparseOrthogonal": {"density": 0.7, "gain": 0.5, "seed": 8},
+    "SparseScaling": {"density": 0.5, "mode": "fan_avg", "seed": 9},
+    "Xavier": {"activation": "gelu", "distribution": "normal", "seed": 10},
+    "ZerO": {},
+}
+CLASSES = {name: cls for name, cls in vars(initializers).items() if hasattr(cls, "get_config")}
+KERASES = pytest.mark.parametrize("library", [keras, tf_keras], ids=["keras", "tf_keras"])
+
+
+def made(name, tmp_path):
+    if name == "Pretrained":
+        np.savez(tmp_path / "kernel.npz", kernel=np.arange(9.0).reshape(3, 3))
+        return initializers.Pretrained(tmp_path / "kernel.npz", "kernel")
+    return CLASSES[name](**MADE[name])
+
+
+def model_with(library, initializer):
+    convolution = "Conv" in type(initializer).__name__ or type(initializer).__name__ in (
+        "DeltaOrthogonal",
+        "Dirac",
+    )
+    layers = library.layers
+    if convolution:
+        shape, layer = (5, 3), layers.Conv1D(3, 3, kernel_initializer=initializer, name="it")
+    else:
+        shape, layer = (3,), layers.Dense(3, kernel_initializer=initializer, name="it")
+    return library.Sequential([layers.InputLayer(shape), layer])
+
+
+def test_the_table_of_this_test_has_every_class():
+    assert {*MADE, "Pretrained"} == {name for name in initializers.__all__ if name in CLASSES}
+
+
+@pytest.mark.parametrize("name", [*MADE, "Pretrained"])
+def test_the_config_has_every_argument_and_makes_the_same(name, tmp_path):
+    initializer = made(name, tmp_path)
+    config = initializer.get_config()
+    assert list(config) == list(inspect.signature(CLASSES[name]).parameters)
+    for argument, value in MADE.get(name, {}).items():
+        assert config[argument] == value
+    copy = keras.initializers.deserialize(keras.initializers.serialize(initializer))
+    assert type(copy) is CLASSES[name]
+    shape = (3, 3) if "Conv" not in name and name not in ("DeltaOrthogonal", "Dirac") else (3, 3, 3)
+    assert np.array_equal(copy(shape), initializer(shape))
+
+
+@KERASES
+@pytest.mark.parametrize("how", [".keras", ".h5", "clone"])
+@pytest.mark.parametrize("name", [*MADE, "Pretrained"])
+def test_a_model_keeps_its_initializer(library, how, name, tmp_path):
+    initializer = made(name, tmp_path)
+    model = model_with(library, initializer)
+    with warnings.catch_warnings():
+        # That the object is of no class that tf_keras knows; HDF5 is announced as legacy.
+        warnings.filterwarnings("error", message=".*should only be used for objects")
+        if how == "clone":
+            copy = library.models.clone_model(model)
+        else:
+            model.save(tmp_path / f"model{how}")
+            copy = library.models.load_model(tmp_path / f"model{how}")
+    found = copy.get_layer("it").kernel_initializer
+    assert type(found) is type(initializer)
+    assert found.get_config() == initializer.get_config()
+    assert np.array_equal(copy.get_layer("it").kernel.numpy(), model.layers[-1].kernel.numpy())
+
+
+@pytest.mark.parametrize("name", [*MADE, "Pretrained"])
+def test_a_pickle_makes_the_same(name, tmp_path):
+    initializer = made(name, tmp_path)
+    copy = pickle.loads(pickle.dumps(initializer))
+    assert type(copy) is CLASSES[name]
+    assert copy.get_config() == initializer.get_config()
+
+
+@KERASES
+def test_a_function_or_layer_is_kept_as_its_gain(library, tmp_path):
+    activation = library.layers.LeakyReLU(0.3)
+    for initializer in (
+        initializers.He(activation, seed=1),
+        initializers.Orthogonal(activation=lambda x: 0.1 * x, seed=1),
+    ):
+        model = model_with(library, initializer)
+        model.save(tmp_path / "model.keras")
+        copy = library.models.load_model(tmp_path / "model.keras").get_layer("it")
+        assert np.array_equal(copy.kernel_initializer((3, 3)), initializer((3, 3)))
+
+
+@KERASES
+@pytest.mark.parametrize(
+    ("string", "cls"),
+    [
+        ("tfinit>he", "He"),
+        ("tfinit>He", "He"),
+        ("tfinit>lecun", "LeCun"),
+        ("tfinit>delta_orthogonal", "DeltaOrthogonal"),
+        ("tfinit>edge_of_chaos", "EdgeOfChaos"),
+        ("tfinit>orthogonal", "Orthogonal"),
+    ],
+)
+def test_strings_name_the_classes(library, string, cls):
+    layer = library.layers.Conv1D(3, 3, kernel_initializer=string)
+    assert type(layer.kernel_initializer) is CLASSES[cls]
+
+
+@KERASES
+def test_the_names_of_keras_still_mean_its_own(library):
+    for name in ("orthogonal", "Orthogonal", "identity", "Identity"):
+        assert type(library.initializers.get(name)) not in CLASSES.values()
+
+
+def test_importing_tfinit_first_registers_and_leaves_tf_keras_unloaded():
+    # tfinit before Keras is the order in which Keras's hook imports the package in the middle.
+    code = (
+        "import tfinit.initializers as it; import keras; it.He;"
+        "import sys; print(type(keras.initializers.get('tfinit>he')).__name__);"
+        "assert not any(m.split('.')[0] == 'tf_keras' for m in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["He"]
