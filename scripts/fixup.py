@@ -2,7 +2,7 @@
 
 Zhang, Dauphin & Ma (ICLR 2019): without normalization, a residual network from He's initialization
 explodes, and Fixup trains it. Both runs share the network, the data, the order of batches and the
-optimizer. Run: python scripts/fixup.py [--epochs 8] [--figure fixup.png]
+optimizer. Run: python scripts/fixup.py [--epochs 15] [--figure fixup.png]
 """
 
 import argparse
@@ -79,7 +79,7 @@ def train(scheme, epochs):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--epochs", type=int, default=15)
     parser.add_argument("--figure", help="a file for the curves of the loss")
     arguments = parser.parse_args()
     curves = {}

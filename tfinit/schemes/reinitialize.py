@@ -34,7 +34,7 @@ def reinitialize(task: Task) -> Report:
 
     Example:
         >>> model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(2)])
-        >>> model.layers[0].bias.assign([3.0, 4.0])  # as after training
+        >>> _ = model.layers[0].bias.assign([3.0, 4.0])  # as after training
         >>> report = initialize(model, "reinitialize", seed=1)
         >>> model.layers[0].bias.numpy()
         array([0., 0.], dtype=float32)

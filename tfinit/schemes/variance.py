@@ -65,7 +65,7 @@ def he(
 
     Example:
         >>> model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(2, "relu", name="fc")])
-        >>> initialize(model, "he", seed=1)["fc/kernel"].std
+        >>> round(initialize(model, "he", seed=1)["fc/kernel"].std, 4)
         0.5
 
     He, Zhang, Ren & Sun, Delving deep into rectifiers, ICCV 2015.
