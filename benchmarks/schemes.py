@@ -80,12 +80,19 @@ def he(turns):
         del model
 
 
+def mlp(layers):
+    # In parts of at most 100 layers: Keras's own graph recurses, and a thousand are too many.
+    parts = []
+    for _ in range(max(1, layers // 100)):
+        dense = [L.Dense(64, "relu") for _ in range(min(layers, 100))]
+        parts.append(keras.Sequential([keras.Input((64,)), *dense]))
+    return keras.Sequential([keras.Input((64,)), *parts])
+
+
 def depth(turns):
     base = None
     for layers in (10, 100, 1000):
-        model = keras.Sequential(
-            [keras.Input((64,)), *[L.Dense(64, "relu") for _ in range(layers)]]
-        )
+        model = mlp(layers)
         times = alternate(turns, he=lambda m=model: str(initialize(m, "he", seed=1)))
         per_layer = times["he"] / layers
         base = base or per_layer
