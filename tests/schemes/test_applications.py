@@ -43,8 +43,8 @@ def test_schemes_succeed_and_know_every_kernel(family):
     largest = max(report, key=lambda record: np.prod(record.shape))
     variable = all_weights(model)[largest.key]
     assert float(np.std(variable)) == pytest.approx(largest.std, rel=0.05)
-    if model.count_params() < 10e6:  # the others are in the script
-        for scheme in ("xavier", "orthogonal", "delta_orthogonal", "alexnet", "autoinit"):
+    if model.count_params() < 5e6:  # the others are in the script
+        for scheme in ("xavier", "delta_orthogonal", "alexnet", "autoinit"):
             initialize(model, scheme, seed=1)
     if branches:
         assert initialize(model, "fixup", seed=1).notes == [f"{branches} residual branches"]

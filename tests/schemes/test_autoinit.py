@@ -46,6 +46,7 @@ def test_moments_behind_activations_are_the_closed_forms(name, signal, mean, var
         (L.Dropout(0.3), [(64, 64)]),
         (L.GaussianNoise(0.5), [(64, 64)]),
         (L.UpSampling2D(2), [(16, 16, 4)]),
+        (L.ZeroPadding2D(2), [(16, 16, 4)]),
     ],
     ids=lambda value: type(value).__name__,
 )

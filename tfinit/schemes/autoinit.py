@@ -16,7 +16,8 @@ from tfinit.schemes.task import Task
 from tfinit.schemes.variance import draw
 from tfinit.variables import keras_of
 
-_BATCH = 32
+# How many examples and how many numbers a trial has, at most.
+_BATCH, _NUMBERS = 32, 200_000
 # The size that an axis of unknown size gets in a trial.
 _UNKNOWN = 16
 
@@ -153,8 +154,12 @@ class _Walk:
             return signals[0]
         random = stream(self.task.seed, f"autoinit/{step.key}")
         given: dict[int, Any] = {}
+        largest = max(
+            math.prod(n or _UNKNOWN for n in tuple(t.shape)[1:]) for t in node.input_tensors
+        )
+        batch = min(_BATCH, max(2, _NUMBERS // largest))
         for tensor, signal in zip(node.input_tensors, signals, strict=False):
-            shape = [_BATCH, *(n or _UNKNOWN for n in tuple(tensor.shape)[1:])]
+            shape = [batch, *(n or _UNKNOWN for n in tuple(tensor.shape)[1:])]
             values = signal.mean + math.sqrt(signal.variance) * random.standard_normal(shape)
             given[id(tensor)] = keras.ops.convert_to_tensor(values, dtype=tensor.dtype)
         args, kwargs = node.arguments.fill_in(given)

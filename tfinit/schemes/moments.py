@@ -129,6 +129,15 @@ def _concatenate(layer: Any, signals: list[Moments], shapes: Shapes) -> Moments 
     return Moments(mean, sum(n * s.second for n, s in parts) / sum(sizes) - mean**2)
 
 
+def _pad(layer: Any, signals: list[Moments], shapes: Shapes) -> Moments | None:
+    if None in shapes[0]:
+        return None
+    padded = layer.compute_output_shape((1, *shapes[0]))
+    share = math.prod(shapes[0]) / math.prod(padded)
+    mean = signals[0].mean * share
+    return Moments(mean, signals[0].second * share - mean**2)
+
+
 def _average_pool(layer: Any, signals: list[Moments], shapes: Shapes) -> Moments:
     return Moments(signals[0].mean, signals[0].variance / math.prod(layer.pool_size))
 
@@ -164,6 +173,7 @@ _FORMULAS: dict[str, Formula] = {
     "Average": _average,
     "Multiply": _multiply,
     "Concatenate": _concatenate,
+    **{f"ZeroPadding{n}D": _pad for n in (1, 2, 3)},
     **{f"AveragePooling{n}D": _average_pool for n in (1, 2, 3)},
     **{f"MaxPooling{n}D": _max_pool for n in (1, 2, 3)},
     **{f"GlobalAveragePooling{n}D": _global_average for n in (1, 2, 3)},
