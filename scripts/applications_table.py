@@ -1,0 +1,61 @@
+"""Every data-free scheme on every model class of keras.applications: a table.
+
+"-" stands for a scheme that does not apply (no residual branches). Run on a machine with 16 GB:
+python scripts/applications_table.py [--smallest]
+"""
+
+import argparse
+import gc
+import time
+
+import keras
+
+from tfinit.errors import InputError
+from tfinit.schemes import initialize
+from tfinit.schemes.initialize import WITHOUT_DATA
+
+SMALLEST = (
+    *("ConvNeXtTiny", "DenseNet121", "EfficientNetB0", "EfficientNetV2B0", "InceptionResNetV2"),
+    *("InceptionV3", "MobileNet", "MobileNetV2", "MobileNetV3Small", "NASNetMobile", "ResNet50"),
+    *("ResNet50V2", "VGG16", "VGG19", "Xception"),
+)
+
+
+def classes(smallest):
+    for name in sorted(dir(keras.applications)):
+        make = getattr(keras.applications, name)
+        if callable(make) and name[0].isupper() and (not smallest or name in SMALLEST):
+            yield name, make
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--smallest", action="store_true", help="one class of each family")
+    schemes = [scheme.__name__ for scheme in WITHOUT_DATA if scheme.__name__ != "pretrained"]
+    print("| model | weights | kernels | build s |", *(f"{s} s |" for s in schemes))
+    print("| --- |" + " ---: |" * (3 + len(schemes)))
+    failed = 0
+    for name, make in classes(parser.parse_args().smallest):
+        start = time.perf_counter()
+        model = make(weights=None)
+        cells = [f"{model.count_params() / 1e6:.1f} M", "", f"{time.perf_counter() - start:.1f}"]
+        for scheme in schemes:
+            start = time.perf_counter()
+            try:
+                report = initialize(model, scheme, seed=1)
+                cells.append(f"{time.perf_counter() - start:.2f}")
+                if scheme == "he":
+                    cells[1] = str(len(report))
+            except InputError as error:
+                inapplicable = "residual" in str(error)
+                cells.append("-" if inapplicable else f"failed: {error}")
+                failed += not inapplicable
+        print(f"| {name} |", *(f"{cell} |" for cell in cells), flush=True)
+        del model
+        keras.backend.clear_session()
+        gc.collect()
+    raise SystemExit(failed)
+
+
+if __name__ == "__main__":
+    main()

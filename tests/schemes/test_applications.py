@@ -1,0 +1,50 @@
+"""Every data-free scheme on the smallest model of each family; acceptance item 5.
+
+All classes of keras.applications are in scripts/applications_table.py.
+"""
+
+import keras
+import numpy as np
+import pytest
+
+from tfinit.schemes import initialize
+from tfinit.variables import all_weights
+
+# How many kernels, and how many residual branches, a model has.
+FAMILIES = {
+    "ConvNeXtTiny": (59, 18),
+    "DenseNet121": (121, 0),
+    "EfficientNetB0": (82, 9),
+    "EfficientNetV2B0": (92, 15),
+    "InceptionResNetV2": (245, 40),
+    "InceptionV3": (95, 0),
+    "MobileNet": (28, 0),
+    "MobileNetV2": (53, 10),
+    "MobileNetV3Small": (54, 6),
+    "NASNetMobile": (None, None),
+    "ResNet50": (54, 16),
+    "ResNet50V2": (54, 16),
+    "VGG16": (16, 0),
+    "Xception": (None, 12),
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_schemes_succeed_and_know_every_kernel(family):
+    # VGG's dense layers have 100 million weights, which add nothing here.
+    whole = not family.startswith("VGG")
+    model = getattr(keras.applications, family)(weights=None, include_top=whole)
+    kernels, branches = FAMILIES[family]
+    report = initialize(model, "he", seed=1)
+    if kernels is not None:
+        assert len(report) == kernels - (0 if whole else 3)
+    assert all(record.action == "set" and record.std > 0 for record in report)
+    # What was asked for is what is there: the standard error of a std of n values is 1/√(2n).
+    largest = max(report, key=lambda record: np.prod(record.shape))
+    variable = all_weights(model)[largest.key]
+    assert float(np.std(variable)) == pytest.approx(largest.std, rel=0.05)
+    if model.count_params() < 5e6:  # the others are in the script
+        for scheme in ("xavier", "delta_orthogonal", "alexnet", "autoinit"):
+            initialize(model, scheme, seed=1)
+    if branches:
+        assert initialize(model, "fixup", seed=1).notes == [f"{branches} residual branches"]

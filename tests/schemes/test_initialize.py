@@ -1,0 +1,195 @@
+"""What holds for every scheme: seeds, frozen layers, errors that change nothing, the report."""
+
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+from keras import layers as L
+
+from tfinit.errors import InputError
+from tfinit.schemes import SCHEMES, initialize
+from tfinit.schemes.initialize import WITH_DATA as DATA_SCHEMES
+from tfinit.schemes.streams import stream
+from tfinit.variables import all_weights, read_weights
+
+WITH_DATA = {scheme.__name__ for scheme in DATA_SCHEMES}
+DATA_FREE = sorted(SCHEMES.keys() - WITH_DATA - {"pretrained", "mup"})
+
+
+def residual_net():
+    inputs = keras.Input((6,))
+    x = L.Dense(6, "relu", name="up")(inputs)
+    x = L.BatchNormalization(name="norm")(x)
+    x = L.Add()([inputs, L.Dense(6, name="down")(x)])
+    return keras.Model(inputs, L.Dense(3, name="head")(x))
+
+
+def data():
+    return np.random.default_rng(0).normal(size=(32, 6)).astype("float32")
+
+
+def options(scheme):
+    steps = {"steps": 2} if scheme == "metainit" else {}
+    return {"data": data(), **steps} if scheme in WITH_DATA else {}
+
+
+def weights(model):
+    return read_weights(all_weights(model))
+
+
+def same(a, b):
+    return all(np.array_equal(a[key], b[key], equal_nan=True) for key in a | b)
+
+
+ALL = sorted(DATA_FREE + list(WITH_DATA))
+
+
+@pytest.mark.parametrize("scheme", ALL)
+def test_same_seed_same_bits_other_seed_other_bits(scheme):
+    first, again, other = residual_net(), residual_net(), residual_net()
+    initialize(first, scheme, seed=7, **options(scheme))
+    initialize(again, scheme, seed=7, **options(scheme))
+    initialize(other, scheme, seed=8, **options(scheme))
+    assert same(weights(first), weights(again))
+    assert not np.array_equal(weights(first)["up/kernel"], weights(other)["up/kernel"])
+
+
+@pytest.mark.parametrize("scheme", ALL)
+def test_frozen_layers_and_normalization_are_left(scheme):
+    model = residual_net()
+    model.get_layer("down").trainable = False
+    for weight in model.get_layer("norm").weights:
+        weight.assign(np.full(6, 1.5))
+    before = weights(model)
+    report = initialize(model, scheme, seed=1, **options(scheme))
+    after = weights(model)
+    assert np.array_equal(before["down/kernel"], after["down/kernel"])
+    assert report["down/kernel"].action == "kept"
+    assert report["down/kernel"].note == "frozen"
+    if scheme != "reinitialize":
+        assert same(
+            {k: v for k, v in before.items() if k.startswith("norm/")},
+            {k: v for k, v in after.items() if k.startswith("norm/")},
+        )
+    biased = {"alexnet", "reinitialize", "krahenbuhl", "weightnorm_data"}
+    if scheme not in biased:
+        assert all(np.array_equal(before[k], after[k]) for k in before if k.endswith("bias"))
+
+
+def test_twins_have_streams_of_their_own():
+    shared = keras.initializers.GlorotUniform(seed=1)
+    model = keras.Sequential(
+        [keras.Input((8,)), *[L.Dense(8, kernel_initializer=shared) for _ in range(3)]]
+    )
+    assert np.array_equal(model.layers[0].kernel, model.layers[1].kernel)  # Keras repeats itself
+    for scheme in ("he", "orthogonal", "reinitialize"):
+        initialize(model, scheme, seed=1)
+        a, b, c = (layer.kernel.numpy() for layer in model.layers)
+        assert not (np.array_equal(a, b) or np.array_equal(b, c) or np.array_equal(a, c))
+
+
+def test_streams_are_known_bits():
+    # They are part of the promise: these change only if the promise is broken.
+    assert stream(7, "fc/kernel").integers(2**63, size=2).tolist() == [
+        2332224900568623980,
+        3585091831531141333,
+    ]
+
+
+def test_bits_do_not_depend_on_the_process_or_on_models_built_before():
+    program = (
+        "import keras, hashlib, numpy as np\n"
+        "from keras import layers as L\n"
+        "from tfinit.schemes import initialize\n"
+        "for _ in range(3): L.Dense(2)\n"
+        "m = keras.Sequential([keras.Input((8,)), L.Dense(8), L.LSTM(4) if 0 else L.Dense(4)])\n"
+        "initialize(m, 'he', seed=3)\n"
+        "print(hashlib.sha256(b''.join(w.numpy().tobytes() for w in m.weights)).hexdigest())\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    import hashlib
+
+    model = keras.Sequential([keras.Input((8,)), L.Dense(8), L.Dense(4)])
+    initialize(model, "he", seed=3)
+    bits = b"".join(w.numpy().tobytes() for w in model.weights)
+    assert run.stdout.split()[-1] == hashlib.sha256(bits).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"scheme": "kaiming"}, r"`scheme` must be one of \['xavier'"),
+        ({"scheme": "he", "gian": 1}, r"options \['gain', .*received \['gian'\]"),
+        ({"scheme": "he", "seed": "one"}, "`seed` must be an integer"),
+        ({"scheme": "lsuv"}, "needs `data`"),
+        ({"scheme": "he", "data": np.zeros((4, 6))}, "uses no data"),
+        ({"scheme": "lsuv", "data": np.full((4, 6), np.nan)}, "NaN"),
+        ({"scheme": "lsuv", "data": np.zeros((4, 5))}, r"\(4, 5\).*\(None, 6\)"),
+        ({"scheme": "lsuv", "data": [data(), data()]}, "has 2 arrays"),
+        ({"scheme": "lsuv", "data": {"x": object()}}, "must be arrays"),
+        ({"scheme": "lsuv", "data": data(), "start": "zeros"}, "`start` must be one of"),
+        ({"scheme": "lsuv", "data": data(), "std": 0}, "`std` must be a positive"),
+        ({"scheme": "krahenbuhl", "data": data(), "damping": 2}, r"`damping` in \(0, 1\]"),
+        ({"scheme": "pretrained", "source": "nowhere.keras"}, "does not exist"),
+        ({"scheme": "metainit", "data": data(), "momentum": 1}, r"`momentum` in \[0, 1\)"),
+        ({"scheme": "pretrained"}, r"needs \['source'\]"),
+        ({"scheme": "mup", "base": 3}, "must be a Keras layer or model"),
+        ({"scheme": "pretrained", "source": 3}, "must be a built model"),
+    ],
+)
+def test_bad_input_is_named_and_changes_nothing(arguments, message):
+    model = residual_net()
+    before = weights(model)
+    with pytest.raises(InputError, match=message):
+        initialize(model, **{"seed": 1, **arguments})
+    assert same(before, weights(model))
+
+
+def test_model_that_is_not_built_is_refused():
+    with pytest.raises(InputError, match="not built"):
+        initialize(keras.Sequential([L.Dense(2)]), "he", seed=1)
+
+
+def test_schemes_for_residual_networks_refuse_others():
+    model = keras.Sequential([keras.Input((4,)), L.Dense(4), L.Dense(4)])
+    for scheme in ("fixup", "depth_scaled"):
+        with pytest.raises(InputError, match="residual"):
+            initialize(model, scheme, seed=1)
+
+
+def test_report_is_a_list_and_prints_as_a_table():
+    model = residual_net()
+    report = initialize(model, "he", seed=1)
+    assert [record.key for record in report] == ["up/kernel", "down/kernel", "head/kernel"]
+    assert (len(report), report[0].fan_in, report[-1].fan_out) == (3, 6, 3)
+    assert str(report).splitlines()[:3] == [
+        "he: 3 of 3 weights initialized",
+        "key          layer  shape  action  activation  fan_in  fan_out  std",
+        "up/kernel    Dense  6×6    set     relu        6       6        0.5774",
+    ]
+    with pytest.raises(KeyError):
+        report["no/such"]
+
+
+def test_tf_keras_models_take_the_schemes_without_data():
+    import tf_keras
+
+    layers = tf_keras.layers
+    inputs = tf_keras.Input((8, 8, 3))
+    x = layers.Conv2D(4, 3, padding="same", name="conv")(inputs)
+    x = layers.LeakyReLU(0.2)(layers.BatchNormalization()(x))
+    x = layers.Add()([layers.Conv2D(4, 3, padding="same", name="end")(x), x])
+    x = layers.LSTM(4, name="lstm")(layers.Reshape((64, 4))(x))
+    model = tf_keras.Model(inputs, layers.Dense(2, name="head")(x))
+    report = initialize(model, "he", seed=1)
+    assert report["conv/kernel"].activation == "leaky_relu"
+    assert report["conv/kernel"].std == pytest.approx((2 / (1 + 0.2**2) / 27) ** 0.5)
+    for scheme in ("xavier", "orthogonal", "delta_orthogonal", "alexnet", "reinitialize"):
+        initialize(model, scheme, seed=1)
+    assert float(np.std(initialize(model, "depth_scaled", seed=1)["end/kernel"].std)) == 0
+    with pytest.raises(InputError, match="tf_keras"):
+        initialize(model, "lsuv", np.zeros((2, 8, 8, 3)), seed=1)

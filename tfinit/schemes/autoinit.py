@@ -1,0 +1,169 @@
+"""Bingham & Miikkulainen: weights from the mean and variance that reach each layer, by formula."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from tfinit.errors import InputError
+from tfinit.schemes.activations import activation_of
+from tfinit.schemes.graph import Step, bears_kernel
+from tfinit.schemes.kernels import Kernel
+from tfinit.schemes.moments import Moments, through_activation, through_layer
+from tfinit.schemes.report import Record, Report
+from tfinit.schemes.streams import stream
+from tfinit.schemes.task import Task
+from tfinit.schemes.variance import draw
+from tfinit.variables import keras_of
+
+# How many examples and how many numbers a trial has, at most.
+_BATCH, _NUMBERS = 32, 200_000
+# The size that an axis of unknown size gets in a trial.
+_UNKNOWN = 16
+
+
+def autoinit(task: Task, *, mean: float = 0.0, variance: float = 1.0) -> Report:
+    """σ² = 1 / (fan_in · (ν + μ²)), where μ and ν are the signal's mean and variance at the layer.
+
+    Each pre-activation then has variance 1. The moments go from the inputs through the graph:
+    activations by integration, normalization, dropout (as in training), pooling, sums, products
+    and concatenations by formula, and whatever has no formula by a trial: it is called on normal
+    numbers of the moments of its inputs. Branches count as independent, biases as zero.
+
+    Args:
+        task: A model of Keras 3. No data is needed.
+        mean: The mean of the model's inputs.
+        variance: Their variance.
+
+    Returns:
+        A report; its notes name the layers that were tried.
+
+    Raises:
+        InputError: a tf_keras model, a variance that is not positive, or a signal that dies out.
+
+    Example:
+        >>> layers = [keras.layers.Dense(64, "relu"), keras.layers.Dense(4, name="second")]
+        >>> model = keras.Sequential([keras.Input((8,)), *layers])
+        >>> round(initialize(model, "autoinit", seed=1)["second/kernel"].std, 4)  # √(2 / 64)
+        0.1768
+
+    Bingham & Miikkulainen, AutoInit: analytic signal-preserving weight initialization for neural
+    networks, AAAI 2023.
+    """
+    if not variance > 0:
+        raise InputError(f"`variance` must be a positive number, received {variance!r}.")
+    if keras_of(task.model) != "keras":
+        raise InputError('Scheme "autoinit" runs on models of Keras 3. Use "he".')
+    walk = _Walk(task, Moments(float(mean), float(variance)))
+    for index, step in enumerate(task.graph.steps):
+        walk.go_through(index, step)
+    records = [
+        walk.records.get(kernel.key)
+        or kernel.record("kept", note="" if kernel.trainable else "frozen")
+        for kernel in task.kernels
+    ]
+    more = [f"moments by trial: {', '.join(walk.tried)}"] if walk.tried else []
+    if walk.skipped:
+        more.append(f"taken as passing the moments on: {', '.join(walk.skipped)}")
+    return task.report("autoinit", records, *more)
+
+
+class _Walk:
+    def __init__(self, task: Task, inputs: Moments) -> None:
+        self.task, self.inputs = task, inputs
+        self.moments = dict.fromkeys(task.graph.inputs, inputs)
+        self.records: dict[str, Record] = {}
+        self.tried: list[str] = []
+        self.skipped: list[str] = []
+        self._kernels: dict[int, list[Kernel]] = {}
+        for kernel in task.kernels:
+            # Layers that no call reaches get the inputs' moments, as the first layers do.
+            self._kernels.setdefault(0 if kernel.step is None else kernel.step, []).append(kernel)
+
+    def go_through(self, index: int, step: Step) -> None:
+        """Set the kernels of one step, and find the moments of its outputs."""
+        signals = [self.moments.get(value, self.inputs) for value in step.inputs] or [self.inputs]
+        kernels = self._kernels.get(index, [])
+        for kernel in kernels:
+            self._set(kernel, signals[0], alone=len(kernels) == 1)
+        found = self._behind(index, step, signals)
+        if not (math.isfinite(found.second) and found.second > 0):
+            raise InputError(
+                f"The signal ends at {step.key!r}: its mean is {found.mean:.3g} and its variance "
+                f"{found.variance:.3g} there. Check the layer's weights and its activation."
+            )
+        self.moments.update(dict.fromkeys(step.outputs, found))
+
+    def _set(self, kernel: Kernel, signal: Moments, alone: bool) -> None:
+        # What a composite's later kernels read was made by its earlier ones, with variance 1.
+        inner = kernel.name in ("recurrent_kernel", "pointwise_kernel")
+        if inner or (kernel.ends_step and not alone):
+            signal = Moments(0.0, 1.0)
+        if kernel.name == "embeddings":
+            signal = Moments(0.0, 1.0)  # a lookup reads no signal
+        if not kernel.trainable:
+            return
+        std = 1 / math.sqrt(kernel.fan_in * signal.second)
+        random = stream(self.task.seed, kernel.key)
+        stds = [std] * len(kernel.activations)
+        self.task.write(kernel.variable, draw(kernel, stds, "normal", random))
+        note = f"input: mean {signal.mean:.3g}, variance {signal.variance:.3g}"
+        self.records[kernel.key] = kernel.record("set", std=std, note=note)
+
+    def _behind(self, index: int, step: Step, signals: list[Moments]) -> Moments:
+        activation = activation_of(step.op)
+        if activation is not None:
+            try:
+                return through_activation(activation, signals[0])
+            except InputError:  # not elementwise, as softmax
+                return self._try(index, step, signals)
+        if bears_kernel(step.op):
+            return self._behind_kernel(index, step, signals)
+        node = self.task.graph.nodes[index]
+        shapes = [] if node is None else [tuple(t.shape)[1:] for t in node.input_tensors]
+        found = through_layer(step.op, signals, shapes)
+        return self._try(index, step, signals) if found is None else found
+
+    def _behind_kernel(self, index: int, step: Step, signals: list[Moments]) -> Moments:
+        kernels = self._kernels.get(index, [])
+        ending = [kernel for kernel in kernels if kernel.ends_step and kernel.layer is step.op]
+        # A shared layer's second call and Keras's composites are tried: they have no formula.
+        if len(ending) != 1:
+            return self._try(index, step, signals)
+        kernel = ending[0]
+        if kernel.trainable:
+            made = Moments(0.0, 1.0)
+        else:
+            size = float(np.mean(np.square(kernel.variable.numpy(), dtype=np.float64)))
+            made = Moments(0.0, kernel.fan_in * size * signals[0].second)
+        own = kernel.layer.activation if hasattr(kernel.layer, "activation") else None
+        if own is None or str(kernel.activations[0]) == "linear":
+            return made
+        try:
+            return through_activation(kernel.activations[0], made)
+        except InputError:
+            return self._try(index, step, signals)
+
+    def _try(self, index: int, step: Step, signals: list[Moments]) -> Moments:
+        """The moments behind a step that is called on normal numbers."""
+        import keras
+
+        node = self.task.graph.nodes[index]
+        if node is None:
+            self.skipped.append(step.key)
+            return signals[0]
+        random = stream(self.task.seed, f"autoinit/{step.key}")
+        given: dict[int, Any] = {}
+        largest = max(
+            math.prod(n or _UNKNOWN for n in tuple(t.shape)[1:]) for t in node.input_tensors
+        )
+        batch = min(_BATCH, max(2, _NUMBERS // largest))
+        for tensor, signal in zip(node.input_tensors, signals, strict=False):
+            shape = [batch, *(n or _UNKNOWN for n in tuple(tensor.shape)[1:])]
+            values = signal.mean + math.sqrt(signal.variance) * random.standard_normal(shape)
+            given[id(tensor)] = keras.ops.convert_to_tensor(values, dtype=tensor.dtype)
+        args, kwargs = node.arguments.fill_in(given)
+        outputs = keras.tree.flatten(step.op(*args, **kwargs))
+        values = keras.ops.convert_to_numpy(keras.ops.cast(outputs[0], "float32"))
+        self.tried.append(step.key)
+        return Moments(float(np.mean(values)), float(np.var(values)))

@@ -1,0 +1,110 @@
+"""The one entrance: which scheme, checked; and the model as it was, if anything fails."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from tfinit.errors import InputError
+from tfinit.schemes.alexnet import alexnet
+from tfinit.schemes.autoinit import autoinit
+from tfinit.schemes.depth_scaled import depth_scaled
+from tfinit.schemes.fixup import fixup
+from tfinit.schemes.krahenbuhl import krahenbuhl
+from tfinit.schemes.lsuv import lsuv
+from tfinit.schemes.metainit import metainit
+from tfinit.schemes.mup import mup
+from tfinit.schemes.orthogonal import delta_orthogonal, orthogonal
+from tfinit.schemes.pretrained import pretrained
+from tfinit.schemes.reinitialize import reinitialize
+from tfinit.schemes.report import Report
+from tfinit.schemes.task import Task
+from tfinit.schemes.variance import he, lecun, xavier
+from tfinit.schemes.weightnorm import weightnorm_data
+from tfinit.variables import all_weights
+
+WITHOUT_DATA = (
+    xavier,
+    he,
+    lecun,
+    orthogonal,
+    delta_orthogonal,
+    alexnet,
+    autoinit,
+    depth_scaled,
+    fixup,
+    mup,
+    pretrained,
+    reinitialize,
+)
+WITH_DATA = (lsuv, krahenbuhl, weightnorm_data, metainit)
+SCHEMES: dict[str, Callable[..., Report]] = {
+    scheme.__name__: scheme for scheme in (*WITHOUT_DATA, *WITH_DATA)
+}
+
+
+def initialize(model: Any, scheme: str, data: Any = None, *, seed: int, **options: Any) -> Report:
+    """Initialize the weights of a built model in place, by a scheme that knows its layers.
+
+    A scheme never touches frozen layers or normalization, nor biases unless it is about them or
+    is asked to. Each weight has a random stream of its own, made from the seed and the weight's
+    key: same seed, same bits, in any process.
+
+    Args:
+        model: A built model of Keras 3; of tf_keras for the schemes that need no data.
+        scheme: One of `SCHEMES`; the docstring of each says what it does and which options it has
+            (``help(tfinit.schemes.SCHEMES["he"])``).
+        data: A batch as the model takes it: an array, or a list or dict of arrays. For the schemes
+            that look at activations.
+        seed: An integer.
+        **options: What the scheme takes.
+
+    Returns:
+        One record for each kernel: what was done to it and why. It prints as a table.
+
+    Raises:
+        InputError: an unknown scheme or option, a model that is not built, data that is missing,
+            not wanted, not finite or does not fit. The model is unchanged, as after any error.
+
+    Example:
+        >>> model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(2, "relu", name="fc")])
+        >>> print(initialize(model, "he", seed=1))
+        he: 1 of 1 weights initialized
+        key        layer  shape  action  activation  fan_in  fan_out  std
+        fc/kernel  Dense  8×2    set     relu        8       2        0.5
+    """
+    chosen = _scheme(scheme, options)
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
+        raise InputError(f"`seed` must be an integer, received {seed!r}.")
+    weights = all_weights(model)  # refuses a model that is not built
+    if not weights:
+        raise InputError(f"`model` {model.name!r} has no weights, so there is nothing to do.")
+    if chosen in WITH_DATA and data is None:
+        raise InputError(f"Scheme {scheme!r} needs `data`: pass a batch as the model takes it.")
+    if chosen not in WITH_DATA and data is not None:
+        raise InputError(
+            f"Scheme {scheme!r} uses no data, but `data` was passed. Leave it out, or choose "
+            f"one of {[s.__name__ for s in WITH_DATA]}."
+        )
+    task = Task(model, int(seed), data)
+    try:
+        return chosen(task, **options)
+    except BaseException:
+        task.undo()
+        raise
+
+
+def _scheme(name: str, options: dict[str, Any]) -> Callable[..., Report]:
+    if name not in SCHEMES:
+        raise InputError(f"`scheme` must be one of {list(SCHEMES)}, received {name!r}.")
+    parameters = inspect.signature(SCHEMES[name]).parameters.values()
+    allowed = [p.name for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY]
+    needed = [p.name for p in parameters if p.name in allowed and p.default is p.empty]
+    unknown = sorted(options.keys() - set(allowed))
+    missing = [option for option in needed if option not in options]
+    if unknown:
+        raise InputError(f"Scheme {name!r} has options {allowed}, received {unknown}.")
+    if missing:
+        raise InputError(f"Scheme {name!r} needs {missing}: pass {missing[0]}=….")
+    return SCHEMES[name]

@@ -1,0 +1,116 @@
+"""Krähenbühl et al.: units standardized on data, then layers that all learn at one rate."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from tfinit.errors import InputError
+from tfinit.schemes.forward import call, check_data
+from tfinit.schemes.kernels import Kernel
+from tfinit.schemes.lsuv import NOT_REACHED
+from tfinit.schemes.report import Report
+from tfinit.schemes.start import start_from
+from tfinit.schemes.streams import stream
+from tfinit.schemes.task import Task
+from tfinit.schemes.weightnorm import standardize
+
+
+def krahenbuhl(
+    task: Task, *, start: str | None = "lecun", iterations: int = 10, damping: float = 0.5
+) -> Report:
+    """Within layers μ = 0 and σ = 1 for each channel; between layers C₁ = C₂ = … = C_N.
+
+    C² = E[(∂ℓ/∂w)²] / E[w²] is the squared rate at which a step of gradient descent changes a
+    layer's weights, ℓ = η·output with η ~ N(0, 1). Each turn multiplies each kernel with
+    r = (C / C̄)^(damping/2), where C̄ is the geometric mean, and centres the channels again. All r
+    multiply to 1, so the output of a chain of rectifier layers keeps its scale, C becomes C / r²,
+    and no layer has to undo what was done below it, as in the paper: the rule also holds where
+    there is no single next layer.
+
+    Args:
+        task: The model, and a batch.
+        start: The scheme that the weights are drawn with first; None keeps what is there.
+        iterations: How many turns of a forward and a backward pass, after the first pass.
+        damping: α in the formula, in (0, 1]. The paper has 0.25.
+
+    Returns:
+        A report with the product of each kernel's r, and the spread of C before and after.
+
+    Raises:
+        InputError: another backend than TensorFlow, data that does not fit, or bad options.
+
+    Krähenbühl, Doersch, Donahue & Darrell, Data-dependent initializations of convolutional neural
+    networks, ICLR 2016.
+    """
+    if iterations < 0 or not 0 < damping <= 1:
+        raise InputError(
+            "`iterations` must be 0 or more and `damping` in (0, 1], received "
+            f"iterations={iterations!r}, damping={damping!r}."
+        )
+    require_tensorflow("krahenbuhl")
+    start_from(task, start)
+    reached = standardize(task)
+    kernels = [kernel for kernel in task.kernels if kernel.key in reached]
+    products = dict.fromkeys(reached, 1.0)
+    spreads: list[float] = []
+    data = check_data(task.model, task.data)
+    for turn in range(iterations + 1):
+        rates = _rates(task, kernels, data, turn)
+        if not rates:
+            break
+        mean = sum(map(math.log, rates.values())) / len(rates)
+        spreads.append(max(rates.values()) / min(rates.values()))
+        if turn == iterations:
+            break
+        for kernel in kernels:
+            if kernel.key in rates:
+                r = math.exp((math.log(rates[kernel.key]) - mean) * damping / 2)
+                products[kernel.key] *= r
+                task.write(kernel.variable, kernel.variable * r)
+        standardize(task, scale=False)
+
+    def record(kernel: Kernel) -> Any:
+        if kernel.key in reached:
+            note = reached[kernel.key].note
+            return kernel.record("scaled", scale=products[kernel.key], note=note)
+        return kernel.record("set", note=NOT_REACHED) if kernel.trainable else kernel.frozen()
+
+    more = [f"largest C / smallest C: {spreads[0]:.4g} → {spreads[-1]:.4g}"] if spreads else []
+    return task.report("krahenbuhl", [record(kernel) for kernel in task.kernels], *more)
+
+
+def _rates(task: Task, kernels: Sequence[Kernel], data: Any, turn: int) -> dict[str, float]:
+    """C of each kernel that the gradient reaches."""
+    import tensorflow as tf
+
+    with tf.GradientTape() as tape:
+        outputs = tf.nest.flatten(call(task.model, data))
+        # Each example has its own η, so the products of two examples' gradients average to zero
+        # and the batch's gradient squared is an estimate of the sum of the squares.
+        random = stream(task.seed, f"krahenbuhl/{turn}")
+        noise = [random.standard_normal(tuple(output.shape)) for output in outputs]
+        loss = tf.add_n(
+            [tf.reduce_sum(o * tf.cast(n, o.dtype)) for o, n in zip(outputs, noise, strict=True)]
+        )
+    gradients = tape.gradient(loss, [kernel.variable.value for kernel in kernels])
+    rates: dict[str, float] = {}
+    for kernel, gradient in zip(kernels, gradients, strict=True):
+        if gradient is not None:
+            slope = np.mean(np.square(tf.convert_to_tensor(gradient), dtype=np.float64))
+            size = np.mean(np.square(kernel.variable.numpy(), dtype=np.float64))
+            if slope > 0 and size > 0 and math.isfinite(slope):
+                rates[kernel.key] = math.sqrt(slope / size)
+    return rates
+
+
+def require_tensorflow(scheme: str) -> None:
+    """InputError unless Keras runs on TensorFlow."""
+    import keras
+
+    if keras.backend.backend() != "tensorflow":
+        raise InputError(
+            f"Scheme {scheme!r} takes gradients with TensorFlow, but Keras runs on "
+            f'{keras.backend.backend()!r}. Set KERAS_BACKEND="tensorflow", or use "lsuv".'
+        )

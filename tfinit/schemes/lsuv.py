@@ -1,0 +1,132 @@
+"""Mishkin & Matas: layer-sequential unit variance, in one forward pass."""
+
+import math
+from typing import Any
+
+from tfinit.errors import InputError
+from tfinit.schemes.forward import pass_through, reachable
+from tfinit.schemes.kernels import Kernel
+from tfinit.schemes.report import Record, Report
+from tfinit.schemes.start import start_from
+from tfinit.schemes.task import Task
+
+# A standard deviation below this share of the mean is rounding in float32.
+_CONSTANT = 1e-5
+_SMALLEST = 1e-30
+DEAD = (
+    "dead: constant over the batch, left as it was. Check the layers before it (units that are "
+    "all off, a kernel of zeros), or pass a larger batch"
+)
+NOT_REACHED = "kept its start: the pass does not reach it as a linear layer of Keras"
+
+
+def lsuv(task: Task, *, std: float = 1.0, start: str | None = "orthogonal") -> Report:
+    """W ← W · s with std(s · W∗x + b) = std, layer by layer, x being what reaches the layer.
+
+    The standard deviation is over all entries of a layer's output on the batch; over those of one
+    gate in a recurrent layer, whose input kernel alone is rescaled. A shared layer is rescaled
+    where the data first reaches it. Layers run as in inference (no dropout, moving statistics).
+
+    Args:
+        task: The model, and a batch of some dozens of examples.
+        std: The standard deviation that each pre-activation gets.
+        start: The scheme that the weights are drawn with first, ``"orthogonal"`` as in the paper;
+            None rescales the weights that are there.
+
+    Returns:
+        A report with the factor of each kernel. A layer whose pre-activation is constant over the
+        batch is named there and left as it was.
+
+    Raises:
+        InputError: data that does not fit, is not finite, or makes activations that are not; a
+            ``std`` that is not positive.
+
+    Example:
+        >>> model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(64, "relu")])
+        >>> x = numpy.random.default_rng(0).normal(size=(256, 8))
+        >>> report = initialize(model, "lsuv", x, seed=1)
+        >>> model.layers[0].activation = None
+        >>> round(float(keras.ops.std(model(x))), 3)
+        1.0
+
+    Mishkin & Matas, All you need is a good init, ICLR 2016.
+    """
+    if not std > 0:
+        raise InputError(f"`std` must be a positive number, received {std!r}.")
+    start_from(task, start, **({"gain": 1.0} if start else {}))
+    records: dict[str, Record] = {}
+
+    def stop(kernel: Kernel, linear: Any, bias: Any) -> Any:
+        import keras
+
+        parts = len(kernel.activations)
+        last = linear.shape[-1]
+        split = keras.ops.reshape(linear, (-1, parts, last // parts)) if parts > 1 else linear
+        scales = [
+            _scale(kernel, split[:, part] if parts > 1 else split, bias, std)
+            for part in range(parts)
+        ]
+        if None in scales:
+            task.restore(kernel.variable)
+            records[kernel.key] = kernel.record("kept", note=DEAD)
+            return None
+        factor = keras.ops.repeat(keras.ops.array(scales, "float32"), last // parts)
+        task.write(kernel.variable, kernel.variable * (scales[0] if parts == 1 else factor))
+        records[kernel.key] = kernel.record("scaled", scale=math.prod(scales) ** (1 / parts))
+        linear = linear * scales[0]
+        return linear if bias is None else linear + keras.ops.cast(bias, linear.dtype)
+
+    pass_through(task, reachable(task), stop)
+    return task.report(
+        "lsuv", [records.get(kernel.key) or _untouched(kernel, start) for kernel in task.kernels]
+    )
+
+
+def _untouched(kernel: Kernel, start: str | None) -> Record:
+    if not kernel.trainable:
+        return kernel.frozen()
+    return kernel.record("kept" if start is None else "set", note=NOT_REACHED)
+
+
+def _scale(kernel: Kernel, linear: Any, bias: Any, std: float) -> float | None:
+    """The s with std(s · linear + bias) = std; None if nothing varies."""
+    mean, variance = moments(linear)
+    check_finite(kernel, variance)
+    if variance <= (_CONSTANT * mean) ** 2 or variance < _SMALLEST:
+        return None
+    if bias is None:
+        return std / math.sqrt(variance)
+    import keras
+
+    # var(s·u + b) = s² var(u) + 2s cov(u, b) + var(b)
+    _, of_bias = moments(keras.ops.broadcast_to(keras.ops.cast(bias, "float32"), linear.shape))
+    _, of_both = moments(linear + keras.ops.cast(bias, linear.dtype))
+    covariance = (of_both - variance - of_bias) / 2
+    root = covariance**2 + variance * (std**2 - of_bias)
+    if root < 0 or math.sqrt(root) <= covariance:
+        raise InputError(
+            f"`std` = {std} cannot be reached in {kernel.key!r}: the layer's biases alone vary "
+            f"with {math.sqrt(of_bias):.3g}. Set them to zero (`bias=0.0` of a scheme without "
+            "data, then `start=None`), or ask for a larger `std`."
+        )
+    return (math.sqrt(root) - covariance) / variance
+
+
+def moments(values: Any) -> tuple[float, float]:
+    """Mean and variance over all entries, computed in float32 or wider."""
+    import keras
+
+    if keras.backend.standardize_dtype(values.dtype) != "float64":
+        values = keras.ops.cast(values, "float32")
+    mean = keras.ops.mean(values)
+    variance = keras.ops.mean(keras.ops.square(values - mean))
+    return float(mean), float(variance)
+
+
+def check_finite(kernel: Kernel, statistic: float) -> None:
+    """InputError if what a layer makes of the data is not finite."""
+    if not math.isfinite(statistic):
+        raise InputError(
+            f"`data` makes the output of {kernel.key!r} infinite or NaN. Check the layers before "
+            "it and the range of the data (in float16 it ends at 65504)."
+        )

@@ -1,0 +1,147 @@
+"""Dauphin & Schoenholz: the norms of kernels, learned so that the gradient is like a plane's."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from tfinit.errors import InputError
+from tfinit.schemes.forward import call, check_data
+from tfinit.schemes.kernels import Kernel
+from tfinit.schemes.krahenbuhl import require_tensorflow
+from tfinit.schemes.report import Report
+from tfinit.schemes.start import start_from
+from tfinit.schemes.streams import stream
+from tfinit.schemes.task import Task
+
+_SMALL = 1e-5
+
+
+def metainit(
+    task: Task,
+    *,
+    loss: Callable[[Any], Any] | None = None,
+    start: str | None = "lecun",
+    steps: int = 100,
+    rate: float = 0.1,
+    momentum: float = 0.9,
+) -> Report:
+    """Minimize the gradient quotient GQ = mean |(g - H·g) / (g ± ε) - 1| over the kernels' norms.
+
+    g is the gradient of a loss on the data by the kernels, H its Hessian, and ± the sign of g: GQ
+    is how much a step of gradient descent changes the gradient itself. Each step moves each norm
+    by ``rate``, with momentum, against the sign of GQ's derivative. Directions stay.
+
+    Args:
+        task: The model, of layers whose gradients TensorFlow can take three times, and a batch.
+        loss: Output of the model → a scalar. None: the distance to random targets from N(0, 1),
+            mean((output - target)²), other targets each step, so that no labels are needed.
+        start: The scheme that the weights are drawn with first; None keeps what is there.
+        steps: How many steps, each of three nested gradients.
+        rate: How far a norm moves in a step.
+        momentum: Of the moves.
+
+    Returns:
+        A report with the factor of each kernel, and the quotient before and after.
+
+    Raises:
+        InputError: another backend than TensorFlow, data that does not fit, bad options, or a
+            quotient that is not finite.
+
+    Dauphin & Schoenholz, MetaInit: initializing learning by learning to initialize, NeurIPS 2019.
+    """
+    if steps < 1 or not rate > 0 or not 0 <= momentum < 1:
+        raise InputError(
+            "`steps` must be 1 or more, `rate` positive and `momentum` in [0, 1), received "
+            f"steps={steps!r}, rate={rate!r}, momentum={momentum!r}."
+        )
+    require_tensorflow("metainit")
+    start_from(task, start)
+    data = check_data(task.model, task.data)
+    kernels = [kernel for kernel in task.kernels if kernel.trainable]
+    random = stream(task.seed, "metainit")
+    moves = np.zeros(len(kernels))
+    first = np.array([_norm(kernel) for kernel in kernels])
+    quotients: list[float] = []
+    for _ in range(steps):
+        quotient, slopes = _quotient(task, kernels, data, loss or _random_targets(random))
+        if not np.isfinite(quotient):
+            raise InputError(
+                f"The gradient quotient is {quotient} after {len(quotients)} steps. "
+                "Use a smaller `rate`, or another `start`."
+            )
+        quotients.append(quotient)
+        moves = momentum * moves - rate * np.sign(slopes)
+        for kernel, move in zip(kernels, moves, strict=True):
+            norm = _norm(kernel)
+            # A norm may not go through zero.
+            if norm > 0:
+                factor = max(norm + move, norm / 2) / norm
+                task.write(kernel.variable, kernel.variable * factor)
+    last, _ = _quotient(task, kernels, data, loss or _random_targets(random))
+    scales = {
+        kernel.key: _norm(kernel) / before if before else 1.0
+        for kernel, before in zip(kernels, first, strict=True)
+    }
+    records = [
+        kernel.record("scaled", scale=float(scales[kernel.key]))
+        if kernel.trainable
+        else kernel.frozen()
+        for kernel in task.kernels
+    ]
+    return task.report("metainit", records, f"gradient quotient: {quotients[0]:.4g} → {last:.4g}")
+
+
+def _norm(kernel: Kernel) -> float:
+    return float(np.linalg.norm(kernel.variable.numpy().astype(np.float64)))
+
+
+def _random_targets(random: np.random.Generator) -> Callable[[Any], Any]:
+    def loss(outputs: Any) -> Any:
+        import tensorflow as tf
+
+        flat = tf.nest.flatten(outputs)
+        targets = [random.standard_normal(tuple(o.shape)) for o in flat]
+        return tf.add_n(
+            [
+                tf.reduce_mean(tf.square(o - tf.cast(t, o.dtype)))
+                for o, t in zip(flat, targets, strict=True)
+            ]
+        )
+
+    return loss
+
+
+def _quotient(
+    task: Task, kernels: list[Kernel], data: Any, loss: Callable[[Any], Any]
+) -> tuple[float, np.ndarray]:
+    """GQ, and its derivative by the logarithm of each kernel's norm."""
+    import tensorflow as tf
+
+    variables = [kernel.variable.value for kernel in kernels]
+    with tf.GradientTape() as third:
+        with tf.GradientTape() as second:
+            with tf.GradientTape() as first:
+                value = loss(call(task.model, data))
+            gradients = _dense(first.gradient(value, variables), variables)
+            half = tf.add_n([tf.reduce_sum(tf.square(g)) for g in gradients]) / 2
+        # The gradient of ½‖g‖² is H·g.
+        products = _dense(second.gradient(half, variables), variables)
+        terms = []
+        for g, product in zip(gradients, products, strict=True):
+            away = tf.where(g >= 0, _SMALL, -_SMALL)
+            terms.append(tf.reduce_sum(tf.abs((g - product) / (g + away) - 1)))
+        quotient = tf.add_n(terms) / sum(int(tf.size(v)) for v in variables)
+    slopes = _dense(third.gradient(quotient, variables), variables)
+    by_norm = [float(tf.reduce_sum(s * v)) for s, v in zip(slopes, variables, strict=True)]
+    return float(quotient), np.array(by_norm)
+
+
+def _dense(gradients: list[Any], variables: list[Any]) -> list[Any]:
+    """Gradients as tensors: zeros where there is none, and an embedding's whole table."""
+    import tensorflow as tf
+
+    return [
+        tf.zeros_like(v) if g is None else tf.convert_to_tensor(g)
+        for g, v in zip(gradients, variables, strict=True)
+    ]

@@ -1,0 +1,151 @@
+"""Orthogonal kernels, and orthogonal convolutions with all their weight in the middle."""
+
+import numpy as np
+
+from tfinit.schemes.kernels import Kernel, matrices
+from tfinit.schemes.report import Report
+from tfinit.schemes.task import Task
+from tfinit.schemes.variance import gains, set_biases
+
+
+def orthogonal(
+    task: Task, *, gain: float | str = "activation", bias: float | None = None
+) -> Report:
+    """QᵀQ = gain² · I or QQᵀ = gain² · I, whichever side of the kernel's matrix is shorter.
+
+    The matrix of a kernel is the linear map that its layer applies: one for each group, gate and
+    channel of a depthwise convolution; a convolution's goes from a whole window to the channels.
+    Rows of an embedding have entries of variance gain², as a lookup sums nothing.
+
+    Args:
+        task: The model.
+        gain: A number, or ``"activation"``: the gain of the activation that follows each layer.
+        bias: What to set the layers' biases to. None leaves them alone.
+
+    Raises:
+        InputError: ``gain`` is neither a positive number nor ``"activation"``.
+
+    Example:
+        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(4, name="fc")])
+        >>> report = initialize(model, "orthogonal", seed=1)
+        >>> w = model.layers[0].kernel.numpy()
+        >>> bool(abs(w.T @ w - numpy.eye(4)).max() < 1e-6)
+        True
+
+    Saxe, McClelland & Ganguli, Exact solutions to the nonlinear dynamics of learning in deep
+    linear neural networks, ICLR 2014.
+    """
+    return _orthogonal(task, "orthogonal", orthogonal_kernel, gain, bias)
+
+
+def delta_orthogonal(
+    task: Task, *, gain: float | str = "activation", bias: float | None = None
+) -> Report:
+    """K[middle] = gain · Q, K[elsewhere] = 0 in convolutions; "orthogonal" in other layers.
+
+    The middle is the tap that "same" padding lays on the output's own position. With as many
+    channels out as in, or more, the convolution then keeps every norm exactly. Arguments and
+    errors are those of "orthogonal".
+
+    Xiao et al., Dynamical isometry and a mean field theory of CNNs, ICML 2018.
+    """
+    return _orthogonal(task, "delta_orthogonal", _delta_kernel, gain, bias)
+
+
+def _orthogonal(task: Task, name: str, make, gain: float | str, bias: float | None) -> Report:  # noqa: ANN001
+    chosen = [kernel for kernel in task.kernels if kernel.trainable]
+    scales = {kernel.key: gains(task, kernel, gain) for kernel in chosen}
+    stds: dict[str, float] = {}
+
+    def value(kernel: Kernel, random: np.random.Generator) -> np.ndarray:
+        values = make(kernel, scales[kernel.key], random)
+        stds[kernel.key] = float(np.sqrt(np.mean(np.square(values))))
+        return values
+
+    task.draw(chosen, value, threads=1)
+    set_biases(task, chosen, bias)
+    records = [
+        kernel.record("set", std=stds[kernel.key]) if kernel.trainable else kernel.frozen()
+        for kernel in task.kernels
+    ]
+    return task.report(name, records)
+
+
+def orthogonal_kernel(
+    kernel: Kernel, gains: list[float], random: np.random.Generator
+) -> np.ndarray:
+    """A kernel whose maps are orthogonal, each gate's times its gain."""
+    layout = matrices(kernel)
+    maps, window, inputs, outputs = layout.sizes()
+    if kernel.name == "embeddings":
+        scale = np.sqrt(max(inputs, outputs))
+        return (gains[0] * scale * haar(random, 1, inputs, outputs)).reshape(kernel.shape)
+    if layout.window_of_inputs:
+        q = haar(random, maps, window * inputs, outputs)
+    else:
+        q = haar(random, maps, inputs, window * outputs)
+        q = q.reshape(maps, inputs, window, outputs).swapaxes(1, 2)
+    q = q.reshape(maps, window, inputs, outputs) * _by_map(gains, maps)
+    return layout.kernel(q, kernel.shape)
+
+
+def _delta_kernel(kernel: Kernel, gains: list[float], random: np.random.Generator) -> np.ndarray:
+    layout = matrices(kernel)
+    if not layout.window:
+        return orthogonal_kernel(kernel, gains, random)
+    maps, window, inputs, outputs = layout.sizes()
+    taps = [layout.shape[axis] for axis in layout.window]
+    middle = np.ravel_multi_index([(n - 1) // 2 for n in taps], taps)
+    values = np.zeros((maps, window, inputs, outputs), np.float32)
+    values[:, middle] = haar(random, maps, inputs, outputs) * _by_map(gains, maps)[:, 0]
+    return layout.kernel(values, kernel.shape)
+
+
+def _by_map(gains: list[float], maps: int) -> np.ndarray:
+    # A cell's maps are its gates; all maps of another layer share one gain.
+    return np.resize(np.asarray(gains, np.float32), maps)[:, None, None, None]
+
+
+def haar(random: np.random.Generator, maps: int, rows: int, columns: int) -> np.ndarray:
+    """Matrices (maps, rows, columns) with orthonormal columns, or rows if those are fewer.
+
+    They are uniform over all such matrices: the signs that QR chooses are taken out again
+    (Mezzadri, How to generate random matrices from the classical compact groups, 2007).
+    """
+    tall = random.standard_normal((maps, max(rows, columns), min(rows, columns)), np.float32)
+    # The triangle of a Cholesky factor has a positive diagonal, so its Q needs no sign, and its
+    # few multiplications are many times faster than Householder's reflections. Rounding grows with
+    # the square of the condition number, which for a normal matrix twice as tall as wide stays
+    # near 10; one that is nearer to square takes two turns in float64.
+    if tall.shape[1] >= 2 * tall.shape[2]:
+        q = _whitened(tall)
+    else:
+        q = _orthogonalized(tall).astype(np.float32)
+    return q if rows >= columns else q.swapaxes(1, 2)
+
+
+def _orthogonalized(matrices: np.ndarray) -> np.ndarray:
+    """The Q of matrices that may be near to singular."""
+    wide = matrices.astype(np.float64)
+    try:
+        return _whitened(_whitened(wide))
+    except np.linalg.LinAlgError:  # a condition number near 1e8
+        q, r = np.linalg.qr(wide)
+        return q * np.where(np.einsum("mii->mi", r) < 0, -1, 1)[:, None, :]
+
+
+def _whitened(tall: np.ndarray) -> np.ndarray:
+    """A·R⁻¹ with AᵀA = RᵀR: columns that are orthonormal but for rounding."""
+    return tall @ _inverse(np.linalg.cholesky(tall.swapaxes(1, 2) @ tall)).swapaxes(1, 2)
+
+
+def _inverse(lower: np.ndarray) -> np.ndarray:
+    """The inverse of lower triangular matrices by halves: NumPy's own ignores the triangle."""
+    n = lower.shape[-1] // 2
+    if n < 64:
+        return np.linalg.inv(lower)
+    inverse = np.zeros_like(lower)
+    upper, below = _inverse(lower[:, :n, :n]), _inverse(lower[:, n:, n:])
+    inverse[:, :n, :n], inverse[:, n:, n:] = upper, below
+    inverse[:, n:, :n] = -below @ (lower[:, n:, :n] @ upper)
+    return inverse

@@ -1,0 +1,97 @@
+"""What a scheme did to each weight: a list of records that prints as a table."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+
+
+@dataclass(frozen=True)
+class Record:
+    """What was done to one weight.
+
+    Attributes:
+        key: The weight's stable key.
+        layer: The class of its layer.
+        shape: The weight's shape.
+        action: ``"set"``, ``"scaled"``, ``"kept"`` (left as it was).
+        activation: The activation that follows, one for each gate of a recurrent kernel.
+        fan_in: The products that one output sums, on average.
+        fan_out: The products that one input enters, on average.
+        std: The standard deviation that the weight was drawn with, or has after the scheme.
+        scale: What the weight was multiplied with, where the scheme rescales.
+        multiplier: The factor on the learning rate, where the scheme gives one.
+        note: Why a weight was kept, or what to know about it.
+    """
+
+    key: str
+    layer: str
+    shape: tuple[int, ...]
+    action: str
+    activation: str = ""
+    fan_in: float | None = None
+    fan_out: float | None = None
+    std: float | None = None
+    scale: float | None = None
+    multiplier: float | None = None
+    note: str = ""
+
+
+class Report(Sequence[Record]):
+    """The records of one call of `initialize`, in the model's order.
+
+    Args:
+        scheme: The scheme's name.
+        records: One record for each weight that the scheme looked at.
+        notes: What concerns the whole model.
+
+    Example:
+        >>> report = Report("he", [Record("fc/kernel", "Dense", (4, 2), "set", std=0.5)])
+        >>> report["fc/kernel"].std
+        0.5
+    """
+
+    def __init__(self, scheme: str, records: list[Record], notes: Sequence[str] = ()) -> None:
+        self.scheme = scheme
+        self.notes = list(notes)
+        self._records = list(records)
+
+    def __getitem__(self, which: int | slice | str) -> "Record | list[Record]":
+        """A record by position or by its weight's key."""
+        if isinstance(which, str):
+            for record in self._records:
+                if record.key == which:
+                    return record
+            raise KeyError(which)
+        return self._records[which]
+
+    def __iter__(self) -> Iterator[Record]:
+        return iter(self._records)
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __str__(self) -> str:
+        """The table: the columns that have something to say."""
+        names = [
+            f.name
+            for f in fields(Record)
+            if any(getattr(record, f.name) not in ("", None) for record in self._records)
+        ]
+        rows = [names, *([_cell(getattr(r, name)) for name in names] for r in self._records)]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+        changed = sum(record.action != "kept" for record in self._records)
+        head = f"{self.scheme}: {changed} of {len(self._records)} weights initialized"
+        return "\n".join([head, *lines, *self.notes])
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, tuple):
+        return "×".join(map(str, value)) or "scalar"
+    return str(value)

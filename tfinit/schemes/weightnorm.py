@@ -1,0 +1,94 @@
+"""Salimans & Kingma: each unit of mean 0 and variance 1 on a batch, in one forward pass."""
+
+from typing import Any
+
+import numpy as np
+
+from tfinit.schemes.channels import against_kernel, against_output, channel_statistics
+from tfinit.schemes.forward import pass_through, reachable
+from tfinit.schemes.kernels import Kernel
+from tfinit.schemes.lsuv import NOT_REACHED, check_finite
+from tfinit.schemes.report import Record, Report
+from tfinit.schemes.task import Task
+from tfinit.schemes.variance import draw
+
+_CONSTANT = 1e-5
+_SMALLEST = 1e-30
+
+
+def weightnorm_data(task: Task, *, std: float = 0.05) -> Report:
+    """w ← v / σ[v∗x] and b ← -μ[v∗x] / σ[v∗x] for each output channel, v ~ N(0, std²).
+
+    Every channel of every pre-activation then has mean 0 and variance 1 on the batch. In terms of
+    the paper's w = g · v/‖v‖ this is its g and b. A layer without a bias gets the factor alone, so
+    its channels keep a mean. Layers run as in inference.
+
+    Args:
+        task: The model, and a batch.
+        std: The standard deviation of v. It only matters to channels that are constant.
+
+    Returns:
+        A report with the mean factor of each kernel; constant channels are counted there, and
+        keep v and their bias.
+
+    Raises:
+        InputError: data that does not fit or is not finite.
+
+    Example:
+        >>> model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(3)])
+        >>> x = numpy.random.default_rng(0).normal(size=(256, 8))
+        >>> report = initialize(model, "weightnorm_data", x, seed=1)
+        >>> bool(abs(model(x).numpy().std(axis=0) - 1).max() < 1e-5)
+        True
+
+    Salimans & Kingma, Weight normalization, NIPS 2016, section 3.
+    """
+    chosen = [kernel for kernel in task.kernels if kernel.trainable]
+    task.draw(chosen, lambda kernel, random: draw(kernel, [std], "normal", random))
+    records = standardize(task)
+    return task.report(
+        "weightnorm_data",
+        [
+            records.get(kernel.key)
+            or (kernel.record("set", note=NOT_REACHED) if kernel.trainable else kernel.frozen())
+            for kernel in task.kernels
+        ],
+    )
+
+
+def standardize(task: Task, scale: bool = True) -> dict[str, Record]:
+    """Give every output channel mean 0, and variance 1 if `scale`, in one forward pass.
+
+    Biases take the means. A recurrent layer's input kernel is scaled, and its bias left.
+
+    Returns:
+        The records of the kernels that the pass reached, under their keys.
+    """
+    records: dict[str, Record] = {}
+
+    def stop(kernel: Kernel, linear: Any, bias: Any) -> Any:
+        import keras
+
+        mean, variance = channel_statistics(kernel, linear)
+        check_finite(kernel, float(np.sum(variance)))
+        varies = (variance > (_CONSTANT * mean) ** 2) & (variance > _SMALLEST)
+        factor = np.where(varies & scale, 1 / np.sqrt(np.where(varies, variance, 1)), 1)
+        task.write(kernel.variable, kernel.variable * against_kernel(kernel, factor))
+        rank = len(linear.shape)
+        # An EinsumDense may share a bias between channels; that one cannot centre each.
+        if kernel.bias is not None and np.prod(kernel.bias.shape) == mean.size:
+            old = keras.ops.convert_to_numpy(kernel.bias)
+            new = np.where(varies, -mean * factor, old.reshape(mean.shape))
+            task.write(kernel.bias, new.reshape(old.shape))
+            bias = against_output(kernel, new, rank)
+        dead = int(np.sum(~varies))
+        records[kernel.key] = kernel.record(
+            "scaled",
+            scale=float(np.mean(factor)),
+            note=f"{dead} of {varies.size} channels are constant over the batch" if dead else "",
+        )
+        linear = linear * keras.ops.cast(against_output(kernel, factor, rank), linear.dtype)
+        return linear if bias is None else linear + keras.ops.cast(bias, linear.dtype)
+
+    pass_through(task, reachable(task), stop)
+    return records
