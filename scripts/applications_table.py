@@ -4,11 +4,11 @@
 python scripts/applications_table.py [--smallest]
 """
 
-import argparse
 import gc
 import time
 
 import keras
+import tyro
 
 from tfinit.errors import InputError
 from tfinit.schemes import initialize
@@ -28,21 +28,26 @@ def classes(smallest):
             yield name, make
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--smallest", action="store_true", help="one class of each family")
+def main(smallest: bool = False):
+    """Print the table.
+
+    Args:
+        smallest: Only one class of each family.
+    """
     schemes = [scheme.__name__ for scheme in WITHOUT_DATA if scheme.__name__ != "pretrained"]
     print("| model | weights | kernels | build s |", *(f"{s} s |" for s in schemes))
     print("| --- |" + " ---: |" * (3 + len(schemes)))
     failed = 0
-    for name, make in classes(parser.parse_args().smallest):
+    for name, make in classes(smallest):
         start = time.perf_counter()
         model = make(weights=None)
         cells = [f"{model.count_params() / 1e6:.1f} M", "", f"{time.perf_counter() - start:.1f}"]
         for scheme in schemes:
             start = time.perf_counter()
             try:
-                report = initialize(model, scheme, seed=1)
+                # mup compares with a narrower model: itself here, which scales by 1.
+                options = {"base": model} if scheme == "mup" else {}
+                report = initialize(model, scheme, seed=1, **options)
                 cells.append(f"{time.perf_counter() - start:.2f}")
                 if scheme == "he":
                     cells[1] = str(len(report))
@@ -58,4 +63,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    tyro.cli(main)

@@ -6,6 +6,7 @@ serialize is registered with Keras as soon as Keras itself is imported, before o
 
 import importlib
 from types import ModuleType
+from typing import Any
 
 import wrapt
 
@@ -21,20 +22,24 @@ _SUBMODULES = (
     "models",
     "plots",
     "pruning",
+    "schemes",
     "training",
     "variables",
 )
-__all__ = [*_SUBMODULES]
+_FUNCTIONS = {"initialize": "schemes"}
+__all__ = [*_SUBMODULES, *_FUNCTIONS]
 
 
-def __getattr__(name: str) -> ModuleType:
+def __getattr__(name: str) -> Any:
     if name in _SUBMODULES:
         return importlib.import_module(f"tfinit.{name}")
+    if name in _FUNCTIONS:
+        return getattr(importlib.import_module(f"tfinit.{_FUNCTIONS[name]}"), name)
     raise AttributeError(f"module 'tfinit' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_SUBMODULES])
+    return sorted([*globals(), *__all__])
 
 
 def _register_with_keras(keras: ModuleType) -> None:

@@ -1,15 +1,11 @@
 """The networks of the experiments, for Keras 3 and tf_keras alike."""
 
-import zlib
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
-import numpy as np
-
 from tfinit.errors import InputError
-from tfinit.initializers import Xavier
-from tfinit.variables import prunable_weights
+from tfinit.schemes.initialize import initialize
 
 
 def lenet_300_100(keras: ModuleType, input_shape: tuple[int, ...], classes: int) -> Any:
@@ -42,7 +38,7 @@ def build(
 ) -> Any:
     """Build a network by its name, with weights that are a function of ``seed``.
 
-    Kernels are drawn as in Frankle & Carbin (2019): `Xavier`, normal, cut at two deviations.
+    Kernels are drawn as in Frankle & Carbin (2019): Xavier, normal, cut at two deviations.
     Biases are zero.
 
     Args:
@@ -58,13 +54,5 @@ def build(
     if name not in _BUILDERS:
         raise InputError(f"`model` must be one of {', '.join(NAMES)}, received {name!r}.")
     model = _BUILDERS[name](keras, input_shape, classes)
-    # Drawn by key, outside the layers: both Kerases have the same keys, but not the same paths.
-    for key, kernel in prunable_weights(model).items():
-        draw = Xavier(distribution="truncated_normal", seed=_stream(seed, key))
-        kernel.assign(draw(tuple(kernel.shape)))
+    initialize(model, "xavier", distribution="truncated_normal", seed=seed)
     return model
-
-
-def _stream(seed: int, key: str) -> int:
-    """A seed for one weight, the same in every process."""
-    return int(np.random.SeedSequence([seed, zlib.crc32(key.encode())]).generate_state(1)[0])

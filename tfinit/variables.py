@@ -102,8 +102,10 @@ def weight_name(variable: Any) -> str:
 
 def own_weights(layer: Any) -> list[Any]:
     """The weights of a layer that are not those of a layer below it."""
-    below = {id(w) for child in children(layer) for w in child.weights}
-    return [w for w in layer.weights if id(w) not in below]
+    # Much faster than subtracting the weights of the layers below, which are read anew each time.
+    if hasattr(layer, "_trainable_variables"):  # Keras 3
+        return [*layer._trainable_variables, *layer._non_trainable_variables]
+    return [*layer._trainable_weights, *layer._non_trainable_weights]
 
 
 def _built(model: Any) -> None:

@@ -1,6 +1,7 @@
 """The one entrance: which scheme, checked; and the model as it was, if anything fails."""
 
 import inspect
+import random
 from collections.abc import Callable
 from typing import Any
 
@@ -44,7 +45,9 @@ SCHEMES: dict[str, Callable[..., Report]] = {
 }
 
 
-def initialize(model: Any, scheme: str, data: Any = None, *, seed: int, **options: Any) -> Report:
+def initialize(
+    model: Any, scheme: str, data: Any = None, *, seed: int | None = None, **options: Any
+) -> Report:
     """Initialize the weights of a built model in place, by a scheme that knows its layers.
 
     A scheme never touches frozen layers or normalization, nor biases unless it is about them or
@@ -57,7 +60,8 @@ def initialize(model: Any, scheme: str, data: Any = None, *, seed: int, **option
             (``help(tfinit.schemes.SCHEMES["he"])``).
         data: A batch as the model takes it: an array, or a list or dict of arrays. For the schemes
             that look at activations.
-        seed: An integer.
+        seed: An integer. None draws one from Python's ``random``, as Keras's initializers do, so
+            that ``keras.utils.set_random_seed`` makes it repeatable.
         **options: What the scheme takes.
 
     Returns:
@@ -75,8 +79,10 @@ def initialize(model: Any, scheme: str, data: Any = None, *, seed: int, **option
         fc/kernel  Dense  8×2    set     relu        8       2        0.5
     """
     chosen = _scheme(scheme, options)
+    if seed is None:
+        seed = random.randrange(2**31)
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
-        raise InputError(f"`seed` must be an integer, received {seed!r}.")
+        raise InputError(f"`seed` must be an integer or None, received {seed!r}.")
     weights = all_weights(model)  # refuses a model that is not built
     if not weights:
         raise InputError(f"`model` {model.name!r} has no weights, so there is nothing to do.")

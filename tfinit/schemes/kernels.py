@@ -11,7 +11,7 @@ from tfinit.fans import fans
 from tfinit.schemes.activations import LINEAR, Activation, gate_activations, own_activation
 from tfinit.schemes.graph import KERNEL_NAMES, Graph
 from tfinit.schemes.report import Record
-from tfinit.variables import all_weights, walk_layers
+from tfinit.variables import all_weights, own_weights, walk_layers, weight_name
 
 
 @dataclass(frozen=True)
@@ -121,20 +121,6 @@ def find_kernels(model: Any, graph: Graph) -> list[Kernel]:
     for _, layer in walk_layers(model):
         collect(layer, None, None, LINEAR)
     return found
-
-
-def weight_name(variable: Any) -> str:
-    """A weight's own name, without the path of its layer."""
-    return variable.name.split("/")[-1].split(":")[0]
-
-
-def own_weights(layer: Any) -> list[Any]:
-    """The weights of a layer that are not those of a layer below it."""
-    # Reading attributes is much faster than subtracting the weights of the layers below.
-    variables = getattr(layer, "_trainable_variables", None)
-    if variables is None:
-        return [*layer._trainable_weights, *layer._non_trainable_weights]
-    return [*variables, *layer._non_trainable_variables]
 
 
 def _last_layer(layer: Any) -> Any:

@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 
 from tfinit.errors import InputError
-from tfinit.schemes.kernels import own_weights
 from tfinit.schemes.report import Record, Report
 from tfinit.schemes.task import Task
-from tfinit.variables import all_weights, keras_of, walk_layers
+from tfinit.variables import all_weights, keras_of, own_weights, walk_layers
 
 _SUFFIXES = (".keras", ".h5", ".npz")
 # Groups of HDF5 files that hold no weights of the model.

@@ -5,11 +5,10 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from tfinit.schemes.kernels import own_weights, weight_name
 from tfinit.schemes.report import Record, Report
 from tfinit.schemes.streams import digest
 from tfinit.schemes.task import Task
-from tfinit.variables import all_weights, keras_of, walk_layers
+from tfinit.variables import all_weights, keras_of, own_weights, walk_layers, weight_name
 
 # Where the initializer of a weight is not called after the weight.
 _ATTRIBUTES = {
