@@ -1,7 +1,7 @@
 """Every data-free scheme on every model class of keras.applications: a table.
 
 "-" stands for a scheme that does not apply (no residual branches). Run on a machine with 16 GB:
-python scripts/applications_table.py [--smallest]
+python scripts/applications_table.py [--smallest] [--only ResNet50 VGG16]
 """
 
 import gc
@@ -21,24 +21,26 @@ SMALLEST = (
 )
 
 
-def classes(smallest):
+def classes(smallest, only):
     for name in sorted(dir(keras.applications)):
         make = getattr(keras.applications, name)
-        if callable(make) and name[0].isupper() and (not smallest or name in SMALLEST):
+        chosen = name in only if only else not smallest or name in SMALLEST
+        if callable(make) and name[0].isupper() and chosen:
             yield name, make
 
 
-def main(smallest: bool = False):
+def main(smallest: bool = False, only: tuple[str, ...] = ()):
     """Print the table.
 
     Args:
         smallest: Only one class of each family.
+        only: Only these classes.
     """
     schemes = [scheme.__name__ for scheme in WITHOUT_DATA if scheme.__name__ != "pretrained"]
     print("| model | weights | kernels | build s |", *(f"{s} s |" for s in schemes))
     print("| --- |" + " ---: |" * (3 + len(schemes)))
     failed = 0
-    for name, make in classes(smallest):
+    for name, make in classes(smallest, only):
         start = time.perf_counter()
         model = make(weights=None)
         cells = [f"{model.count_params() / 1e6:.1f} M", "", f"{time.perf_counter() - start:.1f}"]
