@@ -125,7 +125,8 @@ def lottery(config: LotteryConfig) -> None:
     store.write_report("results.csv", to_csv(results).encode())
     store.write_report("evaluations.csv", evaluations_to_csv(results).encode())
     store.write_report("conclusion.txt", f"{conclusion}\n".encode())
-    title = f"{config.model} on {config.dataset}, {len(config.seeds)} seeds"
+    replicates = "1 seed" if len(config.seeds) == 1 else f"{len(config.seeds)} seeds"
+    title = f"{config.model} on {config.dataset}, {replicates}"
     picture = io.BytesIO()
     lottery_figure(rows, title).savefig(picture, format="png", dpi=120)
     figure = store.write_report("tickets.png", picture.getvalue())
