@@ -141,7 +141,8 @@ def _table(rows: "Sequence[Row]", title: str) -> "Table":
     from rich import box
     from rich.table import Table
 
-    from tfinit.lottery.report import REINIT, TICKET, Spread
+    from tfinit.lottery.report import Spread
+    from tfinit.lottery.result import REINIT, TICKET
 
     def cell(spread: Spread, scale: float, digits: int) -> str:
         deviation = f"±{scale * spread.std:.{digits}f}" if spread.n > 1 else ""

@@ -23,11 +23,6 @@ _PRUNABLE_NAMES = ("kernel", "recurrent_kernel", "pointwise_kernel", "embeddings
 _LEFT_ALONE = "DepthwiseConv"
 
 
-def is_keras_object(obj: Any) -> bool:
-    """True for a layer or model of Keras 3 or of tf_keras."""
-    return keras_of(obj) is not None
-
-
 def keras_of(obj: Any) -> str | None:
     """``"keras"`` for a Keras 3 layer or model, ``"tf_keras"`` for a legacy one, else None."""
     for cls in type(obj).__mro__:

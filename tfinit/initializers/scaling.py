@@ -19,7 +19,7 @@ DISTRIBUTIONS = ("normal", "truncated_normal", "uniform")
 # What is left of a standard normal cut at ±2: its standard deviation.
 _CUT = 2.0
 _MASS = math.erf(_CUT / math.sqrt(2))
-_CUT_STD = math.sqrt(1 - 2 * _CUT * math.exp(-(_CUT**2) / 2) / math.sqrt(2 * math.pi) / _MASS)
+CUT_STD = math.sqrt(1 - 2 * _CUT * math.exp(-(_CUT**2) / 2) / math.sqrt(2 * math.pi) / _MASS)
 
 
 # A VarianceScaling to Keras, so that its EinsumDense and attention tell which axes are summed.
@@ -74,7 +74,7 @@ class Scaled(RandomInitializer, keras.initializers.VarianceScaling):
         if self.distribution == "normal":
             return random.normal(shape, stddev=std, dtype=dtype, seed=stream)
         if self.distribution == "truncated_normal":
-            std /= _CUT_STD
+            std /= CUT_STD
             return random.truncated_normal(shape, stddev=std, dtype=dtype, seed=stream)
         limit = math.sqrt(3) * std
         return random.uniform(shape, -limit, limit, dtype=dtype, seed=stream)

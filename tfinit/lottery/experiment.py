@@ -6,12 +6,11 @@ from tfinit import datasets
 from tfinit.errors import WorkError
 from tfinit.lottery.config import LotteryConfig
 from tfinit.lottery.parts import Parts, parts_of
-from tfinit.lottery.result import LevelResult
+from tfinit.lottery.result import REINIT, TICKET, LevelResult
 from tfinit.lottery.store import Store
 from tfinit.pruning.masks import Masks
 from tfinit.training import Diverged, Progress, check_batch_size
 
-TICKET = "ticket"
 # Added to a replicate's seed to draw the control's weights: far from any seed that a user gives.
 _REINIT_SEED = 1_000_003
 
@@ -37,7 +36,7 @@ def iterative_magnitude_pruning(
         Frankle & Carbin, *The Lottery Ticket Hypothesis: Finding Sparse, Trainable Neural
         Networks*, ICLR 2019, https://arxiv.org/abs/1803.03635, strategy 1.
     """
-    draws = {TICKET: seed, "reinit": seed + _REINIT_SEED}
+    draws = {TICKET: seed, REINIT: seed + _REINIT_SEED}
 
     def trained(branch: str, level: int, mask: Masks) -> LevelResult:
         start = store.initial(seed, branch, lambda: parts.initial(draws[branch]))

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import t as student_t
 
-from tfinit.lottery.result import LevelResult
+from tfinit.lottery.result import REINIT, TICKET, LevelResult
 
-TICKET, REINIT = "ticket", "reinit"
 # Accuracies are compared in points: hundredths.
 MATCH_POINTS = 0.5
 SPARSE = 0.1

@@ -8,6 +8,8 @@ from tfinit.pruning.masks import Masks, density
 from tfinit.training import Metrics
 
 Weights = dict[str, np.ndarray]
+# The branches of an experiment.
+TICKET, REINIT = "ticket", "reinit"
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from tfinit.errors import InputError
-from tfinit.pruning.masks import Masks, check_mask
+from tfinit.pruning.masks import Masks
 from tfinit.pruning.sparse_optimizer import SparseOptimizer
 from tfinit.variables import check_same_keys, prunable_weights
 
@@ -53,8 +53,7 @@ def set_masks(model: Any, masks: Mapping[str, np.ndarray]) -> None:
     variables = prunable_weights(model)
     check_same_keys("masks", dict(masks), variables)
     optimizer = sparse_optimizer_of(model)
-    checked = {k: check_mask(k, masks[k], v.shape) for k, v in variables.items()}
-    optimizer.assign_masks([(variables[key], mask) for key, mask in checked.items()])
+    optimizer.assign_masks([(variable, masks[key]) for key, variable in variables.items()])
 
 
 def get_masks(model: Any) -> Masks:

@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from tfinit.errors import InputError
+from tfinit.initializers.scaling import CUT_STD
 from tfinit.schemes.activations import LINEAR
 from tfinit.schemes.kernels import Kernel
 from tfinit.schemes.report import Report
@@ -12,9 +13,7 @@ from tfinit.schemes.task import Task
 
 MODES = ("fan_in", "fan_out", "fan_avg")
 DISTRIBUTIONS = ("normal", "truncated_normal", "uniform")
-# The standard deviation of a standard normal cut off at ±2.
 _CUT = 2.0
-_CUT_STD = 0.8796256610342398
 
 
 def xavier(
@@ -151,7 +150,7 @@ def draw(
         values = random.standard_normal(kernel.shape, dtype)
         unit = 1.0
         if distribution == "truncated_normal":
-            unit = 1 / _CUT_STD
+            unit = 1 / CUT_STD
             flat = values.reshape(-1)
             while (outside := np.flatnonzero(np.abs(flat) > _CUT)).size:
                 flat[outside] = random.standard_normal(outside.size, dtype)
