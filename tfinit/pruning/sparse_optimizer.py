@@ -2,7 +2,7 @@
 
 import contextlib
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import keras
@@ -200,7 +200,7 @@ class SparseOptimizer(keras.optimizers.Optimizer):
                 self._movement[i].assign(other._movement[j])
         if self._step is not None and other._step is not None:
             self._step.assign(other._step)
-        self.mask_weights()
+        self._mask_weights(self._trainable_variables)
 
     def _prune_before_the_first_step(self, variables: list[Any]) -> None:
         first = [rule.first_step() for rule in self.rules if rule.prunes]
@@ -293,7 +293,7 @@ class SparseOptimizer(keras.optimizers.Optimizer):
         if taken > 0:
             self.mask_weights()
         for _ in range(taken):
-            self._prune_if_due({})
+            self._prune_if_due({}, {})
 
     def _check_built(self, what: str) -> None:
         if not self.built:
@@ -304,13 +304,13 @@ class SparseOptimizer(keras.optimizers.Optimizer):
 
     # -- pruning -------------------------------------------------------------------------------
 
-    def _state(self, group: Group, gradients: dict[int, Any] | None = None) -> State:
+    def _state(self, group: Group, gradients: dict[int, Any]) -> State:
         """What a rule decides from, as tensors; ``gradients`` by the index of their variable."""
         variables = [self._trainable_variables[i] for i in group.indices]
         return State(
             weights=[ops.convert_to_tensor(v) for v in variables],
             masks=[ops.convert_to_tensor(self._masks[i]) for i in group.indices],
-            gradients=[_dense((gradients or {}).get(i)) for i in group.indices],
+            gradients=[gradients.get(i) for i in group.indices],
             movement=[
                 ops.convert_to_tensor(self._movement[i])
                 for i in group.indices
@@ -322,38 +322,36 @@ class SparseOptimizer(keras.optimizers.Optimizer):
         for i, mask in zip(group.indices, masks, strict=True):
             self._masks[i].assign(mask)
         self._mask_weights([self._trainable_variables[i] for i in group.indices])
-        self._mask_averages()
 
-    def _prune_if_due(self, gradients: dict[int, Any]) -> None:
+    def _prune_if_due(self, gradients: dict[int, Any], moved: dict[int, Any]) -> None:
         """After a step: count it, and take new masks for the next one where a rule says so."""
         self._step.assign_add(1)
-        strategy = _replicas()
-        if strategy is None:
+
+        def ask(call: Callable[..., Any], gradients: dict[int, Any], moved: dict[int, Any]) -> None:
+            for i, product in moved.items():
+                self._movement[i].assign_sub(product)
             for group, due, sparsity in self._due(self._step):
-                self._prune_if(due, group, sparsity, gradients)
-            return
+                arguments = (group, sparsity, gradients)
+                ops.cond(due, lambda a=arguments: call(self._prune, args=a), lambda: None)
 
-        def all_replicas(distribution: Any, gradients: dict[int, Any]) -> None:
-            # A condition inside of a replica may not synchronize, and assigning does.
-            def prune(group: Group, sparsity: Any) -> None:
-                distribution.extended.call_for_each_replica(
-                    lambda g: self._assign(
-                        group, new_masks(group, self._step + 1, sparsity, self._state(group, g))
-                    ),
-                    args=(gradients,),
-                )
+        def in_all_replicas(strategy: Any, *parts: dict[int, Any]) -> None:
+            # Here, since a condition inside of a replica may not synchronize, and assigning does.
+            totals = [
+                {i: sum(strategy.experimental_local_results(g)) for i, g in part.items()}
+                for part in parts
+            ]
+            ask(strategy.extended.call_for_each_replica, *totals)
 
-            for group, due, sparsity in self._due(self._step):
-                ops.cond(due, lambda g=group, s=sparsity: prune(g, s), lambda: None)
+        replicas = _replicas()
+        if replicas is None:
+            ask(lambda prune, args: prune(*args), gradients, moved)
+        else:
+            replicas.merge_call(in_all_replicas, args=(gradients, moved))
 
-        strategy.merge_call(all_replicas, args=(gradients,))
-
-    def _prune_if(self, due: Any, group: Group, sparsity: Any, gradients: dict[int, Any]) -> None:
-        def prune() -> None:
-            state = self._state(group, gradients)
-            self._assign(group, new_masks(group, self._step + 1, sparsity, state))
-
-        ops.cond(due, prune, lambda: None)
+    def _prune(self, group: Group, sparsity: Any, gradients: dict[int, Any]) -> None:
+        state = self._state(group, gradients)
+        self._assign(group, new_masks(group, self._step + 1, sparsity, state))
+        self._mask_averages()
 
     def _due(self, steps_done: Any) -> list[tuple[Group, Any, Any]]:
         """(rule, is an update due, sparsity) for the step after ``steps_done``."""
@@ -365,7 +363,7 @@ class SparseOptimizer(keras.optimizers.Optimizer):
         ]
 
     def _gradients_for_scores(self, grads: list[Any], variables: list[Any]) -> dict[int, Any]:
-        """The unmasked gradients that some rule ranks by, summed over replicas."""
+        """The unmasked gradients that some rule ranks by."""
         needed = {
             i
             for group in self._groups
@@ -376,7 +374,7 @@ class SparseOptimizer(keras.optimizers.Optimizer):
         for g, v in zip(grads, variables, strict=True):
             i = self._get_variable_index(v)
             if g is not None and i in needed:
-                found[i] = _over_replicas(g)
+                found[i] = _dense(g)
         return found
 
     # -- the step ------------------------------------------------------------------------------
@@ -393,17 +391,18 @@ class SparseOptimizer(keras.optimizers.Optimizer):
             self.build(trainable_variables)
         self._check_variables_are_known(trainable_variables)
         gradients = self._gradients_for_scores(grads, trainable_variables)
-        for i, movement in self._movement.items():
-            if i in gradients:
-                weight = ops.convert_to_tensor(self._trainable_variables[i])
-                movement.assign_sub(weight * ops.cast(_dense(gradients[i]), weight.dtype))
+        moved = {
+            i: ops.multiply(self._trainable_variables[i], gradients[i])
+            for i in self._movement
+            if i in gradients
+        }
         grads = self._masked_gradients(grads, trainable_variables)
         self.inner_optimizer.apply(grads, trainable_variables)
         # All variables, not only those with a gradient: an average may overwrite any of them.
         self._mask_weights(self._trainable_variables)
         self._mask_averages()
         if self._step is not None:
-            self._prune_if_due(gradients)
+            self._prune_if_due(gradients, moved)
 
     def _masked_gradients(self, grads: list[Any], variables: list[Any]) -> list[Any]:
         return [
@@ -563,7 +562,7 @@ def _masked(value: Any, mask: Any) -> Any:
 
 def _dense(gradient: Any) -> Any:
     """A gradient as a tensor, also that of an embedding (tf.IndexedSlices)."""
-    return None if gradient is None else ops.convert_to_tensor(gradient)
+    return ops.convert_to_tensor(gradient)
 
 
 def _out_of_the_graph() -> Any:
@@ -583,8 +582,3 @@ def _replicas() -> Any:
     if not tf.distribute.has_strategy() or tf.distribute.in_cross_replica_context():
         return None
     return tf.distribute.get_replica_context()
-
-
-def _over_replicas(gradient: Any) -> Any:
-    replicas = _replicas()
-    return gradient if replicas is None else replicas.all_reduce("sum", _dense(gradient))
