@@ -179,6 +179,7 @@ class ConstantSparsity(PruningSchedule):
         self._validate_sparsity(self.target_sparsity, "target_sparsity")
 
     def __call__(self, step: Any) -> tuple[Any, Any]:
+        """Update the masks in this step? And to which sparsity?"""
         update = self._should_prune_in_step(step, self.begin_step, self.end_step, self.frequency)
         return update, ops.convert_to_tensor(self.target_sparsity, "float32")
 
@@ -259,6 +260,7 @@ class PolynomialDecay(PruningSchedule):
             raise InputError(f"`power` must be above 0, received {self.power}.")
 
     def __call__(self, step: Any) -> tuple[Any, Any]:
+        """Update the masks in this step? And to which sparsity?"""
         step = _tensor(step)
         past = ops.subtract(step, self.begin_step)
         # In this order of operations the float32 values are TFMOT's, bit for bit.

@@ -98,8 +98,10 @@ def top_masks(scores: Sequence[Any], keep: Any, absolute: bool = False) -> list[
         dtype = keras.backend.result_type(*dtypes)
         scores = [ops.cast(s, dtype) for s in scores]
     keep = ops.clip(ops.cast(keep, "int32"), 0, total)
-    select = _compiled(tuple((tuple(s.shape), str(s.dtype)) for s in scores), bool(absolute))
-    return list(select(tuple(scores), keep))
+    flat = tuple(ops.reshape(s, (-1,)) for s in scores)  # tensors of one size share a program
+    select = _compiled(tuple((_size(s), str(s.dtype)) for s in flat), bool(absolute))
+    masks = select(flat, keep)
+    return [ops.reshape(mask, s.shape) for mask, s in zip(masks, scores, strict=True)]
 
 
 @functools.cache
@@ -115,7 +117,7 @@ def _compiled(_signature: Any, absolute: bool) -> Callable[..., Any]:
     if backend == "tensorflow":
         import tensorflow as tf
 
-        return tf.function(select, jit_compile=True)
+        return tf.function(select, jit_compile=True, autograph=False)
     if backend == "jax":
         import jax
 
@@ -124,6 +126,7 @@ def _compiled(_signature: Any, absolute: bool) -> Callable[..., Any]:
 
 
 def _top_masks(scores: tuple[Any, ...], keep: Any, absolute: bool) -> tuple[Any, ...]:
+    """`top_masks` of flat tensors of one dtype."""
     dtype = keras.backend.standardize_dtype(scores[0].dtype)
     keys = [_ordered(s, dtype, absolute) for s in scores]
     total = sum(_size(k) for k in keys)
@@ -165,20 +168,18 @@ def _top_masks(scores: tuple[Any, ...], keep: Any, absolute: bool) -> tuple[Any,
     first = _select(surplus == 0, end, first)
     (cut, _), _ = _search(tied_from, first, end, surplus)
     return tuple(
-        ops.reshape(
-            ops.logical_or(k > threshold, ops.logical_and(k == threshold, p < cut)), s.shape
-        )
-        for k, p, s in zip(keys, positions, scores, strict=True)
+        ops.logical_or(k > threshold, ops.logical_and(k == threshold, p < cut))
+        for k, p in zip(keys, positions, strict=True)
     )
 
 
 def _ordered(scores: Any, dtype: str, absolute: bool) -> Any:
-    """Flat integers in the order of the scores; -0.0 as 0.0, NaN as the lowest integer.
+    """Integers in the order of the scores; -0.0 as 0.0, NaN as the lowest integer.
 
     The bits of floats of one sign are ordered as the floats are, those of negative ones backwards.
     """
     kind = _INTEGER[dtype]
-    bits = ops.view(ops.reshape(ops.stop_gradient(scores), (-1,)), kind)
+    bits = ops.view(ops.stop_gradient(scores), kind)
     lowest = _scalar(-(2 ** (8 * np.dtype(kind).itemsize - 1)), kind)  # the bits of -0.0
     negated = lowest - bits  # of a negative float: minus the bits of its magnitude
     if absolute:
@@ -369,7 +370,6 @@ def n_m_mask(scores: Any, m: int, n: int, axis: int | None = None) -> Any:
     groups = _grouped(scores, axis % rank - rank, n, 0, -float("inf"))
     outer, count, _, inner = groups.shape
     keys = _ordered(groups, keras.backend.standardize_dtype(scores.dtype), absolute=False)
-    keys = ops.reshape(keys, groups.shape)
     # An entry's rank: how many of its group go before it.
     place = ops.reshape(ops.arange(n, dtype="int32"), (1, 1, n, 1))
     order = ops.zeros(groups.shape, "int32")
