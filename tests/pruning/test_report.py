@@ -536,6 +536,38 @@ def test_half_precision_and_negative_zero():
     assert sparsity_report(model)["fc"].prunable_zeros == 4
 
 
+@pytest.mark.backends
+def test_quantized():
+    model = on((8,), L.Dense(4, name="fc"))
+    model.layers[0].quantize("int8")
+    assert sparsity_report(model)["fc"].multiply_adds == 32
+    model = on((8,), L.Dense(4, name="fc"))
+    model.layers[0].quantize("int4")  # two weights in a byte
+    record = sparsity_report(model)["fc"]
+    assert record.multiply_adds is None
+    assert record.note == "multiply-adds unknown: its weights are packed (int4)"
+
+
+def test_a_traced_function():
+    """What tf.function has traced before, it would not run again on placeholders."""
+    import tensorflow as tf
+
+    class Traced(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.fc = L.Dense(3, name="fc")
+
+        @tf.function
+        def call(self, x):
+            return self.fc(x)
+
+    model = Traced()
+    x = np.ones((1, 4), "float32")
+    before = model(x).numpy()
+    assert sparsity_report(model)["fc"].multiply_adds == 12
+    np.testing.assert_array_equal(model(x).numpy(), before)
+
+
 def test_known_figures():
     """Of the papers, in multiply-adds: MobileNetV2 "300M", ResNet-50 "3.8 × 10⁹".
 
