@@ -16,8 +16,19 @@ from tfinit.variables import prunable_weights, walk_layers
 L = keras.layers
 
 
+@pytest.fixture(autouse=True)
+def no_random_numbers(monkeypatch):
+    """Start from ones: on JAX, random numbers take a compilation for every shape."""
+
+    def start(self, shape, dtype=None, **kwargs):
+        return keras.ops.ones(shape, dtype)
+
+    for name in ("GlorotUniform", "OrthogonalInitializer", "RandomUniform"):
+        monkeypatch.setattr(getattr(keras.initializers, name), "__call__", start)
+
+
 def ones(model):
-    """Make every weight of a model one: new weights may have zeros by chance."""
+    """Make every weight of a model one, biases and what is random in any other way too."""
     for weight in model.weights:
         weight.assign(np.ones(weight.shape, "float32"))
     return model
