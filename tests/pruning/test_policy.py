@@ -1,11 +1,14 @@
 """Pruning policies: one table of architectures, decided by ours in Keras 3, TFMOT's in tf_keras."""
 
+import doctest
 import re
 
 import keras
 import pytest
 
+import tfinit
 from tfinit.errors import InputError
+from tfinit.pruning import policy, prunable_layer
 from tfinit.pruning.policy import PruneForLatencyOnXNNPack, PruningPolicy
 from tfinit.pruning.prunable_layer import PrunableLayer
 from tfinit.variables import prunable_weights
@@ -295,8 +298,8 @@ def test_the_same_layers_are_pruned():
     theirs = load_tfmot().sparsity.keras.PruneForLatencyOnXNNPack()
     build = ARCHITECTURES["mobile"][0]
     decisions = [
-        [(type(layer).__name__, policy.allow_pruning(layer)) for layer in build(k).layers]
-        for k, policy in [(tf_keras, theirs), (keras, POLICY)]
+        [(type(layer).__name__, own.allow_pruning(layer)) for layer in build(k).layers]
+        for k, own in [(tf_keras, theirs), (keras, POLICY)]
     ]
     assert decisions[0] == decisions[1]
     # 4 in each of 3 blocks.
@@ -368,7 +371,7 @@ def test_policies_are_abstract():
         Half()
 
 
-def prunable_layer(k):
+def check_prunable_layer(k):
     class Own(k.layers.Dense, PrunableLayer):
         def get_prunable_weights(self):
             return [self.bias]
@@ -387,10 +390,18 @@ def prunable_layer(k):
 
 @pytest.mark.backends
 def test_prunable_layer():
-    prunable_layer(keras)
+    check_prunable_layer(keras)
 
 
 def test_prunable_layer_of_tf_keras():
     import tf_keras
 
-    prunable_layer(tf_keras)
+    check_prunable_layer(tf_keras)
+
+
+@pytest.mark.backends
+@pytest.mark.parametrize("module", [policy, prunable_layer])
+def test_the_examples_run(module):
+    failed, tried = doctest.testmod(module, extraglobs={"keras": keras, "tfinit": tfinit})
+    assert tried
+    assert not failed

@@ -36,6 +36,9 @@ from tfinit.variables import own_weights, walk_layers, weight_name
 
 Shape = tuple[int, ...]
 
+# The quantization modes of Keras in which a weight is still one entry of a kernel.
+_UNPACKED = (None, "int8", "float8")
+
 
 class UnknownShapes(InputError):
     """The model does not say on which shapes it is called."""
@@ -159,11 +162,15 @@ def _watched(model: Any, uses: Uses) -> Iterator[None]:
 
     def watch(layer: Any) -> None:
         rule = _rule_of(layer)
-        if rule is None and not own_weights(layer):
-            return
         # Keras calls this one in place of `call` for a quantized layer.
-        name = "quantized_call" if getattr(layer, "quantization_mode", None) else "call"
+        mode = getattr(layer, "quantization_mode", None)
+        name = "quantized_call" if mode else "call"
         call = getattr(layer, name)
+        # A tf.function that was traced before would not call the layers below it.
+        traced = hasattr(call, "python_function")
+        call = getattr(call, "python_function", call)
+        if rule is None and not own_weights(layer) and not traced:
+            return
         signature = inspect.signature(call)
         whole = isinstance(layer, layers.RNN | layers.Bidirectional)
 
@@ -179,7 +186,9 @@ def _watched(model: Any, uses: Uses) -> Iterator[None]:
                     inside.pop()
             uses.called.add(id(layer))
             try:
-                if rule is not None:
+                if mode not in _UNPACKED:
+                    uses.unknown[id(layer)] = f"its weights are packed ({mode})"
+                elif rule is not None:
                     rule(layer, signature.bind(*args, **kwargs).arguments, outputs, uses)
                 elif any(len(w.shape) >= 2 for w in own_weights(layer)):
                     uses.unruled.add(id(layer))
