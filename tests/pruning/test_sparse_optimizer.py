@@ -291,20 +291,20 @@ def test_saved_and_loaded_goes_on_bit_for_bit(name, tmp_path):
 
 
 def test_config_round_trip():
-    sparse = SparseOptimizer(O.AdamW(0.02, weight_decay=0.3), masked=["a/kernel"], name="mine")
+    sparse = SparseOptimizer(O.AdamW(0.02, weight_decay=0.3), scope=["a/kernel"], name="mine")
     copy = SparseOptimizer.from_config(sparse.get_config())
-    assert (copy.name, copy.masked) == ("mine", ("a/kernel",))
+    assert (copy.name, [rule.scope for rule in copy.rules]) == ("mine", [["a/kernel"]])
     assert isinstance(copy.inner_optimizer, O.AdamW)
     assert copy.inner_optimizer.weight_decay == 0.3
     again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(sparse))
     assert again.get_config() == sparse.get_config()
 
 
-def test_only_the_variables_named_in_masked_carry_a_mask(tmp_path):
+def test_only_the_variables_named_in_scope_carry_a_mask(tmp_path):
     model = build()
     paths = {v.path for v in model.trainable_variables}
     path = next(p for p in paths if p.endswith("b/kernel"))
-    model.compile(SparseOptimizer(O.SGD(0.1), masked=[path]), "mse")
+    model.compile(SparseOptimizer(O.SGD(0.1), scope=[path]), "mse")
     model.optimizer.build(model.trainable_variables)
     has = {v.path for v in model.trainable_variables if model.optimizer.get_mask(v) is not None}
     assert has == {path}
@@ -341,7 +341,7 @@ def test_an_optimizer_by_name():
         (lambda: SparseOptimizer(0.1), "must be a keras.optimizers.Optimizer of Keras 3"),
         (lambda: SparseOptimizer(O.SGD(), use_ema=True), "Set them on `inner_optimizer`"),
         (lambda: SparseOptimizer(O.SGD(), speed=3), r"arguments \['speed'\]"),
-        (lambda: SparseOptimizer(O.SGD(), masked="a/kernel"), "must be a list"),
+        (lambda: SparseOptimizer(O.SGD(), scope="a/kernel"), "must be a list"),
         (lambda: SparseOptimizer(O.SGD()).get_mask(keras.Variable([[1.0]])), "build"),
     ],
 )
@@ -350,10 +350,10 @@ def test_bad_arguments(make, message):
         make()
 
 
-def test_masked_that_names_no_variable():
+def test_scope_that_names_no_variable():
     v = keras.Variable(np.ones((2, 2), "float32"), name="v")
     with pytest.raises(InputError, match="nowhere"):
-        SparseOptimizer(O.SGD(), masked=["nowhere"]).build([v])
+        SparseOptimizer(O.SGD(), scope=["nowhere"]).build([v])
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,8 @@ from typing import Any
 
 import keras  # noqa: F401  (first: it lets tfinit register with Keras before what follows)
 
+from tfinit.pruning.callbacks import PruningSummaries, UpdatePruningStep
+from tfinit.pruning.low_magnitude import prune_low_magnitude, prune_scope, strip_pruning
 from tfinit.pruning.masks import (
     check_mask,
     density,
@@ -19,18 +21,34 @@ from tfinit.pruning.masks import (
     top_mask,
 )
 from tfinit.pruning.model_masks import get_masks, set_masks
+from tfinit.pruning.policy import PruneForLatencyOnXNNPack, PruningPolicy
+from tfinit.pruning.prunable_layer import PrunableLayer
+from tfinit.pruning.rules import PruningRule
+from tfinit.pruning.schedules import ConstantSparsity, PolynomialDecay, PruningSchedule
 from tfinit.pruning.sparse_optimizer import SparseOptimizer
 
 __all__ = [
+    "ConstantSparsity",
+    "PolynomialDecay",
+    "PrunableLayer",
+    "PruneForLatencyOnXNNPack",
+    "PruningPolicy",
+    "PruningRule",
+    "PruningSchedule",
+    "PruningSummaries",
     "SparseOptimizer",
     "TfmotPruner",
+    "UpdatePruningStep",
     "check_mask",
     "density",
     "get_masks",
     "magnitude_scores",
     "prune_globally",
     "prune_layerwise",
+    "prune_low_magnitude",
+    "prune_scope",
     "set_masks",
+    "strip_pruning",
     "survivors",
     "top_mask",
 ]

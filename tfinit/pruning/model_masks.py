@@ -1,14 +1,23 @@
-"""Masks of a whole model, by the keys of its weights."""
+"""The SparseOptimizer of a model, and its masks by the keys of the model's weights."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
 from tfinit.errors import InputError
 from tfinit.pruning.masks import Masks
+from tfinit.pruning.rules import PruningRule
 from tfinit.pruning.sparse_optimizer import SparseOptimizer
 from tfinit.variables import check_same_keys, prunable_weights
+
+
+def find_sparse_optimizer(optimizer: Any) -> SparseOptimizer | None:
+    """The SparseOptimizer in a chain of optimizers, if there is one."""
+    # `compile` under mixed_float16 puts a LossScaleOptimizer around it.
+    while optimizer is not None and not isinstance(optimizer, SparseOptimizer):
+        optimizer = getattr(optimizer, "inner_optimizer", None)
+    return optimizer
 
 
 def sparse_optimizer_of(model: Any) -> SparseOptimizer:
@@ -18,10 +27,7 @@ def sparse_optimizer_of(model: Any) -> SparseOptimizer:
         InputError: the model was compiled without one, or not at all.
     """
     optimizer = getattr(model, "optimizer", None)
-    # `compile` under mixed_float16 puts a LossScaleOptimizer around it.
-    found = optimizer
-    while found is not None and not isinstance(found, SparseOptimizer):
-        found = getattr(found, "inner_optimizer", None)
+    found = find_sparse_optimizer(optimizer)
     if found is None:
         raise InputError(
             f"`model` {model.name!r} must be compiled with a SparseOptimizer to keep masks, "
@@ -31,6 +37,37 @@ def sparse_optimizer_of(model: Any) -> SparseOptimizer:
     if not optimizer.built:
         optimizer.build(model.trainable_variables)
     return found
+
+
+def ensure_sparse_optimizer(
+    model: Any, rules: Iterable[PruningRule] | None = None
+) -> SparseOptimizer:
+    """The model's SparseOptimizer; where it has none, one around the optimizer it has.
+
+    Args:
+        model: A Keras 3 model with an optimizer. Its other compile settings and the state of its
+            optimizer stay.
+        rules: What a new SparseOptimizer prunes; None: nothing by itself.
+
+    Raises:
+        InputError: the model has no optimizer yet.
+    """
+    optimizer = getattr(model, "optimizer", None)
+    found = find_sparse_optimizer(optimizer)
+    if found is not None:
+        return found
+    if optimizer is None:
+        raise InputError(
+            f"`model` {model.name!r} has no optimizer to keep masks in. Call "
+            "`model.compile(optimizer, loss)` first."
+        )
+    sparse = SparseOptimizer(optimizer, rules=rules)
+    model.optimizer = sparse
+    # Compiled functions hold the old one, and a saved model would bring it back.
+    model.train_function = None
+    if model.compiled:
+        model._compile_config.config["optimizer"] = sparse
+    return sparse
 
 
 def set_masks(model: Any, masks: Mapping[str, np.ndarray]) -> None:
@@ -57,6 +94,10 @@ def set_masks(model: Any, masks: Mapping[str, np.ndarray]) -> None:
 
 
 def get_masks(model: Any) -> Masks:
-    """The masks of a model that was compiled with `SparseOptimizer`, under its keys."""
+    """The masks of a model that was compiled with `SparseOptimizer`, under its keys.
+
+    A weight that its optimizer does not mask has none here.
+    """
     optimizer = sparse_optimizer_of(model)
-    return {key: optimizer.get_mask(v) for key, v in prunable_weights(model).items()}
+    masks = {key: optimizer.get_mask(v) for key, v in prunable_weights(model).items()}
+    return {key: mask for key, mask in masks.items() if mask is not None}

@@ -1,5 +1,7 @@
-"""SparseOptimizer: an optimizer around an optimizer that keeps pruned weights at zero."""
+"""SparseOptimizer: an optimizer around an optimizer that prunes, and keeps zeros at zero."""
 
+import contextlib
+import warnings
 from collections.abc import Iterable
 from typing import Any
 
@@ -9,6 +11,10 @@ from keras import ops
 
 from tfinit.errors import InputError
 from tfinit.pruning.masks import check_mask
+from tfinit.pruning.policy import PruningPolicy
+from tfinit.pruning.rules import Group, PruningRule, bind
+from tfinit.pruning.schedules import PruningSchedule
+from tfinit.pruning.update import State, first_masks, new_masks
 
 # What Keras's base class would add to the wrapper belongs to the inner optimizer.
 _INNER_ARGUMENTS = (
@@ -27,44 +33,61 @@ _INNER_ARGUMENTS = (
 
 @keras.saving.register_keras_serializable("tfinit")
 class SparseOptimizer(keras.optimizers.Optimizer):
-    """Trains with another optimizer and keeps the pruned weights at exactly zero.
+    """Trains with another optimizer, prunes on a schedule, keeps pruned weights at exactly zero.
 
     Each step, for a weight w with mask m (1 = survives, 0 = pruned), gradient g::
 
         g  <- m * g
         w  <- inner(w, g)
         w  <- m * w            (and m * average, where the inner optimizer keeps one)
+        m  <- the new mask, if the schedule says so for the next step; then w <- m * w
 
     so the pruned weights are zero after *every* step, whatever the inner optimizer does (momentum,
     weight decay, averaging, the orthogonalized updates of Muon), and the survivors move as if the
     gradient itself had been masked. It works compiled, with ``steps_per_execution``, gradient
     accumulation, clipping and loss scaling, on the TensorFlow, JAX and PyTorch backends.
 
-    The masks are variables of the optimizer: they are saved in the ``.keras`` file with it and
-    loaded with it, and need no wrapper layer and no callback. They start at all ones, which
-    changes nothing. `tfinit.pruning.set_masks(model, masks)` sets them by the keys of the model's
-    weights; `assign_masks` does it variable by variable, without a model.
+    Training steps count from 1, as TFMOT counts them: the update of step s is made from the weights
+    after s - 1 steps, so that step s runs with the new mask. That of step 1 is made when the
+    optimizer is built, which `fit` does as it starts: load weights before. (On PyTorch the first
+    gradient is taken just before.) A schedule whose first update comes later says at which step
+    in a warning.
+
+    The masks and the count of steps are variables of the optimizer: they are saved in the
+    ``.keras`` file with it and loaded with it, and need no wrapper layer and no callback.
+    Without a schedule the masks start at all ones, which changes nothing;
+    `tfinit.pruning.set_masks(model, masks)` sets them by the keys of the model's weights,
+    `assign_masks` variable by variable.
 
     Args:
         inner_optimizer: A `keras.optimizers.Optimizer`, new or already built. Arguments such as
             ``weight_decay`` or ``use_ema`` are set on it.
-        masked: Which variables carry a mask: a list of variable paths, as `keras.Variable.path`
-            gives them. By default, every variable of rank 2 or more. A mask takes a byte a weight.
+        schedule: A `PruningSchedule`, such as ``PolynomialDecay(0, 0.9, 0, 1000)``.
+        scope: Which weights: a model, a layer, a list of layers or of variable paths, a function
+            of a variable. Give the model to leave depthwise kernels alone and to honour
+            ``get_prunable_weights()`` of custom layers. A mask takes a byte a weight.
+        policy: A `PruningPolicy` that chooses among the layers of ``scope``.
+        rules: In place of the arguments above: a list of `PruningRule`, for weights that are
+            pruned differently. The first rule that names a weight has it.
         name: Name of the optimizer.
+        settings: What else `PruningRule` takes: ``allocation``, ``score``, ``block_size``,
+            ``block_pooling_type``, ``sparsity_m_by_n``, ``monotone``, ``regrow``,
+            ``drop_fraction``, ``seed``.
 
     Raises:
-        InputError: ``inner_optimizer`` is not a Keras optimizer, or is one of tf_keras.
+        InputError: ``inner_optimizer`` is not a Keras optimizer, or is one of tf_keras; an
+            argument is not one of those above; when built, there is nothing to prune.
 
     Example:
         >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, name="fc")])
-        >>> model.compile(SparseOptimizer(keras.optimizers.Adam(1e-3)), loss="mse")
-        >>> mask = np.eye(4, 3)
-        >>> tfinit.pruning.set_masks(model, {"fc/kernel": mask})
+        >>> half = ConstantSparsity(0.5, begin_step=1)
+        >>> model.compile(SparseOptimizer(keras.optimizers.Adam(), half, scope=model), loss="mse")
         >>> _ = model.fit(np.ones((8, 4)), np.ones((8, 3)), verbose=0)
-        >>> bool(np.all(model.layers[0].kernel.numpy()[mask == 0] == 0))
-        True
+        >>> int(np.count_nonzero(model.layers[0].kernel))
+        6
 
     References:
+        Zhu & Gupta, *To prune, or not to prune*, 2017, https://arxiv.org/abs/1710.01878.
         Lee et al., *JaxPruner: A concise library for sparsity research*, 2023, keeps masks in the
         optimizer's state in the same way.
     """
@@ -72,56 +95,132 @@ class SparseOptimizer(keras.optimizers.Optimizer):
     def __init__(
         self,
         inner_optimizer: keras.optimizers.Optimizer,
-        masked: Iterable[str] | None = None,
+        schedule: PruningSchedule | None = None,
+        scope: Any = None,
+        policy: PruningPolicy | None = None,
+        *,
+        rules: Iterable[PruningRule] | None = None,
         name: str | None = None,
-        **kwargs: Any,
+        **settings: Any,
     ):
-        misplaced = [key for key in kwargs if key in _INNER_ARGUMENTS]
+        misplaced = [key for key in settings if key in _INNER_ARGUMENTS]
         if misplaced:
             raise InputError(
                 f"SparseOptimizer does not take {misplaced}. Set them on `inner_optimizer`, "
                 f"as in SparseOptimizer(Adam({misplaced[0]}=...))."
             )
-        if kwargs:
-            raise InputError(f"SparseOptimizer does not take the arguments {sorted(kwargs)}.")
+        unknown = sorted(settings.keys() - PruningRule.SETTINGS)
+        if unknown:
+            raise InputError(
+                f"SparseOptimizer does not take the arguments {unknown}; it takes "
+                f"{sorted(PruningRule.SETTINGS)}."
+            )
         if isinstance(inner_optimizer, str):
             inner_optimizer = keras.optimizers.get(inner_optimizer)
         if not isinstance(inner_optimizer, keras.optimizers.Optimizer):
             raise InputError(
                 "`inner_optimizer` must be a keras.optimizers.Optimizer of Keras 3, received "
                 f"{type(inner_optimizer).__module__}.{type(inner_optimizer).__name__}. "
-                "For a tf_keras model use TFMOT, through tfinit.pruning.TfmotPruner."
+                "A tf_keras model is pruned by TFMOT: prune_low_magnitude(model) hands it over."
             )
-        if isinstance(masked, str):
-            raise InputError(f"`masked` must be a list of variable paths, received {masked!r}.")
+        if rules is None:
+            rules = [PruningRule(schedule, scope, policy, **settings)]
+        elif settings or any(a is not None for a in (schedule, scope, policy)):
+            raise InputError("Give `rules`, or `schedule`, `scope` and the rest, not both.")
+        rules = list(rules)
+        wrong = [type(rule).__name__ for rule in rules if not isinstance(rule, PruningRule)]
+        if wrong or not rules:
+            raise InputError(f"`rules` must be a list of PruningRule, received {wrong or rules}.")
         super().__init__(learning_rate=0.0, name=name)
         self.inner_optimizer = inner_optimizer
-        self.masked = None if masked is None else tuple(masked)
+        self.rules = tuple(rules)
+        self._groups: list[Group] = []
         self._masks: list[Any] = []
+        self._movement: dict[int, Any] = {}
+        self._step: Any = None
+        self._before: SparseOptimizer | None = None
 
     # -- state ---------------------------------------------------------------------------------
 
     def build(self, variables: list[Any]) -> None:
-        """Create a mask of ones for each chosen variable, and the inner optimizer's state."""
-        if self.built:
+        """Create the masks and the inner optimizer's state; prune for step 1 if that is due."""
+        variables = list(variables)
+        if self.built or not variables:  # Keras builds with none when it loads an .h5 file
             return
-        if self.masked is not None:
-            unknown = sorted(set(self.masked) - {v.path for v in variables})
-            if unknown:
-                raise InputError(
-                    f"`masked` names {unknown}, which this optimizer does not train. "
-                    f"Its variables are {[v.path for v in variables]}."
-                )
+        eligible = [
+            len(v.shape) >= 2 and not self._overwrite_variable_with_gradient(v) for v in variables
+        ]
+        self._groups = bind(self.rules, variables, eligible)
         if not self.inner_optimizer.built:
             self.inner_optimizer.build(variables)
+        masked = {i for group in self._groups for i in group.indices}
         # One entry a variable, None where it carries no mask, in the order of `variables`.
-        self._masks = [self._new_mask(v) if self._carries_mask(v) else None for v in variables]
+        self._masks = [self._new_mask(v) if i in masked else None for i, v in enumerate(variables)]
+        for group in self._groups:
+            if group.rule.score == "movement":
+                for i in group.indices:
+                    self._movement[i] = self.add_variable_from_reference(variables[i], "movement")
+        if any(rule.schedule is not None for rule in self.rules):
+            self._step = self.add_variable(
+                shape=(),
+                dtype="int32",
+                initializer="zeros",
+                name="pruning_step",
+                aggregation="only_first_replica",
+            )
         super().build(variables)
+        # The values now, also where a custom loop is just being traced.
+        with _out_of_the_graph():
+            # What the inner optimizer had done before it was wrapped; see `catch_up`.
+            self._steps_before = int(ops.convert_to_numpy(self.inner_optimizer.iterations))
+            if self._before is None:
+                self._prune_before_the_first_step(variables)
+            else:
+                self._take_over(self._before)
+                self._before = None
 
-    def _carries_mask(self, variable: Any) -> bool:
-        if self.masked is not None:
-            return variable.path in self.masked
-        return len(variable.shape) >= 2 and not self._overwrite_variable_with_gradient(variable)
+    def continue_from(self, other: "SparseOptimizer") -> None:
+        """Begin, once built, with the masks and at the step of another, built optimizer.
+
+        For a model that is compiled anew in the middle of pruning, say with another learning rate:
+        ``new.continue_from(model.optimizer)``. Variables are matched by identity.
+        """
+        other._check_built("continue_from")
+        self._before = other
+
+    def _take_over(self, other: "SparseOptimizer") -> None:
+        place = {id(v): i for i, v in enumerate(other._trainable_variables)}
+        for i, variable in enumerate(self._trainable_variables):
+            j = place.get(id(variable))
+            if j is None:
+                continue
+            if self._masks[i] is not None and other._masks[j] is not None:
+                self._masks[i].assign(other._masks[j])
+            if i in self._movement and j in other._movement:
+                self._movement[i].assign(other._movement[j])
+        if self._step is not None and other._step is not None:
+            self._step.assign(other._step)
+        self.mask_weights()
+
+    def _prune_before_the_first_step(self, variables: list[Any]) -> None:
+        first = [rule.first_step() for rule in self.rules if rule.prunes]
+        if first and (None in first or min(first) > 1):
+            steps = [step for step in first if step is not None]
+            warnings.warn(
+                f"The first pruning comes before training step {min(steps)}: shorter training "
+                "prunes nothing. Give the schedule an earlier `begin_step` or a smaller "
+                "`frequency` to start sooner."
+                if steps
+                else "The schedule never prunes: its sparsity is 0 at every step.",
+                stacklevel=4,
+            )
+        for group in self._groups:
+            if group.rule.first_step() == 1:
+                schedule = group.rule.schedule
+                sparsity = 0.0 if schedule is None else schedule(1)[1]
+                # Not `_state`: variables that are made while tracing have no values yet.
+                weights = [ops.convert_to_tensor(variables[i]) for i in group.indices]
+                self._assign(group, first_masks(group, sparsity, weights))
 
     def _new_mask(self, variable: Any) -> Any:
         # Not `add_variable_from_reference`: it would take the dtype of the variable.
@@ -166,7 +265,7 @@ class SparseOptimizer(keras.optimizers.Optimizer):
             if self._mask_of(variable) is None:
                 raise InputError(
                     f"The variable {variable.path!r} carries no mask in this optimizer. "
-                    "Those of rank 2 or more do, or those named in `masked`."
+                    "Those that `scope` names do; without it those of rank 2 or more."
                 )
             checked.append((variable, check_mask(variable.path, mask, variable.shape)))
         for variable, mask in checked:
@@ -174,12 +273,111 @@ class SparseOptimizer(keras.optimizers.Optimizer):
         self._mask_weights([variable for variable, _ in checked])
         self._mask_averages()
 
+    def mask_weights(self) -> None:
+        """Set every weight that is pruned to zero, and its average: after weights were loaded."""
+        self._check_built("mask_weights")
+        self._mask_weights(self._trainable_variables)
+        self._mask_averages()
+
+    def catch_up(self) -> None:
+        """Prune for the steps that were taken with the inner optimizer itself.
+
+        A training loop that was written for TFMOT calls the plain optimizer and lets a callback do
+        the pruning, which is this. Steps through `apply` need it not, and it does nothing then.
+        """
+        self._check_built("catch_up")
+        if self._step is None:
+            self.mask_weights()
+            return
+        taken = int(self.inner_optimizer.iterations) - self._steps_before - int(self._step)
+        if taken > 0:
+            self.mask_weights()
+        for _ in range(taken):
+            self._prune_if_due({})
+
     def _check_built(self, what: str) -> None:
         if not self.built:
             raise InputError(
                 f"`{what}` needs the optimizer's variables. Call "
                 "`optimizer.build(model.trainable_variables)` first."
             )
+
+    # -- pruning -------------------------------------------------------------------------------
+
+    def _state(self, group: Group, gradients: dict[int, Any] | None = None) -> State:
+        """What a rule decides from, as tensors; ``gradients`` by the index of their variable."""
+        variables = [self._trainable_variables[i] for i in group.indices]
+        return State(
+            weights=[ops.convert_to_tensor(v) for v in variables],
+            masks=[ops.convert_to_tensor(self._masks[i]) for i in group.indices],
+            gradients=[_dense((gradients or {}).get(i)) for i in group.indices],
+            movement=[
+                ops.convert_to_tensor(self._movement[i])
+                for i in group.indices
+                if i in self._movement
+            ],
+        )
+
+    def _assign(self, group: Group, masks: list[Any]) -> None:
+        for i, mask in zip(group.indices, masks, strict=True):
+            self._masks[i].assign(mask)
+        self._mask_weights([self._trainable_variables[i] for i in group.indices])
+        self._mask_averages()
+
+    def _prune_if_due(self, gradients: dict[int, Any]) -> None:
+        """After a step: count it, and take new masks for the next one where a rule says so."""
+        self._step.assign_add(1)
+        strategy = _replicas()
+        if strategy is None:
+            for group, due, sparsity in self._due(self._step):
+                self._prune_if(due, group, sparsity, gradients)
+            return
+
+        def all_replicas(distribution: Any, gradients: dict[int, Any]) -> None:
+            # A condition inside of a replica may not synchronize, and assigning does.
+            def prune(group: Group, sparsity: Any) -> None:
+                distribution.extended.call_for_each_replica(
+                    lambda g: self._assign(
+                        group, new_masks(group, self._step + 1, sparsity, self._state(group, g))
+                    ),
+                    args=(gradients,),
+                )
+
+            for group, due, sparsity in self._due(self._step):
+                ops.cond(due, lambda g=group, s=sparsity: prune(g, s), lambda: None)
+
+        strategy.merge_call(all_replicas, args=(gradients,))
+
+    def _prune_if(self, due: Any, group: Group, sparsity: Any, gradients: dict[int, Any]) -> None:
+        def prune() -> None:
+            state = self._state(group, gradients)
+            self._assign(group, new_masks(group, self._step + 1, sparsity, state))
+
+        ops.cond(due, prune, lambda: None)
+
+    def _due(self, steps_done: Any) -> list[tuple[Group, Any, Any]]:
+        """(rule, is an update due, sparsity) for the step after ``steps_done``."""
+        step = ops.convert_to_tensor(steps_done) + 1
+        return [
+            (group, *group.rule.schedule(step))
+            for group in self._groups
+            if group.rule.schedule is not None and group.rule.sparsity_m_by_n is None
+        ]
+
+    def _gradients_for_scores(self, grads: list[Any], variables: list[Any]) -> dict[int, Any]:
+        """The unmasked gradients that some rule ranks by, summed over replicas."""
+        needed = {
+            i
+            for group in self._groups
+            if group.rule.score in ("movement", "snip") or group.rule.regrow == "rigl"
+            for i in group.indices
+        }
+        found = {}
+        for g, v in zip(grads, variables, strict=True):
+            i = self._get_variable_index(v)
+            if g is not None and i in needed:
+                found[i] = _over_replicas(g)
+        return found
 
     # -- the step ------------------------------------------------------------------------------
 
@@ -194,11 +392,18 @@ class SparseOptimizer(keras.optimizers.Optimizer):
         if not self.built:
             self.build(trainable_variables)
         self._check_variables_are_known(trainable_variables)
+        gradients = self._gradients_for_scores(grads, trainable_variables)
+        for i, movement in self._movement.items():
+            if i in gradients:
+                weight = ops.convert_to_tensor(self._trainable_variables[i])
+                movement.assign_sub(weight * ops.cast(_dense(gradients[i]), weight.dtype))
         grads = self._masked_gradients(grads, trainable_variables)
         self.inner_optimizer.apply(grads, trainable_variables)
         # All variables, not only those with a gradient: an average may overwrite any of them.
         self._mask_weights(self._trainable_variables)
         self._mask_averages()
+        if self._step is not None:
+            self._prune_if_due(gradients)
 
     def _masked_gradients(self, grads: list[Any], variables: list[Any]) -> list[Any]:
         return [
@@ -238,6 +443,10 @@ class SparseOptimizer(keras.optimizers.Optimizer):
         own = optimizer_variables[: len(self._variables)]
         state = dict(zip(map(id, self._variables), own, strict=True))
         masks = [None if m is None else state[id(m)] for m in self._masks]
+        unmasked = dict(enumerate(grads))
+        for i, movement in self._movement.items():
+            if grads[i] is not None:
+                state[id(movement)] -= trainable_variables[i] * grads[i]
         grads = [
             g if g is None or m is None else _masked(g, m)
             for g, m in zip(grads, masks, strict=True)
@@ -247,12 +456,34 @@ class SparseOptimizer(keras.optimizers.Optimizer):
             optimizer_variables[len(own) :], grads, trainable_variables
         )
         weights = [w if m is None else _masked(w, m) for w, m in zip(weights, masks, strict=True)]
+        if self._step is not None:
+            state[id(self._step)] = state[id(self._step)] + 1
+            for group, due, sparsity in self._due(state[id(self._step)]):
+                now = State(
+                    weights=[weights[i] for i in group.indices],
+                    masks=[masks[i] for i in group.indices],
+                    gradients=[unmasked[i] for i in group.indices],
+                    movement=[
+                        state[id(m)] for i, m in self._movement.items() if i in group.indices
+                    ],
+                )
+                step = state[id(self._step)] + 1
+                taken = ops.cond(
+                    due,
+                    lambda group=group, step=step, sparsity=sparsity, now=now: new_masks(
+                        group, step, sparsity, now
+                    ),
+                    lambda now=now: now.masks,
+                )
+                for i, mask in zip(group.indices, taken, strict=True):
+                    masks[i] = state[id(self._masks[i])] = mask
+                    weights[i] = _masked(weights[i], mask)
         averaged = {id(average): state[id(mask)] for average, mask in self._averages()}
         inner = [
             _masked(value, averaged[id(v)]) if id(v) in averaged else value
             for value, v in zip(inner, self.inner_optimizer.variables, strict=True)
         ]
-        return weights, [*own, *inner]
+        return weights, [*(state[id(v)] for v in self._variables), *inner]
 
     def finalize_variable_values(self, var_list: list[Any]) -> None:
         """Let the inner optimizer put its averages into the weights, then mask the weights."""
@@ -295,14 +526,15 @@ class SparseOptimizer(keras.optimizers.Optimizer):
             self.inner_optimizer.loss_scale_factor = factor
 
     def get_config(self) -> dict[str, Any]:
-        """The inner optimizer's configuration and which variables carry a mask.
+        """The inner optimizer's configuration and the rules.
 
         The masks themselves are state, saved with the optimizer's variables.
         """
+        rules = [g.by_index() for g in self._groups] if self.built else self.rules
         return {
             "name": self.name,
             "inner_optimizer": keras.saving.serialize_keras_object(self.inner_optimizer),
-            "masked": None if self.masked is None else list(self.masked),
+            "rules": [keras.saving.serialize_keras_object(rule) for rule in rules],
         }
 
     @classmethod
@@ -311,10 +543,11 @@ class SparseOptimizer(keras.optimizers.Optimizer):
     ) -> "SparseOptimizer":
         """Make the optimizer that `get_config` described, with masks of ones once built."""
         config = dict(config)
-        inner = keras.saving.deserialize_keras_object(
-            config.pop("inner_optimizer"), custom_objects=custom_objects
+        inner, *rules = (
+            keras.saving.deserialize_keras_object(part, custom_objects=custom_objects)
+            for part in (config["inner_optimizer"], *config["rules"])
         )
-        return cls(inner, **config)
+        return cls(inner, rules=rules, name=config["name"])
 
 
 def _masked(value: Any, mask: Any) -> Any:
@@ -326,3 +559,32 @@ def _masked(value: Any, mask: Any) -> Any:
     # JAX wants arrays, not the variables that hold them.
     mask, value = ops.convert_to_tensor(mask), ops.convert_to_tensor(value)
     return ops.where(mask, value, ops.zeros((), dtype=value.dtype))
+
+
+def _dense(gradient: Any) -> Any:
+    """A gradient as a tensor, also that of an embedding (tf.IndexedSlices)."""
+    return None if gradient is None else ops.convert_to_tensor(gradient)
+
+
+def _out_of_the_graph() -> Any:
+    if keras.backend.backend() != "tensorflow":
+        return contextlib.nullcontext()
+    import tensorflow as tf
+
+    return tf.init_scope()
+
+
+def _replicas() -> Any:
+    """The replica context of a TensorFlow strategy that must synchronize to assign, if in one."""
+    if keras.backend.backend() != "tensorflow":
+        return None
+    import tensorflow as tf
+
+    if not tf.distribute.has_strategy() or tf.distribute.in_cross_replica_context():
+        return None
+    return tf.distribute.get_replica_context()
+
+
+def _over_replicas(gradient: Any) -> Any:
+    replicas = _replicas()
+    return gradient if replicas is None else replicas.all_reduce("sum", _dense(gradient))

@@ -47,6 +47,42 @@ def load_tfmot() -> ModuleType:
     return tfmot
 
 
+def prune_tf_keras(
+    to_prune: Any,
+    pruning_schedule: Any,
+    block_size: tuple[int, int],
+    block_pooling_type: str,
+    pruning_policy: Any,
+    sparsity_m_by_n: tuple[int, int] | None,
+    **kwargs: Any,
+) -> Any:
+    """TFMOT's own `prune_low_magnitude`, which takes tfinit's schedules and policies too.
+
+    Raises:
+        InputError: TFMOT refuses what it was given.
+    """
+    api = load_tfmot().sparsity.keras
+
+    def theirs(ours: Any) -> Any:
+        if ours is None or not type(ours).__module__.startswith("tfinit."):
+            return ours
+        own = getattr(api, type(ours).__name__)
+        return own(**ours.get_config()) if hasattr(ours, "get_config") else own()
+
+    try:
+        return api.prune_low_magnitude(
+            to_prune,
+            theirs(pruning_schedule),
+            block_size,
+            block_pooling_type,
+            theirs(pruning_policy),
+            sparsity_m_by_n,
+            **kwargs,
+        )
+    except ValueError as error:
+        raise InputError(f"TFMOT cannot prune `to_prune`: {error}") from error
+
+
 class TfmotPruner:
     """Wraps a tf_keras model for pruning with TFMOT, at moments and to counts of your choice.
 

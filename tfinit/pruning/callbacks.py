@@ -1,0 +1,174 @@
+"""TFMOT's callbacks. Keras 3 models need none to be pruned; these let its code run as it is."""
+
+import importlib.util
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from tfinit.errors import InputError, MissingPackage
+from tfinit.pruning.low_magnitude import marked_rules
+from tfinit.pruning.model_masks import ensure_sparse_optimizer, find_sparse_optimizer
+from tfinit.variables import keras_of
+
+_HOOKS = [name for name in dir(keras.callbacks.Callback) if name.startswith("on_")]
+
+
+class _Either(keras.callbacks.Callback):
+    """Passes every call to a callback that is made once the model is known: Keras 3's or TFMOT's.
+
+    Only then it is clear which of the two Kerases it is for.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._callback: Any = None
+
+    def _make(self, model: Any) -> Any:
+        raise NotImplementedError
+
+    def set_model(self, model: Any) -> None:
+        """Choose by the Keras of the model."""
+        super().set_model(model)
+        if self._callback is None:
+            self._callback = self._make(model)
+            if self.params:
+                self._callback.set_params(self.params)
+        self._callback.set_model(model)
+
+    def set_params(self, params: dict[str, Any]) -> None:
+        """Pass on what `fit` says about itself."""
+        super().set_params(params)
+        if self._callback is not None:
+            self._callback.set_params(params)
+
+    def __getattr__(self, name: str) -> Any:
+        # What tf_keras asks of its own callbacks only.
+        if name.startswith("__") or self.__dict__.get("_callback") is None:
+            raise AttributeError(name)
+        return getattr(self._callback, name)
+
+
+def _passed_on(name: str) -> Callable[..., Any]:
+    def hook(self: _Either, *args: Any, **kwargs: Any) -> Any:
+        return getattr(self._callback, name)(*args, **kwargs)
+
+    hook.__name__ = name
+    hook.__doc__ = f"Pass `{name}` on."
+    return hook
+
+
+for _name in _HOOKS:
+    setattr(_Either, _name, _passed_on(_name))
+
+
+class UpdatePruningStep(_Either):
+    """TFMOT's callback for pruning. Keras 3 models are pruned without it; it does no harm.
+
+    It matters in a training loop that was written for TFMOT, where the plain optimizer takes the
+    steps and this callback's ``on_train_batch_begin`` and ``on_epoch_end`` are called by hand: then
+    it prunes there. In ``fit`` it only makes sure that the model is being pruned at all.
+
+    Raises:
+        InputError: at the start of training, for a model that nothing prunes.
+    """
+
+    def _make(self, model: Any) -> Any:
+        if keras_of(model) == "tf_keras":
+            from tfinit.pruning.tfmot import load_tfmot
+
+            return load_tfmot().sparsity.keras.UpdatePruningStep()
+        return _KeepUp()
+
+
+class _KeepUp(keras.callbacks.Callback):
+    def set_model(self, model: Any) -> None:
+        super().set_model(model)
+        rules = marked_rules(model)
+        if rules:
+            ensure_sparse_optimizer(model, rules)
+        elif find_sparse_optimizer(getattr(model, "optimizer", None)) is None:
+            raise InputError(
+                f"`model` {model.name!r} is not being pruned. Call prune_low_magnitude on it, or "
+                "compile it with a SparseOptimizer."
+            )
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        if not self.params and not self.model.optimizer.built:
+            self.model.optimizer.build(self.model.trainable_variables)
+
+    def on_train_batch_begin(self, batch: Any, logs: Any = None) -> None:
+        self._prune_for_a_loop()
+
+    def on_epoch_end(self, batch: Any, logs: Any = None) -> None:
+        # TFMOT's guide passes the epoch as `batch`.
+        self._prune_for_a_loop()
+
+    def _prune_for_a_loop(self) -> None:
+        # `fit` says its parameters; there the optimizer itself is called, and asking would cost.
+        if not self.params:
+            find_sparse_optimizer(self.model.optimizer).catch_up()
+
+
+class PruningSummaries(_Either):
+    """TFMOT's callback that logs to TensorBoard, with the usual curves, for each epoch::
+
+        <weight>/mask/sparsity        the fraction of zeros
+        <weight>/mask/threshold       the smallest magnitude that survives
+
+    Args:
+        log_dir: Directory of the logs.
+        update_freq: As in `keras.callbacks.TensorBoard`.
+        kwargs: What else that callback takes.
+
+    Raises:
+        InputError: ``log_dir`` is not a path, or the model is not being pruned.
+        MissingPackage: TensorBoard is not installed.
+    """
+
+    def __init__(self, log_dir: str, update_freq: Any = "epoch", **kwargs: Any) -> None:
+        super().__init__()
+        if not log_dir or (not isinstance(log_dir, str) and not hasattr(log_dir, "__fspath__")):
+            raise InputError(f"`log_dir` must be a directory's path, received {log_dir!r}.")
+        if importlib.util.find_spec("tensorboard") is None:
+            raise MissingPackage("PruningSummaries", "TensorBoard", "tfinit[tensorboard]")
+        self._arguments = {"log_dir": str(log_dir), "update_freq": update_freq, **kwargs}
+
+    def _make(self, model: Any) -> Any:
+        if keras_of(model) == "tf_keras":
+            from tfinit.pruning.tfmot import load_tfmot
+
+            return load_tfmot().sparsity.keras.PruningSummaries(**self._arguments)
+        return _Summaries(**self._arguments)
+
+
+class _Summaries(keras.callbacks.TensorBoard):
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        super().on_epoch_begin(epoch, logs)
+        self._log()
+
+    def on_train_end(self, logs: Any = None) -> None:
+        self._log()
+        super().on_train_end(logs)
+
+    def _log(self) -> None:
+        import tensorflow as tf
+
+        sparse = find_sparse_optimizer(getattr(self.model, "optimizer", None))
+        if sparse is None:
+            raise InputError(f"`model` {self.model.name!r} is not being pruned: nothing to log.")
+        if not sparse.built:
+            return
+        step = int(sparse.iterations)
+        with tf.summary.create_file_writer(f"{self.log_dir}/metrics").as_default():
+            for variable in self.model.trainable_variables:
+                mask = sparse.get_mask(variable)
+                if mask is None:
+                    continue
+                alive = np.abs(ops.convert_to_numpy(variable))[mask]
+                name = f"{variable.path}/mask"
+                tf.summary.scalar(f"{name}/sparsity", 1 - mask.mean(), step=step)
+                threshold = float(alive.min()) if alive.size else 0.0
+                tf.summary.scalar(f"{name}/threshold", threshold, step=step)

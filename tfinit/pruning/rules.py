@@ -1,0 +1,390 @@
+"""What is pruned, when and how: the settings of SparseOptimizer, and the weights they choose."""
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import keras
+
+from tfinit.errors import InputError
+from tfinit.fans import summed_axes
+from tfinit.pruning.allocation import (
+    allocation_config,
+    allocation_from_config,
+    check_allocation,
+)
+from tfinit.pruning.policy import PruningPolicy
+from tfinit.pruning.schedules import PruningSchedule, check_schedule
+from tfinit.variables import (
+    PRUNABLE_NAMES,
+    find_prunable,
+    keras_of,
+    prunable_weights,
+    walk_layers,
+    weight_name,
+)
+
+# Their kernels are (*window, out, in).
+_TRANSPOSED = (
+    keras.layers.Conv1DTranspose,
+    keras.layers.Conv2DTranspose,
+    keras.layers.Conv3DTranspose,
+)
+SCORES = ("magnitude", "random", "movement", "snip")
+REGROWTHS = ("set", "rigl")
+
+
+@keras.saving.register_keras_serializable("tfinit")
+class PruningRule:
+    """Some weights, and how `SparseOptimizer` prunes them while it trains.
+
+    Args:
+        schedule: A `PruningSchedule`: at which training steps the masks are taken anew, and at
+            what sparsity. None: masks change only when they are set by hand.
+        scope: Which weights. A built model or layer, or a list of layers: their
+            `tfinit.variables.prunable_weights`. A function of a `keras.Variable` to a bool. A list
+            of variable paths. None: every kernel and embedding of rank 2 or more that the
+            optimizer trains, by name (a depthwise kernel is called kernel too: pass the model to
+            leave those out); without a schedule every variable of rank 2 or more.
+        policy: A `PruningPolicy` that chooses among the layers of ``scope``, a model then.
+        allocation: How much of it each weight gets: ``"uniform"``, ``"global"`` (the lowest scores
+            of all weights together), ``"erk"``, a mapping from key or path to sparsity, or a
+            function; see `tfinit.pruning.allocation`.
+        score: What survives: ``"magnitude"`` |w|, ``"movement"`` Σ −w·∂w (Sanh et al. 2020),
+            ``"snip"`` |w·∂w| on the batch of the update (Lee et al. 2019), or ``"random"``.
+        block_size: (height, width) of the blocks in which weights go together.
+        block_pooling_type: ``"AVG"`` or ``"MAX"``: the score of a block.
+        sparsity_m_by_n: (m, n): m zeros in every n weights along the inputs. As in TFMOT the mask
+            is taken before the first step and the schedule is not asked.
+        monotone: What is pruned stays pruned, also where the sparsity falls or a score returns.
+        regrow: ``"set"`` or ``"rigl"``: start from a random mask; at each update drop the smallest
+            survivors and grow as many, at random (Mocanu et al. 2018) or where the gradient is
+            largest (Evci et al. 2020).
+        drop_fraction: α: of the survivors, α/2·(1 + cos(π·step/end_step)) are dropped in an
+            update with ``regrow``; α where the schedule has no end.
+        seed: Seed of what is random; every weight has a stream of its own.
+
+    Raises:
+        InputError: an argument is not one of those above, or two exclude each other.
+    """
+
+    SETTINGS = frozenset(
+        (
+            "allocation",
+            "score",
+            "block_size",
+            "block_pooling_type",
+            "sparsity_m_by_n",
+            "monotone",
+            "regrow",
+            "drop_fraction",
+            "seed",
+        )
+    )
+
+    def __init__(
+        self,
+        schedule: PruningSchedule | None = None,
+        scope: Any = None,
+        policy: PruningPolicy | None = None,
+        *,
+        allocation: Any = "uniform",
+        score: str = "magnitude",
+        block_size: Sequence[int] = (1, 1),
+        block_pooling_type: str = "AVG",
+        sparsity_m_by_n: Sequence[int] | None = None,
+        monotone: bool = False,
+        regrow: str | None = None,
+        drop_fraction: float = 0.3,
+        seed: int = 0,
+    ) -> None:
+        self.schedule = None if schedule is None else check_schedule(schedule)
+        self.scope = _checked_scope(scope)
+        self.policy = policy
+        self.allocation = check_allocation(allocation)
+        self.score = _one_of("score", score, SCORES)
+        self.block_size = _pair("block_size", block_size)
+        self.block_pooling_type = _one_of("block_pooling_type", block_pooling_type, ("AVG", "MAX"))
+        self.sparsity_m_by_n = None
+        if sparsity_m_by_n is not None:
+            self.sparsity_m_by_n = _pair("sparsity_m_by_n", sparsity_m_by_n)
+            if self.sparsity_m_by_n[0] >= self.sparsity_m_by_n[1]:
+                raise InputError(
+                    "`sparsity_m_by_n` must be m zeros in n weights with m < n, received "
+                    f"{tuple(sparsity_m_by_n)}. 2 zeros in 4 are (2, 4)."
+                )
+        self.monotone = bool(monotone)
+        self.regrow = None if regrow is None else _one_of("regrow", regrow, REGROWTHS)
+        self.drop_fraction = drop_fraction
+        self.seed = seed
+        self._check_together()
+
+    def _check_together(self) -> None:
+        if self.policy is not None and not (
+            hasattr(self.policy, "allow_pruning")
+            and hasattr(self.policy, "ensure_model_supports_pruning")
+        ):
+            raise InputError(
+                f"`policy` must be a PruningPolicy, received {type(self.policy).__name__}."
+            )
+        if self.policy is not None and not isinstance(self.scope, keras.layers.Layer):
+            raise InputError(
+                "`policy` chooses layers, so it needs `scope=model`. Received "
+                f"scope={type(self.scope).__name__}."
+            )
+        if not 0 <= self.drop_fraction <= 1:
+            raise InputError(
+                f"`drop_fraction` must be between 0 and 1, received {self.drop_fraction}."
+            )
+        patterns = {
+            "sparsity_m_by_n": self.sparsity_m_by_n is not None,
+            "block_size": self.block_size != (1, 1),
+            "allocation='global'": self.allocation == "global",
+            "regrow": self.regrow is not None,
+        }
+        used = [name for name, is_used in patterns.items() if is_used]
+        if len(used) > 1:
+            raise InputError(f"{' and '.join(f'`{n}`' for n in used)} exclude each other.")
+        if self.regrow and (self.monotone or self.schedule is None):
+            raise InputError("`regrow` needs a `schedule`, and cannot be `monotone`.")
+
+        if self.score in ("movement", "snip") and self.first_step() == 1:
+            raise InputError(
+                f"`score` {self.score!r} ranks by gradients, and there is none before step 1. Let "
+                "the `schedule` begin later: begin_step=2 or more."
+            )
+
+    @property
+    def prunes(self) -> bool:
+        """Whether masks change by themselves during training."""
+        return self.schedule is not None or self.sparsity_m_by_n is not None
+
+    def first_step(self) -> int | None:
+        """The first training step, counted from 1, that runs with zeros; None if none does."""
+        if self.sparsity_m_by_n is not None or self.regrow:
+            return 1
+        return None if self.schedule is None else self.schedule.first_step()
+
+    def with_scope(self, scope: Any, **changes: Any) -> "PruningRule":
+        """The same settings, but for ``changes``, for other weights, without the policy."""
+        settings = {name: getattr(self, name) for name in self.SETTINGS} | changes
+        return PruningRule(self.schedule, scope, **settings)
+
+    def get_config(self) -> dict[str, Any]:
+        """The settings; a scope that is a model becomes the paths of its weights."""
+        scope = self.scope
+        if _is_layers(scope):
+            scope = [v.path for v in _weights_of(scope, self.policy).values()]
+        elif callable(scope):
+            raise InputError(
+                "A `scope` that is a function cannot be saved before the optimizer is built."
+            )
+        return {
+            "schedule": keras.saving.serialize_keras_object(self.schedule),
+            "scope": None if scope is None else list(scope),
+            "allocation": allocation_config(self.allocation),
+            "score": self.score,
+            "block_size": list(self.block_size),
+            "block_pooling_type": self.block_pooling_type,
+            "sparsity_m_by_n": None if self.sparsity_m_by_n is None else list(self.sparsity_m_by_n),
+            "monotone": self.monotone,
+            "regrow": self.regrow,
+            "drop_fraction": self.drop_fraction,
+            "seed": self.seed,
+        }
+
+    @classmethod
+    def from_config(
+        cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None
+    ) -> "PruningRule":
+        """Make the rule that `get_config` described."""
+        config = dict(config)
+        config["schedule"] = keras.saving.deserialize_keras_object(
+            config["schedule"], custom_objects=custom_objects
+        )
+        config["allocation"] = allocation_from_config(config["allocation"], custom_objects)
+        return cls(**config)
+
+
+@dataclasses.dataclass(frozen=True)
+class Group:
+    """A rule bound to the variables of an optimizer.
+
+    Attributes:
+        rule: The settings.
+        indices: Which of the optimizer's variables, in its order.
+        keys: What `allocation` may call each of them: model's key, path, index.
+        shapes: Their shapes.
+        input_axis: The axis along which m:n counts.
+    """
+
+    rule: PruningRule
+    indices: tuple[int, ...]
+    keys: tuple[tuple[str, ...], ...]
+    shapes: tuple[tuple[int, ...], ...]
+    input_axes: tuple[int, ...]
+
+    def by_index(self) -> PruningRule:
+        """The rule with its weights named by index: what a loaded optimizer finds again."""
+        allocation = self.rule.allocation
+        if isinstance(allocation, Mapping):
+            allocation = {
+                str(index): value
+                for index, names in zip(self.indices, self.keys, strict=True)
+                for name, value in allocation.items()
+                if name in names
+            }
+        return self.rule.with_scope(list(self.indices), allocation=allocation)
+
+
+def bind(rules: Iterable[PruningRule], variables: list[Any], eligible: list[bool]) -> list[Group]:
+    """Find the variables of each rule; a variable belongs to the first rule that names it.
+
+    Args:
+        rules: The rules, in order.
+        variables: What the optimizer trains.
+        eligible: Whether each of them may carry a mask when the rule names none.
+
+    Raises:
+        InputError: a rule names a variable that is not there, or a rule that prunes finds none.
+    """
+    free = dict.fromkeys(range(len(variables)))
+    groups = []
+    for rule in rules:
+        named = _chosen(rule, variables, eligible)
+        mine = {index: key for index, key in named.items() if index in free}
+        if not mine and rule.prunes:
+            raise InputError(
+                "There is nothing to prune: no trainable kernel or embedding is in `scope`"
+                + (" and allowed by `policy`" if rule.policy is not None else "")
+                + f". The optimizer trains {[v.path for v in variables]}. Unfreeze a layer, "
+                "choose a wider scope, or give a custom layer a `get_prunable_weights()` method."
+            )
+        for index in mine:
+            del free[index]
+        if isinstance(rule.allocation, Mapping):
+            names = {name for i, key in mine.items() for name in (key, variables[i].path, str(i))}
+            check_allocation(rule.allocation, names)
+        axes = _input_axes(rule.scope)
+        groups.append(
+            Group(
+                rule,
+                tuple(mine),
+                tuple((key, variables[i].path, str(i)) for i, key in mine.items()),
+                tuple(tuple(variables[i].shape) for i in mine),
+                tuple(axes.get(id(variables[i]), _last_input(variables[i])) for i in mine),
+            )
+        )
+    return groups
+
+
+def _chosen(rule: PruningRule, variables: list[Any], eligible: list[bool]) -> dict[int, str]:
+    """Index → key of the variables that a rule names, in the optimizer's order."""
+    scope = rule.scope
+    if scope is None:
+        return {
+            i: v.path
+            for i, v in enumerate(variables)
+            if eligible[i] and (not rule.prunes or weight_name(v) in PRUNABLE_NAMES)
+        }
+    if _is_layers(scope):
+        keys = {id(v): key for key, v in _weights_of(scope, rule.policy).items()}
+        return {i: keys[id(v)] for i, v in enumerate(variables) if id(v) in keys}
+    if callable(scope):
+        return {i: v.path for i, v in enumerate(variables) if scope(v)}
+    paths = [v.path for v in variables]
+    unknown = sorted(
+        str(s) for s in scope if not (0 <= s < len(paths) if isinstance(s, int) else s in paths)
+    )
+    if unknown:
+        raise InputError(
+            f"`scope` names {unknown}, which this optimizer does not train. Its variables are "
+            f"{paths}."
+        )
+    return {i: p for i, p in enumerate(paths) if p in scope or i in scope}
+
+
+def _weights_of(scope: Any, policy: PruningPolicy | None) -> dict[str, Any]:
+    allow = None
+    if policy is not None:
+        policy.ensure_model_supports_pruning(scope)
+        allow = policy.allow_pruning
+    if isinstance(scope, keras.layers.Layer):
+        return prunable_weights(scope, allow)
+    found: dict[str, Any] = {}
+    for layer in scope:
+        # A list may hold layers without weights. Two of it may have a key in common, "kernel" say.
+        if layer.built:
+            found |= {v.path: v for v in find_prunable(layer, allow).values()}
+    return found
+
+
+def _is_layers(scope: Any) -> bool:
+    return isinstance(scope, keras.layers.Layer) or (
+        isinstance(scope, list) and bool(scope) and isinstance(scope[0], keras.layers.Layer)
+    )
+
+
+def _checked_scope(scope: Any) -> Any:
+    if keras_of(scope) == "tf_keras":
+        raise InputError(
+            "`scope` is of tf_keras, and this optimizer is for Keras 3. Use prune_low_magnitude, "
+            "which hands tf_keras models to TFMOT."
+        )
+    if scope is None or isinstance(scope, keras.layers.Layer):
+        return scope
+    if isinstance(scope, str) or hasattr(scope, "_keras_history"):
+        raise InputError(
+            "`scope` must be a model, a layer, a list of layers or of variable paths, or a "
+            f"function of a variable; received {scope!r}. Put it in a list, or pass the layer "
+            "itself, not its output."
+        )
+    if callable(scope):
+        return scope
+    try:
+        parts = list(scope)
+    except TypeError:
+        parts = [scope]
+    paths = [p.path if isinstance(p, keras.Variable) else p for p in parts]
+    if all(isinstance(p, keras.layers.Layer) for p in parts) or all(
+        isinstance(p, str | int) for p in paths
+    ):
+        return paths
+    raise InputError(
+        "`scope` must be a model, a layer, a list of layers or of variable paths, or a function "
+        f"of a variable; received {type(scope).__name__} of "
+        f"{sorted({type(p).__name__ for p in parts})}."
+    )
+
+
+def _input_axes(scope: Any) -> dict[int, int]:
+    """id(variable) → last input axis, where the layer knows better than the shape."""
+    if not _is_layers(scope):
+        return {}
+    layers = [scope] if isinstance(scope, keras.layers.Layer) else scope
+    found = {}
+    for top in layers:
+        for _, layer in walk_layers(top):
+            if hasattr(layer, "equation") and layer.built:
+                found[id(layer.kernel)] = max(summed_axes(layer.equation))
+            elif isinstance(layer, _TRANSPOSED) and layer.built:
+                found[id(layer.kernel)] = len(layer.kernel.shape) - 1
+    return found
+
+
+def _last_input(variable: Any) -> int:
+    # (in, out), (*window, in, out); a vector has but one axis.
+    return max(len(variable.shape) - 2, 0)
+
+
+def _one_of(name: str, value: Any, allowed: tuple[str, ...]) -> Any:
+    if value not in allowed:
+        raise InputError(f"`{name}` must be one of {list(allowed)}, received {value!r}.")
+    return value
+
+
+def _pair(name: str, value: Any) -> tuple[int, int]:
+    numbers = tuple(value) if isinstance(value, Iterable) else (value,)
+    if len(numbers) != 2 or not all(isinstance(n, int) and n > 0 for n in numbers):
+        raise InputError(f"`{name}` must be two positive integers, received {value!r}.")
+    return numbers

@@ -1,0 +1,413 @@
+"""Mask selection in compiled training steps: `keras.ops` on every backend, exact in count.
+
+What `masks.py` does for arrays, with the same tie rule, this does for tensors inside
+``tf.function``, XLA and ``jax.jit``: no shape and no Python branch depends on a value.
+
+**How a threshold is found.** Nothing is sorted. Floats are read as integers of the same order; the
+threshold is an integer that ``keep`` of them reach, and is searched by counting, a pass over the
+tensor for each guess. A small sorted sample gives the first bracket, interpolation between the
+counts the next guesses, so some six passes do for millions of weights; bisection bounds the worst
+case. Under XLA no pass writes anything of the tensor's size.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from tfinit.errors import InputError
+
+# The integer that has a float's bits; and those bits for +infinity.
+_INTEGER = {"float16": "int16", "bfloat16": "int16", "float32": "int32", "float64": "int64"}
+_INFINITY = {
+    "float16": 0x7C00,
+    "bfloat16": 0x7F80,
+    "float32": 0x7F800000,
+    "float64": 0x7FF0000000000000,
+}
+_SAMPLE = 4096
+# After so many guesses by interpolation only bisection: it ends, whatever the values are.
+_INTERPOLATIONS = 8
+
+
+def keep_count(size: int, sparsity: Any) -> Any:
+    """How many of ``size`` weights survive at a sparsity: ``max(1, round(size * (1 - sparsity)))``.
+
+    In float32, halves to the even number, as TFMOT computes it; and at most ``size``, which the
+    rounding of a size above 2**24 could exceed.
+
+    Args:
+        size: Number of weights.
+        sparsity: Fraction of zeros, a scalar number or tensor.
+
+    Returns:
+        An int32 scalar tensor.
+
+    Example:
+        >>> [int(keep_count(10, sparsity)) for sparsity in (0.0, 0.5, 0.75, 1.0)]
+        [10, 5, 2, 1]
+    """
+    sparsity = ops.cast(ops.convert_to_tensor(sparsity), "float32")
+    kept = ops.round(ops.convert_to_tensor(float(size), "float32") * (1.0 - sparsity))
+    # Compared as integers: float32 does not hold every size.
+    return ops.clip(ops.cast(kept, "int32"), min(1, size), size)
+
+
+def top_masks(scores: Sequence[Any], keep: Any, absolute: bool = False) -> list[Any]:
+    """The masks of the ``keep`` largest scores of all tensors together.
+
+    One tensor makes it layer-wise. The count is always exact; of equal scores the earlier tensor's
+    survive first, and in a tensor the first in C-order: `masks.top_mask` for tensors. -0.0 equals
+    0.0, and NaN is smaller than everything, -inf included.
+
+    Args:
+        scores: Float tensors of any shapes, known statically. Larger survives.
+        keep: How many survive, 0 to the number of all scores: an integer or an int32 scalar
+            tensor. A tensor out of range is taken as the nearest end of it.
+        absolute: Rank by ``|score|``. So magnitudes need not be written to memory first.
+
+    Returns:
+        A list of boolean tensors of the shapes of ``scores``.
+
+    Raises:
+        InputError: ``scores`` is empty, not floats, of unknown shape or has 2**31 entries or more;
+            or the integer ``keep`` is out of range.
+
+    Example:
+        >>> [mask] = top_masks([ops.array([1.0, 3.0, 3.0, 3.0])], keep=2)
+        >>> ops.convert_to_numpy(mask)
+        array([False,  True,  True, False])
+    """
+    scores = [ops.convert_to_tensor(s) for s in scores]
+    if not scores:
+        raise InputError("`scores` is empty. Pass a list of at least one tensor.")
+    dtypes = {keras.backend.standardize_dtype(s.dtype) for s in scores}
+    for score in scores:
+        _check_scores("scores", score)
+    total = sum(_size(s) for s in scores)
+    if total >= 2**31:
+        raise InputError(f"`scores` has {total} entries; at most 2**31 - 1 can be ranked together.")
+    if isinstance(keep, int | np.integer) and not 0 <= keep <= total:
+        raise InputError(f"`keep` must be in 0..{total}, received {keep}.")
+    if total == 0:
+        return [ops.zeros(s.shape, "bool") for s in scores]
+    if len(dtypes) > 1:
+        dtype = keras.backend.result_type(*dtypes)
+        scores = [ops.cast(s, dtype) for s in scores]
+    keep = ops.clip(ops.cast(keep, "int32"), 0, total)
+    select = _compiled(tuple((tuple(s.shape), str(s.dtype)) for s in scores), bool(absolute))
+    return list(select(tuple(scores), keep))
+
+
+@functools.cache
+def _compiled(_signature: Any, absolute: bool) -> Callable[..., Any]:
+    """`_top_masks` as the backend runs it fastest: in XLA, where there is one.
+
+    On two cores of a CPU the plain graph of TensorFlow took twice as long as XLA, and copies of a
+    tensor where XLA takes none. Either nests in a compiled step. One function for each signature,
+    as TensorFlow warns of one that is traced for many.
+    """
+    select = functools.partial(_top_masks, absolute=absolute)
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        return tf.function(select, jit_compile=True)
+    if backend == "jax":
+        import jax
+
+        return jax.jit(select)
+    return select
+
+
+def _top_masks(scores: tuple[Any, ...], keep: Any, absolute: bool) -> tuple[Any, ...]:
+    dtype = keras.backend.standardize_dtype(scores[0].dtype)
+    keys = [_ordered(s, dtype, absolute) for s in scores]
+    total = sum(_size(k) for k in keys)
+    wide = "int64" if dtype == "float64" else "int32"  # of thresholds; counts are int32
+
+    # The largest integer that at least `keep` keys reach, or one that exactly `keep` do.
+    def reached(threshold: Any) -> Any:
+        threshold = ops.cast(threshold, keys[0].dtype)
+        return _count([k >= threshold for k in keys])
+
+    lowest = -(2 ** (8 * np.dtype(_INTEGER[dtype]).itemsize - 1))  # of NaN
+    all_keys = _scalar(lowest, wide), _scalar(total, "int32")
+    no_keys = _scalar(_INFINITY[dtype] + 1, wide), _scalar(0, "int32")
+    low, high = all_keys, no_keys
+    for guess in _first_guesses(keys, keep, wide):
+        low, high = _narrowed(low, high, guess, reached(guess), keep)
+    low = _select(keep == 0, no_keys, low)  # which no guess can find: nothing has fewer
+    (threshold, count), (_, above) = _search(reached, low, high, keep)
+
+    # More keys at the threshold than may stay? Then those before a position do.
+    surplus = count - keep
+    offsets = np.cumsum([0, *(_size(k) for k in keys)])
+    positions = [
+        ops.arange(start, stop, dtype="int32")
+        for start, stop in zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True)
+    ]
+    threshold = ops.cast(threshold, keys[0].dtype)
+
+    def tied_from(position: Any) -> Any:
+        return _count(
+            [
+                ops.logical_and(k == threshold, p >= position)
+                for k, p in zip(keys, positions, strict=True)
+            ]
+        )
+
+    first = _scalar(0, "int32"), count - above
+    end = _scalar(total, "int32"), _scalar(0, "int32")
+    first = _select(surplus == 0, end, first)
+    (cut, _), _ = _search(tied_from, first, end, surplus)
+    return tuple(
+        ops.reshape(
+            ops.logical_or(k > threshold, ops.logical_and(k == threshold, p < cut)), s.shape
+        )
+        for k, p, s in zip(keys, positions, scores, strict=True)
+    )
+
+
+def _ordered(scores: Any, dtype: str, absolute: bool) -> Any:
+    """Flat integers in the order of the scores; -0.0 as 0.0, NaN as the lowest integer.
+
+    The bits of floats of one sign are ordered as the floats are, those of negative ones backwards.
+    """
+    kind = _INTEGER[dtype]
+    bits = ops.view(ops.reshape(ops.stop_gradient(scores), (-1,)), kind)
+    lowest = _scalar(-(2 ** (8 * np.dtype(kind).itemsize - 1)), kind)  # the bits of -0.0
+    negated = lowest - bits  # of a negative float: minus the bits of its magnitude
+    if absolute:
+        key = magnitude = ops.where(bits < 0, -negated, bits)
+    else:
+        key = ops.where(bits < 0, negated, bits)
+        magnitude = ops.abs(key)
+    return ops.where(magnitude > _scalar(_INFINITY[dtype], kind), lowest, key)
+
+
+def _first_guesses(keys: list[Any], keep: Any, wide: str) -> list[Any]:
+    """Two thresholds, lower and higher, that very likely have the one sought between them."""
+    total = sum(_size(k) for k in keys)
+    # Odd, so that it does not always meet the same of 2**n channels.
+    stride = max(1, total // _SAMPLE) | 1
+    sample = ops.sort(ops.cast(ops.concatenate([k[::stride] for k in keys]), wide))
+    size = _size(sample)
+    if size == 0:
+        return []
+    below = 1.0 - ops.cast(keep, "float32") / total
+    # Four standard deviations of the rank that a weight has in the sample.
+    slack = 4.0 * ops.sqrt(size * below * (1.0 - below)) + 2.0
+    ranks = [ops.clip(ops.cast(size * below + s, "int32"), 0, size - 1) for s in (-slack, slack)]
+    return [ops.take(sample, ranks[0]), ops.take(sample, ranks[1]) + 1]
+
+
+# A bracket is two pairs (t, count(t)) with low t < high t, where `count` never increases with t:
+# count(low t) >= wanted > count(high t).
+
+
+def _narrowed(low: Any, high: Any, t: Any, count: Any, wanted: Any) -> tuple[Any, Any]:
+    """The bracket with a guess in the place of one end; the same if the guess is outside it."""
+    inside = ops.logical_and(low[0] < t, t < high[0])
+    enough = count >= wanted
+    return (
+        _select(ops.logical_and(inside, enough), (t, count), low),
+        _select(ops.logical_and(inside, ops.logical_not(enough)), (t, count), high),
+    )
+
+
+def _search(count: Callable[[Any], Any], low: Any, high: Any, wanted: Any) -> tuple[Any, Any]:
+    """Narrow the bracket until ``count(low) == wanted`` or its ends are neighbours."""
+
+    def open_(_: Any, t_low: Any, count_low: Any, t_high: Any, count_high: Any) -> Any:
+        return ops.logical_and(count_low != wanted, t_high - 1 > t_low)
+
+    def step(i: Any, t_low: Any, count_low: Any, t_high: Any, count_high: Any) -> Any:
+        part = ops.cast(count_low - wanted, "float32") / ops.cast(count_low - count_high, "float32")
+        part = ops.where(i < _INTERPOLATIONS, ops.clip(part, 0.0, 0.99), 0.5)
+        # By halves, as the whole width may not fit the integer.
+        half = ops.right_shift(t_high, 1) - ops.right_shift(t_low, 1)
+        move = ops.cast(ops.cast(half, "float32") * part, half.dtype)
+        t = ops.clip(t_low + move + move, t_low + 1, t_high - 1)
+        low, high = _narrowed((t_low, count_low), (t_high, count_high), t, count(t), wanted)
+        return (i + 1, *low, *high)
+
+    found = ops.while_loop(open_, step, (_scalar(0, "int32"), *low, *high))
+    return (found[1], found[2]), (found[3], found[4])
+
+
+def _select(condition: Any, yes: tuple[Any, ...], no: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(ops.where(condition, a, b) for a, b in zip(yes, no, strict=True))
+
+
+def _count(masks: list[Any]) -> Any:
+    return functools.reduce(ops.add, [ops.sum(ops.cast(m, "int32")) for m in masks])
+
+
+def _scalar(value: int, dtype: str) -> Any:
+    return ops.convert_to_tensor(value, dtype)
+
+
+def block_mask(
+    scores: Any, sparsity: Any, block_size: tuple[int, int], pooling: str = "AVG"
+) -> Any:
+    """A mask of whole blocks of ``block_size`` on the last two axes, chosen by their pooled score.
+
+    ::
+
+        pooled = pool(scores, block_size); mask = expand(the keep_count largest of pooled)
+
+    For a matrix this is TFMOT's block sparsity. The blocks begin at index 0, and the last ones are
+    cut where an axis ends. As in TFMOT, the pooled score of a cut axis comes from windows that
+    are centred (TensorFlow's ``SAME`` padding), so they may lie up to half a block before the
+    block that they decide on; the average is over the entries that a window really has.
+
+    A tensor of higher rank is a stack of matrices (of a convolution: one for each position of the
+    window) with one selection over the blocks of all of them.
+
+    Args:
+        scores: Tensor of rank 2 or more, magnitudes as a rule; larger survives.
+        sparsity: Fraction of blocks to prune, a scalar number or tensor. One block survives always.
+        block_size: Height and width of a block, along the last axis but one and the last.
+        pooling: ``"AVG"`` or ``"MAX"``.
+
+    Returns:
+        Boolean tensor of the shape of ``scores``. Ties are those of `top_masks`, between blocks.
+
+    Raises:
+        InputError: The rank is below 2, the block size is not two integers from 1 on, or the
+            pooling is neither.
+
+    Example:
+        >>> scores = ops.array([[9.0, 0.0, 1.0, 1.0], [0.0, 0.0, 1.0, 1.0]])
+        >>> ops.convert_to_numpy(block_mask(scores, 0.5, (2, 2)))
+        array([[ True,  True, False, False],
+               [ True,  True, False, False]])
+    """
+    scores = ops.convert_to_tensor(scores)
+    _check_scores("scores", scores)
+    if len(scores.shape) < 2:
+        raise InputError(
+            f"`scores` must have two axes or more to be cut into blocks, received the shape "
+            f"{tuple(scores.shape)}."
+        )
+    sizes = _pair("block_size", block_size)
+    if min(sizes) < 1:
+        raise InputError(f"`block_size` must be 1 or more each way, received {block_size}.")
+    if pooling not in ("AVG", "MAX"):
+        raise InputError(f'`pooling` must be "AVG" or "MAX", received {pooling!r}.')
+    pooled = scores
+    for axis, size in zip((-2, -1), sizes, strict=True):
+        pooled = _pooled(pooled, axis, size, pooling)
+    [mask] = top_masks([pooled], keep_count(_size(pooled), sparsity))
+    rows, columns = scores.shape[-2:]
+    mask = ops.repeat(ops.repeat(mask, sizes[0], axis=-2), sizes[1], axis=-1)
+    return mask[..., :rows, :columns]
+
+
+def _pooled(x: Any, axis: int, size: int, pooling: str) -> Any:
+    """Windows of ``size`` along an axis, side by side, centred where they do not fit."""
+    length = x.shape[axis]
+    windows = -(-length // size)
+    before = (windows * size - length) // 2
+    filler = 0.0 if pooling == "AVG" else -float("inf")
+    groups = _grouped(x, axis, size, before, filler)  # (outer, windows, size, inner)
+    if pooling == "MAX":
+        pooled = ops.max(groups, axis=2)
+    else:
+        starts = np.arange(windows) * size - before
+        entries = np.minimum(starts + size, length) - np.maximum(starts, 0)
+        # One after the other, as TensorFlow adds them: a sum of floats depends on the order.
+        total = functools.reduce(ops.add, [groups[:, :, i] for i in range(size)])
+        pooled = total / ops.cast(entries.reshape(1, windows, 1), x.dtype)
+    shape = list(x.shape)
+    shape[axis] = windows
+    return ops.reshape(pooled, shape)
+
+
+def n_m_mask(scores: Any, m: int, n: int, axis: int | None = None) -> Any:
+    """A mask with ``m`` zeros in every ``n`` consecutive entries along an axis.
+
+    Each group of n keeps its n - m largest; of equal ones the first. A last, shorter group is
+    treated as if it went on with entries that lose, so it keeps up to n - m. On matrices and
+    convolution kernels the default axis makes this TFMOT's ``sparsity_m_by_n``.
+
+    Args:
+        scores: Tensor of rank 1 or more, magnitudes as a rule; larger survives.
+        m: Zeros in each group, 0 to n - 1.
+        n: Length of a group.
+        axis: Where the groups lie. By default the last axis but one, the input channels of Dense
+            and Conv kernels, which is where hardware wants them; on a vector its only axis.
+
+    Returns:
+        Boolean tensor of the shape of ``scores``.
+
+    Raises:
+        InputError: ``m`` is not in 0..n - 1, or the axis is not one of ``scores``.
+
+    Example:
+        >>> ops.convert_to_numpy(n_m_mask(ops.array([3.0, 1.0, 2.0, 4.0]), m=2, n=4))
+        array([ True, False, False,  True])
+
+    References:
+        Mishra et al., *Accelerating Sparse Deep Neural Networks*, 2021.
+    """
+    scores = ops.convert_to_tensor(scores)
+    _check_scores("scores", scores)
+    m, n = _pair("(m, n)", (m, n))
+    if not 0 <= m < n:
+        raise InputError(f"`m` zeros in every `n` entries: m must be in 0..n - 1, received {m, n}.")
+    rank = len(scores.shape)
+    if axis is None:
+        axis = max(-2, -rank)
+    if rank == 0 or not -rank <= axis < rank:
+        raise InputError(f"`axis` must be one of the {rank} axes of `scores`, received {axis}.")
+    # An axis of 1 before, so that a group has a place for its outer part and one for its inner.
+    groups = _grouped(scores, axis % rank - rank, n, 0, -float("inf"))
+    outer, count, _, inner = groups.shape
+    keys = _ordered(groups, keras.backend.standardize_dtype(scores.dtype), absolute=False)
+    keys = ops.reshape(keys, groups.shape)
+    # An entry's rank: how many of its group go before it.
+    place = ops.reshape(ops.arange(n, dtype="int32"), (1, 1, n, 1))
+    order = ops.zeros(groups.shape, "int32")
+    for i in range(n):
+        other = keys[:, :, i : i + 1]
+        before = ops.logical_or(other > keys, ops.logical_and(other == keys, place > i))
+        order = order + ops.cast(before, "int32")
+    mask = ops.reshape(order < n - m, (outer, count * n, inner))
+    return ops.reshape(mask[:, : scores.shape[axis]], scores.shape)
+
+
+def _grouped(x: Any, axis: int, size: int, before: int, filler: float) -> Any:
+    """(outer, groups, size, inner): an axis, counted from the end, cut in groups and filled up."""
+    length = x.shape[axis]
+    groups = -(-length // size)
+    outer = int(np.prod(x.shape[:axis]))
+    inner = int(np.prod(x.shape[axis:])) // max(length, 1)
+    x = ops.reshape(x, (outer, length, inner))
+    missing = groups * size - length
+    if missing:
+        x = ops.pad(x, [(0, 0), (before, missing - before), (0, 0)], constant_values=filler)
+    return ops.reshape(x, (outer, groups, size, inner))
+
+
+def _size(x: Any) -> int:
+    return int(np.prod(x.shape, dtype=np.int64))
+
+
+def _check_scores(name: str, scores: Any) -> None:
+    dtype = keras.backend.standardize_dtype(scores.dtype)
+    if dtype not in _INTEGER:
+        raise InputError(f"`{name}` must be of {sorted(_INTEGER)}, received {dtype}.")
+    if any(not isinstance(length, int) for length in scores.shape):
+        raise InputError(f"`{name}` must have a known shape, received {tuple(scores.shape)}.")
+
+
+def _pair(name: str, value: Any) -> tuple[int, int]:
+    pair = tuple(value) if isinstance(value, Sequence) else ()
+    if len(pair) != 2 or any(isinstance(v, bool) or not isinstance(v, int) for v in pair):
+        raise InputError(f"`{name}` must be two integers, received {value!r}.")
+    return pair

@@ -1,0 +1,164 @@
+"""From the weights of a rule to its new masks: score → allocation → selection, in one place.
+
+Pure functions of tensors in `keras.ops`, so that they run inside a compiled step.
+"""
+
+import hashlib
+import math
+from typing import Any, NamedTuple
+
+import keras
+from keras import ops
+
+from tfinit.pruning.allocation import is_global, sparsities
+from tfinit.pruning.rules import Group
+from tfinit.pruning.selection import block_mask, keep_count, n_m_mask, top_masks
+
+
+class State(NamedTuple):
+    """What a rule decides from: one list entry for each of its weights.
+
+    Attributes:
+        weights: The weights, zero where pruned.
+        masks: Their present masks.
+        gradients: Their gradients before masking; None where there was none, or before the first.
+        movement: Σ −w·∂w, for that score.
+    """
+
+    weights: list[Any]
+    masks: list[Any]
+    gradients: list[Any]
+    movement: list[Any]
+
+
+def first_masks(group: Group, sparsity: Any, weights: list[Any]) -> list[Any]:
+    """The masks before the first step: random for a rule that regrows, else as `new_masks`."""
+    if group.rule.regrow:
+        scores = [_random(group, i, 0) for i in range(len(weights))]
+        return _layerwise(group, scores, sparsity)
+    ones = [ops.ones(shape, "bool") for shape in group.shapes]
+    return new_masks(group, 1, sparsity, State(weights, ones, [None] * len(ones), []))
+
+
+def new_masks(group: Group, step: Any, sparsity: Any, state: State) -> list[Any]:
+    """The masks that a rule takes before training step ``step``, at ``sparsity``.
+
+    Args:
+        group: The rule and its weights.
+        step: The step, counted from 1: an integer or a scalar tensor.
+        sparsity: What the schedule says, a float or a float32 scalar tensor.
+        state: What it decides from.
+
+    Returns:
+        One boolean tensor for each weight, with the exact count of survivors.
+    """
+    rule = group.rule
+    if rule.regrow:
+        return _regrown(group, step, sparsity, state)
+    scores = _scores(group, state)
+    if rule.monotone:
+        lowest = [ops.cast(-math.inf, s.dtype) for s in scores]
+        scores = [
+            ops.where(m, s, low) for s, m, low in zip(scores, state.masks, lowest, strict=True)
+        ]
+    if rule.sparsity_m_by_n:
+        masks = [
+            n_m_mask(s, *rule.sparsity_m_by_n, axis)
+            for s, axis in zip(scores, group.input_axes, strict=True)
+        ]
+    elif is_global(rule.allocation):
+        keep = sum(keep_count(math.prod(shape), sparsity) for shape in group.shapes)
+        masks = top_masks(scores, keep)
+    else:
+        masks = _layerwise(group, scores, sparsity)
+    if rule.monotone:
+        masks = [ops.logical_and(new, old) for new, old in zip(masks, state.masks, strict=True)]
+    return masks
+
+
+def _scores(group: Group, state: State) -> list[Any]:
+    score = group.rule.score
+    if score == "magnitude":
+        return [ops.abs(w) for w in state.weights]
+    if score == "movement":
+        return [ops.add(movement, 0) for movement in state.movement]  # a tensor of the variable
+    if score == "snip":
+        return [
+            ops.zeros_like(w) if g is None else ops.abs(w * ops.cast(g, w.dtype))
+            for w, g in zip(state.weights, state.gradients, strict=True)
+        ]
+    # The same numbers at each update: as the sparsity grows, the masks are nested.
+    return [_random(group, i, 0) for i in range(len(state.weights))]
+
+
+def _layerwise(group: Group, scores: list[Any], sparsity: Any) -> list[Any]:
+    rule = group.rule
+    final = None if rule.schedule is None else rule.schedule.last_sparsity
+    by_key = _sparsities(group, sparsity, final)
+    masks = []
+    for score, shape, part in zip(scores, group.shapes, by_key, strict=True):
+        if rule.block_size == (1, 1):
+            masks += top_masks([score], keep_count(math.prod(shape), part))
+        else:
+            masks.append(block_mask(score, part, rule.block_size, rule.block_pooling_type))
+    return masks
+
+
+def _sparsities(group: Group, sparsity: Any, final: float | None) -> list[Any]:
+    """One sparsity for each weight, whatever name the allocation calls it by."""
+    allocation = group.rule.allocation
+    names = [keys[0] for keys in group.keys]
+    if isinstance(allocation, dict):
+        names = [next((k for k in keys if k in allocation), keys[0]) for keys in group.keys]
+    shapes = dict(zip(names, group.shapes, strict=True))
+    found = sparsities(allocation, sparsity, shapes, final)
+    return [found[name] for name in names]
+
+
+def _regrown(group: Group, step: Any, sparsity: Any, state: State) -> list[Any]:
+    rule = group.rule
+    final = rule.schedule.last_sparsity
+    fraction = rule.drop_fraction
+    end = getattr(rule.schedule, "end_step", -1)
+    if end > 0:
+        progress = ops.minimum(ops.cast(step, "float32") / end, 1.0)
+        fraction = fraction / 2 * (1 + ops.cos(math.pi * progress))
+    masks = []
+    for i, part in enumerate(_sparsities(group, sparsity, final)):
+        weight, mask = state.weights[i], state.masks[i]
+        count = keep_count(math.prod(group.shapes[i]), part)
+        dropped = ops.cast(ops.round(fraction * ops.cast(count, "float32")), "int32")
+        lowest, highest = (ops.cast(x, weight.dtype) for x in (-math.inf, math.inf))
+        (kept,) = top_masks([ops.where(mask, ops.abs(weight), lowest)], count - dropped)
+        kept = ops.logical_and(kept, mask)
+        gradient = state.gradients[i]
+        if rule.regrow == "set" or gradient is None:
+            growth = ops.cast(_random(group, i, step), weight.dtype)
+        else:
+            growth = ops.abs(ops.cast(gradient, weight.dtype))
+        masks += top_masks([ops.where(kept, highest, growth)], count)
+    return masks
+
+
+class _Seed(keras.random.SeedGenerator):
+    # Keras draws from a fixed integer or from a generator's own variable. A step of training is a
+    # tensor, and keeping no variable leaves the optimizer without one more state to save.
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def next(self, ordered: bool = True) -> Any:
+        return self.value
+
+
+def _random(group: Group, i: int, step: Any) -> Any:
+    """Uniform numbers: a function of the seed, which weight it is, its shape and the step."""
+    text = f"{group.rule.seed}/{group.indices[i]}/{group.shapes[i]}"
+    own = int.from_bytes(hashlib.sha256(text.encode()).digest()[:3], "big")
+    # PyTorch takes the first of the two only.
+    counter = own * 64 + ops.cast(step, "int32")
+    seed = ops.cast(ops.stack([counter, ops.cast(step, "int32")]), _seed_dtype())
+    return keras.random.uniform(group.shapes[i], seed=_Seed(seed))
+
+
+def _seed_dtype() -> str:
+    return "int32" if keras.backend.backend() == "tensorflow" else "uint32"
