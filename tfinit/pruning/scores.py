@@ -1,0 +1,324 @@
+"""How important each weight of a Keras 3 model is: key → array of the weight's shape.
+
+Larger survives. With weights w, mean loss L over the data, g = ∂L/∂w and H its Hessian::
+
+    magnitude   |w|
+    random      U(0, 1), a stream for each key
+    snip        |g · w|                          what a weight does to the loss
+    grasp       w · (H g)                        what removing it takes from the gradient's norm
+    synflow     ∂R/∂|w| · |w|,  R = Σ outputs    the flow through it, of ones through |weights|
+
+The functions look at a model as it would predict: dropout off, BatchNormalization with its moving
+statistics. Whatever they change on the way is put back, bit for bit, also after an error. With
+``masks``, the scores are those of the model with the pruned weights at zero.
+"""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from tfinit.errors import InputError
+from tfinit.pruning.loss_gradients import (
+    Loss,
+    Scores,
+    called,
+    checked_gradients,
+    checked_masks,
+    dense,
+    finite_scores,
+    require_tensorflow,
+    restored,
+    values_of,
+    weights_of,
+)
+from tfinit.variables import own_weights, walk_layers, weight_name
+
+
+def magnitude(model: Any, *, masks: Mapping[str, np.ndarray] | None = None) -> Scores:
+    """|w|.
+
+    Args:
+        model: A built Keras 3 model.
+        masks: Key → mask; what it prunes counts as zero.
+
+    Returns:
+        Key → |w|, float32 or wider, for the keys of `tfinit.variables.prunable_weights(model)`.
+
+    Example:
+        >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, name="fc")])
+        >>> model.layers[0].kernel.assign([[-3.0], [2.0]])
+        >>> magnitude(model)["fc/kernel"].tolist()
+        [[3.0], [2.0]]
+    """
+    weights = weights_of(model)
+    masks = checked_masks(masks, weights)
+    return {key: np.abs(values_of(w)) * masks[key] for key, w in weights.items()}
+
+
+def random(model: Any, *, seed: int = 0) -> Scores:
+    """Uniform random numbers: a function of the seed, the key and the shape, in any process.
+
+    Args:
+        model: A built Keras 3 model.
+        seed: Any integer.
+
+    Returns:
+        Key → float64 in [0, 1).
+    """
+    return {
+        key: _stream(seed, key).random(tuple(weight.shape))
+        for key, weight in weights_of(model).items()
+    }
+
+
+def _stream(seed: int, key: str) -> np.random.Generator:
+    # A word of its own in the digest, so that it is never the stream that drew the weights.
+    told = hashlib.sha256(f"random score/{int(seed)}/{key}".encode()).digest()
+    return np.random.default_rng(int.from_bytes(told, "big"))
+
+
+def snip(
+    model: Any,
+    x: Any,
+    y: Any = None,
+    *,
+    masks: Mapping[str, np.ndarray] | None = None,
+    loss: Loss | None = None,
+    batch_size: int = 128,
+) -> Scores:
+    """|g · w|, g = ∂L/∂w: to first order, how much the loss changes when the weight goes.
+
+    Args:
+        model: A built Keras 3 model on the TensorFlow backend.
+        x: Inputs as ``model(x)`` takes them, arrays with the examples along the first axis (or
+            lists or dicts of them), all used; or a finite ``tf.data.Dataset`` of batches (x, y).
+        y: Targets, as the loss takes them. None with a dataset.
+        masks: Key → mask; what it prunes counts as zero.
+        loss: A Keras loss, its name, or ``(y, output) -> tensor``, whose mean is taken. None: what
+            the model was compiled with, with its regularizers.
+        batch_size: Rows of one gradient. Bounds memory: the gradients are averaged.
+
+    Returns:
+        Key → float32 score.
+
+    Raises:
+        InputError: another backend, no loss, data that is missing, not finite or does not fit, or
+            a score that is not finite.
+
+    References:
+        Lee et al., *SNIP: single-shot network pruning based on connection sensitivity*, 2019,
+        https://arxiv.org/abs/1810.02340.
+    """
+    task = checked_gradients("snip", model, x, y, masks, loss, batch_size)
+    with task.masked() as variables:
+        gradients = task.gradients(variables)
+        return task.scores(
+            "snip", [abs(g * w.numpy()) for g, w in zip(gradients, variables, strict=True)]
+        )
+
+
+def grasp(
+    model: Any,
+    x: Any,
+    y: Any = None,
+    *,
+    masks: Mapping[str, np.ndarray] | None = None,
+    loss: Loss | None = None,
+    batch_size: int = 128,
+) -> Scores:
+    """w · (H g): to first order, half of what ‖g‖² loses when the weight goes.
+
+    Wang et al. write S = -w · (H g) and prune the largest S; this is -S, so that larger survives.
+    g and H are of the mean loss over all data, by the weights that can be pruned.
+
+    Their code divides the logits by 200 before the softmax; here the loss is taken as it is given.
+    With ``cce = keras.losses.SparseCategoricalCrossentropy(from_logits=True)`` and a model of
+    logits, ``loss=lambda y, z: cce(y, z / 200)`` is theirs.
+
+    Args:
+        model: A built Keras 3 model on the TensorFlow backend, whose layers have gradients twice.
+        x: As for `snip`. A dataset is read twice and must repeat itself.
+        y: As for `snip`.
+        masks: As for `snip`.
+        loss: As for `snip`.
+        batch_size: As for `snip`.
+
+    Returns:
+        Key → float32 score, of both signs.
+
+    Raises:
+        InputError: as for `snip`.
+
+    References:
+        Wang et al., *Picking winning tickets before training by preserving gradient flow*, 2020,
+        https://arxiv.org/abs/2002.07376.
+    """
+    task = checked_gradients("grasp", model, x, y, masks, loss, batch_size)
+    with task.masked() as variables:
+        gradients = task.gradients(variables)
+        products = task.hessian_times(gradients, variables)
+        return task.scores(
+            "grasp", [p * w.numpy() for p, w in zip(products, variables, strict=True)]
+        )
+
+
+def synflow(model: Any, x: Any = None, *, masks: Mapping[str, np.ndarray] | None = None) -> Scores:
+    """∂R/∂|w| · |w|, R the sum of the outputs for an input of ones through absolute weights.
+
+    The network is made linear for that: biases (and BatchNormalization's ``beta``) are 0, all
+    other weights absolute, moving means 0 and variances 1, and the activations that a layer holds
+    (``Dense(activation=...)``, `Activation`, `ReLU`, `Softmax`, …) the identity, which is what a
+    ReLU does to positive numbers. Then the scores of each layer that all paths cross sum up to R.
+    Operations in a subclassed ``call``, recurrent cells, attention and LayerNormalization are taken
+    as they are, and there this sum need not hold.
+
+    Where R leaves the range of its floats, as in deep networks, each kernel is divided by
+    fan_in · mean |w|. That multiplies all scores by one number, unless paths of different length
+    meet, as in residual networks; there it weighs short and long paths more equally.
+
+    Args:
+        model: A built Keras 3 model on the TensorFlow backend with inputs of floats.
+        x: Not needed, and its values are ignored. Where the model leaves the shape of its input
+            open, as a subclassed one may, the shape of ``x`` is taken.
+        masks: Key → mask; what it prunes counts as zero.
+
+    Returns:
+        Key → float32 score, 0 or larger, in units of which only the ratios mean something.
+
+    Raises:
+        InputError: another backend, inputs of integers or of unknown shape, or scores that are all
+            zero without a mask, or not finite.
+
+    References:
+        Tanaka et al., *Pruning neural networks without any data by iteratively conserving synaptic
+        flow*, 2020, https://arxiv.org/abs/2006.05467, which prunes in 100 rounds.
+    """
+    require_tensorflow("synflow")
+    import tensorflow as tf
+
+    weights = weights_of(model)
+    checked = checked_masks(masks, weights)
+    ones = _ones(model, x)
+    variables = [weight.value for weight in weights.values()]
+    with restored(model), _linearized(model):
+        kernels = [abs(values_of(w)) * checked[key] for key, w in weights.items()]
+
+        def flow(scales: list[float]) -> tuple[float, list[np.ndarray]]:
+            for weight, kernel, scale in zip(weights.values(), kernels, scales, strict=True):
+                weight.assign(kernel * scale)
+            with tf.GradientTape() as tape:
+                outputs = keras.tree.flatten(called(model, ones))
+                total = tf.add_n([tf.reduce_sum(tf.cast(o, "float32")) for o in outputs])
+            gradients = dense(tape.gradient(total, variables), variables)
+            scores = [
+                values_of(g) * values_of(w)
+                for g, w in zip(gradients, weights.values(), strict=True)
+            ]
+            return float(total), scores
+
+        total, scores = flow([1.0] * len(kernels))
+        # A score is about R / n for n weights: it must not sink below the smallest float either.
+        if not _finite(scores) or not 1e-20 < total < 1e30:
+            scales = [1 / ((k.mean(dtype="float64") or 1.0) * _fan_in(k.shape)) for k in kernels]
+            total, scores = flow(scales)
+            # A few strong paths may still grow from layer to layer.
+            for power in range(1, 11):
+                if _finite(scores):
+                    break
+                total, scores = flow([scale / 2**power for scale in scales])
+    if masks is None and not any(score.any() for score in scores):
+        raise InputError(
+            f"`model` {model.name!r} has a SynFlow score of zero everywhere: its output does not "
+            "depend on the size of its weights, as behind a softmax or a LayerNormalization. Use "
+            "'snip', or a model that returns logits."
+        )
+    return finite_scores("synflow", dict(zip(weights, scores, strict=True)))
+
+
+def _fan_in(shape: tuple[int, ...]) -> int:
+    return int(np.prod(shape[:-1]))
+
+
+def _finite(arrays: list[np.ndarray]) -> bool:
+    return all(np.isfinite(array).all() for array in arrays)
+
+
+@contextmanager
+def _linearized(model: Any) -> Iterator[None]:
+    """Positive weights, no offsets, no activations; the variables are the caller's to restore."""
+    before: list[tuple[Any, str, Any]] = []
+
+    def put(layer: Any, name: str, value: Any) -> None:
+        # Past Keras's `__setattr__`, which counts layers among the attributes.
+        before.append((layer, name, vars(layer).get(name)))
+        vars(layer)[name] = value
+
+    try:
+        for _, layer in walk_layers(model):
+            for variable in own_weights(layer):
+                if keras.backend.is_float_dtype(keras.backend.standardize_dtype(variable.dtype)):
+                    variable.assign(_linear_value(weight_name(variable), variable))
+            # The gates of recurrent cells are no activations between layers.
+            if vars(layer).get("activation") and not hasattr(layer, "recurrent_activation"):
+                put(layer, "activation", keras.activations.linear)
+            elif ".layers.activations." in type(layer).__module__:
+                put(layer, "call", lambda inputs, *args, **kwargs: inputs)
+        yield
+    finally:
+        for layer, name, value in reversed(before):
+            if value is None:
+                del vars(layer)[name]
+            else:
+                vars(layer)[name] = value
+
+
+def _linear_value(name: str, variable: Any) -> Any:
+    if name in ("bias", "beta", "moving_mean"):
+        return ops.zeros_like(variable)
+    if name == "moving_variance":
+        return ops.ones_like(variable)
+    return ops.abs(variable)
+
+
+def _own_inputs(model: Any) -> Any:
+    """Symbolic inputs of the model, as it takes them; None where it does not tell."""
+    functional = getattr(model, "_functional", None) or model
+    if getattr(functional, "inputs", None):
+        return functional.input
+    shape = (model.get_build_config() or {}).get("input_shape")
+    if not shape or not isinstance(shape[-1], int):  # none, or several
+        return None
+    return keras.KerasTensor(tuple(shape), model.compute_dtype)
+
+
+def _ones(model: Any, x: Any) -> Any:
+    """Ones as a batch of one input."""
+    like = _own_inputs(model)
+    if x is not None and (
+        like is None or any(None in t.shape[1:] for t in keras.tree.flatten(like))
+    ):
+        like = keras.tree.map_structure(
+            lambda a: keras.KerasTensor((1, *np.shape(a)[1:]), np.asarray(a).dtype.name), x
+        )
+    if like is None:
+        raise InputError(
+            f"`model` {model.name!r} does not say what its inputs look like. Pass an example "
+            "as `x`: its values are ignored."
+        )
+    for tensor in keras.tree.flatten(like):
+        if not keras.backend.is_float_dtype(keras.backend.standardize_dtype(tensor.dtype)):
+            raise InputError(
+                f"'synflow' sends ones through the model, but its input {tensor.name!r} is of "
+                f"{tensor.dtype}. Use 'snip' or 'magnitude'."
+            )
+        if None in tensor.shape[1:]:
+            raise InputError(
+                f"The input {tensor.name!r} of `model` has the open shape {tensor.shape}. Pass an "
+                "example as `x`: its values are ignored."
+            )
+    return keras.tree.map_structure(lambda t: ops.ones((1, *t.shape[1:]), t.dtype), like)
