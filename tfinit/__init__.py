@@ -16,6 +16,7 @@ _SUBMODULES = (
     "datasets",
     "errors",
     "fans",
+    "fine_tuning",
     "gains",
     "initializers",
     "lottery",

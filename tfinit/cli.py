@@ -11,18 +11,27 @@ from typing import TYPE_CHECKING
 import tyro
 
 from tfinit.errors import InputError, MissingPackage, WorkError
+from tfinit.fine_tuning.config import PruneConfig
 from tfinit.lottery.config import LotteryConfig
 
 if TYPE_CHECKING:
+    from rich.progress import Progress
     from rich.table import Table
 
     from tfinit.lottery.report import Row
     from tfinit.lottery.result import LevelResult
 
 
+# What was typed, not yet checked: tyro would draw a box around the one line of an error.
 class _Lottery(LotteryConfig):
-    # What was typed, not yet checked: tyro would draw a box around the one line of an error.
     __doc__ = (LotteryConfig.__doc__ or "").split("\n")[0]
+
+    def __post_init__(self) -> None:
+        pass
+
+
+class _Prune(PruneConfig):
+    __doc__ = (PruneConfig.__doc__ or "").split("\n")[0]
 
     def __post_init__(self) -> None:
         pass
@@ -37,14 +46,19 @@ def main(arguments: list[str] | None = None) -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
         typed = tyro.extras.subcommand_cli_from_dict(
-            {"lottery": _Lottery},
+            {
+                "lottery": _Lottery,
+                "prune": tyro.conf.configure(tyro.conf.PositionalRequiredArgs)(_Prune),
+            },
             prog="tfinit",
             description="Weight initialization, pruning and lottery tickets for Keras networks.",
             args=arguments,
         )
-        lottery(
-            LotteryConfig(**{f.name: getattr(typed, f.name) for f in dataclasses.fields(typed)})
-        )
+        values = {f.name: getattr(typed, f.name) for f in dataclasses.fields(typed)}
+        if isinstance(typed, _Lottery):
+            lottery(LotteryConfig(**values))
+        else:
+            prune(PruneConfig(**values))
     except InputError as error:
         _stop(error, 2)
     except (WorkError, MissingPackage) as error:
@@ -75,13 +89,6 @@ def _stop(message: object, code: int) -> None:
 def lottery(config: LotteryConfig) -> None:
     """Run a lottery-ticket experiment; print its table and conclusion, and leave its figure."""
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
 
     with _native_stderr_closed():
         from tfinit.lottery.experiment import run, trainings
@@ -92,16 +99,7 @@ def lottery(config: LotteryConfig) -> None:
     from tfinit.lottery.store import Store
     from tfinit.plots import lottery_figure
 
-    progress = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.percentage:3.0f}%"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        transient=True,
-    )
+    progress = _progress()
 
     def finished(result: "LevelResult") -> None:
         line = (
@@ -135,6 +133,58 @@ def lottery(config: LotteryConfig) -> None:
     console.print(_table(rows, title))
     console.print(str(conclusion), highlight=False)
     console.print(f"Results, tickets and figure: {figure.parent}", highlight=False, soft_wrap=True)
+
+
+def prune(config: PruneConfig) -> None:
+    """Prune a saved model; print its report, and what it cost."""
+    from rich.console import Console
+
+    with _native_stderr_closed():
+        from tfinit.fine_tuning.run import fine_tune
+        from tfinit.training import wake_up
+
+        wake_up()
+    progress = _progress()
+    with progress:
+        task = progress.add_task(f"pruning to {config.sparsity:.0%}", total=None)
+        result = fine_tune(
+            config,
+            started=lambda done, steps: progress.update(task, completed=done, total=steps),
+            stepped=lambda: progress.advance(task),
+        )
+    console = Console()
+    console.print(str(result.report), highlight=False, soft_wrap=True, markup=False)
+    for name, before in result.before.items():
+        line = f"test {name}: {before:.4g} before, {result.after[name]:.4g} pruned"
+        console.print(line, highlight=False)
+    console.print(
+        f"Model: {result.out}, report: {result.report_file}. The zeros are real; they save space "
+        "once the file is compressed, and time where the runtime skips them.",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _progress() -> "Progress":
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:3.0f}%"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    )
 
 
 def _table(rows: "Sequence[Row]", title: str) -> "Table":

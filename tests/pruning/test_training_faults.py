@@ -309,8 +309,7 @@ def test_rigl_grows_where_the_gradient_is_largest():
 def test_movement_keeps_what_moves_away_from_zero():
     weight = keras.Variable(np.array([[1.0, 1.0, -1.0, -1.0]], "float32"), name="kernel")
     sparse = SparseOptimizer(O.SGD(0.1), ConstantSparsity(0.5, 3, frequency=1), score="movement")
-    with pytest.warns(UserWarning, match="step 3"):
-        sparse.build([weight])
+    sparse.build([weight])
     for _ in range(2):  # -w·g: the 1st and 4th grow, the others shrink
         sparse.apply([ops.convert_to_tensor([[-1.0, 1.0, -2.0, 3.0]])], [weight])
     np.testing.assert_array_equal(sparse.get_mask(weight), [[1, 0, 0, 1]])
@@ -319,8 +318,7 @@ def test_movement_keeps_what_moves_away_from_zero():
 def test_snip_keeps_what_the_loss_feels():
     weight = keras.Variable(np.array([[5.0, 1.0, -1.0, 3.0]], "float32"), name="kernel")
     sparse = SparseOptimizer(O.SGD(0.0), ConstantSparsity(0.5, 2, frequency=1), score="snip")
-    with pytest.warns(UserWarning, match="step 2"):
-        sparse.build([weight])
+    sparse.build([weight])
     sparse.apply([ops.convert_to_tensor([[0.1, 2.0, -3.0, 0.2]])], [weight])
     np.testing.assert_array_equal(sparse.get_mask(weight), [[0, 1, 1, 0]])
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import keras  # noqa: F401  (first: it lets tfinit register with Keras before what follows)
 
+from tfinit.pruning.at_initialization import AtInitialization, prune_at_initialization
 from tfinit.pruning.callbacks import PruningSummaries, UpdatePruningStep
 from tfinit.pruning.low_magnitude import prune_low_magnitude, prune_scope, strip_pruning
 from tfinit.pruning.masks import (
@@ -23,12 +24,15 @@ from tfinit.pruning.masks import (
 from tfinit.pruning.model_masks import get_masks, set_masks
 from tfinit.pruning.policy import PruneForLatencyOnXNNPack, PruningPolicy
 from tfinit.pruning.prunable_layer import PrunableLayer
+from tfinit.pruning.report import LayerSparsity, SparsityReport, sparsity_report
 from tfinit.pruning.rules import PruningRule
 from tfinit.pruning.schedules import ConstantSparsity, PolynomialDecay, PruningSchedule
 from tfinit.pruning.sparse_optimizer import SparseOptimizer
 
 __all__ = [
+    "AtInitialization",
     "ConstantSparsity",
+    "LayerSparsity",
     "PolynomialDecay",
     "PrunableLayer",
     "PruneForLatencyOnXNNPack",
@@ -37,17 +41,20 @@ __all__ = [
     "PruningSchedule",
     "PruningSummaries",
     "SparseOptimizer",
+    "SparsityReport",
     "TfmotPruner",
     "UpdatePruningStep",
     "check_mask",
     "density",
     "get_masks",
     "magnitude_scores",
+    "prune_at_initialization",
     "prune_globally",
     "prune_layerwise",
     "prune_low_magnitude",
     "prune_scope",
     "set_masks",
+    "sparsity_report",
     "strip_pruning",
     "survivors",
     "top_mask",

@@ -16,6 +16,8 @@ from tfinit.pruning.rules import Group, PruningRule, bind
 from tfinit.pruning.schedules import PruningSchedule
 from tfinit.pruning.update import State, first_masks, new_masks
 
+# No training is shorter, so a schedule that begins by this step needs no warning.
+_SOON = 10
 # What Keras's base class would add to the wrapper belongs to the inner optimizer.
 _INNER_ARGUMENTS = (
     "learning_rate",
@@ -50,8 +52,8 @@ class SparseOptimizer(keras.optimizers.Optimizer):
     Training steps count from 1, as TFMOT counts them: the update of step s is made from the weights
     after s - 1 steps, so that step s runs with the new mask. That of step 1 is made when the
     optimizer is built, which `fit` does as it starts: load weights before. (On PyTorch the first
-    gradient is taken just before.) A schedule whose first update comes later says at which step
-    in a warning.
+    gradient is taken just before.) A schedule whose first update comes after step 10 says so in a
+    warning.
 
     The masks and the count of steps are variables of the optimizer: they are saved in the
     ``.keras`` file with it and loaded with it, and need no wrapper layer and no callback.
@@ -204,7 +206,7 @@ class SparseOptimizer(keras.optimizers.Optimizer):
 
     def _prune_before_the_first_step(self, variables: list[Any]) -> None:
         first = [rule.first_step() for rule in self.rules if rule.prunes]
-        if first and (None in first or min(first) > 1):
+        if first and (None in first or min(first) > _SOON):
             steps = [step for step in first if step is not None]
             warnings.warn(
                 f"The first pruning comes before training step {min(steps)}: shorter training "

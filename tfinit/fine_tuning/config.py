@@ -1,0 +1,63 @@
+"""What `tfinit prune` does: one frozen dataclass, from which its flags come."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tfinit.errors import InputError
+
+_ALLOCATIONS = ("uniform", "global", "erk")
+
+
+@dataclass(frozen=True)
+class PruneConfig:
+    """Prune a saved Keras model while training it further, and save the result.
+
+    Example:
+        >>> PruneConfig(Path("model.keras"), sparsity=0.9).epochs
+        10
+    """
+
+    model: Path
+    """The .keras file of the model."""
+    sparsity: float = 0.8
+    """Fraction of zeros at the end."""
+    data: str = "digits"
+    """digits, mnist, or an .npz file with x_train, y_train and, to report on, x_test, y_test."""
+    epochs: int = 10
+    """Passes over the training data. The sparsity rises over the first three quarters."""
+    out: Path = Path("pruned.keras")
+    """Where the pruned model goes; the report goes beside it, as .json."""
+    loss: str | None = None
+    """A Keras loss, such as sparse_categorical_crossentropy. Default: the one in the file."""
+    allocation: str = "uniform"
+    """uniform: the same sparsity in each layer. global: lowest of all. erk: by layer size."""
+    batch_size: int = 32
+    """Examples a step."""
+    learning_rate: float = 1e-3
+    """Of Adam, constant."""
+    seed: int = 0
+    """Of the order of the data."""
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise InputError(
+                    f"`{name}` must be a whole number of at least 1, received {value}."
+                )
+        if not 0 < self.sparsity < 1:
+            raise InputError(
+                f"`sparsity` must lie between 0 and 1, both excluded, received {self.sparsity}: "
+                "0.9 leaves a tenth of the weights."
+            )
+        if not 0 < self.learning_rate < float("inf"):
+            raise InputError(f"`learning_rate` must be positive, received {self.learning_rate}.")
+        if self.allocation not in _ALLOCATIONS:
+            raise InputError(
+                f"`allocation` must be one of {', '.join(_ALLOCATIONS)}, received "
+                f"{self.allocation!r}."
+            )
+        if self.out.suffix != ".keras":
+            raise InputError(f"`out` must end in .keras, received {str(self.out)!r}.")
+        if self.out.resolve() == self.model.resolve():
+            raise InputError("`out` is the model itself. Choose another file: nothing is replaced.")

@@ -1,0 +1,215 @@
+"""`tfinit prune`: a saved model is trained on while it is pruned, and saved without the pruning."""
+
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from tfinit import datasets
+from tfinit.errors import InputError, WorkError
+from tfinit.fine_tuning.config import PruneConfig
+from tfinit.pruning.low_magnitude import strip_pruning
+from tfinit.pruning.report import SparsityReport, sparsity_report
+from tfinit.pruning.schedules import PolynomialDecay
+from tfinit.pruning.sparse_optimizer import SparseOptimizer
+from tfinit.variables import prunable_weights
+
+_RAMP = 0.75  # of the training; the rest is for the survivors to settle in
+
+
+@dataclass(frozen=True)
+class FineTuned:
+    """What `fine_tune` did.
+
+    Attributes:
+        report: The sparsity of the saved model.
+        before: Metrics of the given model on the test data, empty without test data.
+        after: The same of the pruned model.
+        model: The pruned model, stripped.
+        out: Its file.
+        report_file: The file of the report.
+    """
+
+    report: SparsityReport
+    before: dict[str, float]
+    after: dict[str, float]
+    model: Any
+    out: Path
+    report_file: Path
+
+
+def fine_tune(
+    config: PruneConfig,
+    started: Callable[[int, int], None] = lambda done, steps: None,
+    stepped: Callable[[], None] = lambda: None,
+) -> FineTuned:
+    """Do what a `PruneConfig` says. An interrupted run goes on at its last whole epoch.
+
+    It ends as if it had not been interrupted: the order of the data is a function of the seed and
+    the epoch, and all else is in the file that is kept beside ``out`` until the end.
+
+    Args:
+        config: What to do.
+        started: Called with the number of steps that are done already and of all steps.
+        stepped: Called after each step.
+
+    Raises:
+        InputError: A file cannot be read, data do not fit the model, there is nothing to prune or
+            no loss. Nothing was written.
+        WorkError: A file cannot be written.
+    """
+    model = _load(config.model)
+    train, test = _data(config.data)
+    _check_fits(model, config.data, *train)
+    loss = config.loss or _loss_of(model)
+    prunable_weights(model)
+    metrics = ["accuracy"] if np.issubdtype(train[1].dtype, np.integer) else None
+    per_epoch = -(-len(train[0]) // config.batch_size)
+    steps = per_epoch * config.epochs
+    frequency = max(1, steps // 100)
+    end = max(frequency, int(_RAMP * steps) // frequency * frequency)
+    schedule = PolynomialDecay(0.0, config.sparsity, 0, end, frequency=frequency)
+
+    model.compile(loss=loss, metrics=metrics)
+    before = _evaluate(model, test)
+    kept = _kept_file(config)
+    if kept.exists():
+        model = _load(kept)
+    else:
+        inner = keras.optimizers.Adam(config.learning_rate)
+        optimizer = SparseOptimizer(inner, schedule, scope=model, allocation=config.allocation)
+        model.compile(optimizer, loss, metrics=metrics)
+        optimizer.build(model.trainable_variables)
+    done = int(model.optimizer.iterations)
+    started(done, steps)
+    on_batch = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: stepped())
+    for epoch in range(done // per_epoch, config.epochs):
+        order = np.random.default_rng([config.seed, epoch]).permutation(len(train[0]))
+        x, y = (part[order] for part in train)
+        _set_noise(model, epoch)
+        model.fit(
+            x, y, batch_size=config.batch_size, shuffle=False, verbose=0, callbacks=[on_batch]
+        )
+        _save(model, kept)
+    stripped = strip_pruning(model)
+    report = sparsity_report(stripped)
+    after = _evaluate(model, test)  # the stripped one has the same weights, and no loss
+    _save(stripped, config.out)
+    report_file = config.out.with_suffix(".json")
+    result = FineTuned(report, before, after, stripped, config.out, report_file)
+    summary = {
+        "sparsity": report.to_dict(),
+        "before": before,
+        "after": after,
+        "config": _as_json(config),
+    }
+    _write(report_file, json.dumps(summary, indent=2) + "\n")
+    kept.unlink(missing_ok=True)
+    return result
+
+
+def _set_noise(model: Any, epoch: int) -> None:
+    """Let the noise of an epoch depend on its number: Keras does not save where dropout is."""
+    for variable in model.variables:
+        if variable.path.endswith("seed_generator_state"):
+            seed = int(np.asarray(variable.value)[0])
+            variable.assign(np.array([seed, epoch * 2**20], "int64"))
+
+
+def _load(path: Path) -> Any:
+    try:
+        return keras.saving.load_model(path)
+    except (OSError, ValueError, TypeError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise InputError(f"`model` {str(path)!r} cannot be loaded by Keras 3: {reason}") from error
+
+
+def _data(name: str) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray] | None]:
+    if name in datasets.NAMES:
+        dataset = datasets.load(name)
+        return dataset.train, dataset.test
+    try:
+        with np.load(name) as arrays:
+            train = (arrays["x_train"], arrays["y_train"])
+            test = (arrays["x_test"], arrays["y_test"]) if "x_test" in arrays else None
+    except (OSError, KeyError, ValueError) as error:
+        raise InputError(
+            f"`data` must be {', '.join(datasets.NAMES)} or an .npz file with x_train and "
+            f"y_train, received {name!r}: {error}"
+        ) from error
+    for x, y in filter(None, (train, test)):
+        if len(x) != len(y) or len(x) == 0:
+            raise InputError(f"`data` {name!r} has {len(x)} inputs and {len(y)} targets.")
+        if not np.isfinite(x).all():
+            raise InputError(f"`data` {name!r} has inputs that are NaN or infinite.")
+    return train, test
+
+
+def _check_fits(model: Any, name: str, x: np.ndarray, y: np.ndarray) -> None:
+    shape = model.input_shape
+    if isinstance(shape, list | dict):
+        raise InputError("`model` has several inputs; train it with SparseOptimizer in Python.")
+    wanted = tuple(shape[1:])
+    if len(wanted) != x.ndim - 1 or any(
+        n is not None and n != m for n, m in zip(wanted, x.shape[1:], strict=True)
+    ):
+        raise InputError(
+            f"`data` {name!r} has examples of shape {x.shape[1:]}, the model takes {wanted}."
+        )
+
+
+def _loss_of(model: Any) -> Any:
+    loss = getattr(model, "loss", None)
+    if loss is None:
+        raise InputError(
+            "`model` was saved without a loss. Name one: --loss sparse_categorical_crossentropy."
+        )
+    return loss
+
+
+def _evaluate(model: Any, test: tuple[np.ndarray, np.ndarray] | None) -> dict[str, float]:
+    if test is None:
+        return {}
+    found = model.evaluate(*test, verbose=0, return_dict=True)
+    return {name: float(value) for name, value in found.items()}
+
+
+def _as_json(config: PruneConfig) -> dict[str, Any]:
+    return {
+        name: str(value) if isinstance(value, Path) else value
+        for name, value in dataclasses.asdict(config).items()
+    }
+
+
+def _kept_file(config: PruneConfig) -> Path:
+    """Where an unfinished run is kept: another file for every other run."""
+    values = _as_json(config)
+    del values["out"], values["model"]
+    digest = hashlib.sha256(json.dumps(values).encode() + config.model.read_bytes())
+    return config.out.with_name(f".{config.out.stem}-{digest.hexdigest()[:12]}.keras")
+
+
+def _save(model: Any, path: Path) -> None:
+    aside = path.with_name(f".{path.stem}.tmp.keras")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        model.save(aside)
+        os.replace(aside, path)
+    except OSError as error:
+        raise WorkError(f"cannot write {path}: {error.strerror or error}.") from error
+
+
+def _write(path: Path, text: str) -> None:
+    aside = path.with_name(f".{path.name}.tmp")
+    try:
+        aside.write_text(text, encoding="utf-8")
+        os.replace(aside, path)
+    except OSError as error:
+        raise WorkError(f"cannot write {path}: {error.strerror or error}.") from error
