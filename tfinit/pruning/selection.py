@@ -140,11 +140,9 @@ def _top_masks(scores: tuple[Any, ...], keep: Any, absolute: bool) -> tuple[Any,
     lowest = -(2 ** (8 * np.dtype(_INTEGER[dtype]).itemsize - 1))  # of NaN
     all_keys = _scalar(lowest, wide), _scalar(total, "int32")
     no_keys = _scalar(_INFINITY[dtype] + 1, wide), _scalar(0, "int32")
-    low, high = all_keys, no_keys
-    for guess in _first_guesses(keys, keep, wide):
-        low, high = _narrowed(low, high, guess, reached(guess), keep)
-    low = _select(keep == 0, no_keys, low)  # which no guess can find: nothing has fewer
-    (threshold, count), (_, above) = _search(reached, low, high, keep)
+    low = _select(keep == 0, no_keys, all_keys)  # nothing has fewer than none
+    guesses = _first_guesses(keys, keep, wide)
+    (threshold, count), (_, above) = _search(reached, low, no_keys, keep, guesses)
 
     # More keys at the threshold than may stay? Then those before a position do.
     surplus = count - keep
@@ -163,10 +161,9 @@ def _top_masks(scores: tuple[Any, ...], keep: Any, absolute: bool) -> tuple[Any,
             ]
         )
 
-    first = _scalar(0, "int32"), count - above
     end = _scalar(total, "int32"), _scalar(0, "int32")
-    first = _select(surplus == 0, end, first)
-    (cut, _), _ = _search(tied_from, first, end, surplus)
+    start = _select(surplus == 0, end, (_scalar(0, "int32"), count - above))
+    (cut, _), _ = _search(tied_from, start, end, surplus, [])
     return tuple(
         ops.logical_or(k > threshold, ops.logical_and(k == threshold, p < cut))
         for k, p in zip(keys, positions, strict=True)
@@ -197,8 +194,6 @@ def _first_guesses(keys: list[Any], keep: Any, wide: str) -> list[Any]:
     stride = max(1, total // _SAMPLE) | 1
     sample = ops.sort(ops.cast(ops.concatenate([k[::stride] for k in keys]), wide))
     size = _size(sample)
-    if size == 0:
-        return []
     below = 1.0 - ops.cast(keep, "float32") / total
     # Four standard deviations of the rank that a weight has in the sample.
     slack = 4.0 * ops.sqrt(size * below * (1.0 - below)) + 2.0
@@ -206,37 +201,48 @@ def _first_guesses(keys: list[Any], keep: Any, wide: str) -> list[Any]:
     return [ops.take(sample, ranks[0]), ops.take(sample, ranks[1]) + 1]
 
 
-# A bracket is two pairs (t, count(t)) with low t < high t, where `count` never increases with t:
-# count(low t) >= wanted > count(high t).
+def _search(
+    count: Callable[[Any], Any],
+    low: tuple[Any, Any],
+    high: tuple[Any, Any],
+    wanted: Any,
+    guesses: list[Any],
+) -> tuple[Any, Any]:
+    """Narrow a bracket until ``count(low) == wanted``, or its ends are neighbours.
 
+    Args:
+        count: Never increases with the integer that it is given.
+        low: The lower end and its count, ``wanted`` or more.
+        high: The upper end and its count, less than ``wanted`` (or the bracket is closed).
+        wanted: The count to find.
+        guesses: Integers to try first.
 
-def _narrowed(low: Any, high: Any, t: Any, count: Any, wanted: Any) -> tuple[Any, Any]:
-    """The bracket with a guess in the place of one end; the same if the guess is outside it."""
-    inside = ops.logical_and(low[0] < t, t < high[0])
-    enough = count >= wanted
-    return (
-        _select(ops.logical_and(inside, enough), (t, count), low),
-        _select(ops.logical_and(inside, ops.logical_not(enough)), (t, count), high),
-    )
+    Returns:
+        ``low`` and ``high`` as narrowed.
+    """
 
+    def is_open(_: Any, low: Any, count_low: Any, high: Any, count_high: Any) -> Any:
+        return ops.logical_and(count_low != wanted, high - 1 > low)
 
-def _search(count: Callable[[Any], Any], low: Any, high: Any, wanted: Any) -> tuple[Any, Any]:
-    """Narrow the bracket until ``count(low) == wanted`` or its ends are neighbours."""
-
-    def open_(_: Any, t_low: Any, count_low: Any, t_high: Any, count_high: Any) -> Any:
-        return ops.logical_and(count_low != wanted, t_high - 1 > t_low)
-
-    def step(i: Any, t_low: Any, count_low: Any, t_high: Any, count_high: Any) -> Any:
+    def narrow(i: Any, low: Any, count_low: Any, high: Any, count_high: Any) -> Any:
         part = ops.cast(count_low - wanted, "float32") / ops.cast(count_low - count_high, "float32")
         part = ops.where(i < _INTERPOLATIONS, ops.clip(part, 0.0, 0.99), 0.5)
         # By halves, as the whole width may not fit the integer.
-        half = ops.right_shift(t_high, 1) - ops.right_shift(t_low, 1)
+        half = ops.right_shift(high, 1) - ops.right_shift(low, 1)
         move = ops.cast(ops.cast(half, "float32") * part, half.dtype)
-        t = ops.clip(t_low + move + move, t_low + 1, t_high - 1)
-        low, high = _narrowed((t_low, count_low), (t_high, count_high), t, count(t), wanted)
-        return (i + 1, *low, *high)
+        middle = low + move + move
+        for turn, guess in enumerate(guesses):
+            middle = ops.where(i == turn, guess, middle)
+        middle = ops.clip(middle, low + 1, high - 1)
+        found = middle, count(middle)
+        enough = found[1] >= wanted
+        return (
+            i + 1,
+            *_select(enough, found, (low, count_low)),
+            *_select(enough, (high, count_high), found),
+        )
 
-    found = ops.while_loop(open_, step, (_scalar(0, "int32"), *low, *high))
+    found = ops.while_loop(is_open, narrow, (_scalar(0, "int32"), *low, *high))
     return (found[1], found[2]), (found[3], found[4])
 
 
