@@ -14,29 +14,25 @@ statistics. Whatever they change on the way is put back, bit for bit, also after
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import math
+from collections.abc import Mapping
 from typing import Any
 
-import keras
+import keras  # noqa: F401  (first: it lets tfinit register with Keras before what follows)
 import numpy as np
-from keras import ops
 
 from tfinit.errors import InputError
 from tfinit.pruning.loss_gradients import (
     Loss,
     Scores,
-    called,
     checked_gradients,
     checked_masks,
-    dense,
     finite_scores,
     require_tensorflow,
-    restored,
     values_of,
     weights_of,
 )
-from tfinit.variables import own_weights, walk_layers, weight_name
+from tfinit.pruning.synaptic_flow import ones_like_input, synaptic_flow
 
 
 def magnitude(model: Any, *, masks: Mapping[str, np.ndarray] | None = None) -> Scores:
@@ -177,9 +173,10 @@ def synflow(model: Any, x: Any = None, *, masks: Mapping[str, np.ndarray] | None
     Operations in a subclassed ``call``, recurrent cells, attention and LayerNormalization are taken
     as they are, and there this sum need not hold.
 
-    Where R leaves the range of its floats, as in deep networks, each kernel is divided by
-    fan_in · mean |w|. That multiplies all scores by one number, unless paths of different length
-    meet, as in residual networks; there it weighs short and long paths more equally.
+    It is computed in float64, or in the model's own dtypes where it has operations of a fixed one.
+    Where R leaves even that range, each kernel is divided by fan_in · mean |w|. This multiplies all
+    scores by one number, unless paths of different length meet, as in residual networks: there it
+    weighs short paths more.
 
     Args:
         model: A built Keras 3 model on the TensorFlow backend with inputs of floats.
@@ -188,7 +185,7 @@ def synflow(model: Any, x: Any = None, *, masks: Mapping[str, np.ndarray] | None
         masks: Key → mask; what it prunes counts as zero.
 
     Returns:
-        Key → float32 score, 0 or larger, in units of which only the ratios mean something.
+        Key → float64 score, 0 or larger, of which only the ratios mean something.
 
     Raises:
         InputError: another backend, inputs of integers or of unknown shape, or scores that are all
@@ -199,126 +196,40 @@ def synflow(model: Any, x: Any = None, *, masks: Mapping[str, np.ndarray] | None
         flow*, 2020, https://arxiv.org/abs/2006.05467, which prunes in 100 rounds.
     """
     require_tensorflow("synflow")
-    import tensorflow as tf
-
     weights = weights_of(model)
     checked = checked_masks(masks, weights)
-    ones = _ones(model, x)
-    variables = [weight.value for weight in weights.values()]
-    with restored(model), _linearized(model):
-        kernels = [abs(values_of(w)) * checked[key] for key, w in weights.items()]
-
-        def flow(scales: list[float]) -> tuple[float, list[np.ndarray]]:
-            for weight, kernel, scale in zip(weights.values(), kernels, scales, strict=True):
-                weight.assign(kernel * scale)
-            with tf.GradientTape() as tape:
-                outputs = keras.tree.flatten(called(model, ones))
-                total = tf.add_n([tf.reduce_sum(tf.cast(o, "float32")) for o in outputs])
-            gradients = dense(tape.gradient(total, variables), variables)
-            scores = [
-                values_of(g) * values_of(w)
-                for g, w in zip(gradients, weights.values(), strict=True)
-            ]
-            return float(total), scores
-
-        total, scores = flow([1.0] * len(kernels))
-        # A score is about R / n for n weights: it must not sink below the smallest float either.
-        if not _finite(scores) or not 1e-20 < total < 1e30:
-            scales = [1 / ((k.mean(dtype="float64") or 1.0) * _fan_in(k.shape)) for k in kernels]
-            total, scores = flow(scales)
-            # A few strong paths may still grow from layer to layer.
-            for power in range(1, 11):
-                if _finite(scores):
-                    break
-                total, scores = flow([scale / 2**power for scale in scales])
+    ones = ones_like_input(model, x)
+    kernels = [np.abs(values_of(w), dtype="float64") * checked[key] for key, w in weights.items()]
+    try:
+        total, scores = _flow(model, ones, weights, kernels, wide=True)
+        wide, least, most = True, 1e-200, 1e250
+    except InputError:
+        total, scores = _flow(model, ones, weights, kernels, wide=False)
+        wide, least, most = False, 1e-20, 1e30
+    # A score is about R / n for n weights: it must not sink below the smallest float either.
+    if not _finite(scores) or not least < total < most:
+        sums = [(k.mean() or 1.0) * math.prod(k.shape[:-1]) for k in kernels]
+        # A few strong paths may still grow from layer to layer: then all a little smaller.
+        for power in range(11):
+            scaled = [k / (sum_ * 2**power) for k, sum_ in zip(kernels, sums, strict=True)]
+            total, scores = _flow(model, ones, weights, scaled, wide)
+            if _finite(scores):
+                break
     if masks is None and not any(score.any() for score in scores):
         raise InputError(
             f"`model` {model.name!r} has a SynFlow score of zero everywhere: its output does not "
-            "depend on the size of its weights, as behind a softmax or a LayerNormalization. Use "
-            "'snip', or a model that returns logits."
+            "depend on the size of its weights, as behind a LayerNormalization. Use 'snip'."
         )
     return finite_scores("synflow", dict(zip(weights, scores, strict=True)))
 
 
-def _fan_in(shape: tuple[int, ...]) -> int:
-    return int(np.prod(shape[:-1]))
+def _flow(
+    model: Any, ones: Any, weights: dict[str, Any], kernels: list[np.ndarray], wide: bool
+) -> tuple[float, list[np.ndarray]]:
+    pairs = list(zip(weights.values(), kernels, strict=True))
+    total, gradients = synaptic_flow(model, ones, pairs, wide)
+    return total, [g * k for g, k in zip(gradients, kernels, strict=True)]
 
 
 def _finite(arrays: list[np.ndarray]) -> bool:
     return all(np.isfinite(array).all() for array in arrays)
-
-
-@contextmanager
-def _linearized(model: Any) -> Iterator[None]:
-    """Positive weights, no offsets, no activations; the variables are the caller's to restore."""
-    before: list[tuple[Any, str, Any]] = []
-
-    def put(layer: Any, name: str, value: Any) -> None:
-        # Past Keras's `__setattr__`, which counts layers among the attributes.
-        before.append((layer, name, vars(layer).get(name)))
-        vars(layer)[name] = value
-
-    try:
-        for _, layer in walk_layers(model):
-            for variable in own_weights(layer):
-                if keras.backend.is_float_dtype(keras.backend.standardize_dtype(variable.dtype)):
-                    variable.assign(_linear_value(weight_name(variable), variable))
-            # The gates of recurrent cells are no activations between layers.
-            if vars(layer).get("activation") and not hasattr(layer, "recurrent_activation"):
-                put(layer, "activation", keras.activations.linear)
-            elif ".layers.activations." in type(layer).__module__:
-                put(layer, "call", lambda inputs, *args, **kwargs: inputs)
-        yield
-    finally:
-        for layer, name, value in reversed(before):
-            if value is None:
-                del vars(layer)[name]
-            else:
-                vars(layer)[name] = value
-
-
-def _linear_value(name: str, variable: Any) -> Any:
-    if name in ("bias", "beta", "moving_mean"):
-        return ops.zeros_like(variable)
-    if name == "moving_variance":
-        return ops.ones_like(variable)
-    return ops.abs(variable)
-
-
-def _own_inputs(model: Any) -> Any:
-    """Symbolic inputs of the model, as it takes them; None where it does not tell."""
-    functional = getattr(model, "_functional", None) or model
-    if getattr(functional, "inputs", None):
-        return functional.input
-    shape = (model.get_build_config() or {}).get("input_shape")
-    if not shape or not isinstance(shape[-1], int):  # none, or several
-        return None
-    return keras.KerasTensor(tuple(shape), model.compute_dtype)
-
-
-def _ones(model: Any, x: Any) -> Any:
-    """Ones as a batch of one input."""
-    like = _own_inputs(model)
-    if x is not None and (
-        like is None or any(None in t.shape[1:] for t in keras.tree.flatten(like))
-    ):
-        like = keras.tree.map_structure(
-            lambda a: keras.KerasTensor((1, *np.shape(a)[1:]), np.asarray(a).dtype.name), x
-        )
-    if like is None:
-        raise InputError(
-            f"`model` {model.name!r} does not say what its inputs look like. Pass an example "
-            "as `x`: its values are ignored."
-        )
-    for tensor in keras.tree.flatten(like):
-        if not keras.backend.is_float_dtype(keras.backend.standardize_dtype(tensor.dtype)):
-            raise InputError(
-                f"'synflow' sends ones through the model, but its input {tensor.name!r} is of "
-                f"{tensor.dtype}. Use 'snip' or 'magnitude'."
-            )
-        if None in tensor.shape[1:]:
-            raise InputError(
-                f"The input {tensor.name!r} of `model` has the open shape {tensor.shape}. Pass an "
-                "example as `x`: its values are ignored."
-            )
-    return keras.tree.map_structure(lambda t: ops.ones((1, *t.shape[1:]), t.dtype), like)
