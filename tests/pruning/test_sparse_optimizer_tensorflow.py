@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfinit.pruning import SparseOptimizer, get_masks, set_masks
+from tfinit.errors import InputError
+from tfinit.pruning import ConstantSparsity, SparseOptimizer, get_masks, set_masks
 from tfinit.variables import prunable_weights
 
 RNG = np.random.default_rng(0)
@@ -110,3 +111,30 @@ def test_swap_ema_weights_sees_pruned_averages():
     swap = keras.callbacks.SwapEMAWeights(swap_on_epoch=True)
     model.fit(np.ones((32, 8)), np.ones((32, 3)), epochs=2, verbose=0, callbacks=[swap])
     assert_zeros(model, masks)
+
+
+def test_an_h5_file_restores_the_masks_and_the_state_of_the_optimizer(tmp_path):
+    model = keras.Sequential([keras.layers.Input((8,)), keras.layers.Dense(3, name="a")])
+    half = ConstantSparsity(0.5, begin_step=3, frequency=100)
+    model.compile(SparseOptimizer(keras.optimizers.Adam(), half, scope=model), "mean_squared_error")
+    x, y = RNG.normal(size=(64, 8)).astype("f4"), RNG.normal(size=(64, 3)).astype("f4")
+    model.fit(x, y, batch_size=16, verbose=0)
+    model.save(tmp_path / "m.h5")
+    loaded = keras.saving.load_model(tmp_path / "m.h5")
+    model.fit(x, y, epochs=2, batch_size=16, verbose=0, shuffle=False)
+    loaded.fit(x, y, epochs=2, batch_size=16, verbose=0, shuffle=False)
+    assert int(np.sum(loaded.layers[0].kernel.numpy() == 0)) == 12
+    np.testing.assert_array_equal(loaded.layers[0].kernel, model.layers[0].kernel)
+    for new, old in zip(loaded.optimizer.variables, model.optimizer.variables, strict=True):
+        np.testing.assert_array_equal(new, old)
+
+
+def test_setting_the_state_of_another_optimizer_changes_nothing():
+    model = keras.Sequential([keras.layers.Input((8,)), keras.layers.Dense(3, name="a")])
+    optimizer = SparseOptimizer(keras.optimizers.Adam())
+    optimizer.build(model.trainable_variables)
+    before = [np.array(v) for v in optimizer.variables]
+    with pytest.raises(InputError, match="weights"):
+        optimizer.set_weights([np.ones(v.shape) for v in optimizer.variables[:-1]])
+    for variable, value in zip(optimizer.variables, before, strict=True):
+        np.testing.assert_array_equal(variable, value)

@@ -141,6 +141,7 @@ class SparseOptimizer(keras.optimizers.Optimizer):
         self._movement: dict[int, Any] = {}
         self._step: Any = None
         self._before: SparseOptimizer | None = None
+        self._loaded: list[Any] | None = None
 
     # -- state ---------------------------------------------------------------------------------
 
@@ -175,11 +176,34 @@ class SparseOptimizer(keras.optimizers.Optimizer):
         with _out_of_the_graph():
             # What the inner optimizer had done before it was wrapped; see `catch_up`.
             self._steps_before = int(ops.convert_to_numpy(self.inner_optimizer.iterations))
-            if self._before is None:
+            if self._loaded is not None:
+                self.set_weights(self._loaded)
+                self._loaded = None
+            elif self._before is None:
                 self._prune_before_the_first_step(variables)
             else:
                 self._take_over(self._before)
                 self._before = None
+
+    def set_weights(self, weights: list[Any]) -> None:
+        """Set `variables`; those of an optimizer that is not built yet, as soon as it is.
+
+        Raises:
+            InputError: their number or a shape differs. Nothing was changed.
+        """
+        # Keras loads an .h5 file so, where it builds no optimizer: its own lose their state.
+        if not self.built:
+            self._loaded = [np.array(weight) for weight in weights]  # the file will be closed
+            return
+        shapes = [tuple(v.shape) for v in self.variables]
+        received = [tuple(np.shape(w)) for w in weights]
+        if shapes != received:
+            raise InputError(
+                f"`weights` must have the shapes of this optimizer's variables, {shapes}; "
+                f"received {received}."
+            )
+        for variable, weight in zip(self.variables, weights, strict=True):
+            variable.assign(weight)
 
     def continue_from(self, other: "SparseOptimizer") -> None:
         """Begin, once built, with the masks and at the step of another, built optimizer.
