@@ -167,7 +167,8 @@ def synflow(model: Any, x: Any = None, *, masks: Mapping[str, np.ndarray] | None
     """∂R/∂|w| · |w|, R the sum of the outputs for an input of ones through absolute weights.
 
     The network is made linear for that: biases (and BatchNormalization's ``beta``) are 0, all
-    other weights absolute, moving means 0 and variances 1, and the activations that a layer holds
+    other weights absolute, moving means 0 and variances 1, Rescaling and Normalization without
+    their offsets, and the activations that a layer holds
     (``Dense(activation=...)``, `Activation`, `ReLU`, `Softmax`, …) the identity, which is what a
     ReLU does to positive numbers. Then the scores of each layer that all paths cross sum up to R.
     Operations in a subclassed ``call``, recurrent cells, attention and LayerNormalization are taken
