@@ -18,7 +18,8 @@ def synaptic_flow(
 ) -> tuple[float, list[np.ndarray]]:
     """R, the sum of the outputs, and its derivatives by the kernels.
 
-    No variable is written: Keras reads the values of this module's docstring in their place.
+    No variable is written: while it runs, Keras reads other values in their place, those that
+    `tfinit.pruning.scores.synflow` tells.
 
     Args:
         model: A built Keras 3 model.
