@@ -4,6 +4,7 @@
     python scripts/pruning_methods.py --only methods --seeds 1 --sparsity 0.95
 
 1. A conv net pruned to 90 % while it trains, on PolynomialDecay, against the same net dense.
+   The second half of the training is at 90 %.
 2. The same net at 98 %: masks at initialization (SNIP, GraSP, SynFlow, magnitude, and random
    ones) and masks that move during training (RigL).
 3. A VGG-like net at 99.9 %, without training: which methods leave a layer without any weight.
@@ -13,6 +14,7 @@ The data is tfinit.datasets' MNIST: from TFINIT_DATA_DIR, or downloaded by Keras
 
 import argparse
 import time
+import warnings
 
 import keras
 import numpy as np
@@ -100,7 +102,7 @@ def dense_and_gradual(data: Dataset, seeds: int, epochs: int) -> None:
         dense.append(accuracy(compiled(conv_net(), keras.optimizers.Adam(RATE)), data, epochs))
         keras.utils.set_random_seed(seed)
         model = conv_net()
-        schedule = PolynomialDecay(0, 0.9, steps // 10, 3 * steps // 4, frequency=20)
+        schedule = PolynomialDecay(0, 0.9, steps // 10, steps // 2, frequency=20)
         optimizer = SparseOptimizer(keras.optimizers.Adam(RATE), schedule, scope=model)
         gradual.append(accuracy(compiled(model, optimizer), data, epochs))
         zeros.append(sparsity_of(model))
@@ -177,6 +179,8 @@ def main() -> None:
     parser.add_argument("--extreme", type=float, default=0.999, help="of the collapse, 0.999")
     parser.add_argument("--only", choices=["gradual", "methods", "collapse"], help="one table")
     options = parser.parse_args()
+    # That the first pruning comes late is meant here.
+    warnings.filterwarnings("ignore", "The first pruning comes before")
     start, data = time.monotonic(), load("mnist")
     if options.only in (None, "gradual"):
         dense_and_gradual(data, options.seeds, options.epochs)

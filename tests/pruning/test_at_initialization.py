@@ -1,4 +1,7 @@
-"""Pruning before training, on small nets of every kind."""
+"""Pruning before training, on small nets of every kind.
+
+What needs no gradients is marked ``backends``.
+"""
 
 import keras
 import numpy as np
@@ -120,6 +123,27 @@ def test_the_default_allocation():
     )
     joint = prune_at_initialization(compiled(), 0.9, "magnitude").masks
     assert counts(joint) != kept
+
+
+@pytest.mark.backends
+@pytest.mark.parametrize("method", ["magnitude", "random"])
+def test_masks_hold_in_training_on_every_backend(method):
+    model = compiled("adam")
+    report = prune_at_initialization(model, 0.9, method)
+    model.fit(X, Y, verbose=0)
+    for key, weight in prunable_weights(model).items():
+        values = keras.ops.convert_to_numpy(weight)
+        np.testing.assert_array_equal(values[~report.masks[key]], 0)
+        assert (values[report.masks[key]] != 0).all()
+
+
+def test_masks_are_saved_with_the_model(tmp_path):
+    model = compiled()
+    report = prune_at_initialization(model, 0.8, "snip", X, Y)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    for key, mask in get_masks(loaded).items():
+        np.testing.assert_array_equal(mask, report.masks[key])
 
 
 def test_a_mapping_and_a_callable():

@@ -197,6 +197,18 @@ def test_synaptic_flow_is_conserved_from_layer_to_layer(activation):
     np.testing.assert_allclose(sums, sums[0], rtol=1e-6)
 
 
+def test_synflow_sends_ones_past_the_offsets_of_preprocessing():
+    layers = [
+        L.Rescaling(2.0, offset=[-3.0] * 4),
+        L.Normalization(mean=[5.0] * 4, variance=[1.0] * 4),
+    ]
+    model = keras.Sequential([keras.Input((4,)), *layers, L.Dense(3, name="a")])
+    expected = 2 * abs(model.layers[-1].kernel.numpy())
+    np.testing.assert_allclose(scores.synflow(model)["a/kernel"], expected, rtol=1e-5)
+    assert model.layers[0].offset == [-3.0] * 4
+    np.testing.assert_array_equal(np.ravel(model.layers[1].mean), [5.0] * 4)
+
+
 @pytest.mark.parametrize("depth", [60, 200])  # in the range of float64, and beyond
 @pytest.mark.parametrize("scale", [1e-3, 1e3])
 def test_synflow_of_a_deep_net_stays_in_range(scale, depth):

@@ -138,7 +138,7 @@ def grasp(
 
     Args:
         model: A built Keras 3 model on the TensorFlow backend, whose layers have gradients twice.
-        x: As for `snip`. A dataset is read twice and must repeat itself.
+        x: As for `snip`. A dataset is read twice and must give the same examples.
         y: As for `snip`.
         masks: As for `snip`.
         loss: As for `snip`.
@@ -167,11 +167,12 @@ def synflow(model: Any, x: Any = None, *, masks: Mapping[str, np.ndarray] | None
     """∂R/∂|w| · |w|, R the sum of the outputs for an input of ones through absolute weights.
 
     The network is made linear for that: biases (and BatchNormalization's ``beta``) are 0, all
-    other weights absolute, moving means 0 and variances 1, and the activations that a layer holds
-    (``Dense(activation=...)``, `Activation`, `ReLU`, `Softmax`, …) the identity, which is what a
-    ReLU does to positive numbers. Then the scores of each layer that all paths cross sum up to R.
-    Operations in a subclassed ``call``, recurrent cells, attention and LayerNormalization are taken
-    as they are, and there this sum need not hold.
+    other weights absolute, moving means 0 and variances 1, Rescaling and Normalization without
+    their offsets, and activations the identity, which is what a ReLU does to positive numbers: those
+    that a layer holds, as ``Dense(activation=...)``, and layers such as `ReLU` and `Softmax`. Then
+    the scores of each layer that all paths cross sum up to R. Operations in a subclassed ``call``,
+    recurrent cells, attention and LayerNormalization are taken as they are, and there this sum need
+    not hold.
 
     It is computed in float64, or in the model's own dtypes where it has operations of a fixed one.
     Where R leaves even that range, each kernel is divided by fan_in · mean |w|. This multiplies all

@@ -18,7 +18,8 @@ def synaptic_flow(
 ) -> tuple[float, list[np.ndarray]]:
     """R, the sum of the outputs, and its derivatives by the kernels.
 
-    No variable is written: Keras reads the values of this module's docstring in their place.
+    No variable is written: while it runs, Keras reads other values in their place, those that
+    `tfinit.pruning.scores.synflow` tells.
 
     Args:
         model: A built Keras 3 model.
@@ -38,7 +39,7 @@ def synaptic_flow(
     def tensor(values: Any, variable: Any) -> Any:
         return ops.convert_to_tensor(np.asarray(values), "float64" if wide else variable.dtype)
 
-    with _without_activations(model), _dtypes(model, wide), keras.StatelessScope() as scope:
+    with _linear_layers(model), _dtypes(model, wide), keras.StatelessScope() as scope:
         for _, layer in walk_layers(model):
             for variable in own_weights(layer):
                 if _is_float(variable):
@@ -91,8 +92,8 @@ def _attributes() -> Iterator[Any]:
 
 
 @contextmanager
-def _without_activations(model: Any) -> Iterator[None]:
-    """The identity in place of the activations that layers hold, or are."""
+def _linear_layers(model: Any) -> Iterator[None]:
+    """The identity in place of the activations that layers hold, or are; no offsets of inputs."""
     with _attributes() as put:
         for _, layer in walk_layers(model):
             # The gates of recurrent cells are no activations between layers.
@@ -100,6 +101,10 @@ def _without_activations(model: Any) -> Iterator[None]:
                 put(layer, "activation", keras.activations.linear)
             elif ".layers.activations." in type(layer).__module__:
                 put(layer, "call", lambda inputs, *args, **kwargs: inputs)
+            kinds = {cls.__name__ for cls in type(layer).__mro__}
+            for kind, offset in (("Rescaling", "offset"), ("Normalization", "mean")):
+                if kind in kinds and vars(layer).get(offset) is not None:
+                    put(layer, offset, ops.zeros_like(vars(layer)[offset]))
         yield
 
 
