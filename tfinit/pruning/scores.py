@@ -168,19 +168,11 @@ def synflow(model: Any, x: Any = None, *, masks: Mapping[str, np.ndarray] | None
 
     The network is made linear for that: biases (and BatchNormalization's ``beta``) are 0, all
     other weights absolute, moving means 0 and variances 1, Rescaling and Normalization without
-<<<<<<< HEAD
-    their offsets, and activations the identity, which is what a ReLU does to positive numbers: those
-    that a layer holds, as ``Dense(activation=...)``, and layers such as `ReLU` and `Softmax`. Then
-    the scores of each layer that all paths cross sum up to R. Operations in a subclassed ``call``,
-    recurrent cells, attention and LayerNormalization are taken as they are, and there this sum need
-    not hold.
-=======
     their offsets, and activations the identity, which is what a ReLU does to positive numbers:
     those that a layer holds, as ``Dense(activation=...)``, and layers such as `ReLU` and `Softmax`.
     Then the scores of each layer that all paths cross sum up to R. Operations in a subclassed
     ``call``, recurrent cells, attention and LayerNormalization are taken as they are, and there
     this sum need not hold.
->>>>>>> scores
 
     It is computed in float64, or in the model's own dtypes where it has operations of a fixed one.
     Where R leaves even that range, each kernel is divided by fan_in · mean |w|. This multiplies all
