@@ -18,6 +18,7 @@ from tfinit.pruning import (
     UpdatePruningStep,
     get_masks,
     prune_low_magnitude,
+    sparsity_report,
     strip_pruning,
 )
 from tfinit.variables import all_weights
@@ -346,7 +347,8 @@ def test_acceptance_07_unknown_layers_and_operations_do_no_harm():
     train(prune_low_magnitude(model, HALF))
     assert zeros(model) == {"a/kernel": (12, 24), "scale/table": (0, 18)}
     assert list(get_masks(model)) == ["a/kernel"]
-    # Here goes: what was skipped, in `sparsity_report(model)`.
+    skipped = {record.key: record.skipped for record in sparsity_report(model)}
+    assert (skipped["norm"], skipped["a"], skipped["scale"]) == ("normalization", "bias", "table")
 
 
 def test_acceptance_07_depthwise_kernels_are_left_alone():
