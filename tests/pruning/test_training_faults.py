@@ -368,6 +368,30 @@ def test_monotone_masks_do_not_grow_when_the_sparsity_falls():
     assert sparsity.get_masks(held)["d1/kernel"].sum() == 20
 
 
+@pytest.mark.parametrize(
+    ("make", "shape", "axis"),
+    [
+        (lambda: keras.layers.Dense(3), (8,), 0),
+        (lambda: keras.layers.Conv2D(3, 2), (4, 4, 8), 2),
+        (lambda: keras.layers.Conv2DTranspose(3, 2), (4, 4, 8), 3),
+        (lambda: keras.layers.EinsumDense("abc,cde->abde", (None, 2, 3)), (5, 8), 0),
+        (lambda: keras.layers.EinsumDense("abcd,cde->abe", (None, 3)), (5, 2, 8), 1),
+    ],
+    ids=["dense", "conv", "transposed", "einsum in", "einsum out"],
+)
+def test_m_by_n_counts_along_the_inputs(make, shape, axis):
+    model = keras.Sequential([keras.Input(shape), make()])
+    optimizer = SparseOptimizer("sgd", scope=model, sparsity_m_by_n=(2, 4))
+    kernel = model.layers[0].kernel
+    before = np.abs(ops.convert_to_numpy(kernel))
+    optimizer.build(model.trainable_variables)
+    groups = np.moveaxis(before, axis, -1).reshape(-1, 4)
+    kept = np.moveaxis(optimizer.get_mask(kernel), axis, -1).reshape(-1, 4)
+    assert (kept.sum(1) == 2).all()
+    # Each survivor is larger than what was pruned beside it.
+    assert (np.where(kept, groups, np.inf).min(1) >= np.where(kept, 0, groups).max(1)).all()
+
+
 def test_rules_for_different_layers():
     model = network()
     rules = [
