@@ -171,7 +171,7 @@ def test_pruning_with_keras(mnist, tmp_path):
     assert zeros(dense.kernel) == 16224  # of 20280: 80%
     assert zeros(conv.bias) == zeros(dense.bias) == 0
     assert baseline_model_accuracy > 0.7
-    assert model_for_pruning_accuracy > 0.9
+    assert model_for_pruning_accuracy > 0.8
 
     model_for_export = sparsity.strip_pruning(model_for_pruning)
     pruned_keras_file = tmp_path / "pruned.h5"

@@ -44,7 +44,7 @@ def distinct(shape, seed):
 SPARSITY = st.one_of(st.sampled_from([0.0, 0.1, 0.5, 0.9, 0.99, 1.0]), st.floats(0, 1, width=32))
 SEED = st.integers(0, 2**31)
 # Every size is compiled once, so they are few.
-SHAPES = [(1,), (2,), (10,), (2, 5), (7, 13), (3, 5, 4), (3, 3, 4, 5), (2, 3, 2, 3, 4)]
+SHAPES = [(1,), (10,), (2, 5), (7, 13), (3, 60), (3, 5, 12), (3, 3, 4, 5), (1, 3, 3, 4, 5)]
 
 
 @settings(max_examples=60)
@@ -65,8 +65,8 @@ def test_where_tfmot_keeps_all_ties_the_count_is_exact():
 
 @settings(max_examples=60)
 @given(
-    st.sampled_from([(2, 2), (4, 6), (7, 13), (13, 31)]),
-    st.sampled_from([(1, 2), (2, 1), (2, 2), (3, 2), (4, 4), (1, 5)]),
+    st.sampled_from([(4, 6), (7, 13), (13, 31)]),
+    st.sampled_from([(1, 2), (3, 2), (4, 4), (2, 5)]),
     st.sampled_from(["AVG", "MAX"]),
     SPARSITY,
     SEED,

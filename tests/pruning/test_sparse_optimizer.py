@@ -341,7 +341,7 @@ def test_an_optimizer_by_name():
         (lambda: SparseOptimizer(0.1), "must be a keras.optimizers.Optimizer of Keras 3"),
         (lambda: SparseOptimizer(O.SGD(), use_ema=True), "Set them on `inner_optimizer`"),
         (lambda: SparseOptimizer(O.SGD(), speed=3), r"arguments \['speed'\]"),
-        (lambda: SparseOptimizer(O.SGD(), scope="a/kernel"), "must be a list"),
+        (lambda: SparseOptimizer(O.SGD(), scope="a/kernel"), "Put it in a list"),
         (lambda: SparseOptimizer(O.SGD()).get_mask(keras.Variable([[1.0]])), "build"),
     ],
 )

@@ -14,7 +14,8 @@ from tfinit.pruning import ConstantSparsity, PolynomialDecay, PruningRule, Spars
 from tfinit.pruning.model_masks import sparse_optimizer_of
 from tfinit.variables import prunable_weights
 
-pytestmark = pytest.mark.backends
+# Each fit is a compilation on JAX: there, and on PyTorch, one test of each kind runs.
+backends = pytest.mark.backends
 BACKEND = keras.backend.backend()
 O = keras.optimizers  # noqa: E741
 RNG = np.random.default_rng(5)
@@ -109,6 +110,7 @@ def test_the_mask_changes_before_the_steps_that_the_schedule_names():
     )
 
 
+@backends
 def test_acceptance_14_zeros_are_exact_after_every_step():
     model = compiled(PolynomialDecay(0.1, 0.8, 1, 20, frequency=3), O.SGD(0.5, momentum=0.9))
     record = ExactZeros()
@@ -135,6 +137,7 @@ def test_acceptance_15_nothing_revives_a_pruned_weight_on_a_schedule(name):
     assert record.seen[-1] == 144 + 180 + 27
 
 
+@backends
 @pytest.mark.parametrize(
     "sparsity_, left", [(0.0, (1, 2, 10)), (0.99, (1, 1, 1)), (1.0, (1, 1, 1))]
 )
@@ -154,6 +157,7 @@ def test_acceptance_17_small_tensors_and_ties(sparsity_, left):
     assert counts == left
 
 
+@backends
 def test_acceptance_17_equal_weights_are_pruned_to_the_exact_count():
     variable = keras.Variable(np.ones((30, 10), "float32"), name="kernel")
     SparseOptimizer(O.SGD(0.1), ConstantSparsity(0.9, 1)).build([variable])
@@ -162,6 +166,7 @@ def test_acceptance_17_equal_weights_are_pruned_to_the_exact_count():
     assert np.count_nonzero(values.ravel()[:30]) == 30  # the first ones of the flattened tensor
 
 
+@backends
 def test_acceptance_18_no_callback_is_needed_and_tfmots_does_no_harm():
     results = []
     for callbacks in ([], [sparsity.UpdatePruningStep()]):
@@ -226,6 +231,7 @@ def test_acceptance_22_early_stopping_that_restores_a_denser_epoch():
     assert zeros(stripped) == {"d0/kernel": 144, "d1/kernel": 180, "head/kernel": 27}
 
 
+@backends
 def test_acceptance_23_sparsity_for_each_layer():
     named = compiled(
         PolynomialDecay(0.0, 0.8, 0, 16, frequency=1),
@@ -269,6 +275,7 @@ def test_acceptance_23_an_unknown_layer_is_named():
 UPDATES = (1, 5, 9, 13)
 
 
+@backends
 @pytest.mark.parametrize("how", ["set", "rigl"])
 def test_regrowth_keeps_the_count_and_moves_the_mask(how):
     model = compiled(
@@ -290,6 +297,7 @@ def test_regrowth_keeps_the_count_and_moves_the_mask(how):
     assert not np.any(kernels(model)["d1/kernel"][~masks[-1]])
 
 
+@backends
 def test_rigl_grows_where_the_gradient_is_largest():
     start = np.array([[0.5, -0.4], [0.3, 0.2], [0.1, 0.6]], "float32")
     weight = keras.Variable(start, name="kernel")
@@ -306,6 +314,7 @@ def test_rigl_grows_where_the_gradient_is_largest():
     np.testing.assert_allclose(ops.convert_to_numpy(weight), [[0.5, -0.4], [0, 0], [0, 0]])
 
 
+@backends
 def test_movement_keeps_what_moves_away_from_zero():
     weight = keras.Variable(np.array([[1.0, 1.0, -1.0, -1.0]], "float32"), name="kernel")
     sparse = SparseOptimizer(O.SGD(0.1), ConstantSparsity(0.5, 3, frequency=1), score="movement")
@@ -315,6 +324,7 @@ def test_movement_keeps_what_moves_away_from_zero():
     np.testing.assert_array_equal(sparse.get_mask(weight), [[1, 0, 0, 1]])
 
 
+@backends
 def test_snip_keeps_what_the_loss_feels():
     weight = keras.Variable(np.array([[5.0, 1.0, -1.0, 3.0]], "float32"), name="kernel")
     sparse = SparseOptimizer(O.SGD(0.0), ConstantSparsity(0.5, 2, frequency=1), score="snip")
@@ -323,6 +333,7 @@ def test_snip_keeps_what_the_loss_feels():
     np.testing.assert_array_equal(sparse.get_mask(weight), [[0, 1, 1, 0]])
 
 
+@backends
 def test_random_masks_are_nested_and_the_same_for_a_seed():
     runs = []
     for seed in (0, 0, 1):
@@ -347,6 +358,7 @@ def test_random_masks_are_nested_and_the_same_for_a_seed():
     assert np.any(np.array(runs[0]) != np.array(runs[2]))
 
 
+@backends
 def test_monotone_masks_do_not_grow_when_the_sparsity_falls():
     falling = PolynomialDecay(0.9, 0.1, 1, 9, power=1, frequency=4)
     free, held = compiled(falling), compiled(falling, monotone=True)
@@ -354,6 +366,30 @@ def test_monotone_masks_do_not_grow_when_the_sparsity_falls():
         fit(model, 16)
     assert sparsity.get_masks(free)["d1/kernel"].sum() == 180
     assert sparsity.get_masks(held)["d1/kernel"].sum() == 20
+
+
+@pytest.mark.parametrize(
+    ("make", "shape", "axis"),
+    [
+        (lambda: keras.layers.Dense(3), (8,), 0),
+        (lambda: keras.layers.Conv2D(3, 2), (4, 4, 8), 2),
+        (lambda: keras.layers.Conv2DTranspose(3, 2), (4, 4, 8), 3),
+        (lambda: keras.layers.EinsumDense("abc,cde->abde", (None, 2, 3)), (5, 8), 0),
+        (lambda: keras.layers.EinsumDense("abcd,cde->abe", (None, 3)), (5, 2, 8), 1),
+    ],
+    ids=["dense", "conv", "transposed", "einsum in", "einsum out"],
+)
+def test_m_by_n_counts_along_the_inputs(make, shape, axis):
+    model = keras.Sequential([keras.Input(shape), make()])
+    optimizer = SparseOptimizer("sgd", scope=model, sparsity_m_by_n=(2, 4))
+    kernel = model.layers[0].kernel
+    before = np.abs(ops.convert_to_numpy(kernel))
+    optimizer.build(model.trainable_variables)
+    groups = np.moveaxis(before, axis, -1).reshape(-1, 4)
+    kept = np.moveaxis(optimizer.get_mask(kernel), axis, -1).reshape(-1, 4)
+    assert (kept.sum(1) == 2).all()
+    # Each survivor is larger than what was pruned beside it.
+    assert (np.where(kept, groups, np.inf).min(1) >= np.where(kept, 0, groups).max(1)).all()
 
 
 def test_rules_for_different_layers():
@@ -380,6 +416,7 @@ def test_compiled_anew_in_the_middle_it_goes_on_with_its_masks():
     assert record.seen == [195] * 8
 
 
+@backends
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -10,22 +10,8 @@ from tfinit.errors import InputError
 from tfinit.gains import config_of
 from tfinit.gains import gain as forward_gain
 from tfinit.initializers.base import RandomInitializer, as_matrix, center, positive
+from tfinit.initializers.haar import haar
 from tfinit.initializers.registry import serializable
-
-
-def haar(rows: int, columns: int, seed: int, dtype: str, factor: float = 1.0) -> Any:
-    """``factor`` times a Haar-distributed matrix with orthonormal columns (or rows, if wide).
-
-    QR leaves the sign of each column open; a positive diagonal of R makes Q uniform (Mezzadri,
-    How to generate random matrices from the classical compact groups, 2007).
-    """
-    ops = keras.ops
-    tall = (max(rows, columns), min(rows, columns))
-    q, r = ops.qr(keras.random.normal(tall, dtype=dtype, seed=seed))
-    # Not `sign`, which is 0 at 0.
-    signs = 1 - 2 * ops.cast(ops.diag(r) < 0, dtype)
-    q = q * (factor * signs)
-    return ops.transpose(q) if rows < columns else q
 
 
 class GainedRandom(RandomInitializer):

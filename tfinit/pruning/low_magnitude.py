@@ -108,10 +108,10 @@ def prune_low_magnitude(
 
 
 def _what_to_pass(to_prune: Any, parts: list[Any]) -> str:
+    if parts and all(map(keras_of, parts)):
+        return "`to_prune` mixes layers of Keras 3 and of tf_keras. A model is made of one of them."
     odd = next(part for part in parts if keras_of(part) is None) if parts else to_prune
     received = f"{type(odd).__module__}.{type(odd).__name__}"
-    if len({keras_of(part) for part in parts}) == 2 and None not in map(keras_of, parts):
-        return "`to_prune` mixes layers of Keras 3 and of tf_keras. A model is made of one of them."
     if hasattr(odd, "_keras_history") or hasattr(odd, "shape"):
         return f"`to_prune` is a tensor ({received}): pass the layer or model, not its output."
     return (

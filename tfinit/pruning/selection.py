@@ -94,26 +94,27 @@ def top_masks(scores: Sequence[Any], keep: Any, absolute: bool = False) -> list[
         raise InputError(f"`keep` must be in 0..{total}, received {keep}.")
     if total == 0:
         return [ops.zeros(s.shape, "bool") for s in scores]
-    if len(dtypes) > 1:
-        dtype = keras.backend.result_type(*dtypes)
-        scores = [ops.cast(s, dtype) for s in scores]
+    dtype = keras.backend.result_type(*dtypes)
+    pool = [ops.cast(ops.reshape(s, (-1,)), dtype) for s in scores]
+    pool = pool[0] if len(pool) == 1 else ops.concatenate(pool)
     keep = ops.clip(ops.cast(keep, "int32"), 0, total)
-    flat = tuple(ops.reshape(s, (-1,)) for s in scores)  # tensors of one size share a program
-    select = _compiled(tuple((_size(s), str(s.dtype)) for s in flat), bool(absolute))
-    masks = select(flat, keep)
-    return [ops.reshape(mask, s.shape) for mask, s in zip(masks, scores, strict=True)]
+    mask = _compiled(total, dtype, bool(absolute))(pool, keep)
+    ends = np.cumsum([_size(s) for s in scores])[:-1].tolist()
+    parts = ops.split(mask, ends) if ends else [mask]
+    return [ops.reshape(part, s.shape) for part, s in zip(parts, scores, strict=True)]
 
 
 @functools.cache
-def _compiled(_signature: Any, absolute: bool) -> Callable[..., Any]:
-    """`_top_masks` as the backend runs it fastest: in XLA, where there is one.
+def _compiled(size: int, dtype: str, absolute: bool) -> Callable[[Any, Any], Any]:
+    """`_top_mask` as the backend runs it fastest: in XLA, where there is one.
 
-    On two cores of a CPU the plain graph of TensorFlow took twice as long as XLA, and copies of a
-    tensor where XLA takes none. Either nests in a compiled step. One function for each signature,
-    as TensorFlow warns of one that is traced for many.
+    On two cores of a CPU the plain graph of TensorFlow took twice as long as XLA, and copies of the
+    tensor where XLA takes none. Either nests in a compiled step. One function for each size, as
+    TensorFlow warns of one that is traced for many.
     """
-    select = functools.partial(_top_masks, absolute=absolute)
     backend = keras.backend.backend()
+    compiled = backend in ("tensorflow", "jax")
+    select = functools.partial(_top_mask, absolute=absolute, again=compiled)
     if backend == "tensorflow":
         import tensorflow as tf
 
@@ -125,76 +126,97 @@ def _compiled(_signature: Any, absolute: bool) -> Callable[..., Any]:
     return select
 
 
-def _top_masks(scores: tuple[Any, ...], keep: Any, absolute: bool) -> tuple[Any, ...]:
-    """`top_masks` of flat tensors of one dtype."""
-    dtype = keras.backend.standardize_dtype(scores[0].dtype)
-    keys = [_ordered(s, dtype, absolute) for s in scores]
-    total = sum(_size(k) for k in keys)
+def _top_mask(scores: Any, keep: Any, absolute: bool, again: bool) -> Any:
+    """`top_masks` of one flat tensor.
+
+    With ``again`` its integers are computed in every pass, which XLA does without writing them to
+    memory; else they are computed once.
+    """
+    dtype = keras.backend.standardize_dtype(scores.dtype)
+    size = _size(scores)
     wide = "int64" if dtype == "float64" else "int32"  # of thresholds; counts are int32
 
-    # The largest integer that at least `keep` keys reach, or one that exactly `keep` do.
-    def reached(threshold: Any) -> Any:
-        threshold = ops.cast(threshold, keys[0].dtype)
-        return _count([k >= threshold for k in keys])
+    def keys(zero: Any) -> Any:
+        return _ordered(ops.where(zero == 0, scores, ops.zeros((), dtype)), absolute)
 
-    lowest = -(2 ** (8 * np.dtype(_INTEGER[dtype]).itemsize - 1))  # of NaN
-    all_keys = _scalar(lowest, wide), _scalar(total, "int32")
-    no_keys = _scalar(_INFINITY[dtype] + 1, wide), _scalar(0, "int32")
-    low = _select(keep == 0, no_keys, all_keys)  # nothing has fewer than none
-    guesses = _first_guesses(keys, keep, wide)
-    (threshold, count), (_, above) = _search(reached, low, no_keys, keep, guesses)
+    def positions(zero: Any) -> Any:
+        return _positions(size, zero)
+
+    zero = _scalar(0, "int32")
+    if not again:
+        all_keys, all_positions = keys(zero), positions(zero)
+        keys, positions = lambda _: all_keys, lambda _: all_positions
+
+    # The largest integer that at least `keep` keys reach, or one that exactly `keep` do.
+    def reached(threshold: Any, zero: Any) -> Any:
+        return _count(keys(zero) >= ops.cast(threshold, _INTEGER[dtype]), zero)
+
+    everything = _scalar(_lowest(dtype), wide), _scalar(size, "int32")
+    nothing = _scalar(_INFINITY[dtype] + 1, wide), zero
+    low = _select(keep == 0, nothing, everything)
+    guesses = _first_guesses(scores, keep, absolute, wide)
+    (threshold, count), (_, above) = _search(reached, low, nothing, keep, guesses)
 
     # More keys at the threshold than may stay? Then those before a position do.
     surplus = count - keep
-    offsets = np.cumsum([0, *(_size(k) for k in keys)])
-    positions = [
-        ops.arange(start, stop, dtype="int32")
-        for start, stop in zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True)
-    ]
-    threshold = ops.cast(threshold, keys[0].dtype)
+    threshold = ops.cast(threshold, _INTEGER[dtype])
 
-    def tied_from(position: Any) -> Any:
-        return _count(
-            [
-                ops.logical_and(k == threshold, p >= position)
-                for k, p in zip(keys, positions, strict=True)
-            ]
-        )
+    def tied_from(position: Any, zero: Any) -> Any:
+        return _count(ops.logical_and(keys(zero) == threshold, positions(zero) >= position), zero)
 
-    end = _scalar(total, "int32"), _scalar(0, "int32")
-    start = _select(surplus == 0, end, (_scalar(0, "int32"), count - above))
+    end = _scalar(size, "int32"), zero
+    start = _select(surplus == 0, end, (zero, count - above))
     (cut, _), _ = _search(tied_from, start, end, surplus, [])
-    return tuple(
-        ops.logical_or(k > threshold, ops.logical_and(k == threshold, p < cut))
-        for k, p in zip(keys, positions, strict=True)
-    )
+    tied = ops.logical_and(keys(zero) == threshold, positions(zero) < cut)
+    return ops.logical_or(keys(zero) > threshold, tied)
 
 
-def _ordered(scores: Any, dtype: str, absolute: bool) -> Any:
+def _ordered(scores: Any, absolute: bool) -> Any:
     """Integers in the order of the scores; -0.0 as 0.0, NaN as the lowest integer.
 
     The bits of floats of one sign are ordered as the floats are, those of negative ones backwards.
     """
-    kind = _INTEGER[dtype]
-    bits = ops.view(ops.stop_gradient(scores), kind)
-    lowest = _scalar(-(2 ** (8 * np.dtype(kind).itemsize - 1)), kind)  # the bits of -0.0
-    negated = lowest - bits  # of a negative float: minus the bits of its magnitude
+    dtype = keras.backend.standardize_dtype(scores.dtype)
+    lowest = _scalar(_lowest(dtype), _INTEGER[dtype])  # which are the bits of -0.0, too
+    bits = ops.view(ops.stop_gradient(scores), _INTEGER[dtype])
     if absolute:
-        key = magnitude = ops.where(bits < 0, -negated, bits)
+        key = magnitude = ops.bitwise_and(bits, ops.bitwise_not(lowest))
     else:
-        key = ops.where(bits < 0, negated, bits)
+        key = ops.where(bits < 0, lowest - bits, bits)
         magnitude = ops.abs(key)
-    return ops.where(magnitude > _scalar(_INFINITY[dtype], kind), lowest, key)
+    infinity = _scalar(_INFINITY[dtype], _INTEGER[dtype])
+    return ops.where(magnitude > infinity, lowest, key)
 
 
-def _first_guesses(keys: list[Any], keep: Any, wide: str) -> list[Any]:
+def _lowest(dtype: str) -> int:
+    return -(2 ** (8 * np.dtype(_INTEGER[dtype]).itemsize - 1))
+
+
+def _positions(size: int, zero: Any) -> Any:
+    """0, 1, ..., size - 1. Not `ops.arange`, which TensorFlow puts into the program as numbers."""
+    bits = max(1, (size - 1).bit_length() + 1) // 2
+    columns = zero + ops.arange(2**bits, dtype="int32")
+    rows = ops.left_shift(ops.arange(-(-size // 2**bits), dtype="int32"), bits)
+    return ops.reshape(rows[:, None] + columns, (-1,))[:size]
+
+
+def _count(mask: Any, zero: Any) -> Any:
+    """How many are true."""
+    # XLA on a CPU sums 32 terms on the fly, but writes those of a longer sum to memory first. The
+    # maximum, which changes nothing, keeps it from making one long sum of the two.
+    end = _size(mask) // 32 * 32
+    parts = ops.sum(ops.cast(ops.reshape(mask[:end], (32, -1)), "int32"), axis=0)
+    return ops.sum(ops.maximum(parts, zero)) + ops.sum(ops.cast(mask[end:], "int32"))
+
+
+def _first_guesses(scores: Any, keep: Any, absolute: bool, wide: str) -> list[Any]:
     """Two thresholds, lower and higher, that very likely have the one sought between them."""
-    total = sum(_size(k) for k in keys)
+    below = 1.0 - ops.cast(keep, "float32") / _size(scores)
     # Odd, so that it does not always meet the same of 2**n channels.
-    stride = max(1, total // _SAMPLE) | 1
-    sample = ops.sort(ops.cast(ops.concatenate([k[::stride] for k in keys]), wide))
+    stride = max(1, _size(scores) // _SAMPLE) | 1
+    sample = _ordered(scores[::stride], absolute)
+    sample = ops.sort(ops.cast(sample, wide))
     size = _size(sample)
-    below = 1.0 - ops.cast(keep, "float32") / total
     # Four standard deviations of the rank that a weight has in the sample.
     slack = 4.0 * ops.sqrt(size * below * (1.0 - below)) + 2.0
     ranks = [ops.clip(ops.cast(size * below + s, "int32"), 0, size - 1) for s in (-slack, slack)]
@@ -202,7 +224,7 @@ def _first_guesses(keys: list[Any], keep: Any, wide: str) -> list[Any]:
 
 
 def _search(
-    count: Callable[[Any], Any],
+    count: Callable[[Any, Any], Any],
     low: tuple[Any, Any],
     high: tuple[Any, Any],
     wanted: Any,
@@ -211,7 +233,9 @@ def _search(
     """Narrow a bracket until ``count(low) == wanted``, or its ends are neighbours.
 
     Args:
-        count: Never increases with the integer that it is given.
+        count: Of an integer and a zero; never increases with the integer. The zero changes at
+            every call as far as XLA can see, so what is computed with it stays in the loop: XLA
+            would move it out and keep its result, of the size of the tensor.
         low: The lower end and its count, ``wanted`` or more.
         high: The upper end and its count, less than ``wanted`` (or the bracket is closed).
         wanted: The count to find.
@@ -234,7 +258,7 @@ def _search(
         for turn, guess in enumerate(guesses):
             middle = ops.where(i == turn, guess, middle)
         middle = ops.clip(middle, low + 1, high - 1)
-        found = middle, count(middle)
+        found = middle, count(middle, ops.right_shift(i, 31))
         enough = found[1] >= wanted
         return (
             i + 1,
@@ -248,10 +272,6 @@ def _search(
 
 def _select(condition: Any, yes: tuple[Any, ...], no: tuple[Any, ...]) -> tuple[Any, ...]:
     return tuple(ops.where(condition, a, b) for a, b in zip(yes, no, strict=True))
-
-
-def _count(masks: list[Any]) -> Any:
-    return functools.reduce(ops.add, [ops.sum(ops.cast(m, "int32")) for m in masks])
 
 
 def _scalar(value: int, dtype: str) -> Any:
@@ -375,7 +395,7 @@ def n_m_mask(scores: Any, m: int, n: int, axis: int | None = None) -> Any:
     # An axis of 1 before, so that a group has a place for its outer part and one for its inner.
     groups = _grouped(scores, axis % rank - rank, n, 0, -float("inf"))
     outer, count, _, inner = groups.shape
-    keys = _ordered(groups, keras.backend.standardize_dtype(scores.dtype), absolute=False)
+    keys = _ordered(groups, absolute=False)
     # An entry's rank: how many of its group go before it.
     place = ops.reshape(ops.arange(n, dtype="int32"), (1, 1, n, 1))
     order = ops.zeros(groups.shape, "int32")

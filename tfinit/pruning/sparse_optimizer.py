@@ -226,6 +226,7 @@ class SparseOptimizer(keras.optimizers.Optimizer):
                 self._movement[i].assign(other._movement[j])
         if self._step is not None and other._step is not None:
             self._step.assign(other._step)
+            self._steps_before -= int(ops.convert_to_numpy(other._step))
         self._mask_weights(self._trainable_variables)
 
     def _prune_before_the_first_step(self, variables: list[Any]) -> None:
