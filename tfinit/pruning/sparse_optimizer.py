@@ -221,6 +221,8 @@ class SparseOptimizer(keras.optimizers.Optimizer):
                 # Not `_state`: variables that are made while tracing have no values yet.
                 weights = [ops.convert_to_tensor(variables[i]) for i in group.indices]
                 self._assign(group, first_masks(group, sparsity, weights))
+                self._mask_weights([variables[i] for i in group.indices])
+                self._mask_averages()
 
     def _new_mask(self, variable: Any) -> Any:
         # Not `add_variable_from_reference`: it would take the dtype of the variable.
@@ -294,6 +296,7 @@ class SparseOptimizer(keras.optimizers.Optimizer):
             self.mask_weights()
         for _ in range(taken):
             self._prune_if_due({})
+            self.mask_weights()
 
     def _check_built(self, what: str) -> None:
         if not self.built:
@@ -308,7 +311,8 @@ class SparseOptimizer(keras.optimizers.Optimizer):
         """What a rule decides from, as tensors; ``gradients`` by the index of their variable."""
         variables = [self._trainable_variables[i] for i in group.indices]
         return State(
-            weights=[ops.convert_to_tensor(v) for v in variables],
+            # Zero where pruned, which in the midst of a step the variable is not yet.
+            weights=[_masked(v, self._mask_of(v)) for v in variables],
             masks=[ops.convert_to_tensor(self._masks[i]) for i in group.indices],
             gradients=[_dense((gradients or {}).get(i)) for i in group.indices],
             movement=[
@@ -321,11 +325,12 @@ class SparseOptimizer(keras.optimizers.Optimizer):
     def _assign(self, group: Group, masks: list[Any]) -> None:
         for i, mask in zip(group.indices, masks, strict=True):
             self._masks[i].assign(mask)
-        self._mask_weights([self._trainable_variables[i] for i in group.indices])
-        self._mask_averages()
 
     def _prune_if_due(self, gradients: dict[int, Any]) -> None:
-        """After a step: count it, and take new masks for the next one where a rule says so."""
+        """After a step: count it, and take new masks for the next one where a rule says so.
+
+        The weights are not masked here: XLA copies what a condition may write, in every step.
+        """
         self._step.assign_add(1)
         strategy = _replicas()
         if strategy is None:
@@ -353,6 +358,10 @@ class SparseOptimizer(keras.optimizers.Optimizer):
             state = self._state(group, gradients)
             self._assign(group, new_masks(group, self._step + 1, sparsity, state))
 
+        if keras.backend.backend() == "jax":  # eager, and no assigning in a branch that is traced
+            if due:
+                prune()
+            return
         ops.cond(due, prune, lambda: None)
 
     def _due(self, steps_done: Any) -> list[tuple[Group, Any, Any]]:
@@ -399,11 +408,18 @@ class SparseOptimizer(keras.optimizers.Optimizer):
                 movement.assign_sub(weight * ops.cast(_dense(gradients[i]), weight.dtype))
         grads = self._masked_gradients(grads, trainable_variables)
         self.inner_optimizer.apply(grads, trainable_variables)
-        # All variables, not only those with a gradient: an average may overwrite any of them.
-        self._mask_weights(self._trainable_variables)
-        self._mask_averages()
+        masks = {i: ops.copy(m) for i, m in enumerate(self._masks) if m is not None}
         if self._step is not None:
             self._prune_if_due(gradients)
+            # By the masks of this step and of the next: what grows again begins at zero.
+            for group, *_ in self._due(0):
+                for i in group.indices:
+                    masks[i] = ops.logical_and(masks[i], self._masks[i])
+        # All variables, not only those with a gradient: an average may overwrite any of them.
+        for i, mask in masks.items():
+            variable = self._trainable_variables[i]
+            variable.assign(_masked(variable, mask))
+        self._mask_averages()
 
     def _masked_gradients(self, grads: list[Any], variables: list[Any]) -> list[Any]:
         return [
