@@ -1,6 +1,6 @@
 """Every model class of keras.applications, pruned to 80%: a table.
 
-Each is built without weights, for the smallest images that it takes; marked with
+Each is built without weights, for small images; marked with
 prune_low_magnitude, compiled, trained for one step, stripped and saved. Another process, which has
 no tfinit, loads the file. What is checked: the count of zeros of every prunable tensor, to one
 weight; that the loaded model predicts as the pruned one does. A third process asks TFMOT whether it
@@ -26,7 +26,10 @@ from tfinit.pruning import ConstantSparsity, prune_low_magnitude, strip_pruning
 from tfinit.variables import prunable_weights
 
 SPARSITY = 0.8
-SIZES = (32, 75, 224)  # of an image: the smallest that a class takes
+# Of an image: the smallest that a class takes, but so large that at the end batch normalization
+# has more than two numbers to normalize, with which a step goes to infinity.
+SIZES = (64, 75, 224)
+BATCH = 4
 
 # Each reads a line, answers with a line, and lives as long as the table.
 LOADER = """
@@ -37,7 +40,7 @@ for line in sys.stdin:
     file, images, outputs = json.loads(line)
     model = keras.saving.load_model(file)
     np.save(outputs, np.asarray(model(np.load(images), training=False)))
-    zeros = {v.path: int(np.count_nonzero(np.asarray(v) == 0)) for v in model.trainable_variables}
+    zeros = [int(np.count_nonzero(np.asarray(v) == 0)) for v in model.trainable_variables]
     assert "tfinit" not in sys.modules
     print(json.dumps(zeros), flush=True)
     del model
@@ -114,8 +117,8 @@ def prune(make, loader, folder, compiled):
     """The cells of a row, and what is wrong with it."""
     model = build(make)
     rng = np.random.default_rng(0)
-    images = rng.random((2, *model.input_shape[1:]), "float32")
-    labels = np.array([1, 2])
+    images = rng.random((BATCH, *model.input_shape[1:]), "float32")
+    labels = np.arange(BATCH)
     before = {key: np.array(v) for key, v in list(prunable_weights(model).items())[:1]}
 
     model = prune_low_magnitude(model, ConstantSparsity(SPARSITY, begin_step=1))
@@ -129,7 +132,8 @@ def prune(make, loader, folder, compiled):
     stripped.save(folder / "model.keras")
     files = [str(folder / name) for name in ("model.keras", "images.npy", "outputs.npy")]
     loader.ask(files)
-    zeros = loader.answer()
+    # By order, not by path: Keras gives the layers of nested models another one on loading.
+    zeros = dict(zip((v.path for v in stripped.trainable_variables), loader.answer(), strict=True))
     difference = float(np.abs(np.load(folder / "outputs.npy") - expected).max())
 
     tensors = prunable_weights(stripped)
@@ -173,7 +177,8 @@ def main(smallest: bool = False, only: tuple[str, ...] = (), compiled: bool = Fa
         asked.add(name)
         if answer == "yes":
             accepted.append(name)
-        return answer[:60].replace("\n", " ")
+        # The message ends with the class of the layer that it cannot wrap.
+        return answer if answer == "yes" else f"no: {answer.split('.')[-1].split(chr(39))[0]}"
 
     for name, make in classes(smallest, only):
         start = time.perf_counter()

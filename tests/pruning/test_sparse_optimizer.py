@@ -6,7 +6,7 @@ import pytest
 from keras import ops
 
 from tfinit.errors import InputError
-from tfinit.pruning import SparseOptimizer, get_masks, set_masks
+from tfinit.pruning import ConstantSparsity, SparseOptimizer, get_masks, set_masks
 from tfinit.variables import prunable_weights
 
 pytestmark = pytest.mark.backends
@@ -239,6 +239,27 @@ def test_a_nan_gradient_of_a_pruned_weight_reaches_nothing():
     gradient = np.array([[1.0, np.nan], [1.0, 1.0]], "float32")
     sparse.apply([ops.convert_to_tensor(gradient)], [v])
     np.testing.assert_allclose(ops.convert_to_numpy(v), [[0.9, 0.0], [0.9, 0.9]], rtol=1e-6)
+
+
+@pytest.mark.parametrize("regrow", ["set", "rigl"])
+def test_a_weight_that_grows_again_begins_at_zero(regrow):
+    """Though the inner optimizer moved it in that very step, by the momentum that it had."""
+    variable = keras.Variable(RNG.normal(size=(10, 8)).astype("float32"), name="kernel")
+    # Weight decay moves survivors alone; momentum, those too that were dropped lately.
+    inner = O.SGD(0.1, momentum=0.9)
+    each = ConstantSparsity(0.5, 1, frequency=1)
+    sparse = SparseOptimizer(inner, each, regrow=regrow, drop_fraction=0.5)
+    sparse.build([variable])
+    grown = 0
+    for step in range(12):
+        before = sparse.get_mask(variable)
+        g = gradients_at([ops.convert_to_numpy(variable)], step)
+        sparse.apply([ops.convert_to_tensor(x) for x in g], [variable])
+        new = sparse.get_mask(variable) & ~before
+        grown += new.sum()
+        assert np.all(ops.convert_to_numpy(variable)[new] == 0)
+        assert np.all(ops.convert_to_numpy(variable)[~sparse.get_mask(variable)] == 0)
+    assert grown > 12
 
 
 def test_a_variable_without_gradient_keeps_its_zeros_under_ema():

@@ -1,8 +1,6 @@
 """SparseOptimizer: an optimizer around an optimizer that prunes, and keeps zeros at zero."""
 
-import contextlib
-import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import keras
@@ -12,12 +10,10 @@ from keras import ops
 from tfinit.errors import InputError
 from tfinit.pruning.masks import check_mask
 from tfinit.pruning.policy import PruningPolicy
-from tfinit.pruning.rules import Group, PruningRule, bind
+from tfinit.pruning.pruner import Pruner, masked, out_of_the_graph
+from tfinit.pruning.rules import PruningRule
 from tfinit.pruning.schedules import PruningSchedule
-from tfinit.pruning.update import State, first_masks, new_masks
 
-# No training is shorter, so a schedule that begins by this step needs no warning.
-_SOON = 10
 # What Keras's base class would add to the wrapper belongs to the inner optimizer.
 _INNER_ARGUMENTS = (
     "learning_rate",
@@ -136,10 +132,7 @@ class SparseOptimizer(keras.optimizers.Optimizer):
         super().__init__(learning_rate=0.0, name=name)
         self.inner_optimizer = inner_optimizer
         self.rules = tuple(rules)
-        self._groups: list[Group] = []
-        self._masks: list[Any] = []
-        self._movement: dict[int, Any] = {}
-        self._step: Any = None
+        self._pruner = Pruner(self.rules)
         self._before: SparseOptimizer | None = None
         self._loaded: list[Any] | None = None
 
@@ -153,37 +146,23 @@ class SparseOptimizer(keras.optimizers.Optimizer):
         eligible = [
             len(v.shape) >= 2 and not self._overwrite_variable_with_gradient(v) for v in variables
         ]
-        self._groups = bind(self.rules, variables, eligible)
+        # First, as it may raise.
+        self._pruner.build(self, variables, eligible)
         if not self.inner_optimizer.built:
             self.inner_optimizer.build(variables)
-        masked = {i for group in self._groups for i in group.indices}
-        # One entry a variable, None where it carries no mask, in the order of `variables`.
-        self._masks = [self._new_mask(v) if i in masked else None for i, v in enumerate(variables)]
-        for group in self._groups:
-            if group.rule.score == "movement":
-                for i in group.indices:
-                    self._movement[i] = self.add_variable_from_reference(variables[i], "movement")
-        if any(rule.schedule is not None for rule in self.rules):
-            self._step = self.add_variable(
-                shape=(),
-                dtype="int32",
-                initializer="zeros",
-                name="pruning_step",
-                aggregation="only_first_replica",
-            )
         super().build(variables)
         # The values now, also where a custom loop is just being traced.
-        with _out_of_the_graph():
+        with out_of_the_graph():
             # What the inner optimizer had done before it was wrapped; see `catch_up`.
             self._steps_before = int(ops.convert_to_numpy(self.inner_optimizer.iterations))
             if self._loaded is not None:
                 self.set_weights(self._loaded)
                 self._loaded = None
-            elif self._before is None:
-                self._prune_before_the_first_step(variables)
-            else:
-                self._take_over(self._before)
+            elif self._before is not None:
+                self._steps_before -= self._pruner.take_over(self._before._pruner)
                 self._before = None
+            else:
+                self._pruner.start()
 
     def set_weights(self, weights: list[Any]) -> None:
         """Set `variables`; those of an optimizer that is not built yet, as soon as it is.
@@ -214,54 +193,8 @@ class SparseOptimizer(keras.optimizers.Optimizer):
         other._check_built("continue_from")
         self._before = other
 
-    def _take_over(self, other: "SparseOptimizer") -> None:
-        place = {id(v): i for i, v in enumerate(other._trainable_variables)}
-        for i, variable in enumerate(self._trainable_variables):
-            j = place.get(id(variable))
-            if j is None:
-                continue
-            if self._masks[i] is not None and other._masks[j] is not None:
-                self._masks[i].assign(other._masks[j])
-            if i in self._movement and j in other._movement:
-                self._movement[i].assign(other._movement[j])
-        if self._step is not None and other._step is not None:
-            self._step.assign(other._step)
-            self._steps_before -= int(ops.convert_to_numpy(other._step))
-        self._mask_weights(self._trainable_variables)
-
-    def _prune_before_the_first_step(self, variables: list[Any]) -> None:
-        first = [rule.first_step() for rule in self.rules if rule.prunes]
-        if first and (None in first or min(first) > _SOON):
-            steps = [step for step in first if step is not None]
-            warnings.warn(
-                f"The first pruning comes before training step {min(steps)}: shorter training "
-                "prunes nothing. Give the schedule an earlier `begin_step` or a smaller "
-                "`frequency` to start sooner."
-                if steps
-                else "The schedule never prunes: its sparsity is 0 at every step.",
-                stacklevel=4,
-            )
-        for group in self._groups:
-            if group.rule.first_step() == 1:
-                schedule = group.rule.schedule
-                sparsity = 0.0 if schedule is None else schedule(1)[1]
-                # Not `_state`: variables that are made while tracing have no values yet.
-                weights = [ops.convert_to_tensor(variables[i]) for i in group.indices]
-                self._assign(group, first_masks(group, sparsity, weights))
-
-    def _new_mask(self, variable: Any) -> Any:
-        # Not `add_variable_from_reference`: it would take the dtype of the variable.
-        return self.add_variable(
-            shape=variable.shape,
-            initializer="ones",
-            dtype="bool",
-            aggregation="only_first_replica",
-            layout=getattr(variable, "_layout", None),
-            name=f"{variable.path.replace('/', '_')}_mask",
-        )
-
     def _mask_of(self, variable: Any) -> Any:
-        return self._masks[self._get_variable_index(variable)]
+        return self._pruner.masks[self._get_variable_index(variable)]
 
     @property
     def variables(self) -> list[Any]:
@@ -297,13 +230,12 @@ class SparseOptimizer(keras.optimizers.Optimizer):
             checked.append((variable, check_mask(variable.path, mask, variable.shape)))
         for variable, mask in checked:
             self._mask_of(variable).assign(mask)
-        self._mask_weights([variable for variable, _ in checked])
-        self._mask_averages()
+        self.mask_weights()
 
     def mask_weights(self) -> None:
         """Set every weight that is pruned to zero, and its average: after weights were loaded."""
         self._check_built("mask_weights")
-        self._mask_weights(self._trainable_variables)
+        self._pruner.mask_weights()
         self._mask_averages()
 
     def catch_up(self) -> None:
@@ -313,14 +245,15 @@ class SparseOptimizer(keras.optimizers.Optimizer):
         the pruning, which is this. Steps through `apply` need it not, and it does nothing then.
         """
         self._check_built("catch_up")
-        if self._step is None:
+        if self._pruner.step is None:
             self.mask_weights()
             return
-        taken = int(self.inner_optimizer.iterations) - self._steps_before - int(self._step)
+        taken = int(self.inner_optimizer.iterations) - self._steps_before - int(self._pruner.step)
+        for _ in range(taken):
+            self.mask_weights()
+            self._pruner.after_step({}, {})
         if taken > 0:
             self.mask_weights()
-        for _ in range(taken):
-            self._prune_if_due({}, {})
 
     def _check_built(self, what: str) -> None:
         if not self.built:
@@ -328,81 +261,6 @@ class SparseOptimizer(keras.optimizers.Optimizer):
                 f"`{what}` needs the optimizer's variables. Call "
                 "`optimizer.build(model.trainable_variables)` first."
             )
-
-    # -- pruning -------------------------------------------------------------------------------
-
-    def _state(self, group: Group, gradients: dict[int, Any]) -> State:
-        """What a rule decides from, as tensors; ``gradients`` by the index of their variable."""
-        variables = [self._trainable_variables[i] for i in group.indices]
-        return State(
-            weights=[ops.convert_to_tensor(v) for v in variables],
-            masks=[ops.convert_to_tensor(self._masks[i]) for i in group.indices],
-            gradients=[gradients.get(i) for i in group.indices],
-            movement=[
-                ops.convert_to_tensor(self._movement[i])
-                for i in group.indices
-                if i in self._movement
-            ],
-        )
-
-    def _assign(self, group: Group, masks: list[Any]) -> None:
-        for i, mask in zip(group.indices, masks, strict=True):
-            self._masks[i].assign(mask)
-        self._mask_weights([self._trainable_variables[i] for i in group.indices])
-
-    def _prune_if_due(self, gradients: dict[int, Any], moved: dict[int, Any]) -> None:
-        """After a step: count it, and take new masks for the next one where a rule says so."""
-        self._step.assign_add(1)
-
-        def ask(call: Callable[..., Any], gradients: dict[int, Any], moved: dict[int, Any]) -> None:
-            for i, product in moved.items():
-                self._movement[i].assign_sub(product)
-            for group, due, sparsity in self._due(self._step):
-                arguments = (group, sparsity, gradients)
-                ops.cond(due, lambda a=arguments: call(self._prune, args=a), lambda: None)
-
-        def in_all_replicas(strategy: Any, *parts: dict[int, Any]) -> None:
-            # Here, since a condition inside of a replica may not synchronize, and assigning does.
-            totals = [
-                {i: sum(strategy.experimental_local_results(g)) for i, g in part.items()}
-                for part in parts
-            ]
-            ask(strategy.extended.call_for_each_replica, *totals)
-
-        replicas = _replicas()
-        if replicas is None:
-            ask(lambda prune, args: prune(*args), gradients, moved)
-        else:
-            replicas.merge_call(in_all_replicas, args=(gradients, moved))
-
-    def _prune(self, group: Group, sparsity: Any, gradients: dict[int, Any]) -> None:
-        state = self._state(group, gradients)
-        self._assign(group, new_masks(group, self._step + 1, sparsity, state))
-        self._mask_averages()
-
-    def _due(self, steps_done: Any) -> list[tuple[Group, Any, Any]]:
-        """(rule, is an update due, sparsity) for the step after ``steps_done``."""
-        step = ops.convert_to_tensor(steps_done) + 1
-        return [
-            (group, *group.rule.schedule(step))
-            for group in self._groups
-            if group.rule.schedule is not None and group.rule.sparsity_m_by_n is None
-        ]
-
-    def _gradients_for_scores(self, grads: list[Any], variables: list[Any]) -> dict[int, Any]:
-        """The unmasked gradients that some rule ranks by."""
-        needed = {
-            i
-            for group in self._groups
-            if group.rule.score in ("movement", "snip") or group.rule.regrow == "rigl"
-            for i in group.indices
-        }
-        found = {}
-        for g, v in zip(grads, variables, strict=True):
-            i = self._get_variable_index(v)
-            if g is not None and i in needed:
-                found[i] = _dense(g)
-        return found
 
     # -- the step ------------------------------------------------------------------------------
 
@@ -417,31 +275,27 @@ class SparseOptimizer(keras.optimizers.Optimizer):
         if not self.built:
             self.build(trainable_variables)
         self._check_variables_are_known(trainable_variables)
-        gradients = self._gradients_for_scores(grads, trainable_variables)
-        moved = {
-            i: ops.multiply(self._trainable_variables[i], gradients[i])
-            for i in self._movement
-            if i in gradients
-        }
-        grads = self._masked_gradients(grads, trainable_variables)
-        self.inner_optimizer.apply(grads, trainable_variables)
-        # All variables, not only those with a gradient: an average may overwrite any of them.
-        self._mask_weights(self._trainable_variables)
-        self._mask_averages()
-        if self._step is not None:
-            self._prune_if_due(gradients, moved)
-
-    def _masked_gradients(self, grads: list[Any], variables: list[Any]) -> list[Any]:
-        return [
-            g if g is None or self._mask_of(v) is None else _masked(g, self._mask_of(v))
-            for g, v in zip(grads, variables, strict=True)
+        places = [self._get_variable_index(v) for v in trainable_variables]
+        gradients = self._pruner.gradients_for_scores(dict(zip(places, grads, strict=True)))
+        moved = self._pruner.moved(gradients)
+        in_step = self._pruner.masks
+        grads = [
+            g if g is None or in_step[i] is None else masked(g, in_step[i])
+            for i, g in zip(places, grads, strict=True)
         ]
-
-    def _mask_weights(self, variables: list[Any]) -> None:
-        for variable in variables:
-            mask = self._mask_of(variable)
-            if mask is not None:
-                variable.assign(_masked(variable, mask))
+        self.inner_optimizer.apply(grads, trainable_variables)
+        masks = {i: ops.copy(m) for i, m in enumerate(in_step) if m is not None}
+        if self._pruner.step is not None:
+            self._pruner.after_step(gradients, moved)
+            # By the masks of this step and of the next: what grows again begins at zero.
+            for group in self._pruner.scheduled:
+                for i in group.indices:
+                    masks[i] = ops.logical_and(masks[i], in_step[i])
+        # All variables, not only those with a gradient: an average may overwrite any of them.
+        for i, mask in masks.items():
+            variable = self._trainable_variables[i]
+            variable.assign(masked(variable, mask))
+        self._mask_averages()
 
     def _averages(self) -> list[tuple[Any, Any]]:
         """(average, mask) for every masked variable of which an optimizer keeps an average."""
@@ -450,13 +304,13 @@ class SparseOptimizer(keras.optimizers.Optimizer):
             optimizer = optimizer.inner_optimizer
         if not optimizer.use_ema:
             return []
-        pairs = zip(optimizer._model_variables_moving_average, self._masks, strict=True)
+        pairs = zip(optimizer._model_variables_moving_average, self._pruner.masks, strict=True)
         return [(a, m) for a, m in pairs if a is not None and m is not None]
 
     def _mask_averages(self) -> None:
         # Callbacks such as SwapEMAWeights put the averages into the model.
         for average, mask in self._averages():
-            average.assign(_masked(average, mask))
+            average.assign(masked(average, mask))
 
     def stateless_apply(
         self, optimizer_variables: list[Any], grads: list[Any], trainable_variables: list[Any]
@@ -468,45 +322,26 @@ class SparseOptimizer(keras.optimizers.Optimizer):
         self._check_built("stateless_apply")
         own = optimizer_variables[: len(self._variables)]
         state = dict(zip(map(id, self._variables), own, strict=True))
-        masks = [None if m is None else state[id(m)] for m in self._masks]
-        unmasked = dict(enumerate(grads))
-        for i, movement in self._movement.items():
+        masks = [None if m is None else state[id(m)] for m in self._pruner.masks]
+        for i, movement in self._pruner.movement.items():
             if grads[i] is not None:
                 state[id(movement)] -= trainable_variables[i] * grads[i]
-        grads = [
-            g if g is None or m is None else _masked(g, m)
-            for g, m in zip(grads, masks, strict=True)
-        ]
         # Not through `apply` in a scope: the inner optimizer may have a stateless form of its own.
         weights, inner = self.inner_optimizer.stateless_apply(
-            optimizer_variables[len(own) :], grads, trainable_variables
+            optimizer_variables[len(own) :],
+            [
+                g if g is None or m is None else masked(g, m)
+                for g, m in zip(grads, masks, strict=True)
+            ],
+            trainable_variables,
         )
-        weights = [w if m is None else _masked(w, m) for w, m in zip(weights, masks, strict=True)]
-        if self._step is not None:
-            state[id(self._step)] = state[id(self._step)] + 1
-            for group, due, sparsity in self._due(state[id(self._step)]):
-                now = State(
-                    weights=[weights[i] for i in group.indices],
-                    masks=[masks[i] for i in group.indices],
-                    gradients=[unmasked[i] for i in group.indices],
-                    movement=[
-                        state[id(m)] for i, m in self._movement.items() if i in group.indices
-                    ],
-                )
-                step = state[id(self._step)] + 1
-                taken = ops.cond(
-                    due,
-                    lambda group=group, step=step, sparsity=sparsity, now=now: new_masks(
-                        group, step, sparsity, now
-                    ),
-                    lambda now=now: now.masks,
-                )
-                for i, mask in zip(group.indices, taken, strict=True):
-                    masks[i] = state[id(self._masks[i])] = mask
-                    weights[i] = _masked(weights[i], mask)
+        weights = _all_masked(weights, masks)
+        if self._pruner.step is not None:
+            masks = self._pruner.stateless_after_step(state, weights, masks, grads)
+            weights = _all_masked(weights, masks)
         averaged = {id(average): state[id(mask)] for average, mask in self._averages()}
         inner = [
-            _masked(value, averaged[id(v)]) if id(v) in averaged else value
+            masked(value, averaged[id(v)]) if id(v) in averaged else value
             for value, v in zip(inner, self.inner_optimizer.variables, strict=True)
         ]
         return weights, [*(state[id(v)] for v in self._variables), *inner]
@@ -514,7 +349,7 @@ class SparseOptimizer(keras.optimizers.Optimizer):
     def finalize_variable_values(self, var_list: list[Any]) -> None:
         """Let the inner optimizer put its averages into the weights, then mask the weights."""
         self.inner_optimizer.finalize_variable_values(var_list)
-        self._mask_weights(self._trainable_variables)
+        self._pruner.mask_weights()
 
     # -- everything else is the inner optimizer's ----------------------------------------------
 
@@ -556,7 +391,7 @@ class SparseOptimizer(keras.optimizers.Optimizer):
 
         The masks themselves are state, saved with the optimizer's variables.
         """
-        rules = [g.by_index() for g in self._groups] if self.built else self.rules
+        rules = [g.by_index() for g in self._pruner.groups] if self.built else self.rules
         return {
             "name": self.name,
             "inner_optimizer": keras.saving.serialize_keras_object(self.inner_optimizer),
@@ -576,36 +411,5 @@ class SparseOptimizer(keras.optimizers.Optimizer):
         return cls(inner, rules=rules, name=config["name"])
 
 
-def _masked(value: Any, mask: Any) -> Any:
-    """``value`` where the mask is true, else 0. Not a product: NaN times 0 is NaN."""
-    if hasattr(value, "dense_shape"):
-        # A sparse gradient of TensorFlow (tf.IndexedSlices), as embeddings have.
-        rows = ops.take(ops.convert_to_tensor(mask), value.indices, axis=0)
-        return type(value)(_masked(value.values, rows), value.indices, value.dense_shape)
-    # JAX wants arrays, not the variables that hold them.
-    mask, value = ops.convert_to_tensor(mask), ops.convert_to_tensor(value)
-    return ops.where(mask, value, ops.zeros((), dtype=value.dtype))
-
-
-def _dense(gradient: Any) -> Any:
-    """A gradient as a tensor, also that of an embedding (tf.IndexedSlices)."""
-    return ops.convert_to_tensor(gradient)
-
-
-def _out_of_the_graph() -> Any:
-    if keras.backend.backend() != "tensorflow":
-        return contextlib.nullcontext()
-    import tensorflow as tf
-
-    return tf.init_scope()
-
-
-def _replicas() -> Any:
-    """The replica context of a TensorFlow strategy that must synchronize to assign, if in one."""
-    if keras.backend.backend() != "tensorflow":
-        return None
-    import tensorflow as tf
-
-    if not tf.distribute.has_strategy() or tf.distribute.in_cross_replica_context():
-        return None
-    return tf.distribute.get_replica_context()
+def _all_masked(weights: list[Any], masks: list[Any]) -> list[Any]:
+    return [w if m is None else masked(w, m) for w, m in zip(weights, masks, strict=True)]

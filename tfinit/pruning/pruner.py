@@ -1,0 +1,274 @@
+"""The masks of an optimizer's variables, and what changes them: the pruning in SparseOptimizer."""
+
+import contextlib
+import warnings
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import keras
+from keras import ops
+
+from tfinit.pruning.rules import Group, PruningRule, bind
+from tfinit.pruning.update import State, first_masks, new_masks
+
+# No training is shorter, so a schedule that begins by this step needs no warning.
+_SOON = 10
+
+
+class Pruner:
+    """The rules of an optimizer, bound to its variables, with their masks.
+
+    Its own variables are the optimizer's, which saves them. Weights and gradients are named by
+    their place among what the optimizer trains.
+
+    Attributes:
+        rules: What is pruned, when, how.
+        groups: The rules, bound.
+        masks: For each variable its mask, a boolean variable, or None.
+        movement: Place → Σ w·∂w so far, negated: for the rules that rank by it.
+        step: The number of steps that were taken, if a rule has a schedule, else None.
+    """
+
+    def __init__(self, rules: Iterable[PruningRule]) -> None:
+        self.rules = tuple(rules)
+        self.groups: list[Group] = []
+        self.masks: list[Any] = []
+        self.movement: dict[int, Any] = {}
+        self.step: Any = None
+        self._trained: list[Any] = []
+
+    def build(self, optimizer: Any, variables: list[Any], eligible: list[bool]) -> None:
+        """Bind the rules, and add masks of ones and the rest to the optimizer's variables."""
+        self.groups = bind(self.rules, variables, eligible)
+        self._trained = variables
+        masked = {i for group in self.groups for i in group.indices}
+        self.masks = [
+            _new_mask(optimizer, v) if i in masked else None for i, v in enumerate(variables)
+        ]
+        for group in self.groups:
+            if group.rule.score == "movement":
+                for i in group.indices:
+                    self.movement[i] = optimizer.add_variable_from_reference(
+                        variables[i], "movement"
+                    )
+        if any(rule.schedule is not None for rule in self.rules):
+            self.step = optimizer.add_variable(
+                shape=(),
+                dtype="int32",
+                initializer="zeros",
+                name="pruning_step",
+                aggregation="only_first_replica",
+            )
+
+    def start(self) -> None:
+        """Take the masks of step 1, where a rule wants one, and zero what they prune.
+
+        Reads weights only: variables that are made while a function is traced have no values yet.
+        """
+        first = [rule.first_step() for rule in self.rules if rule.prunes]
+        if first and (None in first or min(first) > _SOON):
+            steps = [step for step in first if step is not None]
+            warnings.warn(
+                f"The first pruning comes before training step {min(steps)}: shorter training "
+                "prunes nothing. Give the schedule an earlier `begin_step` or a smaller "
+                "`frequency` to start sooner."
+                if steps
+                else "The schedule never prunes: its sparsity is 0 at every step.",
+                stacklevel=5,
+            )
+        for group in self.groups:
+            if group.rule.first_step() == 1:
+                schedule = group.rule.schedule
+                sparsity = 0.0 if schedule is None else schedule(1)[1]
+                weights = [ops.convert_to_tensor(self._trained[i]) for i in group.indices]
+                self._assign(group, first_masks(group, sparsity, weights))
+                self._zero(group.indices)
+
+    def take_over(self, other: "Pruner") -> int:
+        """Go on with another's masks and step, which is returned; variables match by identity."""
+        place = {id(v): i for i, v in enumerate(other._trained)}
+        for i, variable in enumerate(self._trained):
+            j = place.get(id(variable))
+            if j is None:
+                continue
+            if self.masks[i] is not None and other.masks[j] is not None:
+                self.masks[i].assign(other.masks[j])
+                self._zero([i])
+            if i in self.movement and j in other.movement:
+                self.movement[i].assign(other.movement[j])
+        if self.step is None or other.step is None:
+            return 0
+        self.step.assign(other.step)
+        return int(ops.convert_to_numpy(other.step))
+
+    def mask_weights(self) -> None:
+        """Zero the weights that are pruned."""
+        self._zero([i for i, mask in enumerate(self.masks) if mask is not None])
+
+    def _zero(self, places: Iterable[int]) -> None:
+        for i in places:
+            self._trained[i].assign(masked(self._trained[i], self.masks[i]))
+
+    def gradients_for_scores(self, gradients: dict[int, Any]) -> dict[int, Any]:
+        """Those of the gradients, not masked yet, that some rule ranks by, as dense tensors."""
+        needed = {
+            i
+            for group in self.groups
+            if group.rule.score in ("movement", "snip") or group.rule.regrow == "rigl"
+            for i in group.indices
+        }
+        # Dense: that of an embedding may be tf.IndexedSlices.
+        return {
+            i: ops.convert_to_tensor(g)
+            for i, g in gradients.items()
+            if i in needed and g is not None
+        }
+
+    def moved(self, gradients: dict[int, Any]) -> dict[int, Any]:
+        """w·∂w of this step, before the weights change, for the rules that rank by movement."""
+        return {
+            i: ops.multiply(self._trained[i], gradients[i]) for i in self.movement if i in gradients
+        }
+
+    def after_step(self, gradients: dict[int, Any], moved: dict[int, Any]) -> None:
+        """Count a step, and take new masks for the next one where a rule says so.
+
+        The weights are not masked here: XLA copies what a condition may write, in every step.
+        """
+        self.step.assign_add(1)
+
+        def ask(call: Callable[..., Any], gradients: dict[int, Any], moved: dict[int, Any]) -> None:
+            for i, product in moved.items():
+                self.movement[i].assign_sub(product)
+            for group, due, sparsity in self.due(self.step):
+                arguments = (group, sparsity, gradients)
+                _only_if(due, lambda a=arguments: call(self._prune, args=a))
+
+        def in_all_replicas(strategy: Any, *parts: dict[int, Any]) -> None:
+            # Here, since a condition inside of a replica may not synchronize, and assigning does.
+            totals = [
+                {i: sum(strategy.experimental_local_results(g)) for i, g in part.items()}
+                for part in parts
+            ]
+            ask(strategy.extended.call_for_each_replica, *totals)
+
+        replicas = _replicas()
+        if replicas is None:
+            ask(lambda prune, args: prune(*args), gradients, moved)
+        else:
+            replicas.merge_call(in_all_replicas, args=(gradients, moved))
+
+    def due(self, steps_done: Any) -> list[tuple[Group, Any, Any]]:
+        """(rule, is an update due, sparsity) for the step after ``steps_done``."""
+        step = ops.convert_to_tensor(steps_done) + 1
+        return [(group, *group.rule.schedule(step)) for group in self.scheduled]
+
+    @property
+    def scheduled(self) -> list[Group]:
+        """The groups whose masks may change while the optimizer trains."""
+        return [g for g in self.groups if g.rule.schedule and not g.rule.sparsity_m_by_n]
+
+    def _prune(self, group: Group, sparsity: Any, gradients: dict[int, Any]) -> None:
+        state = State(
+            # Zero where pruned, which in the midst of a step the variable is not yet.
+            weights=[masked(self._trained[i], self.masks[i]) for i in group.indices],
+            masks=[ops.convert_to_tensor(self.masks[i]) for i in group.indices],
+            gradients=[gradients.get(i) for i in group.indices],
+            movement=[
+                ops.convert_to_tensor(self.movement[i]) for i in group.indices if i in self.movement
+            ],
+        )
+        self._assign(group, new_masks(group, self.step + 1, sparsity, state))
+
+    def _assign(self, group: Group, masks: list[Any]) -> None:
+        for i, mask in zip(group.indices, masks, strict=True):
+            self.masks[i].assign(mask)
+
+    def stateless_after_step(
+        self,
+        state: dict[int, Any],
+        weights: list[Any],
+        masks: list[Any],
+        gradients: list[Any],
+    ) -> list[Any]:
+        """As `after_step` on JAX, from and to tensors.
+
+        Args:
+            state: id of each variable made here → its value; updated in place.
+            weights: What the optimizer trains, after the step, masked.
+            masks: Their masks in this step.
+            gradients: Their gradients, not masked.
+
+        Returns:
+            The masks of the next step.
+        """
+        done = state[id(self.step)] = state[id(self.step)] + 1
+        masks = list(masks)
+        for group, due, sparsity in self.due(done):
+            now = State(
+                weights=[weights[i] for i in group.indices],
+                masks=[masks[i] for i in group.indices],
+                gradients=[gradients[i] for i in group.indices],
+                movement=[state[id(self.movement[i])] for i in group.indices if i in self.movement],
+            )
+            taken = ops.cond(
+                due,
+                lambda group=group, sparsity=sparsity, now=now: new_masks(
+                    group, done + 1, sparsity, now
+                ),
+                lambda now=now: now.masks,
+            )
+            for i, mask in zip(group.indices, taken, strict=True):
+                masks[i] = state[id(self.masks[i])] = mask
+        return masks
+
+
+def masked(value: Any, mask: Any) -> Any:
+    """``value`` where the mask is true, else 0. Not a product: NaN times 0 is NaN."""
+    if hasattr(value, "dense_shape"):
+        # A sparse gradient of TensorFlow (tf.IndexedSlices), as embeddings have.
+        rows = ops.take(ops.convert_to_tensor(mask), value.indices, axis=0)
+        return type(value)(masked(value.values, rows), value.indices, value.dense_shape)
+    # JAX wants arrays, not the variables that hold them.
+    mask, value = ops.convert_to_tensor(mask), ops.convert_to_tensor(value)
+    return ops.where(mask, value, ops.zeros((), dtype=value.dtype))
+
+
+def out_of_the_graph() -> contextlib.AbstractContextManager:
+    """Where what is read and assigned is meant now, also while TensorFlow traces a function."""
+    if keras.backend.backend() != "tensorflow":
+        return contextlib.nullcontext()
+    import tensorflow as tf
+
+    return tf.init_scope()
+
+
+def _new_mask(optimizer: Any, variable: Any) -> Any:
+    # Not `add_variable_from_reference`: it would take the dtype of the variable.
+    return optimizer.add_variable(
+        shape=variable.shape,
+        initializer="ones",
+        dtype="bool",
+        aggregation="only_first_replica",
+        layout=getattr(variable, "_layout", None),
+        name=f"{variable.path.replace('/', '_')}_mask",
+    )
+
+
+def _only_if(condition: Any, action: Callable[[], None]) -> None:
+    if keras.backend.backend() == "jax":  # called eagerly; a branch would be traced
+        if condition:
+            action()
+        return
+    ops.cond(condition, action, lambda: None)
+
+
+def _replicas() -> Any:
+    """The replica context of a TensorFlow strategy that must synchronize to assign, if in one."""
+    if keras.backend.backend() != "tensorflow":
+        return None
+    import tensorflow as tf
+
+    if not tf.distribute.has_strategy() or tf.distribute.in_cross_replica_context():
+        return None
+    return tf.distribute.get_replica_context()
