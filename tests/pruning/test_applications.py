@@ -1,4 +1,4 @@
-"""Three structures of keras.applications, pruned to 80%: exact counts.
+"""The smallest model of each family of keras.applications, pruned to 80%: exact counts.
 
 All classes are in scripts/prune_applications.py.
 """
@@ -18,7 +18,18 @@ from tfinit.variables import prunable_weights
 # Image, number of all kernels less the depthwise ones, which are left alone.
 FAMILIES = {
     "ConvNeXtTiny": (32, 59),  # LayerScale, nested Sequentials, grouped convolutions
+    "DenseNet121": (32, 121),
+    "EfficientNetB0": (32, 66),
+    "EfficientNetV2B0": (32, 76),
+    "InceptionResNetV2": (75, 245),
+    "InceptionV3": (75, 95),
+    "MobileNet": (32, 15),
     "MobileNetV2": (32, 36),
+    "MobileNetV3Small": (32, 43),
+    "NASNetMobile": (32, 197),
+    "ResNet50": (32, 54),
+    "ResNet50V2": (32, 54),
+    "VGG16": (32, 16),
     "Xception": (71, 41),  # separable convolutions
 }
 UNIFORM = keras.initializers.RandomUniform(-1.0, 1.0, seed=0)

@@ -5,12 +5,15 @@ Pure functions of tensors in `keras.ops`, so that they run inside a compiled ste
 
 import hashlib
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import keras
+import numpy as np
 from keras import ops
 
 from tfinit.pruning.allocation import is_global, sparsities
+from tfinit.pruning.masks import top_mask
 from tfinit.pruning.rules import Group
 from tfinit.pruning.selection import block_mask, keep_count, n_m_mask, top_masks
 
@@ -32,15 +35,33 @@ class State(NamedTuple):
 
 
 def first_masks(group: Group, sparsity: Any, weights: list[Any]) -> list[Any]:
-    """The masks before the first step: random for a rule that regrows, else as `new_masks`."""
+    """The masks before the first step: random for a rule that regrows, else as `new_masks`.
+
+    The weights are here, not in a traced function, so NumPy selects: `top_masks` would be compiled
+    for every size of tensor, and be called once.
+    """
     if group.rule.regrow:
         scores = [_random(group, i, 0) for i in range(len(weights))]
-        return _layerwise(group, scores, sparsity)
+        return _layerwise(group, scores, sparsity, _top_masks_in_numpy)
     ones = [ops.ones(shape, "bool") for shape in group.shapes]
-    return new_masks(group, 1, sparsity, State(weights, ones, [None] * len(ones), []))
+    state = State(weights, ones, [None] * len(ones), [])
+    return new_masks(group, 1, sparsity, state, _top_masks_in_numpy)
 
 
-def new_masks(group: Group, step: Any, sparsity: Any, state: State) -> list[Any]:
+def _top_masks_in_numpy(scores: list[Any], keep: Any) -> list[Any]:
+    arrays = [ops.convert_to_numpy(ops.cast(s, "float32")) for s in scores]
+    mask = top_mask(np.concatenate([a.ravel() for a in arrays]), int(ops.convert_to_numpy(keep)))
+    ends = np.cumsum([a.size for a in arrays])[:-1]
+    return [m.reshape(a.shape) for m, a in zip(np.split(mask, ends), arrays, strict=True)]
+
+
+def new_masks(
+    group: Group,
+    step: Any,
+    sparsity: Any,
+    state: State,
+    select: Callable[[list[Any], Any], list[Any]] = top_masks,
+) -> list[Any]:
     """The masks that a rule takes before training step ``step``, at ``sparsity``.
 
     Args:
@@ -48,6 +69,7 @@ def new_masks(group: Group, step: Any, sparsity: Any, state: State) -> list[Any]
         step: The step, counted from 1: an integer or a scalar tensor.
         sparsity: What the schedule says, a float or a float32 scalar tensor.
         state: What it decides from.
+        select: `top_masks`, or what selects alike.
 
     Returns:
         One boolean tensor for each weight, with the exact count of survivors.
@@ -68,9 +90,9 @@ def new_masks(group: Group, step: Any, sparsity: Any, state: State) -> list[Any]
         ]
     elif is_global(rule.allocation):
         keep = sum(keep_count(math.prod(shape), sparsity) for shape in group.shapes)
-        masks = top_masks(scores, keep)
+        masks = select(scores, keep)
     else:
-        masks = _layerwise(group, scores, sparsity)
+        masks = _layerwise(group, scores, sparsity, select)
     if rule.monotone:
         masks = [ops.logical_and(new, old) for new, old in zip(masks, state.masks, strict=True)]
     return masks
@@ -91,14 +113,14 @@ def _scores(group: Group, state: State) -> list[Any]:
     return [_random(group, i, 0) for i in range(len(state.weights))]
 
 
-def _layerwise(group: Group, scores: list[Any], sparsity: Any) -> list[Any]:
+def _layerwise(group: Group, scores: list[Any], sparsity: Any, select: Any) -> list[Any]:
     rule = group.rule
     final = None if rule.schedule is None else rule.schedule.last_sparsity
     by_key = _sparsities(group, sparsity, final)
     masks = []
     for score, shape, part in zip(scores, group.shapes, by_key, strict=True):
         if rule.block_size == (1, 1):
-            masks += top_masks([score], keep_count(math.prod(shape), part))
+            masks += select([score], keep_count(math.prod(shape), part))
         else:
             masks.append(block_mask(score, part, rule.block_size, rule.block_pooling_type))
     return masks
