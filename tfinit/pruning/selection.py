@@ -112,9 +112,8 @@ def _compiled(size: int, dtype: str, absolute: bool) -> Callable[[Any, Any], Any
     tensor where XLA takes none. Either nests in a compiled step. One function for each size, as
     TensorFlow warns of one that is traced for many.
     """
+    select = functools.partial(_top_mask, absolute=absolute)
     backend = keras.backend.backend()
-    compiled = backend in ("tensorflow", "jax")
-    select = functools.partial(_top_mask, absolute=absolute, again=compiled)
     if backend == "tensorflow":
         import tensorflow as tf
 
@@ -123,14 +122,21 @@ def _compiled(size: int, dtype: str, absolute: bool) -> Callable[[Any, Any], Any
         import jax
 
         return jax.jit(select)
-    return select
+    if backend == "torch":
+        import torch
+
+        # Without the copy in integers that a sum takes.
+        return functools.partial(select, count=lambda mask: torch.count_nonzero(mask).int())
+    return functools.partial(select, count=lambda mask: ops.sum(ops.cast(mask, "int32")))
 
 
-def _top_mask(scores: Any, keep: Any, absolute: bool, again: bool) -> Any:
+def _top_mask(
+    scores: Any, keep: Any, absolute: bool, count: Callable[[Any], Any] | None = None
+) -> Any:
     """`top_masks` of one flat tensor.
 
-    With ``again`` its integers are computed in every pass, which XLA does without writing them to
-    memory; else they are computed once.
+    By default written for XLA: the integers are computed in every pass, never in memory. With
+    ``count``, which tells how many entries of a mask are true, they are computed once.
     """
     dtype = keras.backend.standardize_dtype(scores.dtype)
     size = _size(scores)
@@ -142,32 +148,33 @@ def _top_mask(scores: Any, keep: Any, absolute: bool, again: bool) -> Any:
     def positions(zero: Any) -> Any:
         return _positions(size, zero)
 
+    def number(mask: Any, zero: Any) -> Any:
+        return count(mask) if count else _count(mask, zero)
+
     zero = _scalar(0, "int32")
-    count = _count
-    if not again:
+    if count:
         all_keys, all_positions = keys(zero), positions(zero)
         keys, positions = lambda _: all_keys, lambda _: all_positions
-        count = lambda mask, _: ops.cast(ops.count_nonzero(mask), "int32")  # noqa: E731
 
     # The largest integer that at least `keep` keys reach, or one that exactly `keep` do.
     def reached(threshold: Any, zero: Any) -> Any:
-        return _count(keys(zero) >= ops.cast(threshold, _INTEGER[dtype]), zero)
+        return number(keys(zero) >= ops.cast(threshold, _INTEGER[dtype]), zero)
 
     everything = _scalar(_lowest(dtype), wide), _scalar(size, "int32")
     nothing = _scalar(_INFINITY[dtype] + 1, wide), zero
     low = _select(keep == 0, nothing, everything)
     guesses = _first_guesses(scores, keep, absolute, wide)
-    (threshold, count), (_, above) = _search(reached, low, nothing, keep, guesses)
+    (threshold, found), (_, above) = _search(reached, low, nothing, keep, guesses)
 
     # More keys at the threshold than may stay? Then those before a position do.
-    surplus = count - keep
+    surplus = found - keep
     threshold = ops.cast(threshold, _INTEGER[dtype])
 
     def tied_from(position: Any, zero: Any) -> Any:
-        return _count(ops.logical_and(keys(zero) == threshold, positions(zero) >= position), zero)
+        return number(ops.logical_and(keys(zero) == threshold, positions(zero) >= position), zero)
 
     end = _scalar(size, "int32"), zero
-    start = _select(surplus == 0, end, (zero, count - above))
+    start = _select(surplus == 0, end, (zero, found - above))
     (cut, _), _ = _search(tied_from, start, end, surplus, [])
     tied = ops.logical_and(keys(zero) == threshold, positions(zero) < cut)
     return ops.logical_or(keys(zero) > threshold, tied)
