@@ -6,6 +6,8 @@
 masks  an update of the masks of ResNet50's 25 million weights: in each tensor beside TFMOT's
        `Pruning.conditional_mask_update`, over all tensors beside PyTorch's `global_unstructured`
        (where torch is installed); and the memory that it needs
+step   a training step between two updates, beside the unpruned one: benchmarks/pruning_step.py
+growth the cost of a step against the number of parameters: the same file
 """
 
 import argparse
@@ -22,6 +24,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import numpy as np
 import tensorflow as tf
+from pruning_step import factors, growth
 
 from tfinit.pruning.schedules import ConstantSparsity
 from tfinit.pruning.selection import keep_count, top_masks
@@ -204,7 +207,11 @@ def memory(engine: str, sparsity: float) -> None:
     )
 
 
-PARTS = {"masks": masks_part}
+PARTS = {
+    "masks": masks_part,
+    "step": lambda args: factors(turns=7, only=""),
+    "growth": lambda args: growth(turns=5, largest=1e8),
+}
 
 
 def main() -> None:

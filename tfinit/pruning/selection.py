@@ -28,6 +28,7 @@ _INFINITY = {
     "float32": 0x7F800000,
     "float64": 0x7FF0000000000000,
 }
+_SAMPLED = 2**18  # the size from which on the search begins with guesses from a sample
 _SAMPLE = 4096
 # After so many guesses by interpolation only bisection: it ends, whatever the values are.
 _INTERPOLATIONS = 12
@@ -163,7 +164,8 @@ def _top_mask(
     everything = _scalar(_lowest(dtype), wide), _scalar(size, "int32")
     nothing = _scalar(_INFINITY[dtype] + 1, wide), zero
     low = _select(keep == 0, nothing, everything)
-    guesses = _first_guesses(scores, keep, absolute, wide)
+    # A sort takes long to compile, and some more passes over a small tensor cost nothing.
+    guesses = _first_guesses(scores, keep, absolute, wide) if size >= _SAMPLED else []
     (threshold, found), (_, above) = _search(reached, low, nothing, keep, guesses)
 
     # More keys at the threshold than may stay? Then those before a position do.
