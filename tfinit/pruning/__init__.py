@@ -1,7 +1,8 @@
-"""Pruning: masks, and the two engines that keep them while a model trains.
+"""Pruning: exact zeros in any Keras 3 model, and TFMOT's names for them.
 
-For a Keras 3 model, `SparseOptimizer` wraps the optimizer and holds the masks. A tf_keras model
-goes through TensorFlow Model Optimization itself, with `TfmotPruner`.
+`SparseOptimizer` wraps the optimizer, prunes on a schedule and holds the masks. TFMOT's functions
+(`prune_low_magnitude`, `strip_pruning`, ...) mark a model for it, and hand tf_keras models to
+TensorFlow Model Optimization itself.
 """
 
 import importlib

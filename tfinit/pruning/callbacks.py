@@ -145,6 +145,8 @@ class PruningSummaries(_Either):
 
 
 class _Summaries(keras.callbacks.TensorBoard):
+    _file: Any = None
+
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         super().on_epoch_begin(epoch, logs)
         self._log()
@@ -162,7 +164,9 @@ class _Summaries(keras.callbacks.TensorBoard):
         if not sparse.built:
             return
         step = int(sparse.iterations)
-        with tf.summary.create_file_writer(f"{self.log_dir}/metrics").as_default():
+        if self._file is None:
+            self._file = tf.summary.create_file_writer(f"{self.log_dir}/metrics")
+        with self._file.as_default():
             for variable in self.model.trainable_variables:
                 mask = sparse.get_mask(variable)
                 if mask is None:
@@ -172,3 +176,4 @@ class _Summaries(keras.callbacks.TensorBoard):
                 tf.summary.scalar(f"{name}/sparsity", 1 - mask.mean(), step=step)
                 threshold = float(alive.min()) if alive.size else 0.0
                 tf.summary.scalar(f"{name}/threshold", threshold, step=step)
+        self._file.flush()
