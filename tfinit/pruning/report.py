@@ -7,13 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from tfinit.errors import InputError
 from tfinit.pruning.multiply_adds import UnknownShapes, Uses, count_uses
 from tfinit.variables import (
-    all_weights,
+    find_prunable,
     keras_of,
     own_weights,
-    prunable_weights,
     walk_layers,
     weight_name,
 )
@@ -233,11 +231,7 @@ def sparsity_report(model: Any, input_shape: Any = None) -> SparsityReport:
         >>> report["fc"].sparsity, report.total.multiply_adds, report.total.multiply_adds_left
         (0.5, 8, 4)
     """
-    all_weights(model)  # says what is wrong with a model that has none to count
-    try:
-        prunable = {id(weight) for weight in prunable_weights(model).values()}
-    except InputError:  # nothing can be pruned, which is worth a report
-        prunable = set()
+    prunable = {id(weight) for weight in find_prunable(model).values()}
     trainable = {id(weight) for weight in model.trainable_weights}
     uses, notes = _uses(model, input_shape)
     nonzero: dict[int, int] = {}  # id of weight → its nonzero entries

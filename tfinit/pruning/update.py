@@ -3,6 +3,7 @@
 Pure functions of tensors in `keras.ops`, so that they run inside a compiled step.
 """
 
+import functools
 import hashlib
 import math
 from collections.abc import Callable
@@ -48,9 +49,10 @@ def first_masks(group: Group, sparsity: Any, weights: list[Any]) -> list[Any]:
     return new_masks(group, 1, sparsity, state, _top_masks_in_numpy)
 
 
-def _top_masks_in_numpy(scores: list[Any], keep: Any) -> list[Any]:
+def _top_masks_in_numpy(scores: list[Any], keep: Any, absolute: bool = False) -> list[Any]:
     arrays = [ops.convert_to_numpy(ops.cast(s, "float32")) for s in scores]
-    mask = top_mask(np.concatenate([a.ravel() for a in arrays]), int(ops.convert_to_numpy(keep)))
+    pool = np.concatenate([a.ravel() for a in arrays])
+    mask = top_mask(np.abs(pool) if absolute else pool, int(ops.convert_to_numpy(keep)))
     ends = np.cumsum([a.size for a in arrays])[:-1]
     return [m.reshape(a.shape) for m, a in zip(np.split(mask, ends), arrays, strict=True)]
 
@@ -60,7 +62,7 @@ def new_masks(
     step: Any,
     sparsity: Any,
     state: State,
-    select: Callable[[list[Any], Any], list[Any]] = top_masks,
+    select: Callable[..., list[Any]] = top_masks,
 ) -> list[Any]:
     """The masks that a rule takes before training step ``step``, at ``sparsity``.
 
@@ -77,7 +79,12 @@ def new_masks(
     rule = group.rule
     if rule.regrow:
         return _regrown(group, step, sparsity, state)
-    scores = _scores(group, state)
+    plain = rule.block_size == (1, 1) and not rule.sparsity_m_by_n and not rule.monotone
+    if rule.score == "magnitude" and plain:
+        # Ranked by |w| without writing |w| to memory.
+        scores, select = state.weights, functools.partial(select, absolute=True)
+    else:
+        scores = _scores(group, state)
     if rule.monotone:
         lowest = [ops.cast(-math.inf, s.dtype) for s in scores]
         scores = [
