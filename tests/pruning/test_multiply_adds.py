@@ -8,7 +8,6 @@ from tfinit.errors import InputError
 from tfinit.pruning.report import sparsity_report
 from tfinit.variables import walk_layers
 
-pytestmark = pytest.mark.usefixtures("no_random_numbers")
 L = keras.layers
 
 

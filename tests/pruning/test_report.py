@@ -13,7 +13,6 @@ from tfinit.pruning import SparseOptimizer, set_masks
 from tfinit.pruning.report import LayerSparsity, SparsityReport, sparsity_report
 from tfinit.variables import prunable_weights
 
-pytestmark = pytest.mark.usefixtures("no_random_numbers")
 L = keras.layers
 
 
