@@ -1,0 +1,337 @@
+"""A ticket: a mask with the weights to rewind to, in one small file.
+
+The file is a compressed ``.npz`` with four members that any NumPy reads:
+
+=========  =========================================================================================
+header     JSON in UTF-8: format, version, step, about, and of each weight key, shape, type, masked
+masks      one bit for each weight that has a mask, 1 = survives, each mask filled up to whole bytes
+values     the bytes of the survivors of masked weights, and of the other weights whole; the first
+           bytes of all values of a weight, then the second ones, ...: so they compress
+sha256     of the three members before it
+=========  =========================================================================================
+"""
+
+import contextlib
+import hashlib
+import io
+import json
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes  # noqa: F401  (comes with Keras; teaches NumPy bfloat16 and the like)
+import numpy as np
+
+from tfinit.errors import InputError, WorkError
+from tfinit.lottery.result import LevelResult, Weights
+from tfinit.pruning.masks import Masks, check_mask, density
+from tfinit.pruning.model_masks import ensure_sparse_optimizer, set_masks
+from tfinit.variables import (
+    all_weights,
+    check_same_keys,
+    keras_of,
+    prunable_weights,
+    write_weights,
+)
+
+_FORMAT, _VERSION = "tfinit ticket", 1
+
+
+@dataclass(frozen=True, eq=False)
+class Ticket:
+    """A mask, and the weights that its survivors start from.
+
+    Attributes:
+        mask: Key → True where the weight survives, for the prunable weights.
+        rewind: Key → weights at the rewind point, for all weights of the model. Those that the mask
+            prunes do not matter, and are zero after `load`.
+        step: The training step of the rewind point; 0 is initialization.
+        about: Whatever should be remembered, such as the experiment it comes from.
+
+    Raises:
+        InputError: there is no mask, a mask fits no weight, a weight is no array of numbers,
+            ``step`` is no number of steps, or ``about`` has something else than text.
+
+    Example:
+        >>> rewind = {"fc/kernel": np.array([[1.0, 2.0]]), "fc/bias": np.array([0.5, 0.5])}
+        >>> ticket = Ticket({"fc/kernel": np.array([[False, True]])}, rewind)
+        >>> ticket.save(Path(tmp) / "ticket.npz")
+        >>> Ticket.load(Path(tmp) / "ticket.npz").rewind["fc/kernel"]
+        array([[0., 2.]])
+        >>> model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(2, name="fc")])
+        >>> ticket.apply(model)
+        >>> model.layers[0].kernel.numpy()
+        array([[0., 2.]], dtype=float32)
+
+    References:
+        Frankle & Carbin, *The Lottery Ticket Hypothesis: Finding Sparse, Trainable Neural
+        Networks*, ICLR 2019, https://arxiv.org/abs/1803.03635. Frankle, Dziugaite, Roy & Carbin,
+        *Linear Mode Connectivity and the Lottery Ticket Hypothesis*, ICML 2020,
+        https://arxiv.org/abs/1912.05671, for rewinding to a later step.
+    """
+
+    mask: Masks
+    rewind: Weights
+    step: int = 0
+    about: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.mask:
+            raise InputError("`mask` is empty. A ticket needs the mask of at least one weight.")
+        unknown = sorted(self.mask.keys() - self.rewind.keys())
+        if unknown:
+            raise InputError(
+                f"`mask` names {unknown}, which `rewind` lacks; it has {list(self.rewind)}."
+            )
+        rewind = {key: np.asarray(weight) for key, weight in self.rewind.items()}
+        for key, weight in rewind.items():
+            if not _is_number(weight.dtype):
+                raise InputError(
+                    f"`rewind[{key!r}]` must be an array of numbers, received {weight.dtype}."
+                )
+        if isinstance(self.step, bool) or not isinstance(self.step, (int, np.integer)):
+            raise InputError(f"`step` must be a whole number, received {self.step!r}.")
+        if self.step < 0:
+            raise InputError(f"`step` must be 0 (initialization) or more, received {self.step}.")
+        if not all(isinstance(text, str) for pair in self.about.items() for text in pair):
+            raise InputError(f"`about` must map text to text, received {self.about}.")
+        mask = {key: check_mask(key, m, rewind[key].shape) for key, m in self.mask.items()}
+        # Checked forms of what was passed: the way to set a field of a frozen dataclass.
+        for name, value in (
+            ("mask", mask),
+            ("rewind", rewind),
+            ("step", int(self.step)),
+            ("about", dict(self.about)),
+        ):
+            object.__setattr__(self, name, value)
+
+    @classmethod
+    def of(
+        cls, result: LevelResult, step: int = 0, about: Mapping[str, str] | None = None
+    ) -> "Ticket":
+        """The ticket that a level of an experiment trained.
+
+        Args:
+            result: The level.
+            step: The training step of its `rewind` weights.
+            about: Added to what is known of the result: seed, branch and level.
+        """
+        known = {name: str(getattr(result, name)) for name in ("seed", "branch", "level")}
+        return cls(result.mask, result.rewind, step, known | dict(about or {}))
+
+    @property
+    def survivors(self) -> int:
+        """Number of the prunable weights that survive."""
+        return sum(int(np.count_nonzero(m)) for m in self.mask.values())
+
+    @property
+    def density(self) -> float:
+        """Fraction of the prunable weights that survive."""
+        return density(self.mask)
+
+    @property
+    def weights(self) -> Weights:
+        """The weights that training starts from: those of `rewind`, zero where the mask prunes."""
+        return {key: self._masked(key, weight) for key, weight in self.rewind.items()}
+
+    def _masked(self, key: str, weight: np.ndarray) -> np.ndarray:
+        # Not a product: that makes -0 of negative numbers and keeps NaN.
+        if key not in self.mask:
+            return weight
+        return np.where(self.mask[key], weight, np.zeros((), weight.dtype))
+
+    def __str__(self) -> str:
+        """One line for the ticket, one for each of its masks."""
+        total = sum(m.size for m in self.mask.values())
+        told = "".join(f", {name} {text}" for name, text in self.about.items())
+        lines = [
+            f"ticket: {self.survivors:,} of {total:,} weights ({self.density:.2%}), "
+            f"rewinds to step {self.step}{told}"
+        ]
+        width = max(map(len, self.mask))
+        for key, mask in self.mask.items():
+            kept = int(np.count_nonzero(mask))
+            share = f" ({kept / mask.size:.2%})" if mask.size else ""
+            lines.append(f"  {key:<{width}}  {kept:,} of {mask.size:,}{share}")
+        return "\n".join(lines)
+
+    # -- the model -----------------------------------------------------------------------------
+
+    def apply(self, model: Any) -> None:
+        """Write the ticket into a built Keras 3 model: weights, and masks where it is compiled.
+
+        In a compiled model the optimizer keeps the pruned weights at zero from then on; one that
+        is no SparseOptimizer is wrapped into one, and what else it was compiled with stays. In a
+        model that is not compiled only weights are written, and training would revive what is
+        pruned: compile it with `tfinit.pruning.SparseOptimizer`, then apply. Apply before you
+        train: what an optimizer remembers of earlier steps, such as momentum, stays.
+
+        Args:
+            model: Of the same layers as the one that the ticket comes from: the keys of
+                `tfinit.variables.all_weights` and the shapes are the same.
+
+        Raises:
+            InputError: ``model`` is no built Keras 3 model, a weight or mask is missing, unknown or
+                of another shape, or the SparseOptimizer that the model has leaves out a weight that
+                the ticket prunes. No weight was changed.
+        """
+        if keras_of(model) == "tf_keras":
+            raise InputError(
+                "`model` must be a Keras 3 model, received one of tf_keras. There, write "
+                "`ticket.weights` with tfinit.variables.write_weights, and keep the masks with "
+                "tfinit.pruning.TfmotPruner(model).set_masks(ticket.mask)."
+            )
+        variables = all_weights(model)
+        check_same_keys("rewind", self.rewind, variables)
+        check_same_keys("mask", self.mask, prunable_weights(model))
+        if getattr(model, "optimizer", None) is not None:
+            ensure_sparse_optimizer(model)
+            # Before the weights: this may find that the optimizer has no place for a mask.
+            set_masks(model, self.mask)
+        write_weights(variables, self.weights)
+
+    # -- the file ------------------------------------------------------------------------------
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write one file, which appears whole or not at all. The same ticket gives the same bytes.
+
+        Args:
+            path: Where. Its directory is made; a file that is there is replaced.
+
+        Raises:
+            WorkError: it cannot be written. What was at ``path`` is still there.
+        """
+        path = Path(path)
+        aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                with aside.open("wb") as file:
+                    file.write(self._packed())
+                    file.flush()
+                    os.fsync(file.fileno())
+                os.replace(aside, path)
+            finally:
+                with contextlib.suppress(OSError):
+                    aside.unlink(missing_ok=True)
+        except OSError as error:
+            raise WorkError(
+                f"cannot write the ticket {path}: {error.strerror}. Make room or mend the "
+                "permissions, or save it elsewhere."
+            ) from error
+
+    def _packed(self) -> bytes:
+        weights, masks, values = [], [], []
+        for key, weight in self.rewind.items():
+            masked = key in self.mask
+            kept = weight[self.mask[key]] if masked else weight.ravel()
+            if masked:
+                masks.append(np.packbits(self.mask[key].ravel()))
+            values.append(_in_planes(kept))
+            weights.append(
+                {
+                    "key": key,
+                    "shape": weight.shape,
+                    "dtype": weight.dtype.name,
+                    "masked": masked,
+                }
+            )
+        about = {"format": _FORMAT, "version": _VERSION, "step": self.step, "about": self.about}
+        header = json.dumps({**about, "weights": weights}, ensure_ascii=False).encode()
+        members = {
+            "header": np.frombuffer(header, np.uint8),
+            "masks": np.concatenate(masks),
+            "values": np.concatenate(values),
+        }
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, **members, sha256=_digest(members))
+        return buffer.getvalue()
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> "Ticket":
+        """Read a ticket that `save` wrote. Nothing in the file is executed.
+
+        Raises:
+            InputError: there is no such file, it is damaged, it is no ticket, or a newer tfinit
+                wrote it.
+        """
+        try:
+            content = Path(path).read_bytes()
+        except OSError as error:
+            raise InputError(
+                f"`path` {path} cannot be read: {error.strerror}. "
+                "Pass a file that Ticket.save wrote."
+            ) from error
+        # A damaged .npz may raise anything: BadZipFile, zlib.error, MemoryError, ...
+        try:
+            ticket = cls._unpacked(content)
+        except Exception as error:
+            raise InputError(
+                f"`path` {path} is damaged: {error or type(error).__name__}. "
+                "Copy it again from where it came, or save the ticket again."
+            ) from error
+        if isinstance(ticket, str):
+            raise InputError(f"`path` {path} {ticket}")
+        return ticket
+
+    @classmethod
+    def _unpacked(cls, content: bytes) -> "Ticket | str":
+        """The ticket, or what the content is instead."""
+        foreign = "is not a ticket. Pass a file that Ticket.save wrote."
+        if not content.startswith(b"PK"):
+            return foreign
+        with np.load(io.BytesIO(content), allow_pickle=False) as file:
+            if "header" not in file.files:
+                return foreign
+            header = json.loads(file["header"].tobytes())
+            if not isinstance(header, dict) or header.get("format") != _FORMAT:
+                return foreign
+            if header["version"] > _VERSION:
+                return (
+                    f"is a ticket of format {header['version']}, and this tfinit reads up to "
+                    f"format {_VERSION}. Install a newer tfinit."
+                )
+            members = {name: file[name] for name in ("header", "masks", "values")}
+            if not np.array_equal(file["sha256"], _digest(members)):
+                raise ValueError("the checksum differs")
+        mask, rewind = {}, {}
+        bits, numbers = (io.BytesIO(members[name].tobytes()) for name in ("masks", "values"))
+        for weight in header["weights"]:
+            key, shape, dtype = weight["key"], tuple(weight["shape"]), np.dtype(weight["dtype"])
+            size = math.prod(shape)
+            alive = np.ones(shape, bool)
+            if weight["masked"]:
+                packed = np.frombuffer(bits.read(-(-size // 8)), np.uint8)
+                alive = np.unpackbits(packed, count=size).astype(bool).reshape(shape)
+                mask[key] = alive
+            kept = int(np.count_nonzero(alive))
+            rewind[key] = np.zeros(shape, dtype)
+            rewind[key][alive] = _from_planes(numbers.read(kept * dtype.itemsize), dtype)
+        return cls(mask, rewind, header["step"], header["about"])
+
+
+def _digest(members: Mapping[str, np.ndarray]) -> np.ndarray:
+    # Each member's length before it: what one loses the next must not gain.
+    told = hashlib.sha256()
+    for value in members.values():
+        told.update(f"{value.size}/".encode() + value.tobytes())
+    return np.frombuffer(told.digest(), np.uint8)
+
+
+def _is_number(dtype: np.dtype) -> bool:
+    return dtype.kind in "biufc" or dtype.type.__module__.startswith("ml_dtypes")
+
+
+def _in_planes(values: np.ndarray) -> np.ndarray:
+    """The little-endian bytes of a flat array: all the first ones, then all the second ones, ..."""
+    values = np.ascontiguousarray(values.astype(values.dtype.newbyteorder("<"), copy=False))
+    return values.view(np.uint8).reshape(values.size, values.dtype.itemsize).T.ravel()
+
+
+def _from_planes(planes: bytes, dtype: np.dtype) -> np.ndarray:
+    ordered = np.frombuffer(planes, np.uint8).reshape(dtype.itemsize, -1).T
+    values = np.ascontiguousarray(ordered).view(dtype.newbyteorder("<")).ravel()
+    return values.astype(dtype, copy=False)
