@@ -2,23 +2,30 @@
 
 The default, ``digits``, is the real handwritten digits that ship inside scikit-learn: no network.
 The others come from a directory of ``.npz`` files in Keras's format, named by the environment
-variable ``TFINIT_DATA_DIR``, or are downloaded by Keras.
+variable ``TFINIT_DATA_DIR``, or are downloaded by Keras; or they are arrays, files or TensorFlow
+Datasets of the user's.
 """
 
+import dataclasses
 import os
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from tfinit.errors import InputError
+from tfinit.errors import InputError, MissingPackage, WorkError
 
 Split = tuple[np.ndarray, np.ndarray]
 
 DATA_DIR = "TFINIT_DATA_DIR"
 _SPLIT_SEED = 0  # which examples are held out is part of the data set, not of an experiment
+_MOST_HELD_OUT = 5000
+_ARRAYS = ("x_train", "y_train", "x_test", "y_test")
+_TFDS = "tfds:"
 
 
 @dataclass(frozen=True)
@@ -27,7 +34,8 @@ class Dataset:
 
     Attributes:
         name: What `load` calls it.
-        train: (x, y): float32 inputs scaled to [0, 1], int32 class numbers.
+        train: (x, y): float32 inputs, int32 class numbers. Pixels are scaled to [0, 1]; those of
+            ``cifar10`` are then normalized, see `load`.
         validation: The same, held out of the training examples: decides when to stop.
         test: The same, never used to decide anything.
         classes: Number of classes.
@@ -38,6 +46,155 @@ class Dataset:
     validation: Split
     test: Split
     classes: int
+
+    def subset(self, train_rows: int, seed: int = 0) -> "Dataset":
+        """The same data set with fewer training examples, drawn without repetition.
+
+        These are the first ``train_rows`` of a permutation by ``seed``, so with one seed a smaller
+        subset lies inside a larger one. Validation and test examples stay all.
+
+        Args:
+            train_rows: How many, from 1 to all.
+            seed: Of the permutation.
+
+        Raises:
+            InputError: there are not so many.
+
+        Example:
+            >>> load("digits").subset(100).train[0].shape
+            (100, 8, 8, 1)
+        """
+        x, y = self.train
+        whole = isinstance(train_rows, Integral) and not isinstance(train_rows, bool)
+        if not whole or not 1 <= train_rows <= len(x):
+            raise InputError(
+                f"`train_rows` must be a whole number from 1 to {len(x)}, the training examples "
+                f"of {self.name!r}, received {train_rows!r}."
+            )
+        rows = np.random.default_rng(seed).permutation(len(x))[:train_rows]
+        return dataclasses.replace(self, train=(x[rows], y[rows]))
+
+
+def from_arrays(
+    train: tuple[Any, Any],
+    test: tuple[Any, Any],
+    validation: tuple[Any, Any] | None = None,
+    name: str = "arrays",
+    classes: int | None = None,
+) -> Dataset:
+    """A data set of arrays. Without ``validation``, a tenth of ``train`` is held out for it.
+
+    Inputs of uint8 are pixels and become x / 255; floats are taken as they are, in float32.
+    Inputs of shape (n, height, width) get a channel axis, labels of shape (n, 1) lose theirs.
+    What is held out, at random but always the same and at most 5000 examples, is no longer in
+    ``train``. Arrays that have the right form already are not copied.
+
+    Args:
+        train: (x, y): inputs of shape (n, …), labels 0, 1, … of shape (n,) or (n, 1).
+        test: The same.
+        validation: The same, or None.
+        name: What errors and results call the data set.
+        classes: Number of classes. None: the largest label + 1.
+
+    Raises:
+        InputError: a pair is not one, is empty or differs in length, examples differ in shape,
+            inputs are neither uint8 nor floats or are NaN or infinite, labels are not integers,
+            are negative or beyond ``classes``.
+
+    Example:
+        >>> x, y = np.zeros((20, 6, 6), "uint8"), np.arange(20) % 4
+        >>> data = from_arrays((x, y), (x, y))
+        >>> data.train[0].shape, len(data.validation[0]), data.classes
+        ((18, 6, 6, 1), 2, 4)
+    """
+    given = {"train": train, "test": test}
+    if validation is not None:
+        given["validation"] = validation
+    pairs = {which: _pair(name, which, pair) for which, pair in given.items()}
+    shapes = {which: x.shape[1:] for which, (x, _) in pairs.items()}
+    if len(set(shapes.values())) > 1:
+        raise InputError(
+            f"The examples of data set {name!r} must have one shape, received {shapes}. "
+            "Resize or reshape them to one."
+        )
+    most = max(int(y.max()) for _, y in pairs.values())
+    if classes is None:
+        classes = most + 1
+    elif most >= classes:
+        raise InputError(
+            f"`classes` is {classes}, so the labels of {name!r} must be 0 to {classes - 1}, "
+            f"received {most}. Labels count from 0; pass a larger number or leave it out."
+        )
+    if validation is None:
+        pairs["train"], pairs["validation"] = _held_out(name, *pairs["train"])
+    ready = {which: (_inputs(x), y.astype(np.int32, copy=False)) for which, (x, y) in pairs.items()}
+    for which, (x, _) in ready.items():
+        # Of minimum and maximum, one is NaN or infinite if anything is; and they copy nothing.
+        if not (np.isfinite(x.min()) and np.isfinite(x.max())):
+            raise InputError(
+                f"`{which}` of data set {name!r} has inputs that are NaN or infinite in float32. "
+                "Remove or replace them, as numpy.nan_to_num does."
+            )
+    return Dataset(name, ready["train"], ready["validation"], ready["test"], int(classes))
+
+
+def _pair(name: str, which: str, pair: Any) -> Split:
+    """Inputs and labels of the right axes, checked; not converted yet, which would be a copy."""
+    if not isinstance(pair, tuple | list) or len(pair) != 2:
+        raise InputError(
+            f"`{which}` must be a pair (x, y) of arrays, received {type(pair).__name__}. "
+            "Pass (inputs, labels)."
+        )
+    x, y = np.asarray(pair[0]), np.asarray(pair[1])
+    where = f"`{which}` of data set {name!r}"
+    if x.ndim < 2 or x.size == 0:
+        raise InputError(
+            f"{where} must have inputs of shape (examples, …), one at least, received {x.shape}. "
+            "For a single feature pass x[:, None]."
+        )
+    if x.dtype != np.uint8 and not np.issubdtype(x.dtype, np.floating):
+        raise InputError(
+            f"{where} must have inputs of uint8 (pixels) or of floats, received {x.dtype}. "
+            "Convert pixels with x.astype('uint8'), other numbers with x.astype('float32')."
+        )
+    if y.ndim == 2 and y.shape[1] == 1:
+        y = y[:, 0]
+    if y.ndim != 1 or not np.issubdtype(y.dtype, np.integer):
+        raise InputError(
+            f"{where} must have integer labels of shape (examples,), received {y.dtype} of shape "
+            f"{y.shape}. Convert whole numbers with y.astype('int32'), one-hot rows with "
+            "y.argmax(axis=1)."
+        )
+    if len(x) != len(y):
+        raise InputError(
+            f"{where} has {len(x)} inputs and {len(y)} labels. Pass one label for each input."
+        )
+    if y.min() < 0:
+        raise InputError(
+            f"{where} must have labels of at least 0, received {y.min()}. Number the classes from "
+            "0, as numpy.unique(y, return_inverse=True)[1] does."
+        )
+    return (x[..., None] if x.ndim == 3 else x), y
+
+
+def _held_out(name: str, x: np.ndarray, y: np.ndarray) -> tuple[Split, Split]:
+    """Training and validation examples: a tenth, of MNIST's 60,000 the usual 5000."""
+    if len(x) < 2:
+        raise InputError(
+            f"`train` of data set {name!r} has one example, so none can be held out for "
+            "validation. Pass more, or pass `validation`."
+        )
+    order = np.random.default_rng(_SPLIT_SEED).permutation(len(x))
+    held = min(_MOST_HELD_OUT, max(1, len(x) // 10))
+    return (x[order[held:]], y[order[held:]]), (x[order[:held]], y[order[:held]])
+
+
+def _inputs(x: np.ndarray) -> np.ndarray:
+    if x.dtype == np.uint8:
+        # The same 256 numbers as float32(x / 255.0), without float64 in between.
+        return np.divide(x, np.float32(255), dtype=np.float32)
+    with np.errstate(over="ignore"):  # too large for float32 becomes infinite, which is refused
+        return x.astype(np.float32, copy=False)
 
 
 def _take(x: np.ndarray, y: np.ndarray, rows: np.ndarray) -> Split:
@@ -62,57 +219,150 @@ def _digits() -> Dataset:
 
 def _mnist() -> Dataset:
     """70,000 images of 28×28 pixels: 55,000 train, 5,000 validate, 10,000 test."""
-    (x, y), (x_test, y_test) = _keras_arrays("mnist")
-    order = np.random.default_rng(_SPLIT_SEED).permutation(len(x))
-    x, x_test = x[..., None] / 255.0, x_test[..., None] / 255.0
-    return Dataset(
-        "mnist",
-        _take(x, y, order[5000:]),
-        _take(x, y, order[:5000]),
-        _take(x_test, y_test, np.arange(len(x_test))),
-        10,
-    )
+    return from_arrays(*_keras_arrays("mnist"), name="mnist", classes=10)
+
+
+def _fashion_mnist() -> Dataset:
+    """70,000 images of 28×28 pixels: 55,000 train, 5,000 validate, 10,000 test."""
+    return from_arrays(*_keras_arrays("fashion_mnist"), name="fashion_mnist", classes=10)
+
+
+def _cifar10() -> Dataset:
+    """60,000 images of 32×32×3 pixels: 45,000 train, 5,000 validate, 10,000 test; normalized."""
+    train, test = _keras_arrays("cifar10")
+    data = from_arrays(train, test, name="cifar10", classes=10)
+    mean, std = _moments(np.asarray(train[0]))
+    for x, _ in (data.train, data.validation, data.test):
+        x -= mean
+        x /= std
+    return data
+
+
+def _moments(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of each channel, summed in float64 without a copy in it."""
+    rows = x.reshape(-1, x.shape[-1])
+    unit = 255.0 if x.dtype == np.uint8 else 1.0
+    mean = rows.mean(axis=0, dtype=np.float64)
+    square = np.einsum("nc,nc->c", rows, rows, dtype=np.float64, casting="same_kind") / len(rows)
+    std = np.sqrt(np.maximum(square - mean**2, 0))
+    std[std == 0] = unit  # a constant channel becomes zeros, not NaN
+    return (mean / unit).astype(np.float32), (std / unit).astype(np.float32)
 
 
 def _keras_arrays(name: str) -> tuple[Split, Split]:
     directory = os.environ.get(DATA_DIR)
     if directory:
         path = Path(directory) / f"{name}.npz"
-        try:
-            with np.load(path) as arrays:
-                return (
-                    (arrays["x_train"], arrays["y_train"]),
-                    (arrays["x_test"], arrays["y_test"]),
-                )
-        except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
-            raise InputError(
-                f"{DATA_DIR} is {directory!r}, but {path} cannot be read as Keras's {name}.npz "
-                f"(x_train, y_train, x_test, y_test): {error}. Put the file there, or unset "
-                f"{DATA_DIR} to let Keras download it."
-            ) from error
+        return _read(
+            path,
+            f"{DATA_DIR} is {directory!r}, but {path} cannot be read as Keras's {name}.npz",
+            f"Put the file there, or unset {DATA_DIR} to let Keras download it.",
+        )
     import keras
 
-    return getattr(keras.datasets, name).load_data()
+    try:
+        return getattr(keras.datasets, name).load_data()
+    except Exception as error:  # Keras raises a bare Exception where a download fails
+        raise WorkError(
+            f"Keras cannot load {name}: {error}. Put Keras's {name}.npz ({', '.join(_ARRAYS)}) in "
+            f"a directory and set {DATA_DIR} to that directory."
+        ) from error
 
 
-_LOADERS: dict[str, Callable[[], Dataset]] = {"digits": _digits, "mnist": _mnist}
+def _read(path: Path, trouble: str, cure: str) -> tuple[Split, Split]:
+    """The training and test arrays of a file; InputError of both texts if it has none."""
+    try:
+        with np.load(path) as arrays:
+            x, y, x_test, y_test = (arrays[key] for key in _ARRAYS)
+            return (x, y), (x_test, y_test)
+    except (OSError, KeyError, ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:
+        raise InputError(f"{trouble} ({', '.join(_ARRAYS)}): {error}. {cure}") from error
+
+
+def _file(path: Path, name: str) -> Dataset:
+    train, test = _read(
+        path,
+        f"`dataset` {name!r}: {path} cannot be read as an .npz file of arrays",
+        "Write one with numpy.savez(path, x_train=…, y_train=…, x_test=…, y_test=…).",
+    )
+    return from_arrays(train, test, name=name)
+
+
+def _tensorflow_dataset(name: str) -> Dataset:
+    try:
+        import tensorflow_datasets as tfds
+    except ImportError as error:
+        raise MissingPackage(
+            f"Data set {name!r}", "tensorflow-datasets", "'tfinit[datasets]'"
+        ) from error
+    try:
+        train, test = tfds.as_numpy(
+            tfds.load(
+                name.removeprefix(_TFDS),
+                split=["train", "test"],
+                batch_size=-1,
+                as_supervised=True,
+            )
+        )
+    except (ValueError, TypeError) as error:
+        raise InputError(
+            f"`dataset` {name!r} cannot be loaded as images with labels and splits train and "
+            f"test: {error}. See the data sets at https://www.tensorflow.org/datasets/catalog, or "
+            "load the arrays yourself and pass them to tfinit.datasets.from_arrays."
+        ) from error
+    return from_arrays(train, test, name=name)
+
+
+_LOADERS: dict[str, Callable[[], Dataset]] = {
+    "digits": _digits,
+    "mnist": _mnist,
+    "fashion_mnist": _fashion_mnist,
+    "cifar10": _cifar10,
+}
 NAMES = tuple(_LOADERS)
 
 
 def load(name: str) -> Dataset:
     """Load a data set by its name.
 
-    Args:
-        name: ``"digits"`` (in scikit-learn, no network) or ``"mnist"`` (from
-            ``TFINIT_DATA_DIR``, or downloaded by Keras).
+    =================== ==========================================================================
+    name                data
+    =================== ==========================================================================
+    ``digits``          1797 images of 8×8×1, inside scikit-learn
+    ``mnist``           70,000 images of 28×28×1
+    ``fashion_mnist``   70,000 images of 28×28×1
+    ``cifar10``         60,000 images of 32×32×3, each channel normalized: (x - mean) / std
+    any other name      the file ``TFINIT_DATA_DIR/<name>.npz``
+    ``path/to/it.npz``  that file
+    ``tfds:NAME``       NAME of TensorFlow Datasets: splits train and test, labeled images
+    =================== ==========================================================================
+
+    The three of Keras come from ``TFINIT_DATA_DIR/<name>.npz`` where that variable is set, and are
+    downloaded by Keras where not. Mean and deviation of CIFAR-10 are those of its 50,000 training
+    images, as in the published recipes for ResNet and VGG. A file has the arrays x_train, y_train,
+    x_test and y_test, and becomes a data set by the rules of `from_arrays`; so do the others but
+    ``digits``: validation is held out of the training examples, 5000 of MNIST and CIFAR.
 
     Raises:
-        InputError: the name is unknown, or the file in ``TFINIT_DATA_DIR`` cannot be read.
+        InputError: the name is unknown, or the file cannot be read or has unfit arrays.
+        WorkError: Keras cannot download the data set.
+        MissingPackage: ``tfds:`` without the package tensorflow-datasets.
 
     Example:
         >>> load("digits").train[0].shape
         (1097, 8, 8, 1)
     """
-    if name not in _LOADERS:
-        raise InputError(f"`dataset` must be one of {', '.join(NAMES)}, received {name!r}.")
-    return _LOADERS[name]()
+    if name in _LOADERS:
+        return _LOADERS[name]()
+    if name.startswith(_TFDS):
+        return _tensorflow_dataset(name)
+    if name.endswith(".npz"):
+        return _file(Path(name), name)
+    directory = os.environ.get(DATA_DIR)
+    if directory and (path := Path(directory) / f"{name}.npz").is_file():
+        return _file(path, name)
+    raise InputError(
+        f"`dataset` must be one of {', '.join(NAMES)}, the name of an .npz file in {DATA_DIR} "
+        f"({directory or 'which is not set'}), the path of an .npz file, or "
+        f"{_TFDS}NAME, received {name!r}."
+    )

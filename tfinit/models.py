@@ -1,11 +1,22 @@
-"""The networks of the experiments, for Keras 3 and tf_keras alike."""
+"""The networks of the experiments, for Keras 3 and tf_keras alike.
 
+Every layer has a name, the last one with weights is ``output``, a dense layer of logits. Pooling
+and convolutions pad to "same", so that images of 8×8 pass through four poolings too.
+"""
+
+import math
 from collections.abc import Callable
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 from tfinit.errors import InputError
-from tfinit.schemes.initialize import initialize
+from tfinit.schemes.initialize import SCHEMES, WITH_DATA, initialize
+from tfinit.schemes.streams import digest
+from tfinit.variables import prunable_weights
+
+# PyTorch's, with which the published numbers of these networks were made. Keras's own momentum of
+# 0.99 needs hundreds of steps before the moving statistics are of any use.
+_NORMALIZATION = {"momentum": 0.9, "epsilon": 1e-5}
 
 
 def lenet_300_100(keras: ModuleType, input_shape: tuple[int, ...], classes: int) -> Any:
@@ -29,30 +40,272 @@ def lenet_300_100(keras: ModuleType, input_shape: tuple[int, ...], classes: int)
     )
 
 
-_BUILDERS: dict[str, Callable[..., Any]] = {"lenet-300-100": lenet_300_100}
-NAMES = tuple(_BUILDERS)
+def conv_2(keras: ModuleType, input_shape: tuple[int, ...], classes: int) -> Any:
+    """Conv 64, 64, pool; dense 256, 256, classes. 4,301,642 parameters on CIFAR-10.
+
+    3×3 convolutions with bias and ReLU, 2×2 max pooling, no normalization. Arguments as for
+    `lenet_300_100`; ``input_shape`` is (height, width, channels).
+
+    Frankle & Carbin, The Lottery Ticket Hypothesis, ICLR 2019, figure 2; scaled-down VGGs.
+    """
+    return _conv(keras, input_shape, classes, "conv_2", (64,))
+
+
+def conv_4(keras: ModuleType, input_shape: tuple[int, ...], classes: int) -> Any:
+    """Conv 64, 64, pool, 128, 128, pool; dense as `conv_2`. 2,425,930 parameters on CIFAR-10."""
+    return _conv(keras, input_shape, classes, "conv_4", (64, 128))
+
+
+def conv_6(keras: ModuleType, input_shape: tuple[int, ...], classes: int) -> Any:
+    """As `conv_4`, then 256, 256, pool before the dense layers. 2,262,602 parameters on CIFAR-10.
+
+    The paper's figure 2 says 1.7M; its layers, 32 pixels halved three times, have 2.3M.
+    """
+    return _conv(keras, input_shape, classes, "conv_6", (64, 128, 256))
+
+
+def _conv(
+    keras: ModuleType,
+    input_shape: tuple[int, ...],
+    classes: int,
+    name: str,
+    widths: tuple[int, ...],
+) -> Any:
+    layers = keras.layers
+    stack = [layers.Input(shape=input_shape)]
+    for block, width in enumerate(widths, 1):
+        for conv in (2 * block - 1, 2 * block):
+            stack.append(
+                layers.Conv2D(width, 3, padding="same", activation="relu", name=f"conv{conv}")
+            )
+        stack.append(layers.MaxPooling2D(padding="same", name=f"pool{block}"))
+    return keras.Sequential(
+        [
+            *stack,
+            layers.Flatten(name="flatten"),
+            layers.Dense(256, activation="relu", name="fc1"),
+            layers.Dense(256, activation="relu", name="fc2"),
+            layers.Dense(classes, name="output"),
+        ],
+        name=name,
+    )
+
+
+def resnet_20(keras: ModuleType, input_shape: tuple[int, ...], classes: int) -> Any:
+    """Nine residual blocks of two 3×3 convolutions, 16, 32 and 64 channels: 272,474 to train.
+
+    The form for CIFAR: one convolution first, no pooling; the first block of the second and third
+    stage has stride 2, and a 1×1 convolution with normalization as its shortcut; global average
+    pooling. Normalization after each convolution, which has no bias. Arguments as for `conv_2`.
+
+    He, Zhang, Ren & Sun, Deep Residual Learning, CVPR 2016, section 4.2; shortcuts as in the code
+    of Frankle et al., Linear Mode Connectivity and the Lottery Ticket Hypothesis, ICML 2020.
+    """
+    layers = keras.layers
+
+    def convolved(x: Any, width: int, name: str, size: int = 3, stride: int = 1) -> Any:
+        x = layers.Conv2D(width, size, stride, padding="same", use_bias=False, name=f"{name}_conv")(
+            x
+        )
+        return layers.BatchNormalization(**_NORMALIZATION, name=f"{name}_norm")(x)
+
+    image = layers.Input(shape=input_shape)
+    x = layers.Activation("relu", name="stem_relu")(convolved(image, 16, "stem"))
+    for stage, width in enumerate((16, 32, 64), 1):
+        for block in (1, 2, 3):
+            name = f"stage{stage}_block{block}"
+            changes = stage > 1 and block == 1
+            stride = 2 if changes else 1
+            branch = convolved(x, width, f"{name}_1", stride=stride)
+            branch = layers.Activation("relu", name=f"{name}_1_relu")(branch)
+            branch = convolved(branch, width, f"{name}_2")
+            if changes:
+                x = convolved(x, width, f"{name}_shortcut", size=1, stride=stride)
+            x = layers.Add(name=f"{name}_add")([x, branch])
+            x = layers.Activation("relu", name=f"{name}_relu")(x)
+    x = layers.GlobalAveragePooling2D(name="pool")(x)
+    return keras.Model(image, layers.Dense(classes, name="output")(x), name="resnet_20")
+
+
+def vgg_16(keras: ModuleType, input_shape: tuple[int, ...], classes: int) -> Any:
+    """13 convolutions, 4 poolings, one dense layer: 14,724,042 parameters to train on CIFAR-10.
+
+    The form for CIFAR: 3×3 convolutions of 64, 64, pool, 128, 128, pool, three of 256, pool, three
+    of 512, pool, three of 512; global average pooling. Normalization after each convolution, which
+    has no bias: the normalization would subtract it. Arguments as for `conv_2`.
+
+    Simonyan & Zisserman, Very Deep Convolutional Networks, ICLR 2015, changed as in the code of
+    Frankle et al., ICML 2020.
+    """
+    layers = keras.layers
+    stack = [layers.Input(shape=input_shape)]
+    for block, widths in enumerate(((64,) * 2, (128,) * 2, (256,) * 3, (512,) * 3, (512,) * 3), 1):
+        if block > 1:
+            stack.append(layers.MaxPooling2D(padding="same", name=f"pool{block - 1}"))
+        for conv, width in enumerate(widths, 1):
+            name = f"block{block}_{conv}"
+            stack += [
+                layers.Conv2D(width, 3, padding="same", use_bias=False, name=f"{name}_conv"),
+                layers.BatchNormalization(**_NORMALIZATION, name=f"{name}_norm"),
+                layers.Activation("relu", name=f"{name}_relu"),
+            ]
+    return keras.Sequential(
+        [
+            *stack,
+            layers.GlobalAveragePooling2D(name="pool"),
+            layers.Dense(classes, name="output"),
+        ],
+        name="vgg_16",
+    )
+
+
+class _Network(NamedTuple):
+    build: Callable[..., Any]
+    scheme: str  # with which it was published, and its options
+    options: dict[str, Any]
+    of_images: bool = True
+
+
+_XAVIER = ("xavier", {"distribution": "truncated_normal"})
+_HE = ("he", {"gain": math.sqrt(2)})  # also in the output layer, as the published code has it
+_NETWORKS = {
+    "lenet-300-100": _Network(lenet_300_100, *_XAVIER, of_images=False),
+    "conv-2": _Network(conv_2, *_XAVIER),
+    "conv-4": _Network(conv_4, *_XAVIER),
+    "conv-6": _Network(conv_6, *_XAVIER),
+    "resnet-20": _Network(resnet_20, *_HE),
+    "vgg-16": _Network(vgg_16, *_HE),
+}
+NAMES = tuple(_NETWORKS)
+
+# Two cannot run without options; "reinitialize" draws from the layers' own initializers, which
+# here are Keras's default: "keras", but with other bits in tf_keras.
+_SCHEMES = tuple(name for name in SCHEMES if name not in ("mup", "pretrained", "reinitialize"))
+# Those that fill any kernel and need no arguments. The ones for convolutions alone (Dirac,
+# DeltaOrthogonal, ConvolutionOrthogonal) fit no network here, as the output layer is dense; the
+# scheme "delta_orthogonal" does that for convolutions.
+_OF_TFINIT = ("EdgeOfChaos", "He", "Identity", "LeCun", "Orthogonal", "Sparse", "Xavier", "ZerO")
+# Without "orthogonal", which is the scheme, and "constant", whose constant would be zero.
+_OF_KERAS = (
+    "glorot_normal",
+    "glorot_uniform",
+    "he_normal",
+    "he_uniform",
+    "lecun_normal",
+    "lecun_uniform",
+    "ones",
+    "random_normal",
+    "random_uniform",
+    "truncated_normal",
+    "zeros",
+)
+_DEFAULT_OF_KERAS = "glorot_uniform"
+
+
+def initializations() -> tuple[str, ...]:
+    """What `build` takes as ``initialization``.
+
+    Schemes of `tfinit.schemes` in lower case (``"orthogonal"``, which sees layers and
+    activations); then the initializers of `tfinit.initializers` by the names of their classes
+    (``"Orthogonal"``, which sees shapes, with its default arguments); then ``"keras"``, which is
+    what Keras does by default, and Keras's initializers by their names.
+    """
+    return (*_SCHEMES, *_OF_TFINIT, "keras", *_OF_KERAS)
+
+
+def check_initialization(name: str | None) -> None:
+    """Raise InputError unless `build` knows the initialization; None is known."""
+    if name is not None and name not in initializations():
+        raise InputError(
+            f"`initialization` must be one of {', '.join(initializations())}, received {name!r}. "
+            "Leave it out for the network's published one."
+        )
+
+
+def needs_data(initialization: str | None) -> bool:
+    """Whether `build` needs ``x`` for this initialization."""
+    return any(initialization == scheme.__name__ for scheme in WITH_DATA)
 
 
 def build(
-    name: str, keras: ModuleType, input_shape: tuple[int, ...], classes: int, seed: int
+    name: str,
+    keras: ModuleType,
+    input_shape: tuple[int, ...],
+    classes: int,
+    seed: int,
+    initialization: str | None = None,
+    x: Any = None,
 ) -> Any:
     """Build a network by its name, with weights that are a function of ``seed``.
 
-    Kernels are drawn as in Frankle & Carbin (2019): Xavier, normal, cut at two deviations.
-    Biases are zero.
+    Unless told otherwise, kernels are drawn as published: of LeNet and the Conv networks as in
+    Frankle & Carbin (2019), Xavier, normal, cut at two deviations; of ResNet and VGG as in Frankle
+    et al. (2020), N(0, 2 / fan_in). Biases are zero; normalization starts as the identity.
 
     Args:
-        name: ``"lenet-300-100"``.
+        name: One of `NAMES`.
         keras: The module ``keras`` or ``tf_keras``.
-        input_shape: Shape of one example.
+        input_shape: Shape of one example; (height, width, channels) but for ``"lenet-300-100"``.
         classes: Number of classes; the output is their logits.
         seed: Same seed, same weights, in any process and in both Kerases.
+        initialization: One of `initializations`, applied to every kernel with a stream of its own
+            from the seed and the kernel's key. None: the published one.
+        x: A batch of inputs, some dozens of examples, for the schemes that look at data (see
+            `needs_data`; Keras 3 only). The others ignore it.
 
     Raises:
-        InputError: the name is unknown.
+        InputError: the network or the initialization is unknown, the examples are no images, a
+            scheme has no ``x`` to look at, or the initialization does not fit the network
+            (``"fixup"`` needs residual branches, ``"Identity"`` matrices).
+
+    Example:
+        >>> model = build("lenet-300-100", keras, (8, 8, 1), 10, seed=1)
+        >>> list(prunable_weights(model))
+        ['fc1/kernel', 'fc2/kernel', 'output/kernel']
     """
-    if name not in _BUILDERS:
+    if name not in _NETWORKS:
         raise InputError(f"`model` must be one of {', '.join(NAMES)}, received {name!r}.")
-    model = _BUILDERS[name](keras, input_shape, classes)
-    initialize(model, "xavier", distribution="truncated_normal", seed=seed)
+    check_initialization(initialization)
+    network = _NETWORKS[name]
+    if network.of_images and len(input_shape) != 3:
+        raise InputError(
+            f"`model` {name!r} takes images of shape (height, width, channels), received examples "
+            f"of shape {tuple(input_shape)}. Reshape them, or choose lenet-300-100."
+        )
+    if needs_data(initialization):
+        if x is None:
+            raise InputError(
+                f"`initialization` {initialization!r} looks at data: pass `x`, a batch of inputs."
+            )
+    else:
+        x = None
+    model = network.build(keras, input_shape, classes)
+    if initialization is None:
+        initialize(model, network.scheme, seed=seed, **network.options)
+    elif initialization in _SCHEMES:
+        initialize(model, initialization, x, seed=seed)
+    else:
+        _fill(model, initialization, seed)
     return model
+
+
+def _fill(model: Any, initialization: str, seed: int) -> None:
+    """Set every prunable kernel by an initializer, seeded by the seed and the kernel's key."""
+    # Keras 3's also for a tf_keras model: both then get the same bits.
+    import keras
+
+    from tfinit import initializers
+
+    if initialization in _OF_TFINIT:
+        cls = getattr(initializers, initialization)
+    else:
+        known = _DEFAULT_OF_KERAS if initialization == "keras" else initialization
+        cls = type(keras.initializers.get(known))
+    for key, variable in prunable_weights(model).items():
+        initializer = cls()
+        config = initializer.get_config()
+        if "seed" in config:
+            # 31 bits, as Keras takes them.
+            own = int.from_bytes(digest(seed, key)[:4], "big") >> 1
+            initializer = cls.from_config({**config, "seed": own})
+        variable.assign(keras.ops.convert_to_numpy(initializer(tuple(variable.shape), "float32")))
