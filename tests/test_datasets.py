@@ -188,16 +188,20 @@ def test_tensorflow_datasets(monkeypatch):
         calls.append((name, options))
         if name != "leaves":
             raise ValueError(f"Dataset {name} not found.")
-        return [train, test]
+        return [list(zip(*split, strict=True)) for split in (train, test)]
 
     fake = SimpleNamespace(load=load, as_numpy=lambda found: found)
     monkeypatch.setitem(sys.modules, "tensorflow_datasets", fake)
     data = datasets.load("tfds:leaves")
     assert (data.name, data.classes, len(data.train[0])) == ("tfds:leaves", 4, 18)
-    options = {"split": ["train", "test"], "batch_size": -1, "as_supervised": True}
+    options = {"split": ["train", "test"], "as_supervised": True}
     assert calls == [("leaves", options)]
+    np.testing.assert_array_equal(data.test[0], np.float32(test[0] / 255.0))
     with pytest.raises(InputError, match=r"'tfds:leafs' cannot .*not found.*from_arrays"):
         datasets.load("tfds:leafs")
+    train = ([np.zeros((6, 6, 1)), np.zeros((6, 5, 1))], [0, 1])
+    with pytest.raises(InputError, match=r"images of one size .*same shape"):
+        datasets.load("tfds:leaves")
     monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
     with pytest.raises(MissingPackage, match=r"tensorflow-datasets.*tfinit\[datasets\]"):
         datasets.load("tfds:leaves")

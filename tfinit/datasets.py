@@ -296,18 +296,16 @@ def _tensorflow_dataset(name: str) -> Dataset:
             f"Data set {name!r}", "tensorflow-datasets", "'tfinit[datasets]'"
         ) from error
     try:
-        train, test = tfds.as_numpy(
-            tfds.load(
-                name.removeprefix(_TFDS),
-                split=["train", "test"],
-                batch_size=-1,
-                as_supervised=True,
-            )
+        splits = tfds.load(name.removeprefix(_TFDS), split=["train", "test"], as_supervised=True)
+        # One by one, so that images of several sizes are NumPy's ValueError, not a crash.
+        train, test = (
+            tuple(map(np.stack, zip(*tfds.as_numpy(split), strict=True))) for split in splits
         )
     except (ValueError, TypeError) as error:
+        reason = str(error).split("\n")[0]  # what follows is a list of all data sets
         raise InputError(
-            f"`dataset` {name!r} cannot be loaded as images with labels and splits train and "
-            f"test: {error}. See the data sets at https://www.tensorflow.org/datasets/catalog, or "
+            f"`dataset` {name!r} cannot be loaded as images of one size with labels, in splits "
+            f"train and test: {reason} Data sets: https://www.tensorflow.org/datasets/catalog. Or "
             "load the arrays yourself and pass them to tfinit.datasets.from_arrays."
         ) from error
     return from_arrays(train, test, name=name)
