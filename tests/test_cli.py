@@ -25,7 +25,7 @@ def run(capfd, *arguments):
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        (["--dataset", "cifar"], ["dataset", "digits, mnist", "'cifar'"]),
+        (["--dataset", "cifr"], ["dataset", "digits, mnist", "'cifr'"]),
         (["--model", "resnet"], ["model", "lenet-300-100", "'resnet'"]),
         (["--keras", "torch"], ["keras", "keras, tf_keras", "'torch'"]),
         (["--prune-fraction", "1"], ["prune_fraction", "between 0 and 1", "1.0"]),
@@ -65,7 +65,7 @@ def test_a_missing_file_of_a_named_data_directory(capfd, tmp_path, monkeypatch):
 
 
 def test_a_failure_during_work_is_one_line_and_exit_code_1(capfd, tmp_path):
-    flags = [*QUICK, "--optimizer", "sgd", "--learning-rate", "1e30"]
+    flags = [*QUICK, "--optimizer", "sgd", "--learning-rate", "1e30", "--on-divergence", "stop"]
     code, _, err = run(capfd, "lottery", *flags, "--run-dir", str(tmp_path / "r"))
     lines = [line for line in err.splitlines() if line]
     assert code == 1
@@ -96,6 +96,7 @@ def test_it_leaves_results_tickets_and_a_figure(finished):
     directory, out = finished
     names = {str(p.relative_to(directory)) for p in directory.rglob("*") if p.is_file()}
     assert names == {
+        ".lock",
         "config.json",
         "results.csv",
         "evaluations.csv",

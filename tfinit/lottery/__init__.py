@@ -1,14 +1,17 @@
 """Lottery tickets: train, prune, rewind, retrain (Frankle & Carbin, 2019).
 
-`run` does a whole experiment in a directory; `iterative_magnitude_pruning` is its algorithm.
+`run` does a whole experiment in a directory; `lottery` is its algorithm.
 """
 
 import importlib
 from typing import Any
 
 _HOME = {
+    "Branch": "branches",
+    "BRANCHES": "branches",
+    "Ticket": "ticket",
     "LotteryConfig": "config",
-    "iterative_magnitude_pruning": "experiment",
+    "lottery": "experiment",
     "run": "experiment",
     "KerasParts": "parts",
     "Parts": "parts",

@@ -1,68 +1,188 @@
 """The experiment: train, prune, rewind, retrain."""
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from tfinit import datasets
 from tfinit.errors import WorkError
+from tfinit.lottery.branches import BRANCHES, ONE_SHOT, TICKET, Branch
 from tfinit.lottery.config import LotteryConfig
-from tfinit.lottery.parts import Parts, parts_of
-from tfinit.lottery.result import REINIT, TICKET, LevelResult
-from tfinit.lottery.store import Store
+from tfinit.lottery.controls import shuffled, signed_constant, with_signs_of
+from tfinit.lottery.parts import Parts, Training, next_counts, parts_of
+from tfinit.lottery.result import REINIT, LevelResult, Weights
+from tfinit.lottery.store import Place, Store
 from tfinit.pruning.masks import Masks
-from tfinit.training import Diverged, Progress, check_batch_size
+from tfinit.training.metrics import Diverged, Progress
+from tfinit.training.order import check_batch_size
 
 # Added to a replicate's seed to draw the control's weights: far from any seed that a user gives.
 _REINIT_SEED = 1_000_003
 
 
-def iterative_magnitude_pruning(
+def lottery(
     parts: Parts, store: Store, config: LotteryConfig, seed: int, progress: Progress
 ) -> Iterator[LevelResult]:
     """Find the tickets of one replicate, and train the controls beside them.
 
-    For level n = 0, 1, ... with mask m₀ = 1 and initial weights θ₀::
+    For level n = 0, 1, ... with mask m₀ = 1, initial weights θ₀, and θₖ those of the dense network
+    after k steps, the rewind step (0: θₖ = θ₀)::
 
-        train from mₙ * θ₀          → final weights
-        prune the smallest of them  → mₙ₊₁, inside mₙ
-        rewind the survivors to θ₀
+        train from mₙ * θₖ, from step k on   → final weights
+        prune the smallest of them           → mₙ₊₁, inside mₙ
+        rewind the survivors to θₖ
 
-    The control "reinit" trains mₙ * θ' for other initial weights θ', from level 1 on.
+    From level 1 on every control trains beside the ticket, with as many survivors: see
+    `tfinit.lottery.branches`.
 
     Yields:
         The result of each training, as soon as it is stored. What the store has is not trained
-        again.
+        again. A replicate ends with the first ticket that diverges.
 
     References:
         Frankle & Carbin, *The Lottery Ticket Hypothesis: Finding Sparse, Trainable Neural
-        Networks*, ICLR 2019, https://arxiv.org/abs/1803.03635, strategy 1.
+        Networks*, ICLR 2019, https://arxiv.org/abs/1803.03635, strategy 1. Frankle et al.,
+        *Linear Mode Connectivity and the Lottery Ticket Hypothesis*, ICML 2020,
+        https://arxiv.org/abs/1912.05671, algorithm 2, for the rewind step.
     """
-    draws = {TICKET: seed, REINIT: seed + _REINIT_SEED}
-
-    def trained(branch: str, level: int, mask: Masks) -> LevelResult:
-        start = store.initial(seed, branch, lambda: parts.initial(draws[branch]))
-
-        def compute() -> LevelResult:
-            final, metrics = parts.train(start, mask, seed, progress)
-            return LevelResult(seed, branch, level, start, start, mask, final, metrics)
-
-        stored = store.level(seed, branch, level, start)
-        if stored is not None:
-            progress(config.steps)
-            return stored
-        try:
-            return store.keep(compute())
-        except Diverged as error:
-            raise WorkError(
-                f"seed {seed}, {branch}, level {level}: {error} The levels before it are kept."
-            ) from error
-
-    mask = parts.full_mask()
-    for level in range(config.levels + 1):
-        ticket = trained(TICKET, level, mask)
+    network = _Trainings(parts, store, config, seed, progress)
+    ticket = network.dense()
+    yield ticket
+    chains = {name: ticket for name in (TICKET, *config.controls) if BRANCHES[name].masks == "own"}
+    dense = ticket
+    for level in range(1, config.levels + 1):
+        if ticket.diverged_at is not None:
+            return
+        counts = next_counts(config, ticket.counts)
+        masks = {TICKET: parts.prune(ticket, counts)}
+        ticket = network.trained(BRANCHES[TICKET], level, masks[TICKET])
         yield ticket
-        if level > 0:
-            yield from (trained(control, level, mask) for control in config.controls)
-        mask = parts.prune(ticket.final, ticket.mask)
+        for branch in (BRANCHES[name] for name in config.controls):
+            if branch.masks == "own":
+                before = chains[branch.name]
+                if before.diverged_at is None:
+                    mask = parts.prune(before, next_counts(config, before.counts))
+                    after = network.trained(branch, level, mask, own=before.final)
+                    chains[branch.name] = after
+                    yield after
+                continue
+            if branch.masks not in masks:
+                masks[branch.masks] = (
+                    parts.prune(dense, counts)
+                    if branch.masks == ONE_SHOT
+                    else network.at_initialization(branch.masks, ticket.survivors)
+                )
+            mask = masks[branch.masks]
+            yield network.trained(
+                branch, level, shuffled(mask, seed) if branch.shuffled else mask
+            )
+
+
+class _Trainings:
+    """The trainings of one replicate: from the store if they are there, else made and stored."""
+
+    def __init__(
+        self, parts: Parts, store: Store, config: LotteryConfig, seed: int, progress: Progress
+    ):
+        self._parts, self._store, self._config = parts, store, config
+        self._seed, self._progress = seed, progress
+        self._initial = store.initial(seed, TICKET, lambda: parts.initial(seed))
+        self._rewind = self._initial
+        self._keys = list(parts.full_mask())
+        self._starts: dict[str, Weights] = {}
+
+    def dense(self) -> LevelResult:
+        """Level 0; and the weights at the rewind step, which every training after it needs."""
+        k, place = self._config.rewind_step, Place(self._seed, TICKET, 0)
+        training = Training(self._initial, self._parts.full_mask(), self._seed)
+        if k == 0:
+            return self._made(place, training, self._initial)
+        there = self._store.rewind(self._seed, TICKET) is not None
+        training = Training(
+            self._initial,
+            training.mask,
+            self._seed,
+            at={k: lambda weights: self._store.keep_rewind(self._seed, TICKET, weights)},
+        )
+        result = self._made(place, training, self._initial, use_stored=there)
+        self._rewind = self._store.rewind(self._seed, TICKET) or self._initial
+        return result
+
+    def trained(
+        self, branch: Branch, level: int, mask: Masks, own: Weights | None = None
+    ) -> LevelResult:
+        """The training of a branch at a level."""
+        k = self._config.rewind_step if branch.late else 0
+        # Fine-tuning goes on at the last learning rate.
+        rate_from = self._config.steps if branch.name == "fine-tune" else k
+        start = self._start(branch) if own is None else own
+        training = Training(start, mask, self._seed, k, rate_from)
+        initial = self._start(BRANCHES[REINIT]) if branch.weights == "reinit" else self._initial
+        return self._made(Place(self._seed, branch.name, level), training, initial)
+
+    def at_initialization(self, method: str, keep: int) -> Masks:
+        """The mask of a method that prunes before training."""
+        return self._parts.prune_at_initialization(method, self._initial, keep, self._seed)
+
+    def _start(self, branch: Branch) -> Weights:
+        """The dense weights that a branch starts from."""
+        if branch.weights == "rewind":
+            return self._rewind if branch.late else self._initial
+        source = self._rewind if branch.late else self._initial
+        if branch.weights not in self._starts:
+            other = self._store.initial(
+                self._seed, REINIT, lambda: self._parts.initial(self._seed + _REINIT_SEED)
+            )
+            made: Callable[[], Weights] = {
+                "reinit": lambda: other,
+                "reinit-signs": lambda: with_signs_of(dict(other), source, self._keys),
+                "constant-signs": lambda: signed_constant(dict(source), self._keys),
+            }[branch.weights]
+            self._starts[branch.weights] = made()
+        return self._starts[branch.weights]
+
+    def _made(
+        self, place: Place, training: Training, initial: Weights, use_stored: bool = True
+    ) -> LevelResult:
+        steps = self._config.steps - training.start
+        if use_stored:
+            stored = self._store.level(place, initial, training.weights)
+            if stored is not None:
+                self._progress(steps)
+                return stored
+            partial = self._store.partial(place)
+            training = Training(**{**vars(training), "resume": partial})
+        done = 0
+
+        def count(more: int) -> None:
+            nonlocal done
+            done += more
+            self._progress(more)
+
+        diverged_at = None
+        try:
+            metrics = self._parts.train(training, count, self._store.checkpoint(place))
+        except Diverged as error:
+            if self._config.on_divergence == "stop":
+                raise WorkError(
+                    f"seed {place.seed}, {place.branch}, level {place.level}: {error} "
+                    "The levels before it are kept."
+                ) from error
+            metrics, diverged_at = error.metrics, error.step
+        self._progress(steps - done)
+        final = self._parts.final()
+        return self._store.keep(
+            LevelResult(
+                place.seed,
+                place.branch,
+                place.level,
+                initial,
+                training.weights,
+                training.mask,
+                final,
+                metrics,
+                diverged_at,
+            )
+        )
 
 
 def trainings(config: LotteryConfig) -> int:
@@ -70,43 +190,60 @@ def trainings(config: LotteryConfig) -> int:
     return len(config.seeds) * (1 + config.levels * (1 + len(config.controls)))
 
 
+def total_steps(config: LotteryConfig) -> int:
+    """How many steps the experiment trains, all networks together."""
+    late = [BRANCHES[TICKET], *(BRANCHES[name] for name in config.controls)]
+    level = sum(config.steps - config.rewind_step * branch.late for branch in late)
+    return len(config.seeds) * (config.steps + config.levels * level)
+
+
 def run(
     config: LotteryConfig,
     progress: Progress = lambda done: None,
     finished: Callable[[LevelResult], None] = lambda result: None,
     warn: Callable[[str], None] = lambda line: None,
+    data: datasets.Dataset | None = None,
+    **store_options: Any,
 ) -> list[LevelResult]:
     """Run an experiment in ``config.run_dir``, or go on with it where it was.
 
     Interrupted at any moment and started again, it ends with the same weights, masks and metrics,
-    bit for bit, on the same machine.
+    bit for bit, on the same machine. While it runs no other process can work in the directory.
 
     Args:
         config: The experiment.
         progress: Called with the number of training steps done, or found done, since the last call.
         finished: Called with the result of each training, also of those found in the directory.
         warn: Called with a line about each damaged file that is made again.
+        data: Train on this in place of what ``config.dataset`` names: see
+            `tfinit.datasets.from_arrays`. The directory remembers the name only.
+        **store_options: For `Store`: ``checkpoint_every``, seconds between checkpoints.
 
     Returns:
-        The results of all trainings, replicate by replicate, level by level.
+        The results of all trainings, replicate by replicate, level by level. Their weights and
+        masks stay in the directory, and are read when they are asked for.
 
     Raises:
-        InputError: the configuration does not fit the data, the model or the directory. Nothing
-            was written.
-        WorkError: a network diverged, or a file could not be written. What was done is kept.
+        InputError: the configuration does not fit the data, the model or the directory, or another
+            process works there. Nothing was written.
+        WorkError: a file could not be written, or a network diverged and ``on_divergence`` is
+            "stop". What was done is kept.
 
     Example:
         >>> config = LotteryConfig(levels=1, steps=20, seeds=(0,), run_dir=Path(tmp) / "run")
         >>> [result.branch for result in run(config)]
         ['ticket', 'ticket', 'reinit']
     """
-    data = datasets.load(config.dataset)
+    data = datasets.load(config.dataset) if data is None else data
+    if config.train_examples:
+        data = data.subset(config.train_examples)
     check_batch_size(config.batch_size, len(data.train[0]))
     parts = parts_of(config, data)
-    store = Store(config, warn)
+    store = Store(config, warn, **store_options)
     results = []
-    for seed in config.seeds:
-        for result in iterative_magnitude_pruning(parts, store, config, seed, progress):
-            results.append(result)
-            finished(result)
+    with store.locked():
+        for seed in config.seeds:
+            for result in lottery(parts, store, config, seed, progress):
+                results.append(result)
+                finished(result)
     return results

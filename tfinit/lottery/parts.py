@@ -1,5 +1,7 @@
 """The parts of an experiment that differ between Keras 3 and tf_keras with TFMOT."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -8,14 +10,47 @@ from tfinit import models
 from tfinit.datasets import Dataset
 from tfinit.errors import InputError
 from tfinit.lottery.config import LotteryConfig
-from tfinit.lottery.result import Weights, rewound
-from tfinit.pruning.masks import Masks, prune_globally, prune_layerwise
-from tfinit.training import CompiledLoop, FitLoop, Metrics, Progress
+from tfinit.lottery.result import LevelResult, Weights, rewound
+from tfinit.lottery.schedule import LearningRate
+from tfinit.pruning.criteria import keep_globally, keep_layerwise, score
+from tfinit.pruning.masks import Masks, survivors
+from tfinit.training.augment import Augment
+from tfinit.training.compiled import Checkpoint, CompiledLoop, no_checkpoint
+from tfinit.training.fit import FitLoop
+from tfinit.training.metrics import Metrics, Partial, Progress
 from tfinit.variables import all_weights, prunable_weights, read_weights, write_weights
+
+# SNIP and GraSP look at ten examples of each class, as published.
+_EXAMPLES_A_CLASS = 10
+_BATCH_FOR_SCHEMES = 256
+Counts = dict[str, int] | int  # survivors of each weight, or of all together
+
+
+@dataclass(frozen=True)
+class Training:
+    """One training of an experiment.
+
+    Attributes:
+        weights: Where it starts, dense.
+        mask: What is pruned of it.
+        seed: Decides the order of the data.
+        start: The step it starts at.
+        rate_from: The step of the learning-rate schedule it starts at.
+        at: Step → called with the weights once that step is done.
+        resume: Where it was left.
+    """
+
+    weights: Weights
+    mask: Mapping[str, np.ndarray]
+    seed: int
+    start: int = 0
+    rate_from: int = 0
+    at: Mapping[int, Any] | None = None
+    resume: Partial | None = None
 
 
 class Parts(Protocol):
-    """What `iterative_magnitude_pruning` is made of."""
+    """What `lottery.experiment` is made of."""
 
     def initial(self, seed: int) -> Weights:
         """All weights of a newly initialized network, a function of ``seed``."""
@@ -24,12 +59,18 @@ class Parts(Protocol):
         """The mask that prunes nothing."""
 
     def train(
-        self, rewind: Weights, mask: Masks, seed: int, progress: Progress
-    ) -> tuple[Weights, Metrics]:
-        """Train from mask × rewind with a fresh optimizer; return the final weights."""
+        self, training: Training, progress: Progress, checkpoint: Checkpoint = no_checkpoint
+    ) -> Metrics:
+        """Train from mask × weights with a fresh optimizer."""
 
-    def prune(self, final: Weights, mask: Masks) -> Masks:
-        """The next mask, inside ``mask``, by the magnitudes of the trained weights."""
+    def final(self) -> Weights:
+        """The weights after the last training."""
+
+    def prune(self, trained: LevelResult, counts: Counts) -> Masks:
+        """The mask with so many survivors, inside the result's, by its trained weights."""
+
+    def prune_at_initialization(self, method: str, initial: Weights, keep: int, seed: int) -> Masks:
+        """The mask with so many survivors in all, before training."""
 
 
 def fractions_of(config: LotteryConfig, keys: list[str]) -> dict[str, float]:
@@ -42,22 +83,36 @@ def fractions_of(config: LotteryConfig, keys: list[str]) -> dict[str, float]:
     return fractions | config.layer_prune_fractions
 
 
-def next_mask(config: LotteryConfig, final: Weights, mask: Masks) -> Masks:
-    """Prune the trained weights as the configuration says."""
+def next_counts(config: LotteryConfig, counts: dict[str, tuple[int, int]]) -> Counts:
+    """How many survive the next pruning, from key → (survivors, size)."""
+    alive = {key: n for key, (n, _) in counts.items()}
     if config.allocation == "global":
-        return prune_globally(final, mask, config.prune_fraction)
-    return prune_layerwise(final, mask, fractions_of(config, list(mask)))
+        return survivors(sum(alive.values()), config.prune_fraction)
+    fractions = fractions_of(config, list(alive))
+    return {key: survivors(n, fractions[key]) for key, n in alive.items()}
 
 
-def _optimizer(keras: Any, config: LotteryConfig) -> Any:
+def choose(config: LotteryConfig, trained: LevelResult, counts: Counts) -> Masks:
+    """The mask of the largest scores by the configuration's criterion, inside the result's."""
+    mask = dict(trained.mask)
+    scores = score(config.criterion, trained.rewind, trained.final, mask, trained.seed)
+    if isinstance(counts, int):
+        return keep_globally(scores, mask, counts)
+    return keep_layerwise(scores, mask, counts)
+
+
+def _optimizer(keras: Any, config: LotteryConfig, rate: Any) -> Any:
     if config.optimizer == "adam":
-        return keras.optimizers.Adam(config.learning_rate)
+        return keras.optimizers.Adam(rate)
     momentum = {"sgd": 0.0, "momentum": 0.9}[config.optimizer]
-    return keras.optimizers.SGD(config.learning_rate, momentum=momentum)
+    return keras.optimizers.SGD(rate, momentum=momentum)
 
 
 def _build(keras: Any, config: LotteryConfig, data: Dataset, seed: int) -> Any:
-    return models.build(config.model, keras, data.train[0].shape[1:], data.classes, seed)
+    chosen = None if config.initialization == "published" else config.initialization
+    x = data.train[0]
+    batch = x[np.random.default_rng(seed).permutation(len(x))[:_BATCH_FOR_SCHEMES]]
+    return models.build(config.model, keras, x.shape[1:], data.classes, seed, chosen, x=batch)
 
 
 class KerasParts:
@@ -69,15 +124,19 @@ class KerasParts:
         from tfinit.pruning.sparse_optimizer import SparseOptimizer
 
         self._keras, self._config, self._data = keras, config, data
+        self._rate = LearningRate(keras, config)
         self._model = _build(keras, config, data, seed=0)
-        self._model.compile(
-            SparseOptimizer(_optimizer(keras, config)),
-            keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        )
         self._weights = all_weights(self._model)
         self._prunable = prunable_weights(self._model)
+        if config.weight_decay:
+            for weight in self._prunable.values():
+                weight.regularizer = keras.regularizers.L2(config.weight_decay / 2)
+        self._model.compile(
+            SparseOptimizer(_optimizer(keras, config, self._rate.value), scope=self._model),
+            keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        )
         fractions_of(config, list(self._prunable))
-        self._loop = CompiledLoop(self._model, data)
+        self._loop = CompiledLoop(self._model, data, Augment() if config.augment else None)
 
     def initial(self, seed: int) -> Weights:
         """All weights of a newly initialized network, a function of ``seed``."""
@@ -88,21 +147,54 @@ class KerasParts:
         return {key: np.ones(v.shape, bool) for key, v in self._prunable.items()}
 
     def train(
-        self, rewind: Weights, mask: Masks, seed: int, progress: Progress
-    ) -> tuple[Weights, Metrics]:
-        """Train from mask × rewind with a fresh optimizer; return the final weights."""
+        self, training: Training, progress: Progress, checkpoint: Checkpoint = no_checkpoint
+    ) -> Metrics:
+        """Train from mask × weights with a fresh optimizer."""
+        config = self._config
+        self._prepare(training.weights, training.mask)
+        self._rate.begin_at(training.rate_from)
+        return self._loop(
+            config.steps,
+            config.batch_size,
+            training.seed,
+            config.evaluate_every,
+            progress,
+            start=training.start,
+            at={s: lambda k=keep: k(self.final()) for s, keep in (training.at or {}).items()},
+            resume=training.resume,
+            checkpoint=checkpoint,
+        )
+
+    def _prepare(self, weights: Weights, mask: Mapping[str, np.ndarray]) -> None:
         from tfinit.pruning.model_masks import set_masks
 
-        config = self._config
         self._loop.reset()
         set_masks(self._model, mask)
-        write_weights(self._weights, rewound(rewind, mask))
-        metrics = self._loop(config.steps, config.batch_size, seed, config.evaluate_every, progress)
-        return read_weights(self._weights), metrics
+        write_weights(self._weights, rewound(weights, mask))
 
-    def prune(self, final: Weights, mask: Masks) -> Masks:
-        """The next mask, inside ``mask``, by the magnitudes of the trained weights."""
-        return next_mask(self._config, final, mask)
+    def final(self) -> Weights:
+        """The weights after the last training."""
+        return read_weights(self._weights)
+
+    def prune(self, trained: LevelResult, counts: Counts) -> Masks:
+        """The mask with so many survivors, inside the result's, by its trained weights."""
+        return choose(self._config, trained, counts)
+
+    def prune_at_initialization(self, method: str, initial: Weights, keep: int, seed: int) -> Masks:
+        """The mask with so many survivors in all, before training."""
+        from tfinit.pruning.at_initialization import prune_at_initialization
+
+        full = self.full_mask()
+        self._prepare(initial, full)
+        x, y = self._data.train[:2]
+        order = np.random.default_rng(seed).permutation(len(y))
+        rows = np.concatenate(
+            [order[y[order] == c][:_EXAMPLES_A_CLASS] for c in range(self._data.classes)]
+        )
+        sparsity = 1 - keep / sum(m.size for m in full.values())
+        return prune_at_initialization(
+            self._model, sparsity, method, x[rows], y[rows], seed=seed
+        ).masks
 
 
 class TfmotParts:
@@ -114,9 +206,10 @@ class TfmotParts:
         from tfinit.pruning.tfmot import TfmotPruner
 
         self._keras, self._config, self._data = tf_keras, config, data
+        self._rate = LearningRate(tf_keras, config)
         self._pruner = TfmotPruner(_build(tf_keras, config, data, seed=0))
         self._pruner.model.compile(
-            _optimizer(tf_keras, config),
+            _optimizer(tf_keras, config, self._rate.value),
             tf_keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         )
         fractions_of(config, list(self._pruner.weights))
@@ -136,23 +229,41 @@ class TfmotParts:
         return {key: np.ones(v.shape, bool) for key, v in self._pruner.weights.items()}
 
     def train(
-        self, rewind: Weights, mask: Masks, seed: int, progress: Progress
-    ) -> tuple[Weights, Metrics]:
-        """Train from mask × rewind with a fresh optimizer; return the final weights."""
+        self, training: Training, progress: Progress, checkpoint: Checkpoint = no_checkpoint
+    ) -> Metrics:
+        """Train from mask × weights with a fresh optimizer. There are no checkpoints in it."""
         config = self._config
         self._loop.reset()
-        self._pruner.set_masks(mask)
-        write_weights(self._pruner.variables, rewound(rewind, mask))
-        metrics = self._loop(config.steps, config.batch_size, seed, config.evaluate_every, progress)
-        # Strips TFMOT's wrappers: what is kept is a plain network with zeros in it.
-        return read_weights(all_weights(self._pruner.strip())), metrics
+        self._rate.begin_at(training.rate_from)
+        self._pruner.set_masks(dict(training.mask))
+        write_weights(self._pruner.variables, rewound(training.weights, training.mask))
+        variables = self._pruner.variables
+        return self._loop(
+            config.steps,
+            config.batch_size,
+            training.seed,
+            config.evaluate_every,
+            progress,
+            start=training.start,
+            at={s: lambda k=k: k(read_weights(variables)) for s, k in (training.at or {}).items()},
+        )
 
-    def prune(self, final: Weights, mask: Masks) -> Masks:
-        """The next mask, computed by TFMOT to the counts that Keras 3 would prune to."""
-        keep = {k: int(m.sum()) for k, m in next_mask(self._config, final, mask).items()}
-        write_weights(self._pruner.variables, final)
-        self._pruner.set_masks(mask)
-        return self._pruner.prune(keep)
+    def final(self) -> Weights:
+        """The weights after the last training."""
+        # Strips TFMOT's wrappers: what is kept is a plain network with zeros in it.
+        return read_weights(all_weights(self._pruner.strip()))
+
+    def prune(self, trained: LevelResult, counts: Counts) -> Masks:
+        """The mask, computed by TFMOT to the counts that Keras 3 would prune to."""
+        if isinstance(counts, int):
+            counts = {k: int(m.sum()) for k, m in choose(self._config, trained, counts).items()}
+        write_weights(self._pruner.variables, dict(trained.final))
+        self._pruner.set_masks(dict(trained.mask))
+        return self._pruner.prune(counts)
+
+    def prune_at_initialization(self, method: str, initial: Weights, keep: int, seed: int) -> Masks:
+        """Not for tf_keras, and its configuration says so."""
+        raise InputError(f"{method!r} needs keras 'keras'.")
 
 
 def parts_of(config: LotteryConfig, data: Dataset) -> Parts:

@@ -1,15 +1,19 @@
 """What one level of an experiment leaves behind, with every part named."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
-from tfinit.pruning.masks import Masks, density
-from tfinit.training import Metrics
+from tfinit.lottery.branches import REINIT, TICKET
+from tfinit.pruning.masks import Masks
+from tfinit.training.metrics import Metrics
 
-Weights = dict[str, np.ndarray]
-# The branches of an experiment.
-TICKET, REINIT = "ticket", "reinit"
+__all__ = ["REINIT", "TICKET", "LevelResult", "Weights", "rewound"]
+
+# Also what reads them from a file each time it is asked.
+Weights = Mapping[str, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -18,14 +22,17 @@ class LevelResult:
 
     Attributes:
         seed: The replicate.
-        branch: ``"ticket"``, or the name of the control.
+        branch: ``"ticket"``, or the name of the control; see `tfinit.lottery.branches`.
         level: How often it was pruned.
         initial: All weights at initialization, dense.
-        rewind: The dense weights that survivors return to. Training started from
-            ``mask * rewind``, bit for bit. Here the same as `initial`.
+        rewind: The dense weights that survivors return to: for tickets those at the rewind step,
+            for controls what they have in place of them. Training started from
+            ``mask * rewind``, bit for bit.
         mask: True where a weight survives, under the keys of the prunable weights.
         final: All weights after training.
         metrics: Loss and accuracy at each evaluation.
+        diverged_at: The first step whose loss was not finite; None if there was none. ``final``
+            may be not finite then, and the metrics end before that step.
     """
 
     seed: int
@@ -33,19 +40,25 @@ class LevelResult:
     level: int
     initial: Weights
     rewind: Weights
-    mask: Masks
+    mask: Mapping[str, np.ndarray]
     final: Weights
     metrics: Metrics
+    diverged_at: int | None = None
+
+    @cached_property
+    def counts(self) -> dict[str, tuple[int, int]]:
+        """Key of each prunable weight → (survivors, size)."""
+        return {k: (int(np.count_nonzero(m)), m.size) for k, m in self.mask.items()}
 
     @property
     def density(self) -> float:
         """Fraction of the prunable weights that survive."""
-        return density(self.mask)
+        return self.survivors / sum(size for _, size in self.counts.values())
 
     @property
     def survivors(self) -> int:
         """Number of the prunable weights that survive."""
-        return sum(int(np.count_nonzero(m)) for m in self.mask.values())
+        return sum(alive for alive, _ in self.counts.values())
 
     @property
     def early_stop_step(self) -> int:
@@ -59,10 +72,16 @@ class LevelResult:
 
     @property
     def final_accuracy(self) -> float:
-        """Test accuracy after the last step."""
+        """Test accuracy after the last step, or at the last evaluation before it diverged."""
         return float(self.metrics.values["test_accuracy"][-1])
 
+    @property
+    def untrained_accuracy(self) -> float:
+        """Test accuracy before the first step: that of the mask alone (Zhou et al.'s supermask)."""
+        return float(self.metrics.values["test_accuracy"][0])
 
-def rewound(weights: Weights, mask: Masks) -> Weights:
+
+def rewound(weights: Weights, mask: Mapping[str, np.ndarray] | Masks) -> dict[str, np.ndarray]:
     """mask × weights for the prunable weights, the others as they are."""
+    mask = dict(mask)
     return {key: value * mask[key] if key in mask else value for key, value in weights.items()}

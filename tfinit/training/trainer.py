@@ -1,0 +1,66 @@
+"""Which loop trains a model: the compiled one where it can, else ``fit``, and it says which."""
+
+import warnings
+from typing import Any
+
+from tfinit.datasets import Dataset
+from tfinit.errors import InputError
+from tfinit.training.augment import Augment
+from tfinit.training.fit import FitLoop
+from tfinit.variables import keras_of
+
+
+def trainer(model: Any, data: Dataset, augment: Augment | None = None) -> Any:
+    """A loop that trains a compiled model: ``loop(steps, batch_size, seed, evaluate_every)``.
+
+    Args:
+        model: A built and compiled model of Keras 3, on any backend, or of tf_keras.
+        data: Training, validation and test split; see `tfinit.datasets.from_arrays`. The training
+            split may be a ``tf.data.Dataset`` of batches.
+        augment: Random flips and crops of the training images.
+
+    Returns:
+        A `CompiledLoop`, or a `FitLoop` with a warning that says why. Both give `Metrics`, and
+        tell themselves apart by ``engine`` (``"xla"``, ``"graph"`` or ``"fit"``) and ``why``.
+
+    Raises:
+        InputError: ``model`` is no Keras model or not compiled, or the data does not fit.
+
+    Example:
+        >>> data = tfinit.datasets.load("digits")
+        >>> layers = [keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(10)]
+        >>> model = keras.Sequential(layers)
+        >>> loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        >>> model.compile("adam", loss)
+        >>> loop = trainer(model, data)
+        >>> loop.engine
+        'xla'
+    """
+    which = keras_of(model)
+    if which is None:
+        raise InputError(f"`model` must be a Keras model, received {type(model).__name__}.")
+    if getattr(model, "optimizer", None) is None:
+        raise InputError("`model` must be compiled: call model.compile(optimizer, loss).")
+    why = _why_fit(model, data, which)
+    if why is None:
+        from tfinit.training.compiled import CompiledLoop
+
+        return CompiledLoop(model, data, augment)
+    warnings.warn(f"Training with fit, not with the compiled loop: {why}.", stacklevel=2)
+    return FitLoop(model, data, augment, why=why)
+
+
+def _why_fit(model: Any, data: Dataset, which: str) -> str | None:
+    if which == "tf_keras":
+        return "a tf_keras model"
+    import keras
+
+    if keras.backend.backend() != "tensorflow":
+        return f"the {keras.backend.backend()} backend"
+    if not isinstance(data.train, tuple):
+        return f"the training data is a {type(data.train).__name__}, not arrays"
+    if type(model).train_step is not keras.Model.train_step:
+        return f"{type(model).__name__} has a train_step of its own"
+    if model.run_eagerly:
+        return "the model was compiled with run_eagerly"
+    return None
