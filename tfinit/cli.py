@@ -4,30 +4,52 @@ import dataclasses
 import io
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import tyro
 
 from tfinit.errors import InputError, MissingPackage, WorkError
 from tfinit.fine_tuning.config import PruneConfig
-from tfinit.lottery.config import LotteryConfig
+from tfinit.lottery.config import LotteryConfig, StabilityConfig
+from tfinit.lottery.initializations import DEFAULTS as INITIALIZATIONS
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
     from rich.progress import Progress
-    from rich.table import Table
 
-    from tfinit.lottery.report import Row
     from tfinit.lottery.result import LevelResult
+    from tfinit.lottery.store import Store
 
 
 # What was typed, not yet checked: tyro would draw a box around the one line of an error.
-class _Lottery(LotteryConfig):
-    __doc__ = (LotteryConfig.__doc__ or "").split("\n")[0]
+@dataclass(frozen=True)
+class _Typed:
+    replicates: int = 0
+    """So many replicates, with the seeds 0, 1, 2, ...: in place of --seeds."""
 
     def __post_init__(self) -> None:
         pass
+
+
+@dataclass(frozen=True)
+class _Lottery(_Typed, LotteryConfig):
+    __doc__ = (LotteryConfig.__doc__ or "").split("\n")[0]
+
+
+@dataclass(frozen=True)
+class _Initializations(_Lottery):
+    """Run one lottery experiment from each of several initializations, and compare."""
+
+    initializations: tuple[str, ...] = INITIALIZATIONS
+    """Schemes, initializers of tfinit or of Keras; published: the network's own."""
+
+
+@dataclass(frozen=True)
+class _Stability(_Typed, StabilityConfig):
+    __doc__ = (StabilityConfig.__doc__ or "").split("\n")[0]
 
 
 class _Prune(PruneConfig):
@@ -48,17 +70,22 @@ def main(arguments: list[str] | None = None) -> None:
         typed = tyro.extras.subcommand_cli_from_dict(
             {
                 "lottery": _Lottery,
+                "initializations": _Initializations,
+                "stability": _Stability,
                 "prune": tyro.conf.configure(tyro.conf.PositionalRequiredArgs)(_Prune),
             },
             prog="tfinit",
             description="Weight initialization, pruning and lottery tickets for Keras networks.",
             args=arguments,
         )
-        values = {f.name: getattr(typed, f.name) for f in dataclasses.fields(typed)}
-        if isinstance(typed, _Lottery):
-            lottery(LotteryConfig(**values))
+        if isinstance(typed, _Initializations):
+            initializations(_checked(typed, LotteryConfig), typed.initializations)
+        elif isinstance(typed, _Lottery):
+            lottery(_checked(typed, LotteryConfig))
+        elif isinstance(typed, _Stability):
+            stability(_checked(typed, StabilityConfig))
         else:
-            prune(PruneConfig(**values))
+            prune(_checked(typed, PruneConfig))
     except InputError as error:
         _stop(error, 2)
     except (WorkError, MissingPackage) as error:
@@ -86,53 +113,177 @@ def _stop(message: object, code: int) -> None:
     sys.exit(code)
 
 
+def _checked(typed: Any, cls: type) -> Any:
+    """The configuration that was typed, now checked."""
+    fields = dataclasses.fields(cls)
+    values = {f.name: getattr(typed, f.name) for f in fields}
+    if getattr(typed, "replicates", 0):
+        if typed.replicates < 1:
+            raise InputError(f"`replicates` must be at least 1, received {typed.replicates}.")
+        if values["seeds"] != next(f.default for f in fields if f.name == "seeds"):
+            raise InputError("Give `seeds` or `replicates`, not both.")
+        values["seeds"] = tuple(range(typed.replicates))
+    return cls(**values)
+
+
 def lottery(config: LotteryConfig) -> None:
-    """Run a lottery-ticket experiment; print its table and conclusion, and leave its figure."""
+    """Run a lottery-ticket experiment; print its table and conclusion, and leave its figures."""
     from rich.console import Console
 
     with _native_stderr_closed():
-        from tfinit.lottery.experiment import run, trainings
+        from tfinit import datasets
+        from tfinit.lottery.experiment import run, total_steps
         from tfinit.training import wake_up
 
         wake_up()
-    from tfinit.lottery.report import Conclusion, evaluations_to_csv, summarize, to_csv
+    from tfinit.lottery.report import Conclusion, summarize
     from tfinit.lottery.store import Store
-    from tfinit.plots import lottery_figure
+    from tfinit.lottery.table import lottery_table
 
-    progress = _progress()
-
-    def finished(result: "LevelResult") -> None:
-        line = (
-            f"seed {result.seed} level {result.level:2d} {result.branch}: "
-            f"density {result.density:.1%}, test accuracy {result.final_accuracy:.1%}"
-        )
-        progress.update(task, description=line)
-        if not progress.console.is_terminal:  # no bar is drawn there
-            progress.console.print(line, highlight=False)
-
-    with progress:
-        task = progress.add_task("starting", total=trainings(config) * config.steps)
+    data = datasets.load(config.dataset)
+    with _progress() as progress:
+        task = progress.add_task("starting", total=total_steps(config))
         results = run(
             config,
+            data=data,
             progress=lambda steps: progress.advance(task, steps),
-            finished=finished,
-            warn=lambda line: progress.console.print(f"tfinit: {line}", highlight=False),
+            finished=lambda result: _tell(progress, task, "", result),
+            warn=lambda line: _warn(progress, line),
         )
     rows, conclusion = summarize(results), Conclusion.of(results)
-    store = Store(config)
-    store.write_report("results.csv", to_csv(results).encode())
-    store.write_report("evaluations.csv", evaluations_to_csv(results).encode())
-    store.write_report("conclusion.txt", f"{conclusion}\n".encode())
-    replicates = "1 seed" if len(config.seeds) == 1 else f"{len(config.seeds)} seeds"
-    title = f"{config.model} on {config.dataset}, {replicates}"
-    picture = io.BytesIO()
-    lottery_figure(rows, title).savefig(picture, format="png", dpi=120)
-    figure = store.write_report("tickets.png", picture.getvalue())
+    title = f"{config.model} on {config.dataset}, {_replicates(config)}"
+    _report(Store(config), results, title, data.train[0].shape[1:])
+    Store(config).write_report("conclusion.txt", f"{conclusion}\n".encode())
 
     console = Console()
-    console.print(_table(rows, title))
+    console.print(lottery_table(rows, title))
     console.print(str(conclusion), highlight=False)
-    console.print(f"Results, tickets and figure: {figure.parent}", highlight=False, soft_wrap=True)
+    _where(console, "Results, tickets and figures", config)
+
+
+def _report(
+    store: "Store", results: "list[LevelResult]", title: str, shape: tuple[int, ...]
+) -> None:
+    """Leave the results of one experiment in its directory, as tables and figures."""
+    from tfinit import plots
+    from tfinit.lottery import report
+
+    for name, content in (
+        ("results.csv", report.to_csv(results)),
+        ("evaluations.csv", report.evaluations_to_csv(results)),
+        ("layers.csv", report.layers_to_csv(results)),
+    ):
+        store.write_report(name, content.encode())
+    _draw(store, "tickets.png", plots.lottery_figure(report.summarize(results), title))
+    _draw(store, "curves.png", plots.curves_figure(results, title))
+    _draw(store, "layers.png", plots.layers_figure(results, title))
+    _draw(store, "masks.png", plots.masks_figure(results, title, shape))
+
+
+def initializations(config: LotteryConfig, names: tuple[str, ...]) -> None:
+    """Run a lottery experiment from each initialization; print and draw how their tickets do."""
+    from rich.console import Console
+
+    with _native_stderr_closed():
+        from tfinit import datasets
+        from tfinit.lottery.initializations import compare_initializations, configs, steps_of
+        from tfinit.training import wake_up
+
+        wake_up()
+    from tfinit.lottery.report import summarize
+    from tfinit.lottery.store import Store, write_whole
+    from tfinit.lottery.table import initializations_table
+    from tfinit.plots import initializations_figure
+
+    each, data = configs(config, names), datasets.load(config.dataset)
+    with _progress() as progress:
+        task = progress.add_task("starting", total=steps_of(config, names))
+        found = compare_initializations(
+            config,
+            names,
+            data=data,
+            progress=lambda steps: progress.advance(task, steps),
+            finished=lambda name, result: _tell(progress, task, f"{name} ", result),
+            warn=lambda line: _warn(progress, line),
+        )
+    for name, results in found.items():
+        title = f"{config.model} on {config.dataset}, {name}"
+        _report(Store(each[name]), results, title, data.train[0].shape[1:])
+    rows = {name: summarize(results) for name, results in found.items()}
+    title = f"{config.model} on {config.dataset}, {_replicates(config)}"
+    picture = _png(initializations_figure(rows, title))
+    write_whole(config.run_dir / "initializations.png", picture)
+    console = Console()
+    console.print(initializations_table(rows, title))
+    _where(console, "Results, tickets and figures", config)
+
+
+def stability(config: StabilityConfig) -> None:
+    """Measure linear mode connectivity; print and draw the error barrier."""
+    from rich.console import Console
+
+    with _native_stderr_closed():
+        from tfinit.lottery import stability as experiment
+        from tfinit.training import wake_up
+
+        wake_up()
+    from tfinit.lottery.store import Store
+    from tfinit.lottery.table import stability_table
+    from tfinit.plots import stability_figure
+
+    with _progress() as progress:
+        task = progress.add_task("starting", total=experiment.stability_steps(config))
+        results = experiment.stability(
+            config,
+            progress=lambda steps: progress.advance(task, steps),
+            finished=lambda result: _say(progress, task, str(result)),
+            warn=lambda line: _warn(progress, line),
+        )
+    title = f"{config.model} on {config.dataset}, {_replicates(config)}"
+    store = Store(config)
+    store.write_report("stability.csv", experiment.stability_to_csv(results).encode())
+    _draw(store, "stability.png", stability_figure(results, title))
+    console = Console()
+    console.print(stability_table(experiment.summarize_stability(results), title))
+    _where(console, "Results and figure", config)
+
+
+def _tell(progress: "Progress", task: Any, prefix: str, result: "LevelResult") -> None:
+    diverged = "" if result.diverged_at is None else f", diverged at step {result.diverged_at}"
+    _say(
+        progress,
+        task,
+        f"{prefix}seed {result.seed} level {result.level:2d} {result.branch}: "
+        f"density {result.density:.1%}, test accuracy {result.final_accuracy:.1%}{diverged}",
+    )
+
+
+def _say(progress: "Progress", task: Any, line: str) -> None:
+    progress.update(task, description=line)
+    if not progress.console.is_terminal:  # no bar is drawn there
+        progress.console.print(line, highlight=False)
+
+
+def _warn(progress: "Progress", line: str) -> None:
+    progress.console.print(f"tfinit: {line}", highlight=False)
+
+
+def _replicates(config: Any) -> str:
+    return "1 seed" if len(config.seeds) == 1 else f"{len(config.seeds)} seeds"
+
+
+def _where(console: Any, what: str, config: Any) -> None:
+    console.print(f"{what}: {config.run_dir}", highlight=False, soft_wrap=True)
+
+
+def _png(figure: "Figure") -> bytes:
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", dpi=120)
+    return picture.getvalue()
+
+
+def _draw(store: "Store", name: str, figure: "Figure") -> None:
+    store.write_report(name, _png(figure))
 
 
 def prune(config: PruneConfig) -> None:
@@ -185,44 +336,3 @@ def _progress() -> "Progress":
         console=Console(stderr=True),
         transient=True,
     )
-
-
-def _table(rows: "Sequence[Row]", title: str) -> "Table":
-    from rich import box
-    from rich.table import Table
-
-    from tfinit.lottery.report import Spread
-    from tfinit.lottery.result import REINIT, TICKET
-
-    def cell(spread: Spread, scale: float, digits: int) -> str:
-        deviation = f"±{scale * spread.std:.{digits}f}" if spread.n > 1 else ""
-        return f"{scale * spread.mean:.{digits}f}{deviation}"
-
-    table = Table(
-        title=f"{title}\ntest accuracy in %, mean±standard deviation; gain of ticket in points",
-        box=box.SIMPLE_HEAD,
-        padding=0,
-    )
-    branches = [b for b in (TICKET, REINIT) if any(row.branch == b for row in rows)]
-    for name in ("level", "density"):
-        table.add_column(f"\n{name}", justify="right")
-    for branch in branches:
-        for column in ("stop step", "there", "final"):
-            table.add_column(f"{branch}\n{column}", justify="right")
-    if REINIT in branches:
-        table.add_column("final\ngain", justify="right")
-    by_place = {(row.level, row.branch): row for row in rows}
-    for level in sorted({row.level for row in rows}):
-        of = {branch: by_place.get((level, branch)) for branch in branches}
-        cells = [str(level), f"{of[TICKET].density:.1%}"]
-        for row in of.values():
-            if row is None:  # the dense network has no control
-                cells += ["", "", ""]
-            else:
-                cells += [cell(row.early_stop_step, 1, 0), cell(row.early_stop_accuracy, 100, 1)]
-                cells += [cell(row.final_accuracy, 100, 1)]
-        if of.get(REINIT) is not None:
-            gain = of[TICKET].final_accuracy.mean - of[REINIT].final_accuracy.mean
-            cells.append(f"{100 * gain:+.1f}")
-        table.add_row(*cells)
-    return table

@@ -25,6 +25,16 @@ def test_json_loads_back_into_an_equal_object():
         assert again.run_dir == Path("elsewhere")
 
 
+def test_json_of_an_earlier_version_loads():
+    # As 0.x wrote it: other order of the fields, none of those that came later.
+    text = """{"dataset": "mnist", "model": "lenet-300-100", "keras": "keras", "levels": 3,
+        "prune_fraction": 0.5, "output_prune_fraction": 0.1,
+        "layer_prune_fractions": {"fc1/kernel": 0.3}, "steps": 1000, "batch_size": 60,
+        "optimizer": "adam", "learning_rate": 0.0003, "evaluate_every": 20, "seeds": [4, 7],
+        "controls": []}"""
+    assert LotteryConfig.from_json(text, Path("x")) == OTHER
+
+
 def test_json_has_every_field_but_the_directory():
     names = {f.name for f in dataclasses.fields(LotteryConfig)}
     assert set(json.loads(OTHER.to_json())) == names - {"run_dir"}
@@ -87,7 +97,11 @@ def test_layer_fractions_have_no_meaning_globally():
         LotteryConfig(allocation="global", layer_prune_fractions={"fc1/kernel": 0.3})
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"levels": 3}', '{"seeds": 1, "controls": []}'])
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "[]", "null", '"seeds"', '{"levels": 3}', '{"seeds": 1, "controls": []}']
+    + ['{"seeds": [1], "points": 11}', '{"seeds": [1], "levels": 0}'],
+)
 def test_json_that_is_no_configuration(text):
     with pytest.raises(InputError, match="not a lottery configuration"):
         LotteryConfig.from_json(text, Path("x"))

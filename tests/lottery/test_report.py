@@ -2,17 +2,28 @@
 
 import csv
 import io
+import sys
 
 import numpy as np
+import pandas
 import pytest
 
+from tfinit.errors import MissingPackage
 from tfinit.lottery import Conclusion, LevelResult
-from tfinit.lottery.report import Spread, evaluations_to_csv, summarize, to_csv
-from tfinit.plots import lottery_figure
+from tfinit.lottery.report import (
+    Spread,
+    evaluations_to_csv,
+    evaluations_to_frame,
+    layers_to_csv,
+    layers_to_frame,
+    summarize,
+    to_csv,
+    to_frame,
+)
 from tfinit.training import Metrics
 
 
-def result(seed, branch, level, survivors, accuracies, losses=(3.0, 1.0, 2.0)):
+def result(seed, branch, level, survivors, accuracies, losses=(3.0, 1.0, 2.0), diverged_at=None):
     mask = {"w": np.arange(100) < survivors}
     accuracies = np.array(accuracies)
     values = {
@@ -21,8 +32,13 @@ def result(seed, branch, level, survivors, accuracies, losses=(3.0, 1.0, 2.0)):
         "test_loss": np.array(losses),
         "test_accuracy": accuracies,
     }
-    metrics = Metrics(np.array([0, 10, 20]), values)
-    return LevelResult(seed, branch, level, {}, {}, mask, {}, metrics)
+    metrics = Metrics(10 * np.arange(len(accuracies)), values)
+    return LevelResult(seed, branch, level, {}, {}, mask, {}, metrics, diverged_at)
+
+
+def diverged(seed, branch, level, survivors):
+    """Measured once, then lost: its accuracies would spoil any mean."""
+    return result(seed, branch, level, survivors, [0.2], losses=[np.nan], diverged_at=7)
 
 
 RESULTS = [
@@ -42,6 +58,10 @@ RESULTS = [
 def test_mean_and_sample_standard_deviation():
     assert Spread.of([1.0, 3.0]) == Spread(2.0, pytest.approx(2**0.5), 2)
     assert Spread.of([5.0]) == Spread(5.0, 0.0, 1)
+    nothing = Spread.of([])
+    assert nothing.n == 0
+    assert np.isnan([nothing.mean, nothing.std]).all()
+    assert nothing.interval == (-np.inf, np.inf)
 
 
 def test_confidence_interval_by_the_table_of_student():
@@ -72,6 +92,26 @@ def test_rows():
     assert rows[0].final_accuracy.mean == pytest.approx(0.97)
     assert rows[0].final_accuracy.std == pytest.approx(0.02 / 2**0.5)
     assert rows[4].early_stop_accuracy == Spread(pytest.approx(0.7), pytest.approx(0.0), 2)
+
+
+def test_rows_of_any_branches_come_as_the_results_do():
+    branches = ["snip", "ticket", "my own", "reinit"]
+    rows = summarize([result(0, b, 1, 40, [0.1, 0.8, 0.9]) for b in branches])
+    assert [row.branch for row in rows] == ["ticket", "snip", "my own", "reinit"]
+
+
+def test_rows_leave_out_and_count_what_diverged():
+    lost = [diverged(2, "ticket", 1, 40), diverged(0, "shuffle", 1, 40)]
+    rows = {(row.level, row.branch): row for row in summarize(RESULTS + lost)}
+    some, whole = rows[1, "ticket"], rows[1, "shuffle"]
+    assert (some.diverged, some.final_accuracy.n) == (1, 2)
+    assert some.final_accuracy.mean == pytest.approx(0.97)
+    assert some.early_stop_step == Spread(10.0, 0.0, 2)
+    # All began.
+    assert some.untrained_accuracy.n == 3
+    assert some.untrained_accuracy.mean == pytest.approx(0.4 / 3)
+    assert (whole.diverged, whole.final_accuracy.n, whole.early_stop_step.n) == (1, 0, 0)
+    assert rows[0, "ticket"].diverged == 0
 
 
 def test_conclusion_compares_below_ten_percent_density():
@@ -138,9 +178,31 @@ def test_without_control():
     assert "without a control" in str(c)
 
 
+def test_conclusion_leaves_out_what_diverged_and_says_so():
+    whole = Conclusion.of(RESULTS)
+    # A control without its ticket, and one that diverged beside it.
+    lost = [diverged(2, "ticket", 2, 5), result(2, "reinit", 2, 5, [0.1, 0.1, 0.1])]
+    c = Conclusion.of([*RESULTS, *lost, diverged(3, "reinit", 2, 5)])
+    assert (c.dense, c.margin) == (whole.dense, whole.margin)
+    assert c.sparsest_match == pytest.approx(0.05)
+    assert c.diverged == 2
+    assert str(c) == f"{whole} 2 trainings diverged and are left out."
+    one = Conclusion.of([*RESULTS, diverged(3, "reinit", 2, 5)])
+    assert str(one).endswith("could be chance. 1 training diverged and is left out.")
+
+
+def test_conclusion_where_no_dense_network_trains():
+    text = str(Conclusion.of([diverged(0, "ticket", 0, 100)]))
+    assert text.startswith("Every dense network diverged, so there is nothing to compare")
+
+
+def lines(text):
+    return list(csv.DictReader(io.StringIO(text)))
+
+
 def test_csv():
-    rows = list(csv.DictReader(io.StringIO(to_csv(RESULTS))))
-    assert len(rows) == len(RESULTS)
+    rows = lines(to_csv([*RESULTS, diverged(2, "ticket", 0, 100)]))
+    assert len(rows) == len(RESULTS) + 1
     assert rows[4] == {
         "seed": "0",
         "branch": "reinit",
@@ -150,19 +212,56 @@ def test_csv():
         "early_stop_step": "10",
         "early_stop_accuracy": "0.7",
         "final_accuracy": "0.9",
+        "untrained_accuracy": "0.1",
+        "diverged_at": "",
     }
-    curves = list(csv.DictReader(io.StringIO(evaluations_to_csv(RESULTS))))
+    assert (rows[-1]["diverged_at"], rows[-1]["early_stop_step"]) == ("7", "0")
+    curves = lines(evaluations_to_csv(RESULTS))
     assert len(curves) == 3 * len(RESULTS)
     assert [c["step"] for c in curves[:3]] == ["0", "10", "20"]
     assert float(curves[2]["test_accuracy"]) == 0.96
 
 
-def test_figure_shows_every_level_of_both_branches():
-    accuracy, speed = lottery_figure(summarize(RESULTS), "made up").axes
-    for axes, dense in ((accuracy, 97.0), (speed, 10.0)):
-        by_label = {c.get_label(): c for c in axes.containers}
-        x, y = by_label["ticket (rewound)"].lines[0].get_data(orig=False)
-        np.testing.assert_allclose(x, [100, 40, 5])
-        assert y[0] == pytest.approx(dense)
-        x, _ = by_label["same mask, reinitialized"].lines[0].get_data(orig=False)
-        np.testing.assert_allclose(x, [40, 5])
+def test_csv_of_layers():
+    two = result(0, "ticket", 1, 40, [0.1, 0.8, 0.9])
+    two.mask["v"] = np.array([True, False, False, True])
+    assert layers_to_csv([two]) == (
+        "seed,branch,level,key,weights,survivors,density\n"
+        "0,ticket,1,w,100,40,0.4\n"
+        "0,ticket,1,v,4,2,0.5\n"
+    )
+
+
+def test_csv_of_nothing_is_a_header():
+    assert to_csv([]).startswith("seed,branch,level,density,survivors,early_stop_step")
+    assert evaluations_to_csv([]) == "seed,branch,level,density,step\n"
+    assert len(layers_to_csv([]).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("to_text", "frame"),
+    [
+        (to_csv, to_frame),
+        (evaluations_to_csv, evaluations_to_frame),
+        (layers_to_csv, layers_to_frame),
+    ],
+)
+def test_frames_are_the_csv(to_text, frame):
+    results = [*RESULTS, diverged(2, "ticket", 0, 100)]
+    read = pandas.read_csv(io.StringIO(to_text(results)))
+    pandas.testing.assert_frame_equal(frame(results), read, check_dtype=False)
+
+
+def test_a_frame_keeps_steps_whole_numbers():
+    frame = to_frame([*RESULTS, diverged(2, "ticket", 0, 100)])
+    assert str(frame.dtypes["diverged_at"]) == "Int64"
+    assert frame.diverged_at.isna().sum() == len(RESULTS)
+    assert frame.groupby("level").final_accuracy.max()[1] == 0.97
+
+
+def test_frames_without_pandas(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(
+        MissingPackage, match=r"to_frame needs pandas: pip install tfinit\[pandas\]"
+    ):
+        to_frame(RESULTS)

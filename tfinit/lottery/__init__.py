@@ -7,10 +7,12 @@ import importlib
 from typing import Any
 
 _HOME = {
+    "compare_initializations": "initializations",
     "Branch": "branches",
     "BRANCHES": "branches",
     "Ticket": "ticket",
     "LotteryConfig": "config",
+    "StabilityConfig": "config",
     "lottery": "experiment",
     "run": "experiment",
     "KerasParts": "parts",
@@ -19,6 +21,10 @@ _HOME = {
     "Conclusion": "report",
     "LevelResult": "result",
     "Store": "store",
+    # Not the function `stability`: its module has that name here.
+    "StabilityResult": "stability",
+    "stability_to_csv": "stability",
+    "summarize_stability": "stability",
 }
 __all__ = [*_HOME]
 

@@ -4,15 +4,15 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from tfinit import datasets
-from tfinit.errors import WorkError
 from tfinit.lottery.branches import BRANCHES, ONE_SHOT, TICKET, Branch
 from tfinit.lottery.config import LotteryConfig
 from tfinit.lottery.controls import shuffled, signed_constant, with_signs_of
 from tfinit.lottery.parts import Parts, Training, next_counts, parts_of
 from tfinit.lottery.result import REINIT, LevelResult, Weights
+from tfinit.lottery.resumable import trained
 from tfinit.lottery.store import Place, Store
 from tfinit.pruning.masks import Masks
-from tfinit.training.metrics import Diverged, Progress
+from tfinit.training.metrics import Progress
 from tfinit.training.order import check_batch_size
 
 # Added to a replicate's seed to draw the control's weights: far from any seed that a user gives.
@@ -72,9 +72,7 @@ def lottery(
                     else network.at_initialization(branch.masks, ticket.survivors)
                 )
             mask = masks[branch.masks]
-            yield network.trained(
-                branch, level, shuffled(mask, seed) if branch.shuffled else mask
-            )
+            yield network.trained(branch, level, shuffled(mask, seed) if branch.shuffled else mask)
 
 
 class _Trainings:
@@ -103,7 +101,7 @@ class _Trainings:
             self._seed,
             at={k: lambda weights: self._store.keep_rewind(self._seed, TICKET, weights)},
         )
-        result = self._made(place, training, self._initial, use_stored=there)
+        result = self._made(place, training, self._initial, lambda step: step < k or there)
         self._rewind = self._store.rewind(self._seed, TICKET) or self._initial
         return result
 
@@ -141,47 +139,22 @@ class _Trainings:
         return self._starts[branch.weights]
 
     def _made(
-        self, place: Place, training: Training, initial: Weights, use_stored: bool = True
+        self,
+        place: Place,
+        training: Training,
+        initial: Weights,
+        usable: Callable[[int], bool] = lambda step: True,
     ) -> LevelResult:
-        steps = self._config.steps - training.start
-        if use_stored:
-            stored = self._store.level(place, initial, training.weights)
-            if stored is not None:
-                self._progress(steps)
-                return stored
-            partial = self._store.partial(place)
-            training = Training(**{**vars(training), "resume": partial})
-        done = 0
-
-        def count(more: int) -> None:
-            nonlocal done
-            done += more
-            self._progress(more)
-
-        diverged_at = None
-        try:
-            metrics = self._parts.train(training, count, self._store.checkpoint(place))
-        except Diverged as error:
-            if self._config.on_divergence == "stop":
-                raise WorkError(
-                    f"seed {place.seed}, {place.branch}, level {place.level}: {error} "
-                    "The levels before it are kept."
-                ) from error
-            metrics, diverged_at = error.metrics, error.step
-        self._progress(steps - done)
-        final = self._parts.final()
-        return self._store.keep(
-            LevelResult(
-                place.seed,
-                place.branch,
-                place.level,
-                initial,
-                training.weights,
-                training.mask,
-                final,
-                metrics,
-                diverged_at,
-            )
+        return trained(
+            self._parts,
+            self._store,
+            place,
+            training,
+            initial,
+            self._config.steps,
+            self._progress,
+            self._config.on_divergence == "stop",
+            usable,
         )
 
 

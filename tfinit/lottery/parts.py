@@ -10,6 +10,7 @@ from tfinit import models
 from tfinit.datasets import Dataset
 from tfinit.errors import InputError
 from tfinit.lottery.config import LotteryConfig
+from tfinit.lottery.network_config import NetworkConfig
 from tfinit.lottery.result import LevelResult, Weights, rewound
 from tfinit.lottery.schedule import LearningRate
 from tfinit.pruning.criteria import keep_globally, keep_layerwise, score
@@ -36,6 +37,7 @@ class Training:
         seed: Decides the order of the data.
         start: The step it starts at.
         rate_from: The step of the learning-rate schedule it starts at.
+        stop: The step it ends at. None: the configuration's last.
         at: Step → called with the weights once that step is done.
         resume: Where it was left.
     """
@@ -45,6 +47,7 @@ class Training:
     seed: int
     start: int = 0
     rate_from: int = 0
+    stop: int | None = None
     at: Mapping[int, Any] | None = None
     resume: Partial | None = None
 
@@ -101,14 +104,14 @@ def choose(config: LotteryConfig, trained: LevelResult, counts: Counts) -> Masks
     return keep_layerwise(scores, mask, counts)
 
 
-def _optimizer(keras: Any, config: LotteryConfig, rate: Any) -> Any:
+def _optimizer(keras: Any, config: NetworkConfig, rate: Any) -> Any:
     if config.optimizer == "adam":
         return keras.optimizers.Adam(rate)
     momentum = {"sgd": 0.0, "momentum": 0.9}[config.optimizer]
     return keras.optimizers.SGD(rate, momentum=momentum)
 
 
-def _build(keras: Any, config: LotteryConfig, data: Dataset, seed: int) -> Any:
+def _build(keras: Any, config: NetworkConfig, data: Dataset, seed: int) -> Any:
     chosen = None if config.initialization == "published" else config.initialization
     x = data.train[0]
     batch = x[np.random.default_rng(seed).permutation(len(x))[:_BATCH_FOR_SCHEMES]]
@@ -118,7 +121,7 @@ def _build(keras: Any, config: LotteryConfig, data: Dataset, seed: int) -> Any:
 class KerasParts:
     """Keras 3: `SparseOptimizer` holds the masks, the compiled loop trains."""
 
-    def __init__(self, config: LotteryConfig, data: Dataset):
+    def __init__(self, config: NetworkConfig, data: Dataset):
         import keras
 
         from tfinit.pruning.sparse_optimizer import SparseOptimizer
@@ -135,7 +138,8 @@ class KerasParts:
             SparseOptimizer(_optimizer(keras, config, self._rate.value), scope=self._model),
             keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         )
-        fractions_of(config, list(self._prunable))
+        if isinstance(config, LotteryConfig):
+            fractions_of(config, list(self._prunable))
         self._loop = CompiledLoop(self._model, data, Augment() if config.augment else None)
 
     def initial(self, seed: int) -> Weights:
@@ -154,7 +158,7 @@ class KerasParts:
         self._prepare(training.weights, training.mask)
         self._rate.begin_at(training.rate_from)
         return self._loop(
-            config.steps,
+            training.stop or config.steps,
             config.batch_size,
             training.seed,
             config.evaluate_every,
@@ -200,7 +204,7 @@ class KerasParts:
 class TfmotParts:
     """tf_keras: TFMOT's wrappers hold and compute the masks, ``fit`` trains."""
 
-    def __init__(self, config: LotteryConfig, data: Dataset):
+    def __init__(self, config: NetworkConfig, data: Dataset):
         import tf_keras
 
         from tfinit.pruning.tfmot import TfmotPruner
@@ -212,7 +216,8 @@ class TfmotParts:
             _optimizer(tf_keras, config, self._rate.value),
             tf_keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         )
-        fractions_of(config, list(self._pruner.weights))
+        if isinstance(config, LotteryConfig):
+            fractions_of(config, list(self._pruner.weights))
         self._loop = FitLoop(
             self._pruner.model,
             data,
@@ -239,7 +244,7 @@ class TfmotParts:
         write_weights(self._pruner.variables, rewound(training.weights, training.mask))
         variables = self._pruner.variables
         return self._loop(
-            config.steps,
+            training.stop or config.steps,
             config.batch_size,
             training.seed,
             config.evaluate_every,
@@ -266,6 +271,6 @@ class TfmotParts:
         raise InputError(f"{method!r} needs keras 'keras'.")
 
 
-def parts_of(config: LotteryConfig, data: Dataset) -> Parts:
+def parts_of(config: NetworkConfig, data: Dataset) -> Parts:
     """The parts for the Keras that the configuration names."""
     return KerasParts(config, data) if config.keras == "keras" else TfmotParts(config, data)

@@ -1,24 +1,40 @@
-"""Results → table, CSV and one sentence of conclusion. Reads results, trains nothing."""
+"""Results → rows, CSV, data frames and one sentence of conclusion. Trains nothing."""
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.stats import t as student_t
 
+from tfinit.errors import MissingPackage
 from tfinit.lottery.result import REINIT, TICKET, LevelResult
+
+if TYPE_CHECKING:
+    import pandas
 
 # Accuracies are compared in points: hundredths.
 MATCH_POINTS = 0.5
 SPARSE = 0.1
-_COLUMNS = ("early_stop_step", "early_stop_accuracy", "final_accuracy")
+# What says which training a line is about, and what is said of it.
+_PLACE = ("seed", "branch", "level", "density")
+_MEASURED = (
+    "early_stop_step",
+    "early_stop_accuracy",
+    "final_accuracy",
+    "untrained_accuracy",
+    "diverged_at",
+)
 
 
 @dataclass(frozen=True)
 class Spread:
-    """Mean and sample standard deviation over ``n`` replicates (0 for a single one)."""
+    """Mean and sample standard deviation over ``n`` replicates (0 for a single one).
+
+    Of no replicate at all, ``n`` is 0 and the others are NaN.
+    """
 
     mean: float
     std: float
@@ -27,12 +43,14 @@ class Spread:
     @classmethod
     def of(cls, values: Sequence[float]) -> "Spread":
         """The spread of some values."""
+        if not len(values):
+            return cls(np.nan, np.nan, 0)
         std = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
         return cls(float(np.mean(values)), std, len(values))
 
     @property
     def interval(self) -> tuple[float, float]:
-        """95% confidence interval of the mean, by Student's t; infinite for one replicate."""
+        """95% confidence interval of the mean, by Student's t; infinite for fewer than two."""
         if self.n < 2:
             return (-np.inf, np.inf)
         half = float(student_t.ppf(0.975, self.n - 1)) * self.std / self.n**0.5
@@ -41,7 +59,18 @@ class Spread:
 
 @dataclass(frozen=True)
 class Row:
-    """One level of one branch, over all replicates. Accuracies are fractions of the test split."""
+    """One level of one branch, over all replicates. Accuracies are fractions of the test split.
+
+    Attributes:
+        branch: See `tfinit.lottery.branches`.
+        level: How often the networks were pruned.
+        density: Mean over the replicates.
+        early_stop_step: Of the replicates that did not diverge, as the next two.
+        early_stop_accuracy: At that step.
+        final_accuracy: After the last step.
+        untrained_accuracy: Of all replicates, before the first step.
+        diverged: How many replicates diverged. They have no last step to compare at the others'.
+    """
 
     branch: str
     level: int
@@ -49,49 +78,123 @@ class Row:
     early_stop_step: Spread
     early_stop_accuracy: Spread
     final_accuracy: Spread
+    untrained_accuracy: Spread
+    diverged: int = 0
 
 
 def summarize(results: Sequence[LevelResult]) -> list[Row]:
-    """One row for each level and branch, in the order of the levels, tickets first."""
+    """One row for each level and branch: by level, tickets first, then as they come in results."""
     groups: dict[tuple[int, str], list[LevelResult]] = {}
+    order = {TICKET: 0}
     for result in results:
         groups.setdefault((result.level, result.branch), []).append(result)
-    ordered = sorted(groups.items(), key=lambda item: (item[0][0], item[0][1] != TICKET))
-    return [
-        Row(
-            branch,
-            level,
-            float(np.mean([r.density for r in group])),
-            Spread.of([r.early_stop_step for r in group]),
-            Spread.of([r.early_stop_accuracy for r in group]),
-            Spread.of([r.final_accuracy for r in group]),
-        )
-        for (level, branch), group in ordered
-    ]
+        order.setdefault(result.branch, len(order))
+    ordered = sorted(groups.items(), key=lambda item: (item[0][0], order[item[0][1]]))
+    return [_row(branch, level, group) for (level, branch), group in ordered]
+
+
+def _row(branch: str, level: int, group: Sequence[LevelResult]) -> Row:
+    trained = [r for r in group if r.diverged_at is None]
+    return Row(
+        branch,
+        level,
+        float(np.mean([r.density for r in group])),
+        Spread.of([r.early_stop_step for r in trained]),
+        Spread.of([r.early_stop_accuracy for r in trained]),
+        Spread.of([r.final_accuracy for r in trained]),
+        Spread.of([r.untrained_accuracy for r in group]),
+        len(group) - len(trained),
+    )
+
+
+@dataclass(frozen=True)
+class _Lines:
+    """Columns and lines, for CSV and data frame alike."""
+
+    columns: Sequence[str]
+    lines: Iterator[tuple[Any, ...]]
+
+    def csv(self) -> str:
+        out = io.StringIO()
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow(self.columns)
+        writer.writerows(self.lines)
+        return out.getvalue()
+
+    def frame(self, part: str) -> "pandas.DataFrame":
+        try:
+            import pandas
+        except ImportError as error:
+            part = f"tfinit.lottery.report.{part}"
+            raise MissingPackage(part, "pandas", "tfinit[pandas]") from error
+        return pandas.DataFrame(self.lines, columns=list(self.columns))
+
+
+def _place(result: LevelResult) -> tuple[Any, ...]:
+    return tuple(getattr(result, name) for name in _PLACE)
+
+
+def _trainings(results: Sequence[LevelResult]) -> _Lines:
+    names = ("survivors", *_MEASURED)
+    lines = ((*_place(r), *(getattr(r, name) for name in names)) for r in results)
+    return _Lines((*_PLACE, *names), lines)
+
+
+def _evaluations(results: Sequence[LevelResult]) -> _Lines:
+    names = tuple(results[0].metrics.values) if results else ()
+    lines = (
+        (*_place(r), *line)
+        for r in results
+        for line in zip(r.metrics.step, *(r.metrics.values[n] for n in names), strict=True)
+    )
+    return _Lines((*_PLACE, "step", *names), lines)
+
+
+def _layers(results: Sequence[LevelResult]) -> _Lines:
+    lines = (
+        (r.seed, r.branch, r.level, key, size, survivors, survivors / size)
+        for r in results
+        for key, (survivors, size) in r.counts.items()
+    )
+    return _Lines((*_PLACE[:3], "key", "weights", "survivors", "density"), lines)
 
 
 def to_csv(results: Sequence[LevelResult]) -> str:
-    """One line for each training: what it is, and its accuracies."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["seed", "branch", "level", "density", "survivors", *_COLUMNS])
-    for r in results:
-        values = [getattr(r, name) for name in _COLUMNS]
-        writer.writerow([r.seed, r.branch, r.level, r.density, r.survivors, *values])
-    return out.getvalue()
+    """One line for each training: what it is, and its accuracies.
+
+    ``diverged_at`` is empty for those that did not diverge. Of the others the early stop is that
+    before they did, and the final accuracy the last that was measured.
+    """
+    return _trainings(results).csv()
 
 
 def evaluations_to_csv(results: Sequence[LevelResult]) -> str:
     """One line for each evaluation of each training: the learning curves."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    names = list(results[0].metrics.values)
-    writer.writerow(["seed", "branch", "level", "density", "step", *names])
-    for r in results:
-        columns = [r.metrics.values[name] for name in names]
-        for step, *values in zip(r.metrics.step, *columns, strict=True):
-            writer.writerow([r.seed, r.branch, r.level, r.density, step, *values])
-    return out.getvalue()
+    return _evaluations(results).csv()
+
+
+def layers_to_csv(results: Sequence[LevelResult]) -> str:
+    """One line for each prunable weight of each training: where the survivors are."""
+    return _layers(results).csv()
+
+
+def to_frame(results: Sequence[LevelResult]) -> "pandas.DataFrame":
+    """What `to_csv` writes, as a pandas frame; ``diverged_at`` is an integer or missing.
+
+    Raises:
+        MissingPackage: pandas is not installed; the same for the other frames.
+    """
+    return _trainings(results).frame("to_frame").astype({"diverged_at": "Int64"})
+
+
+def evaluations_to_frame(results: Sequence[LevelResult]) -> "pandas.DataFrame":
+    """What `evaluations_to_csv` writes, as a pandas frame."""
+    return _evaluations(results).frame("evaluations_to_frame")
+
+
+def layers_to_frame(results: Sequence[LevelResult]) -> "pandas.DataFrame":
+    """What `layers_to_csv` writes, as a pandas frame."""
+    return _layers(results).frame("layers_to_frame")
 
 
 @dataclass(frozen=True)
@@ -106,12 +209,14 @@ class Conclusion:
         densities: Range of the densities that `margin` is about.
         sparsest_match: Smallest density at which the tickets' mean final accuracy is within 0.5
             points of the dense networks'; None if there is no such level.
+        diverged: How many trainings diverged. All else is about those that did not.
     """
 
     dense: Spread
     margin: Spread | None
     densities: tuple[float, float] | None
     sparsest_match: float | None
+    diverged: int = 0
 
     @classmethod
     def of(cls, results: Sequence[LevelResult]) -> "Conclusion":
@@ -123,11 +228,16 @@ class Conclusion:
             for row in tickets[1:]
             if row.final_accuracy.mean >= dense.mean - MATCH_POINTS / 100
         ]
-        by_place = {(r.seed, r.level, r.branch): r for r in results}
-        pairs = [(r, by_place[r.seed, r.level, TICKET]) for r in results if r.branch == REINIT]
+        trained = {(r.seed, r.level, r.branch): r for r in results if r.diverged_at is None}
+        diverged = len(results) - len(trained)
+        pairs = [
+            (r, trained[seed, level, TICKET])
+            for (seed, level, branch), r in trained.items()
+            if branch == REINIT and (seed, level, TICKET) in trained
+        ]
         pairs = [p for p in pairs if p[1].density < SPARSE] or pairs
         if not pairs:
-            return cls(dense, None, None, min(matching, default=None))
+            return cls(dense, None, None, min(matching, default=None), diverged)
         margins: dict[int, list[float]] = {}
         for control, ticket in pairs:
             margins.setdefault(ticket.seed, []).append(
@@ -139,10 +249,20 @@ class Conclusion:
             Spread.of([float(np.mean(m)) for m in margins.values()]),
             (min(densities), max(densities)),
             min(matching, default=None),
+            diverged,
         )
 
     def __str__(self) -> str:
-        """One sentence."""
+        """One sentence, and another if networks diverged."""
+        if not self.diverged:
+            return self._sentence()
+        what = "1 training" if self.diverged == 1 else f"{self.diverged} trainings"
+        left_out = f"{what} diverged and {'is' if self.diverged == 1 else 'are'} left out."
+        return f"{self._sentence()} {left_out}"
+
+    def _sentence(self) -> str:
+        if self.dense.n == 0:
+            return "Every dense network diverged, so there is nothing to compare tickets with."
         if self.sparsest_match is None:
             match = f"no ticket stays within {MATCH_POINTS} points of the dense network"
         else:

@@ -3,7 +3,7 @@
 from types import ModuleType
 from typing import Any
 
-from tfinit.lottery.config import LotteryConfig
+from tfinit.lottery.network_config import NetworkConfig
 
 
 class LearningRate:
@@ -20,7 +20,7 @@ class LearningRate:
         value: What to give to the optimizer: a number if the rate is constant, else a schedule.
     """
 
-    def __init__(self, keras: ModuleType, config: LotteryConfig):
+    def __init__(self, keras: ModuleType, config: NetworkConfig):
         self.value: Any = config.learning_rate
         self._offset: Any = None
         if not config.warmup_steps and not config.learning_rate_drops:

@@ -8,6 +8,7 @@
     seed-0/ticket/level-03.npz    mask, final weights and metrics of level 3
     seed-0/ticket/partial-03.npz  level 3 in the middle of its training, until it is done
     seed-0/reinit/...             the same for each control
+    seed-0/from-000100/line.npz   errors between two copies: see `tfinit.lottery.stability`
     results.csv, evaluations.csv, layers.csv, conclusion.txt, *.png
     .lock                     held while a process works here
 
@@ -26,7 +27,7 @@ from pathlib import Path
 import numpy as np
 
 from tfinit.errors import InputError, WorkError
-from tfinit.lottery.config import LotteryConfig
+from tfinit.lottery.network_config import NetworkConfig
 from tfinit.lottery.result import LevelResult, Weights
 from tfinit.training.metrics import Metrics, Partial
 
@@ -38,7 +39,12 @@ _CHECKPOINT_EVERY = 60.0
 Arrays = Mapping[str, np.ndarray]
 
 
-def _write(path: Path, content: bytes) -> None:
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file so that it appears whole or not at all.
+
+    Raises:
+        WorkError: it cannot be written. What was there before is still there.
+    """
     aside = path.with_name(f".{path.name}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -115,7 +121,7 @@ class Store:
 
     def __init__(
         self,
-        config: LotteryConfig,
+        config: NetworkConfig,
         warn: Callable[[str], None] = lambda line: None,
         checkpoint_every: float = _CHECKPOINT_EVERY,
     ):
@@ -143,12 +149,12 @@ class Store:
         if not writable:
             raise InputError(f"`run_dir` {self.root} is read-only. Choose another with --run-dir.")
         if not path.exists():
-            _write(path, config.to_json().encode())
+            write_whole(path, config.to_json().encode())
 
     @staticmethod
-    def _check_same(config: LotteryConfig, path: Path) -> None:
+    def _check_same(config: NetworkConfig, path: Path) -> None:
         try:
-            there = LotteryConfig.from_json(path.read_text(encoding="utf-8"), path.parent)
+            there = type(config).from_json(path.read_text(encoding="utf-8"), path.parent)
         except InputError as error:
             raise InputError(
                 f"{path} cannot be read: {error}. Choose another directory with --run-dir."
@@ -196,7 +202,7 @@ class Store:
         path = self._branch(seed, branch) / "initial.npz"
         stored = self._weights(path, "initial", "initializing again")
         if stored is None:
-            _write(path, _pack(initial=compute()))
+            write_whole(path, _pack(initial=compute()))
             stored = self._weights(path, "initial", "")
         return stored
 
@@ -207,7 +213,15 @@ class Store:
 
     def keep_rewind(self, seed: int, branch: str, weights: Weights) -> None:
         """Store the weights at the rewind step."""
-        _write(self._branch(seed, branch) / "rewind.npz", _pack(rewind=weights))
+        write_whole(self._branch(seed, branch) / "rewind.npz", _pack(rewind=weights))
+
+    def line(self, seed: int, branch: str) -> Arrays | None:
+        """What was measured along the line between two networks; None if nothing was."""
+        return self._weights(self._branch(seed, branch) / "line.npz", "line", "measuring again")
+
+    def keep_line(self, seed: int, branch: str, measured: Arrays) -> None:
+        """Store what was measured along the line between two networks."""
+        write_whole(self._branch(seed, branch) / "line.npz", _pack(line=measured))
 
     def _weights(self, path: Path, group: str, cure: str) -> Weights | None:
         if not path.exists():
@@ -252,7 +266,7 @@ class Store:
             "training_loss": result.metrics.losses,
             "diverged_at": np.array(result.diverged_at or 0),
         }
-        _write(
+        write_whole(
             self._level(at),
             _pack(mask=result.mask, final=result.final, metrics=metrics),
         )
@@ -288,7 +302,7 @@ class Store:
             now = partial()
             told = {"step": np.array(now.step), "at": now.rows[0], "rows": now.rows[1]}
             told["losses"] = now.losses
-            _write(self._level(at, "partial"), _pack(partial=told, state=now.state))
+            write_whole(self._level(at, "partial"), _pack(partial=told, state=now.state))
             last = time.monotonic()
 
         return keep
@@ -296,5 +310,5 @@ class Store:
     def write_report(self, name: str, content: bytes) -> Path:
         """Write a file of the report into the run directory."""
         path = self.root / name
-        _write(path, content)
+        write_whole(path, content)
         return path

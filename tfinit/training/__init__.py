@@ -20,14 +20,15 @@ _HOME = {
     "batch_indices": "order",
     "check_batch_size": "order",
     "evaluation_steps": "order",
-    "trainer": "trainer",
+    "trainer": "engine",
     "wake_up": "compiled",
 }
 __all__ = [*_HOME]
 
 
 def __getattr__(name: str) -> Any:
-    # On demand: the compiled loop needs TensorFlow, the rest does not.
+    # On demand: the compiled loop needs TensorFlow, the rest does not. No module may have the name
+    # of something in it: once imported it would take its place here.
     if name in _HOME:
         return getattr(importlib.import_module(f"tfinit.training.{_HOME[name]}"), name)
     raise AttributeError(f"module 'tfinit.training' has no attribute {name!r}")

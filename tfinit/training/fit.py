@@ -1,6 +1,7 @@
 """Training with Keras's own ``fit``, where the compiled loop cannot run."""
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -125,6 +126,9 @@ class FitLoop:
             step = start + batch + 1
             if not np.isfinite((logs or {}).get("loss", 0.0)):
                 raise Diverged(step, record.metrics())
+            if step == steps:  # as fit does after this: averaged weights, if there are some
+                self._synchronize()
+                self.model.optimizer.finalize_variable_values(self.model.trainable_variables)
             if step in at:
                 self._synchronize()
                 at[step]()
@@ -136,10 +140,35 @@ class FitLoop:
 
         callbacks = [*self._callbacks(), self._watch(after_batch)]
         batches = self._batches(steps, batch_size, seed, start)
-        self.model.fit(
-            batches, steps_per_epoch=steps - start, epochs=1, verbose=0, callbacks=callbacks
-        )
+        with self._step_by_step():
+            self.model.fit(
+                batches, steps_per_epoch=steps - start, epochs=1, verbose=0, callbacks=callbacks
+            )
         return record.metrics()
+
+    @contextmanager
+    def _step_by_step(self) -> Iterator[None]:
+        """Let `fit` call back after every step, whatever ``steps_per_execution`` says."""
+        model = self.model
+        if self._legacy:
+            counter = model._steps_per_execution
+            kept = int(counter.numpy())
+            counter.assign(1)
+            try:
+                yield
+            finally:
+                counter.assign(kept)
+            return
+        kept = model.steps_per_execution
+        if kept == 1:
+            yield
+            return
+        # The number is part of the compiled function.
+        model.steps_per_execution, model.train_function = 1, None
+        try:
+            yield
+        finally:
+            model.steps_per_execution, model.train_function = kept, None
 
     def _watch(self, after_batch: Callable[..., None]) -> Any:
         if self._legacy:

@@ -107,7 +107,7 @@ class Record:
 
     def metrics(self) -> Metrics:
         """All that was collected."""
-        columns = np.array(self.rows, float).reshape(-1, len(self.names)).T
+        columns = np.array(self.rows, float).reshape(len(self.rows), len(self.names)).T
         return Metrics(
             np.array(self.steps), dict(zip(self.names, columns, strict=True)), self.losses
         )

@@ -1,0 +1,261 @@
+"""What the scripts of lottery experiments share: their flags, a bar, a table, a figure."""
+
+import dataclasses
+import math
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple, TypeVar
+
+import tyro
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
+
+from tfinit.errors import InputError, WorkError
+from tfinit.lottery.config import LotteryConfig
+from tfinit.lottery.network_config import NetworkConfig
+from tfinit.lottery.report import Row, Spread, summarize
+from tfinit.lottery.result import TICKET, LevelResult
+from tfinit.plots import style
+
+DENSITY = "density: weights left"
+Config = TypeVar("Config", bound=NetworkConfig)
+Line = Sequence[tuple[float, Spread]]  # (x, y) of each point
+
+
+@dataclass(frozen=True)
+class Options:
+    """The flags that every script has."""
+
+    quick: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Minutes on 2 cores, on scikit-learn's digits; not the paper's setting."""
+    dataset: str | None = None
+    """Another data set than the paper's, or than digits with --quick: mnist, cifar10, a file, …"""
+    seeds: tuple[int, ...] | None = None
+    """The replicates. Left out: as many as the paper, fewer with --quick."""
+    run_dir: Path | None = None
+    """Where the runs, table.md and figure.png go; started again, it goes on there.
+    Left out: runs/SCRIPT/SETTING."""
+    figure: Path | None = None
+    """Write the figure here."""
+
+    def choose(self, full: Config, quick: Config, label: str = "") -> Config:
+        """The paper's setting or the quick one, with what the flags say of it.
+
+        ``label`` is for the name of the directory.
+        """
+        config = quick if self.quick else full
+        given = {"dataset": self.dataset, "seeds": self.seeds}
+        config = dataclasses.replace(config, **{k: v for k, v in given.items() if v is not None})
+        if self.run_dir is not None:
+            return dataclasses.replace(config, run_dir=self.run_dir)
+        data = Path(config.dataset.replace(":", "-")).stem
+        setting = "-".join(filter(None, (config.model, label, data, "quick" * self.quick)))
+        return dataclasses.replace(config, run_dir=Path("runs") / Path(sys.argv[0]).stem / setting)
+
+    def write(self, directory: Path, figure: Figure, *texts: str) -> None:
+        """Print the texts, and write them and the figure."""
+        picture, table = self.figure or directory / "figure.png", directory / "table.md"
+        picture.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(picture, dpi=120)
+        text = "\n\n".join(texts)
+        table.write_text(f"{text}\n", encoding="utf-8")
+        print(f"{text}\n\nTable: {table}\nFigure: {picture}")
+
+
+def main(script: Callable[[Any], None], options: type[Options], description: str | None) -> None:
+    """Parse the flags, and run the script. Errors are one line and tfinit's exit codes."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    try:
+        script(tyro.cli(options, description=description))
+    except (InputError, WorkError) as error:
+        print(error, file=sys.stderr)
+        sys.exit(2 if isinstance(error, InputError) else 1)
+
+
+def variants(config: LotteryConfig, **fields: Mapping[str, Any]) -> dict[str, LotteryConfig]:
+    """The experiment for each value of one field, as field={directory: value}."""
+    ((field, values),) = fields.items()
+    return {
+        name: dataclasses.replace(config, **{field: value}, run_dir=config.run_dir / name)
+        for name, value in values.items()
+    }
+
+
+def run_all(configs: Mapping[str, LotteryConfig]) -> dict[str, list[LevelResult]]:
+    """Run the experiments one after another; those that are done are read."""
+    from tfinit.lottery.experiment import run, total_steps
+
+    with watched(sum(map(total_steps, configs.values()))) as bar:
+
+        def finished(name: str, r: LevelResult) -> None:
+            bar.say(
+                f"{name} seed {r.seed} level {r.level} {r.branch}: density {r.density:.1%}, "
+                f"test accuracy {r.final_accuracy:.1%}"
+            )
+
+        return {
+            name: run(config, bar.advance, partial(finished, name), bar.warn)
+            for name, config in configs.items()
+        }
+
+
+class watched:
+    """A bar on stderr for so many steps; where no terminal is, one line for each training."""
+
+    def __init__(self, steps: int):
+        from rich.console import Console
+        from rich.progress import Progress
+
+        from tfinit.training import wake_up
+
+        wake_up()
+        self._bar = Progress(console=Console(stderr=True, soft_wrap=True), transient=True)
+        self._task = self._bar.add_task("starting", total=steps)
+
+    def __enter__(self) -> "watched":
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def advance(self, steps: int) -> None:
+        """So many steps more are done."""
+        self._bar.advance(self._task, steps)
+
+    def say(self, line: str) -> None:
+        """What was just done."""
+        self._bar.update(self._task, description=line)
+        if not self._bar.console.is_terminal:
+            self.warn(line)
+
+    def warn(self, line: str) -> None:
+        """A line that stays."""
+        self._bar.console.print(line, highlight=False)
+
+
+class Measured:
+    """The rows of an experiment, to be asked for by branch and density."""
+
+    def __init__(self, results: Sequence[LevelResult]):
+        self._results = results
+        rows = summarize(results)
+        self.dense = next(row for row in rows if row.branch == TICKET and row.level == 0)
+        self._rows = {(row.branch, row.level): row for row in rows}
+        self.levels = sorted({row.level for row in rows} - {0})
+
+    def row(self, level: int, branch: str = TICKET) -> Row | None:
+        """The row of a branch at a level; None if it was not trained there."""
+        return self._rows.get((branch, level))
+
+    def rows(self, branch: str = TICKET) -> list[Row]:
+        """The pruned levels of a branch."""
+        return [row for level in self.levels if (row := self.row(level, branch))]
+
+    def final(self, level: int, branch: str = TICKET) -> str:
+        """Final accuracy in percent, for a table."""
+        row = self.row(level, branch)
+        return cell(scaled(row.final_accuracy, 100)) if row else "–"
+
+    def line(self, branch: str = TICKET, value: str = "final_accuracy", scale: float = 100) -> Line:
+        """(density in percent, value) of each level of a branch."""
+        return [
+            (100 * row.density, scaled(getattr(row, value), scale)) for row in self.rows(branch)
+        ]
+
+    def nearest(self, density: float) -> int | None:
+        """The level within a tenth of a density; None if there is none so near."""
+        distance = {n: abs(math.log(self.row(n).density / density)) for n in self.levels}
+        level = min(distance, key=distance.get, default=None)
+        return level if level is not None and distance[level] < 0.1 else None
+
+    def gain(self, level: int, over: str | None, branch: str = TICKET) -> Spread:
+        """Final accuracy of a branch minus that of another, in points, replicate by replicate.
+
+        ``over=None``: minus that of the dense network. Replicates that diverged are left out.
+        """
+        of = {
+            (r.branch, r.level, r.seed): r.final_accuracy
+            for r in self._results
+            if r.diverged_at is None
+        }
+        there = (TICKET, 0) if over is None else (over, level)
+        seeds = [s for b, n, s in of if (b, n) == (branch, level) and (*there, s) in of]
+        gains = [100 * (of[branch, level, s] - of[(*there, s)]) for s in seeds]
+        return Spread.of(gains)
+
+
+def scaled(spread: Spread, scale: float) -> Spread:
+    """The spread in another unit."""
+    return Spread(scale * spread.mean, scale * spread.std, spread.n)
+
+
+def cell(spread: Spread | None, digits: int = 1, sign: str = "") -> str:
+    """Mean±deviation; nothing for what was not measured."""
+    if spread is None or math.isnan(spread.mean):
+        return "–"
+    deviation = f"±{spread.std:.{digits}f}" if spread.n > 1 else ""
+    return f"{spread.mean:{sign}.{digits}f}{deviation}"
+
+
+def markdown(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in markdown, its columns aligned."""
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+
+    def line(cells: Sequence[str]) -> str:
+        padded = (text.ljust(width) for text, width in zip(cells, widths, strict=True))
+        return f"| {' | '.join(padded)} |"
+
+    rule = line(["-" * width for width in widths])
+    return "\n".join([f"**{title}**", "", line(header), rule, *map(line, rows)])
+
+
+def claims(paper: str, rows: Sequence[tuple[str, str, str]]) -> str:
+    """The paper's claims beside what was measured: (claim, there, here)."""
+    return markdown(f"{paper}, and this run", ("claim", "paper", "here"), rows)
+
+
+class Panel(NamedTuple):
+    """One pair of axes: lines of (x, mean and deviation), and the dense network as a grey one."""
+
+    title: str
+    ylabel: str
+    lines: Mapping[str, Line]
+    dense: Spread | None = None
+    xlabel: str = DENSITY
+
+
+def figure_of(panels: Sequence[Panel], title: str) -> Figure:
+    """The panels side by side; bands are 95% confidence intervals, as in `tfinit.plots`."""
+    figure, all_axes = style.panels(title, len(panels), (1 + 4.2 * len(panels), 4.4))
+    for axes, panel in zip(all_axes, panels, strict=True):
+        if panel.dense is not None:
+            axes.axhline(panel.dense.mean, color="0.5", linewidth=1, label="dense network")
+        looks = style.styles(panel.lines)
+        for label, line in panel.lines.items():
+            style.draw(
+                axes, [x for x, _ in line], [y for _, y in line], label=label, **looks[label]
+            )
+        points = [point for line in panel.lines.values() for point in line]
+        style.zoom(axes, [y for _, y in points] + ([panel.dense] if panel.dense else []))
+        if panel.xlabel == DENSITY:
+            style.density_axis(axes, [x / 100 for x, _ in points])
+        else:  # steps: zero, and from the first on logarithmic
+            steps = sorted({x for x, _ in points})
+            axes.set_xscale("symlog", linthresh=min((x for x in steps if x), default=1))
+            axes.set_xticks(steps, [f"{x:,}" for x in steps], rotation=30)
+            axes.xaxis.set_minor_locator(NullLocator())
+            axes.grid(alpha=0.3)
+        axes.set(title=panel.title, xlabel=panel.xlabel, ylabel=panel.ylabel)
+        axes.legend(frameon=False, fontsize="small")
+    return figure
+
+
+def replicates(config: NetworkConfig) -> str:
+    """What a figure's title says of the data."""
+    n = len(config.seeds)
+    return f"{config.model} on {config.dataset}, {n} seed{'s' if n > 1 else ''}"

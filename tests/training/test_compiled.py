@@ -1,0 +1,470 @@
+"""The compiled loop against Keras's own `fit`, and against itself interrupted."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfinit import datasets
+from tfinit.datasets import Dataset
+from tfinit.errors import InputError
+from tfinit.training import (
+    METRICS,
+    Augment,
+    CompiledLoop,
+    Diverged,
+    Partial,
+    batch_indices,
+)
+from tfinit.variables import all_weights, read_weights, write_weights
+
+L = keras.layers
+RNG = np.random.default_rng(0)
+
+
+def examples(rows):
+    return RNG.normal(size=(rows, 5)).astype("f4"), RNG.integers(0, 3, rows).astype("i4")
+
+
+DATA = Dataset("made up", examples(50), examples(20), examples(30), classes=3)
+LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+
+def compiled(optimizer=None, hidden=(), loss=LOSS, **first):
+    model = keras.Sequential(
+        [
+            L.Input((5,)),
+            L.Dense(8, activation="relu", name="a", **first),
+            *hidden,
+            L.Dense(3, name="b"),
+        ]
+    )
+    model.compile(optimizer or keras.optimizers.Adam(0.01), loss)
+    return model
+
+
+def noisy():
+    return compiled(
+        keras.optimizers.SGD(0.05, momentum=0.9), hidden=[L.BatchNormalization(), L.Dropout(0.5)]
+    )
+
+
+def bits(model):
+    """Every weight and every optimizer variable."""
+    return [np.array(v).tobytes() for v in [*model.weights, *model.optimizer.variables]]
+
+
+def columns(metrics):
+    return {
+        "step": metrics.step.tolist(),
+        "losses": metrics.losses.tobytes(),
+        **{k: v.tobytes() for k, v in metrics.values.items()},
+    }
+
+
+# Models, and data that is no more than arrays.
+
+
+def scheduled():
+    rate = keras.optimizers.schedules.ExponentialDecay(0.2, decay_steps=5, decay_rate=0.5)
+    optimizer = keras.optimizers.SGD(rate, momentum=0.9, nesterov=True, clipnorm=0.1)
+    first = {"kernel_regularizer": "l2", "activity_regularizer": "l1"}
+    return compiled(optimizer, **first), DATA
+
+
+def decayed_and_averaged():
+    optimizer = keras.optimizers.AdamW(
+        0.02, weight_decay=0.3, use_ema=True, ema_momentum=0.8, ema_overwrite_frequency=7
+    )
+    return compiled(optimizer, [L.BatchNormalization(momentum=0.7), L.Dropout(0.4)]), DATA
+
+
+def dropped_out():
+    return compiled(keras.optimizers.SGD(0.1), [L.BatchNormalization(), L.Dropout(0.4)]), DATA
+
+
+def averaged_at_the_end():
+    return compiled(keras.optimizers.Adam(0.02, use_ema=True, ema_momentum=0.9)), DATA
+
+
+def accumulated():
+    return compiled(keras.optimizers.Adam(0.02, gradient_accumulation_steps=3)), DATA
+
+
+def weighted_inputs_in_a_dictionary():
+    inputs = {"left": L.Input((2,), name="left"), "right": L.Input((3,), name="right")}
+    x = L.Concatenate()([L.Dense(4)(inputs["left"]), inputs["right"]])
+    model = keras.Model(inputs, L.Dense(3)(x))
+    model.compile(keras.optimizers.RMSprop(0.01), LOSS)
+
+    def split(x, y):
+        weight = np.linspace(0, 2, len(y), dtype="f4")
+        return {"left": x[:, :2], "right": x[:, 2:]}, y, weight
+
+    return model, Dataset("weighted", split(*DATA.train), split(*DATA.validation), None, 3)
+
+
+def numbers_to_predict():
+    x = DATA.train[0]
+    model = compiled(keras.optimizers.Adam(0.01), loss="mae")
+    return model, Dataset("numbers", (x, x[:, :3] + 1), (x, x[:, :3] + 1), None, 0)
+
+
+def half_precision():
+    first = {"dtype": "mixed_float16"}
+    optimizer = keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.1))
+    return compiled(optimizer, [L.Activation("relu", dtype="mixed_float16")], **first), DATA
+
+
+STEPS = 25
+# XLA draws other numbers than TensorFlow's kernels do from the same state: with Dropout a loop
+# equals a `fit` that is compiled in the same way.
+CASES = [
+    (scheduled, True),
+    (dropped_out, True),
+    (decayed_and_averaged, False),
+    (averaged_at_the_end, False),
+    (accumulated, False),
+    (weighted_inputs_in_a_dictionary, True),
+    (numbers_to_predict, False),
+    (half_precision, True),
+]
+
+
+def fitted(model, data, order):
+    """What `fit` makes of the same batches, laid one after the other."""
+    rows = order.ravel()
+    x, y, weight = (*tf.nest.map_structure(lambda a: a[rows], tuple(data.train)), None)[:3]
+    size = order.shape[1]
+    return model.fit(x, y, sample_weight=weight, batch_size=size, shuffle=False, verbose=0)
+
+
+@pytest.mark.parametrize(
+    ("case", "xla"), CASES, ids=[f"{c.__name__}-{'xla' if x else 'graph'}" for c, x in CASES]
+)
+def test_it_trains_and_measures_as_fit_and_evaluate_do(case, xla):
+    (ours, data), (theirs, _) = case(), case()
+    theirs.jit_compile = xla
+    begun = [np.array(w) for w in theirs.weights]
+    for variable, value in zip(ours.weights, begun, strict=True):
+        variable.assign(value)
+
+    def same_noise():
+        for mine, other in zip(ours.variables, theirs.variables, strict=True):
+            if mine.name == "seed_generator_state":
+                other.assign(np.array(mine))
+
+    loop = CompiledLoop(ours, data, xla=xla)
+    metrics = loop(STEPS, 8, seed=3, evaluate_every=10, at={0: same_noise})
+    assert loop.engine == ("xla" if xla else "graph")
+    history = fitted(theirs, data, batch_indices(50, 8, STEPS, seed=3))
+
+    # Half precision has 11 bits; else only the order of sums may differ.
+    rtol = 1e-2 if case is half_precision else 1e-5
+    both = zip(
+        [*ours.weights, *ours.optimizer.variables],
+        [*theirs.weights, *theirs.optimizer.variables],
+        strict=True,
+    )
+    for mine, other in both:
+        np.testing.assert_allclose(
+            np.array(mine, "f8"), np.array(other, "f8"), rtol=rtol, atol=rtol / 5, err_msg=mine.path
+        )
+    moved = [not np.array_equal(v, np.array(w)) for v, w in zip(begun, theirs.weights, strict=True)]
+    assert all(moved)
+    x, y, weight = (*data.validation, None)[:3]
+    expected = theirs.evaluate(x, y, sample_weight=weight, batch_size=50, verbose=0)
+    np.testing.assert_allclose(metrics.values["validation_loss"][-1], expected, rtol=rtol)
+    assert metrics.losses.shape == (STEPS,)
+    if len(data.train) == 2:  # of weighted losses `fit` tells a weighted mean
+        np.testing.assert_allclose(metrics.losses.mean(), history.history["loss"][0], rtol=rtol)
+
+
+def test_the_last_row_is_that_of_the_averaged_weights():
+    model, _ = averaged_at_the_end()
+    seen = {}
+    loop = CompiledLoop(model, DATA, xla=False)
+    metrics = loop(6, 8, 3, evaluate_every=6, at={6: lambda: seen.update(w=bits(model))})
+    assert seen["w"] == bits(model)
+    averages = [v for v in model.optimizer.variables if "average" in v.path]
+    for weight, average in zip(model.trainable_weights, averages, strict=True):
+        np.testing.assert_array_equal(np.array(weight), np.array(average))
+    x, y = DATA.test
+    expected = model.evaluate(x, y, verbose=0)
+    np.testing.assert_allclose(metrics.values["test_loss"][-1], expected, rtol=1e-5)
+
+
+def test_metrics_are_those_of_the_logits():
+    model, steps = compiled(), []
+    metrics = CompiledLoop(model, DATA)(25, 8, 3, evaluate_every=10, progress=steps.append)
+    np.testing.assert_array_equal(metrics.step, [0, 10, 20, 25])
+    assert sum(steps) == 25
+    assert tuple(metrics.values) == METRICS
+    for split in ("validation", "test"):
+        x, y = getattr(DATA, split)
+        logits = np.asarray(model(x), "float64")
+        log_p = logits - np.log(np.exp(logits).sum(1, keepdims=True))
+        loss = -log_p[np.arange(len(y)), y].mean()
+        np.testing.assert_allclose(metrics.values[f"{split}_loss"][-1], loss, rtol=1e-5)
+        assert metrics.values[f"{split}_accuracy"][-1] == (logits.argmax(1) == y).mean()
+
+
+# What a call makes is no part of the result.
+
+
+@pytest.mark.parametrize("xla", [True, False])
+def test_left_at_any_checkpoint_and_taken_up_in_a_fresh_model_it_ends_with_the_same_bits(xla):
+    model = noisy()
+    partials, marks = [], []
+    metrics = CompiledLoop(model, DATA, xla=xla)(
+        STEPS,
+        8,
+        seed=1,
+        evaluate_every=7,
+        at={9: lambda: marks.append(9)},
+        checkpoint=lambda partial: partials.append(partial()),
+    )
+    steps = [p.step for p in partials]
+    assert {7, 9, 14, 21} <= set(steps) <= set(range(1, STEPS))
+    other = noisy()  # other weights, and an optimizer with another past
+    again = CompiledLoop(other, DATA, xla=xla)
+    again(3, 8, seed=9, evaluate_every=3)
+    for partial in [Partial(**vars(p)) for p in partials]:
+        done = []
+        resumed = again(
+            STEPS,
+            8,
+            seed=1,
+            evaluate_every=7,
+            progress=done.append,
+            at={9: lambda step=partial.step: marks.append(step)},
+            resume=partial,
+        )
+        assert bits(other) == bits(model), partial.step
+        assert columns(resumed) == columns(metrics), partial.step
+        assert (done[0], sum(done)) == (partial.step, STEPS)
+    assert marks == [9, *(step for step in steps if step < 9)]
+
+
+def test_an_interruption_in_the_middle_loses_nothing_that_was_kept():
+    model, kept = noisy(), []
+
+    def progress(done):
+        if kept:
+            raise KeyboardInterrupt
+
+    def keep(partial):
+        kept.append(partial())
+
+    start = {v.path: np.array(v) for v in model.variables}
+    whole = CompiledLoop(model, DATA, xla=False)
+    metrics = whole(STEPS, 8, 1, evaluate_every=25)
+    expected = bits(model)
+    for variable in model.variables:
+        variable.assign(start[variable.path])
+    whole.reset()
+    with pytest.raises(KeyboardInterrupt):
+        whole(STEPS, 8, 1, evaluate_every=25, progress=progress, checkpoint=keep)
+    other = noisy()
+    resumed = CompiledLoop(other, DATA, xla=False)(STEPS, 8, 1, evaluate_every=25, resume=kept[-1])
+    assert 0 < kept[-1].step < STEPS
+    assert bits(other) == expected
+    assert columns(resumed) == columns(metrics)
+
+
+def test_marks_see_the_weights_after_their_step_and_change_nothing():
+    model = noisy()
+    loop, weights = CompiledLoop(model, DATA, xla=False), all_weights(model)
+    start, seen = read_weights(weights), {}
+
+    def train(steps, **kwargs):
+        write_weights(weights, start)
+        loop.reset()
+        metrics = loop(steps, 8, seed=1, evaluate_every=10, **kwargs)
+        return bits(model), columns(metrics)
+
+    plain = train(STEPS)
+    marks = {k: (lambda k=k: seen.update({k: bits(model)})) for k in (0, 1, 10, 13, STEPS)}
+    assert train(STEPS, at=marks, checkpoint=lambda partial: partial()) == plain
+    assert list(seen) == [0, 1, 10, 13, STEPS]
+    assert seen[STEPS] == plain[0]
+    for k in (1, 10, 13):
+        assert train(k)[0] == seen[k], k
+    assert loop._run.experimental_get_tracing_count() == 1
+
+
+def test_from_a_later_step_the_data_goes_on():
+    whole, parts = compiled(), compiled()
+    write_weights(all_weights(parts), read_weights(all_weights(whole)))
+    expected = CompiledLoop(whole, DATA, xla=False)(STEPS, 8, seed=2, evaluate_every=5)
+    loop = CompiledLoop(parts, DATA, xla=False)
+    first = loop(9, 8, seed=2, evaluate_every=5)
+    second = loop(STEPS, 8, seed=2, evaluate_every=5, start=9)
+    assert bits(parts) == bits(whole)
+    assert first.step.tolist() == [0, 5, 9]
+    assert second.step.tolist() == [9, 10, 15, 20, 25]
+    assert (first.losses.tobytes() + second.losses.tobytes()) == expected.losses.tobytes()
+
+
+def test_reset_and_the_same_weights_give_the_same_bits_and_another_seed_others():
+    model = noisy()
+    loop, weights = CompiledLoop(model, DATA, xla=False), all_weights(model)
+    start, trained = read_weights(weights), []
+    for seed in (1, 1, 2):
+        write_weights(weights, start)
+        loop.reset()
+        loop(steps=20, batch_size=8, seed=seed, evaluate_every=20)
+        trained.append(bits(model))
+    assert trained[0] == trained[1] != trained[2]
+    assert all(not np.array_equal(v, start[key]) for key, v in read_weights(weights).items())
+
+
+def test_without_reset_the_optimizer_goes_on():
+    model = compiled()
+    loop = CompiledLoop(model, DATA, xla=False)
+    loop(steps=5, batch_size=8, seed=1, evaluate_every=5)
+    loop(steps=5, batch_size=8, seed=1, evaluate_every=5)
+    assert int(model.optimizer.iterations.numpy()) == 10
+    loop.reset()
+    assert int(model.optimizer.iterations.numpy()) == 0
+
+
+def test_training_again_with_other_numbers_traces_nothing_new():
+    loop = CompiledLoop(compiled(), DATA)
+    loop(steps=10, batch_size=8, seed=1, evaluate_every=5)
+    loop(steps=23, batch_size=8, seed=2, evaluate_every=7, start=2)
+    assert loop._run.experimental_get_tracing_count() == 1
+
+
+# Where it ends early.
+
+
+def test_the_first_step_whose_loss_is_not_finite_is_named_with_what_was_before():
+    """The data is not finite only in a row that is reached at step 14."""
+    x, y = DATA.train
+    order = batch_indices(100, 6, 30, seed=6)
+    late = next(r for r in order[13] if r not in order[:13])
+    wide, labels = np.concatenate([x, x]), np.concatenate([y, y])
+    # Infinite, not NaN: on some processors relu(NaN) is 0.
+    poisoned = wide.copy()
+    poisoned[late] = np.inf
+    runs = []
+    for inputs in (wide, poisoned):
+        data = Dataset("poisoned", (inputs, labels), DATA.validation, DATA.test, 3)
+        keras.utils.set_random_seed(0)
+        done = []
+        loop = CompiledLoop(compiled(), data, xla=False)
+        try:
+            runs.append(loop(30, 6, seed=6, evaluate_every=5, progress=done.append))
+        except Diverged as error:
+            runs.append(error.metrics)
+            assert error.step == 14
+            assert sum(done) <= 13
+    whole, before = runs
+    assert before.step.tolist() == [0, 5, 10]
+    for name, column in before.values.items():
+        assert column.tobytes() == whole.values[name][:3].tobytes()
+    assert len(before.losses) <= 13
+    assert before.losses.tobytes() == whole.losses[: len(before.losses)].tobytes()
+
+
+@pytest.mark.parametrize(
+    ("model", "kwargs", "message"),
+    [
+        (lambda: keras.Sequential([L.Input((5,)), L.Dense(3)]), {}, r"must be compiled: call"),
+        (compiled, {"augment": Augment()}, r"`augment` needs images of shape"),
+    ],
+)
+def test_what_cannot_be_trained(model, kwargs, message):
+    with pytest.raises(InputError, match=message):
+        CompiledLoop(model(), DATA, **kwargs)
+
+
+def test_a_batch_that_is_too_large():
+    with pytest.raises(InputError, match=r"`batch_size` must be in 1\.\.50"):
+        CompiledLoop(compiled(), DATA)(5, 51, seed=0, evaluate_every=5)
+
+
+# Which engine.
+
+
+def through_strings(x):
+    """The same numbers on a way that XLA does not know."""
+    return tf.strings.to_number(tf.strings.as_string(x, precision=9, scientific=True))
+
+
+@keras.saving.register_keras_serializable("test_compiled")
+class Detour(L.Layer):
+    def __init__(self, only_in_training):
+        super().__init__()
+        self.only_in_training = only_in_training
+
+    def call(self, x, training=False):
+        if self.only_in_training and not training:
+            return x
+        return x + tf.stop_gradient(through_strings(x) - x)
+
+
+@keras.saving.register_keras_serializable("test_compiled")
+class Python(L.Layer):
+    def call(self, x):
+        return tf.ensure_shape(tf.py_function(lambda a: a * 1, [x], x.dtype), x.shape)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [lambda: Detour(False), lambda: Detour(True), Python],
+    ids=["everywhere", "only in training", "py_function"],
+)
+def test_what_xla_rejects_runs_as_a_graph_with_the_same_result(layer):
+    plain, odd = compiled(), compiled(hidden=[layer()])
+    write_weights(all_weights(odd), read_weights(all_weights(plain)))
+    expected = CompiledLoop(plain, DATA, xla=False)(12, 8, seed=2, evaluate_every=5)
+    loop = CompiledLoop(odd, DATA)
+    assert loop.engine == "xla"
+    metrics = loop(12, 8, seed=2, evaluate_every=5)
+    assert loop.engine == "graph"
+    assert loop.why.startswith("XLA rejects the model: ")
+    for mine, other in zip(odd.weights, plain.weights, strict=True):
+        np.testing.assert_allclose(np.array(mine), np.array(other), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(metrics.losses, expected.losses, rtol=1e-5)
+    assert metrics.step.tolist() == expected.step.tolist()
+    assert int(odd.optimizer.iterations.numpy()) == 12
+
+
+def test_convolutions_on_cpu_run_as_a_graph_and_learn():
+    data = datasets.load("digits")
+    model = keras.Sequential(
+        [
+            L.Input((8, 8, 1)),
+            L.Conv2D(4, 3, activation="relu"),
+            L.Flatten(),
+            L.Dense(10),
+        ]
+    )
+    model.compile(keras.optimizers.Adam(0.01), LOSS)
+    loop = CompiledLoop(model, data)
+    if not tf.config.list_logical_devices("GPU"):
+        assert (loop.engine, loop.why) == (
+            "graph",
+            "convolutions on CPU, which XLA makes slower",
+        )
+    metrics = loop(60, 60, seed=0, evaluate_every=30)
+    assert metrics.values["test_accuracy"][-1] > 0.7
+
+
+@pytest.mark.parametrize("xla", [True, False])
+def test_augmented_pictures_are_those_of_numpy_at_each_step(xla):
+    """What a network sees: it adds up pictures times a weight for each of them."""
+    data = datasets.load("digits")
+    augment, order = Augment(crop=2), batch_indices(len(data.train[0]), 16, 12, seed=5)
+    total = L.Flatten()
+    model = keras.Sequential([L.Input((8, 8, 1)), total, L.Dense(1, use_bias=False)])
+    model.compile(keras.optimizers.SGD(1.0), lambda y, p: -p[:, 0])
+    model.layers[-1].kernel.assign(np.zeros((64, 1)))
+    CompiledLoop(model, data, augment, xla=xla)(12, 16, seed=5, evaluate_every=12)
+    draws = augment.draw(16, 0, 12, seed=5)
+    seen = [augment.apply_numpy(data.train[0][r], d) for r, d in zip(order, draws, strict=True)]
+    # The gradient of the loss is minus the mean picture.
+    expected = np.sum([pictures.mean(0) for pictures in seen], axis=0).reshape(64, 1)
+    np.testing.assert_allclose(np.array(model.layers[-1].kernel), expected, rtol=1e-5, atol=1e-6)

@@ -1,0 +1,140 @@
+"""What every experiment says of its network, its data and its training."""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+from tfinit.errors import InputError
+
+OPTIMIZERS = ("adam", "sgd", "momentum")
+KERASES = ("keras", "tf_keras")
+_Config = TypeVar("_Config", bound="NetworkConfig")
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """The network, its data and its training: what the experiments of this package share.
+
+    An experiment is a subclass with fields of its own, and checks after those made here.
+
+    Raises:
+        InputError: a value is not allowed.
+    """
+
+    # What errors call the experiment.
+    kind: ClassVar[str] = "network"
+
+    dataset: str = "digits"
+    """Data set: digits (inside scikit-learn), mnist, fashion_mnist, cifar10 (TFINIT_DATA_DIR, or
+    Keras downloads them), an .npz file, or tfds:NAME."""
+    train_examples: int = 0
+    """Train on so many of the training examples. 0: on all."""
+    model: str = "lenet-300-100"
+    """Network: lenet-300-100, conv-2, conv-4, conv-6, resnet-20 or vgg-16."""
+    initialization: str = "published"
+    """published: as the network's paper has it; or the name of a scheme or an initializer."""
+    keras: str = "keras"
+    """keras: Keras 3 with SparseOptimizer. tf_keras: legacy Keras with TFMOT."""
+    steps: int = 1000
+    """Training steps."""
+    batch_size: int = 60
+    """Examples a step."""
+    optimizer: str = "adam"
+    """adam, sgd, or momentum (SGD with momentum 0.9)."""
+    learning_rate: float = 1.2e-3
+    """Learning rate, constant unless warmed up or dropped."""
+    warmup_steps: int = 0
+    """Steps in which the learning rate rises from 0, in a line."""
+    learning_rate_drops: tuple[int, ...] = ()
+    """Steps at which the learning rate falls to a tenth."""
+    weight_decay: float = 0.0
+    """Weight decay, in the loss: half of this times the sum of the squared kernels."""
+    augment: bool = False
+    """Mirror and shift the training images at random, as for CIFAR."""
+    evaluate_every: int = 20
+    """Steps between evaluations on the validation and test split."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """One replicate each: its weights, and the order of its data."""
+    # Where the run is does not make it another experiment: the directory may be moved.
+    run_dir: Path = field(default=Path("runs/network"), compare=False)
+    """Directory of the run. An interrupted run that is started again goes on there."""
+
+    def __post_init__(self) -> None:
+        self._check_whole(("steps", "batch_size", "evaluate_every"), least=1)
+        self._check_whole(("warmup_steps", "train_examples"), least=0)
+        if any(not isinstance(s, int) or s < 1 for s in self.learning_rate_drops):
+            raise InputError(
+                "`learning_rate_drops` must be steps of at least 1, received "
+                f"{self.learning_rate_drops}."
+            )
+        if not 0 <= self.weight_decay < float("inf"):
+            raise InputError(f"`weight_decay` must be 0 or more, received {self.weight_decay}.")
+        if not 0 < self.learning_rate < float("inf"):
+            raise InputError(f"`learning_rate` must be positive, received {self.learning_rate}.")
+        self._check_choice("keras", KERASES)
+        self._check_choice("optimizer", OPTIMIZERS)
+        if not self.seeds or len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:
+            raise InputError(
+                "`seeds` must be one or more different numbers of at least 0, "
+                f"received {self.seeds}."
+            )
+        if self.keras == "tf_keras":
+            for name, value, without in self._keras_3_only():
+                if value != without:
+                    raise InputError(
+                        f"`{name}` {value!r} needs keras 'keras': with tf_keras, TFMOT prunes, by "
+                        "magnitude, after training."
+                    )
+
+    def _keras_3_only(self) -> list[tuple[str, Any, Any]]:
+        """What tf_keras cannot do: field, its value, the value that does without."""
+        return [("augment", self.augment, False), ("weight_decay", self.weight_decay, 0.0)]
+
+    def _check_whole(self, names: Sequence[str], least: int) -> None:
+        for name in names:
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < least:
+                raise InputError(
+                    f"`{name}` must be a whole number of at least {least}, received {value}."
+                )
+
+    def _check_choice(self, name: str, allowed: Sequence[str]) -> None:
+        if getattr(self, name) not in allowed:
+            raise InputError(
+                f"`{name}` must be one of {', '.join(allowed)}, received {getattr(self, name)!r}."
+            )
+
+    def to_json(self) -> str:
+        """The configuration without its directory, as JSON that `from_json` reads back."""
+        values = dataclasses.asdict(self)
+        del values["run_dir"]
+        return json.dumps(values, indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls: type[_Config], text: str, run_dir: Path) -> _Config:
+        """The configuration that `to_json` wrote. Fields that it lacks have their defaults.
+
+        Raises:
+            InputError: the text is not such a configuration.
+        """
+        try:
+            values: dict[str, Any] = json.loads(text)
+            # Any version wrote them: an object without is no configuration.
+            values["seeds"] = tuple(values["seeds"])
+            for f in dataclasses.fields(cls):
+                if isinstance(f.default, tuple) and f.name in values:
+                    values[f.name] = tuple(values[f.name])
+            return cls(**values, run_dir=run_dir)
+        except (ValueError, TypeError, KeyError) as error:
+            raise InputError(f"not a {cls.kind} configuration: {error}") from error
+
+    def differences(self, other: "NetworkConfig") -> dict[str, tuple[Any, Any]]:
+        """Name of each field that makes the two different experiments → both values."""
+        return {
+            f.name: (getattr(self, f.name), getattr(other, f.name))
+            for f in dataclasses.fields(self)
+            if f.compare and getattr(self, f.name) != getattr(other, f.name)
+        }

@@ -1,0 +1,138 @@
+"""Rows → tables for a terminal of 80 columns."""
+
+from collections.abc import Callable, Sequence
+
+from rich import box
+from rich.console import Console, Group
+from rich.table import Table
+
+from tfinit.lottery.report import Row, Spread
+from tfinit.lottery.result import TICKET
+
+_COLUMNS = 80
+_DIVERGED = "†n: n replicates diverged, left out"
+# A title is broken at its table's width.
+_DEVIATION = "mean±std"
+
+
+def lottery_table(rows: Sequence[Row], title: str) -> Group:
+    """Accuracies and early-stop steps by level and branch.
+
+    Up to two branches are shown in full, side by side. More, or what would be too wide, are a table
+    of final accuracies and one of early-stop steps, a column for each branch; where 80 columns do
+    not hold all branches, there are more tables of each, and every one begins with the ticket.
+
+    Args:
+        rows: What `tfinit.lottery.report.summarize` returns.
+        title: What is above the first table.
+
+    Returns:
+        One or more tables, for ``rich.console.Console.print``.
+    """
+    branches = list(dict.fromkeys(row.branch for row in rows))
+    if len(branches) <= 2:
+        full = _full(rows, branches, title)
+        if _fits(full):
+            return _captioned([full], rows)
+    accuracy = f"{title}\nfinal test accuracy in %, {_DEVIATION}"
+    return _captioned(
+        [
+            *_compact(rows, branches, accuracy, _final),
+            *_compact(rows, branches, f"early-stop step, {_DEVIATION}", _step),
+        ],
+        rows,
+    )
+
+
+def _captioned(tables: Sequence[Table], rows: Sequence[Row]) -> Group:
+    if any(row.diverged for row in rows):
+        tables[-1].caption = _DIVERGED
+    return Group(*tables)
+
+
+def _full(rows: Sequence[Row], branches: Sequence[str], title: str) -> Table:
+    control = next((branch for branch in branches if branch != TICKET), None)
+    compared = control is not None and TICKET in branches
+    gain = "; gain of ticket in points" if compared else ""
+    table = _table(f"{title}\ntest accuracy in %, mean±standard deviation{gain}")
+    for name in ("level", "density"):
+        table.add_column(f"\n{name}", justify="right")
+    for branch in branches:
+        for column in ("stop step", "there", "final"):
+            table.add_column(f"{branch}\n{column}", justify="right")
+    if compared:
+        table.add_column("final\ngain", justify="right")
+    for place, of in _levels(rows):
+        cells = list(place)
+        for branch in branches:
+            row = of.get(branch)
+            there = None if row is None else _cell(row.early_stop_accuracy, 100, 1)
+            # The dense network has no control.
+            cells += ["", "", ""] if row is None else [_step(row), there, _final(row)]
+        both = [of[branch].final_accuracy for branch in (TICKET, control) if branch in of]
+        if compared and len(both) == 2 and all(spread.n for spread in both):
+            cells.append(f"{100 * (both[0].mean - both[1].mean):+.1f}")
+        table.add_row(*cells)
+    return table
+
+
+def _compact(
+    rows: Sequence[Row], branches: Sequence[str], title: str, cell: Callable[[Row], str]
+) -> list[Table]:
+    """As few tables as hold all branches, each with the ticket to compare with."""
+
+    def table(shown: Sequence[str]) -> Table:
+        made = _table(title)
+        for name in ("level", "density", *shown):
+            made.add_column(name, justify="right")
+        for place, of in _levels(rows):
+            made.add_row(*place, *(cell(of[b]) if b in of else "" for b in shown))
+        return made
+
+    first = [branch for branch in branches if branch == TICKET]
+    tables, shown = [], first
+    for branch in branches:
+        if branch == TICKET:
+            continue
+        if len(shown) > len(first) and not _fits(table([*shown, branch])):
+            tables.append(table(shown))
+            shown = first
+        shown = [*shown, branch]
+    return [*tables, table(shown)]
+
+
+def _table(title: str) -> Table:
+    return Table(title=title, box=box.SIMPLE_HEAD, padding=0)
+
+
+def _levels(rows: Sequence[Row]) -> list[tuple[tuple[str, str], dict[str, Row]]]:
+    """For each level its number and density, as cells, and branch → row."""
+    levels: dict[int, dict[str, Row]] = {}
+    for row in rows:
+        levels.setdefault(row.level, {})[row.branch] = row
+    # Rows come with the ticket first; the others have as many survivors.
+    return [
+        ((str(level), f"{next(iter(of.values())).density:.1%}"), of)
+        for level, of in sorted(levels.items())
+    ]
+
+
+def _fits(table: Table) -> bool:
+    # On a console without an end: on a real one a wide table is said to be as wide as that.
+    console = Console(width=10_000)
+    return console.measure(table).maximum <= _COLUMNS
+
+
+def _cell(spread: Spread, scale: float, digits: int) -> str:
+    if spread.n == 0:
+        return "–"
+    deviation = f"±{scale * spread.std:.{digits}f}" if spread.n > 1 else ""
+    return f"{scale * spread.mean:.{digits}f}{deviation}"
+
+
+def _final(row: Row) -> str:
+    return _cell(row.final_accuracy, 100, 1) + (f" †{row.diverged}" if row.diverged else "")
+
+
+def _step(row: Row) -> str:
+    return _cell(row.early_stop_step, 1, 0) + (f" †{row.diverged}" if row.diverged else "")

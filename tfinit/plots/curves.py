@@ -1,0 +1,82 @@
+"""Learning curves, level by level."""
+
+from collections.abc import Sequence
+
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+
+from tfinit.errors import InputError
+from tfinit.lottery.report import Spread
+from tfinit.lottery.result import TICKET, LevelResult
+from tfinit.plots.style import draw, label, panels, percent_format, percent_ticks, sequential, zoom
+
+# The steep start of training would press all that follows into one line.
+_START = 0.2
+
+
+def curves_figure(
+    results: Sequence[LevelResult],
+    title: str,
+    branch: str = TICKET,
+    value: str = "test_accuracy",
+) -> Figure:
+    """Learning curves, one line for each level, coloured by density.
+
+    Args:
+        results: The trainings. Those that diverged are left out.
+        title: Title of the figure.
+        branch: Whose curves. Those of the dense network are shown with them, in black.
+        value: Which metric: a name in ``LevelResult.metrics.values``. Accuracies are in percent.
+
+    Returns:
+        A figure of one panel. It is scaled to what follows the first fifth of the training.
+
+    Raises:
+        InputError: no training of this branch, or no such metric.
+    """
+    names = list(dict.fromkeys(r.branch for r in results))
+    if branch not in names:
+        raise InputError(f"`branch` must be one of {names}, received {branch!r}.")
+    shown = [r for r in results if r.diverged_at is None and (r.level == 0 or r.branch == branch)]
+    metrics = list(dict.fromkeys(name for r in results for name in r.metrics.values))
+    if value not in metrics:
+        raise InputError(f"`value` must be one of {metrics}, received {value!r}.")
+    scale = 100.0 if value.endswith("accuracy") else 1.0
+    figure, (axes,) = panels(title, 1, (8, 4.5))
+    levels: dict[int, list[LevelResult]] = {}
+    for result in sorted(shown, key=lambda r: r.level):
+        levels.setdefault(result.level, []).append(result)
+    percents = [100 * group[0].density for level, group in levels.items() if level] or [100.0]
+    colours = ScalarMappable(LogNorm(min(percents), max(100.0, *percents)), sequential().reversed())
+    late: list[Spread] = []
+    for level, group in levels.items():
+        by_step: dict[int, list[float]] = {}
+        for result in group:
+            for step, measured in zip(
+                result.metrics.step, result.metrics.values[value], strict=True
+            ):
+                by_step.setdefault(int(step), []).append(float(measured))
+        steps = sorted(by_step)
+        spreads = [Spread.of(by_step[step]) for step in steps]
+        style = (
+            {"color": colours.to_rgba(100 * group[0].density), "linewidth": 1.4}
+            if level
+            else {"color": "black", "linewidth": 2, "linestyle": "--", "label": "dense network"}
+        )
+        draw(axes, steps, spreads, scale, **style)
+        end = steps[0] + _START * (steps[-1] - steps[0])
+        late += [s for step, s in zip(steps, spreads, strict=True) if step >= end]
+    zoom(axes, late, scale)
+    axes.set_xlabel("step")
+    axes.set_ylabel(value.replace("_", " ") + (", %" if scale > 1 else ""))
+    axes.grid(alpha=0.3)
+    if 0 in levels:
+        # Where no curve ends: accuracies rise, losses fall.
+        axes.legend(loc="lower right" if scale > 1 else "upper right", frameon=False)
+    bar = figure.colorbar(colours, ax=axes, label=f"density: {label(branch)}")
+    bar.set_ticks(percent_ticks(percents), minor=False)
+    bar.ax.yaxis.set_major_formatter(percent_format())
+    bar.ax.minorticks_off()
+    bar.ax.invert_yaxis()
+    return figure

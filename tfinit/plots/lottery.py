@@ -1,0 +1,120 @@
+"""Accuracy and speed against density: branches of one experiment, or several experiments."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from tfinit.lottery.report import Row
+from tfinit.lottery.result import REINIT, TICKET
+from tfinit.plots.style import (
+    band,
+    density_axis,
+    draw,
+    label,
+    legend_below,
+    panels,
+    styles,
+    zoom,
+)
+
+_OPEN = "open: a replicate diverged"
+
+
+def lottery_figure(rows: Sequence[Row], title: str) -> Figure:
+    """Final accuracy and early-stop step against density, one line for each branch.
+
+    Args:
+        rows: What `tfinit.lottery.report.summarize` returns.
+        title: Title of the figure.
+
+    Returns:
+        A figure of two panels. The grey band is the dense network. Points are open where some of
+        the replicates diverged: they are not in the mean.
+    """
+    by_branch: dict[str, list[Row]] = {}
+    for row in rows:
+        by_branch.setdefault(row.branch, []).append(row)
+    # These two look the same in every such figure.
+    look = styles((TICKET, REINIT, *by_branch))
+    columns = 3
+    legend_lines = -(-(len(by_branch) + 1) // columns)
+    figure, (accuracy, speed) = panels(title, 2, (10, 4 + 0.22 * legend_lines))
+    for axes, value, scale in (
+        (accuracy, "final_accuracy", 100.0),
+        (speed, "early_stop_step", 1.0),
+    ):
+        _dense(axes, rows, value, scale)
+        for branch, of in by_branch.items():
+            _line(axes, of, value, scale, label(branch), look[branch])
+        zoom(axes, [getattr(row, value) for row in rows], scale)
+        density_axis(axes, [row.density for row in rows])
+    _explain_open(accuracy, rows)
+    accuracy.set_ylabel("final test accuracy, %")
+    speed.set_ylabel("early-stop step")
+    legend_below(figure, accuracy, columns)
+    return figure
+
+
+def initializations_figure(rows_by_name: Mapping[str, Sequence[Row]], title: str) -> Figure:
+    """Final accuracy of the tickets against density, one line for each initialization.
+
+    Args:
+        rows_by_name: Initialization → what `tfinit.lottery.report.summarize` returns of its
+            experiment. Only the tickets are shown.
+        title: Title of the figure.
+
+    Returns:
+        A figure of one panel. Points are open where some of the replicates diverged; a name in the
+        legend tells where all of them did.
+    """
+    look = styles(rows_by_name)
+    figure, (axes,) = panels(title, 1, (8, 4.5))
+    shown: list[Row] = []
+    for name, rows in rows_by_name.items():
+        tickets = [row for row in rows if row.branch == TICKET]
+        trains = any(row.final_accuracy.n for row in tickets)
+        text = name if trains else f"{name} (diverged)"
+        _line(axes, tickets, "final_accuracy", 100.0, text, look[name])
+        shown += tickets
+    zoom(axes, [row.final_accuracy for row in shown], 100.0)
+    density_axis(axes, [row.density for row in shown])
+    _explain_open(axes, shown)
+    axes.set_ylabel("final test accuracy of the tickets, %")
+    figure.legend(loc="outside right center", frameon=False)
+    return figure
+
+
+def _line(
+    axes: Axes, rows: Sequence[Row], value: str, scale: float, text: str, style: dict[str, str]
+) -> None:
+    x = [100 * row.density for row in rows]
+    spreads = [getattr(row, value) for row in rows]
+    filled = [row.diverged == 0 for row in rows]
+    draw(axes, x, spreads, scale, label=text, markevery=filled, **style)
+    if not all(filled):
+        axes.plot(
+            [place for place, is_filled in zip(x, filled, strict=True) if not is_filled],
+            [scale * s.mean for s, is_filled in zip(spreads, filled, strict=True) if not is_filled],
+            linestyle="none",
+            marker=style["marker"],
+            markersize=5,
+            markeredgecolor=style["color"],
+            markerfacecolor="white",
+        )
+
+
+def _explain_open(axes: Axes, rows: Sequence[Row]) -> None:
+    if any(row.diverged and row.final_accuracy.n for row in rows):
+        axes.plot([], [], "o", markeredgecolor="0.4", markerfacecolor="white", label=_OPEN)
+
+
+def _dense(axes: Axes, rows: Sequence[Row], value: str, scale: float) -> None:
+    whole = next((getattr(row, value) for row in rows if row.level == 0), None)
+    if whole is None or whole.n == 0:
+        return
+    low, high = band(whole)
+    if np.isfinite(low):
+        axes.axhspan(scale * low, scale * high, color="0.5", alpha=0.2, linewidth=0)
+    axes.axhline(scale * whole.mean, color="0.5", linewidth=1, label="dense network")

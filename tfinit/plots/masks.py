@@ -1,0 +1,173 @@
+"""Where the survivors are: layer by layer, and within the first layer."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
+
+from tfinit.errors import InputError
+from tfinit.lottery.report import Spread
+from tfinit.lottery.result import TICKET, LevelResult
+from tfinit.plots.style import (
+    blank,
+    density_axis,
+    draw,
+    panels,
+    percent_format,
+    percent_ticks,
+    sequential,
+    styles,
+)
+
+# More are not told apart: every so many levels is left out.
+_PANELS, _COLUMNS = 12, 6
+
+
+def layers_figure(results: Sequence[LevelResult], title: str, branch: str = TICKET) -> Figure:
+    """Density of each layer against the density of the network.
+
+    Args:
+        results: The trainings.
+        title: Title of the figure.
+        branch: Whose masks. The dense network is shown with them.
+
+    Returns:
+        A figure of one panel. On the grey diagonal a layer is pruned as much as the network. A
+        layer without a weight left, which the logarithm cannot show, is a gap.
+    """
+    groups = _levels(results, branch)
+    densities = [float(np.mean([r.density for r in group])) for group in groups]
+    keys = list(groups[0][0].counts)
+    spreads = {
+        key: [
+            Spread.of([survivors / size for r in g for survivors, size in [r.counts[key]]])
+            for g in groups
+        ]
+        for key in keys
+    }
+    figure, (axes,) = panels(title, 1, (8, max(4.5, 0.26 * len(keys))))
+    lowest = min(densities) * 100
+    axes.plot([100, lowest], [100, lowest], color="0.6", linewidth=3, alpha=0.6, label="network")
+    look = styles(keys)
+    for key in keys:
+        percents = [100 * d for d in densities]
+        draw(axes, percents, [_positive(s) for s in spreads[key]], 100.0, label=key, **look[key])
+    axes.set_yscale("log")
+    density_axis(axes, densities)
+    every = [100 * s.mean for of in spreads.values() for s in of if s.mean > 0]
+    axes.set_ylim(min(every) / 1.15, max(every) * 1.15)
+    axes.set_yticks(percent_ticks(every))
+    axes.yaxis.set_major_formatter(percent_format())
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.set_ylabel("density of the layer")
+    figure.legend(loc="outside right center", frameon=False)
+    return figure
+
+
+def masks_figure(
+    results: Sequence[LevelResult],
+    title: str,
+    input_shape: tuple[int, ...],
+    branch: str = TICKET,
+    seed: int | None = None,
+) -> Figure:
+    """The mask of the first layer at up to twelve levels, of one replicate.
+
+    Of a dense layer: how many weights each pixel of the input still has, channels together. Of a
+    convolution: each of its kernels, and how many input channels each of its places still reads.
+
+    Args:
+        results: The trainings.
+        title: Title of the figure.
+        input_shape: (height, width) or (height, width, channels) of an example.
+        branch: Whose masks. That of the dense network is shown with them.
+        seed: Which replicate, by default the first.
+
+    Returns:
+        A figure of one panel a level; light is more, each panel up to its own maximum.
+
+    Raises:
+        InputError: the first layer is neither dense over such an input nor a convolution of
+            images, or there is no such branch or seed.
+    """
+    seeds = list(dict.fromkeys(r.seed for r in results))
+    seed = seeds[0] if seed is None and seeds else seed
+    if seed not in seeds:
+        raise InputError(f"`seed` must be one of {seeds}, received {seed!r}.")
+    shown = [group[0] for group in _levels([r for r in results if r.seed == seed], branch)]
+    if len(shown) > _PANELS:
+        shown = [shown[round(i)] for i in np.linspace(0, len(shown) - 1, _PANELS)]
+    columns = min(_COLUMNS, len(shown))
+    rows = math.ceil(len(shown) / columns)
+    figure = blank(title, (max(4.0, 1.9 * columns), 2.2 * rows + 0.5))
+    figure.get_layout_engine().set(w_pad=0.08, h_pad=0.08)
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    colours = sequential().with_extremes(bad="white")
+    for one in axes:
+        one.set_axis_off()
+    for one, result in zip(axes, shown, strict=False):
+        key = next(iter(result.mask))
+        image = first_layer_image(result.mask[key], input_shape)
+        one.imshow(image, cmap=colours, vmin=0, interpolation="nearest")
+        survivors, size = result.counts[key]
+        one.set_title(f"level {result.level}: {survivors / size:.1%}", fontsize=10)
+    return figure
+
+
+def first_layer_image(mask: np.ndarray, input_shape: tuple[int, ...]) -> np.ndarray:
+    """The mask of a first layer as an image of counts.
+
+    Args:
+        mask: (inputs, units) of a dense layer; (height, width, channels, kernels) of a convolution.
+        input_shape: (height, width) or (height, width, channels) of an example.
+
+    Returns:
+        Counts of shape (height, width) for a dense layer. For a convolution the kernels in rows of
+        a nearly square grid, with lines of NaN between them.
+
+    Raises:
+        InputError: it is neither, or does not fit the input.
+
+    Example:
+        >>> mask = np.array([[True, True], [False, True], [False, False], [True, False]])
+        >>> first_layer_image(mask, (2, 2))
+        array([[2, 1],
+               [0, 1]])
+    """
+    mask = np.asarray(mask)
+    if mask.ndim == 2 and len(input_shape) in (2, 3) and mask.shape[0] == math.prod(input_shape):
+        per_input = np.count_nonzero(mask, axis=1).reshape(*input_shape[:2], -1)
+        return per_input.sum(axis=2)
+    if mask.ndim != 4:
+        raise InputError(
+            "`results` must have a first layer that is dense over images of `input_shape` or a "
+            f"convolution, received a mask of shape {mask.shape} and `input_shape` {input_shape}."
+        )
+    counts = np.count_nonzero(mask, axis=2)
+    height, width, kernels = counts.shape
+    columns = math.ceil(math.sqrt(kernels))
+    rows = math.ceil(kernels / columns)
+    grid = np.full((rows * (height + 1) - 1, columns * (width + 1) - 1), np.nan)
+    for n in range(kernels):
+        top, left = (n // columns) * (height + 1), (n % columns) * (width + 1)
+        grid[top : top + height, left : left + width] = counts[:, :, n]
+    return grid
+
+
+def _levels(results: Sequence[LevelResult], branch: str) -> list[list[LevelResult]]:
+    """The replicates of a branch level by level, from the dense network on."""
+    names = list(dict.fromkeys(r.branch for r in results))
+    if branch not in names:
+        raise InputError(f"`branch` must be one of {names}, received {branch!r}.")
+    levels: dict[int, list[LevelResult]] = {}
+    for result in results:
+        if result.level == 0 or result.branch == branch:
+            levels.setdefault(result.level, []).append(result)
+    return [levels[level] for level in sorted(levels)]
+
+
+def _positive(spread: Spread) -> Spread:
+    """The same for a logarithmic axis, where nothing at 0 can be drawn."""
+    return spread if spread.mean > 0 else Spread.of([])

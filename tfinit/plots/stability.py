@@ -1,0 +1,122 @@
+"""Stability: whether two trainings that part at step k end in one valley (Frankle et al., 2020)."""
+
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
+
+from tfinit.lottery.report import Spread
+from tfinit.plots.style import draw, panels, sequential, zoom
+
+# The paper calls networks stable whose error rises by less than this on the way.
+STABLE = 0.02
+_SPLITS = {
+    "test": {"color": "#0072B2", "marker": "o", "linestyle": "-"},
+    "train": {"color": "#D55E00", "marker": "s", "linestyle": "--"},
+}
+_MARKERS = "os^DvPX*"
+
+
+class Interpolation(Protocol):
+    """Error along the straight line between two trained networks that parted at step ``k``."""
+
+    @property
+    def seed(self) -> int:
+        """The replicate."""
+
+    @property
+    def k(self) -> int:
+        """The step up to which they trained as one."""
+
+    @property
+    def alphas(self) -> np.ndarray:
+        """Places on the line: 0 is the one network, 1 the other."""
+
+    @property
+    def train_error(self) -> np.ndarray:
+        """Fraction of the training split that is wrong, at each place."""
+
+    @property
+    def test_error(self) -> np.ndarray:
+        """Fraction of the test split that is wrong, at each place."""
+
+    def barrier(self, split: str) -> float:
+        """Highest error on the line minus the mean of its ends; split is "train" or "test"."""
+
+
+def stability_figure(records: Sequence[Interpolation], title: str) -> Figure:
+    """Error barrier against the step k at which the networks part, and the error on their line.
+
+    Args:
+        records: One for each replicate and k.
+        title: Title of the figure.
+
+    Returns:
+        A figure of three panels: barriers over k; test error and train error over alpha, a line
+        for each k. Below the dotted line networks are stable by the paper's rule of 2 points.
+
+    References:
+        Frankle, Dziugaite, Roy & Carbin, *Linear Mode Connectivity and the Lottery Ticket
+        Hypothesis*, ICML 2020, https://arxiv.org/abs/1912.05671, figures 2 and 3.
+    """
+    by_k: dict[int, list[Interpolation]] = {}
+    for record in sorted(records, key=lambda r: r.k):
+        by_k.setdefault(record.k, []).append(record)
+    figure, (barriers, *lines) = panels(title, 3, (13, 4.6))
+    _barriers(barriers, by_k)
+    for axes, split in zip(lines, _SPLITS, strict=True):
+        _errors(axes, by_k, split)
+    handles, labels = lines[0].get_legend_handles_labels()
+    columns = min(len(by_k), 8)
+    figure.legend(handles, labels, loc="outside lower right", ncols=columns, frameon=False)
+    return figure
+
+
+def _barriers(axes: Axes, by_k: dict[int, list[Interpolation]]) -> None:
+    every = [Spread.of([0.0]), Spread.of([1.2 * STABLE])]
+    for split, style in _SPLITS.items():
+        spreads = [Spread.of([r.barrier(split) for r in of]) for of in by_k.values()]
+        draw(axes, list(by_k), spreads, 100.0, label=split, **style)
+        every += spreads
+    axes.axhline(100 * STABLE, color="0.3", linestyle=":", linewidth=1.2, label="stable below")
+    zoom(axes, every, 100.0)
+    _step_axis(axes, by_k)
+    axes.set_xlabel("k: step at which the networks part")
+    axes.set_ylabel("error barrier, points")
+    axes.grid(alpha=0.3)
+    axes.legend(loc="best", frameon=False)
+
+
+def _step_axis(axes: Axes, steps: Iterable[int]) -> None:
+    # 0 and the powers of ten: logarithmic but for the first piece.
+    positive = [k for k in steps if k > 0]
+    if positive:
+        axes.set_xscale("symlog", linthresh=min(positive), linscale=0.6)
+        axes.set_xlim(-0.2 * min(positive), 1.2 * max(positive))
+        last, ticks = -np.inf, []
+        transform = axes.xaxis.get_transform().transform
+        places = transform(np.array(sorted(steps), float))
+        for k, place in zip(sorted(steps), places, strict=True):
+            if place - last >= (places[-1] - places[0]) / 12:  # labels would touch
+                ticks.append(k)
+                last = place
+        axes.set_xticks(ticks, [f"{k:,}" for k in ticks], rotation=30)
+        axes.xaxis.set_minor_locator(NullLocator())
+
+
+def _errors(axes: Axes, by_k: dict[int, list[Interpolation]], split: str) -> None:
+    colours = sequential()(np.linspace(0, 1, len(by_k)))
+    every: list[Spread] = []
+    for n, (k, of) in enumerate(by_k.items()):
+        columns = zip(*(getattr(r, f"{split}_error") for r in of), strict=True)
+        spreads = [Spread.of(column) for column in columns]
+        style = {"color": colours[n], "marker": _MARKERS[n % len(_MARKERS)]}
+        draw(axes, list(of[0].alphas), spreads, 100.0, label=f"k = {k:,}", **style)
+        every += spreads
+    zoom(axes, every, 100.0)
+    axes.set_xlabel("α: from the one network to the other")
+    axes.set_ylabel(f"{split} error, %")
+    axes.grid(alpha=0.3)

@@ -1,0 +1,150 @@
+"""What the figures have in common: colours, names of branches, bands, axes of densities."""
+
+from collections.abc import Iterable, Sequence
+from itertools import cycle
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import Colormap, ListedColormap
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, NullFormatter
+
+from tfinit.lottery.branches import AT_INITIALIZATION, ONE_SHOT, TICKET
+from tfinit.lottery.report import Spread
+
+# Distinct for colour-blind eyes (Okabe & Ito; their yellow is too faint for lines), and by marker
+# and line for everybody.
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+_DASHES = ("-", "--", "-.", ":")
+
+_SOURCES = {
+    ONE_SHOT: "one-shot",
+    **dict(zip(AT_INITIALIZATION, ("SNIP", "GraSP", "SynFlow", "magnitude"), strict=True)),
+}
+_CONTROLS = {
+    "reinit": "reinitialized",
+    "reinit-signs": "reinitialized, signs kept",
+    "constant-signs": "sign × constant",
+    "shuffle": "shuffled",
+    "random": "shuffled and reinitialized",
+}
+LABELS = {
+    TICKET: "ticket (rewound)",
+    **{name: f"same mask, {text}" for name, text in _CONTROLS.items()},
+    "shuffle": "mask shuffled",
+    "random": "mask shuffled, reinitialized",
+    ONE_SHOT: "one-shot pruning",
+    **{name: f"{_SOURCES[name]} at initialization" for name in AT_INITIALIZATION},
+    **{f"{s}-{c}": f"{_SOURCES[s]}, {_CONTROLS[c]}" for s in _SOURCES for c in _CONTROLS},
+    "lr-rewind": "learning-rate rewinding",
+    "fine-tune": "fine-tuning",
+}
+
+
+def label(branch: str) -> str:
+    """What a legend calls a branch; the branch's own name where it is not a known one."""
+    return LABELS.get(branch, branch)
+
+
+def styles(names: Iterable[str]) -> dict[str, dict[str, str]]:
+    """Name → colour, marker and line for ``Axes.plot``, all different up to 56 names."""
+    looks = zip(cycle(_COLOURS), cycle(_MARKERS), cycle(_DASHES), strict=False)
+    return {
+        name: {"color": colour, "marker": marker, "linestyle": dash}
+        for name, (colour, marker, dash) in zip(dict.fromkeys(names), looks, strict=False)
+    }
+
+
+def sequential() -> Colormap:
+    """A colour map for ordered values, readable by colour-blind eyes and in grey."""
+    from matplotlib import colormaps
+
+    # Its bright end is too faint for lines on white.
+    return ListedColormap(colormaps["viridis"](np.linspace(0, 0.88, 256)))
+
+
+def panels(title: str, columns: int, size: tuple[float, float]) -> tuple[Figure, list[Axes]]:
+    """A new figure with panels in one row."""
+    figure = blank(title, size)
+    return figure, list(figure.subplots(1, columns, squeeze=False)[0])
+
+
+def blank(title: str, size: tuple[float, float]) -> Figure:
+    """A new figure with nothing but a title, which needs no display."""
+    figure = Figure(figsize=size, layout="constrained")
+    FigureCanvasAgg(figure)
+    figure.suptitle(title)
+    return figure
+
+
+def draw(
+    axes: Axes, x: Sequence[float], spreads: Sequence[Spread], scale: float = 1.0, **line: object
+) -> Line2D:
+    """Draw the means as a line, with the 95% confidence band where there are replicates.
+
+    A point without replicates (all diverged) is a gap.
+    """
+    (drawn,) = axes.plot(x, [scale * s.mean for s in spreads], markersize=5, **line)
+    if any(s.n > 1 for s in spreads):
+        low, high = np.array([band(s) for s in spreads]).T * scale
+        axes.fill_between(x, low, high, color=drawn.get_color(), alpha=0.15, linewidth=0)
+    return drawn
+
+
+def band(spread: Spread) -> tuple[float, float]:
+    """The 95% confidence interval; NaN, which is not drawn, for fewer than two replicates."""
+    return spread.interval if spread.n > 1 else (np.nan, np.nan)
+
+
+def zoom(axes: Axes, spreads: Iterable[Spread], scale: float = 1.0) -> None:
+    """Show all means, and bands as far as they leave the lines apart: few replicates make wide.
+
+    A band may take half the range of the means above and below it; beyond, it leaves the panel.
+    """
+    spreads = [s for s in spreads if s.n]
+    if not spreads:
+        return
+    means = np.array([s.mean for s in spreads]) * scale
+    ends = np.array([band(s) if s.n > 1 else (s.mean, s.mean) for s in spreads]) * scale
+    lowest, highest = means.min(), means.max()
+    room = (highest - lowest) / 2 or abs(highest) / 20 or 1.0
+    low, high = max(ends.min(), lowest - room), min(ends.max(), highest + room)
+    margin = (high - low) / 20 or room
+    axes.set_ylim(low - margin, high + margin)
+
+
+def density_axis(axes: Axes, densities: Iterable[float]) -> None:
+    """Make x an axis of densities in percent, from dense to sparse."""
+    percents = [100 * d for d in densities]
+    axes.set_xscale("log")
+    axes.set_xlim(max(percents) * 1.1, min(percents) / 1.1)
+    axes.set_xticks(percent_ticks(percents))
+    axes.xaxis.set_major_formatter(percent_format())
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set_xlabel("density: weights left")
+    axes.grid(alpha=0.3)
+
+
+def percent_ticks(percents: Sequence[float]) -> list[float]:
+    """Round percentages within the range of some."""
+
+    def within(digits: Sequence[int]) -> list[float]:
+        wanted = [digit * 10.0**power for power in (2, 1, 0, -1, -2) for digit in digits]
+        return [t for t in wanted if t <= 100 and min(percents) / 1.05 <= t <= max(percents) * 1.05]
+
+    coarse = within((5, 2, 1))
+    return coarse if len(coarse) > 2 else within((8, 6, 4, 2, 1))
+
+
+def percent_format() -> FuncFormatter:
+    """Percentages without trailing zeros."""
+    return FuncFormatter(lambda value, _: f"{value:g}%")
+
+
+def legend_below(figure: Figure, axes: Axes, columns: int) -> None:
+    """Put the legend of one panel under all of them, where it covers no line."""
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False)
