@@ -267,6 +267,13 @@ def test_image_of_a_dense_layer_adds_the_channels():
     np.testing.assert_array_equal(first_layer_image(mask, (2, 2, 3)), [[2, 2], [2, 2]])
 
 
+def test_image_of_features_is_a_row():
+    np.testing.assert_array_equal(
+        first_layer_image(masks_of(1)["fc1/kernel"], (4,)), [[0, 2, 2, 2]]
+    )
+    assert len(masks_figure(RESULTS, "made up", (4,)).axes) == 3
+
+
 def test_image_of_a_convolution_is_a_grid_of_kernels():
     mask = np.ones((2, 2, 3, 3), bool)
     mask[0, 0, :, 1] = False
@@ -342,6 +349,15 @@ def test_stability_of_one_seed_and_one_step():
     barriers, test, _ = stability_figure(records, "made up").axes
     np.testing.assert_allclose(line(barriers, "test")[1], [20])
     assert bands(barriers) == bands(test) == []
+
+
+def test_stability_leaves_out_what_diverged():
+    nowhere = np.full(3, np.nan)
+    lost = [Interpolated(2, k, RECORDS[0].alphas, nowhere, nowhere) for k in (0, 5)]
+    barriers, test, _ = stability_figure([*RECORDS, *lost], "made up").axes
+    np.testing.assert_allclose(line(barriers, "train")[1], [40.5, np.nan, 10.5, 0.5])
+    assert labels(test) == ["k = 0", "k = 100", "k = 1,000"]
+    assert labels(stability_figure(lost, "made up").axes[1]) == []
 
 
 def test_every_figure_can_be_saved(tmp_path):

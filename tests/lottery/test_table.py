@@ -7,13 +7,14 @@ import pytest
 from rich.console import Console
 
 from tfinit.lottery.report import Row, Spread
-from tfinit.lottery.table import lottery_table
+from tfinit.lottery.stability import StabilityRow
+from tfinit.lottery.table import initializations_table, lottery_table, stability_table
 
 
-def printed(rows):
+def printed(rows, table=lottery_table):
     """The lines on a terminal of 80 columns, without the spaces that centre them."""
     console = Console(width=80, file=io.StringIO())
-    console.print(lottery_table(rows, "made up"))
+    console.print(table(rows, "made up"))
     return [line.strip() for line in console.file.getvalue().splitlines() if line.strip()]
 
 
@@ -107,3 +108,32 @@ def test_80_columns_hold_every_branch_and_each_table_has_the_ticket(controls, n)
         assert all(words[2] == "ticket" for words in headers)
         shown = [word for words in headers for word in words[3:]]
         assert shown == [*controls, *controls]
+
+
+def test_initializations_are_columns_of_tickets():
+    bad = [row("ticket", 0, 0.0, n=0, diverged=3)]
+    assert printed({"he": rows_of("reinit"), "zeros": bad}, initializations_table) == [
+        "made up",
+        "final test accuracy of the",
+        "tickets in %, mean±std",
+        "level density       he zeros",
+        "────────────────────────────",
+        "0  100.0% 98.0±0.1  – †3",
+        "1   80.0% 98.0±0.1",
+        "2   64.0% 98.0±0.1",
+        "†n: n replicates diverged,",
+        "left out",
+    ]
+
+
+def test_barriers():
+    nothing = Spread(np.nan, np.nan, 2)
+    rows = [
+        StabilityRow(0, Spread(0.4, 0.02, 3), Spread(0.35, 0.01, 3)),
+        StabilityRow(1000, Spread(0.001, 0.0, 1), nothing),
+    ]
+    lines = printed(rows, stability_table)
+    assert [line.split() for line in lines[-2:]] == [
+        ["0", "40.0±2.0", "35.0±1.0"],
+        ["1000", "0.1", "–"],
+    ]

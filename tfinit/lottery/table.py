@@ -1,13 +1,19 @@
 """Rows → tables for a terminal of 80 columns."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
+import numpy as np
 from rich import box
 from rich.console import Console, Group
 from rich.table import Table
 
 from tfinit.lottery.report import Row, Spread
 from tfinit.lottery.result import TICKET
+
+if TYPE_CHECKING:
+    from tfinit.lottery.stability import StabilityRow
 
 _COLUMNS = 80
 _DIVERGED = "†n: n replicates diverged, left out"
@@ -42,6 +48,42 @@ def lottery_table(rows: Sequence[Row], title: str) -> Group:
         ],
         rows,
     )
+
+
+def initializations_table(rows_by_name: Mapping[str, Sequence[Row]], title: str) -> Group:
+    """Final accuracy of the tickets by level, a column for each initialization.
+
+    Args:
+        rows_by_name: Initialization → what `tfinit.lottery.report.summarize` returns of its
+            experiment.
+        title: What is above the first table.
+
+    Returns:
+        One table, or more where 80 columns do not hold all.
+    """
+    rows = [
+        replace(row, branch=name)
+        for name, of in rows_by_name.items()
+        for row in of
+        if row.branch == TICKET
+    ]
+    heading = f"{title}\nfinal test accuracy of the tickets in %, {_DEVIATION}"
+    return _captioned(_compact(rows, list(rows_by_name), heading, _final), rows)
+
+
+def stability_table(rows: "Sequence[StabilityRow]", title: str) -> Table:
+    """The error barriers by the step k at which the networks part.
+
+    Args:
+        rows: What `tfinit.lottery.stability.summarize_stability` returns.
+        title: What is above the table.
+    """
+    table = _table(f"{title}\nerror barrier in points, {_DEVIATION}")
+    for name in ("k", "train", "test"):
+        table.add_column(name, justify="right")
+    for row in rows:
+        table.add_row(str(row.k), _cell(row.train, 100, 1), _cell(row.test, 100, 1))
+    return table
 
 
 def _captioned(tables: Sequence[Table], rows: Sequence[Row]) -> Group:
@@ -124,7 +166,7 @@ def _fits(table: Table) -> bool:
 
 
 def _cell(spread: Spread, scale: float, digits: int) -> str:
-    if spread.n == 0:
+    if np.isnan(spread.mean):  # all diverged
         return "–"
     deviation = f"±{scale * spread.std:.{digits}f}" if spread.n > 1 else ""
     return f"{scale * spread.mean:.{digits}f}{deviation}"

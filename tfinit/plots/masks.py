@@ -81,7 +81,7 @@ def masks_figure(
     Args:
         results: The trainings.
         title: Title of the figure.
-        input_shape: (height, width) or (height, width, channels) of an example.
+        input_shape: (height, width), (height, width, channels) or (features,) of an example.
         branch: Whose masks. That of the dense network is shown with them.
         seed: Which replicate, by default the first.
 
@@ -110,7 +110,9 @@ def masks_figure(
     for one, result in zip(axes, shown, strict=False):
         key = next(iter(result.mask))
         image = first_layer_image(result.mask[key], input_shape)
-        one.imshow(image, cmap=colours, vmin=0, interpolation="nearest")
+        # A row of features would be a hair's breadth high.
+        aspect = "auto" if len(image) == 1 else "equal"
+        one.imshow(image, cmap=colours, vmin=0, interpolation="nearest", aspect=aspect)
         survivors, size = result.counts[key]
         one.set_title(f"level {result.level}: {survivors / size:.1%}", fontsize=10)
     return figure
@@ -121,11 +123,11 @@ def first_layer_image(mask: np.ndarray, input_shape: tuple[int, ...]) -> np.ndar
 
     Args:
         mask: (inputs, units) of a dense layer; (height, width, channels, kernels) of a convolution.
-        input_shape: (height, width) or (height, width, channels) of an example.
+        input_shape: (height, width), (height, width, channels) or (features,) of an example.
 
     Returns:
-        Counts of shape (height, width) for a dense layer. For a convolution the kernels in rows of
-        a nearly square grid, with lines of NaN between them.
+        Counts of shape (height, width), or (1, features), for a dense layer. For a convolution the
+        kernels in rows of a nearly square grid, with lines of NaN between them.
 
     Raises:
         InputError: it is neither, or does not fit the input.
@@ -137,6 +139,8 @@ def first_layer_image(mask: np.ndarray, input_shape: tuple[int, ...]) -> np.ndar
                [0, 1]])
     """
     mask = np.asarray(mask)
+    if len(input_shape) == 1:
+        input_shape = (1, *input_shape)
     if mask.ndim == 2 and len(input_shape) in (2, 3) and mask.shape[0] == math.prod(input_shape):
         per_input = np.count_nonzero(mask, axis=1).reshape(*input_shape[:2], -1)
         return per_input.sum(axis=2)

@@ -51,7 +51,8 @@ def stability_figure(records: Sequence[Interpolation], title: str) -> Figure:
     """Error barrier against the step k at which the networks part, and the error on their line.
 
     Args:
-        records: One for each replicate and k.
+        records: One for each replicate and k. Those with errors that are NaN, since a network
+            diverged, are left out.
         title: Title of the figure.
 
     Returns:
@@ -64,14 +65,17 @@ def stability_figure(records: Sequence[Interpolation], title: str) -> Figure:
     """
     by_k: dict[int, list[Interpolation]] = {}
     for record in sorted(records, key=lambda r: r.k):
-        by_k.setdefault(record.k, []).append(record)
+        of = by_k.setdefault(record.k, [])
+        if np.isfinite([record.train_error, record.test_error]).all():
+            of.append(record)
     figure, (barriers, *lines) = panels(title, 3, (13, 4.6))
     _barriers(barriers, by_k)
     for axes, split in zip(lines, _SPLITS, strict=True):
         _errors(axes, by_k, split)
     handles, labels = lines[0].get_legend_handles_labels()
-    columns = min(len(by_k), 8)
-    figure.legend(handles, labels, loc="outside lower right", ncols=columns, frameon=False)
+    columns = min(len(handles), 8)
+    if handles:
+        figure.legend(handles, labels, loc="outside lower right", ncols=columns, frameon=False)
     return figure
 
 
@@ -111,6 +115,8 @@ def _errors(axes: Axes, by_k: dict[int, list[Interpolation]], split: str) -> Non
     colours = sequential()(np.linspace(0, 1, len(by_k)))
     every: list[Spread] = []
     for n, (k, of) in enumerate(by_k.items()):
+        if not of:
+            continue
         columns = zip(*(getattr(r, f"{split}_error") for r in of), strict=True)
         spreads = [Spread.of(column) for column in columns]
         style = {"color": colours[n], "marker": _MARKERS[n % len(_MARKERS)]}

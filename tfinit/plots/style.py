@@ -104,7 +104,7 @@ def zoom(axes: Axes, spreads: Iterable[Spread], scale: float = 1.0) -> None:
 
     A band may take half the range of the means above and below it; beyond, it leaves the panel.
     """
-    spreads = [s for s in spreads if s.n]
+    spreads = [s for s in spreads if np.isfinite(s.mean)]
     if not spreads:
         return
     means = np.array([s.mean for s in spreads]) * scale
