@@ -99,8 +99,17 @@ def test_layer_fractions_have_no_meaning_globally():
 
 @pytest.mark.parametrize(
     "text",
-    ["", "{", "[]", "null", '"seeds"', '{"levels": 3}', '{"seeds": 1, "controls": []}']
-    + ['{"seeds": [1], "points": 11}', '{"seeds": [1], "levels": 0}'],
+    [
+        "",
+        "{",
+        "[]",
+        "null",
+        '"seeds"',
+        '{"levels": 3}',
+        '{"seeds": 1, "controls": []}',
+        '{"seeds": [1], "points": 11}',
+        '{"seeds": [1], "levels": 0}',
+    ],
 )
 def test_json_that_is_no_configuration(text):
     with pytest.raises(InputError, match="not a lottery configuration"):

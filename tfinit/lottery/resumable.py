@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 
+import numpy as np
+
 from tfinit.errors import WorkError
 from tfinit.lottery.parts import Parts, Training
 from tfinit.lottery.result import LevelResult, Weights
@@ -58,6 +60,9 @@ def trained(
     diverged_at = None
     try:
         metrics = parts.train(training, count, store.checkpoint(place))
+        # The last step has no loss after it to tell.
+        if not all(np.isfinite(weight).all() for weight in parts.final().values()):
+            raise Diverged(last + 1, metrics)
     except Diverged as error:
         if stop_on_divergence:
             raise WorkError(

@@ -341,7 +341,7 @@ class _Line:
 
 @dataclass(frozen=True)
 class StabilityRow:
-    """The barriers at one step k, over all replicates; NaN if one of them diverged.
+    """The barriers at one step k, over the replicates that did not diverge; NaN if all did.
 
     Attributes:
         k: The step at which the copies parted.
@@ -367,7 +367,13 @@ def summarize_stability(results: Sequence[StabilityResult]) -> list[StabilityRow
     for result in results:
         groups.setdefault(result.k, []).append(result)
     return [
-        StabilityRow(k, *(Spread.of([r.barrier(s) for r in group]) for s in ("train", "test")))
+        StabilityRow(
+            k,
+            *(
+                Spread.of([r.barrier(split) for r in group if not r.diverged])
+                for split in ("train", "test")
+            ),
+        )
         for k, group in sorted(groups.items())
     ]
 
