@@ -59,7 +59,8 @@ class Options:
     def write(self, directory: Path, figure: Figure, *texts: str) -> None:
         """Print the texts, and write them and the figure."""
         picture, table = self.figure or directory / "figure.png", directory / "table.md"
-        picture.parent.mkdir(parents=True, exist_ok=True)
+        for path in (picture, table):
+            path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(picture, dpi=120)
         text = "\n\n".join(texts)
         table.write_text(f"{text}\n", encoding="utf-8")
@@ -113,7 +114,8 @@ class watched:
         from tfinit.training import wake_up
 
         wake_up()
-        self._bar = Progress(console=Console(stderr=True, soft_wrap=True), transient=True)
+        console = Console(stderr=True, soft_wrap=True)
+        self._bar = Progress(console=console, transient=True, disable=not console.is_terminal)
         self._task = self._bar.add_task("starting", total=steps)
 
     def __enter__(self) -> "watched":

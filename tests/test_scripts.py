@@ -1,15 +1,19 @@
-"""The scripts that repeat published lottery experiments, on the smallest experiments there are."""
+"""The scripts of published lottery experiments on made-up results: almost nothing trains."""
 
 import importlib
 import sys
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 
-from tfinit.lottery.config import LotteryConfig, StabilityConfig
+from tfinit.lottery import initializations, stability
+from tfinit.lottery.config import LotteryConfig
 from tfinit.lottery.result import LevelResult
+from tfinit.lottery.stability import StabilityResult
 from tfinit.training.metrics import Metrics
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
@@ -30,56 +34,78 @@ def script(monkeypatch):
     return importlib.import_module
 
 
-def small(config):
-    """The same experiment as far as its branches go, on LeNet in 20 steps."""
-    little = {
-        "model": "lenet-300-100",
-        "dataset": "digits",
-        "train_examples": 120,
-        "steps": 20,
-        "evaluate_every": 10,
-        "warmup_steps": 0,
-        "learning_rate_drops": (),
-        "augment": False,
-        "weight_decay": 0.0,
-        "seeds": (0,),
-    }
-    if isinstance(config, StabilityConfig):
-        return replace(config, **little, spawn_steps=(0, 10), points=3)
-    k = min(config.rewind_step, 10)
-    return replace(config, **little, levels=2, rewind_step=k, layer_prune_fractions={})
+def result(seed, branch, level, density, accuracy, diverged_at=None):
+    mask = {"w": np.arange(1000) < 1000 * density}
+    columns = {"validation_loss": [2.0, 1.0], "test_accuracy": [0.1, accuracy]}
+    metrics = Metrics(np.array([0, 10]), {k: np.array(v) for k, v in columns.items()})
+    return LevelResult(seed, branch, level, {}, {}, mask, {}, metrics, diverged_at)
+
+
+def results(config):
+    """What an experiment could have given."""
+    rng = np.random.default_rng(0)
+    return [
+        result(seed, branch, level, (1 - config.prune_fraction) ** level, rng.random())
+        for seed in config.seeds
+        for level in range(config.levels + 1)
+        for branch in ("ticket", *(config.controls if level else ()))
+    ]
+
+
+def stability_results(config):
+    errors = np.random.default_rng(0).random((len(config.spawn_steps), 4, 3))
+    return [
+        StabilityResult(seed, k, np.array([0, 0.5, 1]), *e)
+        for seed in config.seeds
+        for k, e in zip(config.spawn_steps, errors, strict=True)
+    ]
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("quick", [True, False])
-def test_a_script_leaves_table_and_figure(script, monkeypatch, tmp_path, capsys, name, quick):
+@pytest.mark.parametrize("flags", [[], ["--quick", "--seeds", "3", "--dataset", "mnist"]])
+def test_a_script_leaves_table_and_figure(script, monkeypatch, tmp_path, capsys, name, flags):
     module, experiment = script(name), script("_experiment")
-    choose = experiment.Options.choose
-
-    def choose_small(self, full, quick, label=""):
-        return small(choose(self, full, quick, label))
-
-    monkeypatch.setattr(experiment.Options, "choose", choose_small)
-    if name == "frankle2020_rewinding":
-        monkeypatch.setattr(module, "STEPS", {True: (0, 5), False: (0, 5)})
-    if name == "zhou2019":
-        few = ("magnitude", "large-final-same-sign", "random", "small-final")
-        few += ("magnitude-increase", "movement", "large-init")
-        monkeypatch.setattr(module, "CRITERIA", few)
+    monkeypatch.setattr(
+        module, "run_all", lambda of: {n: results(c) for n, c in of.items()}, raising=False
+    )
+    monkeypatch.setattr(module, "watched", lambda steps: nullcontext(Mock()), raising=False)
+    monkeypatch.setattr(stability, "stability", lambda config, *_: stability_results(config))
+    monkeypatch.setattr(
+        initializations,
+        "compare_initializations",
+        lambda config, names, **_: {name: results(config) for name in names},
+    )
     figure = tmp_path / "here" / "figure.png"
-    flags = ["--run-dir", str(tmp_path / "run"), "--figure", str(figure)]
-    flags += ["--quick"] if quick else []
-    if name == "initializations":
-        flags += ["--names", "he", "zeros"]
-    monkeypatch.setattr(sys, "argv", [f"{name}.py", *flags])
+    paths = ["--run-dir", str(tmp_path / "run"), "--figure", str(figure)]
+    monkeypatch.setattr(sys, "argv", [f"{name}.py", *paths, *flags])
     options = getattr(module, "Settings", experiment.Options)
     experiment.main(module.script, options, module.__doc__)
-    printed = capsys.readouterr().out
     text = (tmp_path / "run" / "table.md").read_text(encoding="utf-8")
-    assert text.strip() in printed
+    assert text.strip() in capsys.readouterr().out
     for table in text.split("\n\n")[1::2]:
         assert len({line.count("|") for line in table.splitlines()}) == 1
     assert figure.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("network", ["conv-2", "conv-4", "conv-6"])
+def test_the_convolutions_are_pruned_by_their_own_fraction(script, network):
+    config = script("frankle2019").Settings(network=network).config()
+    convolutions = [f"conv{n}/kernel" for n in range(1, int(network[-1]) + 1)]
+    assert list(config.layer_prune_fractions) == convolutions
+    assert set(config.layer_prune_fractions.values()) == {0.15 if network == "conv-6" else 0.1}
+    assert (config.prune_fraction, config.output_prune_fraction) == (0.2, 0.1)
+
+
+def test_experiments_run_and_go_on(script, tmp_path, capfd):
+    config = LotteryConfig(levels=1, steps=20, seeds=(0,), run_dir=tmp_path)
+    experiment = script("_experiment")
+    configs = experiment.variants(config, rewind_step={"at-0": 0, "at-5": 5})
+    first = experiment.run_all(configs)
+    assert "at-5 seed 0 level 1 reinit: density 80" in capfd.readouterr().err
+    again = experiment.run_all(configs)
+    assert list(again) == ["at-0", "at-5"]
+    for name, found in again.items():
+        assert [r.final_accuracy for r in found] == [r.final_accuracy for r in first[name]]
 
 
 def test_the_paper_s_setting_or_the_quick_one(script, monkeypatch):
@@ -102,13 +128,6 @@ def test_an_error_is_one_line(script, monkeypatch, tmp_path, capsys):
         experiment.main(module.script, experiment.Options, None)
     assert stopped.value.code == 2
     assert capsys.readouterr().err.count("\n") == 1
-
-
-def result(seed, branch, level, density, accuracy, diverged_at=None):
-    mask = {"w": np.arange(1000) < 1000 * density}
-    columns = {"validation_loss": [2.0, 1.0], "test_accuracy": [0.1, accuracy]}
-    metrics = Metrics(np.array([0, 10]), {k: np.array(v) for k, v in columns.items()})
-    return LevelResult(seed, branch, level, {}, {}, mask, {}, metrics, diverged_at)
 
 
 def test_measured_finds_levels_by_density_and_pairs_replicates(script):
