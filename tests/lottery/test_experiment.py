@@ -6,7 +6,9 @@ import pytest
 from tfinit import datasets
 from tfinit.errors import InputError, WorkError
 from tfinit.lottery import LotteryConfig, run
+from tfinit.lottery.experiment import total_steps
 from tfinit.lottery.parts import Training, parts_of
+from tfinit.lottery.report import evaluations_to_csv, to_csv
 
 # Survivors by hand: 19200, 30000 and 1000 weights, 20% (10% in the output layer) a level.
 COUNTS = {
@@ -239,4 +241,47 @@ def test_progress_adds_up_to_all_steps_also_when_found_done(tmp_path_factory):
     for _ in range(2):
         steps = []
         run(config, progress=steps.append)
-        assert sum(steps) == 3 * 30
+        assert sum(steps) == total_steps(config) == 3 * 30
+
+
+@pytest.mark.parametrize("keras", ["keras", "tf_keras"])
+def test_what_diverges_is_recorded_and_the_next_replicate_goes_on(tmp_path_factory, keras):
+    config = small(tmp_path_factory, keras, levels=1, steps=6, optimizer="sgd", learning_rate=1e30)
+    seen, told = [], []
+    results = run(config, progress=told.append, finished=seen.append)
+    assert [(r.seed, r.branch, r.level) for r in results] == [(0, "ticket", 0), (5, "ticket", 0)]
+    assert seen == results
+    assert sum(told) == total_steps(config) == 2 * 3 * 6
+    for r in results:
+        assert 1 < r.diverged_at <= 6
+        assert r.metrics.step.tolist() == [0]
+        assert 0 <= r.final_accuracy <= 1
+    lines = to_csv(results).splitlines()
+    assert len(lines) == 3
+    assert all(line.count(",") == lines[0].count(",") for line in lines)
+    assert len(evaluations_to_csv(results).splitlines()) == 3
+    # Found done, it says the same, and trains nothing.
+    before = {p: p.stat().st_mtime_ns for p in config.run_dir.rglob("*.npz")}
+    again = run(config)
+    assert [r.diverged_at for r in again] == [r.diverged_at for r in results]
+    assert {p: p.stat().st_mtime_ns for p in config.run_dir.rglob("*.npz")} == before
+
+
+def test_a_last_step_that_breaks_the_weights_is_a_divergence_too(tmp_path_factory):
+    """Its own loss is finite, and nothing after it looks at the weights but the pruning."""
+    data = datasets.load("digits")
+    wide = datasets.from_arrays(
+        (data.train[0] * 1e6, data.train[1]), data.test, data.validation, name="digits"
+    )
+    config = small(
+        tmp_path_factory,
+        "keras",
+        steps=1,
+        seeds=(0,),
+        optimizer="sgd",
+        learning_rate=3e38,
+    )
+    (result,) = run(config, data=wide)
+    assert np.isfinite(result.metrics.losses).all()
+    assert result.diverged_at == 2
+    assert not np.isfinite(result.final["fc1/kernel"]).all()

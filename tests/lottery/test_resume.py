@@ -1,66 +1,142 @@
-"""Acceptance 33: killed at random moments and started again, a run ends with the same bits."""
+"""Left in the middle of a training and started again, a run ends with the same bits."""
 
-import os
-import random
 import signal
 import subprocess
 import sys
-import time
 
-FLAGS = "lottery --levels 3 --steps 150 --evaluate-every 50 --seeds 0 4"
-TRAININGS = 14
+import pytest
+
+from tfinit.errors import InputError
+from tfinit.lottery import LotteryConfig, Store, run
+
+REWIND = 7
+STEPS = 40
 
 
-def start(run_dir):
-    command = [sys.executable, "-c", "from tfinit.cli import main; main()"]
-    return subprocess.Popen(
-        [*command, *FLAGS.split(), "--run-dir", str(run_dir)],
+class Left(Exception):
+    """What stops a run in a test."""
+
+
+def config_at(path):
+    return LotteryConfig(
+        levels=2,
+        steps=STEPS,
+        rewind_step=REWIND,
+        evaluate_every=10,
+        seeds=(3,),
+        train_examples=300,
+        run_dir=path,
+    )
+
+
+def files(path):
+    return {
+        str(p.relative_to(path)): p.read_bytes()
+        for p in path.rglob("*")
+        if p.is_file() and p.name != ".lock"
+    }
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    path = tmp_path_factory.mktemp("whole") / "r"
+    run(config_at(path))
+    found = files(path)
+    assert len(found) == 1 + 5 + 2 + 1  # configuration, trainings, initial weights, rewind point
+    return found
+
+
+def leave(path, after):
+    """Run with a checkpoint at each chunk until so many steps were told."""
+    told = []
+
+    def progress(done):
+        told.append(done)
+        if sum(told) >= after:
+            raise Left
+
+    with pytest.raises(Left):
+        run(config_at(path), progress=progress, checkpoint_every=0)
+    return sum(told)
+
+
+# In the dense network: before the rewind point, after it; in a ticket; in a control.
+@pytest.mark.parametrize("after", [4, 20, STEPS + 12, STEPS + (STEPS - REWIND) + 20])
+def test_left_in_the_middle_of_a_training_it_goes_on_to_the_same_files(tmp_path, whole, after):
+    done = leave(tmp_path, after)
+    partials = list(tmp_path.rglob("partial-*.npz"))
+    # The one at hand; in the first chunk of a training there is none yet.
+    assert len(partials) == (0 if after == 4 else 1)
+    assert (tmp_path / "seed-3/ticket/rewind.npz").exists() == (done > REWIND)
+    lines, told = [], []
+    run(config_at(tmp_path), warn=lines.append, progress=told.append)
+    assert files(tmp_path) == whole
+    assert lines == []
+    assert sum(told) == STEPS * 3 + 2 * (STEPS - REWIND)
+
+
+def test_a_damaged_checkpoint_is_said_and_costs_nothing_but_time(tmp_path, whole):
+    leave(tmp_path, STEPS + 12)
+    (partial,) = tmp_path.rglob("partial-*.npz")
+    content = bytearray(partial.read_bytes())
+    content[len(content) // 2] ^= 16
+    partial.write_bytes(content)
+    lines = []
+    run(config_at(tmp_path), warn=lines.append)
+    assert lines == [f"{partial} is damaged: training level 1 from its start."]
+    assert files(tmp_path) == whole
+
+
+@pytest.mark.parametrize("name", ["rewind.npz", "initial.npz", "level-00.npz", "level-01.npz"])
+@pytest.mark.parametrize("how", ["flipped", "gone"])
+def test_what_is_damaged_or_gone_is_made_again(tmp_path, whole, name, how):
+    for path, content in whole.items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_bytes(content)
+    victim = tmp_path / "seed-3/ticket" / name
+    content = bytearray(victim.read_bytes())
+    content[len(content) // 2] ^= 16
+    victim.write_bytes(content) if how == "flipped" else victim.unlink()
+    lines = []
+    run(config_at(tmp_path), warn=lines.append)
+    assert len(lines) == (how == "flipped")
+    assert all(line.startswith(f"{victim} is damaged: ") for line in lines)
+    assert files(tmp_path) == whole
+
+
+def test_what_a_killed_process_left_aside_is_cleared_up(tmp_path, whole):
+    for path, content in whole.items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_bytes(content)
+    # Killed between the level and the removal of its checkpoint, or in the middle of writing one.
+    for name in ("partial-01.npz", ".partial-02.npz.tmp"):
+        (tmp_path / "seed-3/ticket" / name).write_bytes(b"half a fi")
+    run(config_at(tmp_path))
+    assert files(tmp_path) == whole
+
+
+def test_one_process_at_a_time(tmp_path):
+    first, second = Store(config_at(tmp_path)), Store(config_at(tmp_path))
+    with first.locked():
+        with pytest.raises(InputError, match=r"is in use by another process\. Wait until"):
+            run(config_at(tmp_path))
+        with pytest.raises(InputError, match="in use"), second.locked():
+            pass
+    with second.locked():
+        pass
+
+
+def test_ctrl_c_says_how_to_go_on(tmp_path):
+    flags = "lottery --levels 3 --steps 150 --evaluate-every 50 --seeds 0 4"
+    command = [sys.executable, "-c", "from tfinit.cli import main; main()", *flags.split()]
+    process = subprocess.Popen(
+        [*command, "--run-dir", str(tmp_path / "r")],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         # A shell that runs the tests in the background ignores Ctrl-C, and so would the child.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
-
-
-def arrays(run_dir):
-    return {str(p.relative_to(run_dir)): p.read_bytes() for p in run_dir.rglob("*.npz")}
-
-
-def reports(run_dir):
-    return {name: (run_dir / name).read_bytes() for name in ("results.csv", "evaluations.csv")}
-
-
-def test_kill_9_at_five_random_moments_and_the_same_bits_in_the_end(tmp_path):
-    undisturbed = start(tmp_path / "whole")
-    output, errors = undisturbed.communicate(timeout=300)
-    assert undisturbed.returncode == 0, errors
-    whole = arrays(tmp_path / "whole")
-    assert len(whole) == TRAININGS + 4  # and the initial weights of two branches of two seeds
-
-    chance = random.Random(os.urandom(8))
-    for kill in range(5):
-        process = start(tmp_path / "torn")
-        for _ in range(chance.randint(1 + 2 * kill, 2 + 2 * kill)):
-            assert process.stderr.readline().startswith("seed ")
-        time.sleep(chance.uniform(0, 0.3))  # into the next training, or its writing
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-        assert process.returncode == -signal.SIGKILL
-        assert 0 < len(arrays(tmp_path / "torn")) < len(whole)
-    last = start(tmp_path / "torn")
-    output_again, errors = last.communicate(timeout=300)
-    assert last.returncode == 0, errors
-    assert "damaged" not in errors
-
-    # The files hold masks, weights and metrics, and nothing else: no date, no duration.
-    assert arrays(tmp_path / "torn") == whole
-    assert reports(tmp_path / "torn") == reports(tmp_path / "whole")
-    assert output_again.replace("torn", "whole") == output
-
-
-def test_ctrl_c_says_how_to_go_on(tmp_path):
-    process = start(tmp_path / "r")
     assert process.stderr.readline().startswith("seed 0 level  0 ticket")
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)

@@ -37,12 +37,17 @@ def assert_same(a, b):
 
 def test_a_level_comes_back_as_it_was(tmp_path, result):
     Store(config_at(tmp_path / "r")).keep(result)
-    back = Store(config_at(tmp_path / "r")).level(Place(2, "ticket", 7), result.initial, result.rewind)
+    back = Store(config_at(tmp_path / "r")).level(
+        Place(2, "ticket", 7), result.initial, result.rewind
+    )
     assert_same(result, back)
 
 
 def test_a_level_that_is_not_there(tmp_path, result):
-    assert Store(config_at(tmp_path / "r")).level(Place(2, "ticket", 7), result.initial, result.rewind) is None
+    assert (
+        Store(config_at(tmp_path / "r")).level(Place(2, "ticket", 7), result.initial, result.rewind)
+        is None
+    )
 
 
 def test_initial_weights_are_computed_once(tmp_path, result):

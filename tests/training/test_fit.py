@@ -216,19 +216,18 @@ def test_it_equals_the_compiled_loop_with_all_that_a_layer_brings():
             L.BatchNormalization(),
             L.Dropout(0.5),
         ]
-        return compiled(optimizer=keras.optimizers.AdamW(0.01, weight_decay=0.1), hidden=hidden)
+        return compiled(optimizer=keras.optimizers.SGD(0.05, momentum=0.9), hidden=hidden)
 
     ours, theirs = make(), make()
     theirs.set_weights(ours.get_weights())
-    one = CompiledLoop(ours, DATA, xla=True)(25, 8, seed=3, evaluate_every=10)
-    # What fit does by itself where XLA compiles it: Dropout draws the same numbers.
-    theirs.jit_compile = True
+    one = CompiledLoop(ours, DATA, xla=False)(25, 8, seed=3, evaluate_every=10)
+    theirs.jit_compile = False  # XLA draws other numbers for Dropout
     two = FitLoop(theirs, DATA)(25, 8, seed=3, evaluate_every=10)
     for a, b in zip(ours.get_weights(), theirs.get_weights(), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
     assert one.step.tolist() == two.step.tolist()
     for name, column in one.values.items():
-        np.testing.assert_allclose(column, two.values[name], rtol=1e-4)
+        np.testing.assert_allclose(column, two.values[name], rtol=1e-5)
 
 
 @ON_TENSORFLOW

@@ -86,7 +86,7 @@ class _Trainings:
         self._initial = store.initial(seed, TICKET, lambda: parts.initial(seed))
         self._rewind = self._initial
         self._keys = list(parts.full_mask())
-        self._starts: dict[str, Weights] = {}
+        self._starts: dict[tuple[str, bool], Weights] = {}
 
     def dense(self) -> LevelResult:
         """Level 0; and the weights at the rewind step, which every training after it needs."""
@@ -126,7 +126,8 @@ class _Trainings:
         if branch.weights == "rewind":
             return self._rewind if branch.late else self._initial
         source = self._rewind if branch.late else self._initial
-        if branch.weights not in self._starts:
+        which = (branch.weights, branch.late)
+        if which not in self._starts:
             other = self._store.initial(
                 self._seed, REINIT, lambda: self._parts.initial(self._seed + _REINIT_SEED)
             )
@@ -135,8 +136,8 @@ class _Trainings:
                 "reinit-signs": lambda: with_signs_of(dict(other), source, self._keys),
                 "constant-signs": lambda: signed_constant(dict(source), self._keys),
             }[branch.weights]
-            self._starts[branch.weights] = made()
-        return self._starts[branch.weights]
+            self._starts[which] = made()
+        return self._starts[which]
 
     def _made(
         self,
@@ -216,7 +217,15 @@ def run(
     results = []
     with store.locked():
         for seed in config.seeds:
-            for result in lottery(parts, store, config, seed, progress):
+            left = total_steps(config) // len(config.seeds)
+
+            def count(done: int) -> None:
+                nonlocal left
+                left -= done
+                progress(done)
+
+            for result in lottery(parts, store, config, seed, count):
                 results.append(result)
                 finished(result)
+            progress(left)  # what a network that diverged left undone
     return results

@@ -187,9 +187,19 @@ class Store:
                 "or choose another directory with --run-dir."
             ) from error
         try:
+            self._clear_up()
             yield
         finally:
             lock.release()
+
+    def _clear_up(self) -> None:
+        """Remove what a process that was killed left behind: it takes room."""
+        for aside in self.root.glob("seed-*/**/.*.npz.tmp"):
+            if aside.is_file():
+                aside.unlink()
+        for partial in self.root.glob("seed-*/**/partial-*.npz"):
+            if partial.with_name(partial.name.replace("partial", "level")).exists():
+                partial.unlink()
 
     def _branch(self, seed: int, branch: str) -> Path:
         return self.root / f"seed-{seed}" / branch

@@ -140,7 +140,7 @@ class FitLoop:
 
         callbacks = [*self._callbacks(), self._watch(after_batch)]
         batches = self._batches(steps, batch_size, seed, start)
-        with self._step_by_step():
+        with self._step_by_step(), _torch_seeded(self._legacy, seed, start):
             self.model.fit(
                 batches, steps_per_epoch=steps - start, epochs=1, verbose=0, callbacks=callbacks
             )
@@ -246,6 +246,23 @@ def _rows(x: Any) -> int:
     while not hasattr(x, "shape"):
         x = next(iter(x.values() if isinstance(x, dict) else x))
     return len(x)
+
+
+@contextmanager
+def _torch_seeded(legacy: bool, seed: int, start: int) -> Iterator[None]:
+    """On PyTorch, Dropout draws from the generator of the process, not from the layer's seed."""
+    if not legacy:
+        import keras
+
+        if keras.backend.backend() == "torch":
+            import torch
+
+            drawn = np.random.SeedSequence([seed, 0, start]).generate_state(1)
+            with torch.random.fork_rng():
+                torch.manual_seed(int(drawn[0]))
+                yield
+            return
+    yield
 
 
 def _on_tensorflow(legacy: bool) -> bool:

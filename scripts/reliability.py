@@ -1,0 +1,268 @@
+"""Try to break a lottery experiment, and print what was seen: scripts/reliability.py [kills]
+
+Kills a run at random moments and in the middle of writing files, starts a second process on its
+directory, fills its disk (a small tmpfs, which needs root), flips bits in its files and lets its
+loss diverge. After each, the run must end with the bytes of an undisturbed one.
+"""
+
+import io
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+# The experiment runs with many checkpoints: what they cost is not the question here.
+_RUN = """
+import sys
+from pathlib import Path
+from tfinit.lottery import LotteryConfig, run
+flags = dict(levels=int(sys.argv[2]), steps=int(sys.argv[3]), rewind_step=5, seeds=(0,))
+config = LotteryConfig(run_dir=Path(sys.argv[1]), train_examples=400, evaluate_every=50, **flags)
+run(config, warn=lambda line: print(line, flush=True), checkpoint_every=0.02)
+"""
+_TFINIT = "from tfinit.cli import main; main()"
+ENVIRONMENT = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+
+
+def start(run_dir, levels=2, steps=600):
+    """A process that works on the experiment of these checks."""
+    return _process(_RUN, run_dir, levels, steps)
+
+
+def start_tfinit(run_dir, *flags):
+    """The same by the command line, smaller and with other flags."""
+    sizes = {"levels": 2, "steps": 60, "evaluate-every": 20, "seeds": 0, "train-examples": 400}
+    given = [word for name, value in sizes.items() for word in (f"--{name}", value)]
+    return _process(_TFINIT, "lottery", *given, "--run-dir", run_dir, *flags)
+
+
+def _process(code, *arguments):
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=ENVIRONMENT,
+    )
+
+
+def ended(process):
+    """(exit code, output, errors) of a process that was waited for."""
+    output, errors = process.communicate(timeout=600)
+    return process.returncode, output, errors
+
+
+def files(run_dir):
+    """Name → content of what a run leaves, but its lock."""
+    return {
+        str(p.relative_to(run_dir)): p.read_bytes()
+        for p in sorted(Path(run_dir).rglob("*"))
+        if p.is_file() and p.name != ".lock"
+    }
+
+
+def arrays(content):
+    """Name → bytes of the arrays in a file's content."""
+    with np.load(io.BytesIO(content)) as members:
+        return {name: members[name].tobytes() for name in members.files}
+
+
+def _asides(run_dir):
+    return list(Path(run_dir).rglob(".*.npz.tmp"))
+
+
+def kill(run_dir, chance, while_writing, **sizes):
+    """Start the run and kill -9 it. Returns what was there, or None if it had ended before."""
+    known = set(files(run_dir)) if run_dir.exists() else set()
+    process = start(run_dir, **sizes)
+    if while_writing:
+        wait = chance.randint(0, 6)  # how many writings to let pass
+        while process.poll() is None and wait >= 0:
+            time.sleep(0.001)
+            if _asides(run_dir):
+                wait -= 1
+                while wait >= 0 and _asides(run_dir) and process.poll() is None:
+                    time.sleep(0.001)
+    else:
+        # It works once there is a checkpoint, or a result, that was not there before.
+        changed = time.time()
+        while process.poll() is None and not any(
+            p.stat().st_mtime > changed for p in run_dir.rglob("*.npz")
+        ):
+            time.sleep(0.005)
+        time.sleep(chance.uniform(0, 0.5))
+    process.send_signal(signal.SIGKILL)
+    ended(process)
+    if process.returncode == 0:
+        return None
+    assert process.returncode == -signal.SIGKILL, process.returncode
+    return {
+        "aside": [p.name for p in _asides(run_dir)],
+        "partial": [p.name for p in run_dir.rglob("partial-*.npz")],
+        "levels": len(list(run_dir.rglob("level-*.npz"))),
+        "new": sorted(set(files(run_dir)) - known),
+    }
+
+
+def check_kills(root, whole, kills, chance, **sizes):
+    """Kill so often, every second time in the middle of a writing; the same bytes in the end."""
+    seen, runs = [], 0
+    while len(seen) < kills:
+        run_dir = root / f"torn-{runs}"
+        while len(seen) < kills:
+            found = kill(run_dir, chance, while_writing=len(seen) % 2 == 0, **sizes)
+            if found is None:
+                break
+            seen.append(found)
+        runs += 1
+        code, output, errors = ended(start(run_dir, **sizes))
+        assert code == 0, errors
+        assert output == "", output  # nothing was damaged
+        assert files(run_dir) == whole
+    writing = sum(bool(s["aside"]) for s in seen)
+    resumed = sum(bool(s["partial"]) for s in seen)
+    return (
+        f"{len(seen)} × kill -9, {writing} of them in the middle of writing a file, {resumed} with "
+        f"a checkpoint to go on from, over {runs} run(s): same bytes in all {len(whole)} files"
+    )
+
+
+def check_lock(root):
+    """A second process refuses, the first is unharmed; a killed process holds no lock."""
+    run_dir = root / "locked"
+    first = start_tfinit(run_dir)
+    while not list(run_dir.rglob("initial.npz")):
+        assert first.poll() is None, first.stderr.read()
+        time.sleep(0.01)
+    first.send_signal(signal.SIGSTOP)  # it works on until the other has looked
+    code, output, errors = ended(start_tfinit(run_dir))
+    first.send_signal(signal.SIGCONT)
+    assert (code, output, errors.count("\n")) == (2, "", 1), (code, output, errors)
+    assert f"`run_dir` {run_dir} is in use by another process" in errors, errors
+    code, _, said = ended(first)
+    assert code == 0, said
+    killed_dir = root / "killed"
+    killed = start_tfinit(killed_dir)
+    while not list(killed_dir.rglob("initial.npz")):
+        time.sleep(0.01)
+    killed.send_signal(signal.SIGKILL)
+    ended(killed)
+    code, _, said = ended(start_tfinit(killed_dir))
+    assert code == 0, said
+    whole = files(run_dir)
+    assert files(killed_dir) == whole
+    return (
+        f"second process: exit 2, {errors.strip()!r}; first one and one after kill -9: same bytes"
+    )
+
+
+def can_mount():
+    """Whether a tmpfs can be mounted here."""
+    with tempfile.TemporaryDirectory() as place:
+        command = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", place]
+        try:
+            mounted = subprocess.run(command, capture_output=True).returncode == 0
+        except FileNotFoundError:
+            return False
+        if mounted:
+            subprocess.run(["umount", place], check=True)
+    return mounted
+
+
+def check_disk_full(root, whole, size="700k"):
+    """On a small disk: one line, exit 1, what is there is whole; with more room it goes on."""
+    disk = root / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", disk], check=True)
+    try:
+        code, output, errors = ended(start_tfinit(disk / "r"))
+        lines = errors.strip().splitlines()
+        assert code == 1, errors
+        assert output == "", output
+        assert "No space left on device" in lines[-1], errors
+        assert lines[-1].startswith("tfinit: cannot write"), errors
+        assert all(line.startswith("seed ") for line in lines[:-1]), errors
+        there = files(disk / "r")
+        assert 1 < len(there) < len(whole), list(there)
+        assert all(whole[name] == content for name, content in there.items())
+        subprocess.run(["mount", "-o", "remount,size=64m", disk], check=True)
+        code, _, said = ended(start_tfinit(disk / "r"))
+        assert code == 0, said
+        assert files(disk / "r") == whole
+    finally:
+        subprocess.run(["umount", disk], check=True)
+    return f"exit 1, {lines[-1]!r}; {len(there)} files intact; with more room: same bytes"
+
+
+def check_bit_flips(run_dir, chance, passes=1):
+    """One bit of every file of a finished run. Harmless is what no array can tell."""
+    whole = files(run_dir)
+    names = [name for name in whole if name.endswith(".npz")]
+    noticed = harmless = 0
+    for _ in range(passes):
+        for name in names:
+            content = bytearray(whole[name])
+            content[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
+            (run_dir / name).write_bytes(content)
+        code, output, errors = ended(start(run_dir))
+        assert code == 0, errors
+        said = [name for name in names if f"{run_dir / name} is damaged" in output]
+        after = files(run_dir)
+        assert after.keys() == whole.keys()
+        for name in names:
+            if after[name] == whole[name]:
+                assert name in said, name
+                noticed += 1
+            else:  # a date, say
+                assert name not in said, name
+                assert arrays(after[name]) == arrays(whole[name]), name
+                harmless += 1
+                (run_dir / name).write_bytes(whole[name])
+    return (
+        f"{passes * len(names)} flipped bits: {noticed} noticed, said and made again to the same "
+        f"bytes; {harmless} where no array is (dates and the like)"
+    )
+
+
+def check_divergence(root):
+    """Recorded as a result, or an error, as configured."""
+    flags = ["--optimizer", "sgd", "--learning-rate", "1e30"]
+    code, _, errors = ended(start_tfinit(root / "record", *flags))
+    assert code == 0, errors
+    assert (root / "record" / "results.csv").read_text().count("\n") == 2
+    code, _, errors = ended(start_tfinit(root / "stop", *flags, "--on-divergence", "stop"))
+    assert code == 1, errors
+    lines = errors.strip().splitlines()
+    assert len(lines) == 1, errors
+    assert "seed 0, ticket, level 0: the loss is not finite at step" in errors
+    return f"recorded: exit 0, in results.csv; stop: exit 1, {lines[0]!r}"
+
+
+def main():
+    """All checks, a line each."""
+    kills = int(sys.argv[1]) if len(sys.argv) > 1 else 20
+    seed = int.from_bytes(os.urandom(4), "big")
+    chance = random.Random(seed)
+    print(f"seed {seed}", flush=True)
+    with tempfile.TemporaryDirectory(prefix="reliability-") as name:
+        root = Path(name)
+        assert ended(start(root / "whole"))[0] == 0
+        whole = files(root / "whole")
+        print("kill -9:", check_kills(root, whole, kills, chance), flush=True)
+        print("lock:", check_lock(root), flush=True)
+        if can_mount():
+            print("disk full:", check_disk_full(root, files(root / "locked")), flush=True)
+        else:
+            print("disk full: not tried, no tmpfs can be mounted here", flush=True)
+        print("bit flips:", check_bit_flips(root / "whole", chance, passes=3), flush=True)
+        print("divergence:", check_divergence(root), flush=True)
+
+
+if __name__ == "__main__":
+    main()
