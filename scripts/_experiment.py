@@ -22,6 +22,7 @@ from tfinit.lottery.result import TICKET, LevelResult
 from tfinit.plots import style
 
 DENSITY = "density: weights left"
+MOST_BANDS = 6  # with more lines they hide each other
 Config = TypeVar("Config", bound=NetworkConfig)
 Line = Sequence[tuple[float, Spread]]  # (x, y) of each point
 
@@ -233,16 +234,18 @@ class Panel(NamedTuple):
 
 def figure_of(panels: Sequence[Panel], title: str) -> Figure:
     """The panels side by side; bands are 95% confidence intervals, as in `tfinit.plots`."""
-    figure, all_axes = style.panels(title, len(panels), (1 + 4.2 * len(panels), 4.4))
+    figure, all_axes = style.panels(title, len(panels), (2 + 3.8 * len(panels), 5))
     for axes, panel in zip(all_axes, panels, strict=True):
         if panel.dense is not None:
             axes.axhline(panel.dense.mean, color="0.5", linewidth=1, label="dense network")
         looks = style.styles(panel.lines)
+        banded = len(panel.lines) <= MOST_BANDS
+        points = []
         for label, line in panel.lines.items():
-            style.draw(
-                axes, [x for x, _ in line], [y for _, y in line], label=label, **looks[label]
-            )
-        points = [point for line in panel.lines.values() for point in line]
+            shown = [(x, y if banded else Spread(y.mean, 0.0, min(y.n, 1))) for x, y in line]
+            xs, ys = [x for x, _ in shown], [y for _, y in shown]
+            style.draw(axes, xs, ys, label=label, **looks[label])
+            points += shown
         style.zoom(axes, [y for _, y in points] + ([panel.dense] if panel.dense else []))
         if panel.xlabel == DENSITY:
             style.density_axis(axes, [x / 100 for x, _ in points])
@@ -253,7 +256,12 @@ def figure_of(panels: Sequence[Panel], title: str) -> Figure:
             axes.xaxis.set_minor_locator(NullLocator())
             axes.grid(alpha=0.3)
         axes.set(title=panel.title, xlabel=panel.xlabel, ylabel=panel.ylabel)
-        axes.legend(frameon=False, fontsize="small")
+        below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.2), "ncols": 2}
+        axes.legend(frameon=False, fontsize="small", **below)
+    if len({panel.ylabel for panel in panels}) == 1:  # to be compared
+        bottoms, tops = zip(*(axes.get_ylim() for axes in all_axes), strict=True)
+        for axes in all_axes:
+            axes.set_ylim(min(bottoms), max(tops))
     return figure
 
 
