@@ -144,7 +144,9 @@ def _compact(
 
 
 def _table(title: str) -> Table:
-    return Table(title=title, box=box.SIMPLE_HEAD, padding=0)
+    # At least as wide as what is above it, which would be broken into lines else.
+    width = min(_COLUMNS, max(map(len, title.splitlines())))
+    return Table(title=title, box=box.SIMPLE_HEAD, padding=0, min_width=width)
 
 
 def _levels(rows: Sequence[Row]) -> list[tuple[tuple[str, str], dict[str, Row]]]:
