@@ -71,7 +71,7 @@ class Settings(Options):
         )
         quick = LotteryConfig(
             levels=3,
-            prune_fraction=0.6,
+            prune_fraction=0.75,
             allocation="global",
             steps=150,
             batch_size=64,
