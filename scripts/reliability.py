@@ -129,12 +129,13 @@ def check_kills(root, whole, kills, chance, **sizes):
     resumed = sum(bool(s["partial"]) for s in seen)
     return (
         f"{len(seen)} × kill -9, {writing} of them in the middle of writing a file, {resumed} with "
-        f"a checkpoint to go on from, over {runs} run(s): same bytes in all {len(whole)} files"
+        f"a checkpoint to go on from, over {runs} run(s): free to start "
+        f"again each time, same bytes in all {len(whole)} files"
     )
 
 
 def check_lock(root):
-    """A second process refuses, the first is unharmed; a killed process holds no lock."""
+    """A second process refuses, the first is unharmed. That a killed one holds no lock: above."""
     run_dir = root / "locked"
     first = start_tfinit(run_dir)
     while not list(run_dir.rglob("initial.npz")):
@@ -147,19 +148,7 @@ def check_lock(root):
     assert f"`run_dir` {run_dir} is in use by another process" in errors, errors
     code, _, said = ended(first)
     assert code == 0, said
-    killed_dir = root / "killed"
-    killed = start_tfinit(killed_dir)
-    while not list(killed_dir.rglob("initial.npz")):
-        time.sleep(0.01)
-    killed.send_signal(signal.SIGKILL)
-    ended(killed)
-    code, _, said = ended(start_tfinit(killed_dir))
-    assert code == 0, said
-    whole = files(run_dir)
-    assert files(killed_dir) == whole
-    return (
-        f"second process: exit 2, {errors.strip()!r}; first one and one after kill -9: same bytes"
-    )
+    return f"second process: exit 2, {errors.strip()!r}; the first one is unharmed"
 
 
 def can_mount():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tfinit import datasets
-from tfinit.lottery import BRANCHES, LotteryConfig, run
+from tfinit.lottery import BRANCHES, LotteryConfig, Store, lottery, run
 from tfinit.lottery.branches import AT_INITIALIZATION, CHAINS, CONTROLS
 from tfinit.lottery.experiment import total_steps, trainings
 from tfinit.lottery.parts import Training, parts_of
@@ -34,18 +34,22 @@ def config_at(path, **kwargs):
 
 
 @pytest.fixture(scope="module")
-def everything(tmp_path_factory):
-    """All branches of one replicate, by branch and level; and the steps that were told."""
-    config = config_at(tmp_path_factory.mktemp("run"), rewind_step=REWIND, controls=CONTROLS)
-    told = []
-    results = run(config, progress=told.append)
-    return config, {(r.branch, r.level): r for r in results}, told
+def config(tmp_path_factory):
+    path = tmp_path_factory.mktemp("run")
+    return config_at(path, rewind_step=REWIND, controls=CONTROLS)
 
 
 @pytest.fixture(scope="module")
-def parts(everything):
-    config = everything[0]
+def parts(config):
     return parts_of(config, datasets.load(config.dataset).subset(config.train_examples))
+
+
+@pytest.fixture(scope="module")
+def everything(config, parts):
+    """All branches of one replicate, by branch and level; and the steps that were told."""
+    told = []
+    results = lottery(parts, Store(config), config, SEED, told.append)
+    return {(r.branch, r.level): r for r in results}, told
 
 
 def same(a, b, keys=KERNELS):
@@ -61,8 +65,8 @@ def test_there_are_38_branches_and_their_names_say_what_they_are():
     assert all(BRANCHES[name].late for name in ("ticket", "shuffle", "constant-signs", *CHAINS))
 
 
-def test_all_are_there_and_progress_adds_up(everything):
-    config, of, told = everything
+def test_all_are_there_and_progress_adds_up(config, everything):
+    of, told = everything
     assert set(of) == {("ticket", 0)} | {(b, level) for b in BRANCHES for level in (1, 2)}
     assert len(of) == trainings(config) == 1 + 2 * 38
     late = sum(branch.late for branch in BRANCHES.values())
@@ -70,7 +74,7 @@ def test_all_are_there_and_progress_adds_up(everything):
 
 
 def test_every_branch_trains_from_where_it_should_to_the_last_step(everything):
-    _, of, _ = everything
+    of, _ = everything
     for (branch, level), r in of.items():
         start = REWIND if level and BRANCHES[branch].late else 0
         assert r.metrics.step.tolist() == [start, STEPS], branch
@@ -80,7 +84,7 @@ def test_every_branch_trains_from_where_it_should_to_the_last_step(everything):
 @pytest.mark.parametrize("name", CONTROLS)
 @pytest.mark.parametrize("level", [1, 2])
 def test_survivors(everything, name, level):
-    _, of, _ = everything
+    of, _ = everything
     branch, r = BRANCHES[name], of[name, level]
     counts = {key: int(mask.sum()) for key, mask in r.mask.items()}
     assert sum(counts.values()) == sum(COUNTS[level].values())
@@ -96,7 +100,7 @@ def test_survivors(everything, name, level):
 
 @pytest.mark.parametrize("name", ["ticket", *CONTROLS])
 def test_what_a_branch_begins_with(everything, name):
-    _, of, _ = everything
+    of, _ = everything
     branch, dense = BRANCHES[name], of["ticket", 0]
     rewind, other = of["ticket", 1].rewind, of["reinit", 1].initial
     begins = rewind if branch.late else dense.initial
@@ -132,7 +136,7 @@ def smallest_pruned(before, mask):
 def test_masks_of_one_shot_come_from_the_dense_network_and_those_of_chains_from_their_own(
     everything,
 ):
-    _, of, _ = everything
+    of, _ = everything
     for level in (1, 2):
         smallest_pruned(of["ticket", 0], of["one-shot", level].mask)
         for name in ("ticket", *CHAINS):
@@ -143,7 +147,7 @@ def test_masks_of_one_shot_come_from_the_dense_network_and_those_of_chains_from_
 
 
 def test_shuffled_masks_are_nested_as_their_source_is(everything):
-    _, of, _ = everything
+    of, _ = everything
     for key in KERNELS:
         assert not np.any(of["shuffle", 2].mask[key] & ~of["shuffle", 1].mask[key])
 
@@ -151,7 +155,7 @@ def test_shuffled_masks_are_nested_as_their_source_is(everything):
 @pytest.mark.parametrize("name", ["ticket", "lr-rewind", "fine-tune", "shuffle", "snip", "reinit"])
 def test_a_branch_trained_alone_ends_with_the_same_bits(everything, parts, name):
     """From mask × weights, on the data of step k on, at the learning rate that it says."""
-    _, of, _ = everything
+    of, _ = everything
     r = of[name, 2]
     start = REWIND if BRANCHES[name].late else 0
     rate_from = STEPS if name == "fine-tune" else start
@@ -163,7 +167,7 @@ def test_a_branch_trained_alone_ends_with_the_same_bits(everything, parts, name)
 
 
 def test_the_rewind_point_is_the_dense_run_at_step_k(everything, parts):
-    _, of, _ = everything
+    of, _ = everything
     r = of["ticket", 0]
     assert same(r.rewind, r.initial, r.initial)
     seen = {}
@@ -180,7 +184,7 @@ def test_the_rewind_point_is_the_dense_run_at_step_k(everything, parts):
 
 def test_results_are_read_when_they_are_asked_for(everything):
     """A result holds names and numbers; its arrays stay in the directory."""
-    _, of, _ = everything
+    of, _ = everything
     for r in of.values():
         held = Counter(type(getattr(r, part)).__name__ for part in ("initial", "mask", "final"))
         assert held == {"StoredArrays": 3}

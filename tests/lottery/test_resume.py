@@ -6,8 +6,10 @@ import sys
 
 import pytest
 
+from tfinit import datasets
 from tfinit.errors import InputError
-from tfinit.lottery import LotteryConfig, Store, run
+from tfinit.lottery import LotteryConfig, Store, lottery, run
+from tfinit.lottery.parts import parts_of
 
 REWIND = 7
 STEPS = 40
@@ -38,15 +40,28 @@ def files(path):
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
+def parts(tmp_path_factory):
+    """Compiled once for all. In processes of their own: test_reliability.py."""
+    config = config_at(tmp_path_factory.mktemp("none"))
+    return parts_of(config, datasets.load(config.dataset).subset(config.train_examples))
+
+
+def go(parts, path, progress=lambda done: None, warn=lambda line: None, **options):
+    store = Store(config_at(path), warn, **options)
+    with store.locked():
+        return list(lottery(parts, store, config_at(path), 3, progress))
+
+
+@pytest.fixture(scope="module")
+def whole(parts, tmp_path_factory):
     path = tmp_path_factory.mktemp("whole") / "r"
-    run(config_at(path))
+    go(parts, path)
     found = files(path)
     assert len(found) == 1 + 5 + 2 + 1  # configuration, trainings, initial weights, rewind point
     return found
 
 
-def leave(path, after):
+def leave(parts, path, after):
     """Run with a checkpoint at each chunk until so many steps were told."""
     told = []
 
@@ -56,40 +71,42 @@ def leave(path, after):
             raise Left
 
     with pytest.raises(Left):
-        run(config_at(path), progress=progress, checkpoint_every=0)
+        go(parts, path, progress, checkpoint_every=0)
     return sum(told)
 
 
 # In the dense network: before the rewind point, after it; in a ticket; in a control.
 @pytest.mark.parametrize("after", [4, 20, STEPS + 12, STEPS + (STEPS - REWIND) + 20])
-def test_left_in_the_middle_of_a_training_it_goes_on_to_the_same_files(tmp_path, whole, after):
-    done = leave(tmp_path, after)
+def test_left_in_the_middle_of_a_training_it_goes_on_to_the_same_files(
+    parts, tmp_path, whole, after
+):
+    done = leave(parts, tmp_path, after)
     partials = list(tmp_path.rglob("partial-*.npz"))
     # The one at hand; in the first chunk of a training there is none yet.
     assert len(partials) == (0 if after == 4 else 1)
     assert (tmp_path / "seed-3/ticket/rewind.npz").exists() == (done > REWIND)
     lines, told = [], []
-    run(config_at(tmp_path), warn=lines.append, progress=told.append)
+    go(parts, tmp_path, warn=lines.append, progress=told.append)
     assert files(tmp_path) == whole
     assert lines == []
     assert sum(told) == STEPS * 3 + 2 * (STEPS - REWIND)
 
 
-def test_a_damaged_checkpoint_is_said_and_costs_nothing_but_time(tmp_path, whole):
-    leave(tmp_path, STEPS + 12)
+def test_a_damaged_checkpoint_is_said_and_costs_nothing_but_time(parts, tmp_path, whole):
+    leave(parts, tmp_path, STEPS + 12)
     (partial,) = tmp_path.rglob("partial-*.npz")
     content = bytearray(partial.read_bytes())
     content[len(content) // 2] ^= 16
     partial.write_bytes(content)
     lines = []
-    run(config_at(tmp_path), warn=lines.append)
+    go(parts, tmp_path, warn=lines.append)
     assert lines == [f"{partial} is damaged: training level 1 from its start."]
     assert files(tmp_path) == whole
 
 
 @pytest.mark.parametrize("name", ["rewind.npz", "initial.npz", "level-00.npz", "level-01.npz"])
 @pytest.mark.parametrize("how", ["flipped", "gone"])
-def test_what_is_damaged_or_gone_is_made_again(tmp_path, whole, name, how):
+def test_what_is_damaged_or_gone_is_made_again(parts, tmp_path, whole, name, how):
     for path, content in whole.items():
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_bytes(content)
@@ -98,20 +115,20 @@ def test_what_is_damaged_or_gone_is_made_again(tmp_path, whole, name, how):
     content[len(content) // 2] ^= 16
     victim.write_bytes(content) if how == "flipped" else victim.unlink()
     lines = []
-    run(config_at(tmp_path), warn=lines.append)
+    go(parts, tmp_path, warn=lines.append)
     assert len(lines) == (how == "flipped")
     assert all(line.startswith(f"{victim} is damaged: ") for line in lines)
     assert files(tmp_path) == whole
 
 
-def test_what_a_killed_process_left_aside_is_cleared_up(tmp_path, whole):
+def test_what_a_killed_process_left_aside_is_cleared_up(parts, tmp_path, whole):
     for path, content in whole.items():
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_bytes(content)
     # Killed between the level and the removal of its checkpoint, or in the middle of writing one.
     for name in ("partial-01.npz", ".partial-02.npz.tmp"):
         (tmp_path / "seed-3/ticket" / name).write_bytes(b"half a fi")
-    run(config_at(tmp_path))
+    go(parts, tmp_path)
     assert files(tmp_path) == whole
 
 
