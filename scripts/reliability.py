@@ -5,6 +5,7 @@ directory, fills its disk (a small tmpfs, which needs root), flips bits in its f
 loss diverge. After each, the run must end with the bytes of an undisturbed one.
 """
 
+import contextlib
 import io
 import os
 import random
@@ -77,6 +78,15 @@ def _asides(run_dir):
     return list(Path(run_dir).rglob(".*.npz.tmp"))
 
 
+def _times(run_dir):
+    """When each file was written, as a set of (name, time)."""
+    found = set()
+    for path in Path(run_dir).rglob("[!.]*.npz"):
+        with contextlib.suppress(FileNotFoundError):  # just removed
+            found.add((path, path.stat().st_mtime_ns))
+    return found
+
+
 def kill(run_dir, chance, while_writing, **sizes):
     """Start the run and kill -9 it. Returns what was there, or None if it had ended before."""
     process = start(run_dir, **sizes)
@@ -90,10 +100,8 @@ def kill(run_dir, chance, while_writing, **sizes):
                     time.sleep(0.001)
     else:
         # It works once there is a checkpoint, or a result, that was not there before.
-        changed = time.time()
-        while process.poll() is None and not any(
-            p.stat().st_mtime > changed for p in run_dir.rglob("*.npz")
-        ):
+        before = _times(run_dir)
+        while process.poll() is None and _times(run_dir) <= before:
             time.sleep(0.005)
         time.sleep(chance.uniform(0, 3))
     process.send_signal(signal.SIGKILL)
@@ -128,8 +136,8 @@ def check_kills(root, whole, kills, chance, **sizes):
     levels = [s["levels"] for s in seen]
     return (
         f"{len(seen)} × kill -9, {writing} of them in the middle of writing a file, {resumed} with "
-        f"a checkpoint to go on from, after {levels} of 5 trainings, over {runs} run(s): free to start "
-        f"again each time, same bytes in all {len(whole)} files"
+        f"a checkpoint to go on from, after {levels} of 5 trainings, over {runs} run(s): free to "
+        f"start again each time, same bytes in all {len(whole)} files"
     )
 
 
