@@ -196,7 +196,7 @@ def check_disk_full(root, whole, size="700k"):
     return f"exit 1, {lines[-1]!r}; {len(there)} files intact; with more room: same bytes"
 
 
-def check_bit_flips(run_dir, chance, passes=1):
+def check_bit_flips(run_dir, chance, passes=1, **sizes):
     """One bit of every file of a finished run. Harmless is what no array can tell."""
     whole = files(run_dir)
     names = [name for name in whole if name.endswith(".npz")]
@@ -206,7 +206,7 @@ def check_bit_flips(run_dir, chance, passes=1):
             content = bytearray(whole[name])
             content[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
             (run_dir / name).write_bytes(content)
-        code, output, errors = ended(start(run_dir))
+        code, output, errors = ended(start(run_dir, **sizes))
         assert code == 0, errors
         said = [name for name in names if f"{run_dir / name} is damaged" in output]
         after = files(run_dir)

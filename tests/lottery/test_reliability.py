@@ -11,6 +11,7 @@ _FILE = Path(__file__).parents[2] / "scripts" / "reliability.py"
 _SPEC = importlib.util.spec_from_file_location("reliability", _FILE)
 reliability = importlib.util.module_from_spec(_SPEC)
 _SPEC.loader.exec_module(reliability)
+STEPS = 200  # of each training: little to do again
 
 
 @pytest.fixture
@@ -21,13 +22,13 @@ def chance():
 
 
 def test_killed_at_random_moments_and_in_writing_and_the_same_bytes_in_the_end(tmp_path, chance):
-    code, output, errors = reliability.ended(reliability.start(tmp_path / "whole"))
+    code, output, errors = reliability.ended(reliability.start(tmp_path / "whole", steps=STEPS))
     assert code == 0, errors
     assert output == ""
     whole = reliability.files(tmp_path / "whole")
     assert len(whole) == 1 + 5 + 2 + 1
-    print(reliability.check_kills(tmp_path, whole, 3, chance))
-    print(reliability.check_bit_flips(tmp_path / "whole", chance))
+    print(reliability.check_kills(tmp_path, whole, 3, chance, steps=STEPS))
+    print(reliability.check_bit_flips(tmp_path / "whole", chance, steps=STEPS))
 
 
 def test_two_processes_and_a_full_disk(tmp_path):
