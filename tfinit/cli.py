@@ -326,6 +326,7 @@ def _progress() -> "Progress":
         TimeRemainingColumn,
     )
 
+    console = Console(stderr=True)
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -333,6 +334,8 @@ def _progress() -> "Progress":
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
-        console=Console(stderr=True),
+        console=console,
         transient=True,
+        # Elsewhere it would leave an empty line before the one line of an error.
+        disable=not console.is_terminal,
     )

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 _COLUMNS = 80
 _DIVERGED = "†n: n replicates diverged, left out"
-# A title is broken at its table's width.
 _DEVIATION = "mean±std"
 
 
@@ -83,13 +82,13 @@ def stability_table(rows: "Sequence[StabilityRow]", title: str) -> Table:
         table.add_column(name, justify="right")
     for row in rows:
         table.add_row(str(row.k), _cell(row.train, 100, 1), _cell(row.test, 100, 1))
-    return table
+    return _wide(table)
 
 
 def _captioned(tables: Sequence[Table], rows: Sequence[Row]) -> Group:
     if any(row.diverged for row in rows):
         tables[-1].caption = _DIVERGED
-    return Group(*tables)
+    return Group(*map(_wide, tables))
 
 
 def _full(rows: Sequence[Row], branches: Sequence[str], title: str) -> Table:
@@ -144,9 +143,13 @@ def _compact(
 
 
 def _table(title: str) -> Table:
-    # At least as wide as what is above it, which would be broken into lines else.
-    width = min(_COLUMNS, max(map(len, title.splitlines())))
-    return Table(title=title, box=box.SIMPLE_HEAD, padding=0, min_width=width)
+    return Table(title=title, box=box.SIMPLE_HEAD, padding=0)
+
+
+def _wide(table: Table) -> Table:
+    """At least as wide as what is above it, which would be broken into lines else."""
+    table.min_width = min(_COLUMNS, max(map(len, str(table.title).splitlines())))
+    return table
 
 
 def _levels(rows: Sequence[Row]) -> list[tuple[tuple[str, str], dict[str, Row]]]:
