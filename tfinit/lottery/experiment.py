@@ -159,11 +159,6 @@ class _Trainings:
         )
 
 
-def trainings(config: LotteryConfig) -> int:
-    """How many networks the experiment trains."""
-    return len(config.seeds) * (1 + config.levels * (1 + len(config.controls)))
-
-
 def total_steps(config: LotteryConfig) -> int:
     """How many steps the experiment trains, all networks together."""
     late = [BRANCHES[TICKET], *(BRANCHES[name] for name in config.controls)]

@@ -57,11 +57,12 @@ def trained(
         done += more
         progress(more)
 
-    diverged_at = None
+    diverged_at, final = None, None
     try:
         metrics = parts.train(training, count, store.checkpoint(place))
+        final = parts.final()
         # The last step has no loss after it to tell.
-        if not all(np.isfinite(weight).all() for weight in parts.final().values()):
+        if not all(np.isfinite(weight).all() for weight in final.values()):
             raise Diverged(last + 1, metrics)
     except Diverged as error:
         if stop_on_divergence:
@@ -79,7 +80,7 @@ def trained(
             initial,
             training.weights,
             training.mask,
-            parts.final(),
+            parts.final() if final is None else final,
             metrics,
             diverged_at,
         )
