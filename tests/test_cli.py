@@ -1,5 +1,6 @@
 """The command line: one line and an exit code for everything that goes wrong."""
 
+import json
 import os
 import subprocess
 import sys
@@ -135,3 +136,61 @@ def test_a_truncated_checkpoint_is_trained_again_and_said(capfd, finished):
     assert code == 0
     assert "level-01.npz is damaged: training level 1 again" in " ".join(err.split())
     assert level.read_bytes() == whole
+
+
+RACE = ["compare", "--model", "mlp-2-relu", "--steps", "20", "--batch-size", "20"]
+
+
+def test_compare_prints_a_table_and_draws(capfd, tmp_path):
+    """Names with commas and with spaces; progress and warnings are on stderr."""
+    picture = tmp_path / "new" / "race.png"
+    flags = ["--schemes", "zeros,he", "small", "--seeds", "0", "1", "--plot", str(picture)]
+    code, out, err = run(capfd, *RACE, *flags)
+    assert code == 0
+    lines = out.splitlines()
+    assert max(map(len, lines)) <= 100
+    assert lines[0].startswith("mlp-2-relu on digits: 20 steps of 20 examples")
+    assert lines[3].split()[:2] == ["1", "he"]
+    assert {line.split()[1] for line in lines[3:6]} == {"zeros", "he", "small"}
+    assert "he" in err
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert [p.name for p in picture.parent.iterdir()] == ["race.png"]
+
+
+def test_compare_as_json_prints_nothing_else(capfd):
+    code, out, _ = run(capfd, *RACE, "--schemes", "he", "--seeds", "5", "--json")
+    told = json.loads(out)
+    assert code == 0
+    assert (told["best"], told["seeds"], len(told["runs"][0]["losses"])) == ("he", [5], 20)
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--schemes", "he,hee"], ["schemes", "xavier", "'hee'"]),
+        (["--schemes", ","], ["schemes", "one or more"]),
+        (["--model", "mlp-30-rellu"], ["model", "mlp-<depth>-<activation>", "'mlp-30-rellu'"]),
+        (["--dataset", "cifr"], ["dataset", "digits, mnist", "'cifr'"]),
+        (["--optimizer", "lion"], ["optimizer", "sgd, adam, momentum", "'lion'"]),
+        (["--learning-rate", "0"], ["learning_rate", "positive", "0.0"]),
+        (["--plot", "race.pdf"], ["plot", ".png", "'race.pdf'"]),
+        (["--seeds", "1", "1"], ["seeds", "different"]),
+    ],
+)
+def test_compare_with_bad_input_is_one_line_and_exit_code_2(capfd, flags, words):
+    code, out, err = run(capfd, *RACE, *flags)
+    lines = [line for line in err.splitlines() if line]
+    assert (code, out, len(lines)) == (2, "", 1)
+    for word in words:
+        assert word in lines[0]
+
+
+def test_compare_that_is_interrupted_leaves_nothing(capfd, tmp_path, monkeypatch):
+    def interrupt(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tfinit.comparison.race.Track.run", interrupt)
+    code, out, err = run(capfd, *RACE, "--plot", str(tmp_path / "race.png"))
+    assert (code, out) == (130, "")
+    assert err.splitlines()[-1] == "tfinit: interrupted. Nothing was written."
+    assert list(tmp_path.iterdir()) == []

@@ -70,6 +70,56 @@ def test_sizes(name, library):
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
+def test_mlp_of_any_depth_and_activation(library):
+    model = models.build("mlp-5-tanh", LIBRARIES[library], (8, 8, 1), 10, seed=0)
+    assert list(prunable_weights(model)) == [
+        *(f"fc{number}/kernel" for number in (1, 2, 3, 4)),
+        "output/kernel",
+    ]
+    # 64·64 + 64 four times, the first from 64 pixels; 64·10 + 10.
+    assert model.count_params() == 4 * 4160 + 650
+    activations = [layer.activation.__name__ for layer in model.layers if layer.count_params()]
+    assert activations == ["tanh"] * 4 + ["linear"]
+    # Keras's default, with the same bits in both Kerases.
+    default = weights(models.build("mlp-5-tanh", keras, (8, 8, 1), 10, 0, "keras"))
+    assert same(weights(model), default)
+    assert abs(default["fc2/kernel"]).max() == pytest.approx(np.sqrt(6 / 128), rel=1e-2)
+
+
+def test_mlp_takes_examples_of_any_shape_and_every_initialization():
+    model = models.build("mlp-2-leaky_relu", keras, (7,), 3, 1, "he")
+    assert model.output_shape == (None, 3)
+    assert tuple(model.get_layer("fc1").kernel.shape) == (7, 64)
+
+
+def test_fill_gives_each_kernel_its_stream_and_leaves_the_rest():
+    layers = keras.layers
+    model = keras.Sequential(
+        [
+            keras.Input((8, 8, 2)),
+            layers.Conv2D(2, 3, name="frozen", trainable=False),
+            layers.DepthwiseConv2D(3, name="depthwise"),
+            layers.SeparableConv2D(3, 3, name="separable"),
+            layers.Flatten(),
+            layers.Dense(4, bias_initializer="ones", name="fc"),
+        ]
+    )
+    before = weights(model)
+    models.fill(model, keras.initializers.RandomNormal(stddev=1.0, seed=3), seed=5)
+    after = weights(model)
+    changed = {key for key in after if not np.array_equal(before[key], after[key])}
+    assert changed == {
+        "depthwise/kernel",
+        "separable/depthwise_kernel",
+        "separable/pointwise_kernel",
+        "fc/kernel",
+    }
+    assert not np.array_equal(after["depthwise/kernel"], after["separable/depthwise_kernel"])
+    models.fill(model, keras.initializers.RandomNormal(stddev=1.0, seed=4), seed=5)
+    assert same(after, weights(model))
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("shape", [(8, 8, 1), (28, 28, 1)])
 def test_small_images_fit_and_the_output_is_logits(name, shape, library):
@@ -230,6 +280,10 @@ def test_lsuv_sees_the_batch():
     ("arguments", "message"),
     [
         (("conv-3", (8, 8, 1)), "`model` must be one of lenet-300-100, conv-2, .*'conv-3'"),
+        (("conv-3", (8, 8, 1)), "or mlp-<depth>-<activation> as in mlp-30-relu; received"),
+        (("mlp-1-relu", (8,)), "depth counts all dense layers and is at least 2; .*'mlp-1-relu'"),
+        (("mlp-x-relu", (8,)), "mlp-<depth>-<activation> as in mlp-30-relu; .*'mlp-x-relu'"),
+        (("mlp-5-rellu", (8,)), "an activation that Keras knows by its name.*'mlp-5-rellu'"),
         (("conv-2", (8, 8)), r"`model` 'conv-2' takes images .*received .*\(8, 8\)"),
         (("conv-2", (8, 8, 1), "hee"), "`initialization` must be one of xavier, .*'hee'.*Leave"),
         (("conv-2", (8, 8, 1), "lsuv"), "`initialization` 'lsuv' looks at data: pass `x`"),

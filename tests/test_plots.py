@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from matplotlib.collections import PolyCollection
 
+from tfinit.comparison.result import Comparison, Run
 from tfinit.errors import InputError
 from tfinit.lottery.branches import BRANCHES
-from tfinit.lottery.report import Row, Spread, summarize
+from tfinit.lottery.report import Row, summarize
 from tfinit.lottery.result import LevelResult
 from tfinit.plots import (
     curves_figure,
@@ -16,10 +17,12 @@ from tfinit.plots import (
     layers_figure,
     lottery_figure,
     masks_figure,
+    race_figure,
     stability_figure,
 )
 from tfinit.plots.masks import first_layer_image
 from tfinit.plots.style import LABELS, label, percent_ticks, styles
+from tfinit.spread import Spread
 from tfinit.training.metrics import Metrics
 
 
@@ -360,6 +363,75 @@ def test_stability_leaves_out_what_diverged():
     assert labels(stability_figure(lost, "made up").axes[1]) == []
 
 
+# -- race -----------------------------------------------------------------------------------------
+
+
+def racer(label, seed, losses, diverged_at=None):
+    metrics = Metrics(np.array([0]), {}, np.array(losses, np.float32))
+    return Run(label, seed, 100, metrics, diverged_at, 0.01)
+
+
+RACE = Comparison(
+    "made up",
+    (
+        racer("he", 0, [2.0, 0.5] * 25 + [0.1] * 50),
+        racer("he", 1, [2.0, 0.5] * 25 + [0.4] * 50),
+        racer("large", 0, [8.0] * 30, diverged_at=31),
+        racer("large", 1, [2.0] * 100),
+    ),
+    10,
+    100,
+    32,
+    0.3,
+)
+
+
+def test_race_lines_are_geometric_means_over_bins_and_seeds():
+    (axes,) = race_figure(RACE).axes
+    assert labels(axes) == ["he", "large (diverged: 1 of 2)", "loss to reach"]
+    assert axes.get_yscale() == "log"
+    x, y = line(axes, "he")
+    # Bins of two steps, at the middle of the steps counted from 1.
+    np.testing.assert_allclose(x, np.arange(50) * 2 + 1.5)
+    np.testing.assert_allclose(y, [1.0] * 25 + [0.2] * 25, rtol=1e-6)
+    np.testing.assert_allclose(line(axes, "loss to reach")[1], 0.3)
+    # t(0.975) is 12.706 for one degree of freedom; the logs differ by log 4, deviate by half √2.
+    half = 12.706 * np.log(4) / 2
+    low, high = bands(axes)[0]
+    np.testing.assert_allclose([low, high], 0.2 * np.exp([-half, half]), rtol=2e-3)
+
+
+def test_race_goes_on_without_the_diverged_and_marks_where():
+    (axes,) = race_figure(RACE).axes
+    _, y = line(axes, "large (diverged: 1 of 2)")
+    np.testing.assert_allclose(y, [4.0] * 15 + [2.0] * 35, rtol=1e-6)
+    (cross,) = [one for one in axes.get_lines() if one.get_marker() == "x"]
+    np.testing.assert_allclose(cross.get_data(), [[30], [8]])
+    # The bands do not press the lines together.
+    low, high = axes.get_ylim()
+    assert 0.05 < low < 0.2
+    assert 4 < high < 16
+
+
+def test_race_shows_no_towering_start():
+    high = (*RACE.runs[:2], racer("large", 0, [1e20] * 5, diverged_at=6))
+    (axes,) = race_figure(Comparison("made up", high, 10, 100, 32, None)).axes
+    # Ten times log(10), and 0.3 of the decades between that and 0.2 above it.
+    top = 23.03 * (23.03 / 0.2) ** 0.3
+    assert axes.get_ylim()[1] == pytest.approx(top, rel=0.01)
+    (cross,) = [one for one in axes.get_lines() if one.get_marker() == "x"]
+    assert cross.get_ydata()[0] == axes.get_ylim()[1]
+
+
+def test_race_of_one_seed_and_of_nothing_that_trained():
+    (axes,) = race_figure(Comparison("made up", RACE.runs[:1], 10, 100, 32, None)).axes
+    assert (labels(axes), bands(axes)) == (["he"], [])
+    lost = (racer("large", 0, [], diverged_at=1),)
+    assert labels(race_figure(Comparison("made up", lost, 10, 100, 32, None)).axes[0]) == [
+        "large (diverged: 1 of 1)"
+    ]
+
+
 def test_every_figure_can_be_saved(tmp_path):
     """Drawing runs the formatters and the layout."""
     rows = summarize(RESULTS)
@@ -370,6 +442,8 @@ def test_every_figure_can_be_saved(tmp_path):
         layers_figure(RESULTS, "made up"),
         masks_figure(RESULTS, "made up", (2, 2)),
         stability_figure(RECORDS, "made up"),
+        race_figure(RACE),
+        RACE.plot(),
     ):
         figure.savefig(tmp_path / "figure.png")
         assert figure.get_suptitle() == "made up"

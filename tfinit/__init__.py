@@ -13,7 +13,10 @@ import wrapt
 __version__ = "0.1.0"
 
 _SUBMODULES = (
+    "callbacks",
+    "comparison",
     "datasets",
+    "diagnostics",
     "errors",
     "fans",
     "fine_tuning",
@@ -22,12 +25,19 @@ _SUBMODULES = (
     "lottery",
     "models",
     "plots",
+    "probes",
     "pruning",
     "schemes",
+    "spread",
     "training",
     "variables",
 )
-_FUNCTIONS = {"initialize": "schemes"}
+_FUNCTIONS = {
+    "compare": "comparison",
+    "diagnose": "diagnostics",
+    "initialize": "schemes",
+    "recommend": "diagnostics",
+}
 __all__ = [*_SUBMODULES, *_FUNCTIONS]
 
 

@@ -5,6 +5,7 @@ and convolutions pad to "same", so that images of 8×8 pass through four pooling
 """
 
 import math
+import re
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -12,7 +13,7 @@ from typing import Any, NamedTuple
 from tfinit.errors import InputError
 from tfinit.schemes.initialize import SCHEMES, WITH_DATA, initialize
 from tfinit.schemes.streams import digest
-from tfinit.variables import prunable_weights
+from tfinit.variables import PRUNABLE_NAMES, all_weights, weight_name
 
 # PyTorch's, with which the published numbers of these networks were made. Keras's own momentum of
 # 0.99 needs hundreds of steps before the moving statistics are of any use.
@@ -159,9 +160,42 @@ def vgg_16(keras: ModuleType, input_shape: tuple[int, ...], classes: int) -> Any
     )
 
 
+def mlp(
+    keras: ModuleType,
+    input_shape: tuple[int, ...],
+    classes: int,
+    depth: int,
+    activation: str,
+    width: int = 64,
+) -> Any:
+    """A plain deep network of dense layers: where initialization decides whether it trains.
+
+    Args:
+        keras: The module ``keras`` or ``tf_keras``.
+        input_shape: Shape of one example; it is flattened.
+        classes: Number of classes; the output is their logits.
+        depth: Dense layers in all, the output layer among them; at least 2.
+        activation: Name of the activation of all but the output layer.
+        width: Units of each of them.
+    """
+    layers = keras.layers
+    hidden = [
+        layers.Dense(width, activation=activation, name=f"fc{number}") for number in range(1, depth)
+    ]
+    return keras.Sequential(
+        [
+            layers.Input(shape=input_shape),
+            layers.Flatten(name="flatten"),
+            *hidden,
+            layers.Dense(classes, name="output"),
+        ],
+        name=f"mlp_{depth}_{activation}",
+    )
+
+
 class _Network(NamedTuple):
     build: Callable[..., Any]
-    scheme: str  # with which it was published, and its options
+    scheme: str | None  # with which it was published, and its options; None: Keras's default
     options: dict[str, Any]
     of_images: bool = True
 
@@ -177,6 +211,8 @@ _NETWORKS = {
     "vgg-16": _Network(vgg_16, *_HE),
 }
 NAMES = tuple(_NETWORKS)
+PATTERN = "mlp-<depth>-<activation>"
+_MLP = re.compile(r"mlp-(\d{1,4})-(\w+)")
 
 # Two cannot run without options; "reinitialize" draws from the layers' own initializers, which
 # here are Keras's default: "keras", but with other bits in tf_keras.
@@ -227,6 +263,32 @@ def needs_data(initialization: str | None) -> bool:
     return any(initialization == scheme.__name__ for scheme in WITH_DATA)
 
 
+def _network(name: str, keras: ModuleType) -> _Network:
+    if name in _NETWORKS:
+        return _NETWORKS[name]
+    known = f"`model` must be one of {', '.join(NAMES)}, or {PATTERN} as in mlp-30-relu"
+    found = _MLP.fullmatch(name)
+    if found is None:
+        raise InputError(f"{known}; received {name!r}.")
+    depth, activation = int(found[1]), found[2]
+    if depth < 2:
+        raise InputError(
+            f"{known}, where depth counts all dense layers and is at least 2; received {name!r}."
+        )
+    try:
+        keras.activations.get(activation)
+    except ValueError as error:
+        raise InputError(
+            f"{known}, with an activation that Keras knows by its name, as relu, tanh or selu; "
+            f"received {name!r}."
+        ) from error
+
+    def build_mlp(keras: ModuleType, input_shape: tuple[int, ...], classes: int) -> Any:
+        return mlp(keras, input_shape, classes, depth, activation)
+
+    return _Network(build_mlp, None, {}, of_images=False)
+
+
 def build(
     name: str,
     keras: ModuleType,
@@ -240,12 +302,16 @@ def build(
 
     Unless told otherwise, kernels are drawn as published: of LeNet and the Conv networks as in
     Frankle & Carbin (2019), Xavier, normal, cut at two deviations; of ResNet and VGG as in Frankle
-    et al. (2020), N(0, 2 / fan_in). Biases are zero; normalization starts as the identity.
+    et al. (2020), N(0, 2 / fan_in); of the others as Keras does by default. Biases are zero;
+    normalization starts as the identity.
 
     Args:
-        name: One of `NAMES`.
+        name: One of `NAMES`; or ``"mlp-<depth>-<activation>"``, as ``"mlp-30-relu"``: `mlp` with
+            so many dense layers, of 64 units but for the output, and any activation of Keras's by
+            its name.
         keras: The module ``keras`` or ``tf_keras``.
-        input_shape: Shape of one example; (height, width, channels) but for ``"lenet-300-100"``.
+        input_shape: Shape of one example; (height, width, channels) but for ``"lenet-300-100"``
+            and the ``"mlp-"`` ones, which take any.
         classes: Number of classes; the output is their logits.
         seed: Same seed, same weights, in any process and in both Kerases.
         initialization: One of `initializations`, applied to every kernel with a stream of its own
@@ -260,13 +326,11 @@ def build(
 
     Example:
         >>> model = build("lenet-300-100", keras, (8, 8, 1), 10, seed=1)
-        >>> list(prunable_weights(model))
+        >>> list(kernels(model))
         ['fc1/kernel', 'fc2/kernel', 'output/kernel']
     """
-    if name not in _NETWORKS:
-        raise InputError(f"`model` must be one of {', '.join(NAMES)}, received {name!r}.")
+    network = _network(name, keras)
     check_initialization(initialization)
-    network = _NETWORKS[name]
     if network.of_images and len(input_shape) != 3:
         raise InputError(
             f"`model` {name!r} takes images of shape (height, width, channels), received examples "
@@ -280,32 +344,66 @@ def build(
     else:
         x = None
     model = network.build(keras, input_shape, classes)
-    if initialization is None:
+    if initialization is None and network.scheme is not None:
         initialize(model, network.scheme, seed=seed, **network.options)
     elif initialization in _SCHEMES:
         initialize(model, initialization, x, seed=seed)
     else:
-        _fill(model, initialization, seed)
+        fill(model, initializer(initialization or "keras"), seed)
     return model
 
 
-def _fill(model: Any, initialization: str, seed: int) -> None:
-    """Set every prunable kernel by an initializer, seeded by the seed and the kernel's key."""
+def initializer(name: str) -> Any:
+    """An initializer with default arguments, by a name in `initializations` that is no scheme."""
     # Keras 3's also for a tf_keras model: both then get the same bits.
     import keras
 
     from tfinit import initializers
 
-    if initialization in _OF_TFINIT:
-        cls = getattr(initializers, initialization)
-    else:
-        known = _DEFAULT_OF_KERAS if initialization == "keras" else initialization
-        cls = type(keras.initializers.get(known))
-    for key, variable in prunable_weights(model).items():
-        initializer = cls()
-        config = initializer.get_config()
+    if name in _OF_TFINIT:
+        return getattr(initializers, name)()
+    return keras.initializers.get(_DEFAULT_OF_KERAS if name == "keras" else name)
+
+
+def fill(model: Any, initializer: Any, seed: int) -> None:
+    """Set every trainable kernel of a model by one initializer, each from a stream of its own.
+
+    The stream of a kernel is a function of ``seed`` and of the kernel's key (`tfinit.variables`);
+    a seed that the initializer has is not used. Kernels are also recurrent, pointwise and
+    depthwise ones, and embeddings. Biases, normalization and frozen layers stay as they are.
+
+    Args:
+        model: A built model of either Keras.
+        initializer: An initializer of Keras 3, tfinit's among them.
+        seed: Same seed, same weights, in any process and in both Kerases.
+
+    Raises:
+        InputError: the model is not built, or as the initializer says of shapes that do not fit.
+
+    Example:
+        >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3)])
+        >>> fill(model, keras.initializers.Constant(0.5), seed=1)
+        >>> float(model.layers[0].kernel.numpy().sum())
+        3.0
+    """
+    import keras
+
+    config = initializer.get_config()
+    for key, variable in kernels(model).items():
+        own = initializer
         if "seed" in config:
             # 31 bits, as Keras takes them.
-            own = int.from_bytes(digest(seed, key)[:4], "big") >> 1
-            initializer = cls.from_config({**config, "seed": own})
-        variable.assign(keras.ops.convert_to_numpy(initializer(tuple(variable.shape), "float32")))
+            number = int.from_bytes(digest(seed, key)[:4], "big") >> 1
+            own = type(initializer).from_config({**config, "seed": number})
+        variable.assign(keras.ops.convert_to_numpy(own(tuple(variable.shape), "float32")))
+
+
+def kernels(model: Any) -> dict[str, Any]:
+    """The trainable weights that `fill` sets, under their keys."""
+    names = (*PRUNABLE_NAMES, "depthwise_kernel")
+    trainable = {id(weight) for weight in model.trainable_weights}
+    return {
+        key: weight
+        for key, weight in all_weights(model).items()
+        if id(weight) in trainable and weight_name(weight) in names and len(weight.shape) >= 2
+    }

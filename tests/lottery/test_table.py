@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from tfinit.lottery.report import Row, Spread
+from tfinit.lottery.report import Row
 from tfinit.lottery.stability import StabilityRow
 from tfinit.lottery.table import initializations_table, lottery_table, stability_table
+from tfinit.spread import Spread
 
 
 def printed(rows, table=lottery_table):

@@ -33,7 +33,8 @@ class NetworkConfig:
     train_examples: int = 0
     """Train on so many of the training examples. 0: on all."""
     model: str = "lenet-300-100"
-    """Network: lenet-300-100, conv-2, conv-4, conv-6, resnet-20 or vgg-16."""
+    """Network: lenet-300-100, conv-2, conv-4, conv-6, resnet-20, vgg-16, or
+    mlp-<depth>-<activation>, as mlp-30-relu: dense layers of 64 units."""
     initialization: str = "published"
     """published: as the network's paper has it; or the name of a scheme or an initializer."""
     keras: str = "keras"

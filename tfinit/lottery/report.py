@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.stats import t as student_t
 
 from tfinit.errors import MissingPackage
 from tfinit.lottery.result import REINIT, TICKET, LevelResult
+from tfinit.spread import Spread
 
 if TYPE_CHECKING:
     import pandas
@@ -27,34 +27,6 @@ _MEASURED = (
     "untrained_accuracy",
     "diverged_at",
 )
-
-
-@dataclass(frozen=True)
-class Spread:
-    """Mean and sample standard deviation over ``n`` replicates (0 for a single one).
-
-    Of no replicate at all, ``n`` is 0 and the others are NaN.
-    """
-
-    mean: float
-    std: float
-    n: int
-
-    @classmethod
-    def of(cls, values: Sequence[float]) -> "Spread":
-        """The spread of some values."""
-        if not len(values):
-            return cls(np.nan, np.nan, 0)
-        std = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
-        return cls(float(np.mean(values)), std, len(values))
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """95% confidence interval of the mean, by Student's t; infinite for fewer than two."""
-        if self.n < 2:
-            return (-np.inf, np.inf)
-        half = float(student_t.ppf(0.975, self.n - 1)) * self.std / self.n**0.5
-        return (self.mean - half, self.mean + half)
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,10 @@ from tfinit.datasets import Dataset
 from tfinit.errors import InputError
 from tfinit.lottery.config import StabilityConfig
 from tfinit.lottery.parts import Parts, Training, parts_of
-from tfinit.lottery.report import Spread
 from tfinit.lottery.result import LevelResult, Weights
 from tfinit.lottery.resumable import trained
 from tfinit.lottery.store import Place, Store
+from tfinit.spread import Spread
 from tfinit.training.compiled import Evaluator, choose_xla
 from tfinit.training.metrics import Progress, silent
 from tfinit.training.order import check_batch_size

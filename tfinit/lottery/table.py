@@ -9,8 +9,9 @@ from rich import box
 from rich.console import Console, Group
 from rich.table import Table
 
-from tfinit.lottery.report import Row, Spread
+from tfinit.lottery.report import Row
 from tfinit.lottery.result import TICKET
+from tfinit.spread import Spread
 
 if TYPE_CHECKING:
     from tfinit.lottery.stability import StabilityRow

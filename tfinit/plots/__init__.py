@@ -7,6 +7,7 @@ replicate has no band. Every function returns a matplotlib figure, to be saved w
 from tfinit.plots.curves import curves_figure
 from tfinit.plots.lottery import initializations_figure, lottery_figure
 from tfinit.plots.masks import layers_figure, masks_figure
+from tfinit.plots.race import race_figure
 from tfinit.plots.stability import Interpolation, stability_figure
 
 __all__ = [
@@ -16,5 +17,6 @@ __all__ = [
     "layers_figure",
     "lottery_figure",
     "masks_figure",
+    "race_figure",
     "stability_figure",
 ]

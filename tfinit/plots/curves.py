@@ -7,9 +7,9 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
 from tfinit.errors import InputError
-from tfinit.lottery.report import Spread
 from tfinit.lottery.result import TICKET, LevelResult
 from tfinit.plots.style import draw, label, panels, percent_format, percent_ticks, sequential, zoom
+from tfinit.spread import Spread
 
 # The steep start of training would press all that follows into one line.
 _START = 0.2

@@ -8,7 +8,6 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
 from tfinit.errors import InputError
-from tfinit.lottery.report import Spread
 from tfinit.lottery.result import TICKET, LevelResult
 from tfinit.plots.style import (
     blank,
@@ -20,6 +19,7 @@ from tfinit.plots.style import (
     sequential,
     styles,
 )
+from tfinit.spread import Spread
 
 # More are not told apart: every so many levels is left out.
 _PANELS, _COLUMNS = 12, 6

@@ -8,8 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from tfinit.lottery.report import Spread
 from tfinit.plots.style import draw, panels, sequential, zoom
+from tfinit.spread import Spread
 
 # The paper calls networks stable whose error rises by less than this on the way.
 STABLE = 0.02

@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from tfinit.lottery.branches import AT_INITIALIZATION, ONE_SHOT, TICKET
-from tfinit.lottery.report import Spread
+from tfinit.spread import Spread
 
 # Distinct for colour-blind eyes (Okabe & Ito; their yellow is too faint for lines), and by marker
 # and line for everybody.

@@ -97,7 +97,7 @@ def trace(model: Any) -> Graph:
             values = tuple(tracer.graph.inputs), tuple(tracer.graph.outputs)
             tracer.add(Step("", model, *values))
         else:
-            tracer.call(model, *_symbolic_arguments(model))
+            tracer.call(model, *symbolic_arguments(model))
     return tracer.graph
 
 
@@ -118,7 +118,7 @@ def _is_whole(op: Any) -> bool:
     return not any(bears_kernel(layer) for layer in layers[1:])
 
 
-def _symbolic_arguments(model: Any) -> tuple[list[Any], dict[str, Any]] | tuple[None, None]:
+def symbolic_arguments(model: Any) -> tuple[list[Any], dict[str, Any]] | tuple[None, None]:
     """Symbolic tensors of the shapes that a model was built with, as its `call` takes them."""
     if keras_of(model) != "keras":
         return None, None

@@ -1,0 +1,317 @@
+"""Watching signals during training: what `tfinit.diagnose` sees, again and again, in `fit`."""
+
+import csv as comma_separated
+import importlib.util
+import io
+import math
+import os
+import time
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import keras
+
+from tfinit.diagnostics.diagnosis import Diagnosis, diagnose, line_of
+from tfinit.errors import InputError, MissingPackage
+
+# Seconds of training on which the first reading and the last are charged: were it by the time
+# trained so far, the second reading would wait very long for the first, which is the slowest.
+_CHARGED = 60.0
+HEADER = ("step", "layer", "statistic", "value")
+# Of a layer and of its kernels, as `Diagnosis.to_frame` calls them.
+_OF_LAYER = (
+    *("activation_mean", "activation_std", "variation", "zeros", "dead", "saturated"),
+    "gradient_std",
+)
+_OF_KERNEL = ("weight_std", "weight_gradient_std", "update_ratio")
+
+
+class _Line(NamedTuple):
+    """One number: whose (``""``: the network's), which, and what it is."""
+
+    layer: str
+    statistic: str
+    value: float
+
+
+class SignalMonitor(keras.callbacks.Callback):
+    """Takes the statistics of `tfinit.diagnose` on one fixed batch while `fit` trains the model.
+
+    A reading is one forward and one backward pass over the batch that leave everything as it was:
+    training goes bit for bit as it would without. There is one before the first step, one at the
+    end, and between them:
+
+    * ``every=None``: one when r / budget seconds of training have passed since the last, which
+      took r seconds, if that and the one at the end fit in: all readings of this `fit`, the slow
+      first one too, may take ``budget · max(trained, 60 s)``, ``trained`` being the seconds of
+      `fit` without them. So the share is kept by a training of a minute or more; in a shorter one
+      the first and the last may come on top;
+    * ``every=n``: at steps n, 2n, 3n, …; with ``steps_per_execution``, when the execution that
+      has the step in it is done.
+
+    A step is one of the optimizer's (``optimizer.iterations``), so a training that is resumed
+    goes on counting. Of each layer: ``activation_mean``, ``activation_std``, ``variation``,
+    ``zeros``, ``dead``, ``saturated``, ``gradient_std`` (by its activations), ``weight_std``,
+    ``weight_gradient_std`` and ``update_ratio`` (of a fresh optimizer's first step, as in
+    `tfinit.diagnose`). What a layer does not have is left out; a layer with several kernels has
+    the last three under the kernels' keys. Of the network: ``loss``, ``forward_factor``,
+    ``backward_factor``, ``depth_scale`` and ``risk``. What is not finite is NaN (the risk:
+    infinite); the first time, a warning says where.
+
+    Args:
+        x: A batch as the model takes it; some dozens of examples tell enough. None: drawn from
+            N(0, 1), the same at each reading.
+        y: Its targets. None: gradients are those of random sums of the outputs.
+        log_dir: Directory of TensorBoard's logs: scalars ``signals/<layer>/<statistic>``, and
+            ``signals/<statistic>`` of the network.
+        csv: Path of a table with the columns step, layer (empty: the network), statistic, value.
+            Each reading is written at once, as whole lines. An existing file is appended to, so
+            where a training was resumed from an earlier step, a step's last lines are the valid.
+        every: Steps between readings. None: as many as ``budget`` allows.
+        budget: The share of the training time that readings may take where ``every`` is None.
+        loss: As for `tfinit.diagnose`. None: the loss that the model was compiled with.
+
+    Attributes:
+        latest: The last reading, a `Diagnosis`.
+        readings: (step, numbers of the network) of each reading so far.
+        cost: Seconds of readings / seconds of the rest of `fit`, in the current or last `fit`.
+
+    Raises:
+        InputError: neither ``log_dir`` nor ``csv``, ``every`` or ``budget`` out of range. At the
+            start of `fit`, before anything is trained: ``csv`` is another file, several replicas,
+            or what `tfinit.diagnose` refuses, as another backend.
+        MissingPackage: ``log_dir`` without TensorBoard.
+
+    Example:
+        >>> x, y = np.random.rand(64, 8), np.random.rand(64, 1)
+        >>> model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(1)])
+        >>> model.compile("sgd", "mse")
+        >>> monitor = SignalMonitor(x, y, csv="signals.csv", every=2)
+        >>> history = model.fit(x, y, batch_size=16, callbacks=[monitor], verbose=0)
+        >>> [step for step, network in monitor.readings]
+        [0, 2, 4]
+
+    Glorot & Bengio, Understanding the difficulty of training deep feedforward neural networks,
+    AISTATS 2010 (activations and gradients during training, figures 2 to 4).
+    """
+
+    def __init__(
+        self,
+        x: Any,
+        y: Any = None,
+        *,
+        log_dir: str | os.PathLike[str] | None = None,
+        csv: str | os.PathLike[str] | None = None,
+        every: int | None = None,
+        budget: float = 0.05,
+        loss: Any = None,
+    ) -> None:
+        super().__init__()
+        for name, path in (("log_dir", log_dir), ("csv", csv)):
+            if path is not None and (not path or not isinstance(path, str | os.PathLike)):
+                raise InputError(f"`{name}` must be a path or None, received {path!r}.")
+        if log_dir is None and csv is None:
+            raise InputError(
+                "Neither `log_dir` nor `csv` was given, so nothing would be written. Pass "
+                'log_dir="logs" for TensorBoard, csv="signals.csv" for a table, or both.'
+            )
+        if every is not None and (isinstance(every, bool) or not _is_whole(every) or every < 1):
+            raise InputError(
+                f"`every` must be a whole number of steps of at least 1, or None, received "
+                f"{every!r}."
+            )
+        if not isinstance(budget, int | float) or not 0 < budget <= 1:
+            raise InputError(
+                "`budget` must be the share of the training time that readings may take, above 0 "
+                f"and at most 1, as 0.05; received {budget!r}."
+            )
+        if log_dir is not None and importlib.util.find_spec("tensorboard") is None:
+            raise MissingPackage("SignalMonitor", "TensorBoard", "tfinit[tensorboard]")
+        self.latest: Diagnosis | None = None
+        self.readings: list[tuple[int, dict[str, float]]] = []
+        self._batch = (x, y, loss)
+        self._log_dir = None if log_dir is None else Path(log_dir)
+        self._csv = None if csv is None else Path(csv)
+        self._every = None if every is None else int(every)
+        self._budget = float(budget)
+        self._writer: Any = None
+        self._began = self._ended = self._spent = self._took = 0.0
+
+    @property
+    def cost(self) -> float:
+        """Seconds of readings / seconds of the rest of the current or last `fit`."""
+        trained = self._trained()
+        return self._spent / trained if trained > 0 else 0.0
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        """The reading before the first step."""
+        strategy = getattr(self.model, "distribute_strategy", None)
+        replicas = getattr(strategy, "num_replicas_in_sync", 1)
+        if replicas > 1:
+            raise InputError(
+                f"SignalMonitor watches a model on one device, this one has {replicas} replicas. "
+                "Train it without a distribution strategy, or without the monitor."
+            )
+        if self._csv is not None:
+            _check_table(self._csv)
+        self._began, self._ended = time.perf_counter(), math.nan
+        self._spent, self._trained_then, self._warned = 0.0, 0.0, False
+        self._read(self._step())
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """Count from the optimizer's steps: an epoch may have ended early."""
+        self._before = self._step()
+
+    # Not at a batch's end: with a callback there, Keras no longer hands out the logs beside the
+    # training, which then waits for those of each step.
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        """A reading after the steps so far, if it is due."""
+        if self._every is None:
+            trained = self._trained()
+            if (trained - self._trained_then) * self._budget < self._took:
+                return
+            # This one, and the one at the end.
+            if self._spent + 2 * self._took > self._budget * max(trained, _CHARGED):
+                return
+        # No more steps than that, but fewer where gradients are accumulated or steps skipped.
+        elif self._before + batch < self._next:
+            return
+        step = self._step()
+        self._before = step - batch
+        if step > self._last and (self._every is None or step >= self._next):
+            self._read(step)
+
+    def on_train_end(self, logs: Any = None) -> None:
+        """The reading after the last step."""
+        step = self._step()
+        if step != self._last:
+            self._read(step)
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+        self._ended = time.perf_counter()
+
+    def _step(self) -> int:
+        return int(keras.ops.convert_to_numpy(self.model.optimizer.iterations))
+
+    def _trained(self) -> float:
+        now = time.perf_counter() if math.isnan(self._ended) else self._ended
+        return now - self._began - self._spent
+
+    def _read(self, step: int) -> None:
+        self._trained_then = self._trained()
+        began = time.perf_counter()
+        x, y, loss = self._batch
+        diagnosis = diagnose(self.model, x, y, loss)
+        network = _network(diagnosis)
+        self.latest = diagnosis
+        self.readings.append((step, network))
+        lines = [_Line("", name, value) for name, value in network.items()]
+        lines += _layers(diagnosis)
+        if self._csv is not None:
+            _append(self._csv, step, lines)
+        if self._log_dir is not None:
+            self._log(step, lines)
+        self._last = step
+        if self._every is not None:
+            self._next = (step // self._every + 1) * self._every
+        broken = next((f for f in diagnosis.findings if f.kind == "not finite"), None)
+        if broken is not None and not self._warned:
+            self._warned = True
+            warnings.warn(
+                f"SignalMonitor at step {step}: {broken.evidence} Training goes on; such numbers "
+                "are written as NaN.",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+        self._took = time.perf_counter() - began
+        self._spent += self._took
+
+    def _log(self, step: int, lines: list[_Line]) -> None:
+        import tensorflow as tf
+
+        if self._writer is None:
+            self._writer = tf.summary.create_file_writer(str(self._log_dir))
+        with self._writer.as_default():
+            for layer, statistic, value in lines:
+                name = f"signals/{layer}/{statistic}" if layer else f"signals/{statistic}"
+                tf.summary.scalar(name, value, step=step)
+        self._writer.flush()
+
+
+def _is_whole(value: Any) -> bool:
+    return hasattr(value, "__index__")
+
+
+def _network(diagnosis: Diagnosis) -> dict[str, float]:
+    trends = diagnosis.trends
+    network = {
+        "loss": diagnosis.measurement.loss,
+        "forward_factor": trends.forward_factor,
+        "backward_factor": trends.backward_factor,
+        "depth_scale": trends.depth_scale,
+        "risk": diagnosis.risk,
+    }
+    # Trends leave out the layers that are not finite: one of the others would look healthy.
+    seen = [layer.linear for layer in diagnosis.layers if layer.is_kernel]
+    back = [layer.linear_gradient for layer in diagnosis.layers if layer.is_kernel]
+    if not all(signal.finite for signal in seen):
+        network["forward_factor"] = math.nan
+    if not all(signal is None or signal.finite for signal in (*seen, *back)):
+        network["backward_factor"] = network["depth_scale"] = math.nan
+    return network
+
+
+def _layers(diagnosis: Diagnosis) -> Iterator[_Line]:
+    weighed = set()
+    for layer in diagnosis.layers:
+        line = line_of(layer, None)
+        yield from _lines(layer.key, line, _OF_LAYER)
+        for weights in layer.weights:
+            # A layer that is called twice has its weights once.
+            if weights.key not in weighed:
+                weighed.add(weights.key)
+                key = layer.key if len(layer.weights) == 1 else weights.key
+                yield from _lines(key, line_of(layer, weights), _OF_KERNEL)
+
+
+def _lines(key: str, line: dict[str, Any], statistics: tuple[str, ...]) -> Iterator[_Line]:
+    for statistic in statistics:
+        if line[statistic] is not None:
+            yield _Line(key, statistic, float(line[statistic]))
+
+
+def _check_table(path: Path) -> None:
+    """InputError unless lines can be appended to the file; a line that was cut short goes."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists() or not path.stat().st_size:
+            return
+        with path.open("r+b") as file:
+            header = file.readline().decode("utf-8", "replace").rstrip("\r\n")
+            if header != ",".join(HEADER):
+                raise InputError(
+                    f"`csv`: {str(path)!r} exists and is another table: its first line is "
+                    f"{header[:80]!r}, not {','.join(HEADER)!r}. Choose another path, or move the "
+                    "file."
+                )
+            file.seek(-1, os.SEEK_END)
+            if file.read() != b"\n":
+                file.seek(0)
+                file.truncate(file.read().rfind(b"\n") + 1)
+    except OSError as error:
+        raise InputError(f"`csv`: {str(path)!r} cannot be written: {error}.") from error
+
+
+def _append(path: Path, step: int, lines: list[_Line]) -> None:
+    text = io.StringIO()
+    table = comma_separated.writer(text, lineterminator="\n")
+    if not path.exists() or not path.stat().st_size:
+        table.writerow(HEADER)
+    for layer, statistic, value in lines:
+        table.writerow((step, layer, statistic, f"{value:.9g}"))
+    # Opened and closed at each reading: an interrupted training leaves nothing in a buffer.
+    with path.open("a", encoding="utf-8", newline="") as file:
+        file.write(text.getvalue())

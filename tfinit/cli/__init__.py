@@ -1,0 +1,55 @@
+"""The command line: parses, calls, prints. Errors are one line and an exit code.
+
+One module for each subject; its ``COMMANDS`` are the words after ``tfinit``, and each is a
+`tfinit.cli.console.Command`, whose fields are the flags. None of them loads anything heavy before
+it runs.
+"""
+
+import os
+import sys
+
+import tyro
+
+from tfinit.cli import compare, diagnose, lottery, prune
+from tfinit.cli.console import Command
+from tfinit.errors import InputError, MissingPackage, WorkError
+
+COMMANDS = {
+    **lottery.COMMANDS,
+    **diagnose.COMMANDS,
+    **compare.COMMANDS,
+    **prune.COMMANDS,
+}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run ``tfinit`` with some arguments, by default those of the process.
+
+    Exits with 0, 1 for a failure during work, 2 for bad input, 130 when interrupted; a command
+    may have codes of its own.
+    """
+    # Settings of this process, not of the package: quiet logs unless asked for.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    interrupted = Command.interrupted
+    try:
+        command: Command = tyro.extras.subcommand_cli_from_dict(
+            COMMANDS,
+            prog="tfinit",
+            description="Weight initialization, pruning and lottery tickets for Keras networks.",
+            args=arguments,
+        )
+        interrupted = command.interrupted
+        code = command.run()
+    except InputError as error:
+        _stop(error, 2)
+    except (WorkError, MissingPackage) as error:
+        _stop(error, 1)
+    except KeyboardInterrupt:
+        _stop(interrupted, 130)
+    if code:
+        sys.exit(code)
+
+
+def _stop(message: object, code: int) -> None:
+    print(f"tfinit: {message}", file=sys.stderr)
+    sys.exit(code)

@@ -1,0 +1,74 @@
+"""`tfinit compare`: a race of initializations, as a table, JSON or a figure."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import tyro
+
+from tfinit.cli.console import Command, checked, native_stderr_closed, png, progress_bar, say
+from tfinit.comparison.config import CompareConfig
+from tfinit.errors import InputError
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from tfinit.comparison.result import Run
+
+
+@dataclass(frozen=True)
+class _Compare(Command, CompareConfig):
+    __doc__ = (CompareConfig.__doc__ or "").split("\n")[0]
+
+    plot: Path | None = None
+    """Write the learning curves to this .png file."""
+    json: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Print everything as JSON instead of the table."""
+
+    interrupted: ClassVar[str] = "interrupted. Nothing was written."
+
+    def run(self) -> int:
+        words = (word for typed in self.schemes for word in typed.split(","))
+        schemes = tuple(word.strip() for word in words if word.strip())
+        compare(checked(self, CompareConfig, schemes=schemes), self.plot, self.json)
+        return 0
+
+
+COMMANDS = {"compare": _Compare}
+
+
+def compare(config: CompareConfig, plot: Path | None = None, as_json: bool = False) -> None:
+    """Race initializations; print the table or JSON, and write the figure if there is to be one.
+
+    Raises:
+        InputError: as the race says, or ``plot`` is no name of a .png file.
+        WorkError: the figure cannot be written.
+    """
+    if plot is not None and plot.suffix.lower() != ".png":
+        raise InputError(f"`plot` must end in .png, received {str(plot)!r}.")
+    with native_stderr_closed():
+        from tfinit.comparison.named import compare_named
+        from tfinit.training import wake_up
+
+        wake_up()
+    from tfinit.lottery.store import write_whole
+
+    with progress_bar() as progress:
+        steps = len(config.schemes) * len(config.seeds) * config.steps
+        task = progress.add_task("starting", total=steps)
+        comparison = compare_named(
+            config,
+            progress=lambda steps: progress.advance(task, steps),
+            finished=lambda run: _tell(progress, task, run),
+        )
+    if plot is not None:
+        write_whole(plot, png(comparison.plot()))
+    print(json.dumps(comparison.to_dict(), indent=2) if as_json else comparison)
+
+
+def _tell(progress: "Progress", task: Any, run: "Run") -> None:
+    end = f"final loss {run.final_loss:.3g}"
+    if run.diverged_at is not None:
+        end = f"diverged at step {run.diverged_at}"
+    say(progress, task, f"seed {run.seed} {run.label}: {end}")

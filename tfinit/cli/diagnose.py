@@ -1,0 +1,59 @@
+"""`tfinit diagnose`: a saved model in, a verdict out, with an exit code for CI."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from tfinit.cli.console import Command, native_stderr_closed, png
+from tfinit.errors import InputError
+
+SEVERE = 3  # the exit code for a network that will not learn
+
+
+@dataclass(frozen=True)
+class _Diagnose(Command):
+    """Say before training whether a network will learn: exit code 0 if so, 3 if not."""
+
+    model: Annotated[Path, tyro.conf.Positional]
+    """The .keras file of the model."""
+    data: Path | None = None
+    """An .npz file with x and, for the gradients of the loss, y. Default: inputs from N(0, 1)."""
+    loss: str | None = None
+    """A Keras loss, such as sparse_categorical_crossentropy. Default: the one in the file."""
+    examples: int = 256
+    """How many examples of the data to use."""
+    plot: Path | None = None
+    """Write histograms and spreads by depth to this .png file."""
+    json: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Print everything as JSON instead of the table."""
+    allow_lambda: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Run Python code in the model file (Lambda layers). Only for files that you trust."""
+
+    def run(self) -> int:
+        if self.plot is not None and self.plot.suffix.lower() != ".png":
+            raise InputError(f"`plot` must end in .png, received {str(self.plot)!r}.")
+        if self.examples < 2:
+            raise InputError(f"`examples` must be at least 2, received {self.examples}.")
+        with native_stderr_closed():
+            from tfinit.diagnostics import diagnose
+            from tfinit.diagnostics.files import load_batch, load_model
+            from tfinit.training import wake_up
+
+            wake_up()
+        from tfinit.lottery.store import write_whole
+
+        model = load_model(self.model, self.allow_lambda)
+        x, y = (None, None) if self.data is None else load_batch(self.data, model, self.examples)
+        if self.data is not None and y is None and self.loss is not None:
+            raise InputError(f"`loss` needs targets: {str(self.data)!r} has no array 'y'.")
+        diagnosis = diagnose(model, x, y, self.loss)
+        if self.plot is not None:
+            write_whole(self.plot, png(diagnosis.plot()))
+        print(json.dumps(diagnosis.to_dict(), indent=2) if self.json else diagnosis)
+        return 0 if diagnosis.healthy else SEVERE
+
+
+COMMANDS = {"diagnose": _Diagnose}

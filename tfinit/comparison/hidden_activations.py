@@ -1,0 +1,94 @@
+"""The same model with another activation in its hidden layers."""
+
+from typing import Any
+
+from tfinit.errors import InputError
+from tfinit.variables import all_weights
+
+# Layers that are an activation and nothing else; PReLU has weights, and a softmax between layers
+# is attention, not a nonlinearity to choose.
+_PURE = ("Activation", "ReLU", "LeakyReLU", "ELU")
+_NOT_HIDDEN = ("linear", "softmax")
+
+
+def with_activation(model: Any, activation: Any) -> Any:
+    """A copy of a compiled model whose hidden activations are replaced, compiled as it was.
+
+    Every layer with an ``activation`` other than linear or softmax gets the new one, and so does
+    every layer that is an activation itself (Activation, ReLU, LeakyReLU, ELU), at any depth. The
+    layers that give the model's output keep theirs. Weights other than kernels are copied; kernels
+    are for the initializer that follows.
+
+    Args:
+        model: A Functional or Sequential model of Keras 3, built and compiled.
+        activation: Name of an activation, or a function.
+
+    Raises:
+        InputError: the model is of another kind, has nothing to replace, or what it was compiled
+            with cannot be made again.
+
+    Example:
+        >>> layers = [keras.Input((4,)), keras.layers.Dense(3, "relu"), keras.layers.Dense(2)]
+        >>> model = keras.Sequential(layers)
+        >>> model.compile("sgd", "mse")
+        >>> [layer.activation.__name__ for layer in with_activation(model, "tanh").layers]
+        ['tanh', 'linear']
+    """
+    import keras
+
+    cure = "Give `build_model` a parameter named `activation` instead: it gets the activation."
+    if not _is_graph(model):
+        raise InputError(
+            "An (initializer, activation) pair needs a Functional or Sequential model, received "
+            f"{type(model).__name__}. {cure}"
+        )
+    last = _output_layers(model)
+    replaced = []
+
+    def cloned(layer: Any) -> Any:
+        config = layer.get_config()
+        if id(layer) not in last:
+            if type(layer).__name__ in _PURE and _hidden(config):
+                replaced.append(layer.name)
+                return keras.layers.Activation(activation, name=layer.name)
+            if "activation" in config and _hidden(config):
+                replaced.append(layer.name)
+                config["activation"] = keras.activations.get(activation)
+        return type(layer).from_config(config)
+
+    try:
+        copy = keras.models.clone_model(model, clone_function=cloned, recursive=True)
+        copy.compile_from_config(model.get_compile_config())
+    except (TypeError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(f"The model cannot be copied by its config: {reason}. {cure}") from error
+    if not replaced or copy.optimizer is None:
+        what = "has no hidden activation to replace" if not replaced else "cannot be compiled again"
+        raise InputError(f"`build_model`: {model.name!r} {what}. {cure}")
+    old = all_weights(model)
+    for key, weight in all_weights(copy).items():
+        if key in old:
+            weight.assign(old[key])
+    return copy
+
+
+def _hidden(config: dict[str, Any]) -> bool:
+    return config.get("activation", "relu") not in (None, *_NOT_HIDDEN)
+
+
+def _output_layers(model: Any) -> set[int]:
+    """The layers that give the outputs; of a nested model, those inside it."""
+    import keras
+
+    found: set[int] = set()
+    for output in keras.tree.flatten(model.outputs):
+        layer = output._keras_history.operation
+        found.add(id(layer))
+        if _is_graph(layer):
+            found |= _output_layers(layer)
+    return found
+
+
+def _is_graph(layer: Any) -> bool:
+    """Whether it is a Functional or Sequential model: Keras has no public name for the first."""
+    return bool(getattr(layer, "layers", None) and getattr(layer, "outputs", None))

@@ -1,0 +1,54 @@
+"""The race of a configuration: network, data and optimizer by their names."""
+
+from collections.abc import Callable
+from typing import Any
+
+from tfinit import datasets, models
+from tfinit.comparison.config import CompareConfig
+from tfinit.comparison.race import compare
+from tfinit.comparison.result import Comparison, Run
+from tfinit.training.metrics import Progress, silent
+
+
+def compare_named(
+    config: CompareConfig,
+    progress: Progress = silent,
+    finished: Callable[[Run], None] = lambda run: None,
+) -> Comparison:
+    """Do what a `CompareConfig` says; what `tfinit compare` runs.
+
+    Args:
+        config: The network, its data, and the schemes.
+        progress: Called with the number of steps done since the last call.
+        finished: Called with each run.
+
+    Raises:
+        InputError: as `compare` says, or a name is unknown.
+    """
+    import keras
+
+    data = datasets.load(config.dataset)
+
+    def build_model() -> Any:
+        shape = data.train[0].shape[1:]
+        # Of the seed nothing is left: the race draws all kernels.
+        model = models.build(config.model, keras, shape, data.classes, seed=0)
+        optimizer = {
+            "sgd": lambda rate: keras.optimizers.SGD(rate),
+            "momentum": lambda rate: keras.optimizers.SGD(rate, momentum=0.9),
+            "adam": lambda rate: keras.optimizers.Adam(rate),
+        }[config.optimizer](config.learning_rate)
+        model.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+        return model
+
+    return compare(
+        build_model,
+        data,
+        config.schemes,
+        steps=config.steps,
+        seeds=config.seeds,
+        batch_size=config.batch_size,
+        title=f"{config.model} on {config.dataset}",
+        progress=progress,
+        finished=finished,
+    )

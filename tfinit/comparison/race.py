@@ -1,0 +1,214 @@
+"""The race: every scheme trains the same network, on the same batches, from its own start."""
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+
+from tfinit.comparison.entrants import Entrant, entrants
+from tfinit.comparison.hidden_activations import with_activation
+from tfinit.comparison.result import Comparison, Run, choose_target
+from tfinit.comparison.track import Track
+from tfinit.datasets import Dataset, from_arrays, load
+from tfinit.errors import InputError
+from tfinit.training.metrics import Progress, silent
+from tfinit.training.order import check_batch_size
+from tfinit.variables import keras_of
+
+DEFAULTS = ("xavier", "he", "lsuv")
+
+
+def compare(
+    build_model: Callable[..., Any],
+    data: Any,
+    schemes: Sequence[Any] | Mapping[str, Any] = DEFAULTS,
+    *,
+    steps: int = 500,
+    seeds: Sequence[int] = (0, 1, 2),
+    batch_size: int = 64,
+    evaluate_every: int | None = None,
+    target_loss: float | None = None,
+    diagnose: bool = True,
+    title: str | None = None,
+    progress: Progress = silent,
+    finished: Callable[[Run], None] = lambda run: None,
+) -> Comparison:
+    """Train one network from several initializations under equal conditions, and rank them.
+
+    Of each seed, every scheme gets the same batches in the same order, the same noise of Dropout
+    and the like, a fresh optimizer, and the same weights where the scheme sets none: those that are
+    not kernels are as ``build_model`` left them, and kernels are drawn from their layers' own
+    initializers by the seed before the scheme sets those that it is about. So the scheme is all
+    that differs, and what the process drew before decides nothing.
+
+    ``build_model`` is called once for all runs, and the compiled program is used again from other
+    weights; one with a parameter ``seed`` is called once for each seed, which its networks may
+    depend on, and all schemes share what it returns. Divergence is a result, not an error.
+
+    Args:
+        build_model: ``build_model()`` or ``build_model(seed)``: returns a model of Keras 3, built
+            and compiled, of a kind that `tfinit.training.CompiledLoop` trains (TensorFlow, no
+            ``train_step`` of its own).
+        data: A `tfinit.datasets.Dataset`, the name of one, or pairs ``((x, y), (x_test, y_test))``
+            and, third, those of validation, as `tfinit.datasets.from_arrays` takes them.
+        schemes: A list, or a dictionary of labels to what is in a list:
+
+            * a name: of `tfinit.schemes.SCHEMES`; of `tfinit.models.initializations` (``"zeros"``,
+              ``"he_normal"``, ``"EdgeOfChaos"``); ``"small"``, N(0, 0.01²); ``"large"``, N(0, 1);
+            * an initializer, or a class of one: fills every kernel, each from a stream of its own;
+            * a pair (any of the others, activation): also every hidden activation of the model is
+              replaced. ``build_model`` gets it if it has a parameter ``activation``; if not, the
+              model is copied with it (`comparison.hidden_activations.with_activation`);
+            * a function of (model, x, seed) that sets weights in place.
+
+            Those that look at data see the first 256 training examples.
+        steps: Training steps of each run.
+        seeds: One run each. They are the pairs of the test, so take three or more.
+        batch_size: Examples a step.
+        evaluate_every: Steps between evaluations on the validation and test split. None: before the
+            first step and after the last.
+        target_loss: What steps and seconds are counted to, a mean training loss over 5% of the
+            steps. None: half-way on a log scale between knowing nothing and the best scheme's end,
+            see `tfinit.comparison.result.choose_target`.
+        diagnose: Whether to call `tfinit.diagnose` before each run, on those 256 examples.
+        title: What table and figure are called. None: the model's and the data's names.
+        progress: Called with the number of steps done since the last call; in all they are
+            ``len(schemes) * len(seeds) * steps``.
+        finished: Called with each run.
+
+    Returns:
+        The runs with their ranks (the rule: `tfinit.comparison.rank`). Print it, ``.plot()`` it.
+
+    Raises:
+        InputError: an argument is not allowed, or a scheme does not fit the model.
+
+    Example:
+        >>> def build_model():
+        ...     layers = [keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(10)]
+        ...     model = keras.Sequential(layers)
+        ...     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        ...     model.compile(keras.optimizers.SGD(0.1), loss)
+        ...     return model
+        >>> compare(build_model, "digits", ["xavier", "large"], steps=20, diagnose=False).best
+        'xavier'
+    """
+    field = entrants(schemes)
+    data = _dataset(data)
+    seeds = _check(build_model, data, steps, seeds, batch_size, evaluate_every, target_loss)
+    runs: dict[tuple[str, int], Run] = {}
+    for track, group, own_seeds in _tracks(build_model, data, field, seeds):
+        title = title or f"{track.model.name} on {data.name}"
+        for seed in own_seeds:
+            for entrant in group:
+                run = track.run(
+                    entrant, seed, steps, batch_size, evaluate_every or steps, diagnose, progress
+                )
+                runs[entrant.label, seed] = run
+                finished(run)
+    ordered = tuple(runs[entrant.label, seed] for entrant in field for seed in seeds)
+    if target_loss is None:
+        target_loss = choose_target(ordered, data.classes)
+    return Comparison(title or data.name, ordered, data.classes, steps, batch_size, target_loss)
+
+
+def _dataset(data: Any) -> Dataset:
+    if isinstance(data, Dataset):
+        return data
+    if isinstance(data, str):
+        return load(data)
+    if isinstance(data, tuple | list) and len(data) in (2, 3):
+        return from_arrays(*data)
+    raise InputError(
+        "`data` must be a tfinit.datasets.Dataset, the name of one, or a pair of pairs "
+        f"((x, y), (x_test, y_test)), received {type(data).__name__}."
+    )
+
+
+def _check(
+    build_model: Any,
+    data: Dataset,
+    steps: int,
+    seeds: Sequence[int],
+    batch_size: int,
+    evaluate_every: int | None,
+    target_loss: float | None,
+) -> list[int]:
+    if not callable(build_model) or keras_of(build_model) is not None:
+        raise InputError(
+            "`build_model` must be a function that returns a compiled model, received "
+            f"{type(build_model).__name__}. Wrap it: lambda: model."
+        )
+    for name, value in (("steps", steps), ("evaluate_every", evaluate_every)):
+        allowed = value is None and name == "evaluate_every"
+        if not allowed and (not _whole(value) or value < 1):
+            raise InputError(f"`{name}` must be a whole number of at least 1, received {value!r}.")
+    given = list(seeds) if isinstance(seeds, Sequence | np.ndarray | range) else None
+    if not given or not all(_whole(s) and s >= 0 for s in given) or len(set(given)) < len(given):
+        raise InputError(
+            "`seeds` must be one or more different whole numbers of at least 0, "
+            f"received {seeds!r}."
+        )
+    if target_loss is not None and not 0 < target_loss < float("inf"):
+        raise InputError(f"`target_loss` must be positive or None, received {target_loss!r}.")
+    check_batch_size(batch_size, len(data.train[1]))
+    return [int(seed) for seed in given]
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def _tracks(
+    build_model: Callable[..., Any], data: Dataset, field: list[Entrant], seeds: list[int]
+) -> Iterator[tuple[Track, list[Entrant], list[int]]]:
+    """What is run on which model: one for each activation, and each seed where it is asked for."""
+    takes = _parameters(build_model)
+    by_activation: dict[Any, list[Entrant]] = {}
+    for entrant in field:
+        by_activation.setdefault(entrant.activation, []).append(entrant)
+    for activation, group in by_activation.items():
+        for own_seeds in [[seed] for seed in seeds] if "seed" in takes else [seeds]:
+            given = {takes["seed"]: own_seeds[0]} if "seed" in takes else {}
+            if activation is not None and "activation" in takes:
+                given["activation"] = activation
+            model = _compiled(build_model(**given))
+            if activation is not None and "activation" not in takes:
+                model = with_activation(model, activation)
+            yield Track(model, data), group, own_seeds
+
+
+def _parameters(build_model: Callable[..., Any]) -> dict[str, str]:
+    """What ``build_model`` asks for: ``"seed"`` and ``"activation"`` → the parameter's name.
+
+    The seed's is called ``seed``, or is the one that has no default.
+    """
+    parameters = inspect.signature(build_model).parameters
+    takes = {name: name for name in ("seed", "activation") if name in parameters}
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    needed = [
+        p.name
+        for p in parameters.values()
+        if p.default is p.empty and p.kind in named and p.name not in takes
+    ]
+    if "seed" not in takes and len(needed) == 1:
+        takes["seed"] = needed.pop()
+    if needed:
+        raise InputError(
+            "`build_model` must work without arguments, or with the arguments `seed` and "
+            f"`activation`; it also needs {', '.join(needed)}. Wrap it in a function."
+        )
+    return takes
+
+
+def _compiled(model: Any) -> Any:
+    if keras_of(model) != "keras":
+        raise InputError(
+            f"`build_model` must return a model of Keras 3, received {type(model).__name__}."
+        )
+    if getattr(model, "optimizer", None) is None:
+        raise InputError(
+            "`build_model` must return a compiled model: call model.compile(optimizer, loss) in it."
+        )
+    return model

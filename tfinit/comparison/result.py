@@ -1,0 +1,322 @@
+"""What a race gives: runs, rows by scheme, ranks, and what they say."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+from tfinit.comparison.ranking import Ranking, foretold, rank
+from tfinit.errors import MissingPackage
+from tfinit.spread import Spread
+from tfinit.training.metrics import Metrics
+
+if TYPE_CHECKING:
+    import pandas
+    from matplotlib.figure import Figure
+
+# What a final loss is the mean of, and what must be below the target: so many of all steps. The
+# loss of one batch says little.
+WINDOW = 0.05
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training: one scheme, one seed.
+
+    Attributes:
+        label: The scheme's.
+        seed: Of the weights, the order of the data, and the noise of Dropout and the like.
+        steps: Steps that were to be made.
+        metrics: The training loss of each step made (``metrics.losses``), and validation and test
+            metrics at the steps that were evaluated.
+        diverged_at: The first step, counted from 1, whose loss was not finite; None if all were.
+        seconds_per_step: Measured, without compilation and evaluations.
+        diagnosis: What `tfinit.diagnose` said of the initialized model before the first step; None
+            if it was not asked.
+    """
+
+    label: str
+    seed: int
+    steps: int
+    metrics: Metrics
+    diverged_at: int | None
+    seconds_per_step: float
+    diagnosis: Any = None
+
+    @property
+    def window(self) -> int:
+        """Steps that make a mean: 5% of all, at least one."""
+        return max(1, round(WINDOW * self.steps))
+
+    @cached_property
+    def trailing(self) -> np.ndarray:
+        """Mean training loss of the `window` last steps, from the first step that has so many."""
+        losses = self.metrics.losses
+        if len(losses) < self.window:
+            return np.zeros(0)
+        # No running sum: an early loss of 1e30 would swallow all that follow.
+        return sliding_window_view(losses, self.window).mean(axis=1, dtype=np.float64)
+
+    @property
+    def final_loss(self) -> float:
+        """Mean training loss of the last 5% of the steps; infinite if the run diverged."""
+        return math.inf if self.diverged_at is not None else float(self.trailing[-1])
+
+    def last(self, name: str) -> float:
+        """A metric after the last step; NaN if the run diverged or it was not measured."""
+        values = self.metrics.values.get(name)
+        if self.diverged_at is not None or values is None or not len(values):
+            return math.nan
+        return float(values[-1])
+
+    def steps_to(self, loss: float | None) -> int | None:
+        """The first step at which the trailing mean of the training loss is at most ``loss``."""
+        if loss is None:
+            return None
+        reached = np.flatnonzero(self.trailing <= loss)
+        return int(reached[0]) + self.window if len(reached) else None
+
+    def seconds_to(self, loss: float | None) -> float | None:
+        """`steps_to` in seconds of training."""
+        steps = self.steps_to(loss)
+        return None if steps is None else steps * self.seconds_per_step
+
+
+@dataclass(frozen=True)
+class Row:
+    """One scheme over all its seeds.
+
+    Attributes:
+        label: The scheme's.
+        rank: By `tfinit.comparison.rank`; 1 is the best.
+        runs: How many there are.
+        diverged: How many of them diverged. They are in none of the means.
+        reached: How many got to the target loss, `steps_to_target` is about these alone, and so is
+            `seconds_to_target`.
+        final_loss: Mean training loss of the last 5% of the steps.
+        validation_loss: After the last step.
+        test_accuracy: A fraction, after the last step.
+        risk: Mean risk of the diagnoses; NaN without.
+        verdict: That of the first seed's diagnosis; empty without.
+    """
+
+    label: str
+    rank: int
+    runs: int
+    diverged: int
+    reached: int
+    steps_to_target: Spread
+    seconds_to_target: Spread
+    final_loss: Spread
+    validation_loss: Spread
+    test_accuracy: Spread
+    risk: float
+    verdict: str
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What `tfinit.compare` returns; prints as a table and a conclusion.
+
+    Attributes:
+        title: The data, and what was trained.
+        runs: One for each scheme and seed, scheme by scheme.
+        classes: Number of classes of the data.
+        steps: Steps of each run.
+        batch_size: Examples a step.
+        target_loss: What steps and seconds are counted to; None if no scheme learned anything.
+    """
+
+    title: str
+    runs: tuple[Run, ...] = field(repr=False)
+    classes: int
+    steps: int
+    batch_size: int
+    target_loss: float | None
+
+    @property
+    def labels(self) -> list[str]:
+        """The schemes, as they were given."""
+        return list(dict.fromkeys(run.label for run in self.runs))
+
+    @property
+    def seeds(self) -> list[int]:
+        """The seeds, as they were given."""
+        return list(dict.fromkeys(run.seed for run in self.runs))
+
+    @cached_property
+    def final_losses(self) -> dict[str, list[float]]:
+        """Label → final loss of each seed."""
+        return {label: [run.final_loss for run in self.of(label)] for label in self.labels}
+
+    @cached_property
+    def ranking(self) -> Ranking:
+        """The ranks, and whether a test tells them apart."""
+        return rank(self.final_losses)
+
+    @cached_property
+    def rows(self) -> list[Row]:
+        """One row for each scheme, the best first."""
+        return [self._row(label, place) for label, place in self.ranking.ranks.items()]
+
+    @property
+    def best(self) -> str | None:
+        """The label with the lowest final loss; None if all diverged. See `ranking` for ties."""
+        row = self.rows[0]
+        return None if row.diverged else row.label
+
+    @cached_property
+    def prediction(self) -> float:
+        """Kendall's τ_b of the diagnoses' risk with the final loss, see `ranking.foretold`."""
+        risks = {row.label: row.risk for row in self.rows}
+        if any(run.diagnosis is None for run in self.runs):
+            return math.nan
+        return foretold(risks, self.final_losses)
+
+    def of(self, label: str) -> list[Run]:
+        """The runs of one scheme, seed by seed."""
+        return [run for run in self.runs if run.label == label]
+
+    def _row(self, label: str, place: int) -> Row:
+        runs = self.of(label)
+        trained = [run for run in runs if run.diverged_at is None]
+        arrived = [run for run in trained if run.steps_to(self.target_loss) is not None]
+        seen = [run.diagnosis for run in runs if run.diagnosis is not None]
+        return Row(
+            label,
+            place,
+            len(runs),
+            len(runs) - len(trained),
+            len(arrived),
+            Spread.of([run.steps_to(self.target_loss) for run in arrived]),
+            Spread.of([run.seconds_to(self.target_loss) for run in arrived]),
+            Spread.of([run.final_loss for run in trained]),
+            _measured([run.last("validation_loss") for run in trained]),
+            _measured([run.last("test_accuracy") for run in trained]),
+            float(np.mean([one.risk for one in seen])) if seen else math.nan,
+            seen[0].verdict if seen else "",
+        )
+
+    def __str__(self) -> str:
+        from tfinit.comparison.table import text
+
+        return text(self)
+
+    @property
+    def conclusion(self) -> str:
+        """Who won, and whether the diagnosis foretold it: two sentences."""
+        from tfinit.comparison.table import conclusion
+
+        return conclusion(self)
+
+    def plot(self) -> "Figure":
+        """The learning curves, see `tfinit.plots.race_figure`."""
+        from tfinit.plots import race_figure
+
+        return race_figure(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as plain values for JSON; what is not a finite number is None."""
+        runs = [
+            {**line, **self._history(run)}
+            for run, line in zip(self.runs, self._lines(), strict=True)
+        ]
+        return {
+            "title": self.title,
+            "steps": self.steps,
+            "batch_size": self.batch_size,
+            "seeds": self.seeds,
+            "target_loss": self.target_loss,
+            "best": self.best,
+            "tested": self.ranking.tested,
+            "prediction": _plain(self.prediction),
+            "conclusion": self.conclusion,
+            "rows": [_plain(vars(row)) for row in self.rows],
+            "runs": _plain(runs),
+        }
+
+    def _history(self, run: Run) -> dict[str, Any]:
+        return {
+            "losses": run.metrics.losses,
+            "evaluations": {"step": run.metrics.step, **run.metrics.values},
+            "diagnosis": None if run.diagnosis is None else run.diagnosis.to_dict(),
+        }
+
+    def _lines(self) -> list[dict[str, Any]]:
+        """One line for each run, for JSON and data frame alike."""
+        return [
+            {
+                "scheme": run.label,
+                "seed": run.seed,
+                "rank": self.ranking.ranks[run.label],
+                "steps_to_target": run.steps_to(self.target_loss),
+                "seconds_to_target": run.seconds_to(self.target_loss),
+                "seconds_per_step": run.seconds_per_step,
+                "final_loss": run.final_loss,
+                "validation_loss": run.last("validation_loss"),
+                "test_accuracy": run.last("test_accuracy"),
+                "diverged_at": run.diverged_at,
+                "risk": math.nan if run.diagnosis is None else run.diagnosis.risk,
+                "verdict": "" if run.diagnosis is None else run.diagnosis.verdict,
+            }
+            for run in self.runs
+        ]
+
+    def to_frame(self) -> "pandas.DataFrame":
+        """A pandas frame with one row for each scheme and seed.
+
+        ``steps_to_target`` and ``diverged_at`` are integers or missing; the final loss of a run
+        that diverged is infinite.
+
+        Raises:
+            MissingPackage: pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError as error:
+            raise MissingPackage("Comparison.to_frame", "pandas", "tfinit[pandas]") from error
+        whole = dict.fromkeys(("steps_to_target", "diverged_at"), "Int64")
+        return pandas.DataFrame(self._lines()).astype({**whole, "seconds_to_target": float})
+
+
+def choose_target(runs: Sequence[Run], classes: int) -> float | None:
+    """The loss half-way, on a logarithmic scale, from knowing nothing to the best scheme's end.
+
+    √(a · b), where b is the smallest median final loss of a scheme, and a that scheme's median loss
+    at the first step, or log(classes), the loss of a uniform guess, if that is smaller. None if no
+    scheme got below a.
+    """
+    by_label: dict[str, list[Run]] = {}
+    for run in runs:
+        by_label.setdefault(run.label, []).append(run)
+    ends = {label: float(np.median([r.final_loss for r in of])) for label, of in by_label.items()}
+    best = min(ends, key=lambda label: ends[label])
+    if not math.isfinite(ends[best]):
+        return None
+    first = [float(r.metrics.losses[0]) for r in by_label[best] if r.diverged_at is None]
+    start = min([float(np.median(first)), *([math.log(classes)] if classes > 1 else [])])
+    return math.sqrt(start * ends[best]) if 0 <= ends[best] < start else None
+
+
+def _measured(values: list[float]) -> Spread:
+    return Spread.of([value for value in values if not math.isnan(value)])
+
+
+def _plain(value: Any) -> Any:
+    """For JSON: arrays as lists, spreads as mean and interval, numbers that are none as None."""
+    if isinstance(value, Spread):
+        low, high = value.interval
+        return {"mean": _plain(value.mean), "low": _plain(low), "high": _plain(high), "n": value.n}
+    if isinstance(value, Mapping):
+        return {name: _plain(one) for name, one in value.items()}
+    if isinstance(value, np.ndarray | np.generic):
+        value = value.tolist()
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value

@@ -1,0 +1,221 @@
+"""What a model is diagnosed on: a batch, its targets, and the number whose gradient is taken."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tfinit.errors import InputError
+from tfinit.schemes.forward import check_data
+from tfinit.schemes.graph import Graph, symbolic_arguments
+from tfinit.schemes.streams import stream
+
+# Of the inputs that are made up: at most so many numbers, and between so many examples.
+_NUMBERS, _FEWEST, _MOST = 2**21, 8, 128
+_UNKNOWN = 32  # the size of an axis that the model leaves open
+_VOCABULARY = 2  # for whole numbers that no embedding reads
+_SEED = 0  # of everything that is made up: a diagnosis repeats
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A batch as tensors.
+
+    Attributes:
+        x: What the model is called with.
+        loss: Its outputs → the scalar whose gradient is taken.
+        y: The targets, or None.
+        notes: What was made up, in words.
+    """
+
+    x: Any
+    loss: Callable[[Any], Any]
+    y: Any
+    notes: tuple[str, ...]
+
+
+def make_batch(model: Any, graph: Graph, x: Any, y: Any, loss: Any) -> Batch:
+    """The batch to diagnose on, with what was not given made up.
+
+    Raises:
+        InputError: data that is not finite or does not fit, a loss without targets, targets that
+            fit no loss.
+    """
+    import keras
+
+    notes = []
+    if x is None:
+        if y is not None:
+            raise InputError("`y` was given without `x`. Pass the inputs that the targets are of.")
+        x = _normal_inputs(model, graph)
+        notes.append("no data given: inputs of the model's shape drawn from N(0, 1)")
+    x = check_data(model, x)
+    if y is None:
+        if loss is not None:
+            raise InputError("`loss` was given without `y`. Pass the targets of `x`.")
+        notes.append("no targets given: gradients of random sums of the outputs, η·f(x), η~N(0, 1)")
+        return Batch(x, _random_sums, None, tuple(notes))
+    y = keras.tree.map_structure(_as_array, y)
+    rows, targets = len(keras.tree.flatten(x)[0]), [len(part) for part in keras.tree.flatten(y)]
+    if any(n != rows for n in targets):
+        raise InputError(f"`x` has {rows} examples and `y` has {targets}. Pass a target for each.")
+    if loss is not None:
+        return Batch(x, _given(loss, y), y, tuple(notes))
+    if getattr(model, "compiled", False) and getattr(model, "loss", None) is not None:
+
+        def compiled(outputs: Any) -> Any:
+            return model.compute_loss(x=x, y=y, y_pred=outputs, training=True)
+
+        return Batch(x, compiled, y, tuple(notes))
+    return Batch(x, lambda outputs: _guessed(outputs, y), y, tuple(notes))
+
+
+def _as_array(part: Any) -> np.ndarray:
+    array = np.asarray(part)
+    return array.astype(np.float32) if array.dtype == np.float64 else array
+
+
+def _normal_inputs(model: Any, graph: Graph) -> Any:
+    """Standard normal inputs of the model's shapes; whole numbers where it embeds them."""
+    import keras
+
+    inputs = getattr(model, "inputs", None)
+    if not inputs:
+        args, kwargs = symbolic_arguments(model)
+        if not args or kwargs:
+            raise InputError(
+                f"`x` is needed: `model` {model.name!r} does not say the shape of its inputs."
+            )
+        inputs = args[0]
+    flat = keras.tree.flatten(inputs)
+    shapes = [[n or _UNKNOWN for n in tuple(tensor.shape)[1:]] for tensor in flat]
+    size = max(math.prod(shape) for shape in shapes)
+    rows = max(_FEWEST, min(_MOST, _NUMBERS // max(size, 1)))
+    random = stream(_SEED, "diagnose/x")
+    vocabularies = {
+        value: step.op.input_dim
+        for step in graph.steps
+        if hasattr(step.op, "input_dim")
+        for value in step.inputs
+    }
+    made = []
+    for n, (tensor, shape) in enumerate(zip(flat, shapes, strict=True)):
+        vocabulary = vocabularies.get(graph.inputs[n]) if n < len(graph.inputs) else None
+        if vocabulary or "int" in str(tensor.dtype):
+            drawn = random.integers(0, vocabulary or _VOCABULARY, (rows, *shape))
+            dtype = str(tensor.dtype) if "int" in str(tensor.dtype) else "int32"
+            made.append(drawn.astype(dtype))
+        else:
+            made.append(random.standard_normal((rows, *shape)).astype("float32"))
+    if getattr(model, "inputs", None):
+        # As the model was given its inputs: a single one, a list, or a dictionary by name.
+        structure = getattr(getattr(model, "_functional", None) or model, "_inputs_struct", None)
+        return made[0] if structure is None else keras.tree.pack_sequence_as(structure, made)
+    return made[0] if len(made) == 1 else keras.tree.pack_sequence_as(inputs, made)
+
+
+def _random_sums(outputs: Any) -> Any:
+    """Mean over the examples of η·f(x), an η for each: no direction is preferred."""
+    import tensorflow as tf
+
+    random = stream(_SEED, "diagnose/η")
+    sums = []
+    for output in tf.nest.flatten(outputs):
+        if output.dtype.is_floating:
+            wide = tf.cast(output, tf.float64 if output.dtype == tf.float64 else tf.float32)
+            eta = tf.constant(random.standard_normal(tuple(output.shape)), wide.dtype)
+            sums.append(tf.reduce_sum(wide * eta) / int(output.shape[0]))
+    return tf.add_n([tf.cast(s, tf.float32) for s in sums])
+
+
+def _given(loss: Any, y: Any) -> Callable[[Any], Any]:
+    import keras
+
+    try:
+        function = keras.losses.get(loss) if isinstance(loss, str | dict) else loss
+    except ValueError as error:
+        raise InputError(f"`loss` {loss!r} is not known to Keras: {error}") from error
+    if not callable(function):
+        raise InputError(
+            "`loss` must be a Keras loss, its name, or a function (y, outputs) → loss, received "
+            f"{loss!r}."
+        )
+
+    def value(outputs: Any) -> Any:
+        import tensorflow as tf
+
+        return tf.reduce_mean(function(y, outputs))
+
+    return value
+
+
+def are_probabilities(outputs: np.ndarray) -> bool:
+    """True if the rows are non-negative and sum to one, as softmax makes them."""
+    return bool(np.all(outputs >= 0) and np.allclose(outputs.sum(-1), 1, atol=2e-2))
+
+
+def _guessed(outputs: Any, y: Any) -> Any:
+    """Cross-entropy for classes, the mean squared error for numbers."""
+    import keras
+
+    if hasattr(outputs, "shape") and isinstance(y, np.ndarray):
+        shape = tuple(outputs.shape)
+        whole = np.issubdtype(y.dtype, np.integer) or y.dtype == bool
+        if shape == y.shape or (whole and shape == (*y.shape, 1)):
+            y = y.reshape(shape)
+            rows = y.ndim > 1 and shape[-1] > 1 and np.allclose(y.sum(-1), 1) and np.all(y >= 0)
+            if rows:
+                logits = not are_probabilities(keras.ops.convert_to_numpy(outputs))
+                return _mean(keras.losses.categorical_crossentropy(y, outputs, logits))
+            if whole and set(np.unique(y)) <= {0, 1}:
+                values = keras.ops.convert_to_numpy(outputs)
+                logits = bool(values.min() < 0 or values.max() > 1)
+                return _mean(keras.losses.binary_crossentropy(y, outputs, logits))
+            return _mean(keras.losses.mean_squared_error(y.astype("float32"), outputs))
+        labels = y.reshape(y.shape[:-1]) if whole and y.shape[-1:] == (1,) else y
+        if whole and labels.shape == shape[:-1] and labels.max() < shape[-1]:
+            logits = not are_probabilities(keras.ops.convert_to_numpy(outputs))
+            return _mean(keras.losses.sparse_categorical_crossentropy(labels, outputs, logits))
+    raise InputError(
+        "`loss` is needed: the model is not compiled, and no loss can be told from the shapes of "
+        f"`y` ({_shapes(y)}) and of the outputs ({_shapes(outputs)})."
+    )
+
+
+def _mean(losses: Any) -> Any:
+    import keras
+
+    return keras.ops.mean(losses)
+
+
+def _shapes(structure: Any) -> str:
+    import keras
+
+    return ", ".join(str(tuple(part.shape)) for part in keras.tree.flatten(structure))
+
+
+def start_loss(outputs: Any, y: Any) -> tuple[float, int] | None:
+    """Cross-entropy and number of classes, where outputs and targets are of a classification."""
+    import keras
+
+    if y is None or not hasattr(outputs, "shape") or not isinstance(y, np.ndarray):
+        return None
+    values = keras.ops.convert_to_numpy(keras.ops.cast(outputs, "float32")).astype(np.float64)
+    labels = y.reshape(y.shape[:-1]) if y.shape[-1:] == (1,) else y
+    classes = values.shape[-1]
+    if classes < 2 or not np.all(np.isfinite(values)):
+        return None
+    if y.shape == values.shape and np.allclose(y.sum(-1), 1) and np.all((y == 0) | (y == 1)):
+        labels = y.argmax(-1)
+    elif not np.issubdtype(labels.dtype, np.integer) or labels.shape != values.shape[:-1]:
+        return None
+    if labels.max() >= classes or labels.min() < 0:
+        return None
+    if are_probabilities(values):
+        logs = np.log(np.maximum(values, 1e-30))
+    else:
+        top = values.max(-1, keepdims=True)
+        logs = values - top - np.log(np.exp(values - top).sum(-1, keepdims=True))
+    return float(-np.take_along_axis(logs, labels[..., None], -1).mean()), int(classes)

@@ -1,0 +1,238 @@
+"""`diagnose`: one forward and one backward pass → a verdict, a table, findings with cures."""
+
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from tfinit.diagnostics.findings import NOTE, SEVERE, Case, Finding, find
+from tfinit.diagnostics.measurement import LayerSignals, Measurement, Weights, measure
+from tfinit.diagnostics.table import layers_table
+from tfinit.diagnostics.trends import Trends
+from tfinit.errors import MissingPackage
+
+if TYPE_CHECKING:
+    import pandas
+    from matplotlib.figure import Figure
+
+
+class Diagnosis:
+    """What one batch shows of a network before it is trained.
+
+    Attributes:
+        layers: What was measured of each layer (`LayerSignals`), in the order of their calls.
+        findings: What is wrong (`Finding`), the severe first.
+        trends: How signals grow forward and backward: ``forward_factor``, ``backward_factor`` and
+            ``depth_scale``.
+        measurement: Everything that it was made from.
+    """
+
+    def __init__(self, model: str, measurement: Measurement) -> None:
+        self.model, self.measurement = model, measurement
+        case, self.findings = find(measurement)
+        self.layers: tuple[LayerSignals, ...] = measurement.layers
+        self.trends: Trends = case.trends
+        self._case: Case = case
+
+    @property
+    def severe(self) -> list[Finding]:
+        """The findings that keep the network from learning."""
+        return [finding for finding in self.findings if finding.severity == SEVERE]
+
+    @property
+    def healthy(self) -> bool:
+        """True if no finding is severe."""
+        return not self.severe
+
+    @property
+    def risk(self) -> float:
+        """How far the network is from learning: near 0 at best. It ranks initializations.
+
+        The decades between the largest and the smallest gradient norm of a layer, and between
+        those of what varies with the input; plus 10 times the share of twins, 10 times the share
+        of dead units beyond half and 3 times that of saturated ones in the worst layer; infinite
+        where something is not finite.
+        """
+        if any(finding.kind == "not finite" for finding in self.findings):
+            return math.inf
+        trends = self.trends
+        risk = trends.gradient.spread + trends.variation.spread
+        ties = [w.twins for layer in self.layers for w in layer.weights if w.twins]
+        units = sum(t.units for t in ties)
+        risk += 10 * sum(t.tied for t in ties) / units if units else 0.0
+        rectified = [layer.output.dead for layer in self.layers if "relu" in layer.activation]
+        bounded = [layer.output.saturated or 0.0 for layer in self.layers if not layer.head]
+        # Up to half of the units may well be off: those of a deep ReLU network are.
+        risk += 10 * max(0.0, 2 * max(rectified, default=0.0) - 1)
+        return risk + 3 * max(bounded, default=0.0)
+
+    @property
+    def verdict(self) -> str:
+        """One sentence: the worst finding with its cure, or how signals travel."""
+        if self.severe:
+            worst = self.severe[0]
+            code = f" `{worst.code}`" if worst.code else ""
+            return f"{worst.evidence} {worst.cure}{code}"
+        trends = self.trends
+        scale = trends.depth_scale
+        lasts = "as far as one can tell" if scale > 1000 else f"{scale:.0f} layers"
+        layers = trends.gradient.layers + 1
+        return (
+            f"Healthy: a layer multiplies activations by {trends.forward_factor:.3g} and gradients "
+            f"by {trends.backward_factor:.3g}; a signal survives {lasts}, the network has {layers}."
+        )
+
+    def __str__(self) -> str:
+        lines = [f"{self.model}: {self.verdict}", "", layers_table(self.layers, self.findings)]
+        rest = [f for f in self.findings if f is not (self.severe[0] if self.severe else None)]
+        lines += ["", *map(str, rest)] if rest else []
+        lines += ["", *(f"({note})" for note in self.measurement.notes)] if self._notes() else []
+        return "\n".join(lines)
+
+    def _notes(self) -> bool:
+        return bool(self.measurement.notes)
+
+    def __repr__(self) -> str:
+        return str(self)
+
+    def plot(self, title: str | None = None) -> "Figure":
+        """Histograms of activations and gradients by layer, and their spread by depth.
+
+        Glorot & Bengio 2010, figures 6 and 7; He et al. 2015.
+
+        Returns:
+            A matplotlib figure: ``figure.savefig("diagnosis.png")``.
+        """
+        from tfinit.plots.signals import signals_figure
+
+        return signals_figure(self.layers, title or f"{self.model}: {self._short()}")
+
+    def _short(self) -> str:
+        if not self.severe:
+            return "healthy"
+        return ", ".join(dict.fromkeys(finding.kind for finding in self.severe))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as numbers, strings, lists and dicts that JSON can hold (NaN as None)."""
+        found, trends = self.measurement, self.trends
+        start = None
+        if found.start is not None:
+            start = {"cross_entropy": found.start[0], "classes": found.start[1]}
+        return _plain(
+            {
+                "model": self.model,
+                "healthy": self.healthy,
+                "verdict": self.verdict,
+                "risk": self.risk,
+                "forward_factor": trends.forward_factor,
+                "backward_factor": trends.backward_factor,
+                "depth_scale": trends.depth_scale,
+                "loss": found.loss,
+                "start": start,
+                "examples": found.examples,
+                "findings": [dict(vars(finding)) for finding in self.findings],
+                "layers": list(self._lines()),
+                "notes": list(found.notes),
+            }
+        )
+
+    def to_frame(self) -> "pandas.DataFrame":
+        """One row for each kernel and each activation.
+
+        Raises:
+            MissingPackage: pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError as error:
+            raise MissingPackage("Diagnosis.to_frame", "pandas", "tfinit[pandas]") from error
+        return pandas.DataFrame(list(self._lines()))
+
+    def _lines(self) -> Iterator[dict[str, Any]]:
+        for layer in self.layers:
+            for weights in layer.weights or (None,):
+                yield line_of(layer, weights)
+
+
+def line_of(layer: LayerSignals, weights: Weights | None) -> dict[str, Any]:
+    """One layer, and one of its kernels, as a flat record."""
+    gradient, linear = layer.output_gradient, layer.linear_gradient
+    return {
+        "layer": layer.key,
+        "class": layer.layer,
+        "depth": layer.depth,
+        "activation": layer.activation or layer.follows,
+        "kernel": weights and weights.key,
+        "fan_in": weights and weights.fan_in,
+        "fan_out": weights and weights.fan_out,
+        "initializer": weights and weights.initializer,
+        "weight_mean": weights and weights.mean,
+        "weight_std": weights and weights.std,
+        "linear_mean": layer.linear.mean,
+        "linear_std": layer.linear.std,
+        "activation_mean": layer.output.mean,
+        "activation_std": layer.output.std,
+        "variation": layer.linear.variation,
+        "zeros": layer.output.zeros,
+        "dead": layer.output.dead,
+        "saturated": layer.output.saturated,
+        "gradient_std": gradient and gradient.std,
+        "gradient_norm": gradient and gradient.norm,
+        "linear_gradient_std": linear and linear.std,
+        "linear_gradient_norm": linear and linear.norm,
+        "weight_gradient_std": weights and weights.gradient_std,
+        "update_ratio": weights and weights.update_ratio,
+        "tied_units": weights and weights.twins and weights.twins.tied,
+    }
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _plain(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def diagnose(model: Any, x: Any = None, y: Any = None, loss: Any = None) -> Diagnosis:
+    """Say before training whether a network will learn, what is wrong with it, and what to do.
+
+    One forward and one backward pass over a batch, as a training step makes them
+    (BatchNormalization uses the batch, dropout drops); nothing is trained, and the model is left
+    bit for bit as it was: weights, optimizer, moving statistics, seeds.
+
+    Args:
+        model: A built model of Keras 3, on the TensorFlow backend: functional, nested, subclassed,
+            shared, of several inputs; compiled or not. Of a compiled one, the table has the size
+            of the optimizer's first update too.
+        x: A batch as the model takes it, some dozens of examples or more. None: drawn from
+            N(0, 1), or uniform whole numbers where the model embeds them.
+        y: Its targets. None: the gradients are those of random sums of the outputs.
+        loss: A Keras loss, its name, or a function (y, outputs) → loss. None: the loss that the
+            model was compiled with; else cross-entropy for classes, logits or probabilities by the
+            outputs, and the mean squared error for numbers.
+
+    Returns:
+        A `Diagnosis`; it prints as a verdict, a table and findings.
+
+    Raises:
+        InputError: a model that is not built, not of Keras 3 or has no weights; data, targets or a
+            loss that do not fit; another backend.
+
+    Example:
+        >>> relus = [keras.layers.Dense(64, "relu", name=f"fc{n}") for n in range(1, 31)]
+        >>> model = keras.Sequential([keras.Input((64,)), *relus, keras.layers.Dense(10)])
+        >>> [finding.kind for finding in diagnose(model).severe]  # Keras starts with Xavier
+        ['vanishing']
+        >>> report = initialize(model, "he", seed=1)
+        >>> diagnose(model).healthy
+        True
+
+    Glorot & Bengio, AISTATS 2010; He et al., ICCV 2015; Schoenholz et al., Deep Information
+    Propagation, ICLR 2017 (χ₁ and the depth scale).
+    """
+    return Diagnosis(getattr(model, "name", "model"), measure(model, x, y, loss))
+
+
+__all__ = ["NOTE", "Diagnosis", "diagnose", "line_of"]

@@ -1,0 +1,81 @@
+"""What `tfinit diagnose` reads: a saved model and a batch, from files that are not trusted."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tfinit.errors import InputError
+
+# Names of the arrays in an .npz file, as Keras's data sets and most people call them.
+_INPUTS, _TARGETS = ("x", "x_train"), ("y", "y_train")
+
+
+def load_model(path: Path, allow_lambda: bool = False) -> Any:
+    """A saved model of Keras 3, with its loss and optimizer if it has them.
+
+    A file can hold Python code (in a Lambda layer). It is refused unless ``allow_lambda``, which
+    means: I know who made this file.
+
+    Raises:
+        InputError: there is no such file, it is not a model of Keras 3, or it holds code.
+    """
+    import keras
+
+    if not path.exists():
+        raise InputError(f"`model` {str(path)!r} does not exist. Pass a .keras file.")
+    try:
+        return keras.saving.load_model(path, safe_mode=not allow_lambda)
+    except Exception as error:
+        # Keras raises whatever a layer's own code does.
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        reason = lines[0] if lines else type(error).__name__
+        if "safe_mode" in str(error) or "lambda" in str(error).lower():
+            raise InputError(
+                f"`model` {str(path)!r} holds Python code (a Lambda layer), which is not run. If "
+                "you trust the file, add --allow-lambda."
+            ) from error
+        raise InputError(f"`model` {str(path)!r} cannot be loaded by Keras 3: {reason}") from error
+
+
+def load_batch(path: Path, model: Any, examples: int) -> tuple[Any, Any]:
+    """The first examples in a file, as the model takes them: (x, y), y None if there is none.
+
+    Args:
+        path: An .npy file of inputs, or an .npz file with ``x`` and maybe ``y`` (or ``x_train``,
+            ``y_train``), or, for a model with several inputs, an array by the name of each.
+        model: The model.
+        examples: How many to read.
+
+    Raises:
+        InputError: there is no such file, it holds something else, or lacks an array.
+    """
+    arrays = _arrays(path)
+    inputs = [tensor.name for tensor in getattr(model, "inputs", None) or ()]
+    x: Any
+    found = next((name for name in _INPUTS if name in arrays), None)
+    if found is not None:
+        x = arrays[found][:examples]
+    elif inputs and all(name in arrays for name in inputs):
+        x = [arrays[name][:examples] for name in inputs]
+    else:
+        raise InputError(
+            f"`data` {str(path)!r} must hold an array {' or '.join(map(repr, _INPUTS))}"
+            + (f", or one for each of {inputs}" if inputs else "")
+            + f"; received {sorted(arrays)}."
+        )
+    target = next((name for name in _TARGETS if name in arrays), None)
+    return x, None if target is None else arrays[target][:examples]
+
+
+def _arrays(path: Path) -> dict[str, np.ndarray]:
+    if not path.exists():
+        raise InputError(f"`data` {str(path)!r} does not exist. Pass an .npz or .npy file.")
+    try:
+        loaded = np.load(path)  # refuses pickled objects
+        if isinstance(loaded, np.ndarray):
+            return {"x": loaded}
+        with loaded:
+            return {name: loaded[name] for name in loaded.files}
+    except (OSError, ValueError) as error:
+        raise InputError(f"`data` {str(path)!r} is no file of NumPy arrays: {error}") from error

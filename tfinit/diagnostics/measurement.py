@@ -1,0 +1,340 @@
+"""One forward and one backward pass, and what was seen on the way; the model is left as it was."""
+
+import math
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from tfinit.diagnostics.batch import Batch, make_batch, start_loss
+from tfinit.diagnostics.signals import Signal, measure_signal
+from tfinit.diagnostics.structure import Structure, is_merge, is_normalization
+from tfinit.diagnostics.twins import Twins, find_twins
+from tfinit.diagnostics.updates import update_ratio
+from tfinit.errors import InputError
+from tfinit.probes import Point, probing, require_tensorflow, seen_layers
+from tfinit.schemes.activations import activation_of, own_activation
+from tfinit.schemes.channels import channel_axes
+from tfinit.schemes.forward import call
+from tfinit.schemes.kernels import Kernel
+from tfinit.variables import all_weights, keras_of
+
+# Half-precision gradients are lifted by this, as a LossScaleOptimizer does, and set down again.
+_HALF_SCALE = 2.0**12
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What is known of one kernel.
+
+    Attributes:
+        key: Its stable key.
+        fan_in: Of the layer that owns it (`tfinit.fans`).
+        fan_out: The same.
+        trainable: False if its layer is frozen.
+        initializer: The class of the initializer that the layer holds for it, or "".
+        mean: Over the weights.
+        std: Over the weights.
+        gradient_std: Over the gradient; None if there is none.
+        gradient_norm: Of the gradient.
+        update_ratio: rms of the optimizer's first update / rms of the weights; None without one.
+        bias_rms: Of the layer's bias; None if it has none.
+        twins: Units that cannot be told apart.
+        wrong_fans: σ of the weights / σ that the initializer's formula gives with the layer's true
+            fans, where the weights were drawn with others; else None.
+    """
+
+    key: str
+    fan_in: float
+    fan_out: float
+    trainable: bool
+    initializer: str
+    mean: float
+    std: float
+    gradient_std: float | None
+    gradient_norm: float | None
+    update_ratio: float | None
+    bias_rms: float | None
+    twins: Twins | None
+    wrong_fans: float | None
+
+
+@dataclass(frozen=True)
+class LayerSignals:
+    """What was seen of one call of one layer.
+
+    Attributes:
+        key: The layer's stable key; with ``#2`` for its second call, and so on.
+        layer: Its class.
+        shape: Of its output, with the batch.
+        depth: How many layers with kernels the signal has passed, this one included.
+        activation: The activation inside it, or that it is; else "".
+        follows: The activation that its kernel feeds, inside it or after it.
+        normalized: True if nothing but a normalization reads its output.
+        head: True if no other kernel comes between it and the model's output.
+        is_kernel: True if it has a kernel that sums inputs (no embedding).
+        weights: Of its kernels.
+        linear: What the kernel makes, before the layer's own activation.
+        output: What the layer makes.
+        linear_gradient: Gradient by `linear`; None if backpropagation did not get there.
+        output_gradient: Gradient by `output`.
+    """
+
+    key: str
+    layer: str
+    shape: tuple[int, ...]
+    depth: int
+    activation: str
+    follows: str
+    normalized: bool
+    head: bool
+    is_kernel: bool
+    weights: tuple[Weights, ...]
+    linear: Signal
+    output: Signal
+    linear_gradient: Signal | None
+    output_gradient: Signal | None
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """All that a diagnosis is made from.
+
+    Attributes:
+        layers: The calls of the layers that have something to say, in the order they were made.
+        inputs: Statistics of each float input.
+        examples: Size of the batch.
+        loss: The scalar whose gradient was taken.
+        start: Cross-entropy and number of classes, for a classification with targets.
+        broken: Keys of weights that are not finite.
+        notes: What was made up or could not be told.
+        half: True if the model computes in float16.
+        structure: The model's graph, read.
+    """
+
+    layers: tuple[LayerSignals, ...]
+    inputs: tuple[Signal, ...]
+    examples: int
+    loss: float
+    start: tuple[float, int] | None
+    broken: tuple[str, ...]
+    notes: tuple[str, ...]
+    half: bool
+    structure: Structure
+
+
+@dataclass
+class _Seen:
+    """One call while the passes run."""
+
+    layer: Any
+    shape: tuple[int, ...] = ()
+    values: dict[str, Signal] = field(default_factory=dict)
+    gradients: dict[str, Signal] = field(default_factory=dict)
+
+
+def measure(model: Any, x: Any = None, y: Any = None, loss: Any = None) -> Measurement:
+    """Run a model forward and backward once on a batch, as a training step does.
+
+    BatchNormalization uses the batch, dropout drops. Nothing is kept of it: weights, moving
+    statistics, seeds and metrics are afterwards what they were.
+
+    Raises:
+        InputError: as `tfinit.diagnose` says.
+    """
+    import keras
+    import tensorflow as tf
+
+    _check(model)
+    structure = Structure.of(model)
+    batch = make_batch(model, structure.graph, x, y, loss)
+    half = "float16" in {str(layer.compute_dtype) for _, layer in seen_layers(model) if _is(layer)}
+    scale = _HALF_SCALE if half else 1.0
+    watched = [(k, layer) for k, layer in seen_layers(model) if _has_something_to_say(layer)]
+    seen: dict[tuple[str, int], _Seen] = {}
+
+    def value(point: Point, tensor: Any) -> None:
+        record = seen.setdefault(point[:2], _Seen(point.layer))
+        record.shape = tuple(tensor.shape)
+        axis = _channel(structure.kernels_of(point.layer), point.layer, len(tensor.shape))
+        bounded = _activation_name(point.layer) if point.what == "output" else ""
+        record.values[point.what] = measure_signal(tensor, axis, bounded)
+
+    def gradient(point: Point, tensor: Any) -> None:
+        axis = _channel(structure.kernels_of(point.layer), point.layer, len(tensor.shape))
+        wide = tf.cast(tensor, tf.float32) / scale if half else tensor
+        seen[point[:2]].gradients[point.what] = measure_signal(wide, axis)
+
+    variables = {k.key: k.variable for k in structure.kernels}
+    biases = {k.key: k.bias for k in structure.kernels if k.bias is not None}
+    with _left_as_it_was(model), probing(model, value, gradient, watched):
+        with tf.GradientTape() as tape:
+            outputs = call(model, batch.x, training=True)
+            number = _scalar(batch, outputs)
+            lifted = number * tf.cast(scale, number.dtype)
+        asked = [*variables.values(), *biases.values()]
+        tapped = tape.gradient(lifted, [v.value for v in asked])
+        start = start_loss(outputs, batch.y)
+    gradients: dict[int, Any] = {
+        id(v): tf.convert_to_tensor(g).numpy().astype(np.float32) / scale
+        for v, g in zip(asked, tapped, strict=True)
+        if g is not None
+    }
+    weights = {
+        kernel.key: _weights(model, structure, kernel, gradients) for kernel in structure.kernels
+    }
+    inputs = [p for p in keras.tree.flatten(batch.x) if "float" in str(p.dtype)]
+    return Measurement(
+        layers=tuple(_rows(seen, structure, weights)),
+        inputs=tuple(measure_signal(part) for part in inputs),
+        examples=int(keras.tree.flatten(batch.x)[0].shape[0]),
+        loss=float(number),
+        start=start,
+        broken=tuple(
+            key
+            for key, variable in all_weights(model).items()
+            if "float" in str(variable.dtype) and not _all_finite(variable)
+        ),
+        notes=(*batch.notes, *structure.notes),
+        half=half,
+        structure=structure,
+    )
+
+
+def _check(model: Any) -> None:
+    if keras_of(model) == "tf_keras":
+        raise InputError(
+            "`model` must be a model of Keras 3, received a tf_keras model. Build it with `keras`."
+        )
+    if not all_weights(model):  # refuses what is no model, or is not built
+        raise InputError(f"`model` {model.name!r} has no weights: there is nothing to diagnose.")
+    require_tensorflow("The gradients of a diagnosis")
+
+
+def _is(layer: Any) -> bool:
+    return keras_of(layer) is not None
+
+
+def _has_something_to_say(layer: Any) -> bool:
+    """Kernels, activations, sums of branches, and layers of the user's own with weights."""
+    if is_normalization(layer):
+        return False
+    return bool(
+        activation_of(layer) is not None or is_merge(layer) or getattr(layer, "weights", None)
+    )
+
+
+def _activation_name(layer: Any) -> str:
+    found = activation_of(layer) or own_activation(layer)
+    return "" if found is None else found.name
+
+
+def _channel(kernels: list[Kernel], layer: Any, rank: int) -> int:
+    """The axis of the units of a layer's output."""
+    if kernels and hasattr(kernels[-1].layer, "equation"):
+        return channel_axes(kernels[-1], rank)[-1]
+    return 1 if getattr(layer, "data_format", None) == "channels_first" else rank - 1
+
+
+def _scalar(batch: Batch, outputs: Any) -> Any:
+    try:
+        return batch.loss(outputs)
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(f"The loss cannot be computed from `y` and the outputs: {error}") from None
+
+
+@contextmanager
+def _left_as_it_was(model: Any) -> Iterator[None]:
+    """Put back what a step in training mode changes: statistics, seeds, metrics, global streams."""
+    from keras.src.backend.common import global_state
+
+    trainable = {id(v) for v in model.trainable_variables}
+    metrics = [v for metric in getattr(model, "metrics", ()) for v in metric.variables]
+    changing = [v for v in [*model.variables, *metrics] if id(v) not in trainable]
+    # Of layers that draw without a seed of their own. Keras makes it when it is first needed.
+    shared = global_state.get_global_attribute("global_seed_generator")
+    if shared is not None:
+        changing.append(shared.state)
+    before = [(v, np.array(v.numpy())) for v in changing]
+    streams = random.getstate(), np.random.get_state()
+    try:
+        yield
+    finally:
+        random.setstate(streams[0])
+        np.random.set_state(streams[1])
+        for variable, value in before:
+            variable.assign(value)
+        if shared is None:
+            global_state.set_global_attribute("global_seed_generator", None)
+
+
+def _all_finite(variable: Any) -> bool:
+    import tensorflow as tf
+
+    return bool(tf.reduce_all(tf.math.is_finite(variable.value)))
+
+
+def _weights(
+    model: Any, structure: Structure, kernel: Kernel, gradients: dict[int, Any]
+) -> Weights:
+    values = kernel.variable.numpy()
+    wide = values.astype(np.float32) if values.dtype != np.float64 else values
+    gradient = gradients.get(id(kernel.variable))
+    bias = None if kernel.bias is None else kernel.bias.numpy().astype(np.float32)
+    with np.errstate(all="ignore"):
+        std, mean = float(wide.std()), float(wide.mean())
+        return Weights(
+            key=kernel.key,
+            fan_in=kernel.fan_in,
+            fan_out=kernel.fan_out,
+            trainable=kernel.trainable,
+            initializer=structure.initializer_of(kernel),
+            mean=mean,
+            std=std,
+            gradient_std=None if gradient is None else float(gradient.std()),
+            gradient_norm=None if gradient is None else _norm(gradient),
+            update_ratio=update_ratio(model, wide, gradient),
+            bias_rms=None if bias is None else float(np.sqrt(np.mean(bias**2))),
+            twins=find_twins(structure, kernel, wide, gradients),
+            wrong_fans=structure.wrong_fans(kernel, std),
+        )
+
+
+def _norm(array: np.ndarray) -> float:
+    peak = float(np.max(np.abs(array), initial=0.0))
+    if not (peak > 0 and math.isfinite(peak)):
+        return peak
+    return float(np.linalg.norm((array / peak).ravel())) * peak
+
+
+def _rows(
+    seen: dict[tuple[str, int], _Seen], structure: Structure, weights: dict[str, Weights]
+) -> Iterator[LayerSignals]:
+    depths = structure.depths([(key, n, record.layer) for (key, n), record in seen.items()])
+    for (key, n), record in seen.items():
+        if "output" not in record.values:
+            continue
+        kernels = structure.kernels_of(record.layer)
+        output = record.values["output"]
+        back = record.gradients.get("output")
+        yield LayerSignals(
+            key=key if n == 0 else f"{key}#{n + 1}",
+            layer=type(record.layer).__name__,
+            shape=record.shape,
+            depth=depths[key, n],
+            activation=_activation_name(record.layer),
+            follows=str(kernels[-1].activations[0]) if kernels else "",
+            normalized=structure.is_normalized(record.layer),
+            head=structure.is_head(record.layer),
+            is_kernel=any(kernel.name != "embeddings" for kernel in kernels),
+            weights=tuple(weights[kernel.key] for kernel in kernels),
+            linear=record.values.get("preactivation", output),
+            output=output,
+            linear_gradient=record.gradients.get("preactivation", back),
+            output_gradient=back,
+        )

@@ -1,0 +1,110 @@
+"""The statistics of one tensor of activations or gradients, taken where it is, in few passes."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+# Values kept of each tensor, for histograms.
+_SAMPLE = 2000
+# A bounded unit is saturated where its slope is below about a twentieth of the steepest.
+_SATURATED = 0.975
+_ONE_HOT = 0.99  # and a row of softmax where one entry is above this
+
+
+@dataclass(frozen=True)
+class Signal:
+    """What is known of one tensor. Its units are the entries of the channel axis.
+
+    Attributes:
+        count: Number of entries.
+        mean: Over all entries.
+        std: Over all entries.
+        variation: √ of the mean over units of a unit's variance over examples and positions: what
+            of the signal depends on the input. A unit's own constant is not in it.
+        zeros: Fraction of entries that are exactly zero.
+        dead: Fraction of units that are exactly zero everywhere.
+        saturated: Fraction of entries at the flat ends of a bounded activation; None for others.
+        finite: False if any entry is NaN or infinite. All the others are NaN then.
+        sample: Some entries, evenly spread over the tensor, float32.
+    """
+
+    count: int
+    mean: float
+    std: float
+    variation: float
+    zeros: float
+    dead: float
+    saturated: float | None
+    finite: bool
+    sample: np.ndarray
+
+    @property
+    def rms(self) -> float:
+        """Root of the mean square, √(mean² + std²)."""
+        return math.hypot(self.mean, self.std)
+
+    @property
+    def norm(self) -> float:
+        """Root of the sum of squares."""
+        return self.rms * math.sqrt(self.count)
+
+
+def measure_signal(value: Any, channel: int = -1, activation: str = "") -> Signal:
+    """The statistics of a TensorFlow tensor.
+
+    Args:
+        value: A float tensor of any shape, its examples along the first axis.
+        channel: The axis of the units.
+        activation: The name of the bounded activation whose output this is, if it is one.
+    """
+    import tensorflow as tf
+
+    count = math.prod(value.shape)
+    step = max(1, count // _SAMPLE)
+    sample = tf.cast(tf.reshape(value, (-1,))[::step], tf.float32).numpy()[:_SAMPLE]
+    wide = value if value.dtype == tf.float64 else tf.cast(value, tf.float32)
+    rank = len(value.shape)
+    axes = [axis for axis in range(rank) if axis != channel % rank] if rank > 1 else [0]
+    # Scaled to a largest entry of 1: squares of 1e-30 or 1e30 have no place in float32.
+    peak = tf.reduce_max(tf.abs(wide)) if count else tf.zeros((), wide.dtype)
+    divided = tf.math.divide_no_nan(wide, peak)
+    means = tf.reduce_mean(divided, axes, keepdims=True)
+    variances = tf.reduce_mean(tf.square(divided - means), axes).numpy().astype(np.float64)
+    means = means.numpy().astype(np.float64).ravel()
+    largest = float(peak)
+    # A maximum passes over NaN, a mean does not.
+    if not (math.isfinite(largest) and np.all(np.isfinite(means))):
+        nan = math.nan
+        return Signal(count, nan, nan, nan, nan, nan, None, False, sample)
+    mean, variance = means.mean(), variances.mean()
+    zeros = 1 - int(tf.math.count_nonzero(value)) / count if count else 0.0
+    return Signal(
+        count=count,
+        mean=float(mean) * largest,
+        std=math.sqrt(variance + means.var()) * largest,
+        variation=math.sqrt(variance) * largest,
+        zeros=zeros,
+        dead=float(np.mean((means == 0) & (np.ravel(variances) == 0))),
+        saturated=_saturated(value, activation),
+        finite=True,
+        sample=sample,
+    )
+
+
+def _saturated(value: Any, activation: str) -> float | None:
+    """The fraction of entries of an activation's output that are at its flat ends."""
+    import tensorflow as tf
+
+    if activation == "softmax":
+        flat = tf.reduce_max(value, axis=-1) > _ONE_HOT
+    elif activation in ("tanh", "softsign"):
+        flat = tf.abs(value) > _SATURATED
+    elif activation in ("sigmoid", "hard_sigmoid"):
+        flat = tf.abs(2 * value - 1) > _SATURATED
+    elif activation == "hard_tanh":
+        flat = tf.abs(value) >= 1
+    else:
+        return None
+    return float(tf.reduce_mean(tf.cast(flat, tf.float32)))

@@ -1,0 +1,217 @@
+"""Seeing what passes through a model, forward and backward, and leaving the model as it was.
+
+While a probe is open, the `call` of each layer is wrapped on the instance (and its activation
+function, where it has one), so it works on any model that calls its layers: functional, nested,
+subclassed, shared, several inputs. Nothing is kept: each tensor is handed over as it appears, and
+gradients as backpropagation reaches them, so a probe costs no memory.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+from tfinit.errors import InputError
+from tfinit.schemes.activations import activation_of
+from tfinit.variables import children, keras_of, walk_layers
+
+# Layers that call the one inside them in a loop of their own, maybe compiled: seen from outside.
+_OPAQUE = ("RNN", "Wrapper")
+
+
+class Point(NamedTuple):
+    """Where a tensor was seen.
+
+    Attributes:
+        key: The stable key of the layer (`tfinit.variables`).
+        call: 0 for the layer's first call in the pass, 1 for the second, …
+        layer: The layer or operation.
+        what: ``"preactivation"`` for what goes into a layer's own activation function,
+            ``"output"`` for what leaves the layer.
+    """
+
+    key: str
+    call: int
+    layer: Any
+    what: str
+
+
+Seen = Callable[[Point, Any], None]
+
+
+@contextmanager
+def probing(
+    model: Any,
+    value: Seen,
+    gradient: Seen | None = None,
+    layers: list[tuple[str, Any]] | None = None,
+) -> Iterator[None]:
+    """Hand over the tensors of every layer that is called while the block runs.
+
+    Args:
+        model: A built layer or model of Keras 3. Run it eagerly in the block: what is traced into
+            a ``tf.function`` is not seen.
+        value: Called with a point and a tensor as the pass reaches it. Of a layer with several
+            outputs it is the first.
+        gradient: Called with the point and the gradient of what a ``tf.GradientTape`` is asked for,
+            by that tensor, when backpropagation reaches it. TensorFlow only.
+        layers: Which to see: some of `seen_layers`, by default all.
+
+    Raises:
+        InputError: not a layer or model of Keras 3, or gradients on another backend.
+
+    Example:
+        >>> layers = [keras.layers.Dense(3, "tanh", name="fc")]
+        >>> model = keras.Sequential([keras.Input((2,)), *layers])
+        >>> with probing(model, lambda point, tensor: print(point.key, point.what, tensor.shape)):
+        ...     _ = model(keras.ops.ones((5, 2)))
+        fc preactivation (5, 3)
+        fc output (5, 3)
+    """
+    if keras_of(model) != "keras":
+        raise InputError(
+            f"`model` must be a layer or model of Keras 3, received {type(model).__name__}."
+        )
+    if gradient is not None:
+        require_tensorflow("Gradients")
+    calls: dict[str, int] = {}
+
+    def see(point: Point, tensor: Any) -> Any:
+        if _is_eager(tensor):
+            value(point, tensor)
+        return tensor if gradient is None else _tapped(point, tensor, gradient)
+
+    patched: list[tuple[Any, str, bool, Any]] = []
+
+    def patch(target: Any, name: str, new: Any) -> None:
+        # In the instance's dictionary: Keras's own __setattr__ tracks layers, and may be locked.
+        own = vars(target)
+        patched.append((target, name, name in own, own.get(name)))
+        own[name] = new
+
+    try:
+        for key, layer in seen_layers(model) if layers is None else layers:
+            activation = getattr(layer, "activation", None)
+            if "activation" in vars(layer) and _is_function(activation):
+                patch(layer, "activation", _activation(key, layer, activation, calls, see))
+            patch(layer, "call", _call(key, layer, layer.call, calls, see))
+        yield
+    finally:
+        for target, name, had, old in reversed(patched):
+            if had:
+                vars(target)[name] = old
+            else:
+                del vars(target)[name]
+
+
+def seen_layers(model: Any) -> list[tuple[str, Any]]:
+    """The layers of a model that a probe sees, under their keys: the innermost ones.
+
+    Recurrent layers and wrappers are seen whole, for what they hold is called in loops. Of a
+    functional model these are also the operations that are activations.
+    """
+    hidden: set[int] = set()
+    found: list[tuple[str, Any]] = []
+    taken: set[int] = set()
+    for key, layer in walk_layers(model):
+        if id(layer) in hidden:
+            continue
+        opaque = any(cls.__name__ in _OPAQUE for cls in type(layer).__mro__)
+        if opaque:
+            hidden |= {id(part) for _, part in walk_layers(layer)} - {id(layer)}
+        if opaque or not _layers_below(layer):
+            found.append((key or layer.name, layer))
+            taken.add(id(layer))
+    return [*found, *_operations(model, taken)]
+
+
+def require_tensorflow(what: str) -> None:
+    """InputError unless Keras runs on TensorFlow."""
+    import keras
+
+    if keras.backend.backend() != "tensorflow":
+        raise InputError(
+            f"{what} are taken with TensorFlow, but Keras runs on {keras.backend.backend()!r}. "
+            "Set KERAS_BACKEND=tensorflow."
+        )
+
+
+def _layers_below(layer: Any) -> list[Any]:
+    """The layers inside one, but for an activation that is a layer: that is seen itself."""
+    return [c for c in children(layer) if c is not getattr(layer, "activation", None)]
+
+
+def _operations(model: Any, taken: set[int]) -> Iterator[tuple[str, Any]]:
+    """The operations of a functional model, and of those inside it, that are activations."""
+    names: set[str] = set()
+    for prefix, part in walk_layers(model):
+        functional = getattr(part, "_functional", None) or part
+        for op in getattr(functional, "operations", None) or ():
+            if keras_of(op) is None and id(op) not in taken and activation_of(op) is not None:
+                taken.add(id(op))
+                name = f"{prefix}/{op.name}" if prefix else op.name
+                if name not in names:
+                    names.add(name)
+                    yield name, op
+
+
+def _is_function(activation: Any) -> bool:
+    if activation is None or keras_of(activation) is not None:
+        return False
+    return callable(activation) and getattr(activation, "__name__", "") != "linear"
+
+
+def _activation(key: str, layer: Any, plain: Any, calls: dict[str, int], see: Any) -> Any:
+    def activation(z: Any) -> Any:
+        # The output of this call is seen, and counted, after its activation.
+        return plain(see(Point(key, calls.get(key, 0), layer, "preactivation"), z))
+
+    # What Keras, or a layer, may ask of its activation.
+    activation.__name__ = getattr(plain, "__name__", type(plain).__name__)
+    return activation
+
+
+def _call(key: str, layer: Any, plain: Any, calls: dict[str, int], see: Any) -> Any:
+    def call(*args: Any, **kwargs: Any) -> Any:
+        import keras
+
+        outputs = plain(*args, **kwargs)
+        flat = keras.tree.flatten(outputs)
+        for place, tensor in enumerate(flat):
+            if _is_float(tensor):
+                n = calls.get(key, 0)
+                flat[place] = see(Point(key, n, layer, "output"), tensor)
+                calls[key] = n + 1
+                return keras.tree.pack_sequence_as(outputs, flat)
+        return outputs
+
+    return call
+
+
+def _is_float(tensor: Any) -> bool:
+    return hasattr(tensor, "dtype") and "float" in str(getattr(tensor.dtype, "name", tensor.dtype))
+
+
+def _is_eager(tensor: Any) -> bool:
+    import keras
+
+    if keras.backend.backend() != "tensorflow":
+        return True
+    import tensorflow as tf
+
+    return isinstance(tensor, tf.Tensor) and not tf.is_symbolic_tensor(tensor)
+
+
+def _tapped(point: Point, tensor: Any, gradient: Seen) -> Any:
+    """The same tensor, which hands over its gradient on the way back."""
+    import tensorflow as tf
+
+    @tf.custom_gradient
+    def tap(value: Any) -> Any:
+        def back(upstream: Any) -> Any:
+            if _is_eager(upstream):
+                gradient(point, upstream)
+            return upstream
+
+        return tf.identity(value), back
+
+    return tap(tensor)

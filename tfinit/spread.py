@@ -1,0 +1,39 @@
+"""Mean, deviation and confidence interval over replicates: numbers only."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import t as student_t
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Mean and sample standard deviation over ``n`` replicates (0 for a single one).
+
+    Of no replicate at all, ``n`` is 0 and the others are NaN.
+
+    Example:
+        >>> Spread.of([1.0, 3.0]).mean
+        2.0
+    """
+
+    mean: float
+    std: float
+    n: int
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> "Spread":
+        """The spread of some values."""
+        if not len(values):
+            return cls(np.nan, np.nan, 0)
+        std = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+        return cls(float(np.mean(values)), std, len(values))
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95% confidence interval of the mean, by Student's t; infinite for fewer than two."""
+        if self.n < 2:
+            return (-np.inf, np.inf)
+        half = float(student_t.ppf(0.975, self.n - 1)) * self.std / self.n**0.5
+        return (self.mean - half, self.mean + half)
