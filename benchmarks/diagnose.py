@@ -9,11 +9,11 @@ Memory is what the peak of a process of its own lies above that of the built mod
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -70,13 +70,20 @@ def seconds(call: Callable[[], object]) -> float:
 
 
 def peak() -> float:
-    """MiB that this process has used at most."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    """MiB that this process has used at most since it started or `forget_peak` was called."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) / 1024
+
+
+def forget_peak() -> None:
+    """Begin the peak anew from what is used now. Linux only."""
+    Path("/proc/self/clear_refs").write_text("5")
 
 
 def memory(name: str, what: str) -> None:
     """In a process of its own: print how far one call raises the peak, in MiB."""
     model, x, y = compiled(name)
+    forget_peak()
     before = peak()
     if what == "step":
         model.train_on_batch(x, y)

@@ -10,13 +10,13 @@ export TF_CPP_MIN_LOG_LEVEL=${TF_CPP_MIN_LOG_LEVEL:-3}
 "$bin/ruff" check .
 "$bin/hadolint" docker/Dockerfile
 
-# What runs on every backend of Keras, then the same without TensorFlow installed at all.
+# What runs on every backend of Keras: on PyTorch; then on JAX, where no TensorFlow is installed at
+# all. Last the whole suite, on TensorFlow.
 mapfile -t files < <(grep -rl 'mark\.backends' tests --include='test_*.py')
-for backend in jax torch; do
-    echo "== KERAS_BACKEND=$backend"
-    KERAS_BACKEND=$backend "$bin/python" -m pytest -q -m backends "${files[@]}" "$@"
-done
-echo "== without TensorFlow"
-scripts/test_without_tensorflow.sh "$@"
+two="--numprocesses=2 --dist=loadfile"
+echo "== KERAS_BACKEND=torch"
+KERAS_BACKEND=torch "$bin/python" -m pytest -q $two -m backends "${files[@]}" "$@"
+echo "== KERAS_BACKEND=jax, without TensorFlow"
+scripts/test_without_tensorflow.sh $two "$@"
 echo "== the whole suite"
-"$bin/python" -m pytest -q --numprocesses=2 --dist=loadfile --durations=10 "$@"
+"$bin/python" -m pytest -q $two --durations=10 "$@"

@@ -140,7 +140,7 @@ def test_the_budget_holds_on_a_made_up_clock(tmp_path, monkeypatch):
 
     def slow(*arguments):
         nonlocal now
-        now += 1.0 if now == 0 else 0.25  # seconds; the first is slow
+        now += 0.5 if now == 0 else 0.25  # seconds; the first is slow
         return diagnose(*arguments)
 
     monkeypatch.setattr(callbacks, "diagnose", slow)
@@ -152,10 +152,10 @@ def test_the_budget_holds_on_a_made_up_clock(tmp_path, monkeypatch):
 
     monitor = SignalMonitor(X, Y, csv=tmp_path / "s.csv", budget=0.05)
     fit(network(), Step(), monitor, epochs=6)  # 36 steps, 72 seconds
-    # The second when 20 s are trained, then one after 5 s, which is at the third step. After that
-    # at 27, 2.75 s are spent: two more are beyond 5% until 65 s are trained.
-    assert [step for step, _ in monitor.readings] == [0, 9, 12, 15, 18, 21, 24, 27, 32, 35, 36]
-    assert monitor.cost == pytest.approx(3.5 / 72)
+    # One after 5 s, which is at the third step. After that at 20, 2.25 s are spent: two more are
+    # beyond 4.5% of a minute, and of what is trained until that is 61.1 s.
+    assert [step for step, _ in monitor.readings] == [0, 2, 5, 8, 11, 14, 17, 20, 30, 33, 36]
+    assert monitor.cost == pytest.approx(3 / 72)
 
 
 def test_tensorboard_has_the_table_s_numbers(tmp_path):

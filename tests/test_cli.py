@@ -194,3 +194,81 @@ def test_compare_that_is_interrupted_leaves_nothing(capfd, tmp_path, monkeypatch
     assert (code, out) == (130, "")
     assert err.splitlines()[-1] == "tfinit: interrupted. Nothing was written."
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """A directory of saved models, and a batch for them."""
+    import keras
+    import numpy as np
+
+    directory = tmp_path_factory.mktemp("models")
+    relus = {"good": "he_normal", "bad": "zeros"}
+    for name, initializer in relus.items():
+        layers = [
+            keras.layers.Dense(16, "relu", kernel_initializer=initializer, name=f"fc{n}")
+            for n in range(1, 5)
+        ]
+        model = keras.Sequential([keras.Input((8,)), *layers, keras.layers.Dense(3, name="out")])
+        model.save(directory / f"{name}.keras")
+    keras.Sequential(
+        [keras.Input((8,)), keras.layers.Lambda(lambda x: x * 2), keras.layers.Dense(3)]
+    ).save(directory / "code.keras")
+    random = np.random.default_rng(0)
+    x, y = random.normal(size=(64, 8)).astype("float32"), random.integers(0, 3, 64)
+    np.savez(directory / "data.npz", x=x, y=y)
+    np.savez(directory / "other.npz", z=x)
+    np.save(directory / "x.npy", x)
+    return directory
+
+
+def test_diagnose_says_by_its_exit_code_whether_a_network_will_learn(capfd, models, tmp_path):
+    code, out, _ = run(capfd, "diagnose", str(models / "good.keras"))
+    assert code == 0
+    assert "Healthy" in out
+    assert "drawn from N(0, 1)" in out
+    plot = tmp_path / "out.png"
+    flags = ["--data", str(models / "data.npz"), "--plot", str(plot)]
+    code, out, _ = run(capfd, "diagnose", str(models / "bad.keras"), *flags)
+    assert code == 3
+    assert "twin" in out
+    assert plot.read_bytes().startswith(b"\x89PNG")
+
+
+def test_diagnose_as_json(capfd, models):
+    data = str(models / "data.npz")
+    code, out, _ = run(capfd, "diagnose", str(models / "bad.keras"), "--data", data, "--json")
+    assert code == 3
+    found = json.loads(out)
+    assert not found["healthy"]
+    assert (found["examples"], found["start"]["classes"]) == (64, 3)
+    assert found["findings"][0]["kind"] == "twins"
+    assert [layer["layer"] for layer in found["layers"]] == ["fc1", "fc2", "fc3", "fc4", "out"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["missing.keras"], ["model", "missing.keras", "does not exist"]),
+        (["data.npz"], ["model", "cannot be loaded"]),
+        (["code.keras"], ["code.keras", "Lambda", "--allow-lambda"]),
+        (["good.keras", "--data", "other.npz"], ["data", "'x'", "['z']"]),
+        (["good.keras", "--data", "good.keras"], ["data", "array"]),
+        (["good.keras", "--data", "x.npy", "--loss", "mse"], ["loss", "no array 'y'"]),
+        (["good.keras", "--examples", "1"], ["examples", "at least 2", "1"]),
+        (["good.keras", "--plot", "out.pdf"], ["plot", ".png", "out.pdf"]),
+    ],
+)
+def test_diagnose_refuses_in_one_line(capfd, models, monkeypatch, arguments, words):
+    monkeypatch.chdir(models)
+    code, out, err = run(capfd, "diagnose", *arguments)
+    assert (code, out) == (2, "")
+    lines = [line for line in err.splitlines() if line]
+    assert len(lines) == 1, err
+    for word in words:
+        assert word in lines[0]
+
+
+def test_diagnose_runs_code_in_a_file_only_when_told(capfd, models):
+    code, _, _ = run(capfd, "diagnose", str(models / "code.keras"), "--allow-lambda")
+    assert code == 0

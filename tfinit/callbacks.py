@@ -19,6 +19,8 @@ from tfinit.errors import InputError, MissingPackage
 # Seconds of training on which the first reading and the last are charged: were it by the time
 # trained so far, the second reading would wait very long for the first, which is the slowest.
 _CHARGED = 60.0
+# Of the budget, what is spent by plan: readings vary, and the caches are cold after one.
+_PLANNED = 0.9
 HEADER = ("step", "layer", "statistic", "value")
 # Of a layer and of its kernels, as `Diagnosis.to_frame` calls them.
 _OF_LAYER = (
@@ -44,10 +46,10 @@ class SignalMonitor(keras.callbacks.Callback):
     end, and between them:
 
     * ``every=None``: one when r / budget seconds of training have passed since the last, which
-      took r seconds, if that and the one at the end fit in: all readings of this `fit`, the slow
-      first one too, may take ``budget · max(trained, 60 s)``, ``trained`` being the seconds of
-      `fit` without them. So the share is kept by a training of a minute or more; in a shorter one
-      the first and the last may come on top;
+      took r seconds (the first: half of its time, for it is slow), if that and the one at the end fit in: all readings of this `fit`, the slow
+      first one too, may take ``0.9 · budget · max(trained, 60 s)``, ``trained`` being the seconds
+      of `fit` without them; a tenth is kept for what they disturb. So the share holds for a
+      training of a minute or more; in a shorter one the first and the last may come on top;
     * ``every=n``: at steps n, 2n, 3n, …; with ``steps_per_execution``, when the execution that
       has the step in it is done.
 
@@ -173,7 +175,8 @@ class SignalMonitor(keras.callbacks.Callback):
             if (trained - self._trained_then) * self._budget < self._took:
                 return
             # This one, and the one at the end.
-            if self._spent + 2 * self._took > self._budget * max(trained, _CHARGED):
+            allowed = _PLANNED * self._budget * max(trained, _CHARGED)
+            if self._spent + 2 * self._took > allowed:
                 return
         # No more steps than that, but fewer where gradients are accumulated or steps skipped.
         elif self._before + batch < self._next:
@@ -226,8 +229,10 @@ class SignalMonitor(keras.callbacks.Callback):
                 RuntimeWarning,
                 stacklevel=2,
             )
-        self._took = time.perf_counter() - began
-        self._spent += self._took
+        seconds = time.perf_counter() - began
+        # The first finds nothing in memory and takes twice as long as the next.
+        self._took = seconds if self._spent else seconds / 2
+        self._spent += seconds
 
     def _log(self, step: int, lines: list[_Line]) -> None:
         import tensorflow as tf

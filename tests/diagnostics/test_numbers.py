@@ -63,7 +63,8 @@ def test_activations_and_gradients_are_those_of_a_tape():
             ]
             found = [signal.mean, signal.std, signal.variation, signal.norm]
             np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-8)
-        assert layer.output.zeros == np.mean(output.numpy() == 0)
+        if key in ("a", "r"):
+            assert layer.output.zeros == np.mean(output.numpy() == 0)
         assert layer.output.dead == np.mean(np.all(output.numpy() == 0, axis=0))
         if kernel is not None:
             gradient = tape.gradient(loss, kernel).numpy()

@@ -27,7 +27,7 @@ def test_killed_at_random_moments_and_in_writing_and_the_same_bytes_in_the_end(t
     assert output == ""
     whole = reliability.files(tmp_path / "whole")
     assert len(whole) == 1 + 5 + 2 + 1
-    print(reliability.check_kills(tmp_path, whole, 3, chance, steps=STEPS))
+    print(reliability.check_kills(tmp_path, whole, 2, chance, steps=STEPS))
     print(reliability.check_bit_flips(tmp_path / "whole", chance, steps=STEPS))
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tfinit.diagnostics.batch import Batch, make_batch, start_loss
-from tfinit.diagnostics.signals import Signal, measure_signal
+from tfinit.diagnostics.signals import BOUNDED, Signal, measure_signal
 from tfinit.diagnostics.structure import Structure, is_merge, is_normalization
 from tfinit.diagnostics.twins import Twins, find_twins
 from tfinit.diagnostics.updates import update_ratio
@@ -159,14 +159,20 @@ def measure(model: Any, x: Any = None, y: Any = None, loss: Any = None) -> Measu
     def value(point: Point, tensor: Any) -> None:
         record = seen.setdefault(point[:2], _Seen(point.layer))
         record.shape = tuple(tensor.shape)
+        if _is_seen_before(point, structure):
+            return
         axis = _channel(structure.kernels_of(point.layer), point.layer, len(tensor.shape))
-        bounded = _activation_name(point.layer) if point.what == "output" else ""
-        record.values[point.what] = measure_signal(tensor, axis, bounded)
+        activation = _activation_name(point.layer) if point.what == "output" else ""
+        record.values[point.what] = measure_signal(
+            tensor, axis, activation, count_zeros=bool(activation)
+        )
 
     def gradient(point: Point, tensor: Any) -> None:
+        if _is_seen_before(point, structure):
+            return
         axis = _channel(structure.kernels_of(point.layer), point.layer, len(tensor.shape))
         wide = tf.cast(tensor, tf.float32) / scale if half else tensor
-        seen[point[:2]].gradients[point.what] = measure_signal(wide, axis)
+        seen[point[:2]].gradients[point.what] = measure_signal(wide, axis, count_zeros=False)
 
     variables = {k.key: k.variable for k in structure.kernels}
     biases = {k.key: k.bias for k in structure.kernels if k.bias is not None}
@@ -212,6 +218,13 @@ def _check(model: Any) -> None:
     if not all_weights(model):  # refuses what is no model, or is not built
         raise InputError(f"`model` {model.name!r} has no weights: there is nothing to diagnose.")
     require_tensorflow("The gradients of a diagnosis")
+
+
+def _is_seen_before(point: Point, structure: Structure) -> bool:
+    """What enters an activation that is a layer was the output of another, but for bounded ones."""
+    if point.what == "output" or structure.kernels_of(point.layer):
+        return False
+    return _activation_name(point.layer) not in BOUNDED
 
 
 def _is(layer: Any) -> bool:

@@ -10,7 +10,11 @@ import numpy as np
 _SAMPLE = 2000
 # A bounded unit is saturated where its slope is below about a twentieth of the steepest.
 _SATURATED = 0.975
+_TINY = 1e-30  # a mean square below this has lost digits in float32
 _ONE_HOT = 0.99  # and a row of softmax where one entry is above this
+
+# The activations whose saturation is counted.
+BOUNDED = ("softmax", "tanh", "softsign", "sigmoid", "hard_sigmoid", "hard_tanh")
 
 
 @dataclass(frozen=True)
@@ -23,7 +27,7 @@ class Signal:
         std: Over all entries.
         variation: √ of the mean over units of a unit's variance over examples and positions: what
             of the signal depends on the input. A unit's own constant is not in it.
-        zeros: Fraction of entries that are exactly zero.
+        zeros: Fraction of entries that are exactly zero; None where they were not counted.
         dead: Fraction of units that are exactly zero everywhere.
         saturated: Fraction of entries at the flat ends of a bounded activation; None for others.
         finite: False if any entry is NaN or infinite. All the others are NaN then.
@@ -34,7 +38,7 @@ class Signal:
     mean: float
     std: float
     variation: float
-    zeros: float
+    zeros: float | None
     dead: float
     saturated: float | None
     finite: bool
@@ -51,13 +55,16 @@ class Signal:
         return self.rms * math.sqrt(self.count)
 
 
-def measure_signal(value: Any, channel: int = -1, activation: str = "") -> Signal:
+def measure_signal(
+    value: Any, channel: int = -1, activation: str = "", count_zeros: bool = True
+) -> Signal:
     """The statistics of a TensorFlow tensor.
 
     Args:
         value: A float tensor of any shape, its examples along the first axis.
         channel: The axis of the units.
         activation: The name of the bounded activation whose output this is, if it is one.
+        count_zeros: Whether to count zeros, which is another pass.
     """
     import tensorflow as tf
 
@@ -67,30 +74,40 @@ def measure_signal(value: Any, channel: int = -1, activation: str = "") -> Signa
     wide = value if value.dtype == tf.float64 else tf.cast(value, tf.float32)
     rank = len(value.shape)
     axes = [axis for axis in range(rank) if axis != channel % rank] if rank > 1 else [0]
-    # Scaled to a largest entry of 1: squares of 1e-30 or 1e30 have no place in float32.
-    peak = tf.reduce_max(tf.abs(wide)) if count else tf.zeros((), wide.dtype)
-    divided = tf.math.divide_no_nan(wide, peak)
-    means = tf.reduce_mean(divided, axes, keepdims=True)
-    variances = tf.reduce_mean(tf.square(divided - means), axes).numpy().astype(np.float64)
-    means = means.numpy().astype(np.float64).ravel()
-    largest = float(peak)
+    scale = 1.0
+    means, variances = _moments(wide, axes)
+    total = float(np.mean(variances + means**2))
+    if not (math.isfinite(total) and total > _TINY):
+        # Squares of 1e-30 or 1e30 have no place in float32: scale the largest entry to 1.
+        scale = float(tf.reduce_max(tf.abs(wide))) if count else 0.0
+        means, variances = _moments(tf.math.divide_no_nan(wide, tf.cast(scale, wide.dtype)), axes)
     # A maximum passes over NaN, a mean does not.
-    if not (math.isfinite(largest) and np.all(np.isfinite(means))):
+    if not (math.isfinite(scale) and np.all(np.isfinite(means))):
         nan = math.nan
         return Signal(count, nan, nan, nan, nan, nan, None, False, sample)
-    mean, variance = means.mean(), variances.mean()
-    zeros = 1 - int(tf.math.count_nonzero(value)) / count if count else 0.0
+    zeros = None
+    if count_zeros:
+        zeros = 1 - int(tf.math.count_nonzero(value)) / count if count else 0.0
     return Signal(
         count=count,
-        mean=float(mean) * largest,
-        std=math.sqrt(variance + means.var()) * largest,
-        variation=math.sqrt(variance) * largest,
+        mean=float(means.mean()) * scale,
+        std=math.sqrt(variances.mean() + means.var()) * scale,
+        variation=math.sqrt(variances.mean()) * scale,
         zeros=zeros,
-        dead=float(np.mean((means == 0) & (np.ravel(variances) == 0))),
+        dead=float(np.mean((means == 0) & (variances == 0))),
         saturated=_saturated(value, activation),
         finite=True,
         sample=sample,
     )
+
+
+def _moments(wide: Any, axes: list[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and variance of each unit, in float64."""
+    import tensorflow as tf
+
+    means = tf.reduce_mean(wide, axes, keepdims=True)
+    variances = tf.reduce_mean(tf.math.squared_difference(wide, means), axes)
+    return tuple(np.ravel(part.numpy()).astype(np.float64) for part in (means, variances))
 
 
 def _saturated(value: Any, activation: str) -> float | None:

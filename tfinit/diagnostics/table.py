@@ -72,5 +72,5 @@ def _number(value: float) -> str:
     return f"{value:.2g}"
 
 
-def _percent(value: float) -> str:
-    return f"{value:.0%}" if value > 0 else ""
+def _percent(value: float | None) -> str:
+    return f"{value:.0%}" if value else ""
