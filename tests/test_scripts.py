@@ -162,3 +162,15 @@ def test_markdown_has_a_cell_for_each_column(script):
         "| 1   | 22 |",
         "| 333 |    |",
     ]
+
+
+def test_textbook_says_how_much_was_foretold(script, monkeypatch, tmp_path, capsys):
+    textbook = script("textbook")
+    starts = {"mlp-3-tanh": {"xavier": "good", "zeros": "no symmetry broken"}}
+    monkeypatch.setattr(textbook, "STARTS", starts)
+    figure = tmp_path / "figure.png"
+    monkeypatch.setattr(sys, "argv", ["textbook.py", "--quick", "--figure", str(figure)])
+    textbook.main()
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1] == "The diagnosis foretold 2 of 2 starts: 2 of 2 trainings."
+    assert figure.read_bytes().startswith(b"\x89PNG")

@@ -46,10 +46,11 @@ class SignalMonitor(keras.callbacks.Callback):
     end, and between them:
 
     * ``every=None``: one when r / budget seconds of training have passed since the last, which
-      took r seconds (the first: half of its time, for it is slow), if that and the one at the end fit in: all readings of this `fit`, the slow
-      first one too, may take ``0.9 · budget · max(trained, 60 s)``, ``trained`` being the seconds
-      of `fit` without them; a tenth is kept for what they disturb. So the share holds for a
-      training of a minute or more; in a shorter one the first and the last may come on top;
+      took r seconds (the first, which is slow: half of it), if that and the one at the end fit in:
+      all readings of this `fit`, the first too, may take ``0.9 · budget · max(trained, 60 s)``,
+      ``trained`` being the seconds of `fit` without them; a tenth is kept for what they disturb.
+      So the share holds for a training of a minute or more; in a shorter one the first and the
+      last may come on top;
     * ``every=n``: at steps n, 2n, 3n, …; with ``steps_per_execution``, when the execution that
       has the step in it is done.
 

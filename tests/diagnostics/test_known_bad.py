@@ -139,6 +139,15 @@ def test_the_right_finding_at_the_right_layer_and_a_cure_that_works(name):
         assert not start < 1.7
 
 
+def test_a_consequence_never_hides_its_cause():
+    """Saturated through and through, and exploding for that: the cause stays severe."""
+    x, y = digits()
+    model = mlp(10, "tanh", normal(1.0))
+    diagnosis = diagnose(model, x[:128], y[:128])
+    assert {f.kind: f.severity for f in diagnosis.findings}["saturated"] == "severe"
+    assert "It follows from: saturated." in str(diagnosis)
+
+
 def final_loss(loop, steps=400):
     loop.reset()
     try:

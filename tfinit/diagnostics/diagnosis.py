@@ -4,7 +4,8 @@ import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from tfinit.diagnostics.findings import NOTE, SEVERE, Case, Finding, find
+from tfinit.diagnostics.causes import find
+from tfinit.diagnostics.findings import SEVERE, Finding
 from tfinit.diagnostics.measurement import LayerSignals, Measurement, Weights, measure
 from tfinit.diagnostics.table import layers_table
 from tfinit.diagnostics.trends import Trends
@@ -31,7 +32,6 @@ class Diagnosis:
         case, self.findings = find(measurement)
         self.layers: tuple[LayerSignals, ...] = measurement.layers
         self.trends: Trends = case.trends
-        self._case: Case = case
 
     @property
     def severe(self) -> list[Finding]:
@@ -85,11 +85,8 @@ class Diagnosis:
         lines = [f"{self.model}: {self.verdict}", "", layers_table(self.layers, self.findings)]
         rest = [f for f in self.findings if f is not (self.severe[0] if self.severe else None)]
         lines += ["", *map(str, rest)] if rest else []
-        lines += ["", *(f"({note})" for note in self.measurement.notes)] if self._notes() else []
-        return "\n".join(lines)
-
-    def _notes(self) -> bool:
-        return bool(self.measurement.notes)
+        notes = [f"({note})" for note in self.measurement.notes]
+        return "\n".join([*lines, "", *notes] if notes else lines)
 
     def __repr__(self) -> str:
         return str(self)
@@ -233,6 +230,3 @@ def diagnose(model: Any, x: Any = None, y: Any = None, loss: Any = None) -> Diag
     Propagation, ICLR 2017 (χ₁ and the depth scale).
     """
     return Diagnosis(getattr(model, "name", "model"), measure(model, x, y, loss))
-
-
-__all__ = ["NOTE", "Diagnosis", "diagnose", "line_of"]

@@ -28,6 +28,7 @@ def signals_figure(layers: "Sequence[LayerSignals]", title: str) -> Figure:
         layers: Of a `Diagnosis`. Those with kernels are shown; ridgelines of at most 14, evenly
             spread. Their axis is 3 of the layers' median standard deviations wide to both sides:
             where a signal has vanished the ridge is a spike, where it has exploded it is flat.
+            Exact zeros are left out.
         title: Title of the figure.
 
     Returns:
@@ -84,7 +85,8 @@ def _ridges(
         if signal is None or not signal.finite:
             axes.text(0, base, "not finite" if signal else "none", ha="center", fontsize=7)
             continue
-        counts, _ = np.histogram(signal.sample, edges)
+        # A rectifier's zeros would dwarf the rest.
+        counts, _ = np.histogram(signal.sample[signal.sample != 0], edges)
         heights = _HEIGHT * counts / max(counts.max(), 1)
         order = 2 * place
         axes.fill_between(
