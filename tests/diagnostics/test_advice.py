@@ -361,7 +361,7 @@ def test_models_that_cannot_be_advised():
         recommend(tf_keras.Sequential([tf_keras.layers.Dense(2, input_shape=(3,))]))
 
 
-@pytest.mark.parametrize("module", ["recommend", "recommendation", "nonlinearity"])
+@pytest.mark.parametrize("module", ["advice", "recommendation", "nonlinearity"])
 def test_examples_of_the_docstrings(module):
     activations = importlib.import_module("tfinit.schemes.activations")
     names = {"keras": keras, "recommend": recommend, "Activation": activations.Activation}

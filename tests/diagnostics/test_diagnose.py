@@ -1,5 +1,7 @@
 """What can be diagnosed, that nothing of it stays, and what comes out."""
 
+import doctest
+import importlib
 import json
 import random
 
@@ -8,6 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import tfinit
 from tfinit.diagnostics import KINDS, diagnose
 from tfinit.errors import InputError
 
@@ -206,3 +209,11 @@ def test_kinds_and_figure():
     assert set(KINDS) >= {finding.kind for finding in diagnosis.findings}
     figure = diagnosis.plot()
     assert len(figure.axes) == 4
+
+
+@pytest.mark.parametrize("module", ["tfinit.diagnostics.diagnosis", "tfinit.probes"])
+def test_examples_of_the_docstrings(module):
+    names = {"keras": keras, "initialize": tfinit.initialize}
+    module = importlib.import_module(module)
+    assert doctest.testmod(module, extraglobs=names).attempted > 2
+    assert doctest.testmod(module, extraglobs=names).failed == 0
