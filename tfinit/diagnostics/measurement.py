@@ -13,7 +13,7 @@ from tfinit.diagnostics.batch import Batch, make_batch, start_loss
 from tfinit.diagnostics.signals import BOUNDED, Signal, measure_signal
 from tfinit.diagnostics.structure import Structure, is_merge, is_normalization
 from tfinit.diagnostics.twins import Twins, find_twins
-from tfinit.diagnostics.updates import update_ratio
+from tfinit.diagnostics.updates import update_ratios
 from tfinit.errors import InputError
 from tfinit.probes import Point, probing, require_tensorflow, seen_layers
 from tfinit.schemes.activations import activation_of, own_activation
@@ -189,8 +189,14 @@ def measure(model: Any, x: Any = None, y: Any = None, loss: Any = None) -> Measu
         for v, g in zip(asked, tapped, strict=True)
         if g is not None
     }
+    values = {kernel.key: _wide(kernel.variable) for kernel in structure.kernels}
+    by_key = {
+        k.key: gradients[id(k.variable)] for k in structure.kernels if id(k.variable) in gradients
+    }
+    ratios = update_ratios(model, values, by_key)
     weights = {
-        kernel.key: _weights(model, structure, kernel, gradients) for kernel in structure.kernels
+        kernel.key: _weights(structure, kernel, values[kernel.key], gradients, ratios)
+        for kernel in structure.kernels
     }
     inputs = [p for p in keras.tree.flatten(batch.x) if "float" in str(p.dtype)]
     return Measurement(
@@ -292,11 +298,18 @@ def _all_finite(variable: Any) -> bool:
     return bool(tf.reduce_all(tf.math.is_finite(variable.value)))
 
 
+def _wide(variable: Any) -> np.ndarray:
+    values = variable.numpy()
+    return values if values.dtype == np.float64 else values.astype(np.float32)
+
+
 def _weights(
-    model: Any, structure: Structure, kernel: Kernel, gradients: dict[int, Any]
+    structure: Structure,
+    kernel: Kernel,
+    wide: np.ndarray,
+    gradients: dict[int, Any],
+    ratios: dict[str, float],
 ) -> Weights:
-    values = kernel.variable.numpy()
-    wide = values.astype(np.float32) if values.dtype != np.float64 else values
     gradient = gradients.get(id(kernel.variable))
     bias = None if kernel.bias is None else kernel.bias.numpy().astype(np.float32)
     with np.errstate(all="ignore"):
@@ -311,7 +324,7 @@ def _weights(
             std=std,
             gradient_std=None if gradient is None else float(gradient.std()),
             gradient_norm=None if gradient is None else _norm(gradient),
-            update_ratio=update_ratio(model, wide, gradient),
+            update_ratio=ratios.get(kernel.key),
             bias_rms=None if bias is None else float(np.sqrt(np.mean(bias**2))),
             twins=find_twins(structure, kernel, wide, gradients),
             wrong_fans=structure.wrong_fans(kernel, std),
