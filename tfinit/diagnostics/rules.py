@@ -310,7 +310,7 @@ def _vanishing(case: Case, gradient: Trend, decades: float) -> Finding:
     size = "zero" if ratio < 1e-200 else f"{ratio:.0e} of the last"
     return case.finding(
         "vanishing",
-        SEVERE if decades <= -_DECADES_SEVERE else WARNING,
+        _by_decades(case, -decades),
         _where(case, gradient, 10**-_DECADES_WARNING, backward=True),
         f"Gradients shrink {case.trends.backward_factor:.2g}× a layer: at layer {at} of "
         f"{gradient.depths[-1]} they are {size}.",
@@ -321,10 +321,17 @@ def _exploding(case: Case, what: str, factor: float, trend: Trend, decades: floa
     backward = trend is case.trends.gradient
     return case.finding(
         "exploding",
-        SEVERE if decades >= _DECADES_SEVERE else WARNING,
+        _by_decades(case, decades),
         _where(case, trend, 10**_DECADES_WARNING, backward),
         f"{what} {factor:.3g}× a layer, {10**decades:.0e} times over {trend.layers} layers.",
     )
+
+
+def _by_decades(case: Case, decades: float) -> str:
+    # Behind normalizations a step's size does not depend on the gradient's: such networks learn.
+    if case.found.structure.is_normalized_throughout:
+        return WARNING
+    return SEVERE if decades >= _DECADES_SEVERE else WARNING
 
 
 def _where(case: Case, trend: Trend, beyond: float, backward: bool) -> str:
