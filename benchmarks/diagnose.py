@@ -2,6 +2,7 @@
 
     python benchmarks/diagnose.py              # ResNet50, a transformer, depth: minutes
     python benchmarks/diagnose.py resnet50     # parts: resnet50 transformer depth
+    python benchmarks/diagnose.py monitor      # SignalMonitor in `fit`: 5 minutes and more
 
 Seconds are medians, taken in turns with the step (`train_on_batch`, after its compilation).
 Memory is what the peak of a process of its own lies above that of the built model.
@@ -15,16 +16,19 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import keras
 import numpy as np
 
+from tfinit.callbacks import SignalMonitor
 from tfinit.diagnostics import diagnose
 from tfinit.models import build
 
 REPEATS = 5
 DEPTHS = (10, 20, 40, 80)
+MONITORED, MONITOR_TURNS = 62.0, 3  # seconds of a fit, and turns
 
 
 def resnet50() -> tuple[Any, np.ndarray, np.ndarray]:
@@ -127,6 +131,38 @@ def by_depth() -> None:
     )
 
 
+def monitor() -> None:
+    """`fit` of LeNet-300-100 for about a minute, with SignalMonitor's defaults and without."""
+    random = np.random.default_rng(0)
+    x = random.normal(size=(6000, 784)).astype("float32")
+    y = random.integers(0, 10, len(x))
+    model = build("lenet-300-100", keras, (784,), 10, seed=0)
+    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+
+    def fit(epochs: int, *callbacks: Any) -> float:
+        return seconds(lambda: model.fit(x, y, 60, epochs, verbose=0, callbacks=[*callbacks]))
+
+    fit(1)
+    epochs = max(1, round(MONITORED / (fit(4) / 4)))
+    ratios = []
+    with TemporaryDirectory() as directory:
+        for turn in range(MONITOR_TURNS):
+            watching = SignalMonitor(
+                x[:256], y[:256], csv=f"{directory}/{turn}.csv", log_dir=f"{directory}/{turn}"
+            )
+            # Each comes first in every other turn.
+            order = [(watching,), ()] if turn % 2 else [(), (watching,)]
+            took = {bool(callbacks): fit(epochs, *callbacks) for callbacks in order}
+            ratios.append(took[True] / took[False])
+            print(
+                f"fit {took[False]:.1f} s, with the monitor {took[True]:.1f} s, ratio "
+                f"{ratios[-1]:.3f}; {len(watching.readings)} readings, {watching.cost:.1%} by its "
+                "own count",
+                flush=True,
+            )
+    print(f"SignalMonitor: median ratio {median(ratios):.3f} (asked ≤ 1.05)", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("parts", nargs="*", default=[*MODELS, "depth"])
@@ -138,6 +174,8 @@ def main() -> None:
     for part in arguments.parts:
         if part == "depth":
             by_depth()
+        elif part == "monitor":
+            monitor()
         else:
             against_a_step(part)
 

@@ -122,6 +122,17 @@ def test_a_normalization_hides_the_scale_and_stops_nothing():
     assert kinds["normalization hides it"].layer == "fc3"
 
 
+def test_spectral_normalization_is_a_layer_with_a_kernel_and_no_normalization():
+    dense = keras.layers.Dense(8, "relu", name="inside")
+    wrapped = keras.layers.SpectralNormalization(dense, name="wrapped")
+    model = keras.Sequential([keras.Input((8,)), wrapped, keras.layers.Dense(4, name="output")])
+    layers = diagnose(model, *batch()).layers
+    assert [(layer.key, layer.is_kernel) for layer in layers] == [
+        ("wrapped", True),
+        ("output", True),
+    ]
+
+
 def test_wrong_fans_of_a_depthwise_kernel():
     model = keras.Sequential(
         [

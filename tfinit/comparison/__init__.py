@@ -3,8 +3,7 @@
 `compare` runs it, `Comparison` is what comes out. Reading a configuration loads no Keras.
 """
 
-import importlib
-from typing import Any
+from tfinit.lazy import loading
 
 _HOME = {
     "compare": "race",
@@ -17,10 +16,5 @@ _HOME = {
     "Ranking": "ranking",
 }
 __all__ = [*_HOME]
-
-
-def __getattr__(name: str) -> Any:
-    # On demand: the command line's --help needs the configuration and nothing heavy.
-    if name in _HOME:
-        return getattr(importlib.import_module(f"tfinit.comparison.{_HOME[name]}"), name)
-    raise AttributeError(f"module 'tfinit.comparison' has no attribute {name!r}")
+# On demand: the command line's --help needs the configuration and nothing heavy.
+__getattr__ = loading(__name__, _HOME)

@@ -4,8 +4,7 @@
 findings → cures. `recommend(model)` says which initializer fits each layer. Nothing here prints.
 """
 
-import importlib
-from typing import Any
+from tfinit.lazy import loading
 
 _HOME = {
     "Diagnosis": "diagnosis",
@@ -16,11 +15,4 @@ _HOME = {
     "recommend": "advice",
 }
 __all__ = [*_HOME]
-
-
-def __getattr__(name: str) -> Any:
-    # On demand. No module may have the name of something in it: once imported it would take its
-    # place here.
-    if name in _HOME:
-        return getattr(importlib.import_module(f"tfinit.diagnostics.{_HOME[name]}"), name)
-    raise AttributeError(f"module 'tfinit.diagnostics' has no attribute {name!r}")
+__getattr__ = loading(__name__, _HOME)

@@ -11,7 +11,8 @@ import numpy as np
 
 from tfinit.diagnostics.batch import Batch, make_batch, start_loss
 from tfinit.diagnostics.signals import BOUNDED, Signal, measure_signal
-from tfinit.diagnostics.structure import Structure, is_merge, is_normalization
+from tfinit.diagnostics.structure import Structure, is_merge
+from tfinit.diagnostics.surroundings import is_normalization
 from tfinit.diagnostics.twins import Twins, find_twins
 from tfinit.diagnostics.updates import update_ratios
 from tfinit.errors import InputError
@@ -151,9 +152,10 @@ def measure(model: Any, x: Any = None, y: Any = None, loss: Any = None) -> Measu
     _check(model)
     structure = Structure.of(model)
     batch = make_batch(model, structure.graph, x, y, loss)
-    half = "float16" in {str(layer.compute_dtype) for _, layer in seen_layers(model) if _is(layer)}
+    layers = seen_layers(model)
+    half = "float16" in {str(getattr(layer, "compute_dtype", "")) for _, layer in layers}
     scale = _HALF_SCALE if half else 1.0
-    watched = [(k, layer) for k, layer in seen_layers(model) if _has_something_to_say(layer)]
+    watched = [(key, layer) for key, layer in layers if _has_something_to_say(layer)]
     seen: dict[tuple[str, int], _Seen] = {}
 
     def value(point: Point, tensor: Any) -> None:
@@ -231,10 +233,6 @@ def _is_seen_before(point: Point, structure: Structure) -> bool:
     if point.what == "output" or structure.kernels_of(point.layer):
         return False
     return _activation_name(point.layer) not in BOUNDED
-
-
-def _is(layer: Any) -> bool:
-    return keras_of(layer) is not None
 
 
 def _has_something_to_say(layer: Any) -> bool:

@@ -22,7 +22,7 @@ _SATURATED_SEVERE, _SATURATED_WARNING = 1 / 3, 0.2
 # A layer's factor against its neighbours'; its bias against what its kernel makes.
 _JUMP_SEVERE, _JUMP_WARNING = 100.0, 20.0
 _BIAS_SEVERE, _BIAS_WARNING, _BIAS_LEAST = 8.0, 3.0, 0.1
-_INPUT_LARGE, _INPUT_SMALL = 10.0, 0.01
+_INPUT_LARGE = 10.0
 # Cross-entropy before training, over that of guessing.
 _START_SEVERE, _START_WARNING = 10.0, 2.0
 
@@ -247,7 +247,7 @@ def _saturated(case: Case) -> Iterator[Finding]:
         layer
         for layer in case.layers
         if (layer.output.saturated or 0.0) >= _SATURATED_WARNING
-        and not (layer.activation == "softmax" and _is_output(case, layer))
+        and not (layer.activation == "softmax" and layer is case.layers[-1])
         and not layer.head
     ]
     if worst:
@@ -270,10 +270,6 @@ def _others(found: Sequence[object]) -> str:
     if rest < 1:
         return ""
     return " So it is in one other layer." if rest == 1 else f" So it is in {rest} other layers."
-
-
-def _is_output(case: Case, layer: LayerSignals) -> bool:
-    return layer is case.layers[-1]
 
 
 def _vanishing_and_exploding(case: Case) -> Iterator[Finding]:

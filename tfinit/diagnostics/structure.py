@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tfinit.diagnostics.surroundings import is_normalization
 from tfinit.fans import fans
 from tfinit.schemes.graph import Graph, bears_kernel, trace
 from tfinit.schemes.kernels import Kernel, find_kernels, matrices
@@ -18,13 +19,6 @@ _MERGES = ("Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum", "Conc
 _LIKE, _FEW = 0.2, 64
 # Fans that are off by less than this change little.
 _WRONG = 1.9
-
-
-def is_normalization(op: Any) -> bool:
-    """True for layers that set the scale of what they get."""
-    return any("Normalization" in cls.__name__ for cls in type(op).__mro__) and not hasattr(
-        op, "adapt"
-    )
 
 
 def is_merge(op: Any) -> bool:

@@ -3,8 +3,7 @@
 `run` does a whole experiment in a directory; `lottery` is its algorithm.
 """
 
-import importlib
-from typing import Any
+from tfinit.lazy import loading
 
 _HOME = {
     "compare_initializations": "initializations",
@@ -27,10 +26,5 @@ _HOME = {
     "summarize_stability": "stability",
 }
 __all__ = [*_HOME]
-
-
-def __getattr__(name: str) -> Any:
-    # On demand: the command line's --help needs the configuration and nothing heavy.
-    if name in _HOME:
-        return getattr(importlib.import_module(f"tfinit.lottery.{_HOME[name]}"), name)
-    raise AttributeError(f"module 'tfinit.lottery' has no attribute {name!r}")
+# On demand: the command line's --help needs the configuration and nothing heavy.
+__getattr__ = loading(__name__, _HOME)

@@ -5,8 +5,7 @@ model and its backend allow, else Keras's own ``fit`` on the same batches (`FitL
 two, and why, is in the loop's ``engine`` and ``why``.
 """
 
-import importlib
-from typing import Any
+from tfinit.lazy import loading
 
 _HOME = {
     "Augment": "augment",
@@ -24,11 +23,5 @@ _HOME = {
     "wake_up": "compiled",
 }
 __all__ = [*_HOME]
-
-
-def __getattr__(name: str) -> Any:
-    # On demand: the compiled loop needs TensorFlow, the rest does not. No module may have the name
-    # of something in it: once imported it would take its place here.
-    if name in _HOME:
-        return getattr(importlib.import_module(f"tfinit.training.{_HOME[name]}"), name)
-    raise AttributeError(f"module 'tfinit.training' has no attribute {name!r}")
+# On demand: the compiled loop needs TensorFlow, the rest does not.
+__getattr__ = loading(__name__, _HOME)
