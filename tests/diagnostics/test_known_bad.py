@@ -113,7 +113,9 @@ def test_the_right_finding_at_the_right_layer_and_a_cure_that_works(name):
     x, y = digits()
     model = build()
     model.compile(
-        keras.optimizers.SGD(0.05, momentum=0.9, clipnorm=1.0),
+        # At 0.05 thirty layers stand at the edge of stability: 0.9 to 1.6 by the order of the sums,
+        # which differs by machine. At 0.02: 0.4 to 0.6.
+        keras.optimizers.SGD(0.02 if deep(model) else 0.05, momentum=0.9, clipnorm=1.0),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
     )
     before = diagnose(model, x[:128], y[:128])
@@ -133,7 +135,7 @@ def test_the_right_finding_at_the_right_layer_and_a_cure_that_works(name):
     after = diagnose(model, x[:128], y[:128])
     assert after.healthy
     end = final_loss(loop)
-    assert end < (1.5 if len(model.layers) >= 20 else 0.5), (start, end)
+    assert end < (1.5 if deep(model) else 0.5), (start, end)
     if name not in LEARN_ANYWAY:
         # log 10 = 2.3; NaN where it diverged; a network of twins learns as one unit a layer does.
         assert not start < 1.7
@@ -146,6 +148,10 @@ def test_a_consequence_never_hides_its_cause():
     diagnosis = diagnose(model, x[:128], y[:128])
     assert {f.kind: f.severity for f in diagnosis.findings}["saturated"] == "severe"
     assert "It follows from: saturated." in str(diagnosis)
+
+
+def deep(model):
+    return len(model.layers) >= 20
 
 
 def final_loss(loop, steps=400):
