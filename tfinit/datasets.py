@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from tfinit import points
 from tfinit.errors import InputError, MissingPackage, WorkError
 
 Split = tuple[np.ndarray, np.ndarray]
@@ -317,7 +318,7 @@ _LOADERS: dict[str, Callable[[], Dataset]] = {
     "fashion_mnist": _fashion_mnist,
     "cifar10": _cifar10,
 }
-NAMES = tuple(_LOADERS)
+NAMES = (*_LOADERS, *points.NAMES)
 
 
 def load(name: str) -> Dataset:
@@ -330,6 +331,7 @@ def load(name: str) -> Dataset:
     ``mnist``           70,000 images of 28×28×1
     ``fashion_mnist``   70,000 images of 28×28×1
     ``cifar10``         60,000 images of 32×32×3, each channel normalized: (x - mean) / std
+    ``circles``         600 points in the plane, as ``blobs``, ``moons``, ``xor`` and ``spiral``
     any other name      the file ``TFINIT_DATA_DIR/<name>.npz``
     ``path/to/it.npz``  that file
     ``tfds:NAME``       NAME of TensorFlow Datasets: splits train and test, labeled images
@@ -352,6 +354,10 @@ def load(name: str) -> Dataset:
     """
     if name in _LOADERS:
         return _LOADERS[name]()
+    if name in points.NAMES:
+        splits = points.make(name)
+        classes = int(splits["train"][1].max()) + 1
+        return Dataset(name, splits["train"], splits["validation"], splits["test"], classes)
     if name.startswith(_TFDS):
         return _tensorflow_dataset(name)
     if name.endswith(".npz"):

@@ -1,0 +1,81 @@
+"""What the page's menus offer, read off the schema, so that they cannot differ from it."""
+
+from typing import Any, get_args
+
+import annotated_types
+
+import tfinit
+from tfinit.demo.menu import LABELS
+from tfinit.demo.settings import (
+    CONSTANT,
+    NORMAL,
+    Activation,
+    Control,
+    Dataset,
+    LotterySettings,
+    Optimizer,
+    Settings,
+)
+
+_DATASETS = {
+    "blobs": "Blobs",
+    "circles": "Circles",
+    "moons": "Moons",
+    "xor": "XOR",
+    "spiral": "Spiral",
+    "digits": "Digits (8×8 images)",
+}
+_ACTIVATIONS = {
+    "relu": "ReLU",
+    "leaky_relu": "Leaky ReLU",
+    "elu": "ELU",
+    "selu": "SELU",
+    "gelu": "GELU",
+    "silu": "SiLU (Swish)",
+    "softplus": "Softplus",
+}
+_OPTIMIZERS = {"sgd": "SGD", "momentum": "SGD, momentum 0.9", "rmsprop": "RMSprop", "adam": "Adam"}
+_VALUES: dict[str, dict[str, Any]] = {
+    NORMAL: {"label": "Standard deviation", "min": 1e-4, "max": 10, "default": 0.01, "log": True},
+    CONSTANT: {"label": "Constant", "min": -10, "max": 10, "default": 0.1, "log": False},
+}
+_RANGES = {
+    Settings: ("depth", "width", "learning_rate", "batch_size", "seed", "steps", "panes"),
+    Control: ("speed",),
+    LotterySettings: ("levels", "prune_fraction"),
+}
+
+
+def choices() -> dict[str, Any]:
+    """The menus: names with their labels, ranges of numbers, defaults."""
+    return {
+        "datasets": _named(get_args(Dataset), _DATASETS),
+        "activations": _named(get_args(Activation), _ACTIVATIONS),
+        "optimizers": _named(get_args(Optimizer), _OPTIMIZERS),
+        "initializations": [
+            {"name": name, "label": label, "value": _VALUES.get(name)}
+            for name, label in LABELS.items()
+        ],
+        "ranges": {name: _range(model, name) for model, names in _RANGES.items() for name in names},
+        "defaults": Settings().model_dump(mode="json"),
+        "version": tfinit.__version__,
+    }
+
+
+def _named(names: tuple[str, ...], labels: dict[str, str]) -> list[dict[str, str]]:
+    return [{"name": name, "label": labels.get(name, name.capitalize())} for name in names]
+
+
+def _range(model: type, name: str) -> list[float]:
+    """The bounds of a field: of its value, or of how many it holds."""
+    low = high = None
+    for bound in model.model_fields[name].metadata:
+        if isinstance(bound, annotated_types.Ge):
+            low = bound.ge
+        elif isinstance(bound, annotated_types.Le):
+            high = bound.le
+        elif isinstance(bound, annotated_types.MinLen):
+            low = bound.min_length
+        elif isinstance(bound, annotated_types.MaxLen):
+            high = bound.max_length
+    return [low, high]

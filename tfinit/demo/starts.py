@@ -1,0 +1,48 @@
+"""How a pane's initialization is carried out, here and in the code that a reader copies."""
+
+from typing import Any
+
+import numpy as np
+
+from tfinit import models
+from tfinit.demo.settings import CONSTANT, NORMAL, Pane
+from tfinit.schemes.initialize import SCHEMES, initialize
+
+EXAMPLES = 256  # what a scheme that looks at data, and the diagnosis, see of the training examples
+
+
+def initialize_pane(model: Any, pane: Pane, x: np.ndarray, seed: int) -> None:
+    """Set all kernels of a model as the pane says. Biases are left as they are.
+
+    Args:
+        model: A built model of Keras 3.
+        pane: Its initialization.
+        x: Training examples; the first `EXAMPLES` are looked at.
+        seed: Same seed, same weights.
+    """
+    import keras
+
+    name = pane.initialization
+    if name == NORMAL:
+        models.fill(model, keras.initializers.RandomNormal(stddev=pane.value), seed)
+    elif name == CONSTANT:
+        models.fill(model, keras.initializers.Constant(pane.value), seed)
+    elif name in SCHEMES:
+        initialize(model, name, x[:EXAMPLES] if models.needs_data(name) else None, seed=seed)
+    else:
+        models.fill(model, models.initializer(name), seed)
+
+
+def code_for(pane: Pane, seed: int) -> str:
+    """The line of Python that does what `initialize_pane` does, about ``model`` and ``data``."""
+    name = pane.initialization
+    if name == NORMAL:
+        initializer = f"keras.initializers.RandomNormal(stddev={pane.value!r})"
+    elif name == CONSTANT:
+        initializer = f"keras.initializers.Constant({pane.value!r})"
+    elif name in SCHEMES:
+        x = f", data.train[0][:{EXAMPLES}]" if models.needs_data(name) else ""
+        return f'tfinit.initialize(model, "{name}"{x}, seed={seed})'
+    else:
+        initializer = f'tfinit.models.initializer("{name}")'
+    return f"tfinit.models.fill(model, {initializer}, seed={seed})"
