@@ -6,7 +6,7 @@
 LABELS: dict[str, str] = {
     "zeros": "Zeros",
     "constant": "Constant",
-    "normal": "Normal, standard deviation chosen",
+    "normal": "Normal",
     "xavier": "Xavier (Glorot)",
     "he": "He",
     "lecun": "LeCun",

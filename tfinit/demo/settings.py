@@ -69,7 +69,7 @@ class Settings(_Strict):
     optimizer: Optimizer = "sgd"
     learning_rate: Annotated[float, Field(ge=1e-5, le=10)] = 0.1
     batch_size: Annotated[int, Field(ge=1, le=256)] = 32
-    seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
+    seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 1
     steps: Annotated[int, Field(ge=1, le=20_000, description="Training ends there.")] = 2000
     panes: Annotated[tuple[Pane, ...], Field(min_length=1, max_length=4)] = (Pane(),)
 

@@ -1,0 +1,87 @@
+"""`tfinit demo`: the live page."""
+
+import os
+import sys
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+import tyro
+
+from tfinit.cli.console import Command, native_stderr_closed
+from tfinit.errors import InputError, MissingPackage
+
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+@dataclass(frozen=True)
+class _Demo(Command):
+    """A live page in the browser: watch initialization decide whether a network trains."""
+
+    host: str = "127.0.0.1"
+    """Where to listen. 0.0.0.0: at all addresses of this machine."""
+    port: int = 8765
+    """0: any free one."""
+    max_runs: int = 16
+    """Trainings at once, one for each open page; the next is told to wait."""
+    open: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Open the page in the browser."""
+
+    interrupted: ClassVar[str] = "interrupted before the page could be opened."
+
+    def run(self) -> int:
+        demo(self.host, self.port, self.max_runs, self.open)
+        return 0
+
+
+COMMANDS = {"demo": _Demo}
+
+
+def demo(
+    host: str = "127.0.0.1", port: int = 8765, max_runs: int = 16, open_page: bool = False
+) -> None:
+    """Serve the page until Ctrl-C.
+
+    Raises:
+        InputError: ``port`` or ``max_runs`` is out of range.
+        WorkError: the port is in use, or the host is not this machine's.
+        MissingPackage: the extra ``demo`` is not installed.
+    """
+    if not host:
+        raise InputError("`host` must be a name or an address of this machine, received none.")
+    if not 0 <= port <= 65535:
+        raise InputError(f"`port` must be 0 to 65535, received {port}.")
+    if max_runs < 1:
+        raise InputError(f"`max_runs` must be at least 1, received {max_runs}.")
+    # Before TensorFlow loads. Two threads train; the networks are too small for more each.
+    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+    os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
+    try:
+        from tfinit.demo.limits import Limits
+        from tfinit.demo.server import create_app
+        from tfinit.demo.serving import listening, serve
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("tfinit"):
+            raise
+        raise MissingPackage("`tfinit demo`", "FastAPI and uvicorn", "'tfinit[demo]'") from error
+    listener = listening(host, port)
+    shown = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    shown = f"[{shown}]" if ":" in shown else shown
+    address = f"http://{shown}:{listener.getsockname()[1]}"
+
+    def opened() -> None:
+        print(f"tfinit demo: {address}  (Ctrl-C ends it)", flush=True)
+        if open_page:
+            import threading
+            import webbrowser
+
+            # Some browsers do not return, and the server has to go on.
+            threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
+
+    # Before TensorFlow loads, while stderr is closed.
+    if host not in _LOOPBACK:
+        print(
+            f"tfinit: anyone who reaches {host} can start trainings on this machine.",
+            file=sys.stderr,
+        )
+    app = create_app(Limits(max_runs=max_runs), [host], loading=native_stderr_closed)
+    serve(app, listener, opened)

@@ -1,0 +1,75 @@
+"""Loads what trains, once: TensorFlow, and the network that most pages begin with."""
+
+import logging
+import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
+
+from tfinit.demo.run import Engine
+from tfinit.demo.settings import Settings
+
+_log = logging.getLogger(__name__)
+
+
+def load_engine() -> Engine:
+    """What trains."""
+    # The last two are imported by the others in the middle of their work, where two threads could
+    # wait for each other's modules.
+    import tfinit.diagnostics.diagnosis
+    import tfinit.pruning.model_masks  # noqa: F401
+    from tfinit.demo.lottery import Lottery
+    from tfinit.demo.python_code import python_code
+    from tfinit.demo.scene import scene
+    from tfinit.demo.training import Training
+
+    return Engine(Training, scene, Lottery, python_code)
+
+
+def first_steps(engine: Engine) -> None:
+    """Train some steps with the default settings, so that all that a page needs is compiled."""
+    settings = Settings()
+    engine.scene(settings)
+    training = engine.training(settings, 0)
+    training.begin()
+    training.frame(0)
+    training.diagnose()
+    training.advance(1)
+    training.outcome()
+
+
+class Loaded:
+    """``loaded()`` is the engine. Whoever is first loads it, in one thread; others wait.
+
+    Args:
+        load: Gives the engine.
+        around: What loading happens in.
+        first: What is done with it before others get it.
+    """
+
+    def __init__(
+        self,
+        load: Callable[[], Engine],
+        around: Callable[[], AbstractContextManager[Any]],
+        first: Callable[[Engine], None] | None,
+    ):
+        self._load, self._around, self._first = load, around, first
+        self._engine: Engine | None = None
+        self._lock = threading.Lock()
+
+    def __call__(self) -> Engine:
+        """The engine."""
+        with self._lock:
+            if self._engine is None:
+                with self._around():
+                    engine = self._load()
+                if self._first is not None:
+                    self._try(engine)
+                self._engine = engine
+            return self._engine
+
+    def _try(self, engine: Engine) -> None:
+        try:
+            self._first(engine)
+        except Exception:  # the first run will fail in the same way, and say so to its page
+            _log.exception("The first steps failed.")
