@@ -12,6 +12,7 @@ import keras  # noqa: F401  (first: it lets tfinit register with Keras before wh
 
 from tfinit.pruning.at_initialization import AtInitialization, prune_at_initialization
 from tfinit.pruning.callbacks import PruningSummaries, UpdatePruningStep
+from tfinit.pruning.compaction import Compaction, compact
 from tfinit.pruning.low_magnitude import prune_low_magnitude, prune_scope, strip_pruning
 from tfinit.pruning.masks import (
     check_mask,
@@ -32,6 +33,7 @@ from tfinit.pruning.sparse_optimizer import SparseOptimizer
 
 __all__ = [
     "AtInitialization",
+    "Compaction",
     "ConstantSparsity",
     "LayerSparsity",
     "PolynomialDecay",
@@ -46,6 +48,7 @@ __all__ = [
     "TfmotPruner",
     "UpdatePruningStep",
     "check_mask",
+    "compact",
     "density",
     "get_masks",
     "magnitude_scores",

@@ -1,0 +1,142 @@
+"""`compact`: the same function in a smaller model."""
+
+from typing import Any
+
+import keras
+
+from tfinit.errors import InputError
+from tfinit.pruning.compaction.channels import follow
+from tfinit.pruning.compaction.liveness import find_live, kept_dead
+from tfinit.pruning.compaction.rebuilding import Rebuilder
+from tfinit.pruning.compaction.result import Compaction, Kept, Removed
+from tfinit.pruning.model_masks import find_sparse_optimizer
+from tfinit.variables import keras_of
+
+
+def compact(model: Any) -> Compaction:
+    """Remove the dead units and channels of a model; what it computes stays the same.
+
+    A unit or channel is dead if it is not read, or if it is a constant. It is not read if all its
+    outgoing weights are zero, or go to dead units only. It is the constant::
+
+        c_j = f(b_j + Σ_i w_ij · c_i)
+
+    with its activation f, if every nonzero incoming weight comes from a constant; activations and
+    BatchNormalization (with its moving statistics; also where γ = 0) carry constants on. A constant
+    moves into the bias of each Dense or convolution that reads it, which is given one if it has
+    none: ``b_k += Σ w_jk · c_j``, over all positions of a window. So the smaller model's outputs
+    differ by rounding only, in inference. In training they may differ: Dropout and the statistics
+    of a batch are of fewer channels, and what was removed can no longer learn.
+
+    Followed are Dense, Conv, DepthwiseConv, BatchNormalization, elementwise activations, Dropout
+    and noise, pooling, UpSampling, Cropping, ZeroPadding, Flatten, Concatenate, Add, ``a + b``,
+    Subtract, Average, Maximum and Minimum, with channels last. What goes into any other layer,
+    comes out of it, or is an input or output of the model stays. So does
+
+    - a constant other than 0 that goes into a convolution that pads: at the border it is none;
+    - a channel added to one that is in use;
+    - one unit of a layer whose units are all dead.
+
+    Args:
+        model: A built Sequential or functional model of Keras 3, with its zeros in its weights:
+            after training with `SparseOptimizer`, or whatever made them. It is left as it was.
+
+    Returns:
+        The result, with a new model of the same layers' names, inputs and outputs, compiled alike
+        with a fresh optimizer (of a `SparseOptimizer` the inner one, for its schedule would begin
+        again). If nothing can be removed the new model is a copy, and the result says so.
+
+    Raises:
+        InputError: ``model`` is not a Sequential or functional model of Keras 3, is not built, or
+            has a layer that cannot be made again from its configuration.
+
+    Example:
+        >>> model = keras.Sequential(
+        ...     [
+        ...         keras.Input((2,)),
+        ...         keras.layers.Dense(3, "relu", name="hidden"),
+        ...         keras.layers.Dense(1, name="out"),
+        ...     ],
+        ...     name="net",
+        ... )
+        >>> model.set_weights(
+        ...     [
+        ...         np.array([[1, 0, 1], [1, 0, 1]]), np.array([0, 2, 0]),  # the second: relu(2)
+        ...         np.array([[1], [3], [0]]), np.array([4]),  # the third is not read
+        ...     ]
+        ... )
+        >>> compacted = compact(model)
+        >>> print(compacted)
+        net: 13 → 5 parameters
+          hidden  removed 2 of 3
+        >>> compacted.model.layers[1].bias.numpy()  # 4 + 3 · 2
+        array([10.], dtype=float32)
+
+    Dead filters as in Li et al. 2017, "Pruning Filters for Efficient ConvNets"
+    (https://arxiv.org/abs/1608.08710), but only where nothing changes.
+    """
+    functional = _functional_of(model)
+    channels = follow(functional)
+    liveness = find_live(channels)
+    rebuilder = Rebuilder(channels, liveness)
+    new = rebuilder.model(model, functional)
+    removed = {}
+    for layer, made in [
+        *((mixing.layer, mixing.made) for mixing in channels.mixings),
+        *((layer, made) for layer, _, made in channels.carriers if hasattr(layer, "kernel")),
+    ]:
+        dead = int((~liveness.of(made)).sum())
+        if dead:
+            removed[layer.name] = Removed(dead, len(made))
+    order = [layer.name for layer in model.layers]
+    kept = [Kept(name, 0, why) for name, why in channels.barriers.items()]
+    kept += [Kept(*found) for found in kept_dead(channels, liveness)]
+    notes = rebuilder.notes + _compile_alike(new, model)
+    return Compaction(
+        new,
+        {name: removed[name] for name in order if name in removed},
+        tuple(kept),
+        model.count_params(),
+        new.count_params(),
+        tuple(notes),
+    )
+
+
+def _functional_of(model: Any) -> Any:
+    """The functional model that a model is or holds, checked."""
+    if keras_of(model) != "keras" or not isinstance(model, keras.Model):
+        raise InputError(
+            "`model` must be a Sequential or functional model of Keras 3, received "
+            f"{type(model).__module__}.{type(model).__name__}."
+        )
+    if type(model) is keras.Sequential:
+        if not model.built or model._functional is None:
+            raise InputError(
+                f"`model` {model.name!r} is a Sequential that is not built, or has no fixed "
+                "inputs, so its layers cannot be followed. Begin it with keras.Input(shape), or "
+                "call model.build(input_shape)."
+            )
+        return model._functional
+    # Keras has no public name for the class; subclasses may compute more than their graph.
+    if type(model).__name__ == "Functional" and type(model).__module__.startswith("keras."):
+        return model
+    raise InputError(
+        f"`model` {model.name!r} is a {type(model).__name__}, a class of its own: how its layers "
+        "are called is in its code, so nothing of it can be removed. Allowed are keras.Sequential "
+        "and functional models, keras.Model(inputs, outputs)."
+    )
+
+
+def _compile_alike(new: Any, model: Any) -> list[str]:
+    """Compile `new` as `model` was; a note if that cannot be done."""
+    if not model.compiled:
+        return []
+    try:
+        config = model.get_compile_config()
+        sparse = find_sparse_optimizer(model.optimizer)
+        if sparse is not None:
+            config["optimizer"] = keras.optimizers.serialize(sparse.inner_optimizer)
+        new.compile_from_config(config)
+    except Exception as error:  # losses and metrics may be the user's own code
+        return [f"not compiled, for its settings could not be copied: {error}"]
+    return []

@@ -1,0 +1,120 @@
+"""Which channels a model needs, and why those that look dead are kept.
+
+Mark and sweep: what must stay is live; what a live channel reads with a weight that is not zero is
+live too, unless it is a constant that the reader's bias can take. The rest can go. It is the
+largest set that can go together: circles through an addition need no second look.
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+
+from tfinit.pruning.compaction.channels import Channels, Value
+
+_SHARED = "they stand or fall with channels that are in use (Add, Flatten, a depth multiplier)"
+_LAST = "one is kept of channels that are all dead"
+
+
+@dataclass(frozen=True)
+class Liveness:
+    """Which classes of channels stay.
+
+    Attributes:
+        representatives: Class → the class that speaks for it.
+        live: Class that speaks for others → it stays.
+        forced: Classes that stay only because a tensor cannot be empty.
+    """
+
+    representatives: np.ndarray
+    live: np.ndarray
+    forced: frozenset[int]
+
+    def of(self, value: Value) -> np.ndarray:
+        """True for the channels of a tensor that stay."""
+        return self.live[self.representatives[value.classes]]
+
+
+def find_live(channels: Channels) -> Liveness:
+    """The channels that must stay so that the model's outputs stay what they are."""
+    representatives = channels.representatives()
+    live = np.zeros(len(representatives), dtype=bool)
+    for root in channels.roots:
+        live[representatives[root.value.classes]] = True
+    _sweep(channels, representatives, live, ideal=False)
+    forced = set()
+    for value in channels.values:
+        if len(value) and not live[representatives[value.classes]].any():
+            # What it reads may go all the same: it is not read, or is a constant without that.
+            kept = int(representatives[value.classes[0]])
+            forced.add(kept)
+            live[kept] = True
+    return Liveness(representatives, live, frozenset(forced))
+
+
+def _sweep(
+    channels: Channels, representatives: np.ndarray, live: np.ndarray, *, ideal: bool
+) -> None:
+    """Mark in `live` what the live channels read; `ideal`: as if every constant could be folded."""
+    changed = True
+    while changed:
+        changed = False
+        for mixing in reversed(channels.mixings):
+            readers = live[representatives[mixing.made.classes]]
+            if not readers.any():
+                continue
+            folded = mixing.taken.constant if ideal else mixing.foldable
+            read = representatives[mixing.taken.classes[~folded]]
+            read = read[~live[read]]
+            if not len(read):
+                continue
+            wanted = ~folded
+            wanted[wanted] = ~live[representatives[mixing.taken.classes[wanted]]]
+            needed = np.flatnonzero(wanted)[mixing.uses[wanted][:, readers].any(axis=1)]
+            if len(needed):
+                live[representatives[mixing.taken.classes[needed]]] = True
+                changed = True
+
+
+def kept_dead(channels: Channels, liveness: Liveness) -> list[tuple[str, int, str]]:
+    """The dead channels that stay: layer that makes them, how many, why.
+
+    Dead are constant channels, and those that would not be needed if every constant could be
+    folded. A dead channel of several reasons counts under the first.
+    """
+    ideal = np.zeros_like(liveness.live)
+    for root in channels.roots:
+        needed = root.value.classes[~root.value.constant]
+        ideal[liveness.representatives[needed]] = True
+    _sweep(channels, liveness.representatives, ideal, ideal=True)
+    reasons = _reasons(channels, liveness)
+    found = []
+    makers = [(mixing.layer, mixing.made) for mixing in channels.mixings]
+    for layer, made in makers:
+        owners = liveness.representatives[made.classes]
+        dead = liveness.live[owners] & (made.constant | ~ideal[owners])
+        counts = Counter(reasons.get(owner, _SHARED) for owner in owners[dead].tolist())
+        found += [(layer.name, count, reason) for reason, count in counts.items()]
+    return found
+
+
+def _reasons(channels: Channels, liveness: Liveness) -> dict[int, str]:
+    """Class → what keeps it though it is dead."""
+    reasons: dict[int, str] = {}
+
+    def note(classes: np.ndarray, reason: str) -> None:
+        for owner in liveness.representatives[classes].tolist():
+            reasons.setdefault(owner, reason)
+
+    for root in channels.roots:
+        note(root.value.classes, root.reason)
+    for mixing in channels.mixings:
+        readers = liveness.of(mixing.made)
+        blocked = mixing.taken.constant & ~mixing.foldable
+        blocked[blocked] = mixing.uses[blocked][:, readers].any(axis=1)
+        note(
+            mixing.taken.classes[blocked],
+            f"{mixing.layer.name} pads its input with zeros, which their constants are not",
+        )
+    note(np.array(sorted(liveness.forced), dtype=int), _LAST)
+    return reasons

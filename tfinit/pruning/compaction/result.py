@@ -1,0 +1,88 @@
+"""What `compact` did: the smaller model, what went, and what could not go."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+
+class Removed(NamedTuple):
+    """How many units or channels of a layer were removed, of how many."""
+
+    units: int
+    of: int
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What could not be touched.
+
+    Attributes:
+        layer: The layer's name.
+        units: How many of its units are dead and stay; 0 for a layer that could not be followed:
+            everything that it reads and makes stays.
+        reason: Why.
+    """
+
+    layer: str
+    units: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Compaction:
+    """The result of `compact`. Prints as a table.
+
+    Attributes:
+        model: The smaller model.
+        removed: Layer → the units or channels removed; only layers that lost some.
+        kept: What could not be touched, and why.
+        parameters_before: The entries of all weights of the given model.
+        parameters: Those of the smaller model.
+        notes: What else differs from the given model: a bias that a layer was given, settings of
+            `compile` that could not be copied.
+    """
+
+    model: Any
+    removed: Mapping[str, Removed]
+    kept: tuple[Kept, ...]
+    parameters_before: int
+    parameters: int
+    notes: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """All but the model, which is there by its name, as what JSON can hold."""
+        return {
+            "model": self.model.name,
+            "removed": {layer: removed._asdict() for layer, removed in self.removed.items()},
+            "kept": [
+                {"layer": kept.layer, "units": kept.units, "reason": kept.reason}
+                for kept in self.kept
+            ],
+            "parameters_before": self.parameters_before,
+            "parameters": self.parameters,
+            "notes": list(self.notes),
+        }
+
+    def __str__(self) -> str:
+        lines = [f"{self.model.name}: {self.parameters_before:,} → {self.parameters:,} parameters"]
+        if not self.removed:
+            lines.append("nothing to remove: no unit is dead that could be removed")
+        width = max(map(len, self.removed), default=0)
+        lines += [
+            f"  {layer:{width}}  removed {removed.units:,} of {removed.of:,}"
+            for layer, removed in self.removed.items()
+        ]
+        alike: dict[tuple[str, bool], list[Kept]] = {}
+        for kept in self.kept:
+            alike.setdefault((kept.reason, kept.units > 0), []).append(kept)
+        for (reason, dead), group in alike.items():
+            units = sum(kept.units for kept in group)
+            what = f"{units:,} dead kept" if dead else "not touched"
+            lines.append(f"  {_names([kept.layer for kept in group])}  {what}: {reason}")
+        return "\n".join([*lines, *self.notes])
+
+
+def _names(names: list[str]) -> str:
+    """A few names, and how many more."""
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more
