@@ -351,7 +351,7 @@ def test_a_run_that_fails_says_so_and_leaves_the_others_alone(serving, caplog):
             cost = float("nan") if self.settings.seed == 4 else 1.0  # no JSON
             return {**super().frame(layer), "cost": cost}
 
-    with serving(engine=engine_of(Faulty)) as server, server.page() as other:
+    with serving(engine=engine_of(Faulty)) as server, server.page(seed=0) as other:
         other.ready().say(action="start")
         for seed, words in ((1, "Too narrow."), (2, "log"), (3, "log"), (4, "log")):
             with server.page(seed=seed) as page:

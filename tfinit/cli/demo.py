@@ -1,5 +1,6 @@
 """`tfinit demo`: the live page."""
 
+import logging
 import os
 import sys
 from dataclasses import dataclass
@@ -55,6 +56,8 @@ def demo(
     # Before TensorFlow loads. Two threads train; the networks are too small for more each.
     os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
     os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
+    # It warns of every new network that is compiled.
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
     try:
         from tfinit.demo.limits import Limits
         from tfinit.demo.server import create_app

@@ -120,7 +120,7 @@ class Lottery(Guest):
 
     def _level(self, level: int, curves: dict[str, list[Any]]) -> dict[str, Any]:
         guest, lent = (self, self._network) if level else (self._training, network(self._run))
-        with lent.lent_to(guest):
+        with lent.lent_to(guest, changes=False):
             seen = lent.observe()
         remaining = sum(int(np.count_nonzero(mask)) for mask in self._masks.values())
         return {

@@ -8,7 +8,8 @@ trains some steps, and takes its state away. What they compute does not depend o
 import dataclasses
 import functools
 import threading
-from collections.abc import Iterator
+import weakref
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -38,9 +39,17 @@ class Architecture(NamedTuple):
 
 
 class Guest:
-    """Whoever has a network's state: the weights and the optimizer's variables, as tensors."""
+    """Whoever has a network's state: the weights and the optimizer's variables.
+
+    They are kept end to end in one tensor for each data type, as a call with dozens of tensors
+    costs more than what it does.
+    """
 
     state: list[Any] | None = None
+
+
+def _nobody() -> None:
+    return None
 
 
 class Observation(NamedTuple):
@@ -104,24 +113,33 @@ class Network:
         self.weights, self.prunable = all_weights(self.model), prunable_weights(self.model)
         self._dense = [layer for layer in self.model.layers if hasattr(layer, "kernel")]
         self._variables = [v.value for v in (*self.model.variables, *optimizer.variables)]
-        self._read = tf.function(lambda: [tf.identity(v) for v in self._variables])
-        self._write = tf.function(self._assign)
-        self._observe = tf.function(self._look)
+        # Nothing in them for AutoGraph, whose parser two threads cannot share on Python 3.11.
+        self._read = tf.function(self._packed, autograph=False)
+        self._write = tf.function(self._unpack, autograph=False)
+        self._observe = tf.function(self._look, autograph=False)
         self._lock = threading.Lock()
-        self._guest: Guest | None = None
+        # Whose state the variables hold. Weak: a pane that was closed is gone.
+        self._inside: Callable[[], Guest | None] = _nobody
 
     @contextmanager
-    def lent_to(self, guest: Guest) -> Iterator[None]:
+    def lent_to(self, guest: Guest, changes: bool = True) -> Iterator[None]:
         """The network with the guest's state in it; what it becomes is the guest's.
 
         A guest without a state finds the network as whoever was there last left it, and has to
         set all of it: weights, and ``loop.reset()``.
+
+        Args:
+            guest: Whose state.
+            changes: Whether what is done changes it.
         """
         with self._lock:
-            if guest.state is not None:
+            if guest.state is not None and guest is not self._inside():
                 self._write(guest.state)
+            self._inside = _nobody  # until all is done
             yield
-            guest.state = self._read()
+            if changes:
+                guest.state = self._read()
+            self._inside = weakref.ref(guest)
 
     def observe(self) -> Observation:
         """What the network, as it is, makes of the plane and of the first examples."""
@@ -132,9 +150,18 @@ class Network:
             *([tensor.numpy() for tensor in part] for part in rest),
         )
 
-    def _assign(self, values: list[tf.Tensor]) -> None:
-        for variable, value in zip(self._variables, values, strict=True):
-            variable.assign(value)
+    def _by_type(self) -> Iterator[list[tf.Variable]]:
+        for dtype in sorted({v.dtype.name for v in self._variables}):
+            yield [v for v in self._variables if v.dtype.name == dtype]
+
+    def _packed(self) -> list[tf.Tensor]:
+        return [tf.concat([tf.reshape(v, [-1]) for v in own], 0) for own in self._by_type()]
+
+    def _unpack(self, packed: list[tf.Tensor]) -> None:
+        for own, values in zip(self._by_type(), packed, strict=True):
+            sizes = [v.shape.num_elements() for v in own]
+            for variable, value in zip(own, tf.split(values, sizes), strict=True):
+                variable.assign(tf.reshape(value, variable.shape))
 
     def _look(self) -> tuple[Any, ...]:
         chances = tf.nn.softmax(self.model(self.plane.grid, training=False))

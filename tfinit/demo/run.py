@@ -307,7 +307,7 @@ class Run:
         """Be done, if all panes are, and their last frames were made."""
         if self.state not in (TRAINING, PAUSED) or self._lottery or not self._over():
             return False
-        if any(self._dirty(pane) for pane in self._panes):
+        if any(pane.busy or self._dirty(pane) for pane in self._panes):
             return False
         self.state = DONE
         self._tell_state()

@@ -70,19 +70,23 @@ class Training(Guest):
         """What `tfinit.diagnose` says before the first step: the page's verdict."""
         from tfinit.diagnostics import diagnose
 
-        with self._lent():
+        with self._lent(changes=False):
             x, y = (a[:EXAMPLES] for a in self._network.data.train)
             diagnosis = diagnose(self._network.model, x, y)
+        verdict = diagnosis.verdict
+        warnings = [finding for finding in diagnosis.findings if finding.severity == "warning"]
         if diagnosis.severe:
             self._predicts = FAILS
-        elif any(finding.severity == "warning" for finding in diagnosis.findings):
+        elif warnings:
             self._predicts = STRUGGLES
+            # The diagnosis calls it healthy, as it will learn. Here the trouble is the point.
+            verdict = f"{warnings[0].evidence} {warnings[0].cure}"
         else:
             self._predicts = LEARNS
         self._kinds = tuple(dict.fromkeys(finding.kind for finding in diagnosis.severe))
         return {
             "pane": self.pane,
-            "verdict": diagnosis.verdict,
+            "verdict": verdict,
             "predicts": self._predicts,
             "findings": [
                 {
@@ -130,7 +134,7 @@ class Training(Guest):
         }
         if self.status == DIVERGED:
             return event
-        with self._lent():
+        with self._lent(changes=False):
             seen = self._network.observe()
         if not all(np.isfinite(a).all() for a in seen.activations):
             return event
@@ -156,11 +160,11 @@ class Training(Guest):
 
     def final(self) -> dict[str, np.ndarray]:
         """Key → the weights as they are now."""
-        with self._lent():
+        with self._lent(changes=False):
             return {key: np.array(v.numpy()) for key, v in self._network.weights.items()}
 
-    def _lent(self) -> Any:
-        return self._network.lent_to(self)
+    def _lent(self, changes: bool = True) -> Any:
+        return self._network.lent_to(self, changes)
 
     def _evaluate(self, step: int) -> None:
         record(self.curves, step, self._network.evaluate())
@@ -225,16 +229,19 @@ def _layer(name: str, seen: Observation, n: int) -> dict[str, Any]:
     activations, gradients = seen.activations[n], seen.gradients[n]
     units = np.concatenate([seen.kernels[n], seen.biases[n][None]])
     scale = np.abs(units).max() or 1.0
+    # Sums in another order part the sixth digit. + 0.0: the other zero.
+    alike = np.ascontiguousarray(np.round(units / scale, 5).T) + 0.0
+    with np.errstate(over="ignore"):  # of a network that explodes: shown as not finite
+        stds = activations.std(), gradients.std()
     return {
         "name": name,
-        "activation_std": _number(activations.std()),
-        "gradient_std": _number(gradients.std()),
+        "activation_std": _number(stds[0]),
+        "gradient_std": _number(stds[1]),
         "activation_histogram": _histogram(activations),
         "gradient_histogram": _histogram(gradients),
         "units": units.shape[1],
-        # Sums in another order part the sixth digit.
-        "distinct_units": np.unique(np.round(units / scale, 5), axis=1).shape[1],
-        "dead_units": int((activations == 0).all(axis=0).sum()),
+        "distinct_units": len({unit.tobytes() for unit in alike}),
+        "dead_units": int((~activations.any(axis=0)).sum()),
     }
 
 
@@ -246,8 +253,9 @@ def _histogram(values: np.ndarray) -> dict[str, Any] | None:
     if high - low <= 1e-6 * max(abs(low), abs(high)):
         counts = [0] * _BINS
         counts[_BINS // 2] = values.size
-    else:
-        counts = np.histogram(values.astype("float64"), _BINS, (low, high))[0].tolist()
+    else:  # as np.histogram, in a third of its time
+        bins = ((values.ravel() - low) * (_BINS / (high - low))).astype(np.intp)
+        counts = np.bincount(np.minimum(bins, _BINS - 1), minlength=_BINS).tolist()
     return {"low": low, "high": high, "counts": counts}
 
 

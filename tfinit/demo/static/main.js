@@ -278,7 +278,10 @@ class Page {
       this.#showLayers(data.layers);
     } else if (name === "frame") this.#frame(data);
     else if (name === "verdict") announce(this.cards[data.pane].judge(data));
-    else if (name === "outcome") announce(this.cards[data.pane].conclude(data));
+    else if (name === "outcome") {
+      const news = this.cards[data.pane].conclude(data);
+      if (news) announce(news);
+    }
     else if (name === "state") {
       this.view.speed = data.speed;
       this.#showSpeed();

@@ -275,14 +275,17 @@ export class PaneCard {
     return `${this.name}: ${words}. ${verdict}`;
   }
 
+  // What to announce: nothing where only the numbers of an outcome changed.
   conclude({ outcome, came_true, text }) {
     const [sign, words] = OUTCOMES[outcome];
+    const { outcome: before, cameTrue } = this.root.dataset;
+    const news = before !== outcome || cameTrue !== String(came_true);
     this.root.dataset.outcome = outcome;
     this.root.dataset.cameTrue = String(came_true);
     this.outcome.hidden = false;
     this.outcome.className = `said outcome ${outcome}`;
     this.outcome.replaceChildren(element("strong", {}, icon(sign), words), prose("p", text));
-    return `${this.name}: ${words}. ${text}`;
+    return news ? `${this.name}: ${words}. ${text}` : null;
   }
 
   draw(scene) {
