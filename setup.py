@@ -53,7 +53,6 @@ setup(
             *DEMO,
             *EXPORT,
             # The demo: its HTTP surface, and its page in a browser.
-            "httpx>=0.27,<1",
             "schemathesis>=4,<5",
             "playwright>=1.50,<2",
             "axe-playwright-python>=0.1.4,<0.2",

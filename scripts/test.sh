@@ -6,6 +6,8 @@ scripts/setup.sh test backends
 scripts/browser.sh
 bin=.venv/bin
 export TF_CPP_MIN_LOG_LEVEL=${TF_CPP_MIN_LOG_LEVEL:-3}
+# Most of the time goes into compiling programs that run for a moment: let XLA optimize them less.
+export XLA_FLAGS=${XLA_FLAGS:---xla_backend_optimization_level=0}
 
 "$bin/ruff" format --check .
 "$bin/ruff" check .

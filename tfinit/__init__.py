@@ -18,6 +18,7 @@ _SUBMODULES = (
     "datasets",
     "diagnostics",
     "errors",
+    "exporting",
     "fans",
     "fine_tuning",
     "gains",
@@ -25,6 +26,7 @@ _SUBMODULES = (
     "lottery",
     "models",
     "plots",
+    "points",
     "probes",
     "pruning",
     "schemes",
@@ -35,6 +37,7 @@ _SUBMODULES = (
 _FUNCTIONS = {
     "compare": "comparison",
     "diagnose": "diagnostics",
+    "export": "exporting",
     "initialize": "schemes",
     "recommend": "diagnostics",
 }

@@ -10,7 +10,7 @@ import sys
 
 import tyro
 
-from tfinit.cli import compare, diagnose, lottery, prune
+from tfinit.cli import compare, demo, diagnose, export, lottery, prune
 from tfinit.cli.console import Command
 from tfinit.errors import InputError, MissingPackage, WorkError
 
@@ -19,6 +19,8 @@ COMMANDS = {
     **diagnose.COMMANDS,
     **compare.COMMANDS,
     **prune.COMMANDS,
+    **export.COMMANDS,
+    **demo.COMMANDS,
 }
 
 

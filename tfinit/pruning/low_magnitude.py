@@ -19,7 +19,7 @@ from keras import ops
 from tfinit.errors import InputError
 from tfinit.pruning.model_masks import ensure_sparse_optimizer, find_sparse_optimizer
 from tfinit.pruning.policy import PruningPolicy
-from tfinit.pruning.rules import PruningRule
+from tfinit.pruning.rules import PruningRule, block_size_of
 from tfinit.pruning.schedules import ConstantSparsity, PruningSchedule
 from tfinit.pruning.sparse_optimizer import SparseOptimizer
 from tfinit.variables import keras_of, prunable_weights, walk_layers
@@ -30,7 +30,7 @@ _MARK = "_tfinit_pruning_rule"
 def prune_low_magnitude(
     to_prune: Any,
     pruning_schedule: PruningSchedule | None = None,
-    block_size: tuple[int, int] = (1, 1),
+    block_size: tuple[int, int] | str = (1, 1),
     block_pooling_type: str = "AVG",
     pruning_policy: PruningPolicy | None = None,
     sparsity_m_by_n: tuple[int, int] | None = None,
@@ -49,7 +49,8 @@ def prune_low_magnitude(
     Args:
         to_prune: A Keras 3 model, layer or list of layers, built or not.
         pruning_schedule: When, and to what sparsity. None: ``ConstantSparsity(0.5, 0)``.
-        block_size: (height, width) of the blocks in which weights go together.
+        block_size: (height, width) of the blocks in which weights go together, or ``"litert"``:
+            the blocks of Dense kernels, (4, 1), that `tfinit.export` makes faster.
         block_pooling_type: ``"AVG"`` or ``"MAX"``.
         pruning_policy: Which layers of a model; `ensure_model_supports_pruning` is asked at once.
         sparsity_m_by_n: (m, n): m zeros in every n weights along the inputs.
@@ -77,6 +78,7 @@ def prune_low_magnitude(
     if kinds == {"tf_keras"}:
         from tfinit.pruning.tfmot import prune_tf_keras
 
+        block_size = block_size_of(block_size)
         given = (pruning_schedule, block_size, block_pooling_type, pruning_policy, sparsity_m_by_n)
         return prune_tf_keras(to_prune, *given, **settings)
     if kinds != {"keras"}:

@@ -31,6 +31,8 @@ _TRANSPOSED = (
     keras.layers.Conv3DTranspose,
 )
 SCORES = ("magnitude", "random", "movement", "snip")
+# The blocks that a runtime's sparse kernels skip. LiteRT: 4 inputs of one unit of a Dense layer.
+BLOCK_SIZES = {"litert": (4, 1)}
 REGROWTHS = ("set", "rigl")
 
 
@@ -52,7 +54,8 @@ class PruningRule:
             function; see `tfinit.pruning.allocation`.
         score: What survives: ``"magnitude"`` |w|, ``"movement"`` Σ −w·∂w (Sanh et al. 2020),
             ``"snip"`` |w·∂w| on the batch of the update (Lee et al. 2019), or ``"random"``.
-        block_size: (height, width) of the blocks in which weights go together.
+        block_size: (height, width) of the blocks in which weights go together, or ``"litert"``:
+            (4, 1), which LiteRT's sparse kernel for Dense layers skips; see `tfinit.export`.
         block_pooling_type: ``"AVG"`` or ``"MAX"``: the score of a block.
         sparsity_m_by_n: (m, n): m zeros in every n weights along the inputs. As in TFMOT the mask
             is taken before the first step and the schedule is not asked.
@@ -90,7 +93,7 @@ class PruningRule:
         *,
         allocation: Any = "uniform",
         score: str = "magnitude",
-        block_size: Sequence[int] = (1, 1),
+        block_size: Sequence[int] | str = (1, 1),
         block_pooling_type: str = "AVG",
         sparsity_m_by_n: Sequence[int] | None = None,
         monotone: bool = False,
@@ -103,7 +106,7 @@ class PruningRule:
         self.policy = policy
         self.allocation = check_allocation(allocation)
         self.score = _one_of("score", score, SCORES)
-        self.block_size = _pair("block_size", block_size)
+        self.block_size = block_size_of(block_size)
         self.block_pooling_type = _one_of("block_pooling_type", block_pooling_type, ("AVG", "MAX"))
         self.sparsity_m_by_n = None
         if sparsity_m_by_n is not None:
@@ -381,6 +384,18 @@ def _one_of(name: str, value: Any, allowed: tuple[str, ...]) -> Any:
     if value not in allowed:
         raise InputError(f"`{name}` must be one of {list(allowed)}, received {value!r}.")
     return value
+
+
+def block_size_of(value: Sequence[int] | str) -> tuple[int, int]:
+    """Height and width of a block, from the two numbers or a name in `BLOCK_SIZES`."""
+    if not isinstance(value, str):
+        return _pair("block_size", value)
+    if value not in BLOCK_SIZES:
+        raise InputError(
+            f"`block_size` must be two positive integers or one of {list(BLOCK_SIZES)}, received "
+            f"{value!r}."
+        )
+    return BLOCK_SIZES[value]
 
 
 def _pair(name: str, value: Any) -> tuple[int, int]:

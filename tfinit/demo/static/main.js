@@ -281,8 +281,7 @@ class Page {
     else if (name === "outcome") {
       const news = this.cards[data.pane].conclude(data);
       if (news) announce(news);
-    }
-    else if (name === "state") {
+    } else if (name === "state") {
       this.view.speed = data.speed;
       this.#showSpeed();
       this.#setState(data.state);

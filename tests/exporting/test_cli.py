@@ -1,0 +1,86 @@
+"""`tfinit export`: a table or JSON, and one line for what goes wrong."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+
+from tfinit.cli import main
+
+L = keras.layers
+
+
+def run(capfd, *arguments):
+    """Exit code and the two outputs of ``tfinit export`` with some arguments."""
+    try:
+        main(["export", *map(str, arguments)])
+        code = 0
+    except SystemExit as stop:
+        code = stop.code
+    out, err = capfd.readouterr()
+    return code, out, err
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """A network for the digits, 8 of 10 of its first layer's blocks empty, never called."""
+    model = keras.Sequential(
+        [keras.Input((8, 8, 1)), L.Flatten(), L.Dense(40, "relu", name="fc"), L.Dense(10)]
+    )
+    kernel = np.random.default_rng(0).normal(size=(16, 4, 40))
+    kernel *= (np.arange(16 * 40).reshape(16, 1, 40) % 5) == 0
+    model.layers[1].kernel.assign(kernel.reshape(64, 40))
+    path = tmp_path_factory.mktemp("model") / "m.keras"
+    model.save(path)
+    return path
+
+
+def test_a_sparse_file_as_a_table(capfd, saved, tmp_path):
+    out = tmp_path / "deep" / "m.tflite"
+    code, text, err = run(capfd, saved, out, "--sparse", "--data", "digits", "--seconds", "0.1")
+    assert (code, err) == (0, "")
+    lines = text.splitlines()
+    assert lines[0].split()[:4] == ["format", "bytes", "gzipped", "zeros"]
+    assert [line.split()[:2] for line in lines[1:3]] == [
+        ["float32", "litert"],
+        ["sparse", "litert"],
+    ]
+    assert lines[-1] == f"{out}: run by LiteRT, agrees with Keras."
+    assert [p.name for p in out.parent.iterdir()] == ["m.tflite"]
+
+
+def test_an_int8_onnx_file_as_json(capfd, saved, tmp_path):
+    out = tmp_path / "m.onnx"
+    flags = ["--format", "onnx", "--quantize", "int8", "--data", "digits", "--baseline", saved]
+    code, text, err = run(capfd, saved, out, *flags, "--seconds", "0", "--json")
+    assert (code, err) == (0, "")
+    report = json.loads(text)
+    assert [row["label"] for row in report["rows"]] == ["baseline", "int8"]
+    assert report["rows"][1]["path"] == str(out)
+    assert abs(report["rows"][1]["accuracy"] - report["rows"][0]["accuracy"]) < 0.05
+    assert report["examples"] == 400
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["{m}", "m.tflite", "--format", "tflite"], ["`format` must be one of", "'tflite'"]),
+        (["{m}", "m.tflite", "--quantize", "int8"], ["--data", "digits, mnist"]),
+        (["{m}", "{m}", "--format", "keras"], ["`out` is the model itself"]),
+        (["nowhere.keras", "m.tflite"], ["`model` 'nowhere.keras' cannot be loaded"]),
+        (["{m}", "m.tflite", "--data", "nowhere.npz"], ["`data` must be digits", "nowhere.npz"]),
+        (["{m}", "m.onnx", "--sparse"], ["must end in .tflite"]),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(
+    capfd, saved, tmp_path, monkeypatch, arguments, words
+):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = run(capfd, *(word.format(m=saved) for word in arguments))
+    assert (code, out) == (2, "")
+    (line,) = err.splitlines()
+    assert line.startswith("tfinit: ")
+    for word in words:
+        assert word in line
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,41 @@
+"""`tfinit export`: a saved model in, a checked and measured file for a device out."""
+
+import json
+from dataclasses import dataclass
+from typing import ClassVar
+
+import tyro
+
+from tfinit.cli.console import Command, checked, native_stderr_closed
+from tfinit.exporting.config import ExportConfig
+
+
+@dataclass(frozen=True)
+class _Export(Command, ExportConfig):
+    __doc__ = (ExportConfig.__doc__ or "").split("\n")[0]
+
+    json: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Print everything as JSON instead of the table."""
+
+    interrupted: ClassVar[str] = "interrupted. Nothing was written."
+
+    def run(self) -> int:
+        export(checked(self, ExportConfig), self.json)
+        return 0
+
+
+COMMANDS = {"export": tyro.conf.configure(tyro.conf.PositionalRequiredArgs)(_Export)}
+
+
+def export(config: ExportConfig, as_json: bool = False) -> None:
+    """Export a saved model; print its report."""
+    # The converters write to stderr, past Python, whatever is asked of them.
+    with native_stderr_closed():
+        from tfinit.exporting.command import export_saved
+
+        report = export_saved(config)
+    if as_json:
+        print(json.dumps(report.to_dict(), indent=2))
+        return
+    print(report)
+    print(f"\n{report.file.path}: run by {report.file.runtime}, agrees with Keras.")

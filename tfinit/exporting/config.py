@@ -1,0 +1,52 @@
+"""What `tfinit export` does: one frozen dataclass, from which its flags come."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tfinit.errors import InputError
+
+_FORMATS = ("litert", "onnx", "keras", "saved_model")
+
+
+@dataclass(frozen=True)
+class ExportConfig:
+    """Export a saved Keras model, check the file, and tell its size and speed.
+
+    Example:
+        >>> ExportConfig(Path("model.keras"), Path("model.tflite"), sparse=True).format
+        'litert'
+    """
+
+    model: Path
+    """The .keras file of the model."""
+    out: Path
+    """Where it goes: .tflite, .onnx, .keras, or a directory for saved_model."""
+    format: str = "litert"
+    """litert, onnx, keras or saved_model."""
+    quantize: str | None = None
+    """int8: weights and activations in 8 bits, their ranges taken from the training data."""
+    sparse: bool = False
+    """Store zeros sparse: litert in float32 only."""
+    data: str | None = None
+    """digits, mnist, or an .npz file with x_train and, for the accuracy, x_test, y_test."""
+    baseline: Path | None = None
+    """The .keras file of a model to compare with, such as the one before pruning."""
+    seconds: float = 0.5
+    """To spend on the latency of each file; 0 measures none."""
+    timeout: float = 300.0
+    """Seconds that running a file may take."""
+
+    def __post_init__(self) -> None:
+        if self.format not in _FORMATS:
+            raise InputError(
+                f"`format` must be one of {', '.join(_FORMATS)}, received {self.format!r}."
+            )
+        if self.quantize not in (None, "int8"):
+            raise InputError(f"`quantize` must be int8 or absent, received {self.quantize!r}.")
+        if self.quantize and self.data is None:
+            raise InputError(
+                "`quantize` takes the ranges of the activations from data. Name them: --data "
+                "digits, mnist, or an .npz file with x_train."
+            )
+        if self.out.resolve() in (self.model.resolve(), (self.baseline or self.model).resolve()):
+            raise InputError("`out` is the model itself. Choose another file: nothing is replaced.")

@@ -1,0 +1,124 @@
+"""Which formats there are, what each needs, and which combinations are known to be wrong."""
+
+import importlib.util
+from dataclasses import dataclass
+from typing import Any
+
+from tfinit.errors import InputError, MissingPackage
+from tfinit.variables import keras_of
+
+
+@dataclass(frozen=True)
+class Format:
+    """A kind of file.
+
+    Attributes:
+        suffix: How its name ends; empty for a directory.
+        runtime: What runs it by default.
+        packages: What must be installed beside TensorFlow to write and run it: import names.
+    """
+
+    suffix: str
+    runtime: str
+    packages: tuple[str, ...] = ()
+
+
+FORMATS = {
+    "litert": Format(".tflite", "LiteRT", ("ai_edge_litert",)),
+    "onnx": Format(".onnx", "ONNX Runtime", ("onnx", "tf2onnx", "onnxruntime")),
+    "keras": Format(".keras", "Keras"),
+    "saved_model": Format("", "TensorFlow"),
+}
+QUANTIZE = (None, "int8")
+_QUANTIZED = ("litert", "onnx")
+
+
+def check_combination(
+    format: str, quantize: str | None, sparse: bool, has_representative_data: bool
+) -> None:
+    """Raise unless this format can be written this way, with the right numbers in it.
+
+    Raises:
+        InputError: an unknown word, or a combination that gives wrong numbers or means nothing.
+    """
+    if format not in FORMATS:
+        raise InputError(f"`format` must be one of {', '.join(FORMATS)}, received {format!r}.")
+    if quantize not in QUANTIZE:
+        raise InputError(f"`quantize` must be None or 'int8', received {quantize!r}.")
+    if sparse and format != "litert":
+        raise InputError(
+            f"`sparse=True` is for format 'litert', received {format!r}: "
+            f"{FORMATS[format].runtime} has neither a file form nor kernels for zeros. "
+            "Leave it out."
+        )
+    if sparse and quantize:
+        raise InputError(
+            "`sparse=True` and `quantize='int8'` exclude each other: LiteRT's converter writes "
+            "files of the two together that give garbage, NaN or crash the process. Choose one: "
+            "int8 alone shrinks and speeds up every layer; the zeros are kept in it."
+        )
+    if quantize and format not in _QUANTIZED:
+        raise InputError(
+            f"`quantize='int8'` is for the formats {' and '.join(_QUANTIZED)}, received "
+            f"{format!r}, whose runtime would compute in float32."
+        )
+    if quantize and not has_representative_data:
+        raise InputError(
+            "`quantize='int8'` quantizes weights and activations, and needs "
+            "`representative_data` to see how large the activations get: some 100 typical inputs, "
+            "such as `x_train[:100]`."
+        )
+
+
+def check_packages(format: str) -> None:
+    """Raise MissingPackage unless what the format needs is installed."""
+    for package in FORMATS[format].packages:
+        if importlib.util.find_spec(package) is None:
+            name = package.replace("_", "-")
+            raise MissingPackage(f"export to {format}", name, "tfinit[export]")
+
+
+def check_model(model: Any, format: str, sparse: bool) -> None:
+    """Raise InputError unless ``model`` is a built Keras 3 model that the format can take."""
+    import keras
+
+    if keras_of(model) == "tf_keras":
+        raise InputError(
+            "`model` must be a Keras 3 model, received one of tf_keras. Convert it with "
+            "tf.lite.TFLiteConverter.from_keras_model."
+        )
+    if not isinstance(model, keras.Model):
+        raise InputError(
+            f"`model` must be a Keras model, received {type(model).__name__}. "
+            "Wrap a layer: keras.Sequential([keras.Input(shape), layer])."
+        )
+    if not model.built:
+        raise InputError(
+            f"`model` {model.name!r} is not built. Call it on a batch, or give it an Input."
+        )
+    if format != "keras" and keras.backend.backend() != "tensorflow":
+        raise InputError(
+            f"`format` {format!r} needs Keras on the TensorFlow backend, which runs on "
+            f"{keras.backend.backend()!r} here. Save the model as .keras, and load it under "
+            "KERAS_BACKEND=tensorflow."
+        )
+    if sparse:
+        other = sorted({w.dtype for w in model.weights if w.dtype != "float32"} & _FLOATS)
+        policies = sorted({_compute_dtype(layer) for layer in model._flatten_layers()} & _FLOATS)
+        if other or policies:
+            raise InputError(
+                f"`sparse=True` is float32 only, and `model` has {', '.join(other + policies)}: "
+                "LiteRT's sparse kernels would give wrong numbers. Build it in float32, with the "
+                "same weights."
+            )
+
+
+_FLOATS = {"float16", "bfloat16", "float64", "int8", "int4"}
+
+
+def _compute_dtype(layer: Any) -> str:
+    # A layer that Keras quantized has a policy like "int8_from_float32".
+    policy = getattr(layer, "dtype_policy", None)
+    if getattr(policy, "quantization_mode", None):
+        return policy.quantization_mode
+    return str(getattr(layer, "compute_dtype", "float32"))

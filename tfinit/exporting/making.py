@@ -1,0 +1,241 @@
+"""One exported file: written, read again, run, compared with Keras, counted and measured."""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from tfinit.errors import InputError, WorkError
+from tfinit.exporting.blocks import BLOCK, BLOCKS, Encoding
+from tfinit.exporting.classes import accuracy, classes_of
+from tfinit.exporting.contents import Stored, gzipped_size, size_of, stored_weights
+from tfinit.exporting.formats import FORMATS
+from tfinit.exporting.inputs import in_order, names_of, outputs_of, random_inputs
+from tfinit.exporting.layers import layer_notes
+from tfinit.exporting.result import FileReport, Latency
+from tfinit.exporting.running import TOLERANCE, Job, check, run_latency
+from tfinit.exporting.writers import write
+
+# Examples that a file is compared with Keras on.
+_COMPARED = 8
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A model and how it is exported, for `side_by_side`.
+
+    Attributes:
+        label: What the table calls it.
+        model: A built Keras 3 model.
+        format: ``"litert"``, ``"onnx"``, ``"keras"`` or ``"saved_model"``.
+        quantize: None or ``"int8"``.
+        sparse: Store zeros sparse; LiteRT and float32 only.
+    """
+
+    label: str
+    model: Any
+    format: str = "litert"
+    quantize: str | None = None
+    sparse: bool = False
+
+
+class Maker:
+    """Makes and measures files on the same inputs and data."""
+
+    def __init__(
+        self, representative: Any, data: Any, tolerance: float | None, timeout: float
+    ) -> None:
+        self.representative, self.data = representative, data
+        self.tolerance, self.timeout = tolerance, timeout
+        self.calibration: list[np.ndarray] | None = None
+        self.x: list[np.ndarray] = []
+        self.examples = 0
+
+    def look_at(self, variants: Sequence[Variant]) -> None:
+        """Check inputs and data against all models before the first file is written."""
+        for variant in variants:
+            if self.representative is not None:
+                self.calibration = in_order(
+                    variant.model, self.representative, "representative_data"
+                )
+            if self.data is not None:
+                if not isinstance(self.data, tuple | list) or len(self.data) != 2:
+                    raise InputError("`data` must be a pair (x, y).")
+                self.x = in_order(variant.model, self.data[0], "data")
+                self.y = classes_of(self.data[1], len(self.x[0]))
+                self.examples = len(self.y)
+        if self.calibration is not None:
+            self.inputs = [array[:_COMPARED] for array in self.calibration]
+        elif self.x:
+            self.inputs = [array[:_COMPARED] for array in self.x]
+        else:
+            self.inputs = random_inputs(variants[0].model, _COMPARED)
+
+    def made(self, variant: Variant, file: Path, shown: Path) -> FileReport:
+        """Write, read again, run and compare; the file is gone if that fails."""
+        try:
+            try:
+                return self._made(variant, file, blocks=True)
+            except _WrongBlocks as error:
+                remove(file)
+                row = self._made(variant, file, blocks=False)
+                note = f"Stored sparse and unpacked, since with 1×4 blocks {error}."
+                return replace(row, notes=(*row.notes, note))
+        except BaseException as error:
+            remove(file)
+            if isinstance(error, _Unfit):
+                raise WorkError(f"{shown} was removed: {error}. {error.cure}") from error
+            raise
+
+    def _made(self, variant: Variant, file: Path, blocks: bool) -> FileReport:
+        model, format = variant.model, variant.format
+        # Before it is written: Keras's exporter to ONNX wants a model that was called.
+        expected = outputs_of(model, self.inputs)
+        encodings = write(
+            model, file, format, variant.quantize, variant.sparse, self.calibration, blocks
+        )
+        in_blocks = any(encoding.how == BLOCKS for encoding in encodings)
+        cure = _CURES["sparse" if variant.sparse else variant.quantize or "plain"]
+        stored, unreadable = _read(file, format)
+        try:
+            _check_blocks(stored)
+            apart, on_data = check(
+                Job(file, format, names_of(model)),
+                self.inputs,
+                expected,
+                TOLERANCE[variant.quantize] if self.tolerance is None else self.tolerance,
+                self.timeout,
+                self.x,
+            )
+            if unreadable:
+                raise WorkError(f"its weights cannot be read back: {unreadable}")
+        except WorkError as error:
+            if in_blocks:
+                raise _WrongBlocks(str(error)) from error
+            raise _Unfit(str(error).rstrip("."), cure) from error
+        zeros, total = sum(w.zeros for w in stored), sum(w.size for w in stored)
+        notes = layer_notes(model, format, variant.quantize, variant.sparse, encodings, stored)
+        return FileReport(
+            label=variant.label,
+            path=None,
+            format=format,
+            runtime=FORMATS[format].runtime,
+            quantize=variant.quantize,
+            sparse=variant.sparse,
+            bytes=size_of(file),
+            gzip_bytes=gzipped_size(file),
+            weights=total,
+            zeros=zeros,
+            model_zeros=_zeros_of(model),
+            difference=apart,
+            accuracy=None if on_data is None else accuracy(on_data, self.y),
+            layers=notes,
+            notes=(*_notes(encodings, format), *_flat(expected)),
+        )
+
+    def measured(
+        self,
+        variants: Sequence[Variant],
+        rows: list[FileReport],
+        files: list[Path],
+        seconds: float,
+    ) -> list[FileReport]:
+        """The rows with latencies; the files take turns."""
+        if not seconds:
+            return rows
+        jobs = [
+            Job(file, variant.format, names_of(variant.model))
+            for variant, file in zip(variants, files, strict=True)
+        ]
+        try:
+            times = run_latency(jobs, self.inputs, self.timeout, seconds)
+        except WorkError as error:
+            raise WorkError(f"Nothing was written. While the files were timed, {error}") from error
+        return [
+            replace(row, latency=Latency.of(taken)) for row, taken in zip(rows, times, strict=True)
+        ]
+
+
+class _Unfit(WorkError):
+    """A file that must not stand."""
+
+    def __init__(self, reason: str, cure: str):
+        super().__init__(reason)
+        self.cure = cure
+
+
+class _WrongBlocks(WorkError):
+    """A file with block-encoded layers that must not stand; without blocks it may."""
+
+
+_CURES = {
+    "sparse": "Export it without `sparse`, as float32 or with quantize='int8'.",
+    "int8": (
+        "Give more `representative_data`, of all kinds; allow more with `tolerance`; or export "
+        "float32."
+    ),
+    "plain": "Export it in another format, or replace the layer that the runtime cannot compute.",
+}
+
+
+def _read(file: Path, format: str) -> tuple[list[Stored], str]:
+    """The weights in a file, and why they cannot be read: its runtime may say it better."""
+    try:
+        return stored_weights(file, format), ""
+    # A reader of a damaged file may raise anything.
+    except Exception as error:
+        return [], str(error) or type(error).__name__
+
+
+def _check_blocks(stored: Sequence[Stored]) -> None:
+    """LiteRT's sparse kernel drops the columns after the last multiple of 4, without an error."""
+    for weight in stored:
+        if weight.encoding == "blocks" and not weight.unpacked and weight.shape[-1] % BLOCK:
+            raise WorkError(
+                f"{weight.name} has 1×4 blocks and {weight.shape[-1]} inputs, which 4 does not "
+                "divide: LiteRT's sparse kernel would leave the last ones out"
+            )
+
+
+def _notes(encodings: Sequence[Encoding], format: str) -> tuple[str, ...]:
+    notes = []
+    padded = [encoding.key for encoding in encodings if encoding.padding]
+    if padded:
+        notes.append(
+            f"Inputs of {', '.join(padded)} are padded to a multiple of 4: LiteRT's blocks leave "
+            "out what is beyond."
+        )
+    if any(encoding.how == BLOCKS for encoding in encodings):
+        notes.append("The sparse kernels gain at small batches; in large ones dense is as fast.")
+    if format == "saved_model":
+        notes.append("Keras writes every variable of a SavedModel twice.")
+    return tuple(notes)
+
+
+def _flat(expected: Sequence[np.ndarray]) -> list[str]:
+    """A warning where agreeing with Keras proves nothing."""
+    for output in expected:
+        varies = np.ptp(output.reshape(len(output), -1), axis=0)
+        if len(output) > 1 and varies.max(initial=0) <= 1e-6 * np.abs(output).max(initial=0):
+            return [
+                "Keras's outputs are the same for all examples that it was compared on, so that "
+                "it agrees says little: give `representative_data`."
+            ]
+    return []
+
+
+def _zeros_of(model: Any) -> int:
+    weights = [keras.ops.convert_to_numpy(w) for w in model.weights if len(w.shape) >= 2]
+    return sum(int(array.size - np.count_nonzero(array)) for array in weights)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or directory, if it is there."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,245 @@
+"""What an export gives: one record a file, side by side, and what they come to."""
+
+import textwrap
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tfinit.errors import InputError, MissingPackage
+from tfinit.exporting.layers import LayerNote, sentences
+
+if TYPE_CHECKING:
+    import pandas
+
+# A median that is nearer to the other one than this is no difference that a user would notice.
+_NOTICEABLE = 1.1
+# Quartiles that are further apart: something else ran on the machine.
+_STEADY = 1.3
+_WIDTH = 100
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Seconds of one run at batch 1, warm, on one thread.
+
+    Attributes:
+        median: Half of the runs were faster.
+        low: A quarter of the runs were faster than this.
+        high: A quarter of the runs were slower than this.
+        runs: How many there were.
+    """
+
+    median: float
+    low: float
+    high: float
+    runs: int
+
+    @classmethod
+    def of(cls, seconds: Sequence[float]) -> "Latency":
+        """The quartiles of some times.
+
+        Example:
+            >>> Latency.of([1.0, 2.0, 3.0, 4.0, 5.0])
+            Latency(median=3.0, low=2.0, high=4.0, runs=5)
+        """
+        low, median, high = (float(n) for n in np.percentile(seconds, [25, 50, 75]))
+        return cls(median, low, high, len(seconds))
+
+    @property
+    def is_steady(self) -> bool:
+        """Whether the upper quartile is less than 1.3 times the lower one."""
+        return self.high < _STEADY * self.low
+
+    def __str__(self) -> str:
+        """The median and the quartiles, in milliseconds."""
+        digits = max(0, 2 - int(np.floor(np.log10(1e3 * self.median)))) if self.median > 0 else 3
+        median, low, high = (f"{1e3 * n:.{digits}f}" for n in (self.median, self.low, self.high))
+        return f"{median} [{low}, {high}]"
+
+
+@dataclass(frozen=True)
+class FileReport:
+    """One exported file that was run and agrees with Keras.
+
+    Attributes:
+        label: What it is called in the table.
+        path: Where it is; None if it was written for the comparison only and is gone.
+        format: A word of `tfinit.exporting.formats.FORMATS`.
+        runtime: What ran it.
+        quantize: None or ``"int8"``.
+        sparse: Whether it was written to hold zeros sparse.
+        bytes: Its size.
+        gzip_bytes: Its size after gzip, level 6.
+        weights: The entries of its weights of rank 2 or more, counted in the file.
+        zeros: How many of those are zero, counted in the file.
+        model_zeros: How many are zero in the weights of rank 2 or more of the model.
+        difference: The largest difference from Keras's outputs, over the outputs' spread; see
+            `tfinit.exporting.running.difference`.
+        latency: At batch 1, if it was measured.
+        accuracy: Share of right classes on the data, if there were any.
+        layers: What becomes of each pruned layer.
+        notes: What else there is to know.
+    """
+
+    label: str
+    path: str | None
+    format: str
+    runtime: str
+    quantize: str | None
+    sparse: bool
+    bytes: int
+    gzip_bytes: int
+    weights: int
+    zeros: int
+    model_zeros: int
+    difference: float
+    latency: Latency | None = None
+    accuracy: float | None = None
+    layers: tuple[LayerNote, ...] = field(default=(), repr=False)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def sparsity(self) -> float:
+        """Share of zeros in the weights of the file."""
+        return self.zeros / self.weights if self.weights else 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """All attributes as plain values."""
+        return asdict(self) | {"sparsity": self.sparsity}
+
+
+@dataclass(frozen=True)
+class ExportReport:
+    """Exported files side by side; the others are compared with the first. Prints as a table.
+
+    Attributes:
+        rows: The files. Of `tfinit.export` the last one is the file that was asked for, and the
+            first, if there are two, the same model plain.
+        examples: How many examples the accuracy is of; 0 without.
+    """
+
+    rows: tuple[FileReport, ...]
+    examples: int = 0
+
+    @property
+    def file(self) -> FileReport:
+        """The last row: the file that `tfinit.export` wrote."""
+        return self.rows[-1]
+
+    def __getitem__(self, label: str) -> FileReport:
+        """The row of a label."""
+        for row in self.rows:
+            if row.label == label:
+                return row
+        raise InputError(f"`label` must be one of {[r.label for r in self.rows]}, got {label!r}.")
+
+    def speedup(self, label: str) -> float | None:
+        """Median latency of the first row over that of another; None if not measured."""
+        first, row = self.rows[0].latency, self[label].latency
+        return None if first is None or row is None else first.median / row.median
+
+    def verdict(self, label: str) -> str:
+        """One sentence on a file against the first: what was measured, and nothing else."""
+        row, first = self[label], self.rows[0]
+        if row is first:
+            return self._alone(row)
+        size = (
+            f"{row.bytes / first.bytes:.2f}× the bytes, {row.gzip_bytes / first.gzip_bytes:.2f}× "
+            "gzipped"
+        )
+        speed = self.speedup(label)
+        if speed is None:
+            return f"{size} of {first.label}; its speed was not measured."
+        against = f"{size} of {first.label}, and"
+        assert row.latency is not None and first.latency is not None
+        apart = row.latency.high < first.latency.low or first.latency.high < row.latency.low
+        if speed > _NOTICEABLE and apart:
+            return f"{against} {speed:.2f}× as fast at batch 1."
+        if speed < 1 / _NOTICEABLE and apart:
+            return f"{against} slower at batch 1: {speed:.2f}× as fast."
+        shrunk = row.bytes < 0.95 * first.bytes or row.gzip_bytes < 0.95 * first.gzip_bytes
+        told = "size only: " if shrunk else "nothing gained: "
+        return f"{told}{against} as fast at batch 1 ({speed:.2f}×)."
+
+    def _alone(self, row: FileReport) -> str:
+        slow = [note for note in row.layers if not note.sparse_kernel]
+        if slow and len(slow) == len(row.layers) and not row.quantize:
+            return (
+                "size only, and only once compressed: it holds its zeros like other numbers and "
+                f"multiplies them; {row.gzip_bytes / row.bytes:.2f}× gzipped."
+            )
+        return ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values: rows with speed-up and verdict, as `json` takes them."""
+        rows = [
+            row.to_dict() | {"speedup": self.speedup(row.label), "verdict": self.verdict(row.label)}
+            for row in self.rows
+        ]
+        return {"rows": rows, "examples": self.examples}
+
+    def to_frame(self) -> "pandas.DataFrame":
+        """One line a file.
+
+        Raises:
+            MissingPackage: pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError as error:
+            raise MissingPackage("to_frame", "pandas", "tfinit[pandas]") from error
+        rows = []
+        for row in self.to_dict()["rows"]:
+            latency = row.pop("latency") or {}
+            plain = {k: v for k, v in row.items() if k not in ("layers", "notes")}
+            rows.append(plain | {f"latency_{k}": v for k, v in latency.items()})
+        return pandas.DataFrame(rows)
+
+    def __str__(self) -> str:
+        """The table, a verdict for each file, and a sentence for each layer that stays slow."""
+        lines = [*_table(self), ""]
+        for row in self.rows:
+            told = [self.verdict(row.label), *row.notes, *sentences(row.layers)]
+            for n, words in enumerate(filter(None, told)):
+                start = f"{row.label}: " if n == 0 else "  "
+                lines += textwrap.wrap(
+                    words, _WIDTH, initial_indent=start, subsequent_indent="    "
+                )
+        restless = [r.label for r in self.rows if r.latency and not r.latency.is_steady]
+        if restless:
+            told = f"The times of {', '.join(restless)} vary much: the machine was busy with other "
+            lines += textwrap.wrap(f"{told}things. Measure again when it is quiet.", _WIDTH)
+        return "\n".join(lines).rstrip()
+
+
+_COLUMNS = (
+    *("", "format", "bytes", "gzipped", "zeros", "ms at batch 1", "speed", "accuracy", "differs"),
+)
+
+
+def _table(report: ExportReport) -> list[str]:
+    rows = [_COLUMNS, *(_cells(report, row) for row in report.rows)]
+    filled = [i for i in range(len(_COLUMNS)) if any(row[i] for row in rows[1:])]
+    widths = {i: max(len(row[i]) for row in rows) for i in filled}
+    lines = []
+    for row in rows:
+        cells = [row[i].ljust(widths[i]) if i < 2 else row[i].rjust(widths[i]) for i in filled]
+        lines.append("  ".join(cells).rstrip())
+    return lines
+
+
+def _cells(report: ExportReport, row: FileReport) -> tuple[str, ...]:
+    speed = report.speedup(row.label)
+    return (
+        row.label,
+        row.format,
+        f"{row.bytes:,}",
+        f"{row.gzip_bytes:,}",
+        f"{row.sparsity:.1%}",
+        "" if row.latency is None else str(row.latency),
+        "" if speed is None else f"{speed:.2f}×",
+        "" if row.accuracy is None else f"{row.accuracy:.2%}",
+        f"{row.difference:.1g}",
+    )

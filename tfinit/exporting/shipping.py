@@ -1,0 +1,230 @@
+"""`export` and `side_by_side`: write aside, run, compare, measure, and only then let it stand."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from tfinit.errors import InputError, WorkError
+from tfinit.exporting.formats import FORMATS, check_combination, check_model, check_packages
+from tfinit.exporting.making import Maker, Variant, remove
+from tfinit.exporting.result import ExportReport, FileReport
+
+
+def export(
+    model: Any,
+    path: str | os.PathLike[str],
+    format: str = "litert",
+    quantize: str | None = None,
+    sparse: bool = False,
+    representative_data: Any = None,
+    *,
+    data: tuple[Any, Any] | None = None,
+    baseline: Any = None,
+    seconds: float = 0.5,
+    tolerance: float | None = None,
+    timeout: float = 300.0,
+) -> ExportReport:
+    """Write a model for a device, run the file, and tell what it gained.
+
+    The file is run with its default runtime (LiteRT, ONNX Runtime, Keras, TensorFlow) in a process
+    of its own, and stands only if it computes what Keras does. It is measured beside ``baseline``,
+    or, with ``sparse=True`` or ``quantize``, beside the same model in plain float32.
+
+    With ``sparse=True`` Dense layers with 1×4 blocks of zeros (``block_size="litert"`` when
+    pruning) run in LiteRT's sparse kernel; scattered zeros of 95% and more are put into such
+    blocks; inputs that 4 does not divide are padded in the file. What would not gain speed is
+    stored sparse and unpacked by LiteRT: that is smaller, and as fast as before.
+
+    Args:
+        model: A built Keras 3 model. It is left as it was.
+        path: Where; a file that is there is replaced. It ends in ``.tflite``, ``.onnx`` or
+            ``.keras``; a SavedModel is a directory.
+        format: ``"litert"``, ``"onnx"``, ``"keras"`` (without the optimizer), ``"saved_model"``.
+        quantize: ``"int8"``: weights (one scale a channel) and activations in 8 bits, with ranges
+            from ``representative_data``; inputs and outputs stay float32, and so does an operation
+            without an int8 kernel. LiteRT and ONNX only; in ONNX the weights use 7 of the bits,
+            since ONNX Runtime's sums overflow on some CPUs. None: float32.
+        sparse: Store zeros sparse. LiteRT and float32 only.
+        representative_data: Typical inputs: an array, or a list or dictionary of one for each
+            input. For ``quantize`` (the first 200), and to compare with Keras on (the first 8;
+            random numbers without).
+        data: ``(x, y)`` to measure the accuracy on; y holds classes, as numbers or one-hot.
+        baseline: A model to compare with, such as the one before pruning; it is exported plain.
+        seconds: To spend on the latency of each file; 0 measures none.
+        tolerance: Largest difference from Keras that is allowed, over the spread of the outputs
+            (`tfinit.exporting.running.difference`). None: 0.001 in float32, 0.3 in int8.
+        timeout: Seconds that a process that runs the file may take.
+
+    Returns:
+        The report; it prints as a table. ``report.file`` is the file.
+
+    Raises:
+        InputError: an argument, or a combination that is known to give wrong numbers. Nothing was
+            written.
+        MissingPackage: the format needs ``tfinit[export]``.
+        WorkError: the exporter fails, or the file crashes its runtime, computes something else or
+            takes too long. It was removed; what was at ``path`` before is still there.
+
+    Example:
+        >>> model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(2)])
+        >>> report = export(model, Path(tmp) / "model.tflite", seconds=0)
+        >>> report.file.format, report.file.weights
+        ('litert', 16)
+
+    References:
+        Elsen, Dukhan, Gale & Simonyan, *Fast Sparse ConvNets*, CVPR 2020,
+        https://arxiv.org/abs/1911.09723, for what sparse kernels on CPUs can gain; LiteRT ships
+        those for Dense layers in 1×4 blocks.
+    """
+    variant = Variant(path_label(format, quantize, sparse), model, format, quantize, sparse)
+    _check_numbers(seconds, tolerance, timeout)
+    _check_variant(variant, representative_data is not None)
+    path = _checked_path(path, format)
+    maker = Maker(representative_data, data, tolerance, timeout)
+    plain = None
+    if baseline is not None:
+        plain = Variant("baseline", baseline, format)
+        _check_variant(plain, False)
+    elif (sparse or quantize) and seconds:
+        plain = Variant("float32", model, format)
+    maker.look_at([variant] if plain is None else [plain, variant])
+    aside = path.with_name(f".{path.stem}.{os.getpid()}.tmp{FORMATS[format].suffix}")
+    with tempfile.TemporaryDirectory(prefix="tfinit-export-") as folder:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            row = maker.made(variant, aside, path)
+            variants, rows, files = [variant], [row], [aside]
+            if plain is not None:
+                beside = Path(folder) / f"plain{FORMATS[format].suffix}"
+                variants, files = [plain, variant], [beside, aside]
+                rows = [maker.made(plain, beside, beside), row]
+            rows = maker.measured(variants, rows, files, seconds)
+            _put(aside, path)
+        except OSError as error:
+            raise WorkError(f"cannot write {path}: {error.strerror or error}.") from error
+        finally:
+            remove(aside)
+    # The plain one is there to compare with; its layers are no news.
+    first = [replace(row, layers=(), notes=()) for row in rows[:-1]]
+    return ExportReport((*first, replace(rows[-1], path=str(path))), maker.examples)
+
+
+def side_by_side(
+    variants: Sequence[Variant],
+    representative_data: Any = None,
+    data: tuple[Any, Any] | None = None,
+    *,
+    folder: str | os.PathLike[str] | None = None,
+    seconds: float = 1.0,
+    tolerance: float | None = None,
+    timeout: float = 600.0,
+) -> ExportReport:
+    """Export several variants of a model and measure them in turns on the same machine.
+
+    Args:
+        variants: What to compare; the first is what the others are compared with. All take the
+            same inputs.
+        representative_data: As of `export`, for all of them.
+        data: ``(x, y)`` for the accuracy.
+        folder: Where the files go, each under its label. None: they are removed.
+        seconds: To spend on the latency of each; 0 measures none.
+        tolerance: As of `export`.
+        timeout: Seconds that each process may take.
+
+    Raises:
+        InputError: as of `export`, or two variants have the same label.
+        WorkError: as of `export`. Files of variants before it are removed too.
+
+    Example:
+        >>> model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(2)])
+        >>> variants = [Variant("plain", model), Variant("sparse", model, sparse=True)]
+        >>> [row.label for row in side_by_side(variants, seconds=0).rows]
+        ['plain', 'sparse']
+    """
+    labels = [variant.label for variant in variants]
+    if not labels or len(set(labels)) != len(labels):
+        raise InputError(f"`variants` must be one or more, with labels of their own; got {labels}.")
+    _check_numbers(seconds, tolerance, timeout)
+    for variant in variants:
+        _check_variant(variant, representative_data is not None)
+    maker = Maker(representative_data, data, tolerance, timeout)
+    maker.look_at(variants)
+    with tempfile.TemporaryDirectory(prefix="tfinit-export-") as home:
+        files = [
+            Path(home) / f"{n}{FORMATS[variant.format].suffix}"
+            for n, variant in enumerate(variants)
+        ]
+        rows = [
+            maker.made(variant, file, Path(variant.label))
+            for variant, file in zip(variants, files, strict=True)
+        ]
+        rows = maker.measured(variants, rows, files, seconds)
+        if folder is not None:
+            rows = [_kept(row, file, Path(folder)) for row, file in zip(rows, files, strict=True)]
+    return ExportReport(tuple(rows), maker.examples)
+
+
+def path_label(format: str, quantize: str | None, sparse: bool) -> str:
+    """What a row of `export` is called."""
+    return quantize or ("sparse" if sparse else "float32")
+
+
+def _check_variant(variant: Variant, has_representative_data: bool) -> None:
+    check_combination(variant.format, variant.quantize, variant.sparse, has_representative_data)
+    check_model(variant.model, variant.format, variant.sparse)
+    check_packages(variant.format)
+
+
+def _check_numbers(seconds: float, tolerance: float | None, timeout: float) -> None:
+    if not seconds >= 0:
+        raise InputError(f"`seconds` must be 0 (not measured) or more, received {seconds}.")
+    if tolerance is not None and not tolerance > 0:
+        raise InputError(f"`tolerance` must be more than 0, received {tolerance}.")
+    if not timeout > 0:
+        raise InputError(f"`timeout` must be more than 0 seconds, received {timeout}.")
+
+
+def _checked_path(path: str | os.PathLike[str], format: str) -> Path:
+    path, suffix = Path(path), FORMATS[format].suffix
+    if suffix and path.suffix != suffix:
+        raise InputError(f"`path` must end in {suffix} for {format}, received {str(path)!r}.")
+    if not suffix and path.suffix in (".tflite", ".onnx", ".keras", ".h5"):
+        raise InputError(f"`path` is a directory for {format}, received {str(path)!r}.")
+    if suffix and path.is_dir():
+        raise InputError(f"`path` {str(path)!r} is a directory. Name a file in it.")
+    return path
+
+
+def _kept(row: FileReport, file: Path, folder: Path) -> FileReport:
+    name = "".join(c if c.isalnum() or c in "-_.%" else "_" for c in row.label)
+    path = folder / f"{name}{FORMATS[row.format].suffix}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        aside = folder / f".{name}.{os.getpid()}.tmp"
+        try:
+            shutil.move(file, aside)  # from another disk, maybe
+            _put(aside, path)
+        finally:
+            remove(aside)
+    except OSError as error:
+        raise WorkError(f"cannot write {path}: {error.strerror or error}.") from error
+    return replace(row, path=str(path))
+
+
+def _put(aside: Path, path: Path) -> None:
+    """Let a file or directory take its place at once."""
+    if not path.is_dir():
+        os.replace(aside, path)
+        return
+    old = path.with_name(f".{path.name}.{os.getpid()}.old")
+    os.replace(path, old)  # a directory that is not empty cannot be replaced
+    try:
+        os.replace(aside, path)
+    except OSError:
+        os.replace(old, path)
+        raise
+    shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,232 @@
+"""Runs exported files in a process of its own: a crash here is not a crash of the caller.
+
+    python -m tfinit.exporting.worker JOB.json
+
+The job names the files, the inputs (.npz) and what to do; the answer is a .npz or a .json. Only
+the runtime that a file needs is imported, and it gets one thread.
+"""
+
+import json
+import os
+import re
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+_BATCH = 256
+
+
+class _LiteRT:
+    """A .tflite file in LiteRT's interpreter, as it comes: XNNPACK is on."""
+
+    def __init__(self, path: str, names: list[str] | None):
+        from ai_edge_litert.interpreter import Interpreter
+
+        self.interpreter = Interpreter(model_path=path, num_threads=1)
+        key = next(iter(self.interpreter.get_signature_list()))
+        runner = self.interpreter.get_signature_runner(key)
+        inputs, outputs = runner.get_input_details(), runner.get_output_details()
+        self.inputs = [inputs[name] for name in _ordered(names, inputs)]
+        self.outputs = [outputs[name]["index"] for name in _natural(outputs)]
+        self.any_batch = all(
+            len(d["shape_signature"]) and d["shape_signature"][0] == -1 for d in self.inputs
+        )
+        self.shapes: list[tuple[int, ...]] = []
+
+    def set(self, arrays: list[np.ndarray]) -> None:
+        shapes = [array.shape for array in arrays]
+        if shapes != self.shapes:
+            for detail, array in zip(self.inputs, arrays, strict=True):
+                if tuple(detail["shape"]) != array.shape or self.shapes:
+                    self.interpreter.resize_tensor_input(detail["index"], array.shape)
+            self.interpreter.allocate_tensors()
+            self.shapes = shapes
+        for detail, array in zip(self.inputs, arrays, strict=True):
+            self.interpreter.set_tensor(detail["index"], array.astype(detail["dtype"]))
+
+    def invoke(self) -> None:
+        self.interpreter.invoke()
+
+    def get(self) -> list[np.ndarray]:
+        return [self.interpreter.get_tensor(index) for index in self.outputs]
+
+
+class _Onnx:
+    """A .onnx file in ONNX Runtime on the CPU."""
+
+    any_batch = True
+
+    def __init__(self, path: str, names: list[str] | None):
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        self.session = onnxruntime.InferenceSession(
+            path, options, providers=["CPUExecutionProvider"]
+        )
+        inputs = {node.name: node for node in self.session.get_inputs()}
+        known = names is not None and set(names) == set(inputs)
+        self.names = names if known else list(inputs)
+        self.any_batch = not any(isinstance(n.shape[0], int) for n in inputs.values() if n.shape)
+
+    def set(self, arrays: list[np.ndarray]) -> None:
+        self.feed = dict(zip(self.names, arrays, strict=True))
+
+    def invoke(self) -> None:
+        self.found = self.session.run(None, self.feed)
+
+    def get(self) -> list[np.ndarray]:
+        return self.found
+
+
+class _TensorFlow:
+    any_batch = True
+
+    def set(self, arrays: list[np.ndarray]) -> None:
+        self.feed = [self.tf.constant(array) for array in arrays]
+
+    def invoke(self) -> None:
+        self.found = self.call(*self.feed)
+
+    def get(self) -> list[np.ndarray]:
+        return [np.asarray(output) for output in self.found]
+
+
+class _SavedModel(_TensorFlow):
+    """A SavedModel in TensorFlow: its default signature."""
+
+    def __init__(self, path: str, names: list[str] | None):
+        self.tf = _tensorflow()
+        self.loaded = self.tf.saved_model.load(path)
+        signature = self.loaded.signatures["serving_default"]
+        order = _ordered(names, signature.structured_input_signature[1])
+
+        def call(*flat: Any) -> list[Any]:
+            found = signature(**dict(zip(order, flat, strict=True)))
+            return [found[name] for name in _natural(found)]
+
+        self.call = call
+
+
+class _KerasFile(_TensorFlow):
+    """A .keras file in Keras, its call compiled."""
+
+    def __init__(self, path: str, names: list[str] | None):
+        self.tf = _tensorflow()
+        import keras
+
+        from tfinit.exporting.inputs import packed
+
+        model = keras.saving.load_model(path, compile=False)
+        self.call = self.tf.function(
+            lambda *flat: keras.tree.flatten(model(packed(model, list(flat)), training=False))
+        )
+
+
+def _tensorflow() -> Any:
+    import tensorflow as tf
+
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+    return tf
+
+
+_RUNTIMES = {"litert": _LiteRT, "onnx": _Onnx, "saved_model": _SavedModel, "keras": _KerasFile}
+
+
+def _natural(names: Any) -> list[str]:
+    """output_2 before output_10."""
+    return sorted(
+        names, key=lambda n: [int(p) if p.isdigit() else p for p in re.split(r"(\d+)", n)]
+    )
+
+
+def _ordered(names: list[str] | None, there: Any) -> list[str]:
+    """The inputs of a file in the model's order, if they are called alike."""
+    if names is not None and set(names) == set(there):
+        return names
+    return _natural(there)
+
+
+def outputs(job: dict[str, Any], arrays: list[np.ndarray], data: list[np.ndarray]) -> None:
+    """What a file computes: example by example, and in batches where it takes any; of the data in
+    the quicker way."""
+    runtime = _open(job["files"][0])
+    found = {}
+    for name, fed, size in (
+        ("single", arrays, 1),
+        ("batch", arrays if runtime.any_batch else [], _BATCH),
+        ("data", data, _BATCH if runtime.any_batch else 1),
+    ):
+        if fed:
+            starts = range(0, len(fed[0]), size)
+            parts = [_run(runtime, [array[s : s + size] for array in fed]) for s in starts]
+            joined = (np.concatenate(outputs) for outputs in zip(*parts, strict=True))
+            found |= {f"{name}_{k}": output for k, output in enumerate(joined)}
+    np.savez(job["answer"], **found)
+
+
+def latency(job: dict[str, Any], arrays: list[np.ndarray], _: list[np.ndarray]) -> None:
+    """Seconds of single runs at batch 1, warm. Several files take turns, so that all meet the
+    same machine."""
+    runtimes = [_open(file) for file in job["files"]]
+    for runtime in runtimes:
+        runtime.set([array[:1] for array in arrays])
+    # The first calls plan and compile.
+    costs = [_seconds(runtime, 3)[-1] for runtime in runtimes]
+    share = job["seconds"] / job["rounds"]
+    counts = [int(min(200, max(2, share / max(cost, 1e-7)))) for cost in costs]
+    times: list[list[float]] = [[] for _ in runtimes]
+    for _ in range(job["rounds"]):
+        for runtime, count, kept in zip(runtimes, counts, times, strict=True):
+            _seconds(runtime, max(1, count // 4))  # caches are the other file's
+            kept += _seconds(runtime, count)
+    with open(job["answer"], "w", encoding="utf-8") as file:
+        json.dump(times, file)
+
+
+def _open(file: dict[str, Any]) -> Any:
+    return _RUNTIMES[file["format"]](file["path"], file["names"])
+
+
+def _run(runtime: Any, arrays: list[np.ndarray]) -> list[np.ndarray]:
+    runtime.set(arrays)
+    runtime.invoke()
+    return [np.array(output, np.float32) for output in runtime.get()]
+
+
+def _seconds(runtime: Any, count: int) -> list[float]:
+    times = []
+    for _ in range(count):
+        start = time.perf_counter()
+        runtime.invoke()
+        times.append(time.perf_counter() - start)
+    return times
+
+
+_TASKS: dict[str, Callable[[dict[str, Any], list[np.ndarray], list[np.ndarray]], None]] = {
+    "outputs": outputs,
+    "latency": latency,
+}
+
+
+def main(path: str) -> None:
+    """Do the job that a file describes."""
+    with open(path, encoding="utf-8") as file:
+        job = json.load(file)
+    with np.load(job["inputs"]) as stored:
+        arrays, data = (
+            [stored[f"{name}_{n}"] for n in range(len(stored.files)) if f"{name}_{n}" in stored]
+            for name in ("input", "data")
+        )
+    _TASKS[job["task"]](job, arrays, data)
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    main(sys.argv[1])
+    sys.stdout.flush()
+    os._exit(0)  # the answer is written; unloading a runtime has nothing to add but its crashes
