@@ -30,8 +30,8 @@ CONVERTER_MINIMUM = 0.3
 # Share of empty blocks from which the sparse kernel is faster than the dense one: measured 0.64×
 # at 50%, 1.12× at 70%, 1.66× at 80%, 3.1× at 90% (LeNet-300-100, batch 1, one thread).
 PAYS = 0.7
-# Zeros from which scattered ones go into blocks, some 95%: 19% of the blocks then hold something.
-# file would grow for little speed.
+# Zeros from which scattered ones go into blocks: at 95%, 19% of the blocks hold something. With
+# fewer zeros the file would grow for little speed.
 SCATTERED = 0.945
 # No trained weight is as small, and sums with it change nothing. Not subnormal, which is slow.
 _TINY = np.float32(1e-33)
