@@ -188,7 +188,7 @@ NETWORK_OF = {
     "fixup": "resnet-20",
     "depth_scaled": "resnet-20",
     "Identity": "lenet-300-100",
-    "metainit": "lenet-300-100",
+    "metainit": "mlp-3-tanh",
 }
 
 

@@ -43,7 +43,8 @@ class ExportConfig:
             )
         if self.quantize not in (None, "int8"):
             raise InputError(f"`quantize` must be int8 or absent, received {self.quantize!r}.")
-        if self.quantize and self.data is None:
+        # With `sparse` it is refused for a better reason: see `check_combination`.
+        if self.quantize and not self.sparse and self.data is None:
             raise InputError(
                 "`quantize` takes the ranges of the activations from data. Name them: --data "
                 "digits, mnist, or an .npz file with x_train."
