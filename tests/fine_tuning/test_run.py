@@ -63,6 +63,16 @@ def test_the_file_has_the_exact_sparsity_and_no_pruning(files):
     assert sorted(p.name for p in result.out.parent.iterdir()) == ["pruned.json", "pruned.keras"]
 
 
+def test_in_blocks_four_inputs_of_a_unit_go_together(files):
+    result = fine_tune(config(files, blocks="litert", sparsity=0.5, epochs=2))
+    kernel = keras.saving.load_model(result.out).get_layer("hidden").kernel.numpy()
+    blocks = np.pad(kernel, ((0, 2), (0, 0))).reshape(2, 4, 20)
+    empty = (blocks == 0).all(axis=1)
+    # 6 inputs: one whole block and a half of one; what survives has no zero in it.
+    assert 0 < empty.sum() < 40
+    assert (kernel[:4][:, ~empty[0]] != 0).all() and (kernel[4:][:, ~empty[1]] != 0).all()
+
+
 def test_an_interrupted_run_ends_as_one_that_was_not(files):
     whole = fine_tune(config(files))
 
@@ -120,6 +130,7 @@ def test_another_run_does_not_go_on_from_this_one(files):
         (["model.keras", "--data", "cifar"], ["`data`", "cifar", "digits, mnist"]),
         (["model.keras", "--data", "digits"], ["(8, 8, 1)", "(6,)"]),
         (["model.keras", "--allocation", "half"], ["`allocation`", "uniform, global, erk"]),
+        (["model.keras", "--blocks", "8x8"], ["`blocks`", "litert", "8x8"]),
         (["model.keras", "--out", "a.h5"], ["`out`", ".keras"]),
         (["model.keras", "--out", "model.keras"], ["`out` is the model itself"]),
         (["model.keras", "--epochs", "0"], ["`epochs`", "at least 1"]),

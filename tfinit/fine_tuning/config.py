@@ -6,6 +6,7 @@ from pathlib import Path
 from tfinit.errors import InputError
 
 _ALLOCATIONS = ("uniform", "global", "erk")
+_BLOCKS = ("litert",)  # names of tfinit.pruning.rules.BLOCK_SIZES, which loads Keras
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,8 @@ class PruneConfig:
     """A Keras loss, such as sparse_categorical_crossentropy. Default: the one in the file."""
     allocation: str = "uniform"
     """uniform: the same sparsity in each layer. global: lowest of all. erk: by layer size."""
+    blocks: str | None = None
+    """litert: prune Dense kernels in the blocks that `tfinit export --sparse` makes faster."""
     batch_size: int = 32
     """Examples a step."""
     learning_rate: float = 1e-3
@@ -56,6 +59,10 @@ class PruneConfig:
             raise InputError(
                 f"`allocation` must be one of {', '.join(_ALLOCATIONS)}, received "
                 f"{self.allocation!r}."
+            )
+        if self.blocks not in (None, *_BLOCKS):
+            raise InputError(
+                f"`blocks` must be one of {', '.join(_BLOCKS)} or absent, received {self.blocks!r}."
             )
         if self.out.suffix != ".keras":
             raise InputError(f"`out` must end in .keras, received {str(self.out)!r}.")

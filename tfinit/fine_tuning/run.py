@@ -84,7 +84,13 @@ def fine_tune(
         model = _load(kept)
     else:
         inner = keras.optimizers.Adam(config.learning_rate)
-        optimizer = SparseOptimizer(inner, schedule, scope=model, allocation=config.allocation)
+        optimizer = SparseOptimizer(
+            inner,
+            schedule,
+            scope=model,
+            allocation=config.allocation,
+            block_size=config.blocks or (1, 1),
+        )
         model.compile(optimizer, loss, metrics=metrics)
         optimizer.build(model.trainable_variables)
     done = int(model.optimizer.iterations)
