@@ -351,11 +351,13 @@ def _confident_start(case: Case) -> Iterator[Finding]:
     if loss <= _START_WARNING * guess:
         return
     head = next((layer.key for layer in reversed(case.kernels)), "")
+    times = loss / guess
+    factor = f"{times:,.0f}" if 1e3 <= times < 1e6 else f"{times:.3g}"
     yield case.finding(
         "confident start",
         SEVERE if loss > _START_SEVERE * guess else WARNING,
         head,
-        f"The cross-entropy before training is {loss:.3g}, {loss / guess:.3g} times the "
+        f"The cross-entropy before training is {loss:.3g}, {factor} times the "
         f"{guess:.3g} of guessing among {classes} classes: the network is sure, and wrong.",
     )
 
