@@ -12,5 +12,5 @@ if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
 fi
 echo "Installing Chromium for the tests of the page." >&2
 export DEBIAN_FRONTEND=noninteractive
-{ apt-get update && apt-get install --yes --no-install-recommends chromium; } >/dev/null 2>&1 ||
+{ apt-get update; apt-get install --yes --no-install-recommends chromium; } >/dev/null 2>&1 ||
     echo "Chromium could not be installed: the tests of the page will be skipped." >&2
