@@ -6,6 +6,7 @@ from setuptools import find_packages, setup
 
 DEMO = ["fastapi>=0.115,<0.166", "uvicorn>=0.30,<0.55", "pydantic>=2.9,<3"]
 EXPORT = [
+    "keras>=3.13,<3.16",  # the first that exports to LiteRT
     "ai-edge-litert>=2.0,<3",
     "onnx>=1.17,<2",
     "onnxruntime>=1.20,<2",
