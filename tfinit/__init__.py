@@ -29,6 +29,7 @@ _SUBMODULES = (
     "points",
     "probes",
     "pruning",
+    "saved_model",
     "schemes",
     "spread",
     "training",

@@ -68,7 +68,10 @@ def test_an_int8_onnx_file_as_json(capfd, saved, tmp_path):
         (["{m}", "m.tflite", "--format", "tflite"], ["`format` must be one of", "'tflite'"]),
         (["{m}", "m.tflite", "--quantize", "int8"], ["--data", "digits, mnist"]),
         (["{m}", "{m}", "--format", "keras"], ["`out` is the model itself"]),
-        (["nowhere.keras", "m.tflite"], ["`model` 'nowhere.keras' cannot be loaded"]),
+        (
+            ["nowhere.keras", "m.tflite"],
+            ["`model` 'nowhere.keras' does not exist", "a .keras file"],
+        ),
         (["{m}", "m.tflite", "--data", "nowhere.npz"], ["`data` must be digits", "nowhere.npz"]),
         (["{m}", "m.onnx", "--sparse"], ["must end in .tflite"]),
     ],
@@ -84,3 +87,11 @@ def test_bad_input_is_one_line_and_exit_code_2(
     for word in words:
         assert word in line
     assert not list(tmp_path.iterdir())
+
+
+def test_code_in_a_model_file_is_not_run(capfd, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    keras.Sequential([keras.Input((2,)), L.Lambda(lambda x: x + 1)]).save("code.keras")
+    code, out, err = run(capfd, "code.keras", "m.tflite")
+    assert (code, out) == (2, "") and "holds Python code" in err
+    assert [p.name for p in tmp_path.iterdir()] == ["code.keras"]

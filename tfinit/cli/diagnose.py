@@ -39,13 +39,15 @@ class _Diagnose(Command):
             raise InputError(f"`examples` must be at least 2, received {self.examples}.")
         with native_stderr_closed():
             from tfinit.diagnostics import diagnose
-            from tfinit.diagnostics.files import load_batch, load_model
+            from tfinit.diagnostics.files import load_batch
+            from tfinit.saved_model import load_model
             from tfinit.training import wake_up
 
             wake_up()
         from tfinit.lottery.store import write_whole
 
-        model = load_model(self.model, self.allow_lambda)
+        cure = "If you trust the file, add --allow-lambda."
+        model = load_model(self.model, allow_lambda=self.allow_lambda, cure=cure)
         x, y = (None, None) if self.data is None else load_batch(self.data, model, self.examples)
         if self.data is not None and y is None and self.loss is not None:
             raise InputError(f"`loss` needs targets: {str(self.data)!r} has no array 'y'.")

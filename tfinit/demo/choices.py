@@ -2,7 +2,7 @@
 
 from typing import Any, get_args
 
-import annotated_types
+from pydantic import BaseModel
 
 import tfinit
 from tfinit.demo.menu import LABELS
@@ -39,6 +39,7 @@ _VALUES: dict[str, dict[str, Any]] = {
     NORMAL: {"label": "Standard deviation", "min": 1e-4, "max": 10, "default": 0.01, "log": True},
     CONSTANT: {"label": "Constant", "min": -10, "max": 10, "default": 0.1, "log": False},
 }
+_LOW, _HIGH = ("minimum", "minItems"), ("maximum", "maxItems")
 _RANGES = {
     Settings: ("depth", "width", "learning_rate", "batch_size", "seed", "steps", "panes"),
     Control: ("speed",),
@@ -66,16 +67,10 @@ def _named(names: tuple[str, ...], labels: dict[str, str]) -> list[dict[str, str
     return [{"name": name, "label": labels.get(name, name.capitalize())} for name in names]
 
 
-def _range(model: type, name: str) -> list[float]:
+def _range(model: type[BaseModel], name: str) -> list[float]:
     """The bounds of a field: of its value, or of how many it holds."""
-    low = high = None
-    for bound in model.model_fields[name].metadata:
-        if isinstance(bound, annotated_types.Ge):
-            low = bound.ge
-        elif isinstance(bound, annotated_types.Le):
-            high = bound.le
-        elif isinstance(bound, annotated_types.MinLen):
-            low = bound.min_length
-        elif isinstance(bound, annotated_types.MaxLen):
-            high = bound.max_length
-    return [low, high]
+    field = model.model_json_schema()["properties"][name]
+    field = next(iter(field.get("anyOf", ())), field)  # a number, or nothing
+    return [field[low] for low in field if low in _LOW] + [
+        field[high] for high in field if high in _HIGH
+    ]

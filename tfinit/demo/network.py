@@ -20,6 +20,7 @@ import tensorflow as tf
 from tfinit import models
 from tfinit.demo.scene import plane
 from tfinit.demo.settings import Settings
+from tfinit.demo.starts import optimizer_of
 from tfinit.training.compiled import CompiledLoop, Evaluator
 from tfinit.variables import all_weights, prunable_weights
 
@@ -186,14 +187,6 @@ class Network:
             kernels,
             biases,
         )
-
-
-def optimizer_of(name: str, rate: float) -> Any:
-    """An optimizer of Keras by the page's name for it."""
-    if name == "momentum":
-        return keras.optimizers.SGD(rate, momentum=0.9)
-    kinds = {"sgd": "SGD", "rmsprop": "RMSprop", "adam": "Adam"}
-    return getattr(keras.optimizers, kinds[name])(rate)
 
 
 _making = threading.Lock()

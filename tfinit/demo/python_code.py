@@ -1,14 +1,8 @@
 """A pane as Python: code that runs by itself and ends with the same cost."""
 
 from tfinit.demo.settings import Settings
-from tfinit.demo.starts import code_for
+from tfinit.demo.starts import EXAMPLES, code_for, optimizer_code
 
-_OPTIMIZERS = {
-    "sgd": "SGD({rate})",
-    "momentum": "SGD({rate}, momentum=0.9)",
-    "rmsprop": "RMSprop({rate})",
-    "adam": "Adam({rate})",
-}
 _CODE = """\
 import keras
 
@@ -43,8 +37,6 @@ def python_code(settings: Settings, pane: int) -> str:
         settings: The run.
         pane: Which of its panes.
     """
-    from tfinit.demo.starts import EXAMPLES
-
     return _CODE.format(
         dataset=settings.dataset,
         depth=settings.depth,
@@ -52,7 +44,7 @@ def python_code(settings: Settings, pane: int) -> str:
         activation=settings.activation,
         initialization=code_for(settings.panes[pane], settings.seed),
         examples=EXAMPLES,
-        optimizer=_OPTIMIZERS[settings.optimizer].format(rate=repr(settings.learning_rate)),
+        optimizer=optimizer_code(settings.optimizer, settings.learning_rate),
         steps=settings.steps,
         batch_size=settings.batch_size,
         seed=settings.seed,

@@ -1,4 +1,4 @@
-"""How a pane's initialization is carried out, here and in the code that a reader copies."""
+"""A pane's initialization and optimizer: made here, and as the code that a reader copies."""
 
 from typing import Any
 
@@ -8,6 +8,13 @@ from tfinit import models
 from tfinit.demo.settings import CONSTANT, NORMAL, Pane
 from tfinit.schemes.initialize import SCHEMES, initialize
 
+# The page's name → Keras's class, and its arguments beside the learning rate.
+_OPTIMIZERS: dict[str, tuple[str, dict[str, float]]] = {
+    "sgd": ("SGD", {}),
+    "momentum": ("SGD", {"momentum": 0.9}),
+    "rmsprop": ("RMSprop", {}),
+    "adam": ("Adam", {}),
+}
 EXAMPLES = 256  # what a scheme that looks at data, and the diagnosis, see of the training examples
 
 
@@ -46,3 +53,18 @@ def code_for(pane: Pane, seed: int) -> str:
     else:
         initializer = f'tfinit.models.initializer("{name}")'
     return f"tfinit.models.fill(model, {initializer}, seed={seed})"
+
+
+def optimizer_of(name: str, rate: float) -> Any:
+    """An optimizer of Keras by the page's name for it."""
+    import keras
+
+    kind, arguments = _OPTIMIZERS[name]
+    return getattr(keras.optimizers, kind)(rate, **arguments)
+
+
+def optimizer_code(name: str, rate: float) -> str:
+    """What `optimizer_of` makes, as Python about ``keras.optimizers``."""
+    kind, arguments = _OPTIMIZERS[name]
+    given = [repr(rate), *(f"{key}={value!r}" for key, value in arguments.items())]
+    return f"{kind}({', '.join(given)})"

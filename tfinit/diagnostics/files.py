@@ -1,4 +1,4 @@
-"""What `tfinit diagnose` reads: a saved model and a batch, from files that are not trusted."""
+"""The batch that `tfinit diagnose` reads, from a file that is not trusted."""
 
 from pathlib import Path
 from typing import Any
@@ -9,33 +9,6 @@ from tfinit.errors import InputError
 
 # Names of the arrays in an .npz file, as Keras's data sets and most people call them.
 _INPUTS, _TARGETS = ("x", "x_train"), ("y", "y_train")
-
-
-def load_model(path: Path, allow_lambda: bool = False) -> Any:
-    """A saved model of Keras 3, with its loss and optimizer if it has them.
-
-    A file can hold Python code (in a Lambda layer). It is refused unless ``allow_lambda``, which
-    means: I know who made this file.
-
-    Raises:
-        InputError: there is no such file, it is not a model of Keras 3, or it holds code.
-    """
-    import keras
-
-    if not path.exists():
-        raise InputError(f"`model` {str(path)!r} does not exist. Pass a .keras file.")
-    try:
-        return keras.saving.load_model(path, safe_mode=not allow_lambda)
-    except Exception as error:
-        # Keras raises whatever a layer's own code does.
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        reason = lines[0] if lines else type(error).__name__
-        if "safe_mode" in str(error) or "lambda" in str(error).lower():
-            raise InputError(
-                f"`model` {str(path)!r} holds Python code (a Lambda layer), which is not run. If "
-                "you trust the file, add --allow-lambda."
-            ) from error
-        raise InputError(f"`model` {str(path)!r} cannot be loaded by Keras 3: {reason}") from error
 
 
 def load_batch(path: Path, model: Any, examples: int) -> tuple[Any, Any]:

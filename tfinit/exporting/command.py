@@ -1,9 +1,7 @@
 """`tfinit export`: a saved model and data from files into `export`."""
 
-from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 
 from tfinit import datasets
@@ -11,6 +9,7 @@ from tfinit.errors import InputError
 from tfinit.exporting.config import ExportConfig
 from tfinit.exporting.result import ExportReport
 from tfinit.exporting.shipping import export
+from tfinit.saved_model import load_model
 
 _REPRESENTATIVE = 200
 
@@ -24,25 +23,17 @@ def export_saved(config: ExportConfig) -> ExportReport:
     """
     representative, data = _data(config.data)
     return export(
-        _load("model", config.model),
+        load_model(config.model),
         config.out,
         config.format,
         config.quantize,
         config.sparse,
         representative,
         data=data,
-        baseline=None if config.baseline is None else _load("baseline", config.baseline),
+        baseline=None if config.baseline is None else load_model(config.baseline, "baseline"),
         seconds=config.seconds,
         timeout=config.timeout,
     )
-
-
-def _load(name: str, path: Path) -> Any:
-    try:
-        return keras.saving.load_model(path)
-    except (OSError, ValueError, TypeError) as error:
-        reason = str(error).strip().split("\n")[0]
-        raise InputError(f"`{name}` {str(path)!r} cannot be loaded by Keras 3: {reason}") from error
 
 
 def _data(name: str | None) -> tuple[Any, tuple[np.ndarray, np.ndarray] | None]:

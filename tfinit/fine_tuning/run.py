@@ -19,6 +19,7 @@ from tfinit.pruning.low_magnitude import strip_pruning
 from tfinit.pruning.report import SparsityReport, sparsity_report
 from tfinit.pruning.schedules import PolynomialDecay
 from tfinit.pruning.sparse_optimizer import SparseOptimizer
+from tfinit.saved_model import load_model
 from tfinit.variables import prunable_weights
 
 _RAMP = 0.75  # of the training; the rest is for the survivors to settle in
@@ -65,7 +66,7 @@ def fine_tune(
             no loss. Nothing was written.
         WorkError: A file cannot be written.
     """
-    model = _load(config.model)
+    model = load_model(config.model)
     train, test = _data(config.data)
     _check_fits(model, config.data, *train)
     loss = config.loss or _loss_of(model)
@@ -81,7 +82,7 @@ def fine_tune(
     before = _evaluate(model, test)
     kept = _kept_file(config)
     if kept.exists():
-        model = _load(kept)
+        model = load_model(kept)
     else:
         inner = keras.optimizers.Adam(config.learning_rate)
         optimizer = SparseOptimizer(
@@ -127,14 +128,6 @@ def _set_noise(model: Any, epoch: int) -> None:
         if variable.path.endswith("seed_generator_state"):
             seed = int(np.asarray(variable.value)[0])
             variable.assign(np.array([seed, epoch * 2**20], "int64"))
-
-
-def _load(path: Path) -> Any:
-    try:
-        return keras.saving.load_model(path)
-    except (OSError, ValueError, TypeError) as error:
-        reason = str(error).strip().split("\n")[0]
-        raise InputError(f"`model` {str(path)!r} cannot be loaded by Keras 3: {reason}") from error
 
 
 def _data(name: str) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray] | None]:
