@@ -12,13 +12,13 @@ from typing import Any
 import keras
 import numpy as np
 
-from tfinit import datasets
 from tfinit.errors import InputError, WorkError
 from tfinit.fine_tuning.config import PruneConfig
 from tfinit.pruning.low_magnitude import strip_pruning
 from tfinit.pruning.report import SparsityReport, sparsity_report
 from tfinit.pruning.schedules import PolynomialDecay
 from tfinit.pruning.sparse_optimizer import SparseOptimizer
+from tfinit.saved_data import read_splits
 from tfinit.saved_model import load_model
 from tfinit.variables import prunable_weights
 
@@ -67,7 +67,7 @@ def fine_tune(
         WorkError: A file cannot be written.
     """
     model = load_model(config.model)
-    train, test = _data(config.data)
+    train, test = read_splits(config.data)
     _check_fits(model, config.data, *train)
     loss = config.loss or _loss_of(model)
     prunable_weights(model)
@@ -128,27 +128,6 @@ def _set_noise(model: Any, epoch: int) -> None:
         if variable.path.endswith("seed_generator_state"):
             seed = int(np.asarray(variable.value)[0])
             variable.assign(np.array([seed, epoch * 2**20], "int64"))
-
-
-def _data(name: str) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray] | None]:
-    if name in datasets.NAMES:
-        dataset = datasets.load(name)
-        return dataset.train, dataset.test
-    try:
-        with np.load(name) as arrays:
-            train = (arrays["x_train"], arrays["y_train"])
-            test = (arrays["x_test"], arrays["y_test"]) if "x_test" in arrays else None
-    except (OSError, KeyError, ValueError) as error:
-        raise InputError(
-            f"`data` must be {', '.join(datasets.NAMES)} or an .npz file with x_train and "
-            f"y_train, received {name!r}: {error}"
-        ) from error
-    for x, y in filter(None, (train, test)):
-        if len(x) != len(y) or len(x) == 0:
-            raise InputError(f"`data` {name!r} has {len(x)} inputs and {len(y)} targets.")
-        if not np.isfinite(x).all():
-            raise InputError(f"`data` {name!r} has inputs that are NaN or infinite.")
-    return train, test
 
 
 def _check_fits(model: Any, name: str, x: np.ndarray, y: np.ndarray) -> None:

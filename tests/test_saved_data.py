@@ -1,0 +1,98 @@
+"""Files of arrays that are not trusted: what is in them, or one line that says what is wrong."""
+
+import numpy as np
+import pytest
+
+from tfinit.errors import InputError
+from tfinit.saved_data import read_arrays, read_splits
+
+X = np.arange(12.0).reshape(4, 3)
+Y = np.array([0.5, 1.5, 2.5, 3.5])
+
+
+def test_all_arrays_by_name_and_a_single_one_as_x(tmp_path):
+    np.savez(tmp_path / "two.npz", left=X, right=Y)
+    np.save(tmp_path / "one.npy", X)
+    assert {k: v.tolist() for k, v in read_arrays(tmp_path / "two.npz").items()} == {
+        "left": X.tolist(),
+        "right": Y.tolist(),
+    }
+    assert read_arrays(tmp_path / "one.npy")["x"].tolist() == X.tolist()
+
+
+def test_splits_are_taken_as_they_are(tmp_path):
+    path = tmp_path / "data.npz"
+    np.savez(path, x_train=X, y_train=Y, x_test=X[:1], y_test=Y[:1])
+    (x, y), (x_test, y_test) = read_splits(str(path))
+    assert (x.tolist(), y.tolist()) == (X.tolist(), Y.tolist())
+    assert (x_test.tolist(), y_test.tolist()) == ([[0, 1, 2]], [0.5])
+    np.savez(path, x_train=X)
+    (x, y), test = read_splits(str(path), need_targets=False)
+    assert (x.tolist(), y, test) == (X.tolist(), None, None)
+    with pytest.raises(InputError, match=r"with x_train and y_train.*holds x_train"):
+        read_splits(str(path))
+
+
+def test_a_data_set_by_name():
+    (x, y), (x_test, _) = read_splits("digits")
+    assert x.shape == (1097, 8, 8, 1) and y.shape == (1097,) and len(x_test) == 400
+
+
+def cut_short(path):
+    np.savez(path, x_train=X, y_train=Y)
+    path.write_bytes(path.read_bytes()[:200])
+
+
+def altered(path):
+    np.savez(path, x_train=X, y_train=Y)
+    content = bytearray(path.read_bytes())
+    content[150] ^= 1  # in the numbers: the checksum of the archive does not fit
+    path.write_bytes(content)
+
+
+def objects(path):
+    np.savez(path, x_train=np.array([{}], object), y_train=Y)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda path: None,
+        lambda path: path.mkdir(),
+        lambda path: path.write_bytes(b""),
+        lambda path: path.write_text("no arrays"),
+        cut_short,
+        altered,
+        objects,
+    ],
+    ids=["missing", "directory", "empty", "text", "cut short", "altered", "objects"],
+)
+def test_what_cannot_be_read_is_named(make, tmp_path):
+    path = tmp_path / "data.npz"
+    make(path)
+    with pytest.raises(InputError, match=r"`data` must be digits, .*data\.npz' cannot be read"):
+        read_splits(str(path))
+
+
+@pytest.mark.parametrize(
+    ("arrays", "words"),
+    [
+        (
+            {"x_train": X, "y_train": Y[:3]},
+            r"x_train of shape \(4, 3\) and y_train of shape \(3,\)",
+        ),
+        ({"x_train": X[:0], "y_train": Y[:0]}, r"x_train of shape \(0, 3\)"),
+        ({"x_train": np.float32(1), "y_train": Y}, r"x_train of shape \(\)"),
+        ({"x_train": X, "y_train": Y, "x_test": X}, "x_test and y_test; .* holds x_test, x_train"),
+        ({"x_train": X * np.nan, "y_train": Y}, "x_train that are NaN or infinite"),
+        (
+            {"x_train": X, "y_train": Y, "x_test": np.full_like(X, np.inf), "y_test": Y},
+            "x_test that are NaN",
+        ),
+        ({"images": X}, "holds images"),
+    ],
+)
+def test_what_does_not_fit_is_named(arrays, words, tmp_path):
+    np.savez(tmp_path / "data.npz", **arrays)
+    with pytest.raises(InputError, match=words):
+        read_splits(str(tmp_path / "data.npz"))
