@@ -24,7 +24,8 @@ import sys
 from pathlib import Path
 from tfinit.lottery import LotteryConfig, run
 flags = dict(levels=int(sys.argv[2]), steps=int(sys.argv[3]), rewind_step=5, seeds=(0,))
-config = LotteryConfig(run_dir=Path(sys.argv[1]), train_examples=400, evaluate_every=50, **flags)
+flags |= dict(model="mlp-2-relu", train_examples=400, evaluate_every=50)
+config = LotteryConfig(run_dir=Path(sys.argv[1]), **flags)
 run(config, warn=lambda line: print(line, flush=True), checkpoint_every=0.02)
 """
 _TFINIT = "from tfinit.cli import main; main()"
@@ -91,7 +92,7 @@ def kill(run_dir, chance, while_writing, **sizes):
     """Start the run and kill -9 it. Returns what was there, or None if it had ended before."""
     process = start(run_dir, **sizes)
     if while_writing:
-        wait = chance.randint(0, 30)  # how many writings to let pass
+        wait = chance.randint(0, 12)  # how many writings to let pass
         while process.poll() is None and wait >= 0:
             time.sleep(0.001)
             if _asides(run_dir):

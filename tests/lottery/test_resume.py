@@ -1,5 +1,6 @@
 """Left in the middle of a training and started again, a run ends with the same bits."""
 
+import dataclasses
 import signal
 import subprocess
 import sys
@@ -118,6 +119,19 @@ def test_what_is_damaged_or_gone_is_made_again(parts, tmp_path, whole, name, how
     go(parts, tmp_path, warn=lines.append)
     assert len(lines) == (how == "flipped")
     assert all(line.startswith(f"{victim} is damaged: ") for line in lines)
+    assert files(tmp_path) == whole
+
+
+def test_with_fewer_levels_and_controls_first_and_then_with_all(parts, tmp_path, whole):
+    config = config_at(tmp_path)
+    less = dataclasses.replace(config, levels=1, controls=())
+    store = Store(less)
+    with store.locked():
+        list(lottery(parts, store, less, 3, lambda done: None))
+    times = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*.npz")}
+    assert len(times) == 4  # two levels, initialization, rewind point
+    go(parts, tmp_path)
+    assert {p: p.stat().st_mtime_ns for p in times} == times
     assert files(tmp_path) == whole
 
 

@@ -112,6 +112,34 @@ def test_another_experiment_is_refused_with_the_fields_and_nothing_written(tmp_p
     assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
 
 
+def test_an_experiment_may_grow_and_not_shrink(tmp_path):
+    small = config_at(tmp_path / "r", levels=3, seeds=(1, 0), controls=("one-shot",))
+    large = config_at(tmp_path / "r", levels=4, seeds=(0, 1, 2), controls=("reinit", "one-shot"))
+    path = tmp_path / "r/config.json"
+    Store(small)
+    store = Store(large)  # only looked: another process may be at work
+    assert path.read_text() == small.to_json()
+    with store.locked():
+        assert path.read_text() == large.to_json()
+    with pytest.raises(InputError, match="holds another experiment; differing: ") as error:
+        Store(small)
+    for told in ("levels (there 4, asked 3)", "asked ('one-shot',)", "asked (1, 0)", "for more"):
+        assert told in str(error.value)
+
+
+def test_what_grew_in_the_meantime_is_not_lost(tmp_path):
+    one, two = (config_at(tmp_path / "r", seeds=seeds) for seeds in ((0, 1), (0, 2)))
+    Store(config_at(tmp_path / "r", seeds=(0,)))
+    first, second = Store(one), Store(two)
+    with first.locked():
+        pass
+    with pytest.raises(InputError, match=r"seeds \(there \(0, 1\)"), second.locked():
+        pass
+    assert (tmp_path / "r/config.json").read_text() == one.to_json()
+    with Store(one).locked():  # it is free again
+        pass
+
+
 def test_a_directory_of_something_else_is_refused(tmp_path):
     (tmp_path / "thesis.tex").write_text("years of work")
     with pytest.raises(InputError, match="is not empty and holds no experiment"):

@@ -84,9 +84,10 @@ def test_what_is_off_does_nothing(flip, crop):
 
 
 @BACKENDS
-def test_a_crop_that_cannot_be():
-    with pytest.raises(InputError, match="`crop` must be 0 or more pixels, received -1"):
-        Augment(crop=-1)
+@pytest.mark.parametrize("crop", [-1, 0.5])
+def test_a_crop_that_cannot_be(crop):
+    with pytest.raises(InputError, match=f"`crop` must be a whole number .* received {crop}"):
+        Augment(crop=crop)
 
 
 @BACKENDS

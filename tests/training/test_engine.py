@@ -103,6 +103,17 @@ def test_fit_for_tf_data():
     learns(loop)
 
 
+@ON_TENSORFLOW
+def test_fit_for_a_distributed_model():
+    import tensorflow as tf
+
+    with tf.distribute.MirroredStrategy(["/cpu:0"]).scope():
+        model = compiled()
+    with pytest.warns(UserWarning, match=r"distributed by a tf\.distribute strategy"):
+        loop = trainer(model, DATA)
+    learns(loop)
+
+
 @TF_KERAS
 @ON_TENSORFLOW
 def test_fit_for_tf_keras():

@@ -276,3 +276,35 @@ def test_tf_keras_names_the_step_that_diverges():
         FitLoop(compiled(tf_keras), poisoned())(10, 8, seed=6, evaluate_every=2)
     assert error.value.step == 4
     assert error.value.metrics.step.tolist() == [0, 2]
+
+
+@TF_KERAS
+@ON_TENSORFLOW
+@pytest.mark.parametrize("form", [str, "function", "object"])
+def test_a_loss_of_tf_keras_by_its_name_as_a_function_or_as_an_object(form):
+    import tf_keras
+
+    name, losses = "sparse_categorical_crossentropy", tf_keras.losses
+    loss = {str: name, "function": getattr(losses, name)}.get(
+        form, losses.SparseCategoricalCrossentropy()
+    )
+    layers = tf_keras.layers
+    model = tf_keras.Sequential([layers.Input((5,)), layers.Dense(3, activation="softmax")])
+    model.compile("sgd", loss)
+    metrics = FitLoop(model, DATA)(1, 8, seed=3, evaluate_every=1)
+    x, y = DATA.test
+    w, b = model.get_weights()
+    logits = x @ w + b
+    expected = np.mean(np.log(np.exp(logits).sum(1)) - logits[np.arange(len(y)), y])
+    assert metrics.values["test_loss"][-1] == pytest.approx(expected, rel=1e-4)
+
+
+@TF_KERAS
+@ON_TENSORFLOW
+def test_several_losses_of_tf_keras_are_refused():
+    import tf_keras
+
+    model = compiled(tf_keras)
+    model.compile("sgd", ["mse"])
+    with pytest.raises(InputError, match="of tf_keras and has as its loss"):
+        FitLoop(model, DATA)

@@ -54,3 +54,26 @@ def test_a_batch_that_does_not_fit(batch_size):
 )
 def test_evaluation_steps(steps, every, start, expected):
     np.testing.assert_array_equal(evaluation_steps(steps, every, start), expected)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"steps": 0}, r"`steps` must be a whole number of at least 1, received 0"),
+        ({"steps": "9"}, r"`steps` .* received '9'"),
+        ({"seed": -1}, r"`seed` must be a whole number of at least 0, received -1"),
+        ({"seed": 0.5}, r"`seed` .* received 0\.5"),
+        ({"start": -2}, r"`start` .* received -2"),
+        ({"batch_size": 2.0}, r"`batch_size` must be in 1\.\.10, .* received 2\.0"),
+        ({"batch_size": True}, r"`batch_size` .* received True"),
+    ],
+)
+def test_numbers_that_are_no_numbers_of_steps(changed, message):
+    with pytest.raises(InputError, match=message):
+        batch_indices(**{"rows": 10, "batch_size": 2, "steps": 3, "seed": 0, **changed})
+
+
+@pytest.mark.parametrize("every", [0, -3, 2.5])
+def test_evaluations_that_never_come(every):
+    with pytest.raises(InputError, match=rf"`evaluate_every` must be .* received {every}"):
+        evaluation_steps(10, every)

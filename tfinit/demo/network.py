@@ -105,12 +105,7 @@ class Network:
         # Without XLA: compiling takes longer than most of these trainings.
         alone = dataclasses.replace(data, validation=None, test=None)  # type: ignore[arg-type]
         self.loop = CompiledLoop(self.model, alone, xla=False)
-        self.evaluate = Evaluator(
-            self.model,
-            self.data,
-            lambda y, p, w: self.model.compute_loss(y=y, y_pred=p, sample_weight=w, training=False),
-            jit_compile=False,
-        )
+        self.evaluate = Evaluator(self.model, self.data, None, jit_compile=False)
         self.weights, self.prunable = all_weights(self.model), prunable_weights(self.model)
         self._dense = [layer for layer in self.model.layers if hasattr(layer, "kernel")]
         self._variables = [v.value for v in (*self.model.variables, *optimizer.variables)]

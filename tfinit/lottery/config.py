@@ -47,6 +47,7 @@ class LotteryConfig(NetworkConfig):
     """
 
     kind: ClassVar[str] = "lottery"
+    grows: ClassVar[tuple[str, ...]] = ("seeds", "levels", "controls")
 
     levels: int = 16
     """How often to prune. Level 0 is the dense network."""
@@ -128,6 +129,7 @@ class StabilityConfig(NetworkConfig):
     """
 
     kind: ClassVar[str] = "stability"
+    grows: ClassVar[tuple[str, ...]] = ("seeds", "spawn_steps")
 
     spawn_steps: tuple[int, ...] = (0, 10, 30, 100, 300)
     """The steps k at which two copies part, each before the last step. 0: initialization."""

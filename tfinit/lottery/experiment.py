@@ -177,7 +177,9 @@ def run(
     """Run an experiment in ``config.run_dir``, or go on with it where it was.
 
     Interrupted at any moment and started again, it ends with the same weights, masks and metrics,
-    bit for bit, on the same machine. While it runs no other process can work in the directory.
+    bit for bit, on the same machine. So it does if it is started with fewer seeds, levels or
+    controls, and then again with all: what is there is not trained again. While it runs no other
+    process can work in the directory.
 
     Args:
         config: The experiment.

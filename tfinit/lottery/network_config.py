@@ -26,6 +26,8 @@ class NetworkConfig:
 
     # What errors call the experiment.
     kind: ClassVar[str] = "network"
+    # Of these a run may ask for more later: what it has then stays as it is.
+    grows: ClassVar[tuple[str, ...]] = ("seeds",)
 
     dataset: str = "digits"
     """Data set: digits (inside scikit-learn), mnist, fashion_mnist, cifar10 (TFINIT_DATA_DIR, or
@@ -138,4 +140,17 @@ class NetworkConfig:
             f.name: (getattr(self, f.name), getattr(other, f.name))
             for f in dataclasses.fields(self)
             if f.compare and getattr(self, f.name) != getattr(other, f.name)
+        }
+
+    def obstacles(self, larger: "NetworkConfig") -> dict[str, tuple[Any, Any]]:
+        """Of the `differences`, those that a run of this experiment cannot grow into.
+
+        It may grow by what `grows` names: more seeds, say, or levels, all that were there among
+        them.
+        """
+        return {
+            name: (old, new)
+            for name, (old, new) in self.differences(larger).items()
+            if name not in self.grows
+            or (new < old if isinstance(new, int) else not set(old) <= set(new))
         }

@@ -182,7 +182,8 @@ def stability(
     on; in its successor's code, OpenLTH, they start afresh as here. The trunk ends at the last k.
 
     Interrupted at any moment and started again, it ends with the same files, bit for bit, on the
-    same machine. While it runs no other process can work in the directory.
+    same machine. So it does if it is started with fewer seeds or steps k, and then again with all.
+    While it runs no other process can work in the directory.
 
     Args:
         config: The experiment.
@@ -319,7 +320,7 @@ class _Line:
         self._evaluate = Evaluator(
             model,
             dataclasses.replace(data, validation=train),
-            lambda y, predictions, weight: loss(y, predictions, weight),
+            loss,
             # As in training, so that the ends of the line are what was measured there.
             jit_compile=config.keras == "keras" and choose_xla(model)[0],
         )

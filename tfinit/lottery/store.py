@@ -109,14 +109,17 @@ class Place:
 class Store:
     """Reads and writes the directory of one experiment.
 
+    The experiment may grow: one that asks for more seeds, levels or controls than the directory
+    was made for, and for all of those, goes on there.
+
     Args:
         config: The experiment. Its ``run_dir`` is made if it does not exist.
         warn: Called with a line about each damaged file that is made again.
         checkpoint_every: Seconds between the checkpoints in the middle of a training.
 
     Raises:
-        InputError: the directory holds another experiment, is no directory, or cannot be written.
-            Nothing was written.
+        InputError: the directory holds another experiment or a larger one, is no directory, or
+            cannot be written. Nothing was written.
     """
 
     def __init__(
@@ -126,6 +129,7 @@ class Store:
         checkpoint_every: float = _CHECKPOINT_EVERY,
     ):
         self.root = config.run_dir
+        self._config = config
         self._warn = warn
         self._checkpoint_every = checkpoint_every
         path = self.root / "config.json"
@@ -159,14 +163,15 @@ class Store:
             raise InputError(
                 f"{path} cannot be read: {error}. Choose another directory with --run-dir."
             ) from error
-        differing = there.differences(config)
+        differing = there.obstacles(config)
         if differing:
             fields = ", ".join(
                 f"{name} (there {old!r}, asked {new!r})" for name, (old, new) in differing.items()
             )
             raise InputError(
                 f"`run_dir` {path.parent} holds another experiment; differing: {fields}. "
-                "Choose another directory with --run-dir, or ask for the same."
+                "Choose another directory with --run-dir, or ask for the same; of "
+                f"{', '.join(config.grows)} also for more."
             )
 
     @contextmanager
@@ -174,7 +179,7 @@ class Store:
         """Keep other processes from working in the directory. Freed by the system at any death.
 
         Raises:
-            InputError: another process works there.
+            InputError: another process works there, or another experiment by now.
         """
         import filelock
 
@@ -187,10 +192,19 @@ class Store:
                 "or choose another directory with --run-dir."
             ) from error
         try:
+            self._grow()
             self._clear_up()
             yield
         finally:
             lock.release()
+
+    def _grow(self) -> None:
+        """Remember the experiment as it is asked for now."""
+        path, content = self.root / "config.json", self._config.to_json().encode()
+        if path.read_bytes() != content:
+            # Another process may have let it grow since this store was made.
+            self._check_same(self._config, path)
+            write_whole(path, content)
 
     def _clear_up(self) -> None:
         """Remove what a process that was killed left behind: it takes room."""

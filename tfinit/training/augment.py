@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from tfinit.errors import InputError
+from tfinit.training.order import check_whole
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class Augment:
         crop: Pixels of padding, 0 for none.
 
     Raises:
-        InputError: ``crop`` is negative.
+        InputError: ``crop`` is no whole number of at least 0.
 
     Example:
         >>> Augment(flip=True, crop=4).draw(batch_size=128, start=0, stop=10, seed=0).shape
@@ -35,8 +36,7 @@ class Augment:
     crop: int = 4
 
     def __post_init__(self) -> None:
-        if self.crop < 0:
-            raise InputError(f"`crop` must be 0 or more pixels, received {self.crop}.")
+        check_whole("crop", self.crop, 0)
 
     def check(self, x: Any) -> None:
         """Raise InputError unless ``x`` is an array of images."""

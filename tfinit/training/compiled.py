@@ -9,6 +9,7 @@ import numpy as np
 from tfinit.datasets import Dataset
 from tfinit.errors import InputError, MissingPackage
 from tfinit.training.augment import Augment
+from tfinit.training.checks import checked, outputs_of
 from tfinit.training.metrics import (
     Diverged,
     Metrics,
@@ -76,7 +77,8 @@ class Evaluator:
     Args:
         model: A model compiled with a loss.
         data: What to evaluate on; a split that is None is left out.
-        loss: (labels, predictions, sample weights or None) → mean loss, as a tensor.
+        loss: (labels, predictions, sample weights or None) → mean loss, as a tensor. None: the
+            model's own ``compute_loss``, which is Keras 3's.
         jit_compile: Whether XLA compiles the forward pass.
     """
 
@@ -84,24 +86,21 @@ class Evaluator:
         self,
         model: Any,
         data: Dataset,
-        loss: Callable[[Any, Any, Any], Any],
+        loss: Callable[[Any, Any, Any], Any] | None,
         jit_compile: bool,
     ):
-        self.names = metric_names(data)
+        splits = [split for split in (data.validation, data.test) if split is not None]
+        outputs = outputs_of(model, splits[0][0]) if splits else None
+        self.names = metric_names(data, outputs)
         self._splits = []
-        for split in (data.validation, data.test):
-            if split is not None:
-                rows = leading(split[0])
-                pieces = np.array_split(np.arange(rows), -(-rows // EVALUATION_ROWS))
-                self._splits.append(
-                    (
-                        has_classes(split[1]),
-                        [
-                            tf.nest.map_structure(lambda a, p=p: tf.constant(a[p]), tuple(split))
-                            for p in pieces
-                        ],
-                    )
-                )
+        for split in splits:
+            rows = leading(split[0])
+            pieces = np.array_split(np.arange(rows), -(-rows // EVALUATION_ROWS))
+            parts = [
+                tf.nest.map_structure(lambda a, p=p: tf.constant(a[p]), tuple(split))
+                for p in pieces
+            ]
+            self._splits.append((has_classes(split[1], outputs), parts))
 
         def measure(x: Any, y: Any, weight: Any = None) -> tuple[tf.Tensor, tf.Tensor]:
             predictions = model(x, training=False)
@@ -109,7 +108,12 @@ class Evaluator:
             if isinstance(y, tf.Tensor) and y.shape.rank == 1 and y.dtype.is_integer:
                 hits = tf.argmax(predictions, axis=-1, output_type=y.dtype) == y
                 right = tf.reduce_sum(tf.cast(hits, tf.int32))
-            return loss(y, predictions, weight), right
+            if loss is not None:
+                return loss(y, predictions, weight), right
+            mean = model.compute_loss(
+                x=x, y=y, y_pred=predictions, sample_weight=weight, training=False
+            )
+            return mean, right
 
         self._measure = tf.function(measure, jit_compile=jit_compile)
 
@@ -136,12 +140,14 @@ class CompiledLoop:
     The loop runs the model's own pieces (``model(x, training=True)``, ``compute_loss``,
     ``optimizer.apply``), so what it computes is what ``fit`` computes, up to the order of floating
     point sums: learning-rate schedules, weight decay, BatchNormalization, Dropout, losses of
-    layers, sample weights, mixed precision. It is traced once: weights, masks, optimizer state and
+    layers, sample weights, mixed precision. The noise of Dropout and the like is that of a ``fit``
+    with ``jit_compile`` where XLA compiles: from one seed, XLA and TensorFlow's own kernels draw
+    different numbers. It is traced once: weights, masks, optimizer state and
     the number of steps are values, so training again from other weights compiles nothing.
 
     Args:
-        model: A built Keras 3 model on the TensorFlow backend, compiled with an optimizer and a
-            loss.
+        model: A Keras 3 model on the TensorFlow backend, compiled with an optimizer and a loss.
+            One that is not built is built here.
         data: Training, validation and test split. Inputs may be a list or dictionary of arrays,
             and a split may have sample weights as its third part.
         augment: Random flips and crops of the training images.
@@ -181,8 +187,7 @@ class CompiledLoop:
                 f"received {keras.backend.backend()!r}. Use tfinit.training.trainer(model, data), "
                 "which falls back to fit, or set KERAS_BACKEND=tensorflow."
             )
-        if not getattr(model, "compiled", False):
-            raise InputError("`model` must be compiled: call model.compile(optimizer, loss).")
+        data = checked(model, data)
         if augment is not None:
             augment.check(data.train[0])
         self.model = model
@@ -202,12 +207,7 @@ class CompiledLoop:
     def _make(self, xla: bool) -> None:
         self.engine = "xla" if xla else "graph"
         self._run = tf.function(_program(self.model, self._train, self._augment), jit_compile=xla)
-        self._evaluate = Evaluator(
-            self.model,
-            self._data,
-            lambda y, p, w: self.model.compute_loss(y=y, y_pred=p, sample_weight=w, training=False),
-            xla,
-        )
+        self._evaluate = Evaluator(self.model, self._data, None, xla)
 
     def reset(self) -> None:
         """Put the optimizer back to what it was when the loop was made, masks included."""
@@ -246,7 +246,7 @@ class CompiledLoop:
             The metrics. The model holds the final weights.
 
         Raises:
-            InputError: ``batch_size`` does not fit the data.
+            InputError: ``batch_size`` does not fit the data, or a number is not whole or too small.
             Diverged: a loss was not finite. The model holds the weights after that chunk.
         """
         indices = batch_indices(self.rows, batch_size, steps, seed, start)

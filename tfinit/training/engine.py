@@ -4,8 +4,8 @@ import warnings
 from typing import Any
 
 from tfinit.datasets import Dataset
-from tfinit.errors import InputError
 from tfinit.training.augment import Augment
+from tfinit.training.checks import checked
 from tfinit.training.fit import FitLoop
 from tfinit.variables import keras_of
 
@@ -14,7 +14,8 @@ def trainer(model: Any, data: Dataset, augment: Augment | None = None) -> Any:
     """A loop that trains a compiled model: ``loop(steps, batch_size, seed, evaluate_every)``.
 
     Args:
-        model: A built and compiled model of Keras 3, on any backend, or of tf_keras.
+        model: A compiled model of Keras 3, on any backend, or of tf_keras. One that is not built
+            is built here.
         data: Training, validation and test split; see `tfinit.datasets.from_arrays`. The training
             split may be a ``tf.data.Dataset`` of batches.
         augment: Random flips and crops of the training images.
@@ -24,7 +25,7 @@ def trainer(model: Any, data: Dataset, augment: Augment | None = None) -> Any:
         tell themselves apart by ``engine`` (``"xla"``, ``"graph"`` or ``"fit"``) and ``why``.
 
     Raises:
-        InputError: ``model`` is no Keras model or not compiled, or the data does not fit.
+        InputError: ``model`` is no Keras model or not compiled, or the data does not fit it.
 
     Example:
         >>> data = tfinit.datasets.load("digits")
@@ -36,12 +37,8 @@ def trainer(model: Any, data: Dataset, augment: Augment | None = None) -> Any:
         >>> loop.engine
         'xla'
     """
-    which = keras_of(model)
-    if which is None:
-        raise InputError(f"`model` must be a Keras model, received {type(model).__name__}.")
-    if getattr(model, "optimizer", None) is None:
-        raise InputError("`model` must be compiled: call model.compile(optimizer, loss).")
-    why = _why_fit(model, data, which)
+    data = checked(model, data)
+    why = _why_fit(model, data)
     if why is None:
         from tfinit.training.compiled import CompiledLoop
 
@@ -50,8 +47,8 @@ def trainer(model: Any, data: Dataset, augment: Augment | None = None) -> Any:
     return FitLoop(model, data, augment, why=why)
 
 
-def _why_fit(model: Any, data: Dataset, which: str) -> str | None:
-    if which == "tf_keras":
+def _why_fit(model: Any, data: Dataset) -> str | None:
+    if keras_of(model) == "tf_keras":
         return "a tf_keras model"
     import keras
 
@@ -63,4 +60,6 @@ def _why_fit(model: Any, data: Dataset, which: str) -> str | None:
         return f"{type(model).__name__} has a train_step of its own"
     if model.run_eagerly:
         return "the model was compiled with run_eagerly"
+    if type(model.distribute_strategy).__name__ != "_DefaultDistributionStrategy":
+        return "the model is distributed by a tf.distribute strategy"
     return None

@@ -9,6 +9,7 @@ import numpy as np
 from tfinit.datasets import Dataset
 from tfinit.errors import InputError
 from tfinit.training.augment import Augment
+from tfinit.training.checks import checked, outputs_of
 from tfinit.training.metrics import (
     Diverged,
     Metrics,
@@ -33,7 +34,7 @@ class FitLoop:
     tells running means, and a training cannot be left in the middle.
 
     Args:
-        model: A built model, compiled with an optimizer and a loss.
+        model: A model, compiled with an optimizer and a loss.
         data: As for `CompiledLoop`. ``train`` may be a ``tf.data.Dataset`` of batches: then it
             decides order and batch size, and is repeated as often as needed.
         augment: As for `CompiledLoop`. Keras 3 only.
@@ -60,8 +61,7 @@ class FitLoop:
         before_evaluation: Callable[[], None] = lambda: None,
         why: str = "as asked",
     ):
-        if getattr(model, "optimizer", None) is None:
-            raise InputError("`model` must be compiled: call model.compile(optimizer, loss).")
+        data = checked(model, data)
         self._legacy = keras_of(model) == "tf_keras"
         self.why = why
         self.model = model
@@ -82,13 +82,14 @@ class FitLoop:
             model.optimizer.build(model.trainable_variables)
         self._optimizer_variables = model.optimizer.variables
         self._fresh = [np.array(v) for v in self._optimizer_variables]
-        self._names = metric_names(data)
         self._splits = [s for s in (data.validation, data.test) if s is not None]
+        self._outputs = outputs_of(model, self._splits[0][0]) if self._splits else None
+        self._names = metric_names(data, self._outputs)
         self._measure = None
         if self._legacy:
             from tfinit.training.compiled import Evaluator
 
-            self._measure = Evaluator(model, data, lambda y, p, w: model.loss(y, p, w), False)
+            self._measure = Evaluator(model, data, _loss_of(model), False)
 
     def reset(self) -> None:
         """Put the optimizer back to what it was when the loop was made."""
@@ -233,13 +234,33 @@ class FitLoop:
                     x=x, y=y, y_pred=output, sample_weight=weight, training=False
                 )
                 total += float(keras.ops.convert_to_numpy(loss)) * len(piece)
-                if has_classes(y):
+                if has_classes(y, self._outputs):
                     guess = np.argmax(keras.ops.convert_to_numpy(output), axis=-1)
                     right += int((guess == y).sum())
             row.append(total / rows)
-            if has_classes(split[1]):
+            if has_classes(split[1], self._outputs):
                 row.append(right / rows)
         return row
+
+
+def _loss_of(model: Any) -> Any:
+    """The one loss of a tf_keras model, which may be a name, a function or an object."""
+    import tf_keras
+
+    if not isinstance(model.loss, str) and not callable(model.loss):
+        raise InputError(
+            f"`model` is of tf_keras and has as its loss {model.loss!r}. There, tfinit trains "
+            "models with one output and one loss; a Keras 3 model may have several."
+        )
+    loss = tf_keras.losses.get(model.loss)
+    if isinstance(loss, tf_keras.losses.Loss):
+        return loss
+
+    class Mean(tf_keras.losses.Loss):
+        def call(self, y: Any, predictions: Any) -> Any:
+            return loss(y, predictions)
+
+    return Mean()
 
 
 def _rows(x: Any) -> int:

@@ -28,8 +28,8 @@ class Metrics:
         step: Steps done when the row was measured, from where the training started (0: untrained)
             to the last.
         values: Name of each metric → its column. Names are those of `METRICS` whose split there is,
-            accuracies only for labels that are class numbers. Losses are means over the split,
-            accuracies fractions.
+            accuracies only for labels that are class numbers and a model with an output for each
+            class. Losses are means over the split, accuracies fractions.
         losses: The training loss of each step, float32: row n is that of the (n+1)-th step made
             here. Empty where only ``fit``, which tells means, could train.
     """
@@ -117,18 +117,23 @@ class Record:
         return Partial(step, (np.array(self.steps), np.array(self.rows)), self.losses, state)
 
 
-def metric_names(data: "Dataset") -> tuple[str, ...]:
-    """Which of `METRICS` can be measured on a data set."""
+def metric_names(data: "Dataset", outputs: int | None = None) -> tuple[str, ...]:
+    """Which of `METRICS` can be measured on a data set, by a model of so many outputs."""
     names = []
     for split in ("validation", "test"):
         part = getattr(data, split)
         if part is not None:
             names.append(f"{split}_loss")
-            if has_classes(part[1]):
+            if has_classes(part[1], outputs):
                 names.append(f"{split}_accuracy")
     return tuple(names)
 
 
-def has_classes(y: object) -> bool:
-    """Whether targets are class numbers: integers, one for each example."""
-    return isinstance(y, np.ndarray) and y.ndim == 1 and np.issubdtype(y.dtype, np.integer)
+def has_classes(y: object, outputs: int | None = None) -> bool:
+    """Whether targets are class numbers: integers, one for each example.
+
+    For a model of one output they are not: its largest output is always the first.
+    """
+    if outputs == 1 or not isinstance(y, np.ndarray):
+        return False
+    return y.ndim == 1 and np.issubdtype(y.dtype, np.integer)

@@ -1,16 +1,27 @@
 """Which examples each step sees, and when to evaluate: pure functions of numbers."""
 
+from numbers import Integral
+
 import numpy as np
 
 from tfinit.errors import InputError
 
 
+def check_whole(name: str, value: object, least: int) -> None:
+    """Raise InputError unless a value is a whole number of at least ``least``."""
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
+        raise InputError(
+            f"`{name}` must be a whole number of at least {least}, received {value!r}."
+        )
+
+
 def check_batch_size(batch_size: int, rows: int) -> None:
     """Raise InputError unless a batch of ``batch_size`` fits into ``rows`` examples."""
-    if not 1 <= batch_size <= rows:
+    whole = isinstance(batch_size, Integral) and not isinstance(batch_size, bool)
+    if not whole or not 1 <= batch_size <= rows:
         raise InputError(
             f"`batch_size` must be in 1..{rows}, the number of training examples; "
-            f"received {batch_size}."
+            f"received {batch_size!r}."
         )
 
 
@@ -31,13 +42,15 @@ def batch_indices(rows: int, batch_size: int, steps: int, seed: int, start: int 
         int32 array of shape (steps - start, batch_size).
 
     Raises:
-        InputError: ``batch_size`` is not in 1..rows.
+        InputError: ``batch_size`` is not in 1..rows, or a number is not whole or too small.
 
     Example:
         >>> batch_indices(rows=4, batch_size=2, steps=2, seed=0).shape
         (2, 2)
     """
     check_batch_size(batch_size, rows)
+    for name, value, least in (("steps", steps, 1), ("seed", seed, 0), ("start", start, 0)):
+        check_whole(name, value, least)
     if start >= steps:
         return np.zeros((0, batch_size), np.int32)
     per_epoch = rows // batch_size
@@ -51,5 +64,15 @@ def batch_indices(rows: int, batch_size: int, steps: int, seed: int, start: int 
 
 
 def evaluation_steps(steps: int, every: int, start: int = 0) -> np.ndarray:
-    """The steps at which to evaluate: ``start``, the multiples of ``every``, and the last one."""
+    """The steps at which to evaluate: ``start``, the multiples of ``every``, and the last one.
+
+    Raises:
+        InputError: a number is not whole or too small.
+    """
+    for name, value, least in (
+        ("steps", steps, 1),
+        ("evaluate_every", every, 1),
+        ("start", start, 0),
+    ):
+        check_whole(name, value, least)
     return np.unique([start, *range(start + every - start % every, steps, every), steps])
