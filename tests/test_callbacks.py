@@ -256,7 +256,7 @@ def test_refused_before_training(tmp_path):
     for monitor, message in [
         (SignalMonitor(X, Y, csv=other), "is another table: its first line is 'epoch,loss'"),
         (SignalMonitor(X, Y, csv=tmp_path), "cannot be written"),
-        (SignalMonitor(X[:, :5], Y, csv=tmp_path / "s.csv"), "`data` has shape"),
+        (SignalMonitor(X[:, :5], Y, csv=tmp_path / "s.csv"), "`x` has shape"),
     ]:
         with pytest.raises(InputError, match=message):
             fit(model, monitor)

@@ -118,6 +118,7 @@ def test_labels():
         (["mup"], r"'mup' needs options \(base.*lambda model, x, seed: tfinit.initialize"),
         ([3], "takes names, initializers .*received 3"),
         ([("he", "rellu")], "must be an activation of Keras's by its name.*'rellu'"),
+        ([lambda model: None], r"function\(model, x, seed\), which it does not take"),
         ([tfinit.initializers.Pretrained], "Pretrained needs arguments .* Pass an instance"),
     ],
 )

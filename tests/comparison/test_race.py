@@ -259,6 +259,12 @@ def stepping():
     return model
 
 
+def without_loss():
+    model = keras.Sequential([keras.Input((8, 8, 1)), L.Flatten(), L.Dense(10)])
+    model.compile("sgd")
+    return model
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -277,6 +283,8 @@ def stepping():
         ({"seeds": (-1,)}, "at least 0"),
         ({"batch_size": 5000}, r"`batch_size` must be in 1..1097"),
         ({"target_loss": 0.0}, "`target_loss` must be positive or None, received 0.0"),
+        ({"target_loss": "1"}, "`target_loss` must be positive or None, received '1'"),
+        ({"build_model": without_loss}, "was compiled with a loss"),
     ],
 )
 def test_errors(arguments, message):

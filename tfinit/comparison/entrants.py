@@ -101,11 +101,25 @@ def _start(entry: Any) -> tuple[str, Callable[[Any, Any, int], Any]]:
     if isinstance(entry, kind):
         return _name_of(type(entry)), _filling(entry)
     if callable(entry) and not isinstance(entry, type):
+        _takes_three(entry)
         return _name_of(entry), lambda model, x, seed: entry(model, x, seed)
     raise InputError(
         "`schemes` takes names, initializers of Keras or tfinit, pairs (initializer, activation) "
         f"and functions of (model, x, seed), received {entry!r}."
     )
+
+
+def _takes_three(function: Callable[..., Any]) -> None:
+    """InputError, before anything is trained, unless it can be called as one of a race is."""
+    try:
+        inspect.signature(function).bind(None, None, 0)
+    except TypeError as error:
+        raise InputError(
+            f"`schemes`: {_name_of(function)} is called as function(model, x, seed), which it does "
+            f"not take: {error}."
+        ) from error
+    except ValueError:  # it does not say what it takes
+        return
 
 
 def _named(name: str) -> Callable[[Any, Any, int], Any]:

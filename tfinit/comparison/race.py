@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -150,7 +150,8 @@ def _check(
             "`seeds` must be one or more different whole numbers of at least 0, "
             f"received {seeds!r}."
         )
-    if target_loss is not None and not 0 < target_loss < float("inf"):
+    number = isinstance(target_loss, Real) and 0 < target_loss < float("inf")
+    if target_loss is not None and not number:
         raise InputError(f"`target_loss` must be positive or None, received {target_loss!r}.")
     check_batch_size(batch_size, len(data.train[1]))
     return [int(seed) for seed in given]

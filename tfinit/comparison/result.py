@@ -1,7 +1,7 @@
 """What a race gives: runs, rows by scheme, ranks, and what they say."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from tfinit.comparison.ranking import Ranking, foretold, rank
+from tfinit.diagnostics.plain import plain
 from tfinit.errors import MissingPackage
 from tfinit.spread import Spread
 from tfinit.training.metrics import Metrics
@@ -225,6 +226,7 @@ class Comparison:
             {**line, **self._history(run)}
             for run, line in zip(self.runs, self._lines(), strict=True)
         ]
+        rows = [{name: _as_interval(v) for name, v in vars(row).items()} for row in self.rows]
         return {
             "title": self.title,
             "steps": self.steps,
@@ -233,10 +235,10 @@ class Comparison:
             "target_loss": self.target_loss,
             "best": self.best,
             "tested": self.ranking.tested,
-            "prediction": _plain(self.prediction),
+            "prediction": plain(self.prediction),
             "conclusion": self.conclusion,
-            "rows": [_plain(vars(row)) for row in self.rows],
-            "runs": _plain(runs),
+            "rows": plain(rows),
+            "runs": plain(runs),
         }
 
     def _history(self, run: Run) -> dict[str, Any]:
@@ -306,17 +308,8 @@ def _measured(values: list[float]) -> Spread:
     return Spread.of([value for value in values if not math.isnan(value)])
 
 
-def _plain(value: Any) -> Any:
-    """For JSON: arrays as lists, spreads as mean and interval, numbers that are none as None."""
-    if isinstance(value, Spread):
-        low, high = value.interval
-        return {"mean": _plain(value.mean), "low": _plain(low), "high": _plain(high), "n": value.n}
-    if isinstance(value, Mapping):
-        return {name: _plain(one) for name, one in value.items()}
-    if isinstance(value, np.ndarray | np.generic):
-        value = value.tolist()
-    if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    return value
+def _as_interval(value: Any) -> Any:
+    if not isinstance(value, Spread):
+        return value
+    low, high = value.interval
+    return {"mean": value.mean, "low": low, "high": high, "n": value.n}

@@ -57,14 +57,15 @@ class Track:
                 f"`build_model`: the race needs the compiled loop, which tells the loss of every "
                 f"step, and it cannot train this model: {self._loop.why}."
             )
+        if model.loss is None and not model.losses:
+            raise InputError(
+                "`build_model` must return a model that was compiled with a loss: "
+                "model.compile(optimizer, loss)."
+            )
         from tfinit.training.compiled import Evaluator
 
-        self._evaluate = Evaluator(
-            model,
-            data,
-            lambda y, p, w: model.compute_loss(y=y, y_pred=p, sample_weight=w, training=False),
-            jit_compile=False,  # a compilation would take longer than the few evaluations
-        )
+        # A compilation would take longer than the few evaluations.
+        self._evaluate = Evaluator(model, data, None, jit_compile=False)
         self._warm = False
 
     def start(self, entrant: Entrant, seed: int) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from tfinit.diagnostics.causes import find
 from tfinit.diagnostics.findings import SEVERE, Finding
 from tfinit.diagnostics.measurement import LayerSignals, Measurement, Weights, measure
+from tfinit.diagnostics.plain import plain
 from tfinit.diagnostics.table import layers_table
 from tfinit.diagnostics.trends import Trends
 from tfinit.errors import MissingPackage
@@ -73,12 +74,18 @@ class Diagnosis:
             code = f" `{worst.code}`" if worst.code else ""
             return f"{worst.evidence} {worst.cure}{code}"
         trends = self.trends
+        layers = max((layer.depth for layer in self.layers), default=0)
+        if trends.gradient.layers < 1:
+            return (
+                f"Healthy: nothing severe was found; from layer to layer ({layers} with kernels) "
+                "too little was seen to tell a growth."
+            )
         scale = trends.depth_scale
-        lasts = "as far as one can tell" if scale > 1000 else f"{scale:.0f} layers"
-        layers = trends.gradient.layers + 1
         return (
             f"Healthy: a layer multiplies activations by {trends.forward_factor:.3g} and gradients "
-            f"by {trends.backward_factor:.3g}; a signal survives {lasts}, the network has {layers}."
+            f"by {trends.backward_factor:.3g}; through all {layers} that makes "
+            f"{10**trends.size.decades:.2g} and {10**-trends.gradient.decades:.2g} (depth scale "
+            f"{'over 1000' if scale > 1000 else f'{scale:.2g}'} layers)."
         )
 
     def __str__(self) -> str:
@@ -114,7 +121,7 @@ class Diagnosis:
         start = None
         if found.start is not None:
             start = {"cross_entropy": found.start[0], "classes": found.start[1]}
-        return _plain(
+        return plain(
             {
                 "model": self.model,
                 "healthy": self.healthy,
@@ -180,16 +187,6 @@ def line_of(layer: LayerSignals, weights: Weights | None) -> dict[str, Any]:
         "update_ratio": weights and weights.update_ratio,
         "tied_units": weights and weights.twins and weights.twins.tied,
     }
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _plain(part) for name, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(part) for part in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
 
 
 def diagnose(model: Any, x: Any = None, y: Any = None, loss: Any = None) -> Diagnosis:

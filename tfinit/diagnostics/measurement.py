@@ -1,27 +1,26 @@
 """One forward and one backward pass, and what was seen on the way; the model is left as it was."""
 
 import math
-import random
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from tfinit.diagnostics.batch import Batch, make_batch, start_loss
+from tfinit.diagnostics.batch import Batch, make_batch, reason, shapes, start_loss
+from tfinit.diagnostics.normalization import is_normalization
+from tfinit.diagnostics.preprocessing import preprocessed
+from tfinit.diagnostics.restoring import left_as_it_was
 from tfinit.diagnostics.signals import BOUNDED, Signal, measure_signal
 from tfinit.diagnostics.structure import Structure, is_merge
-from tfinit.diagnostics.surroundings import is_normalization
 from tfinit.diagnostics.twins import Twins, find_twins
 from tfinit.diagnostics.updates import update_ratios
 from tfinit.errors import InputError
 from tfinit.probes import Point, probing, require_tensorflow, seen_layers
 from tfinit.schemes.activations import activation_of, own_activation
 from tfinit.schemes.channels import channel_axes
-from tfinit.schemes.forward import call
 from tfinit.schemes.kernels import Kernel
-from tfinit.variables import all_weights, keras_of
+from tfinit.variables import all_weights, keras_of, own_weights, walk_layers
 
 # Half-precision gradients are lifted by this, as a LossScaleOptimizer does, and set down again.
 _HALF_SCALE = 2.0**12
@@ -74,7 +73,9 @@ class LayerSignals:
         depth: How many layers with kernels the signal has passed, this one included.
         activation: The activation inside it, or that it is; else "".
         follows: The activation that its kernel feeds, inside it or after it.
-        normalized: True if nothing but a normalization reads its output.
+        normalized: True if a normalization undoes the scale of its output.
+        reads: ``"normalization"`` or ``"sum"`` where one of them stands between it and the kernels
+            before it; else "".
         head: True if no other kernel comes between it and the model's output.
         is_kernel: True if it has a kernel that sums inputs (no embedding).
         weights: Of its kernels.
@@ -91,6 +92,7 @@ class LayerSignals:
     activation: str
     follows: str
     normalized: bool
+    reads: str
     head: bool
     is_kernel: bool
     weights: tuple[Weights, ...]
@@ -106,7 +108,7 @@ class Measurement:
 
     Attributes:
         layers: The calls of the layers that have something to say, in the order they were made.
-        inputs: Statistics of each float input.
+        inputs: Statistics of each float input, behind the model's own Rescaling or Normalization.
         examples: Size of the batch.
         loss: The scalar whose gradient was taken.
         start: Cross-entropy and number of classes, for a classification with targets.
@@ -178,9 +180,9 @@ def measure(model: Any, x: Any = None, y: Any = None, loss: Any = None) -> Measu
 
     variables = {k.key: k.variable for k in structure.kernels}
     biases = {k.key: k.bias for k in structure.kernels if k.bias is not None}
-    with _left_as_it_was(model), probing(model, value, gradient, watched):
+    with left_as_it_was(model), probing(model, value, gradient, watched):
         with tf.GradientTape() as tape:
-            outputs = call(model, batch.x, training=True)
+            outputs = _outputs(model, batch)
             number = _scalar(batch, outputs)
             lifted = number * tf.cast(scale, number.dtype)
         asked = [*variables.values(), *biases.values()]
@@ -200,10 +202,9 @@ def measure(model: Any, x: Any = None, y: Any = None, loss: Any = None) -> Measu
         kernel.key: _weights(structure, kernel, values[kernel.key], gradients, ratios)
         for kernel in structure.kernels
     }
-    inputs = [p for p in keras.tree.flatten(batch.x) if "float" in str(p.dtype)]
     return Measurement(
         layers=tuple(_rows(seen, structure, weights)),
-        inputs=tuple(measure_signal(part) for part in inputs),
+        inputs=tuple(map(measure_signal, preprocessed(structure.graph, batch.x))),
         examples=int(keras.tree.flatten(batch.x)[0].shape[0]),
         loss=float(number),
         start=start,
@@ -212,7 +213,7 @@ def measure(model: Any, x: Any = None, y: Any = None, loss: Any = None) -> Measu
             for key, variable in all_weights(model).items()
             if "float" in str(variable.dtype) and not _all_finite(variable)
         ),
-        notes=(*batch.notes, *structure.notes),
+        notes=(*batch.notes, *structure.notes, *_notes(model, structure)),
         half=half,
         structure=structure,
     )
@@ -224,8 +225,30 @@ def _check(model: Any) -> None:
             "`model` must be a model of Keras 3, received a tf_keras model. Build it with `keras`."
         )
     if not all_weights(model):  # refuses what is no model, or is not built
-        raise InputError(f"`model` {model.name!r} has no weights: there is nothing to diagnose.")
+        raise InputError(
+            f"`model` {model.name!r} has no weights: there is nothing to diagnose. If it is to "
+            "have some, it is not built yet: call it on a batch."
+        )
     require_tensorflow("The gradients of a diagnosis")
+
+
+def _notes(model: Any, structure: Structure) -> Iterator[str]:
+    """What a reader of the table would miss."""
+    if not model.trainable_weights:
+        yield "all weights are frozen: training would change none"
+    known = {id(kernel.layer) for kernel in structure.kernels}
+    others = [
+        key or layer.name
+        for key, layer in walk_layers(model)
+        if id(layer) not in known
+        and activation_of(layer) is None
+        and any(len(weight.shape) > 1 for weight in own_weights(layer) if weight.trainable)
+    ]
+    if others:
+        yield (
+            f"layer {others[0]!r}{f' and {len(others) - 1} others' if others[1:] else ''}: no "
+            "weight is named kernel, so the rules about kernels pass it over"
+        )
 
 
 def _is_seen_before(point: Point, structure: Structure) -> bool:
@@ -256,38 +279,35 @@ def _channel(kernels: list[Kernel], layer: Any, rank: int) -> int:
     return 1 if getattr(layer, "data_format", None) == "channels_first" else rank - 1
 
 
-def _scalar(batch: Batch, outputs: Any) -> Any:
+def _outputs(model: Any, batch: Batch) -> Any:
     try:
-        return batch.loss(outputs)
+        return model(batch.x, training=True)
     except InputError:
         raise
     except Exception as error:
-        raise InputError(f"The loss cannot be computed from `y` and the outputs: {error}") from None
+        if batch.made_up:
+            raise InputError(
+                f"`x` is needed: `model` {model.name!r} cannot be called on numbers that are made "
+                f"up ({shapes(batch.x)}): {reason(error)}"
+            ) from error
+        raise InputError(
+            f"`model` {model.name!r} cannot be called on `x` ({shapes(batch.x)}): {reason(error)}"
+        ) from error
 
 
-@contextmanager
-def _left_as_it_was(model: Any) -> Iterator[None]:
-    """Put back what a step in training mode changes: statistics, seeds, metrics, global streams."""
-    from keras.src.backend.common import global_state
+def _scalar(batch: Batch, outputs: Any) -> Any:
+    import tensorflow as tf
 
-    trainable = {id(v) for v in model.trainable_variables}
-    metrics = [v for metric in getattr(model, "metrics", ()) for v in metric.variables]
-    changing = [v for v in [*model.variables, *metrics] if id(v) not in trainable]
-    # Of layers that draw without a seed of their own. Keras makes it when it is first needed.
-    shared = global_state.get_global_attribute("global_seed_generator")
-    if shared is not None:
-        changing.append(shared.state)
-    before = [(v, np.array(v.numpy())) for v in changing]
-    streams = random.getstate(), np.random.get_state()
     try:
-        yield
-    finally:
-        random.setstate(streams[0])
-        np.random.set_state(streams[1])
-        for variable, value in before:
-            variable.assign(value)
-        if shared is None:
-            global_state.set_global_attribute("global_seed_generator", None)
+        return tf.convert_to_tensor(batch.loss(outputs))
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(
+            f"The loss cannot be computed from `y` ({shapes(batch.y)}) and the outputs "
+            f"({shapes(outputs)}): {reason(error)} Pass the targets that the loss takes, or as "
+            "`loss` one that fits."
+        ) from error
 
 
 def _all_finite(variable: Any) -> bool:
@@ -354,6 +374,7 @@ def _rows(
             activation=_activation_name(record.layer),
             follows=str(kernels[-1].activations[0]) if kernels else "",
             normalized=structure.is_normalized(record.layer),
+            reads=structure.reads(record.layer),
             head=structure.is_head(record.layer),
             is_kernel=any(kernel.name != "embeddings" for kernel in kernels),
             weights=tuple(weights[kernel.key] for kernel in kernels),

@@ -4,6 +4,7 @@ Each rule is a function of a `Case` that yields findings. `tfinit.diagnostics.ca
 """
 
 import math
+import statistics
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -65,9 +66,10 @@ def _no_gradient(case: Case) -> Iterator[Finding]:
     ]
     if cut:
         others = f" and {len(cut) - 1} others" if len(cut) > 1 else ""
+        trained = [w for layer in case.layers for w in layer.weights if w.trainable]
         yield case.finding(
             "vanishing",
-            WARNING,
+            SEVERE if len(cut) == len(trained) else WARNING,
             cut[0].rsplit("/", 1)[0],
             f"No gradient of the loss reaches {cut[0]!r}{others}.",
             Cure("Look for stop_gradient, rounding or argmax behind it, or an unused output.", ""),
@@ -153,11 +155,14 @@ def _bias_off(case: Case) -> Iterator[Finding]:
         if ratio > _BIAS_WARNING and bias > _BIAS_LEAST:
             worst.append((ratio, layer, bias))
     if worst:
-        ratio, layer, bias = next((w for w in worst if w[0] >= _BIAS_SEVERE), worst[0])
+        severe = [w for w in worst if w[0] >= _BIAS_SEVERE]
+        # Layers that nothing reaches any more were cut off by one before them.
+        seen = (w for w in severe if w[1].linear.variation > 0)
+        _, layer, bias = next(seen, worst[0])
         others = _others(worst)
         yield case.finding(
             "bias off",
-            SEVERE if ratio >= _BIAS_SEVERE else WARNING,
+            SEVERE if severe else WARNING,
             layer.key,
             f"The biases of {layer.key!r} have rms {bias:.3g}, what its kernel makes of the data "
             f"varies by {layer.linear.variation:.3g}: its units hardly see their inputs.{others}",
@@ -180,16 +185,24 @@ def _scale_jump(case: Case) -> Iterator[Finding]:
     if len(rows) < _FEW_LAYERS:
         return
     before = inputs[0].rms if len(inputs) == 1 and inputs[0].rms > 0 else None
-    of_depth = dict(zip(trend.depths, trend.values, strict=True))
-    # What a normalization passes on has size 1, whatever it got.
-    of_depth |= {layer.depth: 1.0 for layer in rows if layer.normalized}
-    hidden: list[tuple[float, LayerSignals, float]] = []
+    of_depth: dict[int, float] = {}
+    for layer in rows:
+        # What a normalization passes on has size 1, whatever it got.
+        made = 1.0 if layer.normalized else layer.linear.rms
+        of_depth[layer.depth] = max(made, of_depth.get(layer.depth, 0.0))
+    jumps: list[tuple[LayerSignals, float, float]] = []
     for layer in rows:
         last = of_depth.get(layer.depth - 1, before if layer.depth == 1 else None)
-        if not last or last < 1e-290:
-            continue
-        jump = layer.linear.rms / last / trend.factor
-        size = max(jump, 1 / jump)
+        if layer.reads:
+            # A sum's size is not that of the branch that ends in it.
+            last = 1.0 if layer.reads == "normalization" else None
+        if last and last >= 1e-290:
+            jumps.append((layer, last, layer.linear.rms / last))
+    # Against the trend, and against what most layers do: with shortcuts there is no trend.
+    usual = (trend.factor, statistics.median([jump for *_, jump in jumps] or [1.0]))
+    hidden: list[tuple[float, LayerSignals, float]] = []
+    for layer, last, factor in jumps:
+        size, jump = min((max(factor / u, u / factor), factor / u) for u in usual)
         if size < _JUMP_WARNING:
             continue
         if layer.normalized:

@@ -8,6 +8,8 @@ import numpy as np
 
 # Values kept of each tensor, for histograms.
 _SAMPLE = 2000
+# Up to so many entries, NumPy takes less time than TensorFlow to start its operations.
+_SMALL = 2**16
 # A bounded unit is saturated where its slope is below about a twentieth of the steepest.
 _SATURATED = 0.975
 _TINY = 1e-30  # a mean square below this has lost digits in float32
@@ -70,10 +72,12 @@ def measure_signal(
 
     count = math.prod(value.shape)
     step = max(1, count // _SAMPLE)
+    rank = len(value.shape)
+    axes = tuple(axis for axis in range(rank) if axis != channel % rank) if rank > 1 else (0,)
+    if count <= _SMALL:
+        return _measure_small(value, axes, activation, count_zeros, step)
     sample = tf.cast(tf.reshape(value, (-1,))[::step], tf.float32).numpy()[:_SAMPLE]
     wide = value if value.dtype == tf.float64 else tf.cast(value, tf.float32)
-    rank = len(value.shape)
-    axes = [axis for axis in range(rank) if axis != channel % rank] if rank > 1 else [0]
     scale = 1.0
     means, variances = _moments(wide, axes)
     total = float(np.mean(variances + means**2))
@@ -81,13 +85,41 @@ def measure_signal(
         # Squares of 1e-30 or 1e30 have no place in float32: scale the largest entry to 1.
         scale = float(tf.reduce_max(tf.abs(wide))) if count else 0.0
         means, variances = _moments(tf.math.divide_no_nan(wide, tf.cast(scale, wide.dtype)), axes)
+    zeros = None
+    if count_zeros:
+        zeros = 1 - int(tf.math.count_nonzero(value)) / count if count else 0.0
+    return _signal(count, means, variances, scale, zeros, _saturated(value, activation), sample)
+
+
+def _measure_small(
+    value: Any, axes: tuple[int, ...], activation: str, count_zeros: bool, step: int
+) -> Signal:
+    """The same in float64, in which nothing of float32 gets lost."""
+    array = value.numpy()
+    with np.errstate(all="ignore"):
+        wide = array.astype(np.float64)
+        means, variances = np.ravel(wide.mean(axes)), np.ravel(wide.var(axes))
+        sample = array.ravel()[::step][:_SAMPLE].astype(np.float32)
+    zeros = None
+    if count_zeros:
+        zeros = 1 - np.count_nonzero(array) / array.size if array.size else 0.0
+    saturated = _saturated(value, activation)
+    return _signal(array.size, means, variances, 1.0, zeros, saturated, sample)
+
+
+def _signal(
+    count: int,
+    means: np.ndarray,
+    variances: np.ndarray,
+    scale: float,
+    zeros: float | None,
+    saturated: float | None,
+    sample: np.ndarray,
+) -> Signal:
     # A maximum passes over NaN, a mean does not.
     if not (math.isfinite(scale) and np.all(np.isfinite(means))):
         nan = math.nan
         return Signal(count, nan, nan, nan, nan, nan, None, False, sample)
-    zeros = None
-    if count_zeros:
-        zeros = 1 - int(tf.math.count_nonzero(value)) / count if count else 0.0
     return Signal(
         count=count,
         mean=float(means.mean()) * scale,
@@ -95,13 +127,13 @@ def measure_signal(
         variation=math.sqrt(variances.mean()) * scale,
         zeros=zeros,
         dead=float(np.mean((means == 0) & (variances == 0))),
-        saturated=_saturated(value, activation),
+        saturated=saturated,
         finite=True,
         sample=sample,
     )
 
 
-def _moments(wide: Any, axes: list[int]) -> tuple[np.ndarray, np.ndarray]:
+def _moments(wide: Any, axes: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
     """Mean and variance of each unit, in float64."""
     import tensorflow as tf
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tfinit.diagnostics.surroundings import is_normalization
+from tfinit.diagnostics.normalization import is_normalization, normalized_steps
 from tfinit.fans import fans
 from tfinit.schemes.graph import Graph, bears_kernel, trace
 from tfinit.schemes.kernels import Kernel, find_kernels, matrices
@@ -106,24 +106,39 @@ class Structure:
 
     @cached_property
     def _normalized(self) -> set[int]:
-        """The values that a normalization reads before anything else with weights, or a sum."""
-        found: dict[int, bool] = {}
-        for step in reversed(self.graph.steps):
-            if is_normalization(step.op):
-                ahead = True
-            elif bears_kernel(step.op) or is_merge(step.op) or getattr(step.op, "weights", None):
-                ahead = False
-            else:
-                ahead = bool(step.outputs) and all(found.get(v, False) for v in step.outputs)
-            for value in step.inputs:
-                found[value] = found.get(value, True) and ahead
-        return {value for value, normalized in found.items() if normalized}
+        return normalized_steps(self.graph)
 
     def is_normalized(self, layer: Any) -> bool:
-        """True if all that reads a layer's output is a normalization."""
+        """True if a normalization undoes the scale of a layer's output."""
+        return self._step_of.get(id(layer)) in self._normalized
+
+    def reads(self, layer: Any) -> str:
+        """What stands between a layer and the kernels before it, see `LayerSignals.reads`."""
         index = self._step_of.get(id(layer))
-        step = None if index is None else self.graph.steps[index]
-        return bool(step and step.outputs and all(v in self._normalized for v in step.outputs))
+        if index is None or self.graph.guessed:
+            return ""
+        step = self.graph.steps[index]
+        if step.op is not layer and any(k.ends_step for k in self.kernels_of(layer)):
+            return "sum"  # of an attention layer's values, inside it
+        producers = self.graph.producers()
+        while len(step.inputs) == 1 and step.inputs[0] in producers:
+            step = self.graph.steps[producers[step.inputs[0]]]
+            if is_normalization(step.op):
+                return "normalization"
+            if is_merge(step.op):
+                return "sum"
+            if bears_kernel(step.op):
+                break
+        return ""
+
+    def normalization_before(self, key: str) -> str:
+        """The key of the normalization whose output an activation reads; "" if it reads none."""
+        producers = self.graph.producers()
+        for step in self.graph.steps:
+            if step.key == key and not bears_kernel(step.op):
+                before = [self.graph.steps[producers[v]] for v in step.inputs if v in producers]
+                return next((step.key for step in before if is_normalization(step.op)), "")
+        return ""
 
     @cached_property
     def _heads(self) -> set[int]:
@@ -164,13 +179,14 @@ class Structure:
         readers = self._readers(kernel)
         if not readers:
             return None
-        how = matrices(kernel)
-        units = how.sizes()[0] * how.sizes()[3]
+        maps, _, _, units = matrices(kernel).sizes()
+        units *= maps if len(kernel.activations) == 1 else 1  # a unit has all its gates
         parts = []
         for reader in readers:
             how = matrices(reader)
             maps, _, inputs, _ = how.sizes()
-            if maps > 1 or inputs % units:
+            # The maps of gates read all units, those of groups some.
+            if (maps > 1 and len(reader.activations) == 1) or inputs % units:
                 return None
             order = (*how.inputs, *how.batch, *how.window, *how.outputs)
             rows = reader.variable.numpy().reshape(how.shape).transpose(order)
@@ -194,8 +210,10 @@ class Structure:
                 if is_merge(step.op):
                     return None
                 if bears_kernel(step.op):
-                    first = self.kernels_of(step.op)
-                    if not first or len(first) > 1:
+                    # Those at the layer's entrance; of an attention layer one cannot tell.
+                    inside = ("recurrent_kernel", "pointwise_kernel")
+                    first = [k for k in self.kernels_of(step.op) if k.name not in inside]
+                    if not first:
                         return None
                     readers += first
                 else:

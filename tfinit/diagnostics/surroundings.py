@@ -7,27 +7,17 @@ from functools import cached_property
 from typing import Any
 
 from tfinit.diagnostics.nonlinearity import Nonlinearity
-from tfinit.schemes.activations import LINEAR, Activation, activation_of, own_activation
+from tfinit.diagnostics.normalization import applied, is_normalization, normalized_steps
+from tfinit.schemes.activations import LINEAR, Activation
 from tfinit.schemes.graph import Graph, bears_kernel
 from tfinit.schemes.kernels import Kernel
 from tfinit.schemes.residual import ending, head_steps, residual_branches
 
-# Keras's preprocessing layer of this name knows the data, not the layer before it.
-_NOT_NORMALIZING = {"Normalization", "SpectralNormalization"}
-_HOMOGENEOUS = {"linear", "relu", "leaky_relu", "prelu"}
 # Layers and operations that leave the mean of their input as it is, or nearly.
 _KEEPS_MEAN = re.compile(
     r"\w*(Dropout\w*|Pool\w*|UpSampling\w*|Cropping\w*)|Flatten|Reshape|Permute|Transpose|"
     r"RepeatVector|Identity|ActivityRegularization|Concatenate"
 )
-
-
-def is_normalization(op: Any) -> bool:
-    """True for a layer that sets the scale of its input anew, on every batch or example."""
-    names = {cls.__name__ for cls in type(op).__mro__}
-    return not names & _NOT_NORMALIZING and any(
-        name.endswith(("Normalization", "Norm")) for name in names
-    )
 
 
 @dataclass(frozen=True)
@@ -46,12 +36,8 @@ class Surroundings:
 
     @cached_property
     def normalized(self) -> set[str]:
-        """Keys of kernels whose output meets a normalization before anything that sees its scale.
-
-        ReLU and the leaky ones are passed through: they scale with their input.
-        """
-        steps = {i for i in self._kernel_steps if self._scale_is_lost(i)}
-        return ending(self.kernels, steps)
+        """Keys of kernels whose output a normalization rescales (`normalized_steps`)."""
+        return ending(self.kernels, normalized_steps(self.graph))
 
     @cached_property
     def additions(self) -> int:
@@ -109,7 +95,7 @@ class Surroundings:
             longest = max((run.get(value, 0) for value in step.inputs), default=0)
             if is_normalization(step.op):
                 longest = 0
-            elif self.kind(self._applied(step.op)).kind == "odd":
+            elif self.kind(applied(step.op)).kind == "odd":
                 longest += 1
             run.update(dict.fromkeys(step.outputs, longest))
         return max(run.values(), default=0)
@@ -137,36 +123,13 @@ class Surroundings:
             return []
         return [reader for value in outputs for reader in self._readers.get(value, [])]
 
-    def _applied(self, op: Any) -> Activation:
-        """The activation that a step applies to what it makes."""
-        inner = getattr(op, "layer", None)  # a wrapper's
-        found = activation_of(op) or own_activation(op)
-        return found or (own_activation(inner) if inner is not None else None) or LINEAR
-
-    def _scale_is_lost(self, start: int) -> bool:
-        """True if all ways from a step meet a normalization before anything else that counts."""
-        stack = [start]
-        while stack:
-            index = stack.pop()
-            users = self._users(index)
-            if self._applied(self.graph.steps[index].op).name not in _HOMOGENEOUS or not users:
-                return False
-            for user in users:
-                step = self.graph.steps[user]
-                if is_normalization(step.op):
-                    continue
-                if bears_kernel(step.op) or len(step.inputs) > 1:
-                    return False
-                stack.append(user)
-        return True
-
     def _joins(self, index: int, adds: set[int]) -> bool:
         """True if the only way from a step leads to an addition, through nothing that acts."""
         while index not in adds:
             users = self._users(index)
             if len(users) != 1:
                 return False
-            if self._applied(self.graph.steps[index].op) is not LINEAR:
+            if applied(self.graph.steps[index].op) is not LINEAR:
                 return False
             (index,) = users
             step = self.graph.steps[index]
@@ -191,11 +154,11 @@ class Surroundings:
     def _means_of_values(self) -> dict[int, float]:
         means: dict[int, float] = {}
         for step in self.graph.steps:
-            applied = self._applied(step.op)
+            activation = applied(step.op)
             read = {means.get(value, 0.0) for value in step.inputs}
             mean = 0.0
-            if applied is not LINEAR:
-                mean = self.kind(applied).at_zero
+            if activation is not LINEAR:
+                mean = self.kind(activation).at_zero
             elif len(read) == 1 and _KEEPS_MEAN.fullmatch(type(step.op).__name__):
                 mean = read.pop()
             means.update(dict.fromkeys(step.outputs, mean))

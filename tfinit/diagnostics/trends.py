@@ -88,7 +88,7 @@ class Trends:
 
     Attributes:
         size: rms of what the kernels make, from the first layer on, where no normalization
-            follows.
+            follows or comes before.
         variation: What of that depends on the input (`tfinit.diagnostics.signals`).
         gradient: Norm of the gradient there. Its `backward` factor is that of one layer back.
     """
@@ -100,10 +100,12 @@ class Trends:
     @classmethod
     def of(cls, layers: Sequence[LayerSignals]) -> "Trends":
         """The trends of what was measured."""
+        # What a normalization reads has no size of its own, and what reads it has not that of the
+        # layers before it.
+        on = [r for r in layers if not r.normalized and r.reads != "normalization"]
         return cls(
-            # What a normalization reads has no size of its own.
-            Trend.of(layers, lambda r: None if r.normalized else r.linear.rms),
-            Trend.of(layers, lambda r: None if r.normalized else r.linear.variation),
+            Trend.of(on, lambda r: r.linear.rms),
+            Trend.of(on, lambda r: r.linear.variation),
             Trend.of(
                 layers,
                 lambda r: r.linear_gradient and r.linear_gradient.norm,

@@ -1,0 +1,137 @@
+"""Findings in other networks than chains of dense layers, and the cures that go with them."""
+
+import keras
+import numpy as np
+import pytest
+
+import tfinit
+from tfinit.diagnostics import diagnose
+
+LAYERS = keras.layers
+RANDOM = np.random.default_rng(0)
+
+
+def vectors(n=32, size=8, classes=3):
+    return RANDOM.normal(size=(n, size)).astype("float32"), np.arange(n) % classes
+
+
+def normal(std, seed=0):
+    return keras.initializers.RandomNormal(0, std, seed=seed)
+
+
+def cured(model, x, y, finding):
+    exec(finding.code, {"tfinit": tfinit, "model": model, "x": x})
+    return diagnose(model, x, y).healthy
+
+
+def test_a_bias_that_cuts_all_off_is_found_where_it_begins():
+    """Behind the first layer nothing varies: those that follow are its victims."""
+    bias = keras.initializers.Constant(-10.0)
+    convs = [
+        LAYERS.Conv2D(8, 3, activation="relu", bias_initializer=bias, name=f"conv{n}")
+        for n in range(3)
+    ]
+    layers = [keras.Input((10, 10, 2)), *convs, LAYERS.Flatten(), LAYERS.Dense(3)]
+    model = keras.Sequential(layers)
+    x = RANDOM.normal(size=(16, 10, 10, 2)).astype("float32")
+    y = np.arange(16) % 3
+    finding = diagnose(model, x, y).severe[0]
+    assert (finding.kind, finding.layer) == ("bias off", "conv0")
+    assert cured(model, x, y, finding)
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_small_branches_beside_a_shortcut_are_no_jump(first):
+    """What a branch reads is the sum, or its normalization, and not the branch before it."""
+    inputs = keras.Input((8,))
+    h = LAYERS.Dense(16)(inputs)
+    for n in range(4):
+        branch = LAYERS.LayerNormalization()(h) if first else h
+        branch = LAYERS.Dense(16, "relu", kernel_initializer=normal(1e-3, n))(branch)
+        branch = LAYERS.Dense(16, kernel_initializer=normal(1e-3, 9 + n))(branch)
+        h = LAYERS.Add()([h, branch])
+        h = h if first else LAYERS.LayerNormalization()(h)
+    model = keras.Model(inputs, LAYERS.Dense(3)(h))
+    assert diagnose(model, *vectors()).healthy
+
+
+def test_one_layer_of_a_branch_that_jumps_is_found():
+    inputs = keras.Input((8,))
+    h = LAYERS.Dense(16)(inputs)
+    for n in range(4):
+        branch = LAYERS.LayerNormalization()(h)
+        kernel = normal(250.0 if n == 2 else 0.25, n)
+        branch = LAYERS.Dense(16, "relu", kernel_initializer=kernel, name=f"in{n}")(branch)
+        h = LAYERS.Add()([h, LAYERS.Dense(16, kernel_initializer=normal(0.1, 9 + n))(branch)])
+    model = keras.Model(inputs, LAYERS.Dense(3)(LAYERS.LayerNormalization()(h)))
+    x, y = vectors()
+    finding = diagnose(model, x, y).severe[0]
+    assert (finding.kind, finding.layer) == ("scale jump", "in2")
+    assert "rms 1 before" in finding.evidence
+    assert cured(model, x, y, finding)
+
+
+@pytest.mark.parametrize("kind", ["LSTM", "GRU", "SimpleRNN"])
+def test_recurrent_layers_of_zeros_are_twins(kind):
+    """Nothing comes back to the first: what reads its units weights them all alike."""
+    zeros = {"kernel_initializer": "zeros", "recurrent_initializer": "zeros"}
+    first = getattr(LAYERS, kind)(4, return_sequences=True, name="first", **zeros)
+    layers = [keras.Input((5, 3)), first, getattr(LAYERS, kind)(4, **zeros), LAYERS.Dense(2)]
+    model = keras.Sequential(layers)
+    x = RANDOM.normal(size=(16, 5, 3)).astype("float32")
+    y = np.arange(16) % 2
+    finding = diagnose(model, x, y).severe[0]
+    assert (finding.kind, finding.layer) == ("twins", "first")
+    assert cured(model, x, y, finding)
+
+
+def test_no_gradient_at_all_is_severe():
+    inputs = keras.Input((8,))
+    h = keras.ops.stop_gradient(LAYERS.Dense(3, name="fc")(inputs))
+    diagnosis = diagnose(keras.Model(inputs, h), *vectors())
+    assert [(f.kind, f.layer) for f in diagnosis.severe] == [("vanishing", "fc")]
+
+
+def test_a_sure_start_is_cured_where_its_cause_is():
+    """Large inputs: a smaller last layer alone would not do."""
+    x, y = vectors()
+    model = keras.Sequential([keras.Input((8,)), LAYERS.Dense(16, "relu"), LAYERS.Dense(3)])
+    finding = diagnose(model, 1000 * x, y).severe[0]
+    assert finding.kind == "confident start"
+    assert cured(model, 1000 * x, y, finding)
+
+
+def test_a_broken_bias_is_cured_and_a_broken_normalization_is_told():
+    x, y = vectors()
+    layers = [keras.Input((8,)), LAYERS.Dense(8, name="fc"), LAYERS.BatchNormalization(name="bn")]
+    model = keras.Sequential([*layers, LAYERS.ReLU(name="relu"), LAYERS.Dense(3)])
+    fc, bn = model.get_layer("fc"), model.get_layer("bn")
+    fc.bias.assign([np.inf] + [0.0] * 7)
+    finding = diagnose(model, x, y).severe[0]
+    assert (finding.kind, finding.layer) == ("not finite", "fc/bias")
+    assert cured(model, x, y, finding)
+    # No scheme sets these: no code, but words.
+    bn.beta.assign(np.full(8, -100.0))
+    finding = diagnose(model, x, y).severe[0]
+    assert (finding.kind, finding.layer, finding.code) == ("dead units", "relu", "")
+    assert "'bn' puts them there" in finding.cure
+    bn.moving_mean.assign(np.full(8, np.nan))
+    finding = diagnose(model, x, y).severe[0]
+    assert (finding.layer, finding.code) == ("bn/moving_mean", "")
+
+
+def test_a_frozen_layer_is_not_told_to_be_redrawn():
+    x, y = vectors()
+    frozen = LAYERS.Dense(8, "relu", kernel_initializer="zeros", name="frozen", trainable=False)
+    model = keras.Sequential([keras.Input((8,)), frozen, LAYERS.Dense(3)])
+    finding = diagnose(model, x, y).severe[0]
+    assert (finding.layer, finding.code) == ("frozen", "")
+    assert "It is frozen" in finding.cure
+    model.trainable = False
+    assert any("all weights are frozen" in note for note in diagnose(model, x, y).measurement.notes)
+
+
+def test_a_network_too_short_for_a_trend_makes_up_none():
+    x, y = vectors()
+    verdict = diagnose(keras.Sequential([keras.Input((8,)), LAYERS.Dense(3)]), x, y).verdict
+    assert "too little was seen to tell a growth" in verdict
