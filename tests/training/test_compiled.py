@@ -348,3 +348,14 @@ def test_augmented_pictures_are_those_of_numpy_at_each_step(xla):
     # The gradient of the loss is minus the mean picture.
     expected = np.sum([pictures.mean(0) for pictures in seen], axis=0).reshape(64, 1)
     np.testing.assert_allclose(np.array(model.layers[-1].kernel), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_the_number_of_steps_is_no_part_of_what_xla_compiles():
+    """XLA would compile a program for each number of steps if one was built into it."""
+    loop = CompiledLoop(compiled("sgd"), DATA, xla=True)
+    buffer = tf.zeros((8, 4), tf.int32)
+    one, two = (
+        loop._run.experimental_get_compiler_ir(buffer, tf.constant(count), None)(stage="hlo")
+        for count in (1, 3)
+    )
+    assert one == two

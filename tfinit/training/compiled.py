@@ -331,7 +331,10 @@ def _program(model: Any, train: tuple, augment: Augment | None) -> Callable[...,
 
     def run(indices: tf.Tensor, count: tf.Tensor, draws: tf.Tensor | None = None) -> tf.Tensor:
         losses = tf.TensorArray(tf.float32, size=indices.shape[0], element_shape=())
-        for step in tf.range(count):
+        # Not `for step in tf.range(count)`: XLA builds the bounds of that into its program, and
+        # would compile one for each number of steps.
+        step = tf.constant(0)
+        while step < count:
             rows = indices[step]
             batch = tf.nest.map_structure(lambda a: tf.gather(a, rows), train)  # noqa: B023
             x, y, weight = (*batch, None)[:3]
@@ -346,6 +349,7 @@ def _program(model: Any, train: tuple, augment: Augment | None) -> Callable[...,
             weights = model.trainable_variables
             optimizer.apply(tape.gradient(scaled, [w.value for w in weights]), weights)
             losses = losses.write(step, tf.cast(loss, tf.float32))
+            step += 1
         return losses.stack()
 
     return run
