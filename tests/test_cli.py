@@ -1,9 +1,8 @@
 """The command line: one line and an exit code for everything that goes wrong."""
 
+import contextlib
+import io
 import json
-import os
-import subprocess
-import sys
 
 import pytest
 
@@ -76,12 +75,11 @@ def test_a_failure_during_work_is_one_line_and_exit_code_1(capfd, tmp_path):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """A finished run in a process of its own: (directory, what it printed)."""
+    """A finished run: (directory, what it printed)."""
     directory = tmp_path_factory.mktemp("cli") / "r"
-    command = [sys.executable, "-c", "from tfinit.cli import main; main()"]
-    command += ["lottery", *QUICK, "--run-dir", str(directory)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ)
-    return directory, done.stdout
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        main(["lottery", *QUICK, "--run-dir", str(directory)])
+    return directory, printed.getvalue()
 
 
 def test_it_prints_a_table_and_a_sentence_within_80_columns(finished):

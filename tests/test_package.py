@@ -10,91 +10,62 @@ import pytest
 
 # The quickest backend to import that is installed.
 QUICK = "jax" if importlib.util.find_spec("jax") else "tensorflow"
+# What Keras imports of others, if it is installed. Most of its time goes there.
+IMPORTED_BY_KERAS = ["numpy", "pandas", "matplotlib.pyplot", "scipy.stats", "sklearn.base"]
 HEAVY = ["tf_keras", "tensorflow_model_optimization", "matplotlib", "ray", "fastapi", "pandas"]
+FORK = """
+import importlib, json, os, sys, traceback
+for name in sys.argv[1].split():
+    try:
+        importlib.import_module(name)
+    except ModuleNotFoundError:
+        pass
+for code in sys.argv[2:]:
+    child = os.fork()
+    if not child:
+        names = {}
+        try:
+            exec(code, names)
+            print("SEEN " + json.dumps(names["seen"]), flush=True)
+            os._exit(0)
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+    os.waitpid(child, 0)
+"""
 
 
-def in_a_fresh_process(code, **environment):
+def in_fresh_processes(*codes, loaded=(), **environment):
+    """What each code leaves in `seen`. Each has a fork of a process that imported ``loaded``."""
     env = {k: v for k, v in os.environ.items() if k not in ("TF_USE_LEGACY_KERAS",)}
     done = subprocess.run(
-        [sys.executable, "-c", code],
+        [sys.executable, "-c", FORK, " ".join(loaded), *codes],
         capture_output=True,
         text=True,
+        timeout=300,
         env={**env, "TF_CPP_MIN_LOG_LEVEL": "3", **environment},
     )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+    seen = [line[5:] for line in done.stdout.splitlines() if line.startswith("SEEN ")]
+    assert len(seen) == len(codes), done.stderr
+    return list(map(json.loads, seen))
 
 
-def test_import_adds_nothing_heavy_and_changes_nothing():
-    seen = in_a_fresh_process(
-        """
-import json, logging, os, random, sys
+NOTHING_HEAVY = """
+import logging, os, random, sys
 import keras, numpy as np
 modules, environment = set(sys.modules), dict(os.environ)
 states = random.getstate(), np.random.get_state()[1].tolist(), logging.root.level
 import tfinit
-print(json.dumps({
+seen = {
     "new": sorted(set(sys.modules) - modules),
     "same_environment": environment == dict(os.environ),
     "same_seeds": states == (random.getstate(), np.random.get_state()[1].tolist(),
                              logging.root.level),
     "registered": sorted(k for k in keras.saving.get_custom_objects() if "tfinit" in k),
-}))
+}
 """
-    )
-    assert seen["same_environment"]
-    assert seen["same_seeds"]
-    packages = {name.split(".")[0] for name in seen["new"]}
-    assert not packages & set(HEAVY)
-    assert "tensorflow" not in packages  # Keras had loaded it, or had not
-    assert "tfinit>SparseOptimizer" in seen["registered"]
-
-
-def test_import_alone_does_not_import_keras_and_the_order_does_not_matter():
-    seen = in_a_fresh_process(
-        """
-import json, sys
-import tfinit
-alone = "keras" in sys.modules or "numpy" in sys.modules
-import keras
-print(json.dumps([alone, "tfinit>SparseOptimizer" in keras.saving.get_custom_objects()]))
-""",
-        KERAS_BACKEND=QUICK,
-    )
-    assert seen == [False, True]
-
-
-@pytest.mark.parametrize(
-    "module",
-    [
-        "tfinit.initializers",
-        "tfinit.pruning",
-        "tfinit.pruning.sparse_optimizer",
-        "tfinit.pruning.masks",
-        "tfinit.variables",
-        "tfinit.fans",
-        "tfinit.gains",
-    ],
-)
-def test_each_module_that_registration_needs_can_be_imported_first(module):
-    """Registration runs inside the first `import keras`, maybe in the middle of such a module."""
-    seen = in_a_fresh_process(
-        f"""
-import json
-import {module}
-import keras
-print(json.dumps("tfinit>SparseOptimizer" in keras.saving.get_custom_objects()))
-""",
-        KERAS_BACKEND=QUICK,
-    )
-    assert seen is True
-
-
-@pytest.mark.parametrize("touched_before", [True, False])
-def test_tfmot_leaves_the_environment_and_tf_keras_as_they_were(touched_before):
-    seen = in_a_fresh_process(
-        f"""
-import json, os
+WITH_TFMOT = """
+import os
 import tensorflow as tf
 if {touched_before}:
     tf.keras.Model
@@ -103,21 +74,87 @@ from tfinit.pruning import TfmotPruner
 model = tf_keras.Sequential([tf_keras.layers.Dense(3, name="fc")])
 model.build((None, 4))
 masks = TfmotPruner(model).prune({{"fc/kernel": 6}})
-print(json.dumps([os.environ.get("TF_USE_LEGACY_KERAS"), tf.keras.Model.__module__.split(".")[0],
-                  int(masks["fc/kernel"].sum())]))
+seen = [os.environ.get("TF_USE_LEGACY_KERAS"), tf.keras.Model.__module__.split(".")[0],
+        int(masks["fc/kernel"].sum())]
 """
+
+
+@pytest.fixture(scope="module")
+def on_tensorflow():
+    codes = [NOTHING_HEAVY, *(WITH_TFMOT.format(touched_before=t) for t in (False, True))]
+    names = ["nothing heavy", False, True]
+    seen = in_fresh_processes(*codes, loaded=["tensorflow", "keras"], KERAS_BACKEND="tensorflow")
+    return dict(zip(names, seen, strict=True))
+
+
+def test_import_adds_nothing_heavy_and_changes_nothing(on_tensorflow):
+    seen = on_tensorflow["nothing heavy"]
+    assert seen["same_environment"]
+    assert seen["same_seeds"]
+    packages = {name.split(".")[0] for name in seen["new"]}
+    assert not packages & set(HEAVY)
+    assert "tfinit>SparseOptimizer" in seen["registered"]
+
+
+def test_import_alone_does_not_import_keras_and_the_order_does_not_matter():
+    (seen,) = in_fresh_processes(
+        """
+import sys
+import tfinit
+alone = [name for name in ("keras", "numpy", "tensorflow") if name in sys.modules]
+import keras
+seen = [alone, "tfinit>SparseOptimizer" in keras.saving.get_custom_objects()]
+""",
+        KERAS_BACKEND=QUICK,
     )
-    assert seen == [None, "keras", 6]
+    assert seen == [[], True]
+
+
+FIRST = [
+    "tfinit.initializers",
+    "tfinit.pruning",
+    "tfinit.pruning.sparse_optimizer",
+    "tfinit.pruning.masks",
+    "tfinit.variables",
+    "tfinit.fans",
+    "tfinit.gains",
+]
+REGISTERED = """
+import sys
+assert not {{"tfinit", "keras"}} & sys.modules.keys()
+import {module}
+import keras
+seen = "tfinit>SparseOptimizer" in keras.saving.get_custom_objects()
+"""
+
+
+@pytest.fixture(scope="module")
+def registered():
+    codes = [REGISTERED.format(module=module) for module in FIRST]
+    loaded = IMPORTED_BY_KERAS + (["jax"] if QUICK == "jax" else [])
+    seen = in_fresh_processes(*codes, loaded=loaded, KERAS_BACKEND=QUICK)
+    return dict(zip(FIRST, seen, strict=True))
+
+
+@pytest.mark.parametrize("module", FIRST)
+def test_each_module_that_registration_needs_can_be_imported_first(module, registered):
+    """Registration runs inside the first `import keras`, maybe in the middle of such a module."""
+    assert registered[module] is True
+
+
+@pytest.mark.parametrize("touched_before", [True, False])
+def test_tfmot_leaves_the_environment_and_tf_keras_as_they_were(touched_before, on_tensorflow):
+    assert on_tensorflow[touched_before] == [None, "keras", 6]
 
 
 def test_tfmot_leaves_a_legacy_tf_keras_as_it_was():
-    seen = in_a_fresh_process(
+    (seen,) = in_fresh_processes(
         """
-import json, os
+import os
 import tensorflow as tf
 from tfinit.pruning.tfmot import load_tfmot
 load_tfmot()
-print(json.dumps([os.environ.get("TF_USE_LEGACY_KERAS"), tf.keras.Model.__module__.split(".")[0]]))
+seen = [os.environ.get("TF_USE_LEGACY_KERAS"), tf.keras.Model.__module__.split(".")[0]]
 """,
         TF_USE_LEGACY_KERAS="1",
     )

@@ -13,6 +13,7 @@ import pytest
 import tf_keras
 
 from tfinit.initializers import He, Orthogonal, SparseOrthogonal
+from tfinit.schemes import initialize
 
 KERASES = pytest.mark.parametrize("library", [keras, tf_keras], ids=["keras", "tf_keras"])
 
@@ -166,19 +167,52 @@ def test_classes_do_not_share_streams():
     assert_all_differ([np.asarray(dense), np.asarray(sparse)])
 
 
-def test_another_process_draws_the_same_bits():
-    code = (
-        "import json, sys; sys.path.insert(0, sys.argv[1]); import test_base as t; import keras;"
-        "print(json.dumps({k: v.tolist() for k, v in"
-        " t.kernels(t.mlp(keras, t.He(seed=7))).items()}))"
-    )
+# What is asked of another process, all in one: each has to load TensorFlow. tfinit before Keras is
+# the order in which Keras's hook imports the package in the middle.
+ELSEWHERE = """
+import json, sys
+import tfinit.initializers as it
+import keras
+from keras import layers as L
+it.He
+registered = type(keras.initializers.get("tfinit>he")).__name__
+tf_keras = any(m.split(".")[0] == "tf_keras" for m in sys.modules)
+for _ in range(3):
+    L.Dense(2)  # the names of layers depend on what was made before
+dense = [L.Dense(4, kernel_initializer=it.He(seed=7), name=f"fc{i}") for i in range(3)]
+model = keras.Sequential([keras.Input((4,)), *dense], name="mlp")
+drawn = {v.path: v.numpy().tolist() for v in model.weights if "kernel" in v.name}
+model = keras.Sequential([keras.Input((8,)), L.Dense(8), L.Dense(4)])
+from tfinit.schemes import initialize
+initialize(model, "he", seed=3)
+scheme = [w.numpy().tolist() for w in model.weights]
+print(json.dumps([registered, tf_keras, drawn, scheme]))
+"""
+
+
+@pytest.fixture(scope="module")
+def elsewhere():
     done = subprocess.run(
-        [sys.executable, "-c", code, os.path.dirname(__file__)],
+        [sys.executable, "-c", ELSEWHERE],
         capture_output=True,
         text=True,
         check=True,
         env={**os.environ, "PYTHONHASHSEED": "5"},
     )
-    there = json.loads(done.stdout.splitlines()[-1])
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_another_process_draws_the_same_bits(elsewhere):
+    _, _, drawn, scheme = elsewhere
     here = kernels(mlp(keras, He(seed=7)))
-    assert {k: v.tolist() for k, v in here.items()} == there
+    assert {k: v.tolist() for k, v in here.items()} == drawn
+    layers = keras.layers
+    model = keras.Sequential([keras.Input((8,)), layers.Dense(8), layers.Dense(4)])
+    initialize(model, "he", seed=3)
+    assert [w.numpy().tolist() for w in model.weights] == scheme
+
+
+def test_importing_tfinit_first_registers_and_leaves_tf_keras_unloaded(elsewhere):
+    registered, tf_keras_loaded, _, _ = elsewhere
+    assert registered == "He"
+    assert not tf_keras_loaded

@@ -2,8 +2,6 @@
 
 import inspect
 import pickle
-import subprocess
-import sys
 import warnings
 
 import keras
@@ -132,14 +130,3 @@ def test_strings_name_the_classes(library, string, cls):
 def test_the_names_of_keras_still_mean_its_own(library):
     for name in ("orthogonal", "Orthogonal", "identity", "Identity"):
         assert type(library.initializers.get(name)) not in CLASSES.values()
-
-
-def test_importing_tfinit_first_registers_and_leaves_tf_keras_unloaded():
-    # tfinit before Keras is the order in which Keras's hook imports the package in the middle.
-    code = (
-        "import tfinit.initializers as it; import keras; it.He;"
-        "import sys; print(type(keras.initializers.get('tfinit>he')).__name__);"
-        "assert not any(m.split('.')[0] == 'tf_keras' for m in sys.modules)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["He"]

@@ -147,7 +147,13 @@ def test_equals_masking_gradient_and_weight_by_hand(name):
     )
 
 
-FIT = {"plain": {}, "jit": {"jit_compile": True}, "spe": {"steps_per_execution": 8}}
+FIT = {
+    "plain": {"jit_compile": False},
+    "jit": {"jit_compile": True},
+    "spe": {"steps_per_execution": 8},
+}
+if BACKEND == "jax":  # where nothing else is of use than to compile
+    FIT = {"plain": {}, "spe": FIT["spe"]}
 if BACKEND == "torch":  # Keras refuses steps_per_execution there, and compiles with a C++ compiler
     FIT = {"plain": {}}
 
@@ -183,8 +189,8 @@ def test_fit_equals_a_loop_that_masks_gradient_and_weight_by_hand(name, mode):
     for v, mask in zip(weights, masks, strict=True):
         v.assign(v.numpy() * mask)
 
-    ours.fit(X, Y, batch_size=4, shuffle=False, verbose=0)
-    for start in range(0, len(X), 4):
+    ours.fit(X[:32], Y[:32], batch_size=4, shuffle=False, verbose=0)
+    for start in range(0, 32, 4):
         with tf.GradientTape() as tape:
             loss = loss_of(Y[start : start + 4], theirs(X[start : start + 4], training=True))
             loss = plain.scale_loss(loss)
@@ -220,6 +226,7 @@ def test_masks_of_ones_change_nothing():
     plain.compile(O.Adam(0.01), loss)
     sparse = compiled(O.Adam(0.01), masks=None)
     for model in (plain, sparse):
+        model.optimizer.build(model.trainable_variables)  # else Keras traces the step twice
         model.fit(X, Y, batch_size=8, epochs=2, shuffle=False, verbose=0)
     for key, value in values(plain).items():
         np.testing.assert_array_equal(value, values(sparse)[key])
@@ -293,17 +300,14 @@ def test_saved_and_loaded_goes_on_bit_for_bit(name, tmp_path):
             "Keras 3.15 on JAX fails in any second fit with use_ema: a buffer donated twice"
         )
     whole = compiled(INNER[name]())
-    for _ in range(2):
-        whole.fit(X, Y, batch_size=8, shuffle=False, verbose=0)
-
-    half = compiled(INNER[name]())
-    half.fit(X, Y, batch_size=8, shuffle=False, verbose=0)
-    half.save(tmp_path / "half.keras")
+    whole.fit(X, Y, batch_size=8, shuffle=False, verbose=0)
+    whole.save(tmp_path / "half.keras")
     loaded = keras.saving.load_model(tmp_path / "half.keras")
     assert isinstance(loaded.optimizer, SparseOptimizer)
     for key, mask in get_masks(loaded).items():
         np.testing.assert_array_equal(mask, MASKS[key])
-    loaded.fit(X, Y, batch_size=8, shuffle=False, verbose=0)
+    for model in (whole, loaded):
+        model.fit(X, Y, batch_size=8, shuffle=False, verbose=0)
 
     for key, value in values(whole).items():
         np.testing.assert_array_equal(value, values(loaded)[key])
