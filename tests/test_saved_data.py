@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from tfinit.diagnostics.files import load_batch
 from tfinit.errors import InputError
 from tfinit.saved_data import read_arrays, read_splits
 
@@ -72,6 +73,8 @@ def test_what_cannot_be_read_is_named(make, tmp_path):
     make(path)
     with pytest.raises(InputError, match=r"`data` must be digits, .*data\.npz' cannot be read"):
         read_splits(str(path))
+    with pytest.raises(InputError, match=r"`data` must be an \.npz or \.npy file"):
+        load_batch(path, None, 1)  # of `tfinit diagnose`
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from tfinit.errors import InputError
+from tfinit.saved_data import read_arrays
 
 # Names of the arrays in an .npz file, as Keras's data sets and most people call them.
 _INPUTS, _TARGETS = ("x", "x_train"), ("y", "y_train")
@@ -23,7 +22,7 @@ def load_batch(path: Path, model: Any, examples: int) -> tuple[Any, Any]:
     Raises:
         InputError: there is no such file, it holds something else, or lacks an array.
     """
-    arrays = _arrays(path)
+    arrays = read_arrays(path)
     inputs = [tensor.name for tensor in getattr(model, "inputs", None) or ()]
     x: Any
     found = next((name for name in _INPUTS if name in arrays), None)
@@ -39,16 +38,3 @@ def load_batch(path: Path, model: Any, examples: int) -> tuple[Any, Any]:
         )
     target = next((name for name in _TARGETS if name in arrays), None)
     return x, None if target is None else arrays[target][:examples]
-
-
-def _arrays(path: Path) -> dict[str, np.ndarray]:
-    if not path.exists():
-        raise InputError(f"`data` {str(path)!r} does not exist. Pass an .npz or .npy file.")
-    try:
-        loaded = np.load(path)  # refuses pickled objects
-        if isinstance(loaded, np.ndarray):
-            return {"x": loaded}
-        with loaded:
-            return {name: loaded[name] for name in loaded.files}
-    except (OSError, ValueError) as error:
-        raise InputError(f"`data` {str(path)!r} is no file of NumPy arrays: {error}") from error
