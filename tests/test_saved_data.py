@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
+from tfinit.array_files import read_arrays
 from tfinit.diagnostics.files import load_batch
 from tfinit.errors import InputError
-from tfinit.saved_data import read_arrays, read_splits
+from tfinit.saved_data import read_splits
 
 X = np.arange(12.0).reshape(4, 3)
 Y = np.array([0.5, 1.5, 2.5, 3.5])
@@ -14,11 +15,11 @@ Y = np.array([0.5, 1.5, 2.5, 3.5])
 def test_all_arrays_by_name_and_a_single_one_as_x(tmp_path):
     np.savez(tmp_path / "two.npz", left=X, right=Y)
     np.save(tmp_path / "one.npy", X)
-    assert {k: v.tolist() for k, v in read_arrays(tmp_path / "two.npz").items()} == {
+    assert {k: v.tolist() for k, v in read_arrays(tmp_path / "two.npz", "").items()} == {
         "left": X.tolist(),
         "right": Y.tolist(),
     }
-    assert read_arrays(tmp_path / "one.npy")["x"].tolist() == X.tolist()
+    assert read_arrays(tmp_path / "one.npy", "")["x"].tolist() == X.tolist()
 
 
 def test_splits_are_taken_as_they_are(tmp_path):
@@ -51,6 +52,13 @@ def altered(path):
     path.write_bytes(content)
 
 
+def compressed_and_altered(path):
+    np.savez_compressed(path, x_train=np.arange(1000.0), y_train=Y)
+    content = bytearray(path.read_bytes())
+    content[200:230] = bytes(30)
+    path.write_bytes(content)
+
+
 def objects(path):
     np.savez(path, x_train=np.array([{}], object), y_train=Y)
 
@@ -64,9 +72,10 @@ def objects(path):
         lambda path: path.write_text("no arrays"),
         cut_short,
         altered,
+        compressed_and_altered,
         objects,
     ],
-    ids=["missing", "directory", "empty", "text", "cut short", "altered", "objects"],
+    ids=["missing", "directory", "empty", "text", "cut short", "altered", "compressed", "objects"],
 )
 def test_what_cannot_be_read_is_named(make, tmp_path):
     path = tmp_path / "data.npz"

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import keras
 
 from tfinit.diagnostics.diagnosis import Diagnosis, diagnose, line_of
-from tfinit.errors import InputError, MissingPackage
+from tfinit.errors import InputError, MissingPackage, is_whole
 
 # Seconds of training on which the first reading and the last are charged: were it by the time
 # trained so far, the second reading would wait very long for the first, which is the slowest.
@@ -120,7 +120,7 @@ class SignalMonitor(keras.callbacks.Callback):
                 "Neither `log_dir` nor `csv` was given, so nothing would be written. Pass "
                 'log_dir="logs" for TensorBoard, csv="signals.csv" for a table, or both.'
             )
-        if every is not None and (isinstance(every, bool) or not _is_whole(every) or every < 1):
+        if every is not None and (not is_whole(every) or every < 1):
             raise InputError(
                 f"`every` must be a whole number of steps of at least 1, or None, received "
                 f"{every!r}."
@@ -245,10 +245,6 @@ class SignalMonitor(keras.callbacks.Callback):
                 name = f"signals/{layer}/{statistic}" if layer else f"signals/{statistic}"
                 tf.summary.scalar(name, value, step=step)
         self._writer.flush()
-
-
-def _is_whole(value: Any) -> bool:
-    return hasattr(value, "__index__")
 
 
 def _network(diagnosis: Diagnosis) -> dict[str, float]:

@@ -8,17 +8,16 @@ Datasets of the user's.
 
 import dataclasses
 import os
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from numbers import Integral
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tfinit import points
-from tfinit.errors import InputError, MissingPackage, WorkError
+from tfinit.array_files import read_arrays
+from tfinit.errors import InputError, MissingPackage, WorkError, is_whole
 
 Split = tuple[np.ndarray, np.ndarray]
 
@@ -66,8 +65,7 @@ class Dataset:
             (100, 8, 8, 1)
         """
         x, y = self.train
-        whole = isinstance(train_rows, Integral) and not isinstance(train_rows, bool)
-        if not whole or not 1 <= train_rows <= len(x):
+        if not is_whole(train_rows) or not 1 <= train_rows <= len(x):
             raise InputError(
                 f"`train_rows` must be a whole number from 1 to {len(x)}, the training examples "
                 f"of {self.name!r}, received {train_rows!r}."
@@ -272,12 +270,12 @@ def _keras_arrays(name: str) -> tuple[Split, Split]:
 
 def _read(path: Path, trouble: str, cure: str) -> tuple[Split, Split]:
     """The training and test arrays of a file; InputError of both texts if it has none."""
-    try:
-        with np.load(path) as arrays:
-            x, y, x_test, y_test = (arrays[key] for key in _ARRAYS)
-            return (x, y), (x_test, y_test)
-    except (OSError, KeyError, ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:
-        raise InputError(f"{trouble} ({', '.join(_ARRAYS)}): {error}. {cure}") from error
+    trouble = f"{trouble} ({', '.join(_ARRAYS)})"
+    arrays = read_arrays(path, trouble, cure)
+    if any(key not in arrays for key in _ARRAYS):
+        raise InputError(f"{trouble}: it holds {', '.join(sorted(arrays)) or 'nothing'}. {cure}")
+    x, y, x_test, y_test = (arrays[key] for key in _ARRAYS)
+    return (x, y), (x_test, y_test)
 
 
 def _file(path: Path, name: str) -> Dataset:

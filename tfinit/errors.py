@@ -1,5 +1,8 @@
 """The errors that say what to do. The command line turns them into one line and an exit code."""
 
+import re
+from numbers import Integral
+
 
 class InputError(ValueError):
     """What was asked for cannot be done as asked; nothing was written. Exit code 2."""
@@ -20,3 +23,25 @@ class MissingPackage(ImportError):
 
     def __init__(self, part: str, package: str, install: str):
         super().__init__(f"{part} needs {package}: pip install {install}")
+
+
+def is_whole(value: object) -> bool:
+    """True for whole numbers of Python and NumPy; False for True."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def check_whole(name: str, value: object, least: int) -> None:
+    """Raise InputError unless a value is a whole number of at least ``least``."""
+    if not is_whole(value) or value < least:
+        raise InputError(
+            f"`{name}` must be a whole number of at least {least}, received {value!r}."
+        )
+
+
+def reason(error: Exception) -> str:
+    """What Keras or TensorFlow complain of, in a line: no colours, and no arguments of layers."""
+    text = re.sub(r"\x1b\[\d*m|\{\{.*?\}\}", "", str(error))
+    if text.startswith("Exception encountered when calling"):
+        text = text.split("\n\n")[1]
+    text = " ".join(text.split())
+    return f"{text[:200]}…" if len(text) > 200 else text

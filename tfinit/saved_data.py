@@ -1,41 +1,13 @@
-"""Loading arrays that a user names on the command line, from files that are not trusted."""
+"""The data that `tfinit prune` and `tfinit export` are given: a data set, or any arrays."""
 
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from tfinit import datasets
+from tfinit.array_files import read_arrays
 from tfinit.errors import InputError
-
-__all__ = ["read_arrays", "read_splits"]
-
-# What NumPy raises for a file that is missing, cut short, altered, or holds objects.
-_UNREADABLE = (OSError, ValueError, EOFError, TypeError, KeyError, zipfile.BadZipFile)
-
-
-def read_arrays(path: Path, allowed: str = "an .npz or .npy file") -> dict[str, np.ndarray]:
-    """The arrays of an ``.npz`` file by their names; that of an ``.npy`` file is called ``x``.
-
-    Args:
-        path: The file.
-        allowed: What errors say that the argument ``data`` may be.
-
-    Raises:
-        InputError: there is no such file, it holds something else, or objects, whose loading would
-            run code.
-    """
-    try:
-        loaded = np.load(path)  # refuses pickled objects
-        if isinstance(loaded, np.ndarray):
-            return {"x": loaded}
-        with loaded:
-            return {name: loaded[name] for name in loaded.files}
-    except _UNREADABLE as error:
-        raise InputError(
-            f"`data` must be {allowed}; {str(path)!r} cannot be read as arrays: {error}"
-        ) from error
 
 
 def read_splits(
@@ -62,7 +34,7 @@ def read_splits(
     allowed = (
         f"{', '.join(datasets.NAMES)} or an .npz file with {needed}, and maybe x_test and y_test"
     )
-    arrays = read_arrays(Path(name), allowed)
+    arrays = read_arrays(Path(name), f"`data` must be {allowed}; {name!r} cannot be read as arrays")
     wanted = ["x_train", *["y_train"] * need_targets, *["y_test"] * ("x_test" in arrays)]
     if any(key not in arrays for key in wanted):
         raise InputError(f"`data` must be {allowed}; {name!r} holds {', '.join(sorted(arrays))}.")

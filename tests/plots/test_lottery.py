@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from matplotlib.collections import PolyCollection
+from drawn import bands, labels, line
 
 from tfinit.errors import InputError
 from tfinit.lottery.branches import BRANCHES
@@ -19,22 +19,6 @@ from tfinit.plots.masks import first_layer_image
 from tfinit.plots.style import LABELS, label, percent_ticks, styles
 from tfinit.spread import Spread
 from tfinit.training.metrics import Metrics
-
-
-def line(axes, name):
-    (found,) = [one for one in axes.get_lines() if one.get_label() == name]
-    return found.get_data(orig=False)
-
-
-def labels(axes):
-    return [one.get_label() for one in axes.get_lines() if not one.get_label().startswith("_")]
-
-
-def bands(axes):
-    """(lowest, highest) of each band, in points of y."""
-    found = [c for c in axes.collections if isinstance(c, PolyCollection)]
-    ys = [np.concatenate([path.vertices[:, 1] for path in c.get_paths()]) for c in found]
-    return [(y.min(), y.max()) for y in ys]
 
 
 def row(branch, level, accuracies, steps=(), diverged=0):

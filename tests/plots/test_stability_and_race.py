@@ -4,28 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from matplotlib.collections import PolyCollection
+from drawn import bands, labels, line
 
 from tfinit.comparison.result import Comparison, Run
 from tfinit.plots import race_figure, stability_figure
 from tfinit.training.metrics import Metrics
-
-
-def line(axes, name):
-    (found,) = [one for one in axes.get_lines() if one.get_label() == name]
-    return found.get_data(orig=False)
-
-
-def labels(axes):
-    return [one.get_label() for one in axes.get_lines() if not one.get_label().startswith("_")]
-
-
-def bands(axes):
-    """(lowest, highest) of each band, in points of y."""
-    found = [c for c in axes.collections if isinstance(c, PolyCollection)]
-    ys = [np.concatenate([path.vertices[:, 1] for path in c.get_paths()]) for c in found]
-    return [(y.min(), y.max()) for y in ys]
-
 
 # -- stability ------------------------------------------------------------------------------------
 

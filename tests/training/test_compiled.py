@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from small_networks import DATA, LOSS, L, bits, compiled
 
 from tfinit import datasets
 from tfinit.datasets import Dataset
@@ -17,40 +18,11 @@ from tfinit.training import (
 )
 from tfinit.variables import all_weights, read_weights, write_weights
 
-L = keras.layers
-RNG = np.random.default_rng(0)
-
-
-def examples(rows):
-    return RNG.normal(size=(rows, 5)).astype("f4"), RNG.integers(0, 3, rows).astype("i4")
-
-
-DATA = Dataset("made up", examples(50), examples(20), examples(30), classes=3)
-LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-
-
-def compiled(optimizer=None, hidden=(), loss=LOSS, **first):
-    model = keras.Sequential(
-        [
-            L.Input((5,)),
-            L.Dense(8, activation="relu", name="a", **first),
-            *hidden,
-            L.Dense(3, name="b"),
-        ]
-    )
-    model.compile(optimizer or keras.optimizers.Adam(0.01), loss)
-    return model
-
 
 def noisy():
     return compiled(
         keras.optimizers.SGD(0.05, momentum=0.9), hidden=[L.BatchNormalization(), L.Dropout(0.5)]
     )
-
-
-def bits(model):
-    """Every weight and every optimizer variable."""
-    return [np.array(v).tobytes() for v in [*model.weights, *model.optimizer.variables]]
 
 
 def columns(metrics):

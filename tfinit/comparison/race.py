@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from tfinit.comparison.hidden_activations import with_activation
 from tfinit.comparison.result import Comparison, Run, choose_target
 from tfinit.comparison.track import Track
 from tfinit.datasets import Dataset, from_arrays, load
-from tfinit.errors import InputError
+from tfinit.errors import InputError, check_whole, is_whole
 from tfinit.training.metrics import Progress, silent
 from tfinit.training.order import check_batch_size
 from tfinit.variables import keras_of
@@ -140,12 +140,11 @@ def _check(
             "`build_model` must be a function that returns a compiled model, received "
             f"{type(build_model).__name__}. Wrap it: lambda: model."
         )
-    for name, value in (("steps", steps), ("evaluate_every", evaluate_every)):
-        allowed = value is None and name == "evaluate_every"
-        if not allowed and (not _whole(value) or value < 1):
-            raise InputError(f"`{name}` must be a whole number of at least 1, received {value!r}.")
+    check_whole("steps", steps, 1)
+    if evaluate_every is not None:
+        check_whole("evaluate_every", evaluate_every, 1)
     given = list(seeds) if isinstance(seeds, Sequence | np.ndarray | range) else None
-    if not given or not all(_whole(s) and s >= 0 for s in given) or len(set(given)) < len(given):
+    if not given or not all(is_whole(s) and s >= 0 for s in given) or len(set(given)) < len(given):
         raise InputError(
             "`seeds` must be one or more different whole numbers of at least 0, "
             f"received {seeds!r}."
@@ -155,10 +154,6 @@ def _check(
         raise InputError(f"`target_loss` must be positive or None, received {target_loss!r}.")
     check_batch_size(batch_size, len(data.train[1]))
     return [int(seed) for seed in given]
-
-
-def _whole(value: Any) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def _tracks(

@@ -1,7 +1,6 @@
 """What a model is diagnosed on: a batch, its targets, and the number whose gradient is taken."""
 
 import math
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -75,28 +74,11 @@ def make_batch(model: Any, graph: Graph, x: Any, y: Any, loss: Any) -> Batch:
     return Batch(x, lambda outputs: _guessed(outputs, y), y, tuple(notes))
 
 
-def reason(error: Exception) -> str:
-    """What Keras or TensorFlow complain of, in a line: no colours, and no arguments of layers."""
-    text = re.sub(r"\x1b\[\d*m|\{\{.*?\}\}", "", str(error))
-    if text.startswith("Exception encountered when calling"):
-        text = text.split("\n\n")[1]
-    text = " ".join(text.split())
-    return f"{text[:200]}…" if len(text) > 200 else text
-
-
 def _inputs(model: Any, x: Any) -> Any:
     """The inputs as tensors, all of them with the same examples."""
     import keras
 
-    try:
-        x = check_data(model, x)
-    except InputError as error:
-        raise InputError(str(error).replace("`data`", "`x`")) from None
-    except (TypeError, ValueError) as error:
-        raise InputError(
-            f"`x` must be arrays of numbers as the model takes them, received what is no tensor: "
-            f"{reason(error)}"
-        ) from error
+    x = check_data(model, x, "x")
     rows = [part.shape[0] if len(part.shape) else 0 for part in keras.tree.flatten(x)]
     if not rows or not min(rows) or len(set(rows)) > 1:
         raise InputError(

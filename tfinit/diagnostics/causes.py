@@ -2,9 +2,10 @@
 
 import dataclasses
 
+from tfinit.diagnostics.case import Case
 from tfinit.diagnostics.findings import KINDS, NOTE, SEVERE, WARNING, Finding
 from tfinit.diagnostics.measurement import Measurement
-from tfinit.diagnostics.rules import RULES, Case
+from tfinit.diagnostics.rules import RULES
 
 # What a severe finding is the cause of, and only of kinds further down in `KINDS`.
 _EXPLAINS: dict[str, tuple[str, ...]] = {

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+from tfinit.array_files import read_arrays
 from tfinit.errors import InputError
-from tfinit.saved_data import read_arrays
 
 # Names of the arrays in an .npz file, as Keras's data sets and most people call them.
 _INPUTS, _TARGETS = ("x", "x_train"), ("y", "y_train")
@@ -22,7 +22,9 @@ def load_batch(path: Path, model: Any, examples: int) -> tuple[Any, Any]:
     Raises:
         InputError: there is no such file, it holds something else, or lacks an array.
     """
-    arrays = read_arrays(path)
+    arrays = read_arrays(
+        path, f"`data` must be an .npz or .npy file; {str(path)!r} cannot be read as arrays"
+    )
     inputs = [tensor.name for tensor in getattr(model, "inputs", None) or ()]
     x: Any
     found = next((name for name in _INPUTS if name in arrays), None)

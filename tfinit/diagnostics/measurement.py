@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tfinit.diagnostics.batch import Batch, make_batch, reason, shapes, start_loss
+from tfinit.diagnostics.batch import Batch, make_batch, shapes, start_loss
 from tfinit.diagnostics.normalization import is_normalization
 from tfinit.diagnostics.preprocessing import preprocessed
 from tfinit.diagnostics.restoring import left_as_it_was
@@ -15,7 +15,7 @@ from tfinit.diagnostics.signals import BOUNDED, Signal, measure_signal
 from tfinit.diagnostics.structure import Structure, is_merge
 from tfinit.diagnostics.twins import Twins, find_twins
 from tfinit.diagnostics.updates import update_ratios
-from tfinit.errors import InputError
+from tfinit.errors import InputError, reason
 from tfinit.probes import Point, probing, require_tensorflow, seen_layers
 from tfinit.schemes.activations import activation_of, own_activation
 from tfinit.schemes.channels import channel_axes

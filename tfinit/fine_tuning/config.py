@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from tfinit.errors import InputError
+from tfinit.errors import InputError, check_whole
 
 _ALLOCATIONS = ("uniform", "global", "erk")
 _BLOCKS = ("litert",)  # names of tfinit.pruning.rules.BLOCK_SIZES, which loads Keras
@@ -43,11 +43,7 @@ class PruneConfig:
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise InputError(
-                    f"`{name}` must be a whole number of at least 1, received {value}."
-                )
+            check_whole(name, getattr(self, name), 1)
         if not 0 < self.sparsity < 1:
             raise InputError(
                 f"`sparsity` must lie between 0 and 1, both excluded, received {self.sparsity}: "

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
-from tfinit.errors import InputError
+from tfinit.errors import InputError, check_whole
 
 OPTIMIZERS = ("adam", "sgd", "momentum")
 KERASES = ("keras", "tf_keras")
@@ -98,11 +98,7 @@ class NetworkConfig:
 
     def _check_whole(self, names: Sequence[str], least: int) -> None:
         for name in names:
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < least:
-                raise InputError(
-                    f"`{name}` must be a whole number of at least {least}, received {value}."
-                )
+            check_whole(name, getattr(self, name), least)
 
     def _check_choice(self, name: str, allowed: Sequence[str]) -> None:
         if getattr(self, name) not in allowed:

@@ -39,7 +39,7 @@ def lottery_figure(rows: Sequence[Row], title: str) -> Figure:
     # These two look the same in every such figure.
     look = styles((TICKET, REINIT, *by_branch))
     columns = 3
-    legend_lines = -(-(len(by_branch) + 1) // columns)
+    legend_lines = -(-(len(by_branch) + 2) // columns)  # with the dense network and the bands
     figure, (accuracy, speed) = panels(title, 2, (10, 4 + 0.22 * legend_lines))
     for axes, value, scale in (
         (accuracy, "final_accuracy", 100.0),

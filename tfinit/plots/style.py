@@ -9,6 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import Colormap, ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from tfinit.lottery.branches import AT_INITIALIZATION, ONE_SHOT, TICKET
@@ -146,5 +147,7 @@ def percent_format() -> FuncFormatter:
 
 def legend_below(figure: Figure, axes: Axes, columns: int) -> None:
     """Put the legend of one panel under all of them, where it covers no line."""
-    handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False)
+    handles, _ = axes.get_legend_handles_labels()
+    if axes.collections or axes.patches:
+        handles.append(Patch(color="0.5", alpha=0.3, linewidth=0, label="95% confidence"))
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False)

@@ -3,12 +3,12 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any
 
 import numpy as np
 
-from tfinit.errors import InputError
+from tfinit.errors import InputError, is_whole
 from tfinit.pruning.allocation import Allocation, check_allocation, is_global, sparsities
 from tfinit.pruning.loss_gradients import Loss, Scores, weights_of
 from tfinit.pruning.masks import Masks, density, top_mask
@@ -222,7 +222,7 @@ def _check_sparsity(sparsity: Any) -> float:
 
 
 def _check_integer(name: str, value: Any, least: float = -math.inf) -> None:
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+    if not is_whole(value) or value < least:
         kind = "an integer" if least < 0 else f"an integer of {least} or more"
         raise InputError(f"`{name}` must be {kind}, received {value!r}.")
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tfinit.errors import InputError
+from tfinit.errors import InputError, reason
 from tfinit.schemes.activations import gate_activations
 from tfinit.schemes.kernels import Kernel
 from tfinit.schemes.task import Task
@@ -76,31 +76,42 @@ def call(model: Any, data: Any, training: bool = False) -> Any:
     except InputError:
         raise
     except Exception as error:
-        raise InputError(f"`model` {model.name!r} cannot be called on `data`: {error}") from error
+        raise InputError(
+            f"`model` {model.name!r} cannot be called on `data`: {reason(error)}"
+        ) from error
 
 
-def check_data(model: Any, data: Any) -> Any:
-    """The data as tensors; InputError if it is not finite or does not fit the model's inputs."""
+def check_data(model: Any, data: Any, name: str = "data") -> Any:
+    """The data as tensors; InputError if it is not finite or does not fit the model's inputs.
+
+    ``name`` is what errors call it.
+    """
     import keras
 
     arrays = keras.tree.flatten(data)
     for array in arrays:
         if not hasattr(array, "shape") and not np.isscalar(array):
             raise InputError(
-                f"`data` must be arrays as the model takes them, received {type(array).__name__}. "
-                "Of a dataset, pass the inputs of one batch."
+                f"`{name}` must be arrays as the model takes them, received "
+                f"{type(array).__name__}. Of a dataset, pass the inputs of one batch."
             )
-    data = keras.tree.map_structure(keras.ops.convert_to_tensor, data)
+    try:
+        data = keras.tree.map_structure(keras.ops.convert_to_tensor, data)
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"`{name}` must be arrays of numbers as the model takes them, received what is no "
+            f"tensor: {reason(error)}"
+        ) from error
     arrays = keras.tree.flatten(data)
     for array in arrays:
         if keras.backend.is_float_dtype(keras.backend.standardize_dtype(array.dtype)):
             finite = keras.ops.all(keras.ops.isfinite(array))
             if not bool(keras.ops.convert_to_numpy(finite)):
-                raise InputError("`data` has NaN or infinite values. Remove or replace them.")
+                raise InputError(f"`{name}` has NaN or infinite values. Remove or replace them.")
     inputs = getattr(model, "inputs", None) or []
     if inputs and len(arrays) != len(inputs):
         raise InputError(
-            f"`data` has {len(arrays)} arrays, the model has {len(inputs)} inputs: "
+            f"`{name}` has {len(arrays)} arrays, the model has {len(inputs)} inputs: "
             f"{[tensor.name for tensor in inputs]}."
         )
     for wanted, array in zip(inputs, arrays, strict=False):
@@ -110,7 +121,7 @@ def check_data(model: Any, data: Any) -> Any:
             n is not None and n != m for n, m in zip(shape, given, strict=True)
         ):
             raise InputError(
-                f"`data` has shape {tuple(array.shape)}, the model's input {wanted.name!r} "
+                f"`{name}` has shape {tuple(array.shape)}, the model's input {wanted.name!r} "
                 f"takes {tuple(wanted.shape)}, with the examples along the first axis."
             )
     return data

@@ -5,8 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from tfinit.errors import InputError
-from tfinit.training.order import check_whole
+from tfinit.errors import InputError, check_whole
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,23 @@ from typing import Any
 import numpy as np
 
 from tfinit.datasets import Dataset
-from tfinit.errors import InputError
+from tfinit.errors import InputError, reason
 from tfinit.variables import keras_of
 
 _SPARSE = "sparse_categorical_crossentropy"
+
+
+def check_kinds(model: Any, data: Any) -> None:
+    """Raise InputError unless these are a compiled model of either Keras and a `Dataset`."""
+    if keras_of(model) is None:
+        raise InputError(f"`model` must be a Keras model, received {type(model).__name__}.")
+    if getattr(model, "optimizer", None) is None:
+        raise InputError("`model` must be compiled: call model.compile(optimizer, loss).")
+    if not isinstance(data, Dataset):
+        raise InputError(
+            f"`data` must be a tfinit.datasets.Dataset, received {type(data).__name__}. Make one "
+            "with tfinit.datasets.from_arrays(train=(x, y), test=(x, y))."
+        )
 
 
 def checked(model: Any, data: Any) -> Dataset:
@@ -24,15 +37,7 @@ def checked(model: Any, data: Any) -> Dataset:
             ``data`` is no `Dataset`, a split is not (x, y) or (x, y, weights) of arrays of one
             length, labels are text, or beyond the outputs that the model has for them.
     """
-    if keras_of(model) is None:
-        raise InputError(f"`model` must be a Keras model, received {type(model).__name__}.")
-    if getattr(model, "optimizer", None) is None:
-        raise InputError("`model` must be compiled: call model.compile(optimizer, loss).")
-    if not isinstance(data, Dataset):
-        raise InputError(
-            f"`data` must be a tfinit.datasets.Dataset, received {type(data).__name__}. Make one "
-            "with tfinit.datasets.from_arrays(train=(x, y), test=(x, y))."
-        )
+    check_kinds(model, data)
     splits = {}
     for which in ("train", "validation", "test"):
         split = getattr(data, which)
@@ -59,11 +64,10 @@ def outputs_of(model: Any, x: Any) -> int | None:
 
     try:
         output = model(keras.tree.map_structure(lambda a: a[:1], x), training=False)
-    except ValueError as error:
-        reason = str(error).strip().splitlines()[0]
+    except Exception as error:  # TensorFlow's own too, from inside a model's call
         raise InputError(
-            f"`data` does not fit `model`: {reason} Pass inputs of the shapes the model was made "
-            "for."
+            f"`data` does not fit `model`: {reason(error)} Pass inputs of the shapes the model was "
+            "made for."
         ) from error
     shape = getattr(output, "shape", None)
     return int(shape[-1]) if shape else None

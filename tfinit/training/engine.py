@@ -5,7 +5,7 @@ from typing import Any
 
 from tfinit.datasets import Dataset
 from tfinit.training.augment import Augment
-from tfinit.training.checks import checked
+from tfinit.training.checks import check_kinds
 from tfinit.training.fit import FitLoop
 from tfinit.variables import keras_of
 
@@ -37,7 +37,7 @@ def trainer(model: Any, data: Dataset, augment: Augment | None = None) -> Any:
         >>> loop.engine
         'xla'
     """
-    data = checked(model, data)
+    check_kinds(model, data)
     why = _why_fit(model, data)
     if why is None:
         from tfinit.training.compiled import CompiledLoop

@@ -1,24 +1,13 @@
 """Which examples each step sees, and when to evaluate: pure functions of numbers."""
 
-from numbers import Integral
-
 import numpy as np
 
-from tfinit.errors import InputError
-
-
-def check_whole(name: str, value: object, least: int) -> None:
-    """Raise InputError unless a value is a whole number of at least ``least``."""
-    if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
-        raise InputError(
-            f"`{name}` must be a whole number of at least {least}, received {value!r}."
-        )
+from tfinit.errors import InputError, check_whole, is_whole
 
 
 def check_batch_size(batch_size: int, rows: int) -> None:
     """Raise InputError unless a batch of ``batch_size`` fits into ``rows`` examples."""
-    whole = isinstance(batch_size, Integral) and not isinstance(batch_size, bool)
-    if not whole or not 1 <= batch_size <= rows:
+    if not is_whole(batch_size) or not 1 <= batch_size <= rows:
         raise InputError(
             f"`batch_size` must be in 1..{rows}, the number of training examples; "
             f"received {batch_size!r}."
