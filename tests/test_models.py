@@ -126,9 +126,15 @@ def test_small_images_fit_and_the_output_is_logits(name, shape, library):
     model = NETWORKS[name][0](LIBRARIES[library], shape, 7)
     assert tuple(model.output_shape) == (None, 7)
     assert list(prunable_weights(model))[-1] == "output/kernel"
-    out = np.asarray(model(np.random.default_rng(0).random((2, *shape), np.float32)))
-    assert np.isfinite(out).all()
-    assert out.min() < 0
+    assert np.isfinite(np.asarray(model(np.ones((2, *shape), np.float32)))).all()
+    # Logits, whatever was drawn: with the opposite head the outputs are the opposite numbers, which
+    # those of a softmax or a ReLU are not.
+    head = model.get_layer("output")
+    images = np.random.default_rng(0).random((2, *shape), np.float32)
+    out = np.asarray(model(images))
+    head.set_weights([-w for w in head.get_weights()])
+    np.testing.assert_allclose(np.asarray(model(images)), -out, rtol=1e-5, atol=1e-7)
+    assert np.abs(out).max() > 0
 
 
 def test_keys_are_the_layers_names():
