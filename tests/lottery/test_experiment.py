@@ -283,5 +283,5 @@ def test_a_last_step_that_breaks_the_weights_is_a_divergence_too(tmp_path_factor
     )
     (result,) = run(config, data=wide)
     assert np.isfinite(result.metrics.losses).all()
-    assert result.diverged_at == 2
+    assert result.diverged_at == 1
     assert not np.isfinite(result.final["fc1/kernel"]).all()

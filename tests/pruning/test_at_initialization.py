@@ -215,10 +215,13 @@ def test_magnitude_collapses_a_layer_and_the_report_says_so():
     assert "WARNING: nothing is left of b/kernel." in str(report)
 
 
-@pytest.mark.parametrize("sparsity", [0.8, 0.97])
-def test_synflow_keeps_a_path(sparsity):
-    model = uneven()
-    report = prune_at_initialization(model, sparsity, "synflow")
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("kept", [21, 3])
+def test_synflow_keeps_a_path(kept, seed):
+    """Down to one weight a layer, the least that a path needs."""
+    keras.utils.set_random_seed(seed)
+    report = prune_at_initialization(uneven(), 1 - kept / 108, "synflow")
+    assert sum(counts(report.masks).values()) == kept
     assert report.collapsed == ()
     path = np.ones(6)
     for mask in report.masks.values():

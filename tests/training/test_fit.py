@@ -182,7 +182,7 @@ def poisoned():
     order = batch_indices(50, 8, 10, seed=6)
     late = next(r for r in order[3] if r not in order[:3])
     x = x.copy()
-    # One infinity, not NaN: on some processors relu(NaN) is 0.
+    # One infinity: NaN, which a sum of several may be, some processors' ReLU makes 0.
     x[late, 0] = np.inf
     return Dataset("poisoned", (x, y), DATA.validation, DATA.test, 3)
 
@@ -193,6 +193,16 @@ def test_the_first_step_whose_loss_is_not_finite_is_named():
         FitLoop(compiled(), poisoned())(steps=10, batch_size=8, seed=6, evaluate_every=2)
     assert error.value.step == 4
     assert error.value.metrics.step.tolist() == [0, 2]
+
+
+@BACKENDS
+def test_weights_that_are_lost_are_found_where_no_loss_tells_of_them():
+    """As with TensorFlow's ReLU on some processors: NaN becomes 0, and the loss is a number."""
+    blind = L.Activation(lambda z: keras.ops.where(keras.ops.abs(z) < 1e30, z, 0.0))
+    with pytest.raises(Diverged, match="weights are not finite after step 6") as error:
+        FitLoop(compiled(hidden=[L.Dense(8), blind]), poisoned())(10, 8, seed=6, evaluate_every=3)
+    assert error.value.step == 6
+    assert error.value.metrics.step.tolist() == [0, 3]
 
 
 @BACKENDS

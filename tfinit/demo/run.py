@@ -140,7 +140,8 @@ class Run:
         self.speed = control.speed or self.speed
         self.layer = self.layer if control.layer is None else control.layer
         if control.action == "start":
-            self.state = LOTTERY if self._lottery else DONE if self._over() else TRAINING
+            self.state = LOTTERY if self._lottery else TRAINING
+            self._finish()
         elif control.action in ("pause", "step"):
             if control.action == "pause" or self.training:
                 self._pause()

@@ -31,8 +31,9 @@ class LevelResult:
         mask: True where a weight survives, under the keys of the prunable weights.
         final: All weights after training.
         metrics: Loss and accuracy at each evaluation.
-        diverged_at: The first step whose loss was not finite; None if there was none. ``final``
-            may be not finite then, and the metrics end before that step.
+        diverged_at: The first step whose loss was not finite, or the evaluation that found weights
+            that are not (`tfinit.training.Diverged`); None if there was none. ``final`` may be not
+            finite then, and the metrics end before that step.
     """
 
     seed: int

@@ -2,8 +2,6 @@
 
 from collections.abc import Callable
 
-import numpy as np
-
 from tfinit.errors import WorkError
 from tfinit.lottery.parts import Parts, Training
 from tfinit.lottery.result import LevelResult, Weights
@@ -61,9 +59,6 @@ def trained(
     try:
         metrics = parts.train(training, count, store.checkpoint(place))
         final = parts.final()
-        # The last step has no loss after it to tell.
-        if not all(np.isfinite(weight).all() for weight in final.values()):
-            raise Diverged(last + 1, metrics)
     except Diverged as error:
         if stop_on_divergence:
             raise WorkError(

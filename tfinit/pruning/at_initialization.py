@@ -182,7 +182,8 @@ def select(
     Args:
         scores: Key → score, larger survives.
         allocation: As for `tfinit.pruning.allocation.sparsities`, or ``"global"``: then the
-            tensors together keep what they would keep under ``"uniform"``.
+            tensors together keep what they would keep under ``"uniform"``; on the way to ``final``
+            what one tensor of their size would, but never less than in the end.
         sparsity: The overall fraction of zeros, 0 to 1.
         shapes: Key → shape, in the order that decides between equal scores.
         masks: Key → the present mask, inside which the new ones lie; None: all ones.
@@ -198,7 +199,12 @@ def select(
         scores = {key: np.where(masks[key], scores[key], -np.inf) for key in shapes}
     size = {key: math.prod(shape) for key, shape in shapes.items()}
     if is_global(allocation):
-        keep = sum(int(keep_count(n, sparsity)) for n in size.values())
+        end = sparsity if final is None else final
+        keep = sum(int(keep_count(n, end)) for n in size.values())
+        if sparsity != end:
+            # On the way there as if all were one tensor. Tensors of one size, each rounded by
+            # itself, would lose their weights all at once: too many between two looks at scores.
+            keep = max(keep, int(keep_count(sum(size.values()), sparsity)))
         pooled = top_mask(np.concatenate([np.ravel(scores[key]) for key in shapes]), keep)
         parts = np.split(pooled, np.cumsum(list(size.values()))[:-1])
         return {key: part.reshape(shapes[key]) for key, part in zip(shapes, parts, strict=True)}

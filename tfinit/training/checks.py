@@ -54,6 +54,11 @@ def checked(model: Any, data: Any) -> Dataset:
     return dataclasses.replace(data, **splits)
 
 
+def finite_weights(model: Any) -> bool:
+    """Whether all weights of a model are numbers, its moving statistics included."""
+    return all(np.isfinite(np.asarray(weight)).all() for weight in model.weights)
+
+
 def outputs_of(model: Any, x: Any) -> int | None:
     """How many numbers a model gives for an example; None if it has several outputs.
 

@@ -9,7 +9,7 @@ import numpy as np
 from tfinit.datasets import Dataset
 from tfinit.errors import InputError
 from tfinit.training.augment import Augment
-from tfinit.training.checks import checked, outputs_of
+from tfinit.training.checks import checked, finite_weights, outputs_of
 from tfinit.training.metrics import (
     Diverged,
     Metrics,
@@ -130,11 +130,14 @@ class FitLoop:
             if step == steps:  # as fit does after this: averaged weights, if there are some
                 self._synchronize()
                 self.model.optimizer.finalize_variable_values(self.model.trainable_variables)
+            if step in done_before:
+                self._synchronize()
+                if not finite_weights(self.model):
+                    raise Diverged(step, record.metrics(), weights=True)
             if step in at:
                 self._synchronize()
                 at[step]()
             if step in done_before:
-                self._synchronize()
                 self._before_evaluation()
                 record.row(step, self._evaluate())
                 progress(step - done_before[step])
