@@ -304,3 +304,15 @@ def test_strip_of_single_layers_takes_their_marks():
     assert isinstance(stripped.optimizer, keras.optimizers.Adam)
     fit(model, 1)  # the pruned one goes on
     assert zeros(model) == [12]
+
+
+@pytest.mark.parametrize("score", ["magnitude", "movement"])
+def test_a_program_of_xla_on_a_gpu_reaches_every_variable(score):
+    """TensorFlow keeps int32 on the CPU, and XLA refuses it there ("on a different device")."""
+    model = network()
+    schedule = ConstantSparsity(0.5, 1, frequency=1)
+    model.compile(SparseOptimizer("sgd", schedule, scope=model, score=score), LOSS)
+    model.optimizer.build(model.trainable_variables)
+    kinds = {variable.path: variable.value.dtype for variable in model.optimizer.variables}
+    assert any(path.endswith("pruning_step") for path in kinds)
+    assert tf.int32 not in kinds.values(), kinds

@@ -54,7 +54,7 @@ class Pruner:
         if any(rule.schedule is not None for rule in self.rules):
             self.step = optimizer.add_variable(
                 shape=(),
-                dtype="int32",
+                dtype="int",  # as the iterations: int32 would be beyond the reach of XLA on a GPU
                 initializer="zeros",
                 name="pruning_step",
                 aggregation="only_first_replica",
