@@ -310,7 +310,7 @@ def test_strip_of_single_layers_takes_their_marks():
 def test_a_program_of_xla_on_a_gpu_reaches_every_variable(score):
     """TensorFlow keeps int32 on the CPU, and XLA refuses it there ("on a different device")."""
     model = network()
-    schedule = ConstantSparsity(0.5, 1, frequency=1)
+    schedule = ConstantSparsity(0.5, 2, frequency=1)
     model.compile(SparseOptimizer("sgd", schedule, scope=model, score=score), LOSS)
     model.optimizer.build(model.trainable_variables)
     kinds = {variable.path: variable.value.dtype for variable in model.optimizer.variables}
