@@ -8,6 +8,10 @@ import tensorflow as tf
 from tfinit.diagnostics import diagnose
 from tfinit.diagnostics.signals import measure_signal
 
+# They move each entry by itself: of their large weights some entries are tried.
+ENTRYWISE = ["SGD", "Adam", "AdamW", "Adamax", "Nadam", "RMSprop", "Adagrad", "Adadelta", "Ftrl"]
+ENTRYWISE += ["Lion"]
+
 
 def of_layer(diagnosis, key):
     return next(layer for layer in diagnosis.layers if layer.key == key)
@@ -135,7 +139,46 @@ def test_wide_tanh_networks_are_as_mean_field_theory_says(weight, bias):
     assert diagnosis.trends.depth_scale == pytest.approx(1 / abs(np.log(chi)), rel=max(0.05, off))
 
 
-# Small tensors are measured by NumPy, large ones where they are.
+@pytest.mark.parametrize("inputs", [12, 700])  # 700 × 200 entries are more than are tried
+@pytest.mark.parametrize("optimizer", [*ENTRYWISE, "Adafactor", "Lamb", "Muon", "clipped"])
+def test_update_ratios_are_what_training_then_does(optimizer, inputs):
+    random = np.random.default_rng(0)
+    layers = [keras.layers.Dense(200, "tanh", name="a"), keras.layers.Dense(3, name="b")]
+    model = keras.Sequential([keras.Input((inputs,)), *layers])
+    made = {"clipped": lambda: keras.optimizers.Adam(0.01, global_clipnorm=0.1)}
+    make = made.get(optimizer) or (lambda: getattr(keras.optimizers, optimizer)(0.01))
+    model.compile(make(), "mse")
+    x, y = random.normal(size=(64, inputs)), random.normal(size=(64, 3))
+    found = diagnose(model, x.astype("f4"), y.astype("f4"))
+    before = {layer.name: layer.kernel.numpy() for layer in model.layers}
+    model.fit(x, y, batch_size=64, verbose=0)
+    for layer in model.layers:
+        w = before[layer.name]
+        moved = np.linalg.norm(layer.kernel.numpy() - w) / np.linalg.norm(w)
+        ratio = of_layer(found, layer.name).weights[0].update_ratio
+        sampled = optimizer in ENTRYWISE and w.size > 2**16
+        assert ratio == pytest.approx(moved, rel=0.02 if sampled else 1e-3)
+
+
+# Small tensors are measured by NumPy in float64, large ones where they are.
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
+@pytest.mark.parametrize(("shape", "channel"), [((300, 30, 16), -1), ((300, 16, 30), 1)])
+def test_large_signals_are_those_of_numpy(shape, channel, dtype):
+    """Of units that vary little around large means too."""
+    random = np.random.default_rng(0)
+    offsets = np.array([0.0, 1.0, 10.0, 200.0] * 4).reshape((16, 1) if channel == 1 else 16)
+    drawn = random.normal(size=shape) * (random.random(shape) < 0.5) + offsets
+    signal = measure_signal(tf.constant(drawn, dtype), channel)
+    values = tf.cast(tf.constant(drawn, dtype), tf.float64).numpy()
+    within = values.var(axis=tuple({0, 1, 2} - {channel % 3})).mean()
+    assert signal.mean == pytest.approx(values.mean(), rel=1e-5)
+    assert signal.std == pytest.approx(values.std(), rel=1e-5)
+    assert signal.variation == pytest.approx(np.sqrt(within), rel=1e-5)
+    assert signal.zeros == (values == 0).mean()
+    assert signal.sample.dtype == np.float32
+    assert np.isin(signal.sample, values.astype("f4")).all()
+
+
 @pytest.mark.parametrize("rows", [50, 20000])
 def test_signals_of_any_size_and_of_broken_ones(rows):
     values = np.random.default_rng(0).normal(size=(rows, 8))

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,7 +41,8 @@ class Weights:
         std: Over the weights.
         gradient_std: Over the gradient; None if there is none.
         gradient_norm: Of the gradient.
-        update_ratio: rms of the optimizer's first update / rms of the weights; None without one.
+        update_ratio: rms of the optimizer's first update / rms of the weights (`update_ratios`); None
+            without one.
         bias_rms: Of the layer's bias; None if it has none.
         twins: Units that cannot be told apart.
         wrong_fans: σ of the weights / σ that the initializer's formula gives with the layer's true
@@ -131,12 +133,12 @@ class Measurement:
 
 @dataclass
 class _Seen:
-    """One call while the passes run."""
+    """One call while the passes run; its signals are still being measured."""
 
     layer: Any
     shape: tuple[int, ...] = ()
-    values: dict[str, Signal] = field(default_factory=dict)
-    gradients: dict[str, Signal] = field(default_factory=dict)
+    values: dict[str, Future[Signal]] = field(default_factory=dict)
+    gradients: dict[str, Future[Signal]] = field(default_factory=dict)
 
 
 def measure(model: Any, x: Any = None, y: Any = None, loss: Any = None) -> Measurement:
@@ -167,8 +169,8 @@ def measure(model: Any, x: Any = None, y: Any = None, loss: Any = None) -> Measu
             return
         axis = _channel(structure.kernels_of(point.layer), point.layer, len(tensor.shape))
         activation = _activation_name(point.layer) if point.what == "output" else ""
-        record.values[point.what] = measure_signal(
-            tensor, axis, activation, count_zeros=bool(activation)
+        record.values[point.what] = beside.submit(
+            measure_signal, tensor, axis, activation, count_zeros=bool(activation)
         )
 
     def gradient(point: Point, tensor: Any) -> None:
@@ -176,11 +178,18 @@ def measure(model: Any, x: Any = None, y: Any = None, loss: Any = None) -> Measu
             return
         axis = _channel(structure.kernels_of(point.layer), point.layer, len(tensor.shape))
         wide = tf.cast(tensor, tf.float32) / scale if half else tensor
-        seen[point[:2]].gradients[point.what] = measure_signal(wide, axis, count_zeros=False)
+        seen[point[:2]].gradients[point.what] = beside.submit(
+            measure_signal, wide, axis, count_zeros=False
+        )
 
     variables = {k.key: k.variable for k in structure.kernels}
     biases = {k.key: k.bias for k in structure.kernels if k.bias is not None}
-    with left_as_it_was(model), probing(model, value, gradient, watched):
+    # What the passes leave of the other cores is enough to measure beside them.
+    with (
+        ThreadPoolExecutor(1) as beside,
+        left_as_it_was(model),
+        probing(model, value, gradient, watched),
+    ):
         with tf.GradientTape() as tape:
             outputs = _outputs(model, batch)
             number = _scalar(batch, outputs)
@@ -189,7 +198,7 @@ def measure(model: Any, x: Any = None, y: Any = None, loss: Any = None) -> Measu
         tapped = tape.gradient(lifted, [v.value for v in asked])
         start = start_loss(outputs, batch.y)
     gradients: dict[int, Any] = {
-        id(v): tf.convert_to_tensor(g).numpy().astype(np.float32) / scale
+        id(v): _single(tf.convert_to_tensor(g).numpy(), scale)
         for v, g in zip(asked, tapped, strict=True)
         if g is not None
     }
@@ -318,7 +327,12 @@ def _all_finite(variable: Any) -> bool:
 
 def _wide(variable: Any) -> np.ndarray:
     values = variable.numpy()
-    return values if values.dtype == np.float64 else values.astype(np.float32)
+    return values if values.dtype == np.float64 else values.astype(np.float32, copy=False)
+
+
+def _single(gradient: np.ndarray, scale: float) -> np.ndarray:
+    wide = gradient.astype(np.float32, copy=False)
+    return wide if scale == 1 else wide / scale
 
 
 def _weights(
@@ -364,8 +378,9 @@ def _rows(
         if "output" not in record.values:
             continue
         kernels = structure.kernels_of(record.layer)
-        output = record.values["output"]
-        back = record.gradients.get("output")
+        values = {what: signal.result() for what, signal in record.values.items()}
+        gradients = {what: signal.result() for what, signal in record.gradients.items()}
+        output, back = values["output"], gradients.get("output")
         yield LayerSignals(
             key=key if n == 0 else f"{key}#{n + 1}",
             layer=type(record.layer).__name__,
@@ -378,8 +393,8 @@ def _rows(
             head=structure.is_head(record.layer),
             is_kernel=any(kernel.name != "embeddings" for kernel in kernels),
             weights=tuple(weights[kernel.key] for kernel in kernels),
-            linear=record.values.get("preactivation", output),
+            linear=values.get("preactivation", output),
             output=output,
-            linear_gradient=record.gradients.get("preactivation", back),
+            linear_gradient=gradients.get("preactivation", back),
             output_gradient=back,
         )
