@@ -41,8 +41,8 @@ class Weights:
         std: Over the weights.
         gradient_std: Over the gradient; None if there is none.
         gradient_norm: Of the gradient.
-        update_ratio: rms of the optimizer's first update / rms of the weights (`update_ratios`); None
-            without one.
+        update_ratio: rms of the optimizer's first update / rms of the weights, as `update_ratios`
+            gives it; None without one.
         bias_rms: Of the layer's bias; None if it has none.
         twins: Units that cannot be told apart.
         wrong_fans: σ of the weights / σ that the initializer's formula gives with the layer's true
