@@ -19,7 +19,11 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.skip(reason="TensorFlow is installed here"))
 
 
+def pytest_addoption(parser):
+    parser.addoption("--seed", type=int, default=0, help="of what tests draw without one")
+
+
 @pytest.hookimpl(tryfirst=True)
-def pytest_runtest_setup():
+def pytest_runtest_setup(item):
     # Networks that a test draws without a seed are the same in every run and order.
-    keras.utils.set_random_seed(0)
+    keras.utils.set_random_seed(item.config.getoption("--seed"))
