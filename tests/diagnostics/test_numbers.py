@@ -139,6 +139,16 @@ def test_wide_tanh_networks_are_as_mean_field_theory_says(weight, bias):
     assert diagnosis.trends.depth_scale == pytest.approx(1 / abs(np.log(chi)), rel=max(0.05, off))
 
 
+@pytest.mark.filterwarnings("error")
+def test_an_update_whose_square_float32_cannot_hold():
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, name="fc")])
+    model.layers[-1].kernel.assign([[3.0], [4.0]])
+    model.compile(keras.optimizers.SGD(1.0), "mae")
+    x = np.array([[3e25, 4e25]], "f4")
+    weights = of_layer(diagnose(model, x, np.zeros((1, 1))), "fc").weights[0]
+    assert weights.update_ratio == pytest.approx(1e25, rel=1e-5)  # Δw = x
+
+
 @pytest.mark.parametrize("inputs", [12, 700])  # 700 × 200 entries are more than are tried
 @pytest.mark.parametrize("optimizer", [*ENTRYWISE, "Adafactor", "Lamb", "Muon", "clipped"])
 def test_update_ratios_are_what_training_then_does(optimizer, inputs):

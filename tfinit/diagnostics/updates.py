@@ -85,4 +85,6 @@ def _some(array: np.ndarray) -> np.ndarray:
 
 
 def _rms(array: np.ndarray) -> float:
-    return float(np.linalg.norm(array.ravel())) / math.sqrt(array.size)
+    # The squares of float32 may be too large for it, or too small.
+    square = np.einsum("i,i->", array.ravel(), array.ravel(), dtype=np.float64)
+    return math.sqrt(square / array.size)
