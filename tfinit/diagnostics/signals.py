@@ -158,7 +158,7 @@ def _moments(wide: Any, axes: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _moments_of_columns(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The same of a matrix in NumPy, which reads it twice; TensorFlow would ten times as long."""
+    """The same of a matrix, read twice by NumPy: TensorFlow takes several times as long."""
     count, units = rows.shape
     whole = count - count % _ROWS
     blocks = [rows[:whole].reshape(-1, _ROWS, units), rows[None, whole:]]

@@ -177,9 +177,10 @@ def run(
     """Run an experiment in ``config.run_dir``, or go on with it where it was.
 
     Interrupted at any moment and started again, it ends with the same weights, masks and metrics,
-    bit for bit, on the same machine. So it does if it is started with fewer seeds, levels or
-    controls, and then again with all: what is there is not trained again. While it runs no other
-    process can work in the directory.
+    bit for bit, on the same machine (with a GPU: after `tfinit.training.wake_up()`, as the command
+    line calls it). So it does if it is started with fewer seeds, levels or controls, and then again
+    with all: what is there is not trained again. While it runs no other process can work in the
+    directory.
 
     Args:
         config: The experiment.

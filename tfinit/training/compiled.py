@@ -247,7 +247,8 @@ class CompiledLoop:
             progress: Called with the number of steps done since the last call.
             start: The step to begin at: the data goes on from there.
             at: Step → called once that step is done, with the model as it is then.
-            resume: Go on from there, to the same bits. ``at`` is not called for steps done.
+            resume: Go on from there, to the same bits (with a GPU: after `wake_up`). ``at`` is not
+                called for steps done.
             checkpoint: Called now and then with a function that gives the `Partial` to resume
                 from.
 
