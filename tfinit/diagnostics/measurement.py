@@ -12,7 +12,7 @@ from tfinit.diagnostics.batch import Batch, make_batch, shapes, start_loss
 from tfinit.diagnostics.normalization import is_normalization
 from tfinit.diagnostics.preprocessing import preprocessed
 from tfinit.diagnostics.restoring import left_as_it_was
-from tfinit.diagnostics.signals import BOUNDED, Signal, measure_signal
+from tfinit.diagnostics.signals import BOUNDED, Signal, measure_beside, measure_signal
 from tfinit.diagnostics.structure import Structure, is_merge
 from tfinit.diagnostics.twins import Twins, find_twins
 from tfinit.diagnostics.updates import update_ratios
@@ -169,8 +169,8 @@ def measure(model: Any, x: Any = None, y: Any = None, loss: Any = None) -> Measu
             return
         axis = _channel(structure.kernels_of(point.layer), point.layer, len(tensor.shape))
         activation = _activation_name(point.layer) if point.what == "output" else ""
-        record.values[point.what] = beside.submit(
-            measure_signal, tensor, axis, activation, count_zeros=bool(activation)
+        record.values[point.what] = measure_beside(
+            beside, tensor, axis, activation, count_zeros=bool(activation)
         )
 
     def gradient(point: Point, tensor: Any) -> None:
@@ -178,8 +178,8 @@ def measure(model: Any, x: Any = None, y: Any = None, loss: Any = None) -> Measu
             return
         axis = _channel(structure.kernels_of(point.layer), point.layer, len(tensor.shape))
         wide = tf.cast(tensor, tf.float32) / scale if half else tensor
-        seen[point[:2]].gradients[point.what] = beside.submit(
-            measure_signal, wide, axis, count_zeros=False
+        seen[point[:2]].gradients[point.what] = measure_beside(
+            beside, wide, axis, count_zeros=False
         )
 
     variables = {k.key: k.variable for k in structure.kernels}

@@ -1,6 +1,7 @@
 """The statistics of one tensor of activations or gradients, taken where it is, in few passes."""
 
 import math
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,6 +98,15 @@ def measure_signal(
         means, variances = _moments(tf.math.divide_no_nan(wide, tf.cast(scale, wide.dtype)), axes)
     zeros = (count - filled) / count if count_zeros else None
     return _signal(count, means, variances, scale, zeros, _saturated(value, activation), sample)
+
+
+def measure_beside(beside: Executor, value: Any, *how: Any, **more: Any) -> Future[Signal]:
+    """What `measure_signal` gives, measured in another thread where that is worth it."""
+    if math.prod(value.shape) > _SMALL:
+        return beside.submit(measure_signal, value, *how, **more)
+    done: Future[Signal] = Future()
+    done.set_result(measure_signal(value, *how, **more))
+    return done
 
 
 def _measure_small(
