@@ -173,6 +173,22 @@ def test_at_equal_seed_all_starts_are_equal_but_for_the_scheme():
     assert not second["norm/moving_mean"].any()
 
 
+def test_weights_that_are_lost_without_a_loss_that_tells_are_a_divergence():
+    """√ has no finite slope at 0: a first update of NaN, whose outputs the network then hides."""
+
+    def hide(z):
+        return keras.ops.sqrt(keras.ops.relu(keras.ops.where(keras.ops.abs(z) < 1e30, z, 0.0)))
+
+    def build():
+        return network(dense(8), L.Activation(hide))
+
+    found = compare(build, "digits", ["he"], steps=40, seeds=(0,), evaluate_every=10)
+    (run,) = found.of("he")
+    assert run.diverged_at == 10
+    assert run.metrics.step.tolist() == [0]
+    assert len(run.metrics.losses) == 9 and np.isfinite(run.metrics.losses).all()
+
+
 def test_the_losses_before_a_divergence_are_kept():
     """One huge rate: the first steps have a loss, then it overflows."""
     found = compare(

@@ -14,8 +14,6 @@ from tfinit.demo.server import create_app
 
 FEW = settings(
     max_examples=25,
-    deadline=None,
-    derandomize=True,
     suppress_health_check=list(HealthCheck),
 )
 # Not positive_data_acceptance: that `value` goes with some initializations only, and that runs

@@ -170,7 +170,6 @@ def test_update_ratios_are_what_training_then_does(optimizer, inputs):
         assert ratio == pytest.approx(moved, rel=0.02 if sampled else 1e-3)
 
 
-# Small tensors are measured by NumPy in float64, large ones where they are.
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
 @pytest.mark.parametrize(("shape", "channel"), [((300, 30, 16), -1), ((300, 16, 30), 1)])
 def test_large_signals_are_those_of_numpy(shape, channel, dtype):
@@ -189,6 +188,7 @@ def test_large_signals_are_those_of_numpy(shape, channel, dtype):
     assert np.isin(signal.sample, values.astype("f4")).all()
 
 
+# Small tensors are measured in float64, large ones in blocks of rows.
 @pytest.mark.parametrize("rows", [50, 20000])
 def test_signals_of_any_size_and_of_broken_ones(rows):
     values = np.random.default_rng(0).normal(size=(rows, 8))

@@ -123,7 +123,7 @@ def weights(model):
 TALLY = []  # of each network: units removed, dead units kept, do outputs depend on the input
 
 
-@settings(max_examples=100, derandomize=True, database=None)
+@settings(max_examples=100)
 @given(st.randoms(use_true_random=True))  # Hypothesis's own choices make too simple networks
 def check_random_networks(random):
     keras.utils.clear_session(free_memory=False)

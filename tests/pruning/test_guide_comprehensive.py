@@ -19,11 +19,6 @@ pytestmark = [
 prune_low_magnitude = sparsity.prune_low_magnitude
 
 
-@pytest.fixture(autouse=True)
-def repeatable():
-    keras.utils.set_random_seed(0)
-
-
 input_shape = [20]
 # By default ConstantSparsity(0.5, 0) updates at step 100. The guide trains for two steps, and
 # prunes nothing; with batches of one, a hundred rows are a hundred steps.

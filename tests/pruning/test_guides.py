@@ -30,11 +30,6 @@ pytestmark = [
 prune_low_magnitude = sparsity.prune_low_magnitude
 
 
-@pytest.fixture(autouse=True)
-def repeatable():
-    keras.utils.set_random_seed(0)
-
-
 def tensor_of(interpreter, shape):
     """The weights of this shape in a TFLite model: the names there differ from TensorFlow's."""
     found = [d for d in interpreter.get_tensor_details() if tuple(d["shape"]) == shape]

@@ -22,11 +22,6 @@ METHODS = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _seeded():
-    keras.utils.set_random_seed(0)
-
-
 def normal(*shape):
     return RNG.normal(size=shape).astype("float32")
 
@@ -267,7 +262,6 @@ def test_synflow_in_the_models_own_dtypes_where_float64_does_not_fit():
 
 
 def test_synflow_of_half_precision():
-    keras.utils.set_random_seed(0)
     layers = [L.Dense(64, "relu", dtype="mixed_float16") for _ in range(8)]
     model = keras.Sequential([keras.Input((64,)), *layers])
     found = scores.synflow(model)

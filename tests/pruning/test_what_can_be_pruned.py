@@ -32,11 +32,6 @@ RNG = np.random.default_rng(0)
 X = RNG.normal(size=(8, 4)).astype("float32")
 
 
-@pytest.fixture(autouse=True)
-def repeatable():
-    keras.utils.set_random_seed(0)
-
-
 def train(model, x=X, epochs=1, optimizer=None, **kwargs):
     """One step, or some."""
     if optimizer is not None or not model.compiled:

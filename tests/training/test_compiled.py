@@ -209,6 +209,8 @@ def test_weights_that_are_lost_are_found_where_no_loss_tells_of_them(xla):
         CompiledLoop(model, data, xla=xla)(10, 8, seed=6, evaluate_every=4)
     assert error.value.metrics.step.tolist() == [0]
     assert np.isfinite(error.value.metrics.losses).all()
+    with pytest.raises(Diverged, match="weights are not finite after step 7"):  # lost since then
+        CompiledLoop(model, data, xla=xla)(10, 8, seed=6, evaluate_every=10, at={7: pytest.fail})
 
 
 @pytest.mark.parametrize(

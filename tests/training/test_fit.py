@@ -203,6 +203,9 @@ def test_weights_that_are_lost_are_found_where_no_loss_tells_of_them():
         FitLoop(compiled(hidden=[L.Dense(8), blind]), poisoned())(10, 8, seed=6, evaluate_every=3)
     assert error.value.step == 6
     assert error.value.metrics.step.tolist() == [0, 3]
+    model = compiled(hidden=[L.Dense(8), blind])
+    with pytest.raises(Diverged, match="weights are not finite after step 5"):
+        FitLoop(model, poisoned())(10, 8, seed=6, evaluate_every=10, at={5: pytest.fail})
 
 
 @BACKENDS

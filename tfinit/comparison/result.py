@@ -34,7 +34,8 @@ class Run:
         steps: Steps that were to be made.
         metrics: The training loss of each step made (``metrics.losses``), and validation and test
             metrics at the steps that were evaluated.
-        diverged_at: The first step, counted from 1, whose loss was not finite; None if all were.
+        diverged_at: The first step, counted from 1, whose loss was not finite, or the first
+            evaluation that found weights that were not; None if all were.
         seconds_per_step: Measured, without compilation and evaluations.
         diagnosis: What `tfinit.diagnose` said of the initialized model before the first step; None
             if it was not asked.

@@ -81,14 +81,14 @@ def measure_signal(
     axes = tuple(axis for axis in range(rank) if axis != channel % rank) if rank > 1 else (0,)
     if count <= _SMALL:
         return _measure_small(value, axes, activation, count_zeros, step)
-    if _is_here(value):
-        array = value.numpy()
+    wide = value if value.dtype == tf.float64 else tf.cast(value, tf.float32)
+    if _is_here(wide):
+        array = wide.numpy()
         sample = array.ravel()[::step][:_SAMPLE].astype(np.float32)
         filled = int(np.count_nonzero(array != 0)) if count_zeros else 0
     else:
-        sample = tf.cast(tf.reshape(value, (-1,))[::step], tf.float32).numpy()[:_SAMPLE]
-        filled = int(tf.math.count_nonzero(value)) if count_zeros else 0
-    wide = value if value.dtype == tf.float64 else tf.cast(value, tf.float32)
+        sample = tf.cast(tf.reshape(wide, (-1,))[::step], tf.float32).numpy()[:_SAMPLE]
+        filled = int(tf.math.count_nonzero(wide)) if count_zeros else 0
     scale = 1.0
     means, variances = _moments(wide, axes)
     total = float(np.mean(variances + means**2))
@@ -153,7 +153,7 @@ def _signal(
 
 def _is_here(value: Any) -> bool:
     """Whether NumPy can read a tensor without a copy."""
-    return "CPU" in value.device and value.dtype.name != "bfloat16"
+    return "CPU" in value.device
 
 
 def _moments(wide: Any, axes: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:

@@ -39,10 +39,8 @@ def update_ratios(
         optimizer = optimizer.inner_optimizer
     try:
         fresh = type(optimizer).from_config(optimizer.get_config())
-        if _is_entrywise(optimizer):
-            moves = _entrywise_moves(fresh, [(weights[k], gradients[k]) for k in sizes])
-        else:
-            moves = _moves(fresh, [weights[k] for k in sizes], [gradients[k] for k in sizes])
+        tried = _entrywise_moves if _is_entrywise(optimizer) else _moves
+        moves = tried(fresh, [weights[key] for key in sizes], [gradients[key] for key in sizes])
     except Exception:
         # An optimizer of the user's own may need more than its config and variables.
         return {}
@@ -62,13 +60,12 @@ def _moves(
 
 
 def _entrywise_moves(
-    optimizer: Any, pairs: list[tuple[np.ndarray, np.ndarray]]
+    optimizer: Any, weights: list[np.ndarray], gradients: list[np.ndarray]
 ) -> list[np.ndarray]:
     """The same of some entries of each weight, all as one: Keras's steps per weight take longer."""
-    some = [(_some(w), _some(g)) for w, g in pairs]
-    joined = [np.concatenate(parts) for parts in zip(*some, strict=True)]
-    (moves,) = _moves(optimizer, [joined[0]], [joined[1]])
-    return np.split(moves, np.cumsum([len(w) for w, _ in some])[:-1])
+    entries, slopes = ([_some(array) for array in arrays] for arrays in (weights, gradients))
+    (moves,) = _moves(optimizer, [np.concatenate(entries)], [np.concatenate(slopes)])
+    return np.split(moves, np.cumsum([len(part) for part in entries])[:-1])
 
 
 def _is_entrywise(optimizer: Any) -> bool:

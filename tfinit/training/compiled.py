@@ -257,8 +257,8 @@ class CompiledLoop:
 
         Raises:
             InputError: ``batch_size`` does not fit the data, or a number is not whole or too small.
-            Diverged: a loss was not finite, or at an evaluation a weight. The model holds the
-                weights after that chunk.
+            Diverged: a loss was not finite; or a weight at an evaluation or a step of ``at``. The
+                model holds the weights after that chunk.
         """
         indices = batch_indices(self.rows, batch_size, steps, seed, start)
         due = set(evaluation_steps(steps, evaluate_every, start).tolist())
@@ -287,7 +287,7 @@ class CompiledLoop:
             step = stop
             if step == steps:  # as fit does: averaged weights, where the optimizer keeps some
                 self.model.optimizer.finalize_variable_values(self.model.trainable_variables)
-            if step in due and not finite_weights(self.model):
+            if (step in due or step in at) and not finite_weights(self.model):
                 raise Diverged(step, record.metrics(), weights=True)
             if step in at:
                 at[step]()

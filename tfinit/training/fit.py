@@ -130,12 +130,11 @@ class FitLoop:
             if step == steps:  # as fit does after this: averaged weights, if there are some
                 self._synchronize()
                 self.model.optimizer.finalize_variable_values(self.model.trainable_variables)
-            if step in done_before:
+            if step in done_before or step in at:
                 self._synchronize()
                 if not finite_weights(self.model):
                     raise Diverged(step, record.metrics(), weights=True)
             if step in at:
-                self._synchronize()
                 at[step]()
             if step in done_before:
                 self._before_evaluation()

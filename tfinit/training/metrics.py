@@ -66,20 +66,16 @@ class Diverged(WorkError):
     """The loss or the weights stopped being numbers.
 
     Attributes:
-        step: The first step, counted from 1, whose loss is NaN or infinite; or the step of an
-            evaluation after which a weight is, where no loss was: on some processors TensorFlow's
-            ReLU makes 0 of NaN, and the loss of a network that is lost looks like that of one that
-            does not learn.
+        step: The first step, counted from 1, whose loss is NaN or infinite; or where none was, the
+            first evaluation, or step of ``at``, that finds such a weight. On some processors
+            TensorFlow's ReLU makes 0 of NaN: then the loss of a network that is lost looks like
+            that of one that does not learn.
         metrics: What was measured before it.
     """
 
     def __init__(self, step: int, metrics: Metrics, weights: bool = False):
-        what = (
-            f"weights are not finite after step {step}"
-            if weights
-            else (f"the loss is not finite at step {step}")
-        )
-        super().__init__(f"{what}. Lower the learning rate, or look at the data.")
+        what = "weights are not finite after" if weights else "the loss is not finite at"
+        super().__init__(f"{what} step {step}. Lower the learning rate, or look at the data.")
         self.step = step
         self.metrics = metrics
 
