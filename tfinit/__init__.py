@@ -66,6 +66,7 @@ def _register_with_keras(keras: ModuleType) -> None:
     """
     importlib.import_module("tfinit.initializers")
     importlib.import_module("tfinit.pruning.sparse_optimizer")
+    importlib.import_module("tfinit.pruning.marks")
 
 
 # Runs at once if Keras is already loaded.

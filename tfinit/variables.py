@@ -185,8 +185,13 @@ def prunable_weights(model: Any, allow: Callable[[Any], bool] | None = None) -> 
     return found
 
 
-def find_prunable(model: Any, allow: Callable[[Any], bool] | None = None) -> dict[str, Any]:
-    """As `prunable_weights`, but for a layer that has nothing to prune the empty dictionary."""
+def find_prunable(
+    model: Any, allow: Callable[[Any], bool] | None = None, frozen: bool = False
+) -> dict[str, Any]:
+    """As `prunable_weights`, but for a layer that has nothing to prune the empty dictionary.
+
+    With ``frozen`` also those that are not trainable.
+    """
     _built(model)
     allowed = [
         layer
@@ -195,8 +200,9 @@ def find_prunable(model: Any, allow: Callable[[Any], bool] | None = None) -> dic
     ]
     inside = allowed if allow is None else [part for a in allowed for _, part in walk_layers(a)]
     chosen = {id(w) for layer in inside for w in _prunable_of(layer)}
-    trainable = {id(w) for w in model.trainable_weights}
-    return {k: v for k, v in all_weights(model).items() if id(v) in chosen & trainable}
+    if not frozen:
+        chosen &= {id(w) for w in model.trainable_weights}
+    return {k: v for k, v in all_weights(model).items() if id(v) in chosen}
 
 
 def read_weights(variables: dict[str, Any]) -> dict[str, np.ndarray]:

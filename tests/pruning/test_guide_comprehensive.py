@@ -246,8 +246,9 @@ def test_comprehensive_export_with_size_compression(pretrained_weights, tmp_path
     model_for_export.summary()
     without_stripping = get_gzipped_size(model_for_pruning, "pruned.h5")
     with_stripping = get_gzipped_size(model_for_export, "stripped.h5")
-    # Nothing wraps the layers: other than in TFMOT, stripping takes no weights away.
-    assert max(with_stripping, without_stripping) < 0.85 * dense
+    # Nothing wraps the layers: other than in TFMOT, stripping takes no weights away, but the marks.
+    assert with_stripping < 0.85 * dense
+    assert with_stripping < without_stripping < 0.95 * dense
     assert zeros(model_for_export.layers[0].kernel) == 200
     assert len(model_for_export.weights) == 2
 

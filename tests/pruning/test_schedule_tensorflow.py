@@ -124,7 +124,7 @@ def test_acceptance_20_a_strategy_of_two_devices(tmp_path):
             model.fit(x, y, batch_size=8, epochs=3, shuffle=False, verbose=0)
             copies = []
             for variable in model.trainable_variables:
-                mask = model.optimizer._mask_of(variable)
+                mask = model.optimizer._pruner.mask_of(variable)
                 if mask is not None:
                     values = [np.array(v) for v in getattr(mask.value, "values", [mask.value])]
                     weights = [np.array(v) for v in getattr(variable.value, "values", [])]

@@ -1,6 +1,7 @@
 """TFMOT's callbacks. Keras 3 models need none to be pruned; these let its code run as it is."""
 
 import importlib.util
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -9,8 +10,10 @@ import numpy as np
 from keras import ops
 
 from tfinit.errors import InputError, MissingPackage
-from tfinit.pruning.low_magnitude import marked_rules
-from tfinit.pruning.model_masks import ensure_sparse_optimizer, find_sparse_optimizer
+from tfinit.pruning.adoption import adopt
+from tfinit.pruning.marks import marked_parts
+from tfinit.pruning.model_masks import pruning_optimizer
+from tfinit.pruning.sparse_optimizer import SparseOptimizer
 from tfinit.variables import keras_of
 
 _HOOKS = [name for name in dir(keras.callbacks.Callback) if name.startswith("on_")]
@@ -71,8 +74,11 @@ class UpdatePruningStep(_Either):
     steps and this callback's ``on_train_batch_begin`` and ``on_epoch_end`` are called by hand: then
     it prunes there. In ``fit`` it only makes sure that the model is being pruned at all.
 
+    Warns:
+        UserWarning: at the start of training, for a model that nothing prunes.
+
     Raises:
-        InputError: at the start of training, for a model that nothing prunes.
+        InputError: a marked model has no optimizer, compiled or set as ``model.optimizer``.
     """
 
     def _make(self, model: Any) -> Any:
@@ -84,32 +90,47 @@ class UpdatePruningStep(_Either):
 
 
 class _KeepUp(keras.callbacks.Callback):
+    _before = _begun = 0
+
     def set_model(self, model: Any) -> None:
         super().set_model(model)
-        rules = marked_rules(model)
-        if rules:
-            ensure_sparse_optimizer(model, rules)
-        elif find_sparse_optimizer(getattr(model, "optimizer", None)) is None:
-            raise InputError(
-                f"`model` {model.name!r} is not being pruned. Call prune_low_magnitude on it, or "
-                "compile it with a SparseOptimizer."
+        if not marked_parts(model) and pruning_optimizer(model) is None:
+            warnings.warn(
+                f"`model` {model.name!r} is not being pruned, and this callback does nothing. Call "
+                "prune_low_magnitude on it, or compile it with a SparseOptimizer.",
+                stacklevel=4,
             )
+        elif getattr(model, "optimizer", None) is not None:
+            adopt(model)
 
     def on_train_begin(self, logs: Any = None) -> None:
-        if not self.params and not self.model.optimizer.built:
-            self.model.optimizer.build(self.model.trainable_variables)
+        self._begun = 0
+        sparse = self._in_a_loop()
+        self._before = 0 if sparse is None else sparse.steps_taken
 
     def on_train_batch_begin(self, batch: Any, logs: Any = None) -> None:
-        self._prune_for_a_loop()
+        sparse = self._in_a_loop()
+        if sparse is not None:
+            sparse.catch_up(self._before + self._begun)
+        self._begun += 1
 
     def on_epoch_end(self, batch: Any, logs: Any = None) -> None:
         # TFMOT's guide passes the epoch as `batch`.
-        self._prune_for_a_loop()
+        sparse = self._in_a_loop()
+        if sparse is not None:
+            sparse.catch_up(self._before + self._begun)
 
-    def _prune_for_a_loop(self) -> None:
-        # `fit` says its parameters; there the optimizer itself is called, and asking would cost.
-        if not self.params:
-            find_sparse_optimizer(self.model.optimizer).catch_up()
+    def _in_a_loop(self) -> SparseOptimizer | None:
+        """What prunes, built, in a loop of somebody's own.
+
+        `fit` says its parameters; there the optimizer itself is called, and asking would cost.
+        """
+        if self.params:
+            return None
+        sparse = adopt(self.model) or pruning_optimizer(self.model)
+        if sparse is not None and not sparse.built:
+            self.model.optimizer.build(self.model.trainable_variables)
+        return sparse
 
 
 class PruningSummaries(_Either):
@@ -158,7 +179,7 @@ class _Summaries(keras.callbacks.TensorBoard):
     def _log(self) -> None:
         import tensorflow as tf
 
-        sparse = find_sparse_optimizer(getattr(self.model, "optimizer", None))
+        sparse = pruning_optimizer(self.model)
         if sparse is None:
             raise InputError(f"`model` {self.model.name!r} is not being pruned: nothing to log.")
         if not sparse.built:
@@ -167,10 +188,8 @@ class _Summaries(keras.callbacks.TensorBoard):
         if self._file is None:
             self._file = tf.summary.create_file_writer(f"{self.log_dir}/metrics")
         with self._file.as_default():
-            for variable in self.model.trainable_variables:
+            for variable in sparse.masked_variables():
                 mask = sparse.get_mask(variable)
-                if mask is None:
-                    continue
                 alive = np.abs(ops.convert_to_numpy(variable))[mask]
                 name = f"{variable.path}/mask"
                 tf.summary.scalar(f"{name}/sparsity", 1 - mask.mean(), step=step)

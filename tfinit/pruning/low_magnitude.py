@@ -3,7 +3,8 @@
 Where TFMOT wraps layers and clones the model, this marks a layer or a model with a `PruningRule`.
 Nothing else changes in it: the same object comes back, with the same weights and outputs. When a
 model that is marked, or holds marked layers, is compiled, its optimizer goes into a
-`SparseOptimizer` with these rules, and from there on it prunes in the compiled step.
+`SparseOptimizer` with these rules, and from there on it prunes in the compiled step. The mark goes
+with every copy of the layer (`marks.py`), and what trains it otherwise is found (`adoption.py`).
 """
 
 import contextlib
@@ -12,19 +13,20 @@ import warnings
 from typing import Any
 
 import keras
-import numpy as np
-import wrapt
 from keras import ops
 
 from tfinit.errors import InputError
-from tfinit.pruning.model_masks import ensure_sparse_optimizer, find_sparse_optimizer
+from tfinit.pruning.adoption import adopt, begin_anew, check_pruning_is_not_lost, watch
+from tfinit.pruning.marks import mark, marked_parts, unmark
+from tfinit.pruning.model_masks import pruning_optimizer
 from tfinit.pruning.policy import PruningPolicy
 from tfinit.pruning.rules import PruningRule, block_size_of
 from tfinit.pruning.schedules import ConstantSparsity, PruningSchedule
 from tfinit.pruning.sparse_optimizer import SparseOptimizer
-from tfinit.variables import keras_of, prunable_weights, walk_layers
+from tfinit.variables import find_prunable, keras_of, prunable_weights
 
-_MARK = "_tfinit_pruning_rule"
+# What TFMOT hands to the wrapper of a layer, and this to the layer itself.
+_OF_A_LAYER = ("name", "input_shape", "trainable")
 
 
 def prune_low_magnitude(
@@ -41,8 +43,14 @@ def prune_low_magnitude(
     Unlike TFMOT's it takes every Keras 3 model (nested, subclassed, with shared layers or layers
     that cannot be pruned, which are skipped: see `sparsity_report`), returns the same object
     unwrapped, and needs no callback: `compile` does the rest. A tf_keras model, layer or list is
-    handed to TFMOT itself. The first call extends `keras.Model.compile` in this process, for marked
-    models only.
+    handed to TFMOT itself.
+
+    That it is to be pruned is part of the configuration from now on (as its dtype policy): it is
+    true of its clones and deep copies, of what is made by ``from_config`` or loaded from a file,
+    compiled or not, with tfinit imported. A copy with the weights of a pruned model goes on with
+    its zeros and at its step. `keras.Model.compile` and ``fit`` see to it; a training loop of your
+    own needs `SparseOptimizer` or `UpdatePruningStep`, and `strip_pruning` raises where it had
+    neither. `strip_pruning` ends it.
 
     The native way is shorter: ``model.compile(SparseOptimizer(Adam(), schedule, scope=model))``.
 
@@ -54,10 +62,13 @@ def prune_low_magnitude(
         block_pooling_type: ``"AVG"`` or ``"MAX"``.
         pruning_policy: Which layers of a model; `ensure_model_supports_pruning` is asked at once.
         sparsity_m_by_n: (m, n): m zeros in every n weights along the inputs.
-        settings: What else `PruningRule` takes: ``allocation``, ``score``, ``monotone``, …
+        settings: What else `PruningRule` takes: ``allocation``, ``score``, ``monotone``, …; for a
+            single layer also its ``name``, ``input_shape`` and ``trainable``, which TFMOT gives to
+            the wrapper.
 
     Returns:
-        ``to_prune`` itself. A model that was compiled before prunes from now on.
+        ``to_prune`` itself. A model that was compiled before prunes from now on; one that is being
+        pruned keeps its zeros and counts the steps of the new schedule from 0.
 
     Raises:
         InputError: not a layer or model, nothing in it to prune, or an argument that is none of
@@ -83,10 +94,15 @@ def prune_low_magnitude(
         return prune_tf_keras(to_prune, *given, **settings)
     if kinds != {"keras"}:
         raise InputError(_what_to_pass(to_prune, parts))
+    of_layer = {name: settings.pop(name) for name in _OF_A_LAYER if name in settings}
     unknown = sorted(settings.keys() - PruningRule.SETTINGS)
     if unknown:
         raise InputError(
             f"prune_low_magnitude does not take {unknown}; give the layer its own arguments."
+        )
+    if of_layer and (isinstance(to_prune, keras.Model) or len(parts) > 1):
+        raise InputError(
+            f"{sorted(of_layer)} go with a single layer; `to_prune` is a {type(to_prune).__name__}."
         )
     if pruning_policy is not None:
         if not isinstance(to_prune, keras.Model):
@@ -101,12 +117,21 @@ def prune_low_magnitude(
     if isinstance(to_prune, keras.Model) and to_prune.built:
         allow = None if pruning_policy is None else pruning_policy.allow_pruning
         prunable_weights(to_prune, allow)  # raises where there is nothing to prune
-    _extend_compile()
+    watch()
     for part, rule in zip(parts, rules, strict=True):
-        setattr(part, _MARK, rule)
+        _give(part, of_layer)
+        mark(part, rule, pruning_policy)
+        begin_anew([part])
         if getattr(part, "compiled", False):
-            ensure_sparse_optimizer(part, marked_rules(part))
+            adopt(part, from_step=0)
     return to_prune
+
+
+def _give(layer: Any, arguments: dict[str, Any]) -> None:
+    """Set what would be arguments of the layer itself."""
+    for name, value in arguments.items():
+        # Sequential asks its first layer for the shape of the inputs under this name.
+        setattr(layer, "_input_shape_arg" if name == "input_shape" else name, value)
 
 
 def _what_to_pass(to_prune: Any, parts: list[Any]) -> str:
@@ -122,49 +147,6 @@ def _what_to_pass(to_prune: Any, parts: list[Any]) -> str:
     )
 
 
-def marked_rules(model: Any) -> list[PruningRule]:
-    """The rules of a model's marks: layers before the models that hold them, equal ones joined."""
-    joined: dict[str, PruningRule] = {}
-    for _, part in reversed(list(walk_layers(model))):
-        rule = getattr(part, _MARK, None)
-        if rule is None:
-            continue
-        if isinstance(part, keras.Model):
-            joined[f"model {id(part)}"] = rule
-            continue
-        config = {k: v for k, v in vars(rule).items() if k != "scope"}
-        config["schedule"] = rule.schedule.get_config()
-        # Some layers have nothing to prune (a Flatten); all together must have something.
-        same = joined.setdefault(f"{type(rule.schedule)} {config}", rule.with_scope([]))
-        same.scope.append(part)
-    return list(joined.values())
-
-
-def _extend_compile() -> None:
-    if isinstance(vars(keras.Model).get("compile"), wrapt.FunctionWrapper):
-        return
-
-    def compile(wrapped: Any, model: Any, args: tuple, kwargs: dict) -> None:
-        rules = marked_rules(model)
-        if rules:
-            given = args[0] if args else kwargs.pop("optimizer", "rmsprop")
-            before = find_sparse_optimizer(getattr(model, "optimizer", None))
-            args = (_with_rules(given, rules, before), *args[1:])
-        wrapped(*args, **kwargs)
-
-    wrapt.wrap_function_wrapper(keras.Model, "compile", compile)
-
-
-def _with_rules(optimizer: Any, rules: list[PruningRule], before: SparseOptimizer | None) -> Any:
-    optimizer = keras.optimizers.get(optimizer)
-    if find_sparse_optimizer(optimizer) is not None:
-        return optimizer  # the user's own rules win
-    sparse = SparseOptimizer(optimizer, rules=rules)
-    if before is not None and before.built:
-        sparse.continue_from(before)  # compiled anew, for a smaller learning rate say
-    return sparse
-
-
 def strip_pruning(model: Any) -> Any:
     """The model without its pruning: the same layers and weights, zeros included, uncompiled.
 
@@ -177,8 +159,13 @@ def strip_pruning(model: Any) -> Any:
     The file of the result needs no tfinit to be loaded. It is as large as before, if not
     compressed, and as fast: a zero takes the space and the time of any number.
 
+    Warns:
+        UserWarning: nothing ever pruned the model, which is returned as it is, or no training step
+            did so far, which leaves it dense.
+
     Raises:
-        InputError: not a model, or one that nothing prunes.
+        InputError: not a model; or what was marked by `prune_low_magnitude` was trained by an
+            optimizer that does not prune, as in a training loop of your own. Nothing was changed.
     """
     if keras_of(model) == "tf_keras":
         from tfinit.pruning.tfmot import load_tfmot
@@ -188,17 +175,22 @@ def strip_pruning(model: Any) -> Any:
         raise InputError(
             f"`model` must be a model, of Keras 3 or of tf_keras; received {type(model).__name__}."
         )
-    sparse = find_sparse_optimizer(getattr(model, "optimizer", None))
-    if sparse is None and not marked_rules(model):
-        raise InputError(
+    sparse = pruning_optimizer(model)
+    marked = marked_parts(model)
+    if sparse is None and not marked:
+        warnings.warn(
             f"`model` {model.name!r} is not being pruned: it has no SparseOptimizer, and "
-            "prune_low_magnitude was not called on it. There is nothing to strip."
+            "prune_low_magnitude was not called on it. There is nothing to strip.",
+            stacklevel=2,
         )
+        return model
+    check_pruning_is_not_lost(model)
     if sparse is not None and sparse.built:
-        _zero_what_is_pruned(model, sparse)
-    for _, part in walk_layers(model):
-        if part is not model and hasattr(part, _MARK):
-            delattr(part, _MARK)
+        _zero_what_is_pruned(sparse)
+    _warn_if_dense(model, sparse, bool(marked))
+    for part, _ in marked:
+        if part is not model:
+            unmark(part)
     if type(model) is keras.Sequential:
         inputs = [
             keras.Input(batch_shape=t.shape, dtype=t.dtype, name=t.name) for t in _inputs(model)
@@ -206,8 +198,7 @@ def strip_pruning(model: Any) -> Any:
         return keras.Sequential([*inputs, *model.layers], name=model.name)
     if _is_functional(model):
         return keras.Model(model.input, model.output, name=model.name)
-    if hasattr(model, _MARK):
-        delattr(model, _MARK)
+    unmark(model)
     model.optimizer = None
     model.compiled = False
     model.train_function = None
@@ -223,20 +214,31 @@ def _is_functional(model: Any) -> bool:
     return type(model).__name__ == "Functional" and type(model).__module__.startswith("keras.")
 
 
-def _zero_what_is_pruned(model: Any, sparse: SparseOptimizer) -> None:
-    revived = 0
-    for variable in model.trainable_variables:
-        mask = sparse.get_mask(variable)
-        if mask is not None:
-            revived += int(np.count_nonzero(ops.convert_to_numpy(variable)[~mask]))
+def _zero_what_is_pruned(sparse: SparseOptimizer) -> None:
+    revived = sparse.revived()
     if revived:
         sparse.mask_weights()
         warnings.warn(
             f"{revived} weights that are pruned were not zero, as if brought back from an earlier "
-            "epoch (EarlyStopping with restore_best_weights does so). They are zero now: evaluate "
-            "again.",
+            "epoch (EarlyStopping with restore_best_weights does so) or trained by another "
+            "optimizer. They are zero now: evaluate again.",
             stacklevel=3,
         )
+
+
+def _warn_if_dense(model: Any, sparse: SparseOptimizer | None, marked: bool) -> None:
+    """Say so where pruning was asked for, and has not begun."""
+    if sparse is not None and (sparse.pruned() or not any(rule.prunes for rule in sparse.rules)):
+        return
+    weights = find_prunable(model, frozen=True) if model.built else {}
+    if marked and any(bool(ops.any(ops.equal(v, 0))) for v in weights.values()):
+        return  # a copy of a pruned model, not trained since
+    steps = 0 if sparse is None else sparse.steps_taken
+    warnings.warn(
+        f"`model` {model.name!r} is dense: it took {steps} training steps, and none of them pruned "
+        "anything. Train it first, past the first update of its schedule.",
+        stacklevel=3,
+    )
 
 
 def prune_scope() -> contextlib.AbstractContextManager:

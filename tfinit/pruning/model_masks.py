@@ -8,8 +8,8 @@ import numpy as np
 from tfinit.errors import InputError
 from tfinit.pruning.masks import Masks
 from tfinit.pruning.rules import PruningRule
-from tfinit.pruning.sparse_optimizer import SparseOptimizer
-from tfinit.variables import check_same_keys, prunable_weights
+from tfinit.pruning.sparse_optimizer import SparseOptimizer, optimizer_that_prunes
+from tfinit.variables import check_same_keys, find_prunable, prunable_weights
 
 
 def find_sparse_optimizer(optimizer: Any) -> SparseOptimizer | None:
@@ -20,27 +20,36 @@ def find_sparse_optimizer(optimizer: Any) -> SparseOptimizer | None:
     return optimizer
 
 
+def pruning_optimizer(model: Any) -> SparseOptimizer | None:
+    """What prunes a model: its own SparseOptimizer, or that of what it is trained in."""
+    own = find_sparse_optimizer(getattr(model, "optimizer", None))
+    if own is not None and own.steps_taken > 0:
+        return own
+    return optimizer_that_prunes(model.weights) or own
+
+
 def sparse_optimizer_of(model: Any) -> SparseOptimizer:
-    """The SparseOptimizer that a Keras 3 model was compiled with, built.
+    """The SparseOptimizer that prunes a Keras 3 model, built.
 
     Raises:
-        InputError: the model was compiled without one, or not at all.
+        InputError: the model was compiled without one, or not at all, and no other one that is
+            alive masks weights of it.
     """
     optimizer = getattr(model, "optimizer", None)
-    found = find_sparse_optimizer(optimizer)
+    found = pruning_optimizer(model)
     if found is None:
         raise InputError(
             f"`model` {model.name!r} must be compiled with a SparseOptimizer to keep masks, "
             f"received {type(optimizer).__name__}. "
             "Use model.compile(SparseOptimizer(Adam()), ...)."
         )
-    if not optimizer.built:
+    if not found.built:
         optimizer.build(model.trainable_variables)
     return found
 
 
 def ensure_sparse_optimizer(
-    model: Any, rules: Iterable[PruningRule] | None = None
+    model: Any, rules: Iterable[PruningRule] | None = None, anew: bool = False
 ) -> SparseOptimizer:
     """The model's SparseOptimizer; where it has none, one around the optimizer it has.
 
@@ -48,25 +57,31 @@ def ensure_sparse_optimizer(
         model: A Keras 3 model with an optimizer. Its other compile settings and the state of its
             optimizer stay.
         rules: What a new SparseOptimizer prunes; None: nothing by itself.
+        anew: Make a new one, around the same inner optimizer, also where it has one.
 
     Raises:
         InputError: the model has no optimizer yet.
     """
     optimizer = getattr(model, "optimizer", None)
     found = find_sparse_optimizer(optimizer)
-    if found is not None:
+    if found is not None and not anew:
         return found
     if optimizer is None:
         raise InputError(
             f"`model` {model.name!r} has no optimizer to keep masks in. Call "
             "`model.compile(optimizer, loss)` first."
         )
-    sparse = SparseOptimizer(optimizer, rules=rules)
-    model.optimizer = sparse
-    # Compiled functions hold the old one, and a saved model would bring it back.
-    model.train_function = None
-    if model.compiled:
-        model._compile_config.config["optimizer"] = sparse
+    sparse = SparseOptimizer(found.inner_optimizer if found else optimizer, rules=rules)
+    outer = optimizer
+    while outer is not found and getattr(outer, "inner_optimizer", None) is not found:
+        outer = outer.inner_optimizer
+    if found is None or outer is found:
+        model.optimizer = sparse
+        if model.compiled:
+            model._compile_config.config["optimizer"] = sparse  # a saved model brings it back
+    else:  # a LossScaleOptimizer
+        outer.inner_optimizer = sparse
+    model.train_function = None  # it holds the old one
     return sparse
 
 
@@ -99,5 +114,5 @@ def get_masks(model: Any) -> Masks:
     A weight that its optimizer does not mask has none here.
     """
     optimizer = sparse_optimizer_of(model)
-    masks = {key: optimizer.get_mask(v) for key, v in prunable_weights(model).items()}
+    masks = {key: optimizer.get_mask(v) for key, v in find_prunable(model, frozen=True).items()}
     return {key: mask for key, mask in masks.items() if mask is not None}

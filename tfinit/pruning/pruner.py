@@ -1,18 +1,39 @@
 """The masks of an optimizer's variables, and what changes them: the pruning in SparseOptimizer."""
 
 import contextlib
+import dataclasses
 import warnings
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
 
 import keras
+import numpy as np
 from keras import ops
 
 from tfinit.pruning.rules import Group, PruningRule, bind
+from tfinit.pruning.schedules import PruningSchedule
 from tfinit.pruning.update import State, first_masks, new_masks
 
 # No training is shorter, so a schedule that begins by this step needs no warning.
 _SOON = 10
+# The share of weights that may be zero without anybody having pruned them.
+_BY_CHANCE = 1e-3
+
+
+class Progress(NamedTuple):
+    """How far a pruning is, for another optimizer to go on from; variables by their id.
+
+    Attributes:
+        step: The number of steps that were taken.
+        masks: id → mask.
+        movement: id → Σ w·∂w, negated.
+        schedules: id → the schedule by which its mask was taken.
+    """
+
+    step: int
+    masks: dict[int, Any]
+    movement: dict[int, Any]
+    schedules: dict[int, PruningSchedule | None]
 
 
 class Pruner:
@@ -77,29 +98,115 @@ class Pruner:
                 stacklevel=5,
             )
         for group in self.groups:
+            self._look_for_zeros(group)
             if group.rule.first_step() == 1:
                 schedule = group.rule.schedule
                 sparsity = 0.0 if schedule is None else schedule(1)[1]
                 weights = [ops.convert_to_tensor(self._trained[i]) for i in group.indices]
                 self._assign(group, first_masks(group, sparsity, weights))
                 self._zero(group.indices)
+            if group.rule.keep_zeros:
+                self._assign(group, [ops.not_equal(self._trained[i], 0) for i in group.indices])
 
-    def take_over(self, other: "Pruner") -> int:
-        """Go on with another's masks and step, which is returned; variables match by identity."""
-        place = {id(v): i for i, v in enumerate(other._trained)}
+    def _look_for_zeros(self, group: Group) -> None:
+        """Say so where zeros that are there will be trained away, or none are there to be kept."""
+        rule = group.rule
+        # A tensor that is zero as a whole was made so, as the last one of a residual branch is.
+        arrays = [_array(self._trained[i]) for i in group.indices]
+        arrays = [array for array in arrays if rule.keep_zeros or np.any(array)]
+        zeros = sum(array.size - np.count_nonzero(array) for array in arrays)
+        if rule.keep_zeros and not zeros:
+            paths = [self._trained[i].path for i in group.indices]
+            warnings.warn(f"`keep_zeros`: there are no zeros to keep in {paths}.", stacklevel=6)
+        size = sum(array.size for array in arrays)
+        first = rule.first_step()
+        if rule.keep_zeros or not rule.prunes or first == 1 or zeros <= _BY_CHANCE * size:
+            return
+        then = (
+            "and no update prunes them"
+            if first is None
+            else f"until step {first}, which prunes {float(rule.schedule(first)[1]):.1%}"
+        )
+        warnings.warn(
+            f"{zeros / size:.1%} of the weights to be pruned are zero already. They train from the "
+            f"first step on, {then}. To keep what is zero, say `keep_zeros=True`.",
+            stacklevel=6,
+        )
+
+    def steps_done(self) -> int:
+        """How many steps were taken with this pruner."""
+        return 0 if self.step is None else int(ops.convert_to_numpy(self.step))
+
+    def mask_of(self, variable: Any) -> Any:
+        """The mask of a variable; None if it has none, or is not trained here."""
+        return next((m for v, m in self.masked() if v is variable), None)
+
+    def masked(self) -> list[tuple[Any, Any]]:
+        """(variable, mask) for all that carry one."""
+        pairs = zip(self._trained, self.masks, strict=True)
+        return [(v, mask) for v, mask in pairs if mask is not None]
+
+    def pruned(self) -> int:
+        """How many weights the masks prune."""
+        return sum(int(np.sum(~_array(mask))) for _, mask in self.masked())
+
+    def revived(self) -> int:
+        """How many weights that the masks prune are not zero."""
+        return sum(int(np.count_nonzero(_array(v)[~_array(m)])) for v, m in self.masked())
+
+    def progress(self) -> Progress:
+        """How far it is."""
+        schedules = {
+            id(self._trained[i]): group.rule.schedule
+            for group in self.groups
+            for i in group.indices
+        }
+        masks = {id(v): mask for v, mask in self.masked()}
+        movement = {id(self._trained[i]): value for i, value in self.movement.items()}
+        return Progress(self.steps_done(), masks, movement, schedules)
+
+    def take_over(self, before: Progress) -> int:
+        """Go on from another's masks and step; variables match by identity. Returns the step.
+
+        What it did not prune yet, or by another schedule, gets the mask that its own schedule would
+        have given it by now: there may be no update to come that would.
+        """
         for i, variable in enumerate(self._trained):
-            j = place.get(id(variable))
-            if j is None:
-                continue
-            if self.masks[i] is not None and other.masks[j] is not None:
-                self.masks[i].assign(other.masks[j])
+            if self.masks[i] is not None and id(variable) in before.masks:
+                self.masks[i].assign(before.masks[id(variable)])
                 self._zero([i])
-            if i in self.movement and j in other.movement:
-                self.movement[i].assign(other.movement[j])
-        if self.step is None or other.step is None:
-            return 0
-        self.step.assign(other.step)
-        return int(ops.convert_to_numpy(other.step))
+            if i in self.movement and id(variable) in before.movement:
+                self.movement[i].assign(before.movement[id(variable)])
+        step = 0 if self.step is None else before.step
+        if step:
+            self.step.assign(step)
+        for group in self.groups:
+            late = [i for i in group.indices if not self._is_as_before(group, i, before)]
+            if late:
+                self._take_late_masks(group, late, step)
+        return step
+
+    def _is_as_before(self, group: Group, i: int, before: Progress) -> bool:
+        key = id(self._trained[i])
+        return key in before.masks and before.schedules.get(key) == group.rule.schedule
+
+    def _take_late_masks(self, group: Group, late: Sequence[int], step: int) -> None:
+        rule = group.rule
+        if not rule.prunes:
+            return
+        sparsity = 0.0
+        if not rule.sparsity_m_by_n:
+            sparsity = rule.schedule.in_force(step + 1)
+            if sparsity is None and not rule.regrow:
+                return
+        if rule.score in ("movement", "snip"):  # of which there is nothing yet
+            group = dataclasses.replace(group, rule=rule.with_scope(rule.scope, score="magnitude"))
+        weights = [ops.convert_to_tensor(self._trained[i]) for i in group.indices]
+        masks = first_masks(group, sparsity or 0.0, weights)
+        for i, mask in zip(group.indices, masks, strict=True):
+            if i in late or rule.allocation == "global":
+                self.masks[i].assign(mask)
+                self._zero([i])
 
     def mask_weights(self) -> None:
         """Zero the weights that are pruned."""
@@ -221,6 +328,10 @@ class Pruner:
             for i, mask in zip(group.indices, taken, strict=True):
                 masks[i] = state[id(self.masks[i])] = mask
         return masks
+
+
+def _array(variable: Any) -> np.ndarray:
+    return ops.convert_to_numpy(variable)
 
 
 def masked(value: Any, mask: Any) -> Any:

@@ -60,6 +60,9 @@ class PruningRule:
         sparsity_m_by_n: (m, n): m zeros in every n weights along the inputs. As in TFMOT the mask
             is taken before the first step and the schedule is not asked.
         monotone: What is pruned stays pruned, also where the sparsity falls or a score returns.
+        keep_zeros: What is zero when training starts stays zero, as what is pruned then does: to
+            prune on what is sparse already. Otherwise, as in TFMOT, zeros train until they are
+            pruned.
         regrow: ``"set"`` or ``"rigl"``: start from a random mask; at each update drop the smallest
             survivors and grow as many, at random (Mocanu et al. 2018) or where the gradient is
             largest (Evci et al. 2020).
@@ -79,6 +82,7 @@ class PruningRule:
             "block_pooling_type",
             "sparsity_m_by_n",
             "monotone",
+            "keep_zeros",
             "regrow",
             "drop_fraction",
             "seed",
@@ -97,6 +101,7 @@ class PruningRule:
         block_pooling_type: str = "AVG",
         sparsity_m_by_n: Sequence[int] | None = None,
         monotone: bool = False,
+        keep_zeros: bool = False,
         regrow: str | None = None,
         drop_fraction: float = 0.3,
         seed: int = 0,
@@ -116,7 +121,8 @@ class PruningRule:
                     "`sparsity_m_by_n` must be m zeros in n weights with m < n, received "
                     f"{tuple(sparsity_m_by_n)}. 2 zeros in 4 are (2, 4)."
                 )
-        self.monotone = bool(monotone)
+        self.keep_zeros = bool(keep_zeros)
+        self.monotone = bool(monotone) or self.keep_zeros
         self.regrow = None if regrow is None else _one_of("regrow", regrow, REGROWTHS)
         self.drop_fraction = drop_fraction
         self.seed = seed
@@ -149,7 +155,9 @@ class PruningRule:
         if len(used) > 1:
             raise InputError(f"{' and '.join(f'`{n}`' for n in used)} exclude each other.")
         if self.regrow and (self.monotone or self.schedule is None):
-            raise InputError("`regrow` needs a `schedule`, and cannot be `monotone`.")
+            raise InputError(
+                "`regrow` needs a `schedule`, and cannot be `monotone` or `keep_zeros`."
+            )
 
         if self.score in ("movement", "snip") and self.first_step() == 1:
             raise InputError(
@@ -173,6 +181,15 @@ class PruningRule:
         settings = {name: getattr(self, name) for name in self.SETTINGS} | changes
         return PruningRule(self.schedule, scope, **settings)
 
+    def with_paths(self, paths: Sequence[str]) -> "PruningRule":
+        """The same rule; a scope that is places among variables, as in a file, becomes paths."""
+        if not isinstance(self.scope, list) or not all(isinstance(s, int) for s in self.scope):
+            return self
+        allocation = self.allocation
+        if isinstance(allocation, Mapping):
+            allocation = {paths[int(place)]: value for place, value in allocation.items()}
+        return self.with_scope([paths[i] for i in self.scope], allocation=allocation)
+
     def get_config(self) -> dict[str, Any]:
         """The settings; a scope that is a model becomes the paths of its weights."""
         scope = self.scope
@@ -191,6 +208,7 @@ class PruningRule:
             "block_pooling_type": self.block_pooling_type,
             "sparsity_m_by_n": None if self.sparsity_m_by_n is None else list(self.sparsity_m_by_n),
             "monotone": self.monotone,
+            "keep_zeros": self.keep_zeros,
             "regrow": self.regrow,
             "drop_fraction": self.drop_fraction,
             "seed": self.seed,

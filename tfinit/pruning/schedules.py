@@ -82,6 +82,24 @@ class PruningSchedule(abc.ABC):
                 return step
         return None
 
+    def in_force(self, step: int) -> float | None:
+        """The sparsity of the last update up to a step, from 1 on; None if there was none."""
+        for last in range(step, 0, -_SEARCHED):
+            steps = np.arange(max(last - _SEARCHED, 0) + 1, last + 1, dtype="int32")
+            due = np.flatnonzero(self._due(steps))
+            if due.size:
+                return float(ops.convert_to_numpy(self(_tensor(steps[due[-1]]))[1]))
+        return None
+
+    def _due(self, steps: np.ndarray) -> np.ndarray:
+        try:
+            due = ops.convert_to_numpy(self(ops.convert_to_tensor(steps))[0])
+            if due.shape == steps.shape:
+                return due
+        except Exception:  # whatever a user's schedule does with a vector
+            pass
+        return np.array([bool(self(ops.convert_to_tensor(step))[0]) for step in steps])
+
     def _prunes(self, step: Any) -> np.ndarray:
         update, sparsity = self(ops.convert_to_tensor(step))
         return np.logical_and(ops.convert_to_numpy(update), ops.convert_to_numpy(sparsity) > 0)

@@ -1,6 +1,10 @@
 """SparseOptimizer: an optimizer around an optimizer that prunes, and keeps zeros at zero."""
 
-from collections.abc import Iterable
+import importlib
+import itertools
+import warnings
+import weakref
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import keras
@@ -10,8 +14,8 @@ from keras import ops
 from tfinit.errors import InputError
 from tfinit.pruning.masks import check_mask
 from tfinit.pruning.policy import PruningPolicy
-from tfinit.pruning.pruner import Pruner, masked, out_of_the_graph
-from tfinit.pruning.rules import PruningRule
+from tfinit.pruning.pruner import Progress, Pruner, masked, out_of_the_graph
+from tfinit.pruning.rules import PruningRule, bind
 from tfinit.pruning.schedules import PruningSchedule
 
 # What Keras's base class would add to the wrapper belongs to the inner optimizer.
@@ -133,8 +137,14 @@ class SparseOptimizer(keras.optimizers.Optimizer):
         self.inner_optimizer = inner_optimizer
         self.rules = tuple(rules)
         self._pruner = Pruner(self.rules)
-        self._before: SparseOptimizer | None = None
+        self._before: Callable[[], Progress | None] = lambda: None
         self._loaded: list[Any] | None = None
+        self._model: Callable[[], Any] = lambda: None
+        self._shapes: list[list[int]] | None = None
+        self._forgot = False
+        _INNER.update(_chain(inner_optimizer))
+        # A model that is compiled anew, with another optimizer, shall not lose this one's masks.
+        importlib.import_module("tfinit.pruning.adoption").watch()
 
     # -- state ---------------------------------------------------------------------------------
 
@@ -143,26 +153,37 @@ class SparseOptimizer(keras.optimizers.Optimizer):
         variables = list(variables)
         if self.built or not variables:  # Keras builds with none when it loads an .h5 file
             return
-        eligible = [
-            len(v.shape) >= 2 and not self._overwrite_variable_with_gradient(v) for v in variables
-        ]
+        if self._shapes and self._shapes != [list(v.shape) for v in variables]:
+            self._forget_rules(variables)
         # First, as it may raise.
-        self._pruner.build(self, variables, eligible)
+        self._pruner.build(self, variables, self._eligible(variables))
         if not self.inner_optimizer.built:
             self.inner_optimizer.build(variables)
         super().build(variables)
+        _BUILT[next(_COUNT)] = self
         # The values now, also where a custom loop is just being traced.
         with out_of_the_graph():
             # What the inner optimizer had done before it was wrapped; see `catch_up`.
             self._steps_before = int(ops.convert_to_numpy(self.inner_optimizer.iterations))
-            if self._loaded is not None:
-                self.set_weights(self._loaded)
-                self._loaded = None
-            elif self._before is not None:
-                self._steps_before -= self._pruner.take_over(self._before._pruner)
-                self._before = None
+            vars(self.inner_optimizer).pop("load_own_variables", None)
+            loaded, self._loaded = self._loaded, None
+            if loaded is not None and self._fits(loaded):
+                self.set_weights(loaded)
+                return
+            before, self._before = self._before(), lambda: None
+            if before is not None:
+                self._steps_before -= self._pruner.take_over(before)
             else:
                 self._pruner.start()
+
+    def _eligible(self, variables: list[Any]) -> list[bool]:
+        return [
+            len(v.shape) >= 2 and not self._overwrite_variable_with_gradient(v) for v in variables
+        ]
+
+    def compiled_for(self, model: Any) -> None:
+        """Remember the model, without keeping it alive: what is saved before it is built."""
+        self._model = weakref.ref(model)
 
     def set_weights(self, weights: list[Any]) -> None:
         """Set `variables`; those of an optimizer that is not built yet, as soon as it is.
@@ -174,8 +195,7 @@ class SparseOptimizer(keras.optimizers.Optimizer):
         if not self.built:
             self._loaded = [np.array(weight) for weight in weights]  # the file will be closed
             return
-        shapes = [tuple(v.shape) for v in self.variables]
-        received = [tuple(np.shape(w)) for w in weights]
+        shapes, received = _shapes(self.variables), _shapes(weights)
         if shapes != received:
             raise InputError(
                 f"`weights` must have the shapes of this optimizer's variables, {shapes}; "
@@ -184,17 +204,80 @@ class SparseOptimizer(keras.optimizers.Optimizer):
         for variable, weight in zip(self.variables, weights, strict=True):
             variable.assign(weight)
 
-    def continue_from(self, other: "SparseOptimizer") -> None:
+    def continue_from(self, other: "SparseOptimizer", from_step: int | None = None) -> None:
         """Begin, once built, with the masks and at the step of another, built optimizer.
 
         For a model that is compiled anew in the middle of pruning, say with another learning rate:
-        ``new.continue_from(model.optimizer)``. Variables are matched by identity.
+        ``new.continue_from(model.optimizer)``; `compile` does so by itself where it is given an
+        optimizer that does not prune. Variables are matched by identity. Those that the other one
+        did not prune, or by another schedule, are pruned as the new schedule would have by then.
+
+        Args:
+            other: The optimizer.
+            from_step: At which step to begin; None: the other's. 0 lets a new schedule begin.
         """
         other._check_built("continue_from")
-        self._before = other
 
-    def _mask_of(self, variable: Any) -> Any:
-        return self._pruner.masks[self._get_variable_index(variable)]
+        def progress() -> Progress:
+            now = other._pruner.progress()
+            return now if from_step is None else now._replace(step=from_step)
+
+        self.begin_with(progress)
+
+    def begin_with(self, progress: Callable[[], Progress | None]) -> None:
+        """Begin, once built, with the masks and at the step that are asked for then."""
+        self._before = progress
+
+    def rules_by_path(self) -> list[PruningRule]:
+        """The rules, with weights by their paths where they are named by their place."""
+        if not self.built:
+            return list(self.rules)
+        paths = [v.path for v in self._trainable_variables]
+        return [rule.with_paths(paths) for rule in self.rules]
+
+    def load_own_variables(self, store: Any) -> None:
+        """Load what a file of Keras holds of this optimizer; if it is not built yet, once it is."""
+        if self._shapes == []:  # it was saved before there was anything
+            return
+        saved = [store[str(i)] for i in range(len(store.keys()))]
+        if not self.built:
+            # Its own are among them; Keras would warn that it has none to load them into.
+            self.inner_optimizer.load_own_variables = lambda store: None
+        if not self.built or self._fits(saved):
+            self.set_weights(saved)
+
+    def _fits(self, saved: list[Any]) -> bool:
+        if self._forgot or _shapes(saved) == _shapes(self.variables):
+            return not self._forgot
+        warnings.warn(
+            f"What was saved of an optimizer does not fit {self.name!r}: {len(saved)} variables of "
+            f"other shapes than its {len(self.variables)}. Masks and step were not loaded, and "
+            "zeros are not kept. Compile with the SparseOptimizer that was saved before you load, "
+            "or keep what is zero: compile with tfinit.pruning.hold_zeros(model, optimizer).",
+            stacklevel=4,
+        )
+        return False
+
+    def _forget_rules(self, variables: list[Any]) -> None:
+        """A saved model may train other weights than the one that was pruned: it is quantized."""
+        warnings.warn(
+            f"{self.name!r} was saved for weights of the shapes {self._shapes}, and the model "
+            f"trains others: {[v.path for v in variables]}. It was quantized or changed after it "
+            "was pruned, and nothing prunes it or keeps its zeros now. Strip a model before you "
+            "quantize it: tfinit.pruning.strip_pruning(model).",
+            stacklevel=4,
+        )
+        self.rules = (PruningRule(scope=[]),)
+        self._pruner = Pruner(self.rules)
+        self._forgot = True
+
+    @property
+    def steps_taken(self) -> int:
+        """How many training steps it took, those of what it continued from among them."""
+        return max(self._steps_of_inner(), self._pruner.steps_done()) if self.built else 0
+
+    def _steps_of_inner(self) -> int:
+        return int(ops.convert_to_numpy(self.iterations)) - self._steps_before
 
     @property
     def variables(self) -> list[Any]:
@@ -202,9 +285,9 @@ class SparseOptimizer(keras.optimizers.Optimizer):
         return self._variables + self.inner_optimizer.variables
 
     def get_mask(self, variable: Any) -> np.ndarray | None:
-        """The mask of a variable as a boolean array; None if it carries none."""
+        """The mask of a variable as a boolean array; None if it carries none here."""
         self._check_built("get_mask")
-        mask = self._mask_of(variable)
+        mask = self._pruner.mask_of(variable)
         return None if mask is None else np.array(ops.convert_to_numpy(mask), dtype=bool)
 
     def assign_masks(self, masks: Iterable[tuple[Any, np.ndarray]]) -> None:
@@ -222,14 +305,14 @@ class SparseOptimizer(keras.optimizers.Optimizer):
         checked = []
         for variable, mask in masks:
             self._check_variables_are_known([variable])
-            if self._mask_of(variable) is None:
+            if self._pruner.mask_of(variable) is None:
                 raise InputError(
                     f"The variable {variable.path!r} carries no mask in this optimizer. "
                     "Those that `scope` names do; without it those of rank 2 or more."
                 )
             checked.append((variable, check_mask(variable.path, mask, variable.shape)))
         for variable, mask in checked:
-            self._mask_of(variable).assign(mask)
+            self._pruner.mask_of(variable).assign(mask)
         self.mask_weights()
 
     def mask_weights(self) -> None:
@@ -238,21 +321,33 @@ class SparseOptimizer(keras.optimizers.Optimizer):
         self._pruner.mask_weights()
         self._mask_averages()
 
-    def catch_up(self) -> None:
-        """Prune for the steps that were taken with the inner optimizer itself.
+    def masked_variables(self) -> list[Any]:
+        """The variables that carry a mask."""
+        return [variable for variable, _ in self._pruner.masked()]
+
+    def pruned(self) -> int:
+        """How many weights are pruned by the masks."""
+        return self._pruner.pruned()
+
+    def revived(self) -> int:
+        """How many weights that the masks prune are not zero, as something else wrote them."""
+        return self._pruner.revived()
+
+    def catch_up(self, steps_done: int = 0) -> None:
+        """Prune for the steps that were taken with another optimizer, such as the inner one.
 
         A training loop that was written for TFMOT calls the plain optimizer and lets a callback do
-        the pruning, which is this. Steps through `apply` need it not, and it does nothing then.
+        the pruning, which is this. Steps through `apply` need it not: it masks the weights then.
+
+        Args:
+            steps_done: How many steps there were, if the inner optimizer did not count them.
         """
         self._check_built("catch_up")
+        self.mask_weights()
         if self._pruner.step is None:
-            self.mask_weights()
             return
-        taken = int(self.inner_optimizer.iterations) - self._steps_before - int(self._pruner.step)
-        for _ in range(taken):
-            self.mask_weights()
+        for _ in range(max(steps_done, self._steps_of_inner()) - self._pruner.steps_done()):
             self._pruner.after_step({}, {})
-        if taken > 0:
             self.mask_weights()
 
     def _check_built(self, what: str) -> None:
@@ -391,11 +486,19 @@ class SparseOptimizer(keras.optimizers.Optimizer):
 
         The masks themselves are state, saved with the optimizer's variables.
         """
-        rules = [g.by_index() for g in self._pruner.groups] if self.built else self.rules
+        groups = self._pruner.groups
+        model = self._model()
+        if not self.built and model is not None and model.built:
+            # What it would be bound to: paths may be others where it is loaded.
+            variables = model.trainable_variables
+            groups = bind(self.rules, variables, self._eligible(variables))
+        rules = [group.by_index() for group in groups] or self.rules
+        shapes = [list(v.shape) for v in self._trainable_variables] if self.built else []
         return {
             "name": self.name,
             "inner_optimizer": keras.saving.serialize_keras_object(self.inner_optimizer),
             "rules": [keras.saving.serialize_keras_object(rule) for rule in rules],
+            "shapes": shapes,
         }
 
     @classmethod
@@ -408,7 +511,43 @@ class SparseOptimizer(keras.optimizers.Optimizer):
             keras.saving.deserialize_keras_object(part, custom_objects=custom_objects)
             for part in (config["inner_optimizer"], *config["rules"])
         )
-        return cls(inner, rules=rules, name=config["name"])
+        made = cls(inner, rules=rules, name=config["name"])
+        # Of the weights, which rules name by their place. Older files have none.
+        made._shapes = config.get("shapes")
+        return made
+
+
+# What another optimizer steps: it trains no weights without the other one.
+_INNER: "weakref.WeakSet[Any]" = weakref.WeakSet()
+# What was built and is alive, by age: the last one knows best.
+_COUNT = itertools.count()
+_BUILT: "weakref.WeakValueDictionary[int, SparseOptimizer]" = weakref.WeakValueDictionary()
+
+
+def _chain(optimizer: Any) -> Iterable[Any]:
+    while optimizer is not None:
+        yield optimizer
+        optimizer = getattr(optimizer, "inner_optimizer", None)
+
+
+def is_inner(optimizer: Any) -> bool:
+    """Whether it is in a SparseOptimizer, which prunes."""
+    return optimizer in _INNER
+
+
+def optimizer_that_prunes(variables: Iterable[Any]) -> SparseOptimizer | None:
+    """The SparseOptimizer that masks some of these variables, in whichever model or loop it is."""
+    wanted = {id(v) for v in variables}
+    found = [
+        (optimizer.steps_taken > 0, age, optimizer)
+        for age, optimizer in list(_BUILT.items())
+        if any(id(v) in wanted for v in optimizer.masked_variables())
+    ]
+    return max(found)[2] if found else None
+
+
+def _shapes(values: Iterable[Any]) -> list[tuple[int, ...]]:
+    return [tuple(v.shape) for v in values]
 
 
 def _all_masked(weights: list[Any], masks: list[Any]) -> list[Any]:

@@ -1,0 +1,241 @@
+"""Marks: that a layer or model is to be pruned, said in its configuration.
+
+A mark has to reach every copy of a layer: that of `clone_model`, of `copy.deepcopy`, of
+`from_config`, the one in a file. The one setting that every Keras layer hands to all of them is
+its dtype policy. So a mark is a dtype policy: the layer's own one, with the `PruningRule` beside
+it. The configuration of a Sequential or functional model is that of its layers; so the mark of a
+model is on its layers too.
+"""
+
+import hashlib
+import weakref
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from tfinit.pruning.policy import PruningPolicy
+from tfinit.pruning.pruner import Progress
+from tfinit.pruning.rules import PruningRule
+from tfinit.variables import walk_layers
+
+
+@keras.saving.register_keras_serializable("tfinit")
+class PruningMark(keras.dtype_policies.DTypePolicyMap):
+    """The dtype policy of a layer that `prune_low_magnitude` marked.
+
+    A map of policies, since of single ones Keras's `from_config` keeps nothing but the name. This
+    map has one policy, whatever it is asked for.
+
+    Args:
+        default_policy: The dtype policy that the layer would have without the mark.
+        rule: How it is pruned, without a scope.
+        model: The name of the model that was marked as a whole; None: the layer was.
+        whole: Whether this is the mark of that model itself, not of a layer in it.
+        policy: Which layers of that model are pruned. Not saved: those are marked, others are not.
+        step: How many steps were taken with pruning when the mark was copied or saved.
+        weights: The digest of the layer's weights then: a copy with them goes on from there.
+    """
+
+    def __init__(
+        self,
+        default_policy: Any,
+        rule: PruningRule,
+        model: str | None = None,
+        whole: bool = False,
+        policy: PruningPolicy | None = None,
+        step: int = 0,
+        weights: str | None = None,
+    ) -> None:
+        super().__init__(default_policy)
+        self.rule, self.model, self.whole, self.policy = rule, model, whole, policy
+        self._step, self._weights = step, weights
+        self._part: Any = lambda: None
+        self._optimizer: Any = lambda: None
+
+    # -- a dtype policy --------------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        """The name of the policy that the layer would have without the mark."""
+        return self.default_policy.name
+
+    def __getitem__(self, path: str) -> Any:
+        return self.default_policy
+
+    def __setitem__(self, path: str, policy: Any) -> None:
+        # So `layer.dtype_policy = …` and `layer.quantize(…)` leave the mark where it is.
+        self._default_policy = keras.dtype_policies.get(policy)
+
+    def __contains__(self, path: object) -> bool:
+        return False
+
+    def __bool__(self) -> bool:
+        return True  # an empty map is not no policy
+
+    def get_config(self) -> dict[str, Any]:
+        """The policy, the rule, and how far the pruning is."""
+        from tfinit.pruning.adoption import warn_of_dense_copy
+
+        part, optimizer = self._part(), self._optimizer()
+        if part is not None:
+            warn_of_dense_copy(part)
+        step, weights = self._step, self._weights
+        if part is not None and optimizer is not None and optimizer.built:
+            step, weights = optimizer.steps_taken, _digest(part)
+        return {
+            "default_policy": keras.dtype_policies.serialize(self.default_policy),
+            "rule": keras.saving.serialize_keras_object(self.rule),
+            "model": self.model,
+            "whole": self.whole,
+            "step": step,
+            "weights": weights if step else None,
+        }
+
+    @classmethod
+    def from_config(
+        cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None
+    ) -> "PruningMark":
+        """Make the mark that `get_config` described."""
+        config = dict(config)
+        for key in ("default_policy", "rule"):
+            config[key] = keras.saving.deserialize_keras_object(
+                config[key], custom_objects=custom_objects
+            )
+        from tfinit.pruning.adoption import watch  # what compiles or trains the copy is watched
+
+        watch()
+        return cls(**config)
+
+    # -- what it marks ---------------------------------------------------------------------------
+
+    @property
+    def optimizer(self) -> Any:
+        """The `SparseOptimizer` that prunes the layer at present; None: none does."""
+        return self._optimizer()
+
+    def adopted_by(self, optimizer: Any) -> None:
+        """Remember which `SparseOptimizer` prunes the layer, without keeping it alive."""
+        self._optimizer = weakref.ref(optimizer)
+
+    def belongs_to(self, part: Any) -> None:
+        """Remember the layer, unless it is one in a layer that is known: they may share a mark."""
+        if self._part() is None:
+            self._part = weakref.ref(part)
+
+    def is_whole(self, part: Any) -> bool:
+        """Whether it marks this model as a whole. A model may hand its dtype policy to layers."""
+        return self.whole and self._part() is part
+
+    def masks_of_copy(self) -> dict[int, np.ndarray]:
+        """id → mask for the weights of a layer that has those of the marked one: its zeros."""
+        part = self._part()
+        if not self._step or part is None or _digest(part) != self._weights:
+            return {}
+        arrays = {id(v): ops.convert_to_numpy(v) != 0 for v in _matrices(part)}
+        return {key: mask for key, mask in arrays.items() if mask.any()}
+
+    @property
+    def step_of_copy(self) -> int:
+        """The step at which a copy goes on."""
+        return self._step
+
+
+def _matrices(part: Any) -> list[Any]:
+    return [v for v in part.weights if len(v.shape) >= 2]
+
+
+def _digest(part: Any) -> str:
+    found = hashlib.sha256()
+    for v in _matrices(part):
+        found.update(np.ascontiguousarray(ops.convert_to_numpy(v)).tobytes())
+    return found.hexdigest()
+
+
+def mark(part: Any, rule: PruningRule, policy: PruningPolicy | None = None) -> None:
+    """Mark a layer or model, and in a model what is in it. A mark that was there is replaced."""
+    rule = rule.with_scope(None)
+    if not isinstance(part, keras.Model):
+        _put(part, PruningMark(_unmarked(part), rule))
+        return
+    below = [layer for _, layer in walk_layers(part) if layer is not part]
+    if policy is not None:
+        allowed = [layer for layer in below if policy.allow_pruning(layer)]
+        below = [inner for layer in allowed for _, inner in walk_layers(layer)]
+    for layer in below:
+        if not isinstance(layer, keras.layers.InputLayer):
+            _put(layer, PruningMark(_unmarked(layer), rule, model=part.name))
+    _put(part, PruningMark(_unmarked(part), rule, model=part.name, whole=True, policy=policy))
+
+
+def unmark(part: Any) -> None:
+    """Take the mark off a layer or model."""
+    if mark_of(part) is not None:
+        part._dtype_policy = _unmarked(part)
+
+
+def _put(part: Any, new: PruningMark) -> None:
+    new.belongs_to(part)
+    # Not by `part.dtype_policy`: that would enter it in a map that is there.
+    part._dtype_policy = new
+
+
+def _unmarked(part: Any) -> Any:
+    policy = part.dtype_policy
+    if isinstance(policy, PruningMark):
+        return policy.default_policy
+    if isinstance(policy, keras.dtype_policies.DTypePolicyMap):
+        return policy[part.path]
+    return policy
+
+
+def mark_of(part: Any) -> PruningMark | None:
+    """The mark of a layer or model."""
+    policy = getattr(part, "dtype_policy", None)
+    return policy if isinstance(policy, PruningMark) else None
+
+
+def marked_parts(model: Any) -> list[tuple[Any, PruningMark]]:
+    """(layer or model, its mark) for all in a model that are marked, parents first."""
+    found = []
+    for _, part in walk_layers(model):
+        own = mark_of(part)
+        if own is not None:
+            own.belongs_to(part)
+            found.append((part, own))
+    return found
+
+
+def marked_rules(model: Any) -> list[PruningRule]:
+    """The rules of a model's marks: layers before the models that hold them, equal ones joined."""
+    parts = marked_parts(model)
+    wholes = {own.model for part, own in parts if own.is_whole(part)}
+    joined: dict[str, PruningRule] = {}
+    for part, own in reversed(parts):
+        rule = own.rule
+        if own.is_whole(part):
+            settings = {name: getattr(rule, name) for name in rule.SETTINGS}
+            joined[f"model {id(part)}"] = PruningRule(rule.schedule, part, own.policy, **settings)
+        elif own.model not in wholes:
+            config = {k: v for k, v in vars(rule).items() if k not in ("scope", "schedule")}
+            schedule = None if rule.schedule is None else rule.schedule.get_config()
+            key = f"{own.model} {type(rule.schedule)} {schedule} {config}"
+            # Some layers have nothing to prune (a Flatten); all together must have something.
+            joined.setdefault(key, rule.with_scope([])).scope.append(part)
+    return list(joined.values())
+
+
+def progress_of_copy(model: Any) -> Progress | None:
+    """How far the pruning was of what a model was copied or loaded from; None: nothing is known.
+
+    Only weights that are those of then go on; new ones, as `clone_model` makes, begin anew.
+    """
+    parts = marked_parts(model)
+    marks = {id(own): own for _, own in parts}.values()
+    masks = {key: mask for own in marks for key, mask in own.masks_of_copy().items()}
+    if not masks:
+        return None
+    step = max(own.step_of_copy for own in marks)
+    schedules = {id(v): own.rule.schedule for part, own in reversed(parts) for v in _matrices(part)}
+    return Progress(step, masks, {}, schedules)
