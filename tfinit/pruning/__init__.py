@@ -27,7 +27,7 @@ from tfinit.pruning.masks import (
     survivors,
     top_mask,
 )
-from tfinit.pruning.model_masks import get_masks, set_masks
+from tfinit.pruning.model_masks import get_masks, hold_zeros, set_masks
 from tfinit.pruning.policy import PruneForLatencyOnXNNPack, PruningPolicy
 from tfinit.pruning.prunable_layer import PrunableLayer
 from tfinit.pruning.report import LayerSparsity, SparsityReport, sparsity_report
@@ -55,6 +55,7 @@ __all__ = [
     "compact",
     "density",
     "get_masks",
+    "hold_zeros",
     "magnitude_scores",
     "prune_at_initialization",
     "prune_globally",

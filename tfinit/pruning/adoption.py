@@ -70,7 +70,7 @@ def _go_on(
     from_step: int | None = None,
 ) -> None:
     """Let a new optimizer begin where another one is, or what the model was copied from."""
-    if before is not None and before.built:
+    if before is not None and before.has_begun:
         sparse.continue_from(before, from_step)
     else:
         sparse.begin_with(lambda: progress_of_copy(model))
@@ -97,6 +97,8 @@ def adopt(model: Any, from_step: int | None = None) -> SparseOptimizer | None:
     sparse = find_sparse_optimizer(getattr(model, "optimizer", None))
     parts = marked_parts(model)
     if all(sparse is not None and mark.optimizer is sparse for _, mark in parts):
+        if parts and sparse.built and not sparse.has_begun:  # `clone_model` compiles the clone
+            sparse.begin_with(lambda: progress_of_copy(model))
         return sparse
     rules = marked_rules(model)
     if sparse is not None and not any(mark.optimizer is sparse for _, mark in parts):

@@ -157,7 +157,8 @@ def strip_pruning(model: Any) -> Any:
     to zero, with a warning. A tf_keras model is handed to TFMOT.
 
     The file of the result needs no tfinit to be loaded. It is as large as before, if not
-    compressed, and as fast: a zero takes the space and the time of any number.
+    compressed, and as fast: a zero takes the space and the time of any number. Nothing keeps its
+    zeros when it is trained on: compile it with `hold_zeros` for that.
 
     Warns:
         UserWarning: nothing ever pruned the model, which is returned as it is, or no training step

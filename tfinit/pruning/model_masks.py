@@ -4,9 +4,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
+from keras import ops
 
 from tfinit.errors import InputError
 from tfinit.pruning.masks import Masks
+from tfinit.pruning.pruner import Progress
 from tfinit.pruning.rules import PruningRule
 from tfinit.pruning.sparse_optimizer import SparseOptimizer, optimizer_that_prunes
 from tfinit.variables import check_same_keys, find_prunable, prunable_weights
@@ -116,3 +118,36 @@ def get_masks(model: Any) -> Masks:
     optimizer = sparse_optimizer_of(model)
     masks = {key: optimizer.get_mask(v) for key, v in find_prunable(model, frozen=True).items()}
     return {key: mask for key, mask in masks.items() if mask is not None}
+
+
+def hold_zeros(model: Any, optimizer: Any = "adam") -> SparseOptimizer:
+    """An optimizer that trains a sparse model on and keeps the zeros that its weights have now.
+
+    For what has zeros and nothing that keeps them: a stripped or compacted model, a sparse file.
+    Nothing is pruned further; for that use ``SparseOptimizer(..., keep_zeros=True)``.
+
+    Args:
+        model: A built Keras 3 model.
+        optimizer: What trains it: a Keras optimizer or the name of one.
+
+    Raises:
+        InputError: no weight of the model that could be pruned is zero.
+
+    Example:
+        >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2, name="fc")])
+        >>> model.set_weights([[[1.0, 0.0], [0.0, 2.0]], [0.0, 0.0]])
+        >>> model.compile(hold_zeros(model, keras.optimizers.SGD(0.1)), loss="mse")
+        >>> _ = model.fit(np.ones((8, 2)), np.ones((8, 2)), verbose=0)
+        >>> int(np.count_nonzero(model.layers[0].kernel))
+        2
+    """
+    weights = prunable_weights(model)
+    masks = {id(v): ops.convert_to_numpy(v) != 0 for v in weights.values()}
+    if all(mask.all() for mask in masks.values()):
+        raise InputError(
+            f"`model` {model.name!r} has no zeros to hold in {list(weights)}. Prune it first, or "
+            "train it with a plain optimizer."
+        )
+    held = SparseOptimizer(optimizer, scope=model)
+    held.begin_with(lambda: Progress(0, masks, {}, {}))
+    return held

@@ -170,11 +170,19 @@ class SparseOptimizer(keras.optimizers.Optimizer):
             if loaded is not None and self._fits(loaded):
                 self.set_weights(loaded)
                 return
-            before, self._before = self._before(), lambda: None
-            if before is not None:
-                self._steps_before -= self._pruner.take_over(before)
-            else:
+            if not self._begin():
                 self._pruner.start()
+
+    def _begin(self) -> bool:
+        before, self._before = self._before(), lambda: None
+        if before is not None:
+            self._steps_before -= self._pruner.take_over(before)
+        return before is not None
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether it took a step, or prunes anything."""
+        return self.built and (self.steps_taken > 0 or self.pruned() > 0)
 
     def _eligible(self, variables: list[Any]) -> list[bool]:
         return [
@@ -227,6 +235,8 @@ class SparseOptimizer(keras.optimizers.Optimizer):
     def begin_with(self, progress: Callable[[], Progress | None]) -> None:
         """Begin, once built, with the masks and at the step that are asked for then."""
         self._before = progress
+        if self.built:
+            self._begin()
 
     def rules_by_path(self) -> list[PruningRule]:
         """The rules, with weights by their paths where they are named by their place."""

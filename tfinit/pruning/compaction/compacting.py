@@ -9,6 +9,7 @@ from tfinit.pruning.compaction.channels import follow
 from tfinit.pruning.compaction.liveness import find_live, kept_dead
 from tfinit.pruning.compaction.rebuilding import Rebuilder
 from tfinit.pruning.compaction.result import Compaction, Kept, Removed
+from tfinit.pruning.marks import marked_parts, unmark
 from tfinit.pruning.model_masks import find_sparse_optimizer
 from tfinit.variables import keras_of
 
@@ -44,7 +45,9 @@ def compact(model: Any) -> Compaction:
     Returns:
         The result, with a new model of the same layers' names, inputs and outputs, compiled alike
         with a fresh optimizer (of a `SparseOptimizer` the inner one, for its schedule would begin
-        again). If nothing can be removed the new model is a copy, and the result says so.
+        again; marks of `prune_low_magnitude` are not copied either). To train it on and keep its
+        zeros, compile it with ``tfinit.pruning.hold_zeros(model, optimizer)``. If nothing can be
+        removed the new model is a copy, and the result says so.
 
     Raises:
         InputError: ``model`` is not a Sequential or functional model of Keras 3, is not built, or
@@ -129,6 +132,8 @@ def _functional_of(model: Any) -> Any:
 
 def _compile_alike(new: Any, model: Any) -> list[str]:
     """Compile `new` as `model` was; a note if that cannot be done."""
+    for part, _ in marked_parts(new):
+        unmark(part)
     if not model.compiled:
         return []
     try:
