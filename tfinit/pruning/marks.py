@@ -154,7 +154,10 @@ def _digest(part: Any) -> str:
 
 
 def mark(part: Any, rule: PruningRule, policy: PruningPolicy | None = None) -> None:
-    """Mark a layer or model, and in a model what is in it. A mark that was there is replaced."""
+    """Mark a layer or model, and in a model what is in it, but for layers with a mark of their own.
+
+    A mark that was there is replaced.
+    """
     rule = rule.with_scope(None)
     if not isinstance(part, keras.Model):
         _put(part, PruningMark(_unmarked(part), rule))
@@ -164,7 +167,9 @@ def mark(part: Any, rule: PruningRule, policy: PruningPolicy | None = None) -> N
         allowed = [layer for layer in below if policy.allow_pruning(layer)]
         below = [inner for layer in allowed for _, inner in walk_layers(layer)]
     for layer in below:
-        if not isinstance(layer, keras.layers.InputLayer):
+        before = mark_of(layer)
+        its_own = before is not None and before.model is None
+        if not its_own and not isinstance(layer, keras.layers.InputLayer):
             _put(layer, PruningMark(_unmarked(layer), rule, model=part.name))
     _put(part, PruningMark(_unmarked(part), rule, model=part.name, whole=True, policy=policy))
 
