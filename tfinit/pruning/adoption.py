@@ -70,8 +70,11 @@ def _go_on(
     from_step: int | None = None,
 ) -> None:
     """Let a new optimizer begin where another one is, or what the model was copied from."""
-    if before is not None and before.has_begun:
+    if before is not None and before.steps_taken:
         sparse.continue_from(before, from_step)
+    elif before is not None and before.built:  # what it prunes was set by hand
+        by_hand = before.progress() if before.pruned() else None
+        sparse.begin_with(lambda: progress_of_copy(model) or by_hand)
     else:
         sparse.begin_with(lambda: progress_of_copy(model))
 
@@ -97,7 +100,8 @@ def adopt(model: Any, from_step: int | None = None) -> SparseOptimizer | None:
     sparse = find_sparse_optimizer(getattr(model, "optimizer", None))
     parts = marked_parts(model)
     if all(sparse is not None and mark.optimizer is sparse for _, mark in parts):
-        if parts and sparse.built and not sparse.has_begun:  # `clone_model` compiles the clone
+        # `clone_model` compiles the clone, which may have got the weights since.
+        if parts and sparse.built and not sparse.steps_taken:
             sparse.begin_with(lambda: progress_of_copy(model))
         return sparse
     rules = marked_rules(model)

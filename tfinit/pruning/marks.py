@@ -18,7 +18,7 @@ from keras import ops
 from tfinit.pruning.policy import PruningPolicy
 from tfinit.pruning.pruner import Progress
 from tfinit.pruning.rules import PruningRule
-from tfinit.variables import walk_layers
+from tfinit.variables import find_prunable, walk_layers
 
 
 @keras.saving.register_keras_serializable("tfinit")
@@ -228,7 +228,18 @@ def marked_rules(model: Any) -> list[PruningRule]:
             key = f"{own.model} {type(rule.schedule)} {schedule} {config}"
             # Some layers have nothing to prune (a Flatten); all together must have something.
             joined.setdefault(key, rule.with_scope([])).scope.append(part)
-    return list(joined.values())
+    rules = list(joined.values())
+    # A frozen layer is left as it is, until it is unfrozen and the model is compiled anew.
+    return [rule for rule in rules if not _is_frozen(rule.scope)] or rules
+
+
+def _is_frozen(scope: Any) -> bool:
+    layers = scope if isinstance(scope, list) else [scope]
+    if not all(layer.built for layer in layers):
+        return False
+    return not any(map(find_prunable, layers)) and any(
+        find_prunable(s, frozen=True) for s in layers
+    )
 
 
 def progress_of_copy(model: Any) -> Progress | None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tfinit.pruning.adoption import warn_of_lost_pruning
 from tfinit.pruning.multiply_adds import UnknownShapes, Uses, count_uses
 from tfinit.variables import (
     find_prunable,
@@ -231,6 +232,8 @@ def sparsity_report(model: Any, input_shape: Any = None) -> SparsityReport:
         >>> report["fc"].sparsity, report.total.multiply_adds, report.total.multiply_adds_left
         (0.5, 8, 4)
     """
+    if keras_of(model) == "keras":
+        warn_of_lost_pruning(model, "sparsity_report")
     prunable = {id(weight) for weight in find_prunable(model).values()}
     trainable = {id(weight) for weight in model.trainable_weights}
     uses, notes = _uses(model, input_shape)

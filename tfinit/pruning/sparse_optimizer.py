@@ -179,11 +179,6 @@ class SparseOptimizer(keras.optimizers.Optimizer):
             self._steps_before -= self._pruner.take_over(before)
         return before is not None
 
-    @property
-    def has_begun(self) -> bool:
-        """Whether it took a step, or prunes anything."""
-        return self.built and (self.steps_taken > 0 or self.pruned() > 0)
-
     def _eligible(self, variables: list[Any]) -> list[bool]:
         return [
             len(v.shape) >= 2 and not self._overwrite_variable_with_gradient(v) for v in variables
@@ -227,10 +222,14 @@ class SparseOptimizer(keras.optimizers.Optimizer):
         other._check_built("continue_from")
 
         def progress() -> Progress:
-            now = other._pruner.progress()
+            now = other.progress()
             return now if from_step is None else now._replace(step=from_step)
 
         self.begin_with(progress)
+
+    def progress(self) -> Progress:
+        """Its masks and its step."""
+        return self._pruner.progress()
 
     def begin_with(self, progress: Callable[[], Progress | None]) -> None:
         """Begin, once built, with the masks and at the step that are asked for then."""
