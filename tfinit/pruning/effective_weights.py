@@ -53,14 +53,14 @@ def lora_delta(layer: Any) -> Any:
 def counted_weights(layer: Any) -> list[Any]:
     """A layer's own weights without LoRA's adapters and what codes are read with."""
     coded = is_coded(layer)
-    # Before it is calibrated, such a layer has both its kernel and a place for the codes.
-    waiting = coded and not _calibrated(layer)
+    # Before it is calibrated, such a layer has its kernel, and a place for the codes.
+    waiting = None if not coded or _calibrated(layer) else layer.quantized_kernel
     return [
         weight
         for weight in own_weights(layer)
         if weight_name(weight) not in _ADAPTERS
         and not (coded and weight_name(weight).endswith(_OF_CODES))
-        and not (waiting and weight_name(weight) == "quantized_kernel")
+        and weight is not waiting
     ]
 
 
@@ -93,7 +93,7 @@ def zeros_before_lora(layer: Any) -> int:
 def _nonzero_codes(layer: Any, weight: Any, name: str) -> np.ndarray:
     codes, zero, axis = np.asarray(weight.numpy()), None, 0
     if layer.quantization_mode in ("gptq", "awq"):
-        if name == "quantized_kernel":  # (columns, rows), zero points (columns, groups)
+        if name == "kernel":  # (columns, rows), zero points (columns, groups)
             codes, zero, axis = _unpacked(layer, "kernel"), layer.kernel_zero, -1
     elif layer.quantization_mode == "int4":
         zero = getattr(layer, f"{name}_zero", None)
