@@ -2,13 +2,14 @@
 
 import contextlib
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import keras
 from keras import ops
 
 from tfinit.pruning.rules import Group, PruningRule, bind
+from tfinit.pruning.schedules import falls_short, late, never_prunes
 from tfinit.pruning.update import State, first_masks, new_masks
 
 # No training is shorter, so a schedule that begins by this step needs no warning.
@@ -65,17 +66,8 @@ class Pruner:
 
         Reads weights only: variables that are made while a function is traced have no values yet.
         """
-        first = [rule.first_step() for rule in self.rules if rule.prunes]
-        if first and (None in first or min(first) > _SOON):
-            steps = [step for step in first if step is not None]
-            warnings.warn(
-                f"The first pruning comes before training step {min(steps)}: shorter training "
-                "prunes nothing. Give the schedule an earlier `begin_step` or a smaller "
-                "`frequency` to start sooner."
-                if steps
-                else "The schedule never prunes: its sparsity is 0 at every step.",
-                stacklevel=5,
-            )
+        for told in dict.fromkeys(self._timing()):
+            warnings.warn(told, stacklevel=5)
         for group in self.groups:
             if group.rule.first_step() == 1:
                 schedule = group.rule.schedule
@@ -83,6 +75,22 @@ class Pruner:
                 weights = [ops.convert_to_tensor(self._trained[i]) for i in group.indices]
                 self._assign(group, first_masks(group, sparsity, weights))
                 self._zero(group.indices)
+
+    def _timing(self) -> Iterator[str]:
+        """What may not be expected of when the rules prune: sentences for warnings."""
+        rules = [rule for rule in self.rules if rule.prunes]
+        first = {i: step for i, r in enumerate(rules) if (step := r.first_step()) is not None}
+        if first and min(first.values()) > _SOON:
+            soonest = min(first, key=first.__getitem__)
+            yield late(rules[soonest].schedule, first[soonest])
+        for rule in rules:
+            if rule.sparsity_m_by_n is not None:  # its schedule is not asked
+                continue
+            if rule.schedule.first_step() is None:
+                told = never_prunes(rule.schedule)
+                yield f"With `regrow` the masks of step 1 stay. {told}" if rule.regrow else told
+            elif short := falls_short(rule.schedule):
+                yield short
 
     def take_over(self, other: "Pruner") -> int:
         """Go on with another's masks and step, which is returned; variables match by identity."""
