@@ -88,8 +88,8 @@ class NetworkConfig:
             for name, value, without in self._keras_3_only():
                 if value != without:
                     raise InputError(
-                        f"`{name}` {value!r} needs keras 'keras': with tf_keras, TFMOT prunes, by "
-                        "magnitude, after training."
+                        f"`{name}` {value!r} needs keras 'keras': tf_keras trains plainly, and "
+                        "TFMOT prunes, by magnitude, after training."
                     )
 
     def _keras_3_only(self) -> list[tuple[str, Any, Any]]:

@@ -212,6 +212,9 @@ def sparsity_report(model: Any, input_shape: Any = None) -> SparsityReport:
     the positions are. *Left* is what a runtime would do that skips every zero; few do, and a dense
     one does not become faster.
 
+    The weights are those that a layer computes with: LoRA's adapters merged, Keras's codes of 4 and
+    8 bits as the weights that they stand for; see `LayerSparsity`.
+
     Args:
         model: A built layer or model of Keras 3, on any backend: Sequential, functional or
             subclassed. Of tf_keras too, with unknown multiply-adds; TFMOT's masks, thresholds and
