@@ -108,3 +108,18 @@ def test_names_of_one_weight_alone_are_accepted():
             int(np.count_nonzero(optimizer.get_mask(v))) for v in model.trainable_variables[::2]
         ]
         assert left == [16, 12, 16]
+
+
+def test_two_weights_of_one_path_have_a_share_of_their_own():
+    """As of two networks in one optimizer; by hand as in the example of `sparsities`."""
+    trained = [keras.Variable(np.ones(s, "float32"), name="kernel") for s in ((10, 10), (100, 100))]
+    asked = {}
+    counted = {
+        "erk": [92, 918],
+        lambda key, shape, sparsity: asked.setdefault(key, shape)[0] / 200: [95, 5000],
+    }
+    for allocation, left in counted.items():
+        optimizer = SparseOptimizer("sgd", ConstantSparsity(0.9, 1), allocation=allocation)
+        optimizer.build(trained)
+        assert [int(optimizer.get_mask(v).sum()) for v in trained] == left
+    assert asked == {"0": (10, 10), "1": (100, 100)}

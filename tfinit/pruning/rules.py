@@ -1,6 +1,7 @@
 """What is pruned, when and how: the settings of SparseOptimizer, and the weights they choose."""
 
 import dataclasses
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -248,7 +249,8 @@ class Group:
     Attributes:
         rule: The settings.
         indices: Which of the optimizer's variables, in its order.
-        keys: What `allocation` may call each of them: model's key, path, index.
+        keys: What `allocation` may call each of them: a key that no other has, model's key, path,
+            index.
         shapes: Their shapes.
         input_axis: The axis along which m:n counts.
     """
@@ -300,12 +302,21 @@ def bind(rules: Iterable[PruningRule], variables: list[Any], eligible: list[bool
             Group(
                 rule,
                 tuple(mine),
-                tuple((key, variables[i].path, str(i)) for i, key in mine.items()),
+                _names(mine, variables),
                 tuple(tuple(variables[i].shape) for i in mine),
                 tuple(axes.get(id(variables[i]), _last_input(variables[i])) for i in mine),
             )
         )
     return groups
+
+
+def _names(mine: dict[int, str], variables: list[Any]) -> tuple[tuple[str, ...], ...]:
+    """What each variable may be called. Two may have a path in common, as of two models."""
+    often = Counter(mine.values())
+    return tuple(
+        (key if often[key] == 1 else str(i), key, variables[i].path, str(i))
+        for i, key in mine.items()
+    )
 
 
 def _why_nothing(rule: PruningRule, named: dict[int, str], variables: list[Any]) -> str:
@@ -345,11 +356,10 @@ def _check_axes(rule: PruningRule, variables: list[Any]) -> None:
 
 def _check_names(allocation: Mapping[str, float], mine: dict[int, str], variables: list) -> None:
     """Raise unless a mapping names weights of its rule, each of them once."""
-    names = {i: (key, variables[i].path, str(i)) for i, key in mine.items()}
-    known = {name for each in names.values() for name in each}
-    if not known.issuperset(allocation):
+    names = _names(mine, variables)
+    if not {name for each in names for name in each}.issuperset(allocation):
         check_allocation(allocation, list(mine.values()))
-    for each in names.values():
+    for each in names:
         given = sorted(name for name in set(each) if name in allocation)
         if len(given) > 1:
             raise InputError(f"`allocation` names one weight twice, as {given}. Keep one of them.")
