@@ -13,6 +13,7 @@ from ai_edge_litert.interpreter import Interpreter
 from tfinit.errors import InputError, MissingPackage, WorkError
 from tfinit.exporting import Variant, blocks, export, making, shipping, side_by_side, writers
 from tfinit.exporting.contents import stored_weights
+from tfinit.exporting.formats import numbers_of
 from tfinit.exporting.running import Job, check
 
 L = keras.layers
@@ -328,6 +329,32 @@ def test_a_saved_model_and_a_keras_file(tmp_path):
     assert not getattr(back, "optimizer", None) and model.optimizer is not None
     np.testing.assert_allclose(back(X), by_numpy(model, X), rtol=1e-4, atol=1e-4)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["m.keras", "saved"]
+
+
+@pytest.mark.parametrize(
+    ("mode", "policy", "label"),
+    [("int8", None, "int8"), ("int4", None, "int4"), (None, "bfloat16", "bfloat16")],
+)
+def test_a_model_is_called_what_its_numbers_are(mode, policy, label):
+    model = keras.Sequential([keras.Input((8,)), L.Dense(4, dtype=policy)])
+    assert numbers_of(keras.Sequential([keras.Input((8,)), L.Flatten()])) == "float32"
+    if mode:
+        model.layers[0].quantize(mode)
+    assert numbers_of(model) == label
+    both = keras.Sequential([keras.Input((8,)), *model.layers, L.Dense(4)])
+    assert numbers_of(both) == "+".join(sorted(["float32", label]))
+
+
+def test_a_model_that_keras_quantized(tmp_path):
+    """Two codes of 4 bits in a byte are two weights."""
+    model = keras.Sequential([keras.Input((64,)), L.Dense(5, use_bias=False)])
+    kernel = model.layers[0].kernel
+    kernel.assign(kernel * (np.arange(320).reshape(64, 5) % 3 == 0))
+    model.layers[0].quantize("int4")
+    kernel = model(np.eye(64, dtype="float32")).numpy()
+    row = export(model, tmp_path / "m.keras", "keras", seconds=0).file
+    assert (row.label, row.weights) == ("int4", 64 * 5)
+    assert row.zeros == row.model_zeros == int((kernel == 0).sum()) >= 213
 
 
 def test_agreeing_on_constant_outputs_is_called_what_it_is(tmp_path):

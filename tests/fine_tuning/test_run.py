@@ -131,6 +131,10 @@ def test_another_run_does_not_go_on_from_this_one(files):
         (["model.keras", "--data", "digits"], ["(8, 8, 1)", "(6,)"]),
         (["model.keras", "--allocation", "half"], ["`allocation`", "uniform, global, erk"]),
         (["model.keras", "--blocks", "8x8"], ["`blocks`", "litert", "8x8"]),
+        (
+            ["model.keras", "--blocks", "litert", "--allocation", "global"],
+            ["`blocks` and allocation 'global' exclude each other", "'uniform'"],
+        ),
         (["model.keras", "--out", "a.h5"], ["`out`", ".keras"]),
         (["model.keras", "--out", "model.keras"], ["`out` is the model itself"]),
         (["model.keras", "--epochs", "0"], ["`epochs`", "at least 1"]),

@@ -92,9 +92,22 @@ def test_bad_values_are_named_with_what_was_received(field, value):
     assert "\n" not in message
 
 
-def test_layer_fractions_have_no_meaning_globally():
-    with pytest.raises(InputError, match=r"layer_prune_fractions.*global"):
-        LotteryConfig(allocation="global", layer_prune_fractions={"fc1/kernel": 0.3})
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("layer_prune_fractions", {"fc1/kernel": 0.3}), ("output_prune_fraction", 0.3)],
+)
+def test_fractions_of_layers_have_no_meaning_globally(field, value):
+    with pytest.raises(InputError, match=rf"`{field}` has no meaning.*'global'.*'layerwise'"):
+        LotteryConfig(allocation="global", **{field: value})
+    assert LotteryConfig(allocation="global").output_prune_fraction == 0.1
+
+
+def test_a_run_that_was_started_with_a_fraction_that_is_refused_now_goes_on():
+    """It had no effect there."""
+    now = LotteryConfig(allocation="global")
+    before = json.loads(now.to_json()) | {"output_prune_fraction": 0.3}
+    there = LotteryConfig.from_json(json.dumps(before), Path("runs/lottery"))
+    assert there.obstacles(now) == {}
 
 
 @pytest.mark.parametrize(

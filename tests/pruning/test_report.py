@@ -206,3 +206,89 @@ def test_the_example_runs():
     failed, tried = doctest.testmod(tfinit.pruning.report, extraglobs={"keras": keras})
     assert tried
     assert not failed
+
+
+def coded(layer, shape, mode, **config):
+    """A built layer, six in ten of its weights zero, quantized."""
+    random = np.random.default_rng(1)
+    layer.build(shape)
+    for weight in layer.weights:
+        values = random.normal(size=weight.shape) * (random.random(weight.shape) < 0.4)
+        weight.assign(values.astype("float32"))
+    grouped = keras.quantizers.Int4QuantizationConfig(**config) if config else None
+    layer.quantize(mode, config=grouped)
+    return layer
+
+
+ONE_HOT = np.eye(7, dtype="float32")
+CODED = {
+    "int8": (L.Dense(5, use_bias=False), (None, 7), "int8", {}, {"inputs": ONE_HOT}),
+    "int4": (L.Dense(5, use_bias=False), (None, 7), "int4", {}, {"inputs": ONE_HOT}),
+    "int4 in groups": (
+        L.Dense(5, use_bias=False),
+        (None, 7),
+        "int4",
+        {"block_size": 3},
+        {"inputs": ONE_HOT},
+    ),
+    "int4 einsum": (
+        L.EinsumDense("ac,cde->ade", (3, 5)),
+        (None, 7),
+        "int4",
+        {"block_size": 2},
+        {"inputs": ONE_HOT},
+    ),
+    "int4 embedding": (
+        L.Embedding(9, 7),
+        (None, 3),
+        "int4",
+        {"block_size": 3},
+        {"inputs": np.arange(9)},
+    ),
+}
+
+
+@pytest.mark.backends
+@pytest.mark.parametrize("case", CODED)
+def test_zeros_of_codes_are_those_that_the_layer_computes_with(case):
+    """What it answers to one-hot vectors are its weights, whatever it stores."""
+    layer, shape, mode, config, inputs = CODED[case]
+    layer = coded(type(layer).from_config(layer.get_config()), shape, mode, **config)
+    answers = np.array(keras.ops.convert_to_numpy(layer(**inputs)))
+    [record] = sparsity_report(layer)
+    assert (record.parameters, record.zeros) == (answers.size, int(np.sum(answers == 0)))
+    assert 0 < record.zeros < record.parameters
+    assert (record.prunable, record.skipped) == (0, mode)
+
+
+@pytest.mark.backends
+def test_zeros_of_codes_of_an_output_embedding():
+    layer = coded(L.ReversibleEmbedding(9, 7, tie_weights=False), (None, 3), "int4", block_size=2)
+    answers = [layer(np.arange(9)), layer(ONE_HOT, reverse=True)]
+    zeros = sum(int(np.sum(np.array(keras.ops.convert_to_numpy(a)) == 0)) for a in answers)
+    [record] = sparsity_report(layer)
+    assert (record.parameters, record.zeros) == (2 * 63, zeros)
+
+
+@pytest.mark.backends
+@pytest.mark.parametrize("mode", ["gptq", "awq"])
+def test_zeros_of_calibrated_codes(mode):
+    """Codes of 4 bits are two in a byte; the zero point is none of them but 3."""
+    configs = {"gptq": keras.quantizers.GPTQConfig, "awq": keras.quantizers.AWQConfig}
+    layer = L.Dense(5, use_bias=False)
+    layer.build((None, 7))
+    layer.kernel.assign(np.eye(7, 5))
+    config = configs[mode](dataset=[""], tokenizer=str, weight_bits=4, group_size=7)
+    layer.quantize(mode, config=config)
+    [record] = sparsity_report(layer)
+    assert (record.parameters, record.zeros) == (35, 30)  # not calibrated yet: the kernel is there
+    codes = np.random.default_rng(0).integers(2, 5, (5, 7)).astype("uint8")
+    packed, *_ = keras.quantizers.pack_int4(codes, axis=0, dtype="uint8")
+    layer.quantized_kernel.assign(packed)
+    layer.kernel_zero.assign(np.full(layer.kernel_zero.shape, 3, "uint8"))
+    setattr(layer, f"is_{mode}_calibrated", True)
+    del layer._kernel  # as Keras does once it is calibrated
+    answers = np.array(keras.ops.convert_to_numpy(layer(ONE_HOT)))
+    [record] = sparsity_report(layer)
+    assert (record.parameters, record.zeros) == (35, int(np.sum(answers == 0)))
+    assert record.zeros == int(np.sum(codes == 3))

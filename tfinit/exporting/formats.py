@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from tfinit.errors import InputError, MissingPackage
-from tfinit.variables import keras_of
+from tfinit.pruning.effective_weights import is_coded
+from tfinit.variables import keras_of, own_weights
 
 
 @dataclass(frozen=True)
@@ -111,6 +112,17 @@ def check_model(model: Any, format: str, sparse: bool) -> None:
                 "LiteRT's sparse kernels would give wrong numbers. Build it in float32, with the "
                 "same weights."
             )
+
+
+def numbers_of(model: Any) -> str:
+    """The kind of number that a model's kernels are stored as: ``"float32"``, or ``"int8"``."""
+    kinds = {
+        layer.quantization_mode if is_coded(layer) else weight.dtype
+        for layer in model._flatten_layers()
+        for weight in own_weights(layer)
+        if len(weight.shape) >= 2
+    }
+    return "+".join(sorted(kinds)) or "float32"
 
 
 _FLOATS = {"float16", "bfloat16", "float64", "int8", "int4"}

@@ -8,6 +8,7 @@ import numpy as np
 
 from tfinit.exporting.blocks import BLOCKS, CONVERTER_MINIMUM, DENSE, PAYS, Encoding
 from tfinit.exporting.contents import Stored
+from tfinit.pruning.effective_weights import nonzero
 from tfinit.variables import PRUNABLE_NAMES, own_weights, walk_layers, weight_name
 
 # Of an int8 layer too, which may be faster for being int8.
@@ -54,9 +55,10 @@ def layer_notes(
     blocks = [weight for weight in stored if weight.encoding == "blocks" and not weight.unpacked]
     notes = []
     for key, layer in walk_layers(model):
-        kernels = [np.asarray(w) for w in own_weights(layer) if _is_kernel(w)]
-        size = sum(kernel.size for kernel in kernels)
-        zeros = size - sum(int(np.count_nonzero(kernel)) for kernel in kernels)
+        kernels = [weight for weight in own_weights(layer) if _is_kernel(weight)]
+        there = [nonzero(layer, kernel) for kernel in kernels]
+        size = sum(kernel.size for kernel in there)
+        zeros = size - sum(int(np.count_nonzero(kernel)) for kernel in there)
         if not size:
             continue
         kind = type(layer).__name__
@@ -68,7 +70,7 @@ def layer_notes(
         if quantize:
             why = "an int8 zero is multiplied like any other int8 number"
         elif sparse:
-            runs, why = _in_sparse_file(kind, kernels[0], planned.get(key), blocks)
+            runs, why = _in_sparse_file(kind, np.asarray(kernels[0]), planned.get(key), blocks)
         elif format == "litert":
             why = "they are stored and multiplied like any number; see `sparse=True`"
         notes.append(LayerNote(key, kind, zeros / size, runs, why))

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 
 from tfinit.errors import InputError, WorkError
@@ -19,6 +18,7 @@ from tfinit.exporting.layers import layer_notes
 from tfinit.exporting.result import FileReport, Latency
 from tfinit.exporting.running import TOLERANCE, Job, check, run_latency
 from tfinit.exporting.writers import write
+from tfinit.pruning.effective_weights import counted_weights, is_coded, nonzero
 
 # Examples that a file is compared with Keras on.
 _COMPARED = 8
@@ -117,7 +117,10 @@ class Maker:
             if in_blocks:
                 raise _WrongBlocks(str(error)) from error
             raise _Unfit(str(error).rstrip("."), cure) from error
-        zeros, total = sum(w.zeros for w in stored), sum(w.size for w in stored)
+        model_zeros, total = _counts_of(model)
+        zeros = model_zeros
+        if not (format in ("keras", "saved_model") and any(map(is_coded, model._flatten_layers()))):
+            zeros, total = sum(w.zeros for w in stored), sum(w.size for w in stored)
         notes = layer_notes(model, format, variant.quantize, variant.sparse, encodings, stored)
         return FileReport(
             label=variant.label,
@@ -130,7 +133,7 @@ class Maker:
             gzip_bytes=gzipped_size(file),
             weights=total,
             zeros=zeros,
-            model_zeros=_zeros_of(model),
+            model_zeros=model_zeros,
             difference=apart,
             accuracy=None if on_data is None else accuracy(on_data, self.y),
             layers=notes,
@@ -228,9 +231,16 @@ def _flat(expected: Sequence[np.ndarray]) -> list[str]:
     return []
 
 
-def _zeros_of(model: Any) -> int:
-    weights = [keras.ops.convert_to_numpy(w) for w in model.weights if len(w.shape) >= 2]
-    return sum(int(array.size - np.count_nonzero(array)) for array in weights)
+def _counts_of(model: Any) -> tuple[int, int]:
+    """The zeros in the weights of rank 2 or more that a model computes with, and their entries."""
+    found = {
+        id(weight): nonzero(layer, weight)
+        for layer in model._flatten_layers()
+        for weight in counted_weights(layer)
+        if len(weight.shape) >= 2
+    }
+    total = sum(here.size for here in found.values())
+    return total - sum(int(np.count_nonzero(here)) for here in found.values()), total
 
 
 def remove(path: Path) -> None:

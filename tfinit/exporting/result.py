@@ -72,8 +72,9 @@ class FileReport:
         sparse: Whether it was written to hold zeros sparse.
         bytes: Its size.
         gzip_bytes: Its size after gzip, level 6.
-        weights: The entries of its weights of rank 2 or more, counted in the file.
-        zeros: How many of those are zero, counted in the file.
+        weights: The entries of its weights of rank 2 or more, counted in the file; in the model,
+            where Keras quantized it and its own file holds the codes.
+        zeros: How many of those are zero, counted there too.
         model_zeros: How many are zero in the weights of rank 2 or more of the model.
         difference: The largest difference from Keras's outputs, over the outputs' spread; see
             `tfinit.exporting.running.difference`.

@@ -9,7 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from tfinit.errors import InputError, WorkError
-from tfinit.exporting.formats import FORMATS, check_combination, check_model, check_packages
+from tfinit.exporting.formats import (
+    FORMATS,
+    check_combination,
+    check_model,
+    check_packages,
+    numbers_of,
+)
 from tfinit.exporting.making import Maker, Variant, remove
 from tfinit.exporting.result import ExportReport, FileReport
 
@@ -80,7 +86,7 @@ def export(
         https://arxiv.org/abs/1911.09723, for what sparse kernels on CPUs can gain; LiteRT ships
         those for Dense layers in 1×4 blocks.
     """
-    variant = Variant(path_label(format, quantize, sparse), model, format, quantize, sparse)
+    variant = Variant(_label(model, quantize, sparse), model, format, quantize, sparse)
     _check_numbers(seconds, tolerance, timeout)
     _check_variant(variant, representative_data is not None)
     path = _checked_path(path, format)
@@ -90,7 +96,7 @@ def export(
         plain = Variant("baseline", baseline, format)
         _check_variant(plain, False)
     elif (sparse or quantize) and seconds:
-        plain = Variant("float32", model, format)
+        plain = Variant(_label(model), model, format)
     maker.look_at([variant] if plain is None else [plain, variant])
     aside = path.with_name(f".{path.stem}.{os.getpid()}.tmp{FORMATS[format].suffix}")
     with tempfile.TemporaryDirectory(prefix="tfinit-export-") as folder:
@@ -168,9 +174,9 @@ def side_by_side(
     return ExportReport(tuple(rows), maker.examples)
 
 
-def path_label(format: str, quantize: str | None, sparse: bool) -> str:
+def _label(model: Any, quantize: str | None = None, sparse: bool = False) -> str:
     """What a row of `export` is called."""
-    return quantize or ("sparse" if sparse else "float32")
+    return quantize or ("sparse" if sparse else numbers_of(model))
 
 
 def _check_variant(variant: Variant, has_representative_data: bool) -> None:

@@ -60,6 +60,11 @@ class PruneConfig:
             raise InputError(
                 f"`blocks` must be one of {', '.join(_BLOCKS)} or absent, received {self.blocks!r}."
             )
+        if self.blocks is not None and self.allocation == "global":
+            raise InputError(
+                "`blocks` and allocation 'global' exclude each other: use allocation 'uniform' or "
+                "'erk'."
+            )
         if self.out.suffix != ".keras":
             raise InputError(f"`out` must end in .keras, received {str(self.out)!r}.")
         if self.out.resolve() == self.model.resolve():

@@ -21,6 +21,7 @@ __all__ = [
 
 ALLOCATIONS = ("layerwise", "global")
 ON_DIVERGENCE = ("record", "stop")
+_OUTPUT_PRUNE_FRACTION = 0.1
 # The keys of tfinit.pruning.criteria.CRITERIA, which would import Keras; a test compares them.
 CRITERIA = (
     "magnitude",
@@ -53,7 +54,7 @@ class LotteryConfig(NetworkConfig):
     """How often to prune. Level 0 is the dense network."""
     prune_fraction: float = 0.2
     """Fraction of the surviving weights to prune at each level."""
-    output_prune_fraction: float = 0.1
+    output_prune_fraction: float = _OUTPUT_PRUNE_FRACTION
     """The same for the output layer. Layer-wise allocation only."""
     layer_prune_fractions: dict[str, float] = field(default_factory=dict)
     """The same for single weights, as: fc1/kernel 0.3. Layer-wise allocation only."""
@@ -102,11 +103,20 @@ class LotteryConfig(NetworkConfig):
             raise InputError(f"`controls` may name {', '.join(CONTROLS)}, received {unknown}.")
         if len(set(self.controls)) < len(self.controls):
             raise InputError(f"`controls` names one twice: {self.controls}.")
-        if self.allocation == "global" and self.layer_prune_fractions:
-            raise InputError(
-                "`layer_prune_fractions` has no meaning with allocation 'global', which prunes "
-                "all layers as one. Leave it out, or use allocation 'layerwise'."
-            )
+        defaults = {"output_prune_fraction": _OUTPUT_PRUNE_FRACTION, "layer_prune_fractions": {}}
+        for name, default in defaults.items():
+            if self.allocation == "global" and getattr(self, name) != default:
+                raise InputError(
+                    f"`{name}` has no meaning with allocation 'global', which prunes all layers "
+                    "as one. Leave it out, or use allocation 'layerwise'."
+                )
+
+    @classmethod
+    def _accepted(cls, values: dict[str, Any]) -> dict[str, Any]:
+        # It was ignored there once, and so in runs that are to go on.
+        if values.get("allocation") == "global":
+            values = values | {"output_prune_fraction": _OUTPUT_PRUNE_FRACTION}
+        return values
 
     def _keras_3_only(self) -> list[tuple[str, Any, Any]]:
         early = [

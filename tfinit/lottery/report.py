@@ -244,7 +244,7 @@ class Conclusion:
             )
         match = f"{match[0].upper()}{match[1:]}"
         if self.margin is None or self.densities is None:
-            return f"{match}; without a control nothing says why."
+            return f"{match}; without the control 'reinit' nothing says why."
         densities = " to ".join(dict.fromkeys(f"{d:.1%}" for d in self.densities))
         gain = f"{100 * self.margin.mean:+.1f}"
         if self.margin.n == 1:

@@ -17,6 +17,7 @@ import keras  # noqa: F401  (first: it lets tfinit register with Keras before wh
 from tfinit.pruning.at_initialization import AtInitialization, prune_at_initialization
 from tfinit.pruning.callbacks import PruningSummaries, UpdatePruningStep
 from tfinit.pruning.compaction import Compaction, compact
+from tfinit.pruning.lora import mask_lora, merge_lora
 from tfinit.pruning.low_magnitude import prune_low_magnitude, prune_scope, strip_pruning
 from tfinit.pruning.masks import (
     check_mask,
@@ -57,6 +58,8 @@ __all__ = [
     "get_masks",
     "hold_zeros",
     "magnitude_scores",
+    "mask_lora",
+    "merge_lora",
     "prune_at_initialization",
     "prune_globally",
     "prune_layerwise",

@@ -69,9 +69,11 @@ class AtInitialization:
             for row in rows
         ]
         if self.collapsed:
+            method = "more iterations" if self.method == "synflow" else "'synflow'"
             lines.append(
-                f"WARNING: nothing is left of {', '.join(self.collapsed)}. What comes behind does "
-                "not see the input. Use 'synflow', another allocation or a lower sparsity."
+                f"WARNING: nothing is left of {', '.join(self.collapsed)}. What comes behind sees "
+                "nothing of the input, but for what goes past it. Use "
+                f"{method}, another allocation or a lower sparsity."
             )
         return "\n".join([f"{self.method} at initialization", *lines])
 

@@ -112,7 +112,12 @@ def _survivors_of(
     if not np.isfinite(survivors).all():
         raise InputError(
             f"`{name}[{key!r}]` has a surviving weight that is NaN or infinite and cannot be "
-            "ranked. The network diverged: lower the learning rate."
+            "ranked. "
+            + (
+                "Look at the initialization."
+                if name == "initial"
+                else "The network diverged: lower the learning rate."
+            )
         )
     return survivors
 

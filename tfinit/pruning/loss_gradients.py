@@ -140,7 +140,7 @@ def finite_scores(method: str, scores: Scores) -> Scores:
         if not np.isfinite(score).all():
             raise InputError(
                 f"The {method!r} score of {key!r} is not finite. Look at the loss and the weights "
-                "of `model`: something in them overflows."
+                "of `model`: something in them overflows, or is not a number."
             )
     return scores
 
@@ -186,7 +186,9 @@ def _loss(method: str, model: Any, loss: Loss | None) -> Callable[[Any, Any, Any
         except Exception as error:
             raise InputError(f"The loss cannot be computed from `y`: {error}") from error
         if not np.isfinite(float(total)):
-            raise InputError(f"The loss is {float(total)} on the data. Look at `x`, `y`, `loss`.")
+            raise InputError(
+                f"The loss is {float(total)} on the data. Look at `x`, `y`, `loss` and the weights."
+            )
         return total
 
     return value

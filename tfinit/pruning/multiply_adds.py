@@ -36,8 +36,8 @@ from tfinit.variables import own_weights, walk_layers, weight_name
 
 Shape = tuple[int, ...]
 
-# The quantization modes of Keras in which a weight is still one entry of a kernel.
-_UNPACKED = (None, "int8", "float8")
+# The quantization modes of Keras in which a kernel keeps its name.
+_KNOWN_MODES = (None, "int8", "int4", "float8")
 
 
 class UnknownShapes(InputError):
@@ -186,7 +186,7 @@ def _watched(model: Any, uses: Uses) -> Iterator[None]:
                     inside.pop()
             uses.called.add(id(layer))
             try:
-                if mode not in _UNPACKED:
+                if mode not in _KNOWN_MODES:
                     uses.unknown[id(layer)] = f"its weights are packed ({mode})"
                 elif rule is not None:
                     rule(layer, signature.bind(*args, **kwargs).arguments, outputs, uses)

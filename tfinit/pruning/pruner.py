@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -11,7 +11,7 @@ import numpy as np
 from keras import ops
 
 from tfinit.pruning.rules import Group, PruningRule, bind
-from tfinit.pruning.schedules import PruningSchedule
+from tfinit.pruning.schedules import PruningSchedule, falls_short, late, never_prunes
 from tfinit.pruning.update import State, first_masks, new_masks
 
 # No training is shorter, so a schedule that begins by this step needs no warning.
@@ -86,17 +86,8 @@ class Pruner:
 
         Reads weights only: variables that are made while a function is traced have no values yet.
         """
-        first = [rule.first_step() for rule in self.rules if rule.prunes]
-        if first and (None in first or min(first) > _SOON):
-            steps = [step for step in first if step is not None]
-            warnings.warn(
-                f"The first pruning comes before training step {min(steps)}: shorter training "
-                "prunes nothing. Give the schedule an earlier `begin_step` or a smaller "
-                "`frequency` to start sooner."
-                if steps
-                else "The schedule never prunes: its sparsity is 0 at every step.",
-                stacklevel=5,
-            )
+        for told in dict.fromkeys(self._timing()):
+            warnings.warn(told, stacklevel=5)
         for group in self.groups:
             self._look_for_zeros(group)
             if group.rule.first_step() == 1:
@@ -107,6 +98,22 @@ class Pruner:
                 self._zero(group.indices)
             if group.rule.keep_zeros:
                 self._assign(group, [ops.not_equal(self._trained[i], 0) for i in group.indices])
+
+    def _timing(self) -> Iterator[str]:
+        """What may not be expected of when the rules prune: sentences for warnings."""
+        rules = [rule for rule in self.rules if rule.prunes]
+        first = {i: step for i, r in enumerate(rules) if (step := r.first_step()) is not None}
+        if first and min(first.values()) > _SOON:
+            soonest = min(first, key=first.__getitem__)
+            yield late(rules[soonest].schedule, first[soonest])
+        for rule in rules:
+            if rule.sparsity_m_by_n is not None:  # its schedule is not asked
+                continue
+            if rule.schedule.first_step() is None:
+                told = never_prunes(rule.schedule)
+                yield f"With `regrow` the masks of step 1 stay. {told}" if rule.regrow else told
+            elif short := falls_short(rule.schedule):
+                yield short
 
     def _look_for_zeros(self, group: Group) -> None:
         """Say so where zeros that are there will be trained away, or none are there to be kept."""
@@ -181,16 +188,16 @@ class Pruner:
         if step:
             self.step.assign(step)
         for group in self.groups:
-            late = [i for i in group.indices if not self._is_as_before(group, i, before)]
-            if late:
-                self._take_late_masks(group, late, step)
+            others = [i for i in group.indices if not self._is_as_before(group, i, before)]
+            if others:
+                self._take_masks_in_force(group, others, step)
         return step
 
     def _is_as_before(self, group: Group, i: int, before: Progress) -> bool:
         key = id(self._trained[i])
         return key in before.masks and before.schedules.get(key) == group.rule.schedule
 
-    def _take_late_masks(self, group: Group, late: Sequence[int], step: int) -> None:
+    def _take_masks_in_force(self, group: Group, places: Sequence[int], step: int) -> None:
         rule = group.rule
         if not rule.prunes:
             return
@@ -204,7 +211,7 @@ class Pruner:
         weights = [ops.convert_to_tensor(self._trained[i]) for i in group.indices]
         masks = first_masks(group, sparsity or 0.0, weights)
         for i, mask in zip(group.indices, masks, strict=True):
-            if i in late or rule.allocation == "global":
+            if i in places or rule.allocation == "global":
                 self.masks[i].assign(mask)
                 self._zero([i])
 

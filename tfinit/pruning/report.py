@@ -1,6 +1,5 @@
 """What was pruned: zeros and multiply-adds of a model, layer by layer."""
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -8,19 +7,26 @@ from typing import Any
 import numpy as np
 
 from tfinit.pruning.adoption import warn_of_lost_pruning
-from tfinit.pruning.multiply_adds import UnknownShapes, Uses, count_uses
-from tfinit.variables import (
-    find_prunable,
-    keras_of,
-    own_weights,
-    walk_layers,
-    weight_name,
+from tfinit.pruning.effective_weights import (
+    adapters,
+    counted_weights,
+    has_lora,
+    is_coded,
+    nonzero,
+    zeros_before_lora,
 )
+from tfinit.pruning.lora import is_masked
+from tfinit.pruning.multiply_adds import UnknownShapes, Uses, count_uses
+from tfinit.variables import find_prunable, keras_of, walk_layers, weight_name
 
 
 @dataclass(frozen=True)
 class LayerSparsity:
     """The counts of one layer's own weights, or of a whole model.
+
+    The weights are those that the layer computes with: with LoRA the kernel with its adapters
+    merged, as Keras saves it; quantized the kernel that its codes stand for, zero where a code is
+    the zero point. Adapters, scales and zero points are not counted themselves.
 
     Attributes:
         key: The layer's path in the model; ``"total"`` for the whole.
@@ -34,7 +40,7 @@ class LayerSparsity:
             with a note for a layer of your own that has no rule.
         multiply_adds_left: Those with weights that are not zero; None if unknown.
         skipped: Which weights are not prunable, or why none is: ``"bias"``, ``"normalization"``,
-            ``"depthwise"``, ``"frozen"``.
+            ``"depthwise"``, ``"frozen"``, ``"LoRA"``, ``"int8"`` and other quantizations.
         note: What to know about the counts.
     """
 
@@ -207,6 +213,9 @@ def sparsity_report(model: Any, input_shape: Any = None) -> SparsityReport:
     the positions are. *Left* is what a runtime would do that skips every zero; few do, and a dense
     one does not become faster.
 
+    The weights are those that a layer computes with: LoRA's adapters merged, Keras's codes of 4 and
+    8 bits as the weights that they stand for; see `LayerSparsity`.
+
     Args:
         model: A built layer or model of Keras 3, on any backend: Sequential, functional or
             subclassed. Of tf_keras too, with unknown multiply-adds; TFMOT's masks, thresholds and
@@ -237,32 +246,34 @@ def sparsity_report(model: Any, input_shape: Any = None) -> SparsityReport:
     prunable = {id(weight) for weight in find_prunable(model).values()}
     trainable = {id(weight) for weight in model.trainable_weights}
     uses, notes = _uses(model, input_shape)
-    nonzero: dict[int, int] = {}  # id of weight → its nonzero entries
+    counts: dict[int, tuple[int, int]] = {}  # id of weight → its entries, those not zero
     records = []
     for key, layer in walk_layers(model):
-        weights = [] if _is_tfmot_wrapper(layer) else own_weights(layer)
+        weights = [] if _is_tfmot_wrapper(layer) else counted_weights(layer)
         products = uses.products[id(layer)] if uses else 0
         if not weights and not products:
             continue
-        counted = [weight for weight in weights if id(weight) not in nonzero]
+        counted = [weight for weight in weights if id(weight) not in counts]
         for weight in counted:
-            nonzero[id(weight)] = int(np.count_nonzero(_array(weight)))
+            there = nonzero(layer, weight)
+            counts[id(weight)] = there.size, int(np.count_nonzero(there))
         of_prunable = [weight for weight in counted if id(weight) in prunable]
-        dense, left, note = _multiply_adds(layer, weights, nonzero, uses)
-        if len(counted) < len(weights):
-            note = "; ".join(filter(None, [note, "shares weights of a layer above"]))
+        dense, left, note = _multiply_adds(layer, weights, counts, uses)
+        notes_of = [note, "shares weights of a layer above" if len(counted) < len(weights) else ""]
+        parameters, alive = _total(counted, counts)
+        prunable_parameters, prunable_alive = _total(of_prunable, counts)
         records.append(
             LayerSparsity(
                 key or layer.name,
                 type(layer).__name__,
-                sum(map(_size, counted)),
-                sum(_size(weight) - nonzero[id(weight)] for weight in counted),
-                sum(map(_size, of_prunable)),
-                sum(_size(weight) - nonzero[id(weight)] for weight in of_prunable),
+                parameters,
+                parameters - alive,
+                prunable_parameters,
+                prunable_parameters - prunable_alive,
                 dense,
                 left,
                 _skipped(layer, weights, prunable, trainable),
-                note,
+                "; ".join(filter(None, [*notes_of, _lora_note(layer)])),
             )
         )
     unruled = [record.key for record in records if record.note.startswith(_UNRULED)]
@@ -281,7 +292,7 @@ def _uses(model: Any, input_shape: Any) -> tuple[Uses | None, list[str]]:
 
 
 def _multiply_adds(
-    layer: Any, weights: list[Any], nonzero: dict[int, int], uses: Uses | None
+    layer: Any, weights: list[Any], counts: dict[int, tuple[int, int]], uses: Uses | None
 ) -> tuple[int | None, int | None, str]:
     """Dense, left, and the note about them."""
     if uses is None:
@@ -293,10 +304,25 @@ def _multiply_adds(
     times = [(weight, uses.kernels[id(layer), id(weight)]) for weight in weights]
     products = uses.products[id(layer)]
     return (
-        products + sum(_size(weight) * n for weight, n in times),
-        products + sum(nonzero[id(weight)] * n for weight, n in times),
+        products + sum(counts[id(weight)][0] * n for weight, n in times),
+        products + sum(counts[id(weight)][1] * n for weight, n in times),
         "" if id(layer) in uses.called else "not called",
     )
+
+
+def _total(weights: list[Any], counts: dict[int, tuple[int, int]]) -> tuple[int, int]:
+    """The entries of some weights, and those of them that are not zero."""
+    sizes = [counts[id(weight)] for weight in weights]
+    return sum(size for size, _ in sizes), sum(alive for _, alive in sizes)
+
+
+def _lora_note(layer: Any) -> str:
+    """What becomes of the zeros of a layer with LoRA."""
+    # Both adapters zero, as Keras leaves them when it loads a file: no gradient will move them.
+    if not has_lora(layer) or is_masked(layer) or not any(map(np.any, adapters(layer))):
+        return ""
+    zeros = zeros_before_lora(layer)
+    return f"LoRA: its {zeros:,} zeros are dense once merged; see mask_lora" if zeros else ""
 
 
 def _skipped(layer: Any, weights: list[Any], prunable: set[int], trainable: set[int]) -> str:
@@ -306,6 +332,10 @@ def _skipped(layer: Any, weights: list[Any], prunable: set[int], trainable: set[
         return ""
     kinds = [cls.__name__ for cls in type(layer).__mro__]
     if len(kept) == len(weights):
+        if has_lora(layer):
+            return "LoRA"
+        if is_coded(layer):
+            return layer.quantization_mode
         if any(kind.endswith("Normalization") for kind in kinds):
             return "normalization"
         if any(kind.startswith("DepthwiseConv") for kind in kinds):
@@ -318,11 +348,3 @@ def _skipped(layer: Any, weights: list[Any], prunable: set[int], trainable: set[
 def _is_tfmot_wrapper(layer: Any) -> bool:
     """True for TFMOT's wrapper, whose own weights are masks, thresholds and the step."""
     return any(cls.__name__ == "PruneLowMagnitude" for cls in type(layer).__mro__)
-
-
-def _size(weight: Any) -> int:
-    return math.prod(int(n) for n in weight.shape)
-
-
-def _array(weight: Any) -> np.ndarray:
-    return np.asarray(weight.numpy())

@@ -1,6 +1,7 @@
 """What is pruned, when and how: the settings of SparseOptimizer, and the weights they choose."""
 
 import dataclasses
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -34,6 +35,13 @@ SCORES = ("magnitude", "random", "movement", "snip")
 # The blocks that a runtime's sparse kernels skip. LiteRT: 4 inputs of one unit of a Dense layer.
 BLOCK_SIZES = {"litert": (4, 1)}
 REGROWTHS = ("set", "rigl")
+# Settings that mean nothing without a schedule, and what they are then.
+_OF_A_SCHEDULE = {
+    "allocation": "uniform",
+    "score": "magnitude",
+    "block_size": (1, 1),
+    "monotone": False,
+}
 
 
 @keras.saving.register_keras_serializable("tfinit")
@@ -122,7 +130,7 @@ class PruningRule:
                     f"{tuple(sparsity_m_by_n)}. 2 zeros in 4 are (2, 4)."
                 )
         self.keep_zeros = bool(keep_zeros)
-        self.monotone = bool(monotone) or self.keep_zeros
+        self.monotone = bool(monotone) or (self.keep_zeros and self.schedule is not None)
         self.regrow = None if regrow is None else _one_of("regrow", regrow, REGROWTHS)
         self.drop_fraction = drop_fraction
         self.seed = seed
@@ -154,16 +162,34 @@ class PruningRule:
         used = [name for name, is_used in patterns.items() if is_used]
         if len(used) > 1:
             raise InputError(f"{' and '.join(f'`{n}`' for n in used)} exclude each other.")
+        idle = [name for name in _OF_A_SCHEDULE if not self.prunes and self._is_set(name)]
+        if idle:
+            raise InputError(
+                f"{' and '.join(f'`{n}`' for n in idle)} without a `schedule` would prune nothing. "
+                "Give one, such as ConstantSparsity(0.5, 1)."
+            )
         if self.regrow and (self.monotone or self.schedule is None):
             raise InputError(
                 "`regrow` needs a `schedule`, and cannot be `monotone` or `keep_zeros`."
             )
-
-        if self.score in ("movement", "snip") and self.first_step() == 1:
+        if self.regrow and self.score != "magnitude":
             raise InputError(
-                f"`score` {self.score!r} ranks by gradients, and there is none before step 1. Let "
-                "the `schedule` begin later: begin_step=2 or more."
+                f"`regrow` drops the smallest weights, and does not ask `score`, {self.score!r}. "
+                "Leave one of them out."
             )
+        if self.sparsity_m_by_n is not None and self.allocation != "uniform":
+            raise InputError(
+                "`sparsity_m_by_n` prunes m in every n weights everywhere, and does not ask "
+                f"`allocation`, {self.allocation!r}. Leave one of them out."
+            )
+        if self.score in ("movement", "snip") and self.first_step() == 1:
+            told = f"`score` {self.score!r} ranks by gradients, and there is none before step 1"
+            if self.sparsity_m_by_n is not None:
+                raise InputError(f"{told}, when `sparsity_m_by_n` is taken. Leave `score` out.")
+            raise InputError(f"{told}. Let the `schedule` begin later: begin_step=2 or more.")
+
+    def _is_set(self, name: str) -> bool:
+        return getattr(self, name) != _OF_A_SCHEDULE[name]
 
     @property
     def prunes(self) -> bool:
@@ -220,6 +246,13 @@ class PruningRule:
     ) -> "PruningRule":
         """Make the rule that `get_config` described."""
         config = dict(config)
+        # What was without effect once, and is refused now.
+        if config.get("regrow"):
+            config["score"] = "magnitude"
+        if config.get("sparsity_m_by_n") is not None:
+            config["allocation"] = "uniform"
+        elif config["schedule"] is None:
+            config |= _OF_A_SCHEDULE
         config["schedule"] = keras.saving.deserialize_keras_object(
             config["schedule"], custom_objects=custom_objects
         )
@@ -234,7 +267,8 @@ class Group:
     Attributes:
         rule: The settings.
         indices: Which of the optimizer's variables, in its order.
-        keys: What `allocation` may call each of them: model's key, path, index.
+        keys: What `allocation` may call each of them: a key that no other has, model's key, path,
+            index.
         shapes: Their shapes.
         input_axis: The axis along which m:n counts.
     """
@@ -275,28 +309,78 @@ def bind(rules: Iterable[PruningRule], variables: list[Any], eligible: list[bool
         named = _chosen(rule, variables, eligible)
         mine = {index: key for index, key in named.items() if index in free}
         if not mine and rule.prunes:
-            raise InputError(
-                "There is nothing to prune: no trainable kernel or embedding is in `scope`"
-                + (" and allowed by `policy`" if rule.policy is not None else "")
-                + f". The optimizer trains {[v.path for v in variables]}. Unfreeze a layer, "
-                "choose a wider scope, or give a custom layer a `get_prunable_weights()` method."
-            )
+            raise InputError(_why_nothing(rule, named, variables))
+        _check_axes(rule, [variables[i] for i in mine])
         for index in mine:
             del free[index]
         if isinstance(rule.allocation, Mapping):
-            names = {name for i, key in mine.items() for name in (key, variables[i].path, str(i))}
-            check_allocation(rule.allocation, names)
+            _check_names(rule.allocation, mine, variables)
         axes = _input_axes(rule.scope)
         groups.append(
             Group(
                 rule,
                 tuple(mine),
-                tuple((key, variables[i].path, str(i)) for i, key in mine.items()),
+                _names(mine, variables),
                 tuple(tuple(variables[i].shape) for i in mine),
                 tuple(axes.get(id(variables[i]), _last_input(variables[i])) for i in mine),
             )
         )
     return groups
+
+
+def _names(mine: dict[int, str], variables: list[Any]) -> tuple[tuple[str, ...], ...]:
+    """What each variable may be called. Two may have a path in common, as of two models."""
+    often = Counter(mine.values())
+    return tuple(
+        (key if often[key] == 1 else str(i), key, variables[i].path, str(i))
+        for i, key in mine.items()
+    )
+
+
+def _why_nothing(rule: PruningRule, named: dict[int, str], variables: list[Any]) -> str:
+    """Why a rule has no variable, and the cure."""
+    if named:
+        return (
+            f"There is nothing to prune for a rule: the rules before it have all that its `scope` "
+            f"names, {list(named.values())}. The first rule that names a weight has it: put the "
+            "narrower first."
+        )
+    trains = f"The optimizer trains {[v.path for v in variables]}."
+    if callable(rule.scope) and not _is_layers(rule.scope):
+        return f"There is nothing to prune: the function `scope` is true for no variable. {trains}"
+    allowed = " and allowed by `policy`" if rule.policy is not None else ""
+    return (
+        f"There is nothing to prune: no trainable kernel or embedding is in `scope`{allowed}. "
+        f"{trains} Unfreeze a layer, choose a wider scope, or give a custom layer a "
+        "`get_prunable_weights()` method."
+    )
+
+
+def _check_axes(rule: PruningRule, variables: list[Any]) -> None:
+    """Raise unless all of a rule's variables have the axes that its pattern needs."""
+    name, least, words = "block_size", 2, "two axes"
+    if rule.sparsity_m_by_n is not None:
+        name, least, words = "sparsity_m_by_n", 1, "an axis"
+    elif rule.block_size == (1, 1):
+        return
+    short = [v.path for v in variables if len(v.shape) < least]
+    if short:
+        raise InputError(
+            f"`{name}` needs weights of {words} or more, and `scope` names {short} too. Choose "
+            f"others, as with scope=lambda v: len(v.shape) >= {least}, or give these a rule of "
+            "their own."
+        )
+
+
+def _check_names(allocation: Mapping[str, float], mine: dict[int, str], variables: list) -> None:
+    """Raise unless a mapping names weights of its rule, each of them once."""
+    names = _names(mine, variables)
+    if not {name for each in names for name in each}.issuperset(allocation):
+        check_allocation(allocation, list(mine.values()))
+    for each in names:
+        given = sorted(name for name in set(each) if name in allocation)
+        if len(given) > 1:
+            raise InputError(f"`allocation` names one weight twice, as {given}. Keep one of them.")
 
 
 def _chosen(rule: PruningRule, variables: list[Any], eligible: list[bool]) -> dict[int, str]:

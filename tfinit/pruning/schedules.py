@@ -18,6 +18,8 @@ from tfinit.errors import InputError
 # `first_step` looks this far into a schedule that it knows nothing about.
 _SEARCHED = 10_000
 _SEARCHED_ONE_BY_ONE = 1_000
+# So far from its end a schedule may stop without a word: a few hundred steps do not divide evenly.
+_SHORT = 0.01
 
 
 @keras.saving.register_keras_serializable("tfinit")
@@ -317,6 +319,67 @@ class PolynomialDecay(PruningSchedule):
             "power": self.power,
             "frequency": self.frequency,
         }
+
+
+def never_prunes(schedule: PruningSchedule) -> str:
+    """Why `first_step` found no step, and the cure: sentences for a warning."""
+    if type(schedule) not in (ConstantSparsity, PolynomialDecay):
+        return (
+            "The schedule prunes nothing in its first training steps, as far as was looked: up to "
+            f"step {_SEARCHED_ONE_BY_ONE:,}, or {_SEARCHED:,} if it takes a vector of steps."
+        )
+    never = "The schedule never prunes: "
+    begin, end, frequency = schedule.begin_step, schedule.end_step, schedule.frequency
+    if not _updates(schedule):  # it begins at step 0, before the first that is trained
+        cure = f"a `frequency` of {end} or less" if end else "a later `begin_step` and `end_step`"
+        return (
+            f"{never}with `begin_step` 0 the first update comes at step {frequency}, the "
+            f"`frequency`, and `end_step` is {end}. Set {cure}."
+        )
+    if isinstance(schedule, ConstantSparsity):
+        return f"{never}its `target_sparsity` is 0."
+    if schedule.initial_sparsity == schedule.final_sparsity == 0:
+        return f"{never}its `initial_sparsity` and `final_sparsity` are 0."
+    if schedule.final_sparsity == 0:
+        return f"{never}its only update, at `end_step`, {end}, is to `final_sparsity`, 0."
+    return (
+        f"{never}its only update, at `begin_step`, {begin}, is to `initial_sparsity`, 0; the next "
+        f"would come `frequency`, {frequency}, steps later, after `end_step`, {end}. Set a "
+        f"`frequency` of {end - begin} or less."
+    )
+
+
+def late(schedule: PruningSchedule, first: int) -> str:
+    """What training before the ``first`` step that prunes means: sentences for a warning."""
+    told = f"The first pruning comes before training step {first}: shorter training prunes nothing."
+    if type(schedule) not in (ConstantSparsity, PolynomialDecay):
+        return told
+    if not schedule.begin_step:
+        cure = "a smaller `frequency`"
+    elif first == schedule.begin_step:
+        cure = "an earlier `begin_step`"
+    else:
+        cure = "an earlier `begin_step` or a smaller `frequency`"
+    return f"{told} Give the schedule {cure} to start sooner."
+
+
+def falls_short(schedule: PruningSchedule) -> str | None:
+    """That the last update of a `PolynomialDecay` is 1% or more from its end; None if it is not."""
+    if type(schedule) is not PolynomialDecay or not _updates(schedule):
+        return None
+    last, span = _updates(schedule)[-1], schedule.end_step - schedule.begin_step
+    left = 1 - (last - schedule.begin_step) / span if span else 0.0
+    final = schedule.final_sparsity
+    reached = final + (schedule.initial_sparsity - final) * left**schedule.power
+    if abs(reached - final) < _SHORT:
+        return None
+    divisor = next(n for n in range(schedule.frequency, 0, -1) if span % n == 0)
+    return (
+        f"The schedule ends at a sparsity of {reached:.1%}, not at its `final_sparsity`, "
+        f"{final:.1%}: the last update is at step {last}, since `frequency`, "
+        f"{schedule.frequency}, does not divide the {span} steps from `begin_step` to `end_step`. "
+        f"Set one that does, such as {divisor}."
+    )
 
 
 def check_schedule(value: Any, name: str = "pruning_schedule") -> PruningSchedule:

@@ -219,7 +219,8 @@ def synflow(model: Any, x: Any = None, *, masks: Mapping[str, np.ndarray] | None
     if masks is None and not any(score.any() for score in scores):
         raise InputError(
             f"`model` {model.name!r} has a SynFlow score of zero everywhere: its output does not "
-            "depend on the size of its weights, as behind a LayerNormalization. Use 'snip'."
+            "depend on the size of its weights, as behind a LayerNormalization or a layer of "
+            "zeros. Use 'snip'."
         )
     return finite_scores("synflow", dict(zip(weights, scores, strict=True)))
 

@@ -53,7 +53,9 @@ class SparseOptimizer(keras.optimizers.Optimizer):
     after s - 1 steps, so that step s runs with the new mask. That of step 1 is made when the
     optimizer is built, which `fit` does as it starts: load weights before. (On PyTorch the first
     gradient is taken just before.) A schedule whose first update comes after step 10 says so in a
-    warning.
+    warning. A step is a call of the optimizer, which is a batch, also where
+    ``gradient_accumulation_steps=k`` makes one change of the weights from k of them: multiply the
+    steps of the schedule by k to count changes, as for Keras's learning rate schedules.
 
     The masks and the count of steps are variables of the optimizer: they are saved in the
     ``.keras`` file with it and loaded with it, and need no wrapper layer and no callback.
@@ -317,7 +319,8 @@ class SparseOptimizer(keras.optimizers.Optimizer):
             if self._pruner.mask_of(variable) is None:
                 raise InputError(
                     f"The variable {variable.path!r} carries no mask in this optimizer. "
-                    "Those that `scope` names do; without it those of rank 2 or more."
+                    "Those that a rule's `scope` names do; without it kernels and embeddings, if "
+                    "the rule has a schedule, else all of rank 2 or more."
                 )
             checked.append((variable, check_mask(variable.path, mask, variable.shape)))
         for variable, mask in checked:
