@@ -119,7 +119,7 @@ class Page:
 @pytest.fixture(scope="session")
 def serving():
     """serving(limits=..., engine=...): a context with a server of the real application."""
-    uvicorn = pytest.importorskip("uvicorn", reason="needs tfinit[demo]")
+    pytest.importorskip("uvicorn", reason="needs tfinit[demo]")
     import anyio
 
     from tfinit.demo.server import create_app
@@ -127,16 +127,13 @@ def serving():
     # Otherwise loaded by the first file that is served, and rewritten by pytest then: Python 3.11
     # cannot parse in one thread while TensorFlow does in another ("recursion depth mismatch").
     assert anyio.open_file
-    from tfinit.demo.serving import listening
+    from tfinit.demo.serving import Server, listening
 
     @contextmanager
     def start(limits=None, **more):
         app = create_app(limits, warm=False, **more)
         listener = listening("127.0.0.1", 0)
-        config = uvicorn.Config(
-            app, log_level="warning", lifespan="on", timeout_graceful_shutdown=1
-        )
-        server = uvicorn.Server(config)
+        server = Server(app)
         thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
         thread.start()
         running = Running(app, listener.getsockname()[1])
@@ -144,7 +141,6 @@ def serving():
         try:
             yield running
         finally:
-            app.state.runs.stop(0)
             server.should_exit = True
             thread.join(20)
             assert not thread.is_alive()

@@ -170,8 +170,7 @@ def test_a_body_too_large(server, size, chunked):
 
 def test_one_run_too_many_is_told_to_wait(serving):
     with serving(Limits(max_runs=2), engine=engine_of(Sleeper)) as server:
-        with server.page() as page:
-            server.run()
+        with server.page() as page, server.page():
             answer = server.post("/api/runs", {})
             assert answer.status == 503
             assert int(answer.headers["Retry-After"]) > 0
