@@ -22,9 +22,10 @@ class Answer:
 class Running:
     """An application that serves in a thread."""
 
-    def __init__(self, app, port):
+    def __init__(self, app, port, connections):
         self.app, self.port = app, port
         self.runs = app.state.runs
+        self.connections = connections
 
     def ask(self, method, path, body=None, headers=None, raw=None):
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
@@ -136,7 +137,7 @@ def serving():
         server = Server(app)
         thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
         thread.start()
-        running = Running(app, listener.getsockname()[1])
+        running = Running(app, listener.getsockname()[1], server.server_state.connections)
         assert running.waits_for(lambda: server.started, 20)
         try:
             yield running

@@ -11,48 +11,15 @@ import pytest
 
 pytest.importorskip("fastapi", reason="needs tfinit[demo]")
 
+from demo_trainings import Sleeper, engine_of
+
 from tfinit.demo.guard import host_of
 from tfinit.demo.limits import Limits
-from tfinit.demo.run import Engine
 from tfinit.demo.runs import Runs
 from tfinit.demo.settings import Control, Pane, Settings
 from tfinit.errors import InputError
 
 SMALL = {"depth": 2, "width": 4, "dataset": "circles", "steps": 20_000}
-
-
-class Sleeper:
-    """Stands for a training where only the server is looked at: a step is a nap."""
-
-    nap = 0.0
-    big = 0  # bytes of a frame
-    frames = 0
-
-    def __init__(self, settings, pane):
-        self.settings, self.pane, self.step, self.status = settings, pane, 0, "ready"
-        self.curves = {"step": [0]}
-
-    def begin(self):
-        pass
-
-    def diagnose(self):
-        return {"pane": self.pane}
-
-    def advance(self, steps):
-        time.sleep(self.nap * steps)
-        self.curves["step"] += range(self.step + 1, self.step + steps + 1)
-        self.step += steps
-
-    def frame(self, layer):
-        self.frames += 1
-        return {"pane": self.pane, "step": self.step, "big": "x" * self.big}
-
-    def outcome(self):
-        return None
-
-
-def engine_of(training):
-    return lambda: Engine(training, lambda settings: {}, None, None)
 
 
 # Who may ask.
