@@ -79,8 +79,10 @@ class Page:
 
     def __iter__(self):
         """(name, event) of each. NaN and infinity are no JSON."""
-        name = None
+        name, start = None, time.monotonic()
         for line in self.answer:
+            # The stream says that it is still there, so reading it does not time out.
+            assert time.monotonic() - start < 60, f"nothing more than {self.seen[-3:]}"
             if line.startswith(b"event: "):
                 name = line[7:].decode().strip()
             elif line.startswith(b"data: "):

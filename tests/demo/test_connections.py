@@ -1,6 +1,8 @@
 """How many connections there may be, and what those get that only take a place."""
 
+import asyncio
 import resource
+import select
 import socket
 import threading
 import time
@@ -14,6 +16,7 @@ from demo_trainings import Sleeper, engine_of
 
 from tfinit.demo.connections import room
 from tfinit.demo.limits import Limits
+from tfinit.demo.serving import seldom
 from tfinit.errors import InputError
 
 HEAD = b"POST /api/runs HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
@@ -82,15 +85,17 @@ def is_closed(sock):
     return True
 
 
-def test_an_incomplete_request_is_waited_for_so_long_and_nothing_else_is_cut(serving):
+def test_who_sends_or_takes_nothing_is_waited_for_so_long_and_nobody_else_is_cut(serving):
+    limits = Limits(request_seconds=0.4, stalled_seconds=0.4)
     with (
         slow_engine() as (engine, loaded),
-        serving(Limits(request_seconds=0.4), engine=engine) as server,
+        serving(limits, engine=engine) as server,
         server.page() as page,
         sockets() as connect,
     ):
         code = connect(server, CODE)  # whole: how long the answer takes is the server's affair
         start = time.monotonic()
+        connect(server, 20 * (GET % b"/static/vendor/uPlot.esm.js"), buffer=4096)
         opened = {kind: connect(server, first) for kind, (first, _) in INCOMPLETE.items()}
         lasted = {}
         while len(lasted) < len(opened):
@@ -103,19 +108,11 @@ def test_an_incomplete_request_is_waited_for_so_long_and_nothing_else_is_cut(ser
             assert time.monotonic() - start < 10, opened.keys() - lasted
             time.sleep(0.05)
         assert min(lasted.values()) >= 0.4
+        # The page's and the code's are left: who takes nothing does not see that it was closed.
+        assert server.waits_for(lambda: len(server.connections) == 2, 10)
         loaded.set()
         assert code.recv(15) == b"HTTP/1.1 200 OK"
         page.ready()
-
-
-def test_who_takes_nothing_of_its_answers_is_left(serving):
-    limits = Limits(stalled_seconds=0.4)
-    with serving(limits, engine=engine_of(Sleeper)) as server, sockets() as connect:
-        start = time.monotonic()
-        connect(server, 20 * (GET % b"/static/vendor/uPlot.esm.js"), buffer=4096)
-        assert server.waits_for(lambda: len(server.connections) == 1)
-        assert server.waits_for(lambda: len(server.connections) == 0, 10)
-        assert time.monotonic() - start >= 0.4
 
 
 def test_the_oldest_that_asks_nothing_gives_way_to_a_new_one(serving):
@@ -178,3 +175,28 @@ def test_the_connections_fit_into_the_files_that_may_be_open(monkeypatch, soft, 
         assert room(Limits()) == most
     assert limit[1] == hard
     assert limit[0] in (soft, 736)
+
+
+def test_the_page_is_served_while_many_wait_until_all_is_loaded(serving):
+    with (
+        slow_engine() as (engine, loaded),
+        serving(Limits(max_runs=2, workers=1), engine=engine) as server,
+        sockets() as connect,
+    ):
+        waiting = [connect(server, CODE) for _ in range(60)]
+        assert server.waits_for(lambda: len(select.select(waiting, [], [], 0)[0]) == 58, 20)
+        refused = select.select(waiting, [], [], 0)[0]
+        assert {sock.recv(12) for sock in refused} == {b"HTTP/1.1 503"}
+        assert server.get("/static/style.css").status == 200
+        loaded.set()
+        answered = [sock for sock in waiting if sock not in refused]
+        assert [sock.recv(12) for sock in answered] == 2 * [b"HTTP/1.1 200"]
+
+
+def test_trouble_of_the_event_loop_is_said_once_in_a_while(caplog):
+    loop = asyncio.new_event_loop()
+    loop.set_exception_handler(seldom())
+    for message in 1000 * ["no files left", "another"]:
+        loop.call_exception_handler({"message": message})
+    loop.close()
+    assert [record.message for record in caplog.records] == ["no files left", "another"]

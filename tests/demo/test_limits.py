@@ -121,7 +121,17 @@ def test_parameters_out_of_range_are_named(server, path, body, field):
         server.runs.forget(server.runs.get(key))
 
 
-@pytest.mark.parametrize("raw", [b'{"seed": 1e999}', b'{"\\ud800": 1}', b'{"seed": NaN}', b"\xff"])
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b'{"seed": 1e999}',
+        b'{"\\ud800": 1}',
+        b'{"seed": NaN}',
+        b'{"seed": %d}' % 10**4000,
+        b"[" * 16_000,
+        b"\xff",
+    ],
+)
 def test_what_json_cannot_say_is_no_server_error(server, raw):
     assert server.post("/api/runs", raw=raw).status in (400, 422)
 
@@ -135,15 +145,40 @@ def test_a_body_too_large(server, size, chunked):
     assert "16384 bytes" in answer.json["detail"]
 
 
-def test_one_run_too_many_is_told_to_wait(serving):
-    with serving(Limits(max_runs=2), engine=engine_of(Sleeper)) as server:
+def test_one_run_too_many_is_told_to_wait_and_those_that_nobody_hears_hold_no_place(serving):
+    with serving(Limits(max_runs=2, unopened=3), engine=engine_of(Sleeper)) as server:
+        keys = [server.run() for _ in range(20)]
+        assert [server.runs.get(key) is None for key in keys] == 17 * [True] + 3 * [False]
         with server.page() as page, server.page():
-            answer = server.post("/api/runs", {})
-            assert answer.status == 503
-            assert int(answer.headers["Retry-After"]) > 0
-            assert "Wait until one ends" in answer.json["detail"]
+            # The last but the two pages' was made before there were too many.
+            for answer in (
+                server.post("/api/runs", {}),
+                server.get(f"/api/runs/{keys[-1]}/events"),
+            ):
+                assert answer.status == 503
+                assert int(answer.headers["Retry-After"]) > 0
+                assert "Wait until one ends" in answer.json["detail"]
             assert server.get(f"/api/runs/{page.key}/events").status == 409
         assert server.waits_for(lambda: server.post("/api/runs", {}).status == 201)
+
+
+def test_a_forgotten_page_makes_room_for_one_that_is_read(serving):
+    limits = Limits(max_runs=2, crowded_seconds=0.3)
+    with (
+        serving(limits, engine=engine_of(Sleeper)) as server,
+        server.page(steps=20_000) as busy,
+        server.page() as forgotten,
+    ):
+        busy.ready().say(action="start")
+        forgotten.ready()
+        assert server.post("/api/runs", {}).status == 503
+        assert server.waits_for(lambda: server.post("/api/runs", {}).status == 201)
+        assert server.get("/health").json["listened_to"] == 2  # until the new one is opened
+        with server.page() as page:
+            assert "another waited" in forgotten.problem()
+            page.ready()
+            busy.until("frame")
+            assert server.post("/api/runs", {}).status == 503
 
 
 # How long.

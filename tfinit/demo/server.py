@@ -130,7 +130,7 @@ def create_app(
 
 def _add_page(app: FastAPI, runs: Runs, loaded: Loaded) -> None:
     # What waits until all is loaded must not take the threads that read the page's files.
-    waiting = CapacityLimiter(runs.limits.workers)
+    threads, asking = CapacityLimiter(runs.limits.workers), 0
 
     @app.head("/", include_in_schema=False)
     @app.get("/", include_in_schema=False)
@@ -164,13 +164,18 @@ def _add_page(app: FastAPI, runs: Runs, loaded: Loaded) -> None:
     async def python(code: Code) -> PlainTextResponse:
         """The same run as Python code."""
         _check_less("pane", code.pane, len(code.settings.panes))
-        if waiting.statistics().tasks_waiting >= runs.limits.max_runs:
+        nonlocal asking
+        if asking >= runs.limits.max_runs:
             raise TooMany("Others wait for their code until all is loaded. Try again.")
 
         def made() -> str:
             return loaded().python_code(code.settings, code.pane)
 
-        return PlainTextResponse(await to_thread.run_sync(made, limiter=waiting))
+        asking += 1
+        try:
+            return PlainTextResponse(await to_thread.run_sync(made, limiter=threads))
+        finally:
+            asking -= 1
 
 
 def _add_runs(app: FastAPI, runs: Runs) -> None:

@@ -108,7 +108,7 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: Any = None) -> None:
         """Begin to serve."""
-        asyncio.get_running_loop().set_exception_handler(_seldom())
+        asyncio.get_running_loop().set_exception_handler(seldom())
         await super().startup(sockets)
         if self.started:
             # asyncio has one number for what it accepts at once and for what may wait.
@@ -128,7 +128,7 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def _seldom() -> Callable[[asyncio.AbstractEventLoop, dict[str, Any]], None]:
+def seldom() -> Callable[[asyncio.AbstractEventLoop, dict[str, Any]], None]:
     """Says what happens in an event loop, but the same only once in a while."""
     said: dict[str, float] = {}
 

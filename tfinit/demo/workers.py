@@ -13,6 +13,8 @@ from tfinit.demo.run import Run, Unit
 _log = logging.getLogger(__name__)
 # Threads that hang and are replaced, for each that works. More would help nobody: see `failing`.
 _REPLACED = 4
+# Seconds that count at most between two looks: if the machine slept, the work did as well.
+_AT_ONCE = 0.5
 
 
 class Worker(threading.Thread):
@@ -84,8 +86,7 @@ class Workers:
         lost = []
         self._hanging = [worker for worker in self._hanging if worker.is_alive()]
         for worker in tuple(self._working):
-            # If the machine slept, the work did as well.
-            worker.seconds += min(passed, 1.0)
+            worker.seconds += min(passed, _AT_ONCE)
             unit = worker.unit
             why = self._what_is_wrong(worker, unit)
             if why is None:
