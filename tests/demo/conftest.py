@@ -1,6 +1,5 @@
 """A server on a free port, and a page that talks to it as a browser would."""
 
-import gc
 import http.client
 import json
 import threading
@@ -147,7 +146,6 @@ def serving():
             server.should_exit = True
             thread.join(20)
             assert not thread.is_alive()
-            gc.collect()
 
     return start
 
