@@ -5,6 +5,7 @@ takes nothing of its answer; its ``limit_concurrency`` counts connections that a
 these lock others out. Here a new one is always welcome while an old one waits for its client.
 """
 
+import math
 import time
 from collections import Counter
 from collections.abc import Iterable
@@ -72,8 +73,8 @@ class Connections:
 
     def __init__(self, limits: Limits, most: int):
         self.protocol = partial(Connection, self)
-        self._most = most
-        self._patience = {_REQUEST: limits.request_seconds, _TAKING: limits.stalled_seconds}
+        self._most, self._over = most, False
+        self._patience = (limits.request_seconds, limits.stalled_seconds, math.inf)
 
     def admit(self, new: "Connection", all_of_them: Iterable["Connection"]) -> None:
         """Make room for a new one.
@@ -81,6 +82,9 @@ class Connections:
         Of the client with the most connections, the one that has waited longest is dropped; the
         new one itself, if none waits.
         """
+        if self._over:
+            new.drop()
+            return
         now = time.monotonic()
         there = [connection for connection in all_of_them if not connection.dropped]
         if len(there) <= self._most:
@@ -97,11 +101,12 @@ class Connections:
         now = time.monotonic()
         for connection in tuple(all_of_them):
             connection.look(now)
-            if now - connection.since > self._patience.get(connection.waits_for, now):
+            if now - connection.since > self._patience[connection.waits_for]:
                 connection.drop()
 
     def leave(self, all_of_them: Iterable["Connection"]) -> None:
-        """Drop those that wait for their client, as the server ends."""
+        """Drop those that wait for their client, and who still comes, as the server ends."""
+        self._over = True
         for connection in tuple(all_of_them):
             connection.look(time.monotonic())
             if connection.waits_for != _NOTHING:
