@@ -79,8 +79,8 @@ class Connections:
     def admit(self, new: "Connection", all_of_them: Iterable["Connection"]) -> None:
         """Make room for a new one.
 
-        Of the client with the most connections, the one that has waited longest is dropped; the
-        new one itself, if none waits.
+        Of the client with the most connections, those are dropped that have waited longest; the new
+        one itself, if none waits.
         """
         if self._over:
             new.drop()
@@ -94,7 +94,10 @@ class Connections:
             connection.look(now)
         waiting = [c for c in there if c is not new and c.waits_for != _NOTHING]
         order = {c: (-held[c.address], c.waits_for, c.since) for c in waiting}
-        min(waiting, key=order.__getitem__, default=new).drop()
+        # Room for some more, so that not each of a flood must be compared with all.
+        count = len(there) - self._most + self._most // 8
+        for connection in sorted(waiting, key=order.__getitem__)[:count] or [new]:
+            connection.drop()
 
     def sweep(self, all_of_them: Iterable["Connection"]) -> None:
         """Drop those whose time is over. To be called now and then."""

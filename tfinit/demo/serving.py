@@ -18,7 +18,7 @@ from tfinit.errors import WorkError
 # What a page has not taken yet waits here, in the system, where no newer frame can replace it.
 _BUFFER = 128 * 1024
 # Connections that the system lets wait until they are accepted.
-_QUEUE = 1024
+_QUEUE = 2048
 # The event loop's troubles, which may be many and the same, are said so seldom.
 _SECONDS_BETWEEN = 60
 
