@@ -1,6 +1,5 @@
 """A server on a free port, and a page that talks to it as a browser would."""
 
-import gc
 import http.client
 import json
 import threading
@@ -22,9 +21,10 @@ class Answer:
 class Running:
     """An application that serves in a thread."""
 
-    def __init__(self, app, port):
+    def __init__(self, app, port, connections):
         self.app, self.port = app, port
         self.runs = app.state.runs
+        self.connections = connections
 
     def ask(self, method, path, body=None, headers=None, raw=None):
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
@@ -78,8 +78,10 @@ class Page:
 
     def __iter__(self):
         """(name, event) of each. NaN and infinity are no JSON."""
-        name = None
+        name, start = None, time.monotonic()
         for line in self.answer:
+            # The stream says that it is still there, so reading it does not time out.
+            assert time.monotonic() - start < 60, f"nothing more than {self.seen[-3:]}"
             if line.startswith(b"event: "):
                 name = line[7:].decode().strip()
             elif line.startswith(b"data: "):
@@ -119,7 +121,7 @@ class Page:
 @pytest.fixture(scope="session")
 def serving():
     """serving(limits=..., engine=...): a context with a server of the real application."""
-    uvicorn = pytest.importorskip("uvicorn", reason="needs tfinit[demo]")
+    pytest.importorskip("uvicorn", reason="needs tfinit[demo]")
     import anyio
 
     from tfinit.demo.server import create_app
@@ -127,28 +129,23 @@ def serving():
     # Otherwise loaded by the first file that is served, and rewritten by pytest then: Python 3.11
     # cannot parse in one thread while TensorFlow does in another ("recursion depth mismatch").
     assert anyio.open_file
-    from tfinit.demo.serving import listening
+    from tfinit.demo.serving import Server, listening
 
     @contextmanager
     def start(limits=None, **more):
         app = create_app(limits, warm=False, **more)
         listener = listening("127.0.0.1", 0)
-        config = uvicorn.Config(
-            app, log_level="warning", lifespan="on", timeout_graceful_shutdown=1
-        )
-        server = uvicorn.Server(config)
+        server = Server(app)
         thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
         thread.start()
-        running = Running(app, listener.getsockname()[1])
+        running = Running(app, listener.getsockname()[1], server.server_state.connections)
         assert running.waits_for(lambda: server.started, 20)
         try:
             yield running
         finally:
-            app.state.runs.stop(0)
             server.should_exit = True
             thread.join(20)
             assert not thread.is_alive()
-            gc.collect()
 
     return start
 

@@ -11,48 +11,15 @@ import pytest
 
 pytest.importorskip("fastapi", reason="needs tfinit[demo]")
 
+from demo_trainings import Sleeper, engine_of
+
 from tfinit.demo.guard import host_of
 from tfinit.demo.limits import Limits
-from tfinit.demo.run import Engine
 from tfinit.demo.runs import Runs
 from tfinit.demo.settings import Control, Pane, Settings
 from tfinit.errors import InputError
 
 SMALL = {"depth": 2, "width": 4, "dataset": "circles", "steps": 20_000}
-
-
-class Sleeper:
-    """Stands for a training where only the server is looked at: a step is a nap."""
-
-    nap = 0.0
-    big = 0  # bytes of a frame
-    frames = 0
-
-    def __init__(self, settings, pane):
-        self.settings, self.pane, self.step, self.status = settings, pane, 0, "ready"
-        self.curves = {"step": [0]}
-
-    def begin(self):
-        pass
-
-    def diagnose(self):
-        return {"pane": self.pane}
-
-    def advance(self, steps):
-        time.sleep(self.nap * steps)
-        self.curves["step"] += range(self.step + 1, self.step + steps + 1)
-        self.step += steps
-
-    def frame(self, layer):
-        self.frames += 1
-        return {"pane": self.pane, "step": self.step, "big": "x" * self.big}
-
-    def outcome(self):
-        return None
-
-
-def engine_of(training):
-    return lambda: Engine(training, lambda settings: {}, None, None)
 
 
 # Who may ask.
@@ -154,7 +121,17 @@ def test_parameters_out_of_range_are_named(server, path, body, field):
         server.runs.forget(server.runs.get(key))
 
 
-@pytest.mark.parametrize("raw", [b'{"seed": 1e999}', b'{"\\ud800": 1}', b'{"seed": NaN}', b"\xff"])
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b'{"seed": 1e999}',
+        b'{"\\ud800": 1}',
+        b'{"seed": NaN}',
+        b'{"seed": %d}' % 10**4000,
+        b"[" * 16_000,
+        b"\xff",
+    ],
+)
 def test_what_json_cannot_say_is_no_server_error(server, raw):
     assert server.post("/api/runs", raw=raw).status in (400, 422)
 
@@ -168,16 +145,40 @@ def test_a_body_too_large(server, size, chunked):
     assert "16384 bytes" in answer.json["detail"]
 
 
-def test_one_run_too_many_is_told_to_wait(serving):
-    with serving(Limits(max_runs=2), engine=engine_of(Sleeper)) as server:
-        with server.page() as page:
-            server.run()
-            answer = server.post("/api/runs", {})
-            assert answer.status == 503
-            assert int(answer.headers["Retry-After"]) > 0
-            assert "Wait until one ends" in answer.json["detail"]
+def test_one_run_too_many_is_told_to_wait_and_those_that_nobody_hears_hold_no_place(serving):
+    with serving(Limits(max_runs=2, unopened=3), engine=engine_of(Sleeper)) as server:
+        keys = [server.run() for _ in range(20)]
+        assert [server.runs.get(key) is None for key in keys] == 17 * [True] + 3 * [False]
+        with server.page() as page, server.page():
+            # The last but the two pages' was made before there were too many.
+            for answer in (
+                server.post("/api/runs", {}),
+                server.get(f"/api/runs/{keys[-1]}/events"),
+            ):
+                assert answer.status == 503
+                assert int(answer.headers["Retry-After"]) > 0
+                assert "Wait until one ends" in answer.json["detail"]
             assert server.get(f"/api/runs/{page.key}/events").status == 409
         assert server.waits_for(lambda: server.post("/api/runs", {}).status == 201)
+
+
+def test_a_forgotten_page_makes_room_for_one_that_is_read(serving):
+    limits = Limits(max_runs=2, crowded_seconds=0.3)
+    with (
+        serving(limits, engine=engine_of(Sleeper)) as server,
+        server.page(steps=20_000) as busy,
+        server.page() as forgotten,
+    ):
+        busy.ready().say(action="start")
+        forgotten.ready()
+        assert server.post("/api/runs", {}).status == 503
+        assert server.waits_for(lambda: server.post("/api/runs", {}).status == 201)
+        assert server.get("/health").json["listened_to"] == 2  # until the new one is opened
+        with server.page() as page:
+            assert "another waited" in forgotten.problem()
+            page.ready()
+            busy.until("frame")
+            assert server.post("/api/runs", {}).status == 503
 
 
 # How long.

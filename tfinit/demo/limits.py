@@ -10,11 +10,17 @@ class Limits:
     """The server's limits. Times are in seconds.
 
     Args:
-        max_runs: Runs at once; whoever wants one more is told to wait.
+        max_runs: Runs at once whose pages listen; whoever wants one more is told to wait.
         seconds: What a run may train in all, counted by the clock while it trains.
         idle_seconds: How long a run that does not train waits for its page to say something.
+        crowded_seconds: How long, while ``max_runs`` go and another page asks.
         unopened_seconds: How long a new run waits for its event stream.
-        stalled_seconds: How long a page may take nothing of what it is sent.
+        unopened: Runs that wait for theirs; of more, the oldest ends.
+        unit_seconds: How long one piece of work may take before its thread is given up.
+        connections: Connections at once beside one for each run; of more, one that asks nothing
+            ends.
+        request_seconds: How long a request may take to come, its head as well as its body.
+        stalled_seconds: How long a client may take nothing of what it is sent.
         body: Bytes of a request's body.
         frames: Frames of a pane in a second, and so its updates.
         keep_alive: After so long without an event the stream says that it is still there.
@@ -31,7 +37,12 @@ class Limits:
     max_runs: int = 16
     seconds: float = 900
     idle_seconds: float = 600
+    crowded_seconds: float = 60
     unopened_seconds: float = 10
+    unopened: int = 256
+    unit_seconds: float = 120
+    connections: int = 256
+    request_seconds: float = 10
     stalled_seconds: float = 60
     body: int = 16 * 1024
     frames: float = 15

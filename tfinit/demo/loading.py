@@ -71,5 +71,5 @@ class Loaded:
     def _try(self, engine: Engine) -> None:
         try:
             self._first(engine)
-        except Exception:  # the first run will fail in the same way, and say so to its page
+        except BaseException:  # the first run will fail in the same way, and say so to its page
             _log.exception("The first steps failed.")

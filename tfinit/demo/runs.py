@@ -5,11 +5,14 @@ import secrets
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 from tfinit.demo.limits import Limits
 from tfinit.demo.run import Conflict, Engine, Run, Unit
 from tfinit.demo.settings import Control, LotterySettings, Settings
+from tfinit.demo.workers import Worker, Workers
 from tfinit.errors import InputError
 
 _log = logging.getLogger(__name__)
@@ -41,7 +44,8 @@ class Runs:
         self._engine = engine
         self._runs: dict[str, Run] = {}
         self._waiting: deque[Run] = deque()  # opened ones; the first waited longest
-        self._threads: list[threading.Thread] = []
+        self._workers = Workers(limits, self._work)
+        self._loaded: bool | None = None  # None: not yet known
         self._stopped = False
         self._swept = time.monotonic()
 
@@ -49,17 +53,16 @@ class Runs:
         return len(self._runs)
 
     def create(self, settings: Settings) -> str:
-        """Make a run; returns its id, which cannot be guessed.
+        """Make a run; returns its id, which cannot be guessed. It has no place until it is opened.
 
         Raises:
             TooMany: ``limits.max_runs`` go already.
         """
         with self.changed:
-            if len(self._runs) >= self.limits.max_runs:
-                raise TooMany(
-                    f"{len(self._runs)} trainings are going, as many as allowed. "
-                    "Wait until one ends."
-                )
+            self._who_makes_room(time.monotonic())
+            unopened = [run for run in self._runs.values() if not run.opened]
+            if len(unopened) >= self.limits.unopened:
+                self._end(unopened[0])
             key = secrets.token_urlsafe(16)
             self._runs[key] = Run(settings, self.limits, self._engine, time.monotonic())
             return key
@@ -69,12 +72,24 @@ class Runs:
         return self._runs.get(key)
 
     def open(self, run: Run) -> bool:
-        """Begin a run, as its page listens now; False if one listens already, or it is over."""
+        """Begin a run, as its page listens now; False if one listens already, or it is over.
+
+        Raises:
+            TooMany: ``limits.max_runs`` go already.
+        """
         with self.changed:
             if run.opened or run.ended:
                 return False
+            now = time.monotonic()
+            resting = self._who_makes_room(now)
+            if resting is not None:
+                self._end(
+                    resting,
+                    f"This run was paused for {self.limits.crowded_seconds:g} seconds, and another "
+                    "waited for its place. Start a new one.",
+                )
             run.opened = True
-            run.heard = time.monotonic()
+            run.heard = now
             run.outbox.open()
             self._waiting.append(run)
             self.changed.notify_all()
@@ -105,10 +120,14 @@ class Runs:
             self.changed.notify()
 
     def sweep(self) -> None:
-        """End the runs whose time is over. To be called now and then."""
+        """End the runs whose time is over, replace threads that died. To be called now and then."""
         now, limits = time.monotonic(), self.limits
         with self.changed:
             passed, self._swept = now - self._swept, now
+            if self._stopped:
+                return
+            for run, problem in self._workers.watch(passed):
+                self._end(run, problem)
             for run in list(self._runs.values()):
                 if run.training:
                     run.trained += passed
@@ -131,11 +150,23 @@ class Runs:
 
     def start(self) -> None:
         """Start the threads."""
-        for number in range(self.limits.workers):
-            # A daemon: a training that hangs must not keep the server from ending.
-            thread = threading.Thread(target=self._work, name=f"tfinit-demo-{number}", daemon=True)
-            self._threads.append(thread)
-            thread.start()
+        with self.changed:
+            self._workers.fill()
+
+    def health(self) -> dict[str, Any]:
+        """``status``: ``"loading"``, ``"ok"``, or ``"failing"`` if nothing or less can be trained.
+
+        Beside it the numbers of runs that are ``listened_to``, of threads ``working``, and of those
+        ``hanging``, which were replaced.
+        """
+        with self.changed:
+            failing = self._workers.failing or self._loaded is False
+            return {
+                "status": "failing" if failing else "ok" if self._loaded else "loading",
+                "listened_to": sum(run.opened for run in self._runs.values()),
+                "working": self._workers.working,
+                "hanging": self._workers.hanging,
+            }
 
     def stop(self, seconds: float = 0.5) -> None:
         """End all runs and the threads, for whose last units of work is waited so long."""
@@ -144,9 +175,7 @@ class Runs:
             for run in list(self._runs.values()):
                 self._end(run)
             self.changed.notify_all()
-        until = time.monotonic() + seconds
-        for thread in self._threads:
-            thread.join(max(0.0, until - time.monotonic()))
+        self._workers.join(seconds)
 
     def _end(self, run: Run, problem: str | None = None) -> None:
         run.end(problem)
@@ -154,49 +183,77 @@ class Runs:
         if run in self._waiting:
             self._waiting.remove(run)
 
-    def _work(self) -> None:
+    def _who_makes_room(self, now: float) -> Run | None:
+        """The run that would end for another: None while there is room.
+
+        Raises:
+            TooMany: none is paused for long enough.
+        """
+        opened = [run for run in self._runs.values() if run.opened]
+        if len(opened) < self.limits.max_runs:
+            return None
+        resting = min((r for r in opened if not r.training), key=lambda r: r.heard, default=None)
+        if resting is None or now - resting.heard <= self.limits.crowded_seconds:
+            raise TooMany(
+                f"{len(opened)} trainings are going, as many as allowed. Wait until one ends."
+            )
+        return resting
+
+    def _work(self, worker: Worker) -> None:
         try:
             self._engine()
-        except Exception:  # the first run will fail in the same way, and say so to its page
+            self._loaded = True
+        except BaseException:  # the first run will fail in the same way, and say so to its page
             _log.exception("The trainings could not be loaded.")
-        while (unit := self._next()) is not None:
+            self._loaded = self._loaded or False
+        while (unit := self._next(worker)) is not None:
             self._do(unit)
-            del unit  # while this thread waits it must not keep an ended run
+            # While this thread waits it must not keep an ended run.
+            worker.unit = unit = None
 
-    def _next(self) -> Unit | None:
-        """The next piece of work, as soon as there is one; None when the server stops."""
+    def _next(self, worker: Worker) -> Unit | None:
+        """The next piece of work, as soon as there is one; None when the thread must end."""
         with self.changed:
-            while not self._stopped:
+            while not (self._stopped or worker.replaced):
                 now = time.monotonic()
                 later = float("inf")
-                for run in self._waiting:
-                    unit = run.next_unit(now)
+                for run in tuple(self._waiting):
+                    unit: Unit | float = float("inf")
+                    with self._blamed(run):
+                        unit = run.next_unit(now)
                     if isinstance(unit, Unit):
                         self._waiting.remove(run)
                         self._waiting.append(run)
+                        worker.begin(unit)
                         return unit
                     later = min(later, unit)
-                run = unit = None
+                run = unit = None  # type: ignore[assignment]
                 self.changed.wait(None if later == float("inf") else max(0.0, later - now))
         return None
 
     def _do(self, unit: Unit) -> None:
-        problem = result = None
-        try:
+        with self._blamed(unit.run):
             result = unit.work()
+            with self.changed:
+                self.units += 1
+                self._loaded = True
+                if not unit.run.ended:
+                    unit.done(result)
+                    self.changed.notify_all()
+
+    @contextmanager
+    def _blamed(self, run: Run) -> Iterator[None]:
+        """Whatever goes wrong here ends this run, with a word to its page, and nothing else."""
+        try:
+            yield
+            return
         except InputError as error:
             problem = str(error)
-        except Exception:
+        except BaseException:  # a thread that ended would be missed, and nobody asked for it
             _log.exception("A run failed.")
             problem = "This run failed through a fault of tfinit; the server's log says where."
         with self.changed:
-            self.units += 1
-            if unit.run.ended:
-                return
-            if problem is None:
-                unit.done(result)
-            else:
-                self._end(unit.run, problem)
+            self._end(run, problem)
             self.changed.notify_all()
 
 

@@ -6,11 +6,13 @@ looked at where it comes from. Nothing here trains: see `tfinit.demo.runs`.
 
 import asyncio
 import json
+import logging
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
+from anyio import CapacityLimiter, to_thread
 from fastapi import Body, FastAPI, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, PlainTextResponse, Response
@@ -28,6 +30,7 @@ from tfinit.demo.settings import Control, LotterySettings, Settings
 from tfinit.demo.stream import EventStream
 from tfinit.errors import InputError
 
+_log = logging.getLogger(__name__)
 STATIC = Path(__file__).with_name("static")
 _SWEEP_SECONDS = 0.25
 
@@ -36,6 +39,15 @@ class Created(BaseModel):
     """A new run."""
 
     id: str
+
+
+class Health(BaseModel):
+    """Whether all is well: see `tfinit.demo.runs.Runs.health`."""
+
+    status: Literal["loading", "ok", "failing"]
+    listened_to: int
+    working: int
+    hanging: int
 
 
 class Problem(BaseModel):
@@ -110,37 +122,66 @@ def create_app(
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(InputError, _wrong)
     app.add_exception_handler(Conflict, _conflict)
-    _add_page(app, loaded)
+    app.add_exception_handler(TooMany, _full)
+    _add_page(app, runs, loaded)
     _add_runs(app, runs)
     return app
 
 
-def _add_page(app: FastAPI, loaded: Loaded) -> None:
+def _add_page(app: FastAPI, runs: Runs, loaded: Loaded) -> None:
+    # What waits until all is loaded must not take the threads that read the page's files.
+    threads, asking = CapacityLimiter(runs.limits.workers), 0
+
+    @app.head("/", include_in_schema=False)
     @app.get("/", include_in_schema=False)
     async def page() -> FileResponse:
         return FileResponse(STATIC / "index.html")
 
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
 
+    @app.head("/health", include_in_schema=False)
+    @app.get("/health", responses={503: {"model": Health, "description": "It is failing."}})
+    async def health(response: Response) -> Health:
+        """Whether trainings can go on."""
+        found = Health(**runs.health())
+        response.status_code = 503 if found.status == "failing" else 200
+        return found
+
+    @app.head("/api/menu", include_in_schema=False)
     @app.get("/api/menu")
-    def menu() -> dict[str, Any]:
+    async def menu() -> dict[str, Any]:
         """What can be chosen."""
         return choices()
 
     @app.post(
         "/api/python",
         response_class=PlainTextResponse,
-        responses={415: _says("The body is called something else than JSON.")},
+        responses={
+            415: _says("The body is called something else than JSON."),
+            503: _says("Too many wait for the same.", Retry_After="Seconds to wait."),
+        },
     )
-    def python(code: Code) -> PlainTextResponse:
+    async def python(code: Code) -> PlainTextResponse:
         """The same run as Python code."""
         _check_less("pane", code.pane, len(code.settings.panes))
-        return PlainTextResponse(loaded().python_code(code.settings, code.pane))
+        nonlocal asking
+        if asking >= runs.limits.max_runs:
+            raise TooMany("Others wait for their code until all is loaded. Try again.")
+
+        def made() -> str:
+            return loaded().python_code(code.settings, code.pane)
+
+        asking += 1
+        try:
+            return PlainTextResponse(await to_thread.run_sync(made, limiter=threads))
+        finally:
+            asking -= 1
 
 
 def _add_runs(app: FastAPI, runs: Runs) -> None:
     gone = {404: _says("There is no such run, or it has ended.")}
     typed = {415: _says("The body is called something else than JSON.")}
+    full = {503: _says("Too many runs go.", Retry_After="Seconds to wait.")}
 
     def found(key: str) -> Run:
         run = runs.get(key)
@@ -151,20 +192,17 @@ def _add_runs(app: FastAPI, runs: Runs) -> None:
     @app.post(
         "/api/runs",
         status_code=201,
-        responses={503: _says("Too many runs go.", Retry_After="Seconds to wait."), **typed},
+        responses={**full, **typed},
     )
     async def create(settings: Settings) -> Created:
         """Make a run. It begins when its events are listened to, paused."""
-        try:
-            return Created(id=runs.create(settings))
-        except TooMany as full:
-            raise HTTPException(503, str(full), {"Retry-After": "10"}) from None
+        return Created(id=runs.create(settings))
 
     @app.get(
         "/api/runs/{key}/events",
         status_code=200,
         response_class=EventStream,
-        responses={409: _says("Its events are listened to already."), **gone},
+        responses={409: _says("Its events are listened to already."), **gone, **full},
     )
     async def events(key: str) -> EventStream:
         """The events of a run. It ends when nobody listens any more."""
@@ -223,12 +261,15 @@ def _check_less(name: str, value: int, count: int) -> None:
 async def _sweep(runs: Runs) -> None:
     while True:
         await asyncio.sleep(_SWEEP_SECONDS)
-        runs.sweep()
+        try:
+            runs.sweep()
+        except Exception:  # who would end the runs then?
+            _log.exception("The runs could not be looked after.")
 
 
-def _json(status: int, content: Any) -> Response:
+def _json(status: int, content: Any, headers: dict[str, str] | None = None) -> Response:
     # Escaped: what was received may hold halves of characters, which are no UTF-8.
-    return Response(json.dumps(content), status, media_type="application/json")
+    return Response(json.dumps(content), status, headers, media_type="application/json")
 
 
 async def _invalid(request: Request, error: Any) -> Response:
@@ -243,3 +284,7 @@ async def _wrong(request: Request, error: Any) -> Response:
 
 async def _conflict(request: Request, error: Any) -> Response:
     return _json(409, {"detail": str(error)})
+
+
+async def _full(request: Request, error: Any) -> Response:
+    return _json(503, {"detail": str(error)}, {"Retry-After": "10"})

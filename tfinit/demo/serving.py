@@ -1,19 +1,26 @@
 """Serves an application until it is interrupted, and ends the streams then."""
 
+import asyncio
 import errno
 import os
 import socket
 import sys
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, NoReturn
 
 import uvicorn
 
+from tfinit.demo.connections import BATCH, Connections, room
 from tfinit.errors import WorkError
 
 # What a page has not taken yet waits here, in the system, where no newer frame can replace it.
 _BUFFER = 128 * 1024
+# Connections that the system lets wait until they are accepted.
+_QUEUE = 2048
+# The event loop's troubles, which may be many and the same, are said so seldom.
+_SECONDS_BETWEEN = 60
 
 
 def listening(host: str, port: int) -> socket.socket:
@@ -36,7 +43,7 @@ def listening(host: str, port: int) -> socket.socket:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)
         listener.bind(address)
-        listener.listen(128)
+        listener.listen(_QUEUE)
     except OSError as error:
         if listener is not None:
             listener.close()
@@ -57,20 +64,7 @@ def serve(app: Any, listener: socket.socket, opened: Callable[[], None]) -> NoRe
         listener: What `listening` gave.
         opened: Called when the page can be opened.
     """
-    config = uvicorn.Config(
-        app,
-        log_level="warning",
-        access_log=False,
-        lifespan="on",
-        # Only for streams whose clients take nothing; the others end by themselves.
-        timeout_graceful_shutdown=1,
-        server_header=False,
-        # No compiled extras: the same on every machine.
-        http="h11",
-        ws="none",
-        loop="asyncio",
-    )
-    server = _Server(config, opened)
+    server = Server(app, opened)
     with suppress(KeyboardInterrupt):  # which uvicorn raises again after all has ended
         server.run(sockets=[listener])
     # All has ended, and there is nothing to save. Taking TensorFlow down would last seconds, and
@@ -80,17 +74,68 @@ def serve(app: Any, listener: socket.socket, opened: Callable[[], None]) -> NoRe
     os._exit(0)
 
 
-class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, opened: Callable[[], None]):
-        super().__init__(config)
+class Server(uvicorn.Server):
+    """uvicorn with the limits and deadlines of the application's runs.
+
+    Args:
+        app: What `tfinit.demo.server.create_app` gave.
+        opened: Called when the page can be opened.
+
+    Raises:
+        InputError: the runs need more open files than the process may have.
+    """
+
+    def __init__(self, app: Any, opened: Callable[[], None] = lambda: None):
+        limits = app.state.runs.limits
         self._opened = opened
+        self._connections = Connections(limits, room(limits))
+        config = uvicorn.Config(
+            app,
+            # Its warnings are of clients that speak no HTTP, or other protocols: theirs to know.
+            log_level="error",
+            access_log=False,
+            lifespan="on",
+            # Only for streams whose clients take nothing; the others end by themselves.
+            timeout_graceful_shutdown=1,
+            server_header=False,
+            # No compiled extras: the same on every machine.
+            http=self._connections.protocol,  # type: ignore[arg-type]
+            ws="none",
+            loop="asyncio",
+            backlog=BATCH,
+        )
+        super().__init__(config)
 
     async def startup(self, sockets: Any = None) -> None:
+        """Begin to serve."""
+        asyncio.get_running_loop().set_exception_handler(seldom())
         await super().startup(sockets)
         if self.started:
+            # asyncio has one number for what it accepts at once and for what may wait.
+            for listener in sockets or ():
+                listener.listen(_QUEUE)
             self._opened()
 
+    async def on_tick(self, counter: int) -> bool:
+        """Look after the connections, ten times a second."""
+        self._connections.sweep(self.server_state.connections)
+        return await super().on_tick(counter)
+
     async def shutdown(self, sockets: Any = None) -> None:
-        # The streams first: uvicorn waits for them.
+        """End. The streams and those who wait first: uvicorn waits for them."""
         self.config.app.state.runs.stop(0)
+        self._connections.leave(self.server_state.connections)
         await super().shutdown(sockets)
+
+
+def seldom() -> Callable[[asyncio.AbstractEventLoop, dict[str, Any]], None]:
+    """Says what happens in an event loop, but the same only once in a while."""
+    said: dict[str, float] = {}
+
+    def handle(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        now, message = time.monotonic(), context["message"]
+        if now - said.get(message, -_SECONDS_BETWEEN) >= _SECONDS_BETWEEN:
+            said[message] = now
+            loop.default_exception_handler(context)
+
+    return handle

@@ -1,6 +1,5 @@
 """A run's events as a response: server-sent events, until the page goes or the run ends."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -37,19 +36,16 @@ class EventStream(StreamingResponse):
 
     async def stream_response(self, send: Any) -> None:
         """Send; while the client takes nothing, nothing new is made for it."""
-        outbox, seconds = self._run.outbox, self._run.limits.stalled_seconds
+        outbox = self._run.outbox
 
-        async def patient(message: Any) -> None:
+        async def watched(message: Any) -> None:
             outbox.stalled = True
             try:
-                await asyncio.wait_for(send(message), seconds)
+                await send(message)
             finally:
                 outbox.stalled = False
 
-        try:
-            await super().stream_response(patient)
-        except asyncio.TimeoutError:  # gone, or as good as; in 3.10 not the built-in one
-            return
+        await super().stream_response(watched)
 
     async def _events(self) -> AsyncIterator[bytes]:
         outbox, seconds = self._run.outbox, self._run.limits.keep_alive
