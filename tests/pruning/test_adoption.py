@@ -191,6 +191,9 @@ class Adversary(keras.Model):
         super().__init__()
         self.generator, self.by = generator, optimizer
 
+    def call(self, x):
+        return self.generator(x)
+
     def train_step(self, data):
         step_by(self.by, self.generator, 1)
         return {"loss": ops.zeros(())}
