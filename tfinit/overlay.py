@@ -96,15 +96,18 @@ class _Overlay:
     def __init__(self, cls: type, name: str) -> None:
         self.cls, self.name, self.uses = cls, name, 0
         self.own = vars(cls).get(name, _ABSENT)
+        self.plain = self._below(cls)
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         # A subclass has its own: here only `super()` comes by.
-        if type(instance) is self.cls:
+        kind = owner if instance is None else type(instance)
+        if kind is self.cls:
             found = _mine.values.get((id(instance), self.name))
             if found is not None:
                 return found[1]
-        kind = owner if instance is None else type(instance)
-        below = self._below(kind)
+            below = self.plain
+        else:
+            below = self._below(kind)
         getter = getattr(type(below), "__get__", None)
         if instance is not None and not _rules(below) and self._is_first(kind):
             own = getattr(instance, "__dict__", {}).get(self.name, _ABSENT)

@@ -27,10 +27,11 @@ _TRIES = 20
 
 
 class Snapshot(keras.StatelessScope):
-    """What Keras's variables are in this thread while the scope is open.
+    """What Keras's variables are in this thread while the scope is open: copies of their own.
 
-    What is traced into a ``tf.function`` meanwhile reads and writes the variables themselves: it
-    outlives the scope.
+    Of trainable ones the copies are TensorFlow's variables, which tapes and custom gradients find;
+    of others, tensors. They share the memory of what was read until something is assigned. What is
+    traced into a ``tf.function`` meanwhile has the variables themselves: it outlives the scope.
 
     Args:
         values: Variables and their values.
@@ -38,30 +39,56 @@ class Snapshot(keras.StatelessScope):
 
     def __init__(self, values: list[tuple[Any, Any]]) -> None:
         super().__init__(collect_losses=True)
-        self._values = values
+        self._values = {id(variable): (variable, value) for variable, value in values}
         # TensorFlow's own behind each: what it is outside of the scope.
         self._live = {id(variable): variable.value for variable, _ in values}
-        self._taken: dict[int, list[Any]] = {id(variable): [value] for variable, value in values}
-        self._tapes: list[tf.GradientTape] = []
-        self.state_mapping.update((id(variable), value) for variable, value in values)
+
+    def get_current_value(self, variable: Any) -> Any:
+        """The copy of a variable; None in a graph, where the variable itself is meant."""
+        if not tf.executing_eagerly():
+            return None
+        found = super().get_current_value(variable)
+        if found is None and id(variable) in self._values:
+            live, (_, found) = self._live[id(variable)], self._values[id(variable)]
+            if live.trainable:
+                with tf.device(live.device):
+                    found = tf.Variable(found)
+            self.state_mapping[id(variable)] = found
+        return found
+
+    def add_update(self, update: tuple[Any, Any]) -> None:
+        """Assign to the copy; in a graph, to the variable itself."""
+        variable, value = update
+        if not tf.executing_eagerly():
+            variable._direct_assign(value)
+            return
+        copy = self.get_current_value(variable)
+        if isinstance(copy, tf.Variable):
+            copy.assign(value)
+        else:
+            # As from a variable, no gradient goes back from it to where it was made.
+            super().add_update((variable, tf.stop_gradient(value)))
 
     @contextmanager
     def recorded(self) -> Iterator[tf.GradientTape]:
-        """A tape on which the trainable variables are, whatever value they get."""
+        """A tape; what a ``tf.function`` in the model did to its variables is undone at the end."""
         with tf.GradientTape() as tape:
-            self._tapes.append(tape)
             try:
-                for variable, value in self._values:
-                    self._watch(variable, value)
                 yield tape
             finally:
-                self._tapes.remove(tape)
-                self._put_back(tape)
+                if self.is_passed_by(tape):
+                    for key, (_, value) in self._values.items():
+                        if not _same(tf.convert_to_tensor(self._live[key]), value):
+                            self._live[key].assign(value)
+
+    def is_passed_by(self, tape: tf.GradientTape) -> bool:
+        """True if a ``tf.function`` in the model used its variables themselves on the tape."""
+        live = {id(variable) for variable in self._live.values()}
+        return any(id(variable) in live for variable in tape.watched_variables())
 
     def gradients(self, tape: tf.GradientTape, target: Any, variables: list[Any]) -> list[Any]:
-        """By each variable: the sum by all the values that it had; None where there is none."""
-        # By the variable itself it is where a `tf.function` inside the model has used it.
-        sources = [[*self._taken[id(v)], self._live[id(v)]] for v in variables]
+        """By each variable, as a dense tensor; None where there is none."""
+        sources = [[self.get_current_value(v), self._live[id(v)]] for v in variables]
         found = []
         for parts in tape.gradient(target, sources):
             dense = [tf.convert_to_tensor(part) for part in parts if part is not None]
@@ -71,39 +98,8 @@ class Snapshot(keras.StatelessScope):
     def before(self) -> keras.StatelessScope:
         """Another scope, with the values that there were first."""
         scope = keras.StatelessScope()
-        scope.state_mapping.update((id(variable), value) for variable, value in self._values)
+        scope.state_mapping.update((key, value) for key, (_, value) in self._values.items())
         return scope
-
-    def add_update(self, update: tuple[Any, Any]) -> None:
-        """As a variable does: what is assigned has no past, and gradients are taken by it too."""
-        variable, value = update
-        if not tf.executing_eagerly():
-            variable._direct_assign(value)
-            return
-        value = tf.stop_gradient(value)
-        super().add_update((variable, value))
-        # What is made in the scope goes with it.
-        if id(variable) in self._live:
-            self._taken[id(variable)].append(value)
-            self._watch(variable, value)
-
-    def get_current_value(self, variable: Any) -> Any:
-        """The value in this scope; None in a graph, where the variable itself is meant."""
-        return super().get_current_value(variable) if tf.executing_eagerly() else None
-
-    def _watch(self, variable: Any, value: Any) -> None:
-        if self._live[id(variable)].trainable:
-            for tape in self._tapes:
-                tape.watch(value)
-
-    def _put_back(self, tape: tf.GradientTape) -> None:
-        """Undo what a ``tf.function`` inside the model did, which has the variables themselves."""
-        mine = {id(live) for live in self._live.values()}
-        if any(id(variable) in mine for variable in tape.watched_variables()):
-            for variable, value in self._values:
-                live = self._live[id(variable)]
-                if not _same(tf.convert_to_tensor(live), value):
-                    live.assign(value)
 
 
 @contextmanager
