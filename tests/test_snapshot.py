@@ -12,7 +12,9 @@ import tfinit
 from tfinit.diagnostics import diagnose
 from tfinit.errors import InputError
 from tfinit.probes import probing
+from tfinit.pruning.scores import snip as scores_of
 from tfinit.snapshot import _read, apart
+from tfinit.variables import prunable_weights
 
 RANDOM = np.random.default_rng(0)
 X = RANDOM.normal(size=(32, 8)).astype("float32")
@@ -272,3 +274,29 @@ def test_initializations_of_one_model_take_turns():
     in_threads(*calls, lambda: diagnose(model, X, Y))
     assert bits(model) in alone
     assert attributes(model) == before
+
+
+def test_scores_are_taken_beside_a_diagnosis_and_write_nothing():
+    model = everything()
+    cross = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    masks = {key: RANDOM.random(w.shape) < 0.5 for key, w in prunable_weights(model).items()}
+
+    def scores():
+        return scores_of(model, X, Y, masks=masks, loss=lambda y, z: cross(Y[0], z[0]))
+
+    before, alone, plain = bits(model), scores(), said(model, X, Y)
+    *together, beside = in_threads(scores, scores, lambda: said(model, X, Y))
+    assert beside == plain
+    for found in together:
+        for key, score in alone.items():
+            np.testing.assert_array_equal(found[key], score)
+            assert not found[key][~masks[key]].any()
+    assert bits(model) == before
+
+
+def test_scores_do_not_pass_over_weights_in_a_graph_of_the_models_own():
+    with pytest.raises(InputError, match=r"in a tf\.function inside it"):
+        scores_of(Inside(), X, Y[0], loss="sparse_categorical_crossentropy")
+    # A `call` that is one runs as Python.
+    found = scores_of(Graphs(), X, Y[0], loss="sparse_categorical_crossentropy")
+    assert all(score.any() for score in found.values())

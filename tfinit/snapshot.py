@@ -194,8 +194,8 @@ def _read(model: Any, variables: list[Any]) -> list[tuple[Any, Any]]:
     else:
         raise InputError(
             f"`model` {model.name!r} is being trained by another thread: its weights changed "
-            f"{_TRIES} times while they were read. Diagnose it between two steps (SignalMonitor "
-            "does, in `fit`), or a copy of it (keras.models.clone_model and set_weights)."
+            f"{_TRIES} times while they were read. Ask between two steps, in a callback of `fit` "
+            "(as SignalMonitor does), or take a copy: keras.models.clone_model and set_weights."
         )
     return list(zip(variables, values, strict=True))
 
