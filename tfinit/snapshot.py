@@ -185,7 +185,7 @@ def _read(model: Any, variables: list[Any]) -> list[tuple[Any, Any]]:
     # What is read shares the variable's memory; TensorFlow copies when somebody assigns.
     values = [tf.convert_to_tensor(v.value) for v in variables]
     for _ in range(_TRIES):
-        if threading.active_count() == 1:  # nobody else
+        if threading.enumerate() == [threading.current_thread()]:  # nobody else
             break
         again = [tf.convert_to_tensor(v.value) for v in variables]
         if all(_same(one, other) for one, other in zip(values, again, strict=True)):
