@@ -12,7 +12,9 @@ import tfinit
 from tfinit.diagnostics import diagnose
 from tfinit.errors import InputError
 from tfinit.probes import probing
+from tfinit.pruning import sparsity_report
 from tfinit.pruning.scores import snip as scores_of
+from tfinit.pruning.scores import synflow
 from tfinit.snapshot import _read, apart
 from tfinit.variables import prunable_weights
 
@@ -300,3 +302,24 @@ def test_scores_do_not_pass_over_weights_in_a_graph_of_the_models_own():
     # A `call` that is one runs as Python.
     found = scores_of(Graphs(), X, Y[0], loss="sparse_categorical_crossentropy")
     assert all(score.any() for score in found.values())
+
+
+def test_what_else_looks_into_layers_has_them_to_itself():
+    layers = [keras.layers.Dense(8, "relu", name="one"), keras.layers.Dense(4, "tanh", name="two")]
+    model = keras.Sequential([keras.Input((8,)), *layers])
+    expected = model(X).numpy()
+    before = bits(model), attributes(model)
+    # Ones through |W|, with the identity for the activations.
+    (w1, _, w2, _) = [np.abs(v.numpy()) for v in model.weights]
+    flow = {"one/kernel": w1 * w2.sum(1), "two/kernel": w2 * w1.sum(0)[:, None]}
+
+    def outputs():
+        return [model(X).numpy() for _ in range(5)]
+
+    looks = [lambda: synflow(model), lambda: sparsity_report(model), lambda: diagnose(model, X)]
+    found, report, _, *plain = in_threads(*looks, *[outputs] * 2, *looks)[:5]
+    for key, score in flow.items():
+        np.testing.assert_allclose(found[key], score, rtol=1e-5)
+    assert [row.multiply_adds for row in report if row.multiply_adds] == [8 * 8, 8 * 4]
+    np.testing.assert_array_equal(plain, np.broadcast_to(expected, np.shape(plain)))
+    assert (bits(model), attributes(model)) == before
