@@ -1,9 +1,13 @@
 """Seeing what passes through a model, forward and backward, and leaving the model as it was.
 
-While a probe is open, the `call` of each layer is wrapped on the instance (and its activation
-function, where it has one), so it works on any model that calls its layers: functional, nested,
-subclassed, shared, several inputs. Nothing is kept: each tensor is handed over as it appears, and
-gradients as backpropagation reaches them, so a probe costs no memory.
+While a probe is open, the `call` of each layer is wrapped (and its activation function, where it
+has one), so it works on any model that calls its layers: functional, nested, subclassed, shared,
+several inputs. Nothing is kept: each tensor is handed over as it appears, and gradients as
+backpropagation reaches them, so a probe costs no memory.
+
+Threads: the wrapping is seen by the thread that opened the probe, and by no other
+(`tfinit.overlay`). The layers themselves have nothing in them at any time, so the model may be
+called, trained, traced, saved or probed in other threads meanwhile, and neither notices the other.
 """
 
 from collections.abc import Callable, Iterator
@@ -11,6 +15,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from tfinit.errors import InputError
+from tfinit.overlay import overlaid
 from tfinit.schemes.activations import activation_of
 from tfinit.variables import children, keras_of, walk_layers
 
@@ -45,11 +50,11 @@ def probing(
     gradient: Seen | None = None,
     layers: list[tuple[str, Any]] | None = None,
 ) -> Iterator[None]:
-    """Hand over the tensors of every layer that is called while the block runs.
+    """Hand over the tensors of every layer that this thread calls while the block runs.
 
     Args:
         model: A built layer or model of Keras 3. Run it eagerly in the block: what is traced into
-            a ``tf.function`` is not seen.
+            a ``tf.function`` is not seen, and has nothing of the probe in it.
         value: Called with a point and a tensor as the pass reaches it. Of a layer with several
             outputs it is the first.
         gradient: Called with the point and the gradient of what a ``tf.GradientTape`` is asked for,
@@ -76,31 +81,19 @@ def probing(
     calls: dict[str, int] = {}
 
     def see(point: Point, tensor: Any) -> Any:
-        if _is_eager(tensor):
-            value(point, tensor)
+        # Not into a graph, which outlives the probe.
+        if not _is_eager(tensor):
+            return tensor
+        value(point, tensor)
         return tensor if gradient is None else _tapped(point, tensor, gradient)
 
-    patched: list[tuple[Any, str, bool, Any]] = []
-
-    def patch(target: Any, name: str, new: Any) -> None:
-        # In the instance's dictionary: Keras's own __setattr__ tracks layers, and may be locked.
-        own = vars(target)
-        patched.append((target, name, name in own, own.get(name)))
-        own[name] = new
-
-    try:
+    with overlaid() as put:
         for key, layer in seen_layers(model) if layers is None else layers:
             activation = getattr(layer, "activation", None)
             if "activation" in vars(layer) and _is_function(activation):
-                patch(layer, "activation", _activation(key, layer, activation, calls, see))
-            patch(layer, "call", _call(key, layer, layer.call, calls, see))
+                put(layer, "activation", _activation(key, layer, activation, calls, see))
+            put(layer, "call", _call(key, layer, layer.call, calls, see))
         yield
-    finally:
-        for target, name, had, old in reversed(patched):
-            if had:
-                vars(target)[name] = old
-            else:
-                del vars(target)[name]
 
 
 def seen_layers(model: Any) -> list[tuple[str, Any]]:

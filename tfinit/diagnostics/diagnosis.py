@@ -196,6 +196,15 @@ def diagnose(model: Any, x: Any = None, y: Any = None, loss: Any = None) -> Diag
     (BatchNormalization uses the batch, dropout drops); nothing is trained, and the model is left
     bit for bit as it was: weights, optimizer, moving statistics, seeds.
 
+    Threads: nothing is written to the model and nothing put into it, not for a moment. Any number
+    of threads may diagnose one model, or models that share layers, and each is told what it would
+    be told alone. Meanwhile others may call, save and train it: a `fit` beside it ends with the
+    bits that it ends with alone, and the diagnosis is of the weights as they were at one moment
+    between its beginning and its end. Exceptions: a ``tf.function`` inside a layer (not a `call`
+    that is one) has the variables themselves, and what it assigned is put back, so such a model
+    must not be trained meanwhile; and code of the user's own that draws from ``random`` or
+    ``numpy.random`` shares them with all threads, and they are put back for all.
+
     Args:
         model: A built model of Keras 3, on the TensorFlow backend: functional, nested, subclassed,
             shared, of several inputs; compiled or not. Of a compiled one, the table has the size
@@ -212,7 +221,8 @@ def diagnose(model: Any, x: Any = None, y: Any = None, loss: Any = None) -> Diag
 
     Raises:
         InputError: a model that is not built, not of Keras 3 or has no weights; data, targets or a
-            loss that do not fit; another backend.
+            loss that do not fit; another backend; or another thread trains the model so fast that
+            its weights cannot be read as they were at one moment.
 
     Example:
         >>> relus = [keras.layers.Dense(64, "relu", name=f"fc{n}") for n in range(1, 31)]

@@ -11,7 +11,6 @@ import numpy as np
 from tfinit.diagnostics.batch import Batch, make_batch, shapes, start_loss
 from tfinit.diagnostics.normalization import is_normalization
 from tfinit.diagnostics.preprocessing import preprocessed
-from tfinit.diagnostics.restoring import left_as_it_was
 from tfinit.diagnostics.signals import BOUNDED, Signal, measure_beside, measure_signal
 from tfinit.diagnostics.structure import Structure, is_merge
 from tfinit.diagnostics.twins import Twins, find_twins
@@ -144,8 +143,8 @@ class _Seen:
 def measure(model: Any, x: Any = None, y: Any = None, loss: Any = None) -> Measurement:
     """Run a model forward and backward once on a batch, as a training step does.
 
-    BatchNormalization uses the batch, dropout drops. Nothing is kept of it: weights, moving
-    statistics, seeds and metrics are afterwards what they were.
+    BatchNormalization uses the batch, dropout drops. It is done on the weights, moving statistics,
+    seeds and metrics that the model has when it begins, and none of them is written.
 
     Raises:
         InputError: as `tfinit.diagnose` says.
@@ -154,6 +153,9 @@ def measure(model: Any, x: Any = None, y: Any = None, loss: Any = None) -> Measu
     import tensorflow as tf
 
     _check(model)
+    # They import Keras.
+    from tfinit.snapshot import apart, streams_left
+
     structure = Structure.of(model)
     batch = make_batch(model, structure.graph, x, y, loss)
     layers = seen_layers(model)
@@ -187,41 +189,46 @@ def measure(model: Any, x: Any = None, y: Any = None, loss: Any = None) -> Measu
     # What the passes leave of the other cores is enough to measure beside them.
     with (
         ThreadPoolExecutor(1) as beside,
-        left_as_it_was(model),
-        probing(model, value, gradient, watched),
+        streams_left(model, loss, getattr(model, "loss", None)),
+        apart(model) as snapshot,
     ):
-        with tf.GradientTape() as tape:
-            outputs = _outputs(model, batch)
-            number = _scalar(batch, outputs)
-            lifted = number * tf.cast(scale, number.dtype)
-        asked = [*variables.values(), *biases.values()]
-        tapped = tape.gradient(lifted, [v.value for v in asked])
-        start = start_loss(outputs, batch.y)
+        with probing(model, value, gradient, watched):
+            with snapshot.recorded() as tape:
+                outputs = _outputs(model, batch)
+                number = _scalar(batch, outputs)
+                lifted = number * tf.cast(scale, number.dtype)
+            asked = [*variables.values(), *biases.values()]
+            tapped = snapshot.gradients(tape, lifted, asked)
+            start = start_loss(outputs, batch.y)
+        inputs = tuple(map(measure_signal, preprocessed(structure.graph, batch.x)))
     gradients: dict[int, Any] = {
-        id(v): _single(tf.convert_to_tensor(g).numpy(), scale)
+        id(v): _single(g.numpy(), scale)
         for v, g in zip(asked, tapped, strict=True)
         if g is not None
     }
-    values = {kernel.key: _wide(kernel.variable) for kernel in structure.kernels}
+    with snapshot.before():
+        values = {kernel.key: _wide(kernel.variable) for kernel in structure.kernels}
+        broken = tuple(
+            key
+            for key, variable in all_weights(model).items()
+            if "float" in str(variable.dtype) and not _all_finite(variable)
+        )
     by_key = {
         k.key: gradients[id(k.variable)] for k in structure.kernels if id(k.variable) in gradients
     }
     ratios = update_ratios(model, values, by_key)
-    weights = {
-        kernel.key: _weights(structure, kernel, values[kernel.key], gradients, ratios)
-        for kernel in structure.kernels
-    }
+    with snapshot.before():
+        weights = {
+            kernel.key: _weights(structure, kernel, values[kernel.key], gradients, ratios)
+            for kernel in structure.kernels
+        }
     return Measurement(
         layers=tuple(_rows(seen, structure, weights)),
-        inputs=tuple(map(measure_signal, preprocessed(structure.graph, batch.x))),
+        inputs=inputs,
         examples=int(keras.tree.flatten(batch.x)[0].shape[0]),
         loss=float(number),
         start=start,
-        broken=tuple(
-            key
-            for key, variable in all_weights(model).items()
-            if "float" in str(variable.dtype) and not _all_finite(variable)
-        ),
+        broken=broken,
         notes=(*batch.notes, *structure.notes, *_notes(model, structure)),
         half=half,
         structure=structure,

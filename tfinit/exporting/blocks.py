@@ -22,6 +22,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from tfinit.overlay import overlaid
 from tfinit.variables import walk_layers
 
 BLOCK = 4
@@ -110,7 +111,7 @@ def steered(kernel: np.ndarray, encoding: Encoding) -> np.ndarray:
 
 @contextlib.contextmanager
 def steered_layers(model: Any, blocks: bool = True) -> Iterator[list[Encoding]]:
-    """While this is open the model's Dense layers compute with `steered` kernels.
+    """While this is open the model's Dense layers compute with `steered` kernels in this thread.
 
     Only layers of the class Dense itself: what another class does with its kernel is not known
     here, and the check of the file covers it.
@@ -118,21 +119,17 @@ def steered_layers(model: Any, blocks: bool = True) -> Iterator[list[Encoding]]:
     Yields:
         The encodings, in the model's order.
     """
-    encodings, patched = [], []
-    try:
+    encodings = []
+    with overlaid() as put:
         for key, layer in walk_layers(model):
-            if type(layer) is not keras.layers.Dense or layer in patched or not layer.built:
+            if type(layer) is not keras.layers.Dense or not layer.built:
                 continue
             kernel = np.asarray(keras.ops.convert_to_numpy(layer.kernel))
             encoding = encoding_of(key, kernel, blocks)
             encodings.append(encoding)
             if encoding.how != DENSE:
-                vars(layer)["call"] = _call(layer, steered(kernel, encoding), encoding.padding)
-                patched.append(layer)
+                put(layer, "call", _call(layer, steered(kernel, encoding), encoding.padding))
         yield encodings
-    finally:
-        for layer in patched:
-            del vars(layer)["call"]
 
 
 def _call(layer: Any, kernel: np.ndarray, padding: int) -> Any:

@@ -1,4 +1,4 @@
-"""Gradients of a Keras 3 model's loss over data, which leave the model as it was. TensorFlow."""
+"""Gradients of a Keras 3 model's loss over data, on copies of its variables. TensorFlow."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -49,18 +49,6 @@ def require_tensorflow(method: str) -> None:
         )
 
 
-@contextmanager
-def restored(model: Any) -> Iterator[None]:
-    """Put back every variable of the model, its metrics and seeds included."""
-    variables = [*model.variables, *getattr(model, "metrics_variables", [])]
-    before = [np.array(ops.convert_to_numpy(variable)) for variable in variables]
-    try:
-        yield
-    finally:
-        for variable, value in zip(variables, before, strict=True):
-            variable.assign(value)
-
-
 def called(model: Any, x: Any) -> Any:
     """The model's output as it would predict; InputError if it cannot be called on ``x``."""
     try:
@@ -83,8 +71,10 @@ class LossGradients(NamedTuple):
 
     @contextmanager
     def masked(self) -> Iterator[list[Any]]:
-        """The variables of the weights, with the pruned ones at zero while the block runs."""
-        with restored(self.model):
+        """The weights, with the pruned ones at zero: for this thread, while the block runs."""
+        from tfinit.snapshot import apart
+
+        with apart(self.model):
             if self.masks is not None:
                 for key, weight in self.weights.items():
                     weight.assign(values_of(weight) * self.masks[key])
@@ -97,6 +87,7 @@ class LossGradients(NamedTuple):
         def one_batch(x: Any, y: Any) -> list[Any]:
             with tf.GradientTape() as tape:
                 value = self.loss(x, y, called(self.model, x))
+            self._check_reached(tape)
             return dense(tape.gradient(value, variables), variables)
 
         return self._mean(one_batch)
@@ -109,6 +100,7 @@ class LossGradients(NamedTuple):
             with tf.GradientTape() as outer:
                 with tf.GradientTape() as inner:
                     value = self.loss(x, y, called(self.model, x))
+                self._check_reached(inner)
                 first = dense(inner.gradient(value, variables), variables)
                 along = tf.add_n(
                     [tf.reduce_sum(g * v) for g, v in zip(first, vectors, strict=True)]
@@ -116,6 +108,17 @@ class LossGradients(NamedTuple):
             return dense(outer.gradient(along, variables), variables)
 
         return self._mean(one_batch)
+
+    def _check_reached(self, tape: Any) -> None:
+        """InputError if a graph inside the model has its weights, and not their copies."""
+        with keras.StatelessScope():  # what they are outside of that of `masked`
+            weights = {id(weight.value) for weight in self.weights.values()}
+        if any(id(variable) in weights for variable in tape.watched_variables()):
+            raise InputError(
+                f"`model` {self.model.name!r} computes with its weights in a tf.function inside "
+                "it, where masks and gradients do not reach them. Leave the tf.function out (`fit` "
+                "compiles the whole step), or call tf.config.run_functions_eagerly(True) first."
+            )
 
     def _mean(self, one_batch: Callable[[Any, Any], list[Any]]) -> list[Any]:
         total, rows = None, 0

@@ -32,6 +32,7 @@ import keras
 from keras import layers
 
 from tfinit.errors import InputError
+from tfinit.overlay import overlaid
 from tfinit.variables import own_weights, walk_layers, weight_name
 
 Shape = tuple[int, ...]
@@ -156,9 +157,8 @@ class _Run(keras.Operation):
 
 @contextmanager
 def _watched(model: Any, uses: Uses) -> Iterator[None]:
-    """Watch the `call` of every layer that multiplies or has weights, while the block runs."""
+    """Watch this thread's calls of every layer that multiplies or has weights, in the block."""
     inside: list[Any] = []  # recurrent layers, which count for what is below them
-    changed: list[tuple[Any, str, Any]] = []
 
     def watch(layer: Any) -> None:
         rule = _rule_of(layer)
@@ -198,20 +198,12 @@ def _watched(model: Any, uses: Uses) -> Iterator[None]:
                 uses.unruled.add(id(layer))
             return outputs
 
-        changed.append((layer, name, layer.__dict__.get(name)))
-        # Past Keras's and PyTorch's own __setattr__, which would track it.
-        object.__setattr__(layer, name, watching)
+        put(layer, name, watching)
 
-    try:
+    with overlaid() as put:
         for _, layer in walk_layers(model):
             watch(layer)
         yield
-    finally:
-        for layer, name, before in changed:
-            if before is None:
-                layer.__dict__.pop(name, None)
-            else:
-                object.__setattr__(layer, name, before)
 
 
 # Shapes ---------------------------------------------------------------------------------------

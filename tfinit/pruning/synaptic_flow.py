@@ -9,6 +9,7 @@ import numpy as np
 from keras import ops
 
 from tfinit.errors import InputError
+from tfinit.overlay import overlaid
 from tfinit.pruning.loss_gradients import called, dense
 from tfinit.variables import own_weights, walk_layers, weight_name
 
@@ -72,29 +73,9 @@ def _linear_value(variable: Any) -> np.ndarray:
 
 
 @contextmanager
-def _attributes() -> Iterator[Any]:
-    """A function that sets attributes of objects, past ``__setattr__``, until the block ends."""
-    before: list[tuple[Any, str, bool, Any]] = []
-
-    def put(owner: Any, name: str, value: Any) -> None:
-        # Keras's `__setattr__` counts the layers among the attributes.
-        before.append((owner, name, name in vars(owner), vars(owner).get(name)))
-        vars(owner)[name] = value
-
-    try:
-        yield put
-    finally:
-        for owner, name, was_there, value in reversed(before):
-            if was_there:
-                vars(owner)[name] = value
-            else:
-                del vars(owner)[name]
-
-
-@contextmanager
 def _linear_layers(model: Any) -> Iterator[None]:
     """The identity in place of the activations that layers hold, or are; no offsets of inputs."""
-    with _attributes() as put:
+    with overlaid() as put:
         for _, layer in walk_layers(model):
             # The gates of recurrent cells are no activations between layers.
             if vars(layer).get("activation") and not hasattr(layer, "recurrent_activation"):
@@ -111,7 +92,7 @@ def _linear_layers(model: Any) -> Iterator[None]:
 @contextmanager
 def _dtypes(model: Any, wide: bool) -> Iterator[None]:
     """The model's layers computing in float64, if ``wide``."""
-    with _attributes() as put:
+    with overlaid() as put:
         for _, layer in walk_layers(model) if wide else ():
             put(layer, "_dtype_policy", keras.DTypePolicy("float64"))
             # A functional model casts what it gets to the dtype of its symbolic inputs.

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from tfinit.errors import InputError, reason
+from tfinit.overlay import overlaid
 from tfinit.schemes.activations import gate_activations
 from tfinit.schemes.kernels import Kernel
 from tfinit.schemes.task import Task
@@ -141,23 +142,15 @@ def _is_linear(kernel: Kernel, cells: set[int]) -> bool:
 
 @contextmanager
 def _stopping(task: Task, kernels: list[Kernel], stop: Stop, reached: set[str]) -> Iterator[None]:
-    """Put a stop into the `call` of each kernel's layer, and take it out again."""
+    """Put a stop into the `call` of each kernel's layer, for the calls of this thread."""
     recurrent = {id(getattr(layer, "cell", None)): layer for _, layer in walk_layers(task.model)}
-    before: list[tuple[Any, Any]] = []
-    try:
+    with overlaid() as put:
         for kernel in kernels:
             gated = bool(gate_activations(kernel.layer))
             layer = recurrent[id(kernel.layer)] if gated else kernel.layer
-            before.append((layer, vars(layer).get("call")))
             with_stop = _with_stop_before if gated else _with_stop
-            layer.call = with_stop(kernel, layer.call, stop, reached)
+            put(layer, "call", with_stop(kernel, layer.call, stop, reached))
         yield
-    finally:
-        for layer, patch in before:
-            if patch is None:
-                del layer.call
-            else:  # somebody else's
-                layer.call = patch
 
 
 def _with_stop(
@@ -184,11 +177,9 @@ def _without_activation(layer: Any) -> Iterator[Callable[[Any], Any]]:
     if activation is None:
         yield lambda z: z
         return
-    layer.activation = None
-    try:
+    with overlaid() as put:
+        put(layer, "activation", None)
         yield activation
-    finally:
-        layer.activation = activation
 
 
 def _stopped(kernel: Kernel, z: Any, stop: Stop) -> Any:

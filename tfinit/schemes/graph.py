@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from tfinit.overlay import overlaid
 from tfinit.schemes.activations import LINEAR, Activation, activation_of
 from tfinit.variables import keras_of, walk_layers
 
@@ -142,18 +143,18 @@ def symbolic_arguments(model: Any) -> tuple[list[Any], dict[str, Any]] | tuple[N
 
 @contextmanager
 def _forget_new_calls(model: Any) -> Iterator[None]:
-    """Drop the calls that Keras records on layers while the block runs."""
-    lists = [
-        nodes
-        for _, layer in walk_layers(model)
-        for nodes in (layer._inbound_nodes, layer._outbound_nodes)
-    ]
-    lengths = [len(nodes) for nodes in lists]
-    try:
+    """Drop what Keras records on layers while the block runs: calls, and losses that are added.
+
+    It is recorded on lists that only this thread sees.
+    """
+    with overlaid() as put:
+        # Of tf_keras nothing is called.
+        for _, layer in walk_layers(model) if keras_of(model) == "keras" else ():
+            put(layer, "_inbound_nodes", list(layer._inbound_nodes))
+            put(layer, "_outbound_nodes", list(layer._outbound_nodes))
+            put(layer, "_losses", [])
+            put(layer, "_loss_ids", set())
         yield
-    finally:
-        for nodes, length in zip(lists, lengths, strict=True):
-            del nodes[length:]
 
 
 class _Tracer:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tfinit.errors import InputError
+from tfinit.exclusive import alone
 from tfinit.schemes.alexnet import alexnet
 from tfinit.schemes.autoinit import autoinit
 from tfinit.schemes.depth_scaled import depth_scaled
@@ -54,6 +55,9 @@ def initialize(
     is asked to. Each weight has a random stream of its own, made from the seed and the weight's
     key: same seed, same bits, in any process.
 
+    Threads: calls that share layers wait for each other, so that the weights are those of one of
+    them. What trains the model in another thread is not waited for.
+
     Args:
         model: A built model of Keras 3; of tf_keras for the schemes that need no data.
         scheme: One of `SCHEMES`; the docstring of each says what it does and which options it has
@@ -93,12 +97,13 @@ def initialize(
             f"Scheme {scheme!r} uses no data, but `data` was passed. Leave it out, or choose "
             f"one of {[s.__name__ for s in WITH_DATA]}."
         )
-    task = Task(model, int(seed), data)
-    try:
-        return chosen(task, **options)
-    except BaseException:
-        task.undo()
-        raise
+    with alone(model):
+        task = Task(model, int(seed), data)
+        try:
+            return chosen(task, **options)
+        except BaseException:
+            task.undo()
+            raise
 
 
 def _scheme(name: str, options: dict[str, Any]) -> Callable[..., Report]:
