@@ -39,8 +39,8 @@ def check_bytes(what: str, asked: int, stored: int) -> None:
     """ValueError if ``what`` asks for more memory than the bytes that are there may become."""
     if asked > most_bytes(stored):
         raise ValueError(
-            f"{what} asks for {asked:,} bytes of memory, and the file has {stored:,} for it; "
-            "what is that small and meant so large has to be written without compression"
+            f"{what} asks for {asked:,} bytes of memory, for which the file has {stored:,}; "
+            "if that is meant, write it without compression"
         )
 
 

@@ -31,11 +31,14 @@ class Hdf5File:
     Args:
         file: Of h5py.
         size: How many bytes it has.
+
+    Attributes:
+        attributes: Of the file itself.
     """
 
     def __init__(self, file: h5py.File, size: int) -> None:
         self.attributes = file.attrs
-        self._file, self._size = file, size
+        self._file, self.size = file, size
 
     def tensors(self) -> dict[str, Stored]:
         """Paths → arrays, in the order of their names, not read yet.
@@ -54,7 +57,7 @@ class Hdf5File:
         for path, dataset in self._datasets():
             self._check(path, dataset)
             total += array_bytes(dataset.shape or (), dataset.dtype)
-        check_bytes("it", total, self._size)
+        check_bytes("it", total, self.size)
 
     def _datasets(self) -> Iterator[tuple[str, h5py.Dataset]]:
         """What `h5py.Group.visititems` has, each object once; but links are not passed over."""
@@ -85,7 +88,7 @@ class Hdf5File:
         for name in item.attrs:
             found = item.attrs.get_id(name)
             asked = array_bytes(found.shape or (), found.dtype)
-            check_bytes(f"its attribute {name!r} of {path!r}", asked, self._size)
+            check_bytes(f"its attribute {name!r} of {path!r}", asked, self.size)
 
     def _stored(self, path: str, dataset: h5py.Dataset) -> Stored:
         *above, group, kind, number = ["", "", *path.split("/")]
@@ -112,7 +115,7 @@ class Hdf5File:
         asked = array_bytes(shape, dtype)
         if not asked:
             return
-        stored = min(dataset.id.get_storage_size(), self._size)
+        stored = min(dataset.id.get_storage_size(), self.size)
         if dataset.chunks is None:
             if asked > stored:
                 raise ValueError(

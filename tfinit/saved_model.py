@@ -1,12 +1,18 @@
 """Loading a model that a user names, from a file that is not trusted."""
 
+import functools
 import json
+import threading
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
 from tfinit.errors import InputError, reason
-from tfinit.file_bounds import open_file
+from tfinit.file_bounds import check_bytes, open_file
 
 _HDF5 = (".h5", ".hdf5")
 _CONFIG = "config.json"  # what a saved model is, in a .keras file
@@ -41,19 +47,20 @@ def load_model(
     if not path.exists():
         raise InputError(f"`{name}` {str(path)!r} does not exist. Pass a .keras file.")
     try:
-        names_saved_model = _check(path)
+        checked = _check(path)
     except Exception as error:  # an altered file raises anything
         raise InputError(
             f"`{name}` {str(path)!r} cannot be read: {reason(error)}. Pass a file that Keras 3 "
             "wrote."
         ) from error
-    if names_saved_model and not allow_lambda:
+    if checked.names_saved_model and not allow_lambda:
         raise InputError(
             f"`{name}` {str(path)!r} names a SavedModel elsewhere (a TFSMLayer), which is not "
             f"loaded. {cure}"
         )
     try:
-        return keras.saving.load_model(path, compile=compile, safe_mode=not allow_lambda)
+        with _weights_within(checked.weights):
+            return keras.saving.load_model(path, compile=compile, safe_mode=not allow_lambda)
     except Exception as error:
         # Keras raises whatever a layer's own code does.
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
@@ -66,8 +73,21 @@ def load_model(
         raise InputError(f"`{name}` {str(path)!r} cannot be loaded by Keras 3: {told}") from error
 
 
-def _check(path: Path) -> bool:
-    """Check what Keras will read of a file before it does; whether it names a SavedModel.
+@dataclass(frozen=True)
+class _Checked:
+    """A file that Keras may read.
+
+    Attributes:
+        weights: How many bytes of weights it has.
+        names_saved_model: Whether it has a TFSMLayer: not all Kerases refuse to follow it.
+    """
+
+    weights: int
+    names_saved_model: bool
+
+
+def _check(path: Path) -> _Checked:
+    """Check what Keras will read of a file before it does.
 
     Raises:
         Exception: of any kind, if it has something that Keras should not read.
@@ -80,20 +100,21 @@ def _check(path: Path) -> bool:
         # Of the same parts as a .keras file.
         with open_hdf5(path / WEIGHTS) as weights, open_file(path / _CONFIG) as config:
             weights.check()
-            return _names_saved_model(config.read())
+            return _Checked(weights.size, _names_saved_model(config.read()))
     with open_file(path) as file:
         if path.suffix not in (".keras", *_HDF5):
-            return False  # Keras says what it thinks of it
+            return _Checked(0, False)  # Keras says what it thinks of it
         with open_hdf5(path) as weights:
             weights.check()
             if path.suffix in _HDF5:
-                return _names_saved_model(weights.attributes.get("model_config", ""))
-        with zipfile.ZipFile(file) as archive:
-            return _names_saved_model(archive.read(_CONFIG))
+                config = weights.attributes.get("model_config", "")
+            else:
+                with zipfile.ZipFile(file) as archive:
+                    config = archive.read(_CONFIG)
+            return _Checked(weights.size, _names_saved_model(config))
 
 
 def _names_saved_model(config: str | bytes) -> bool:
-    """Whether a configuration has a TFSMLayer: not all Kerases refuse to follow it."""
     waiting = [json.loads(config)] if config else []
     while waiting:
         part = waiting.pop()
@@ -104,3 +125,31 @@ def _names_saved_model(config: str | bytes) -> bool:
         elif isinstance(part, list):
             waiting += part
     return False
+
+
+# Held while `add_weight` is not Keras's own.
+_one_at_a_time = threading.RLock()
+
+
+@contextmanager
+def _weights_within(stored: int) -> Iterator[None]:
+    """While Keras builds a model from its configuration, in this thread, refuse more weights than
+    a file with ``stored`` bytes of them can be of: a configuration of a line can ask for any."""
+    import keras
+
+    me, asked, add_weight = threading.get_ident(), 0, keras.layers.Layer.add_weight
+
+    @functools.wraps(add_weight)
+    def checked(self: Any, shape: Any = None, *args: Any, **kwargs: Any) -> Any:
+        nonlocal asked
+        if threading.get_ident() == me and all(isinstance(n, int) for n in shape or ()):
+            asked += 4 * prod(shape or ())  # bytes in float32, the usual type
+            check_bytes("it", asked, stored)
+        return add_weight(self, shape, *args, **kwargs)
+
+    with _one_at_a_time:
+        keras.layers.Layer.add_weight = checked
+        try:
+            yield
+        finally:
+            keras.layers.Layer.add_weight = add_weight
