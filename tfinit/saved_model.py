@@ -4,14 +4,14 @@ import functools
 import json
 import threading
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from typing import Any
 
-from tfinit.errors import InputError, reason
+from tfinit.errors import InputError, is_whole, reason
 from tfinit.file_bounds import check_bytes, open_file
 
 _HDF5 = (".h5", ".hdf5")
@@ -142,8 +142,10 @@ def _weights_within(stored: int) -> Iterator[None]:
     @functools.wraps(add_weight)
     def checked(self: Any, shape: Any = None, *args: Any, **kwargs: Any) -> Any:
         nonlocal asked
-        if threading.get_ident() == me and all(isinstance(n, int) for n in shape or ()):
-            asked += 4 * prod(shape or ())  # bytes in float32, the usual type
+        if threading.get_ident() == me and isinstance(shape, Iterable):
+            asked += 4 * prod(
+                int(n) for n in shape if is_whole(n)
+            )  # bytes in float32, the usual type
             check_bytes("it", asked, stored)
         return add_weight(self, shape, *args, **kwargs)
 
