@@ -35,13 +35,11 @@ class Stored:
         shape: What the file says. `read` gives this shape or raises.
         dtype: The same.
         read: Gives the array; any exception if the file has not the bytes for it.
-        alias: Another name that it goes by; "" if there is none.
     """
 
     shape: tuple[int, ...]
     dtype: np.dtype
     read: Callable[[], np.ndarray]
-    alias: str = ""
 
 
 @contextmanager

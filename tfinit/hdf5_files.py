@@ -43,13 +43,23 @@ class Hdf5File:
     def tensors(self) -> dict[str, Stored]:
         """Paths → arrays, in the order of their names, not read yet.
 
-        The alias of a tensor that Keras 3 wrote has the layer's name in place of its number in the
-        file: Keras calls the groups of layers by class and number.
-
         Raises:
             ValueError: something in it lies in another file.
         """
         return {path: self._stored(path, dataset) for path, dataset in self._datasets()}
+
+    def aliases(self) -> dict[str, str]:
+        """Paths → other paths, for tensors that Keras 3 wrote: with the layer's name in place of
+        its number in the file. Keras calls the groups of layers by class and number."""
+        found = {}
+        for path, dataset in self._datasets():
+            *above, group, kind, number = ["", "", *path.split("/")]
+            if kind == "vars":
+                group = _text(dataset.parent.attrs, "name") or group
+            alias = "/".join(part for part in (*above, group, kind, number) if part)
+            if alias != path:
+                found[path] = alias
+        return found
 
     def check(self) -> None:
         """ValueError unless everything in it can be read from the bytes that are there."""
@@ -91,10 +101,6 @@ class Hdf5File:
             check_bytes(f"its attribute {name!r} of {path!r}", asked, self.size)
 
     def _stored(self, path: str, dataset: h5py.Dataset) -> Stored:
-        *above, group, kind, number = ["", "", *path.split("/")]
-        if kind == "vars":
-            group = _text(dataset.parent.attrs, "name") or group
-        alias = "/".join(part for part in (*above, group, kind, number) if part)
         dtype = dataset.dtype
         if dtype == np.dtype("V2") and _text(dataset.attrs, "dtype") == "bfloat16":
             dtype = np.dtype(ml_dtypes.bfloat16)
@@ -105,7 +111,7 @@ class Hdf5File:
                 raise ValueError(f"its {path!r} holds {dtype}, no numbers")
             return np.asarray(dataset[()]).view(dtype)
 
-        return Stored(tuple(dataset.shape), dtype, read, alias if alias != path else "")
+        return Stored(tuple(dataset.shape), dtype, read)
 
     def _check(self, path: str, dataset: h5py.Dataset) -> None:
         """ValueError unless a data set can be read from the bytes that are there."""

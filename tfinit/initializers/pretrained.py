@@ -1,7 +1,7 @@
 """A tensor of a saved model as an initializer."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -93,7 +93,8 @@ class Pretrained(Initializer):
             )
         try:
             with _tensors(self.source) as (tensors, aliases):
-                return self._read(tensors, aliases, shape)
+                path = self.key if self.key in tensors else self._path_in([*tensors], aliases())
+                return self._read(tensors[path], shape)
         except InputError:
             raise
         except Exception as error:  # an altered file raises anything
@@ -102,11 +103,7 @@ class Pretrained(Initializer):
                 "or NumPy wrote."
             ) from error
 
-    def _read(
-        self, tensors: Mapping[str, Stored], aliases: dict[str, str], shape: tuple[int, ...]
-    ) -> np.ndarray:
-        path = self.key if self.key in tensors else self._path_in([*tensors], aliases)
-        tensor = tensors[path]
+    def _read(self, tensor: Stored, shape: tuple[int, ...]) -> np.ndarray:
         if tensor.shape != shape:
             raise InputError(
                 f"The tensor {self.key!r} of {self.source!r} has shape {tensor.shape}, the weight "
@@ -135,12 +132,13 @@ class Pretrained(Initializer):
 
 
 @contextmanager
-def _tensors(source: str) -> Iterator[tuple[Mapping[str, Stored], dict[str, str]]]:
-    """Paths to the tensors of a file, not read yet, and other names that some of them have."""
+def _tensors(
+    source: str,
+) -> Iterator[tuple[Mapping[str, Stored], Callable[[], dict[str, str]]]]:
+    """Paths to the tensors of a file, not read yet, and what gives other paths of some of them."""
     if source.endswith(".npz"):
         with open_arrays(source) as arrays:
-            yield arrays, {}
+            yield arrays, dict
     else:
         with open_hdf5(source) as file:
-            tensors = file.tensors()
-            yield tensors, {path: t.alias for path, t in tensors.items() if t.alias}
+            yield file.tensors(), file.aliases
