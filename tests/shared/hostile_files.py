@@ -131,8 +131,8 @@ def _encrypted(path, place):
 def _one_over_the_other(path, place):
     """All members with the bytes of one."""
     archive(path, claim((2**20,), values=bytes(2**22)), zipfile.ZIP_DEFLATED)
-    second = path.read_bytes().find(b"PK\x03\x04", 4)
-    patched(path, lambda content, at: struct.pack_into("<I", content, at + 42, second))
+    last = path.read_bytes().rfind(b"PK\x03\x04")
+    patched(path, lambda content, at: struct.pack_into("<I", content, at + 42, last))
 
 
 def _deflated_zeros(mebibytes):
