@@ -51,6 +51,8 @@ class Pretrained(Initializer):
         >>> layer = keras.layers.Dense(10, kernel_initializer=Pretrained("a.keras", "fc1/vars/0"))
     """
 
+    _from_file = False  # of those that an older tfinit has pickled
+
     def __init__(self, source: str | os.PathLike, key: str) -> None:
         self._set(source, key)
         if not loading():
