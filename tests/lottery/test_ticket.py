@@ -2,12 +2,14 @@ import doctest
 import io
 import json
 import os
+import tracemalloc
 from pathlib import Path
 
 import keras
 import ml_dtypes
 import numpy as np
 import pytest
+from hostile_files import TICKETS, Place
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -207,6 +209,28 @@ def test_a_pickle_in_the_file_is_not_executed(tmp_path):
     with pytest.raises(InputError, match="damaged"):
         Ticket.load(tmp_path / "t.npz")
     assert not (tmp_path / "boom").exists()
+
+
+@pytest.mark.parametrize("kind", TICKETS)
+def test_a_hostile_ticket_is_refused_before_it_takes_memory(kind, tmp_path):
+    place = Place(tmp_path)
+    TICKETS[kind](tmp_path / "t.npz", place)
+    tracemalloc.start()
+    with pytest.raises(InputError, match=r"t\.npz is damaged: .*Copy it again") as raised:
+        Ticket.load(tmp_path / "t.npz")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert "\n" not in str(raised.value) and len(str(raised.value)) < 500
+    assert peak < 16 * 2**20
+    assert not place.ran.exists()
+
+
+def test_the_sparsest_ticket_is_not_taken_for_a_hostile_one(tmp_path):
+    """A million weights, none of which survives, in 2 KB: deflate makes of them what it can."""
+    ticket = Ticket({"w": np.zeros((1000, 1000))}, {"w": np.ones((1000, 1000))})
+    ticket.save(tmp_path / "t.npz")
+    assert (tmp_path / "t.npz").stat().st_size < 2000
+    assert_same(Ticket.load(tmp_path / "t.npz"), ticket)
 
 
 def test_a_failed_save_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):

@@ -1,8 +1,10 @@
 """Weights from elsewhere: a trained network's, or the layers' own initializers again."""
 
+import h5py
 import keras
 import numpy as np
 import pytest
+from hostile_files import HDF5, KERAS, Place
 from keras import layers as L
 
 from tfinit.errors import InputError
@@ -88,6 +90,41 @@ def test_file_that_is_no_model_is_refused(tmp_path):
     path.write_bytes(b"nothing")
     with pytest.raises(InputError, match="cannot be read"):
         initialize(net(), "pretrained", seed=1, source=path)
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".weights.h5", ".keras"])
+def test_values_in_another_file_are_not_read(tmp_path, suffix):
+    place = Place.made(tmp_path / "place")
+    table = KERAS if suffix == ".keras" else HDF5
+    prefix = "weights: " if suffix == ".keras" else ""
+    model = keras.Sequential([keras.Input((4,)), L.Dense(4, name="fc")])
+    before = model.get_weights()
+    for kind in ("values in another file", "a link to another file", "a virtual data set"):
+        path = tmp_path / f"{kind}{suffix}"
+        table[prefix + kind](path, place)
+        with pytest.raises(InputError, match=r"`source` .* cannot be read: its .* another file"):
+            initialize(model, "pretrained", seed=1, source=path)
+    assert all(np.array_equal(a, b) for a, b in zip(model.get_weights(), before, strict=True))
+
+
+def test_what_is_there_for_another_is_not_read(tmp_path):
+    """An array of gigabytes that no byte stands for, beside the one that is asked for."""
+    path = tmp_path / "w.weights.h5"
+    with h5py.File(path, "w") as file:
+        file["layers/fc/vars/0"] = np.ones((4, 4), "f4")
+        file.create_dataset("layers/fc/vars/1", (20_000, 20_000), "f4")
+        file["layers/fc/vars/2"] = ["text"] * 4
+    model = keras.Sequential([keras.Input((4,)), L.Dense(4, name="fc")])
+    report = initialize(model, "pretrained", seed=1, source=path)
+    assert model.get_weights()[0].tolist() == np.ones((4, 4)).tolist()
+    assert report["fc/bias"].action == "kept"
+
+
+def test_texts_are_no_weights(tmp_path):
+    np.savez(tmp_path / "w.npz", **{"fc/kernel": np.ones((4, 4)), "fc/bias": np.array(["a"] * 4)})
+    model = keras.Sequential([keras.Input((4,)), L.Dense(4, name="fc")])
+    report = initialize(model, "pretrained", seed=1, source=tmp_path / "w.npz")
+    assert report["fc/bias"].note == "the source's holds <U1, no numbers"
 
 
 class Odd(keras.layers.Layer):

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from tfinit.deserializing import filled_afterwards
 from tfinit.errors import InputError
 from tfinit.variables import all_weights
 
@@ -57,7 +58,8 @@ def with_activation(model: Any, activation: Any) -> Any:
         return type(layer).from_config(config)
 
     try:
-        copy = keras.models.clone_model(model, clone_function=cloned, recursive=True)
+        with filled_afterwards():
+            copy = keras.models.clone_model(model, clone_function=cloned, recursive=True)
         copy.compile_from_config(model.get_compile_config())
     except (TypeError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]

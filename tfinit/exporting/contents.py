@@ -3,7 +3,6 @@
 import gzip
 import io
 import tarfile
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,19 +118,14 @@ def _onnx(path: Path) -> list[Stored]:
 
 
 def _keras(path: Path) -> list[Stored]:
-    import h5py
+    from tfinit.hdf5_files import open_hdf5
 
-    found: list[Stored] = []
-    with zipfile.ZipFile(path) as archive:
-        content = io.BytesIO(archive.read("model.weights.h5"))
-
-    def visit(name: str, node: Any) -> None:
-        if isinstance(node, h5py.Dataset) and node.ndim >= 2 and "optimizer" not in name:
-            found.append(_stored(name, node[()]))
-
-    with h5py.File(content) as file:
-        file.visititems(visit)
-    return found
+    with open_hdf5(path) as file:
+        return [
+            _stored(name, tensor.read())
+            for name, tensor in file.tensors().items()
+            if len(tensor.shape) >= 2 and "optimizer" not in name
+        ]
 
 
 def _saved_model(path: Path) -> list[Stored]:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 import tfinit
+from tfinit.array_files import open_arrays
 from tfinit.errors import WorkError
 from tfinit.exporting.formats import FORMATS
 
@@ -60,9 +61,9 @@ def run_outputs(
     """
     with (
         _answer([job], inputs, timeout, data, task="outputs") as answer,
-        np.load(answer) as stored,
+        open_arrays(answer) as stored,
     ):
-        found = {name: stored[name] for name in stored.files}
+        found = {name: array.read() for name, array in stored.items()}
     result: dict[str, list[np.ndarray]] = {}
     for name in sorted(found, key=lambda n: (n.split("_")[0], int(n.split("_")[1]))):
         result.setdefault(name.split("_")[0], []).append(found[name])

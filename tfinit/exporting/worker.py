@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from tfinit.array_files import open_arrays
+
 _BATCH = 256
 
 
@@ -217,9 +219,9 @@ def main(path: str) -> None:
     """Do the job that a file describes."""
     with open(path, encoding="utf-8") as file:
         job = json.load(file)
-    with np.load(job["inputs"]) as stored:
+    with open_arrays(job["inputs"]) as stored:
         arrays, data = (
-            [stored[f"{name}_{n}"] for n in range(len(stored.files)) if f"{name}_{n}" in stored]
+            [stored[f"{name}_{n}"].read() for n in range(len(stored)) if f"{name}_{n}" in stored]
             for name in ("input", "data")
         )
     _TASKS[job["task"]](job, arrays, data)

@@ -1,20 +1,27 @@
 """A tensor of a saved model as an initializer."""
 
 import os
-import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 
-from tfinit.errors import InputError
+from tfinit.array_files import Stored, is_number, open_arrays
+from tfinit.deserializing import deserializing, loading, values_follow
+from tfinit.errors import InputError, reason
+from tfinit.hdf5_files import open_hdf5
 from tfinit.initializers.base import Initializer
 from tfinit.initializers.registry import serializable
 
 SUFFIXES = (".keras", ".h5", ".hdf5", ".npz")
+
+
+# The sources and keys that the code of this process has named itself.
+_named: set[tuple[str, str]] = set()
+# Those that model files have named; a copy of such an initializer is no more trusted than it.
+_named_by_files: set[tuple[str, str]] = set()
 
 
 @serializable
@@ -23,51 +30,102 @@ class Pretrained(Initializer):
 
     Args:
         source: A file that Keras 3, tf_keras or NumPy wrote: ``.keras``, ``.h5``, ``.weights.h5``
-            or ``.npz``. It is read when a layer is built, also when a model that was saved with
-            this initializer is loaded.
+            or ``.npz``. It is read when a layer is built by your own call.
         key: The tensor's path in the file, or the end of it if that is unique. Keras 3 numbers the
             weights of a layer, ``"fc1/vars/0"`` (the layer's name, or its place in the file);
             whole models in HDF5 name them, ``"fc1/kernel"``.
 
     The shape must be the tensor's; the values are cast to the dtype that is asked for.
 
+    While a model that was saved with this initializer is loaded, nothing is read, whatever
+    ``source`` says: the weights are in the model's own file. Nor is it read later for such a model
+    (by ``initialize(model, "reinitialize")``, say), unless this process has itself made a
+    ``Pretrained`` of the same source and key: a model from elsewhere could name any file.
+
     Raises:
         InputError: no such file or kind of file, no tensor or several under ``key`` (the error
-            lists what there is), or another shape (the error says both).
+            lists what there is), another shape (the error says both), more memory asked for than
+            the file has bytes for, or only a model file has named the source.
 
     Example:
         >>> layer = keras.layers.Dense(10, kernel_initializer=Pretrained("a.keras", "fc1/vars/0"))
     """
 
+    _from_file = False  # of those that an older tfinit has pickled
+
     def __init__(self, source: str | os.PathLike, key: str) -> None:
+        self._set(source, key)
+        if not loading():
+            _named.add((self.source, self.key))
+
+    def _set(self, source: Any, key: Any) -> None:
+        if not isinstance(source, str | os.PathLike) or Path(source).suffix not in SUFFIXES:
+            raise InputError(f"`source` must end in one of {SUFFIXES}, received {source!r}.")
+        if not isinstance(key, str):
+            raise InputError(f"`key` must be the path of a tensor in the file, received {key!r}.")
         self.source, self.key = os.fspath(source), key
-        if Path(self.source).suffix not in SUFFIXES:
-            raise InputError(f"`source` must end in one of {SUFFIXES}, received {self.source!r}.")
+        if loading():
+            _named_by_files.add((self.source, self.key))
+        self._from_file = (self.source, self.key) in _named_by_files - _named
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "Pretrained":
+        """The initializer of a configuration, which names a file but is not your code."""
+        made = cls.__new__(cls)
+        made._set(**config)
+        return made
 
     def values(self, shape: tuple[int, ...], dtype: str) -> Any:
-        """The tensor of the file."""
+        """The tensor of the file; zeros where others are written over them at once."""
+        if values_follow():
+            return np.zeros(shape, dtype)
+        told = (self.source, self.key)
+        if told not in _named and (self._from_file or deserializing()):
+            # Before anything about the file is looked at: that it exists is nobody's business.
+            raise InputError(
+                f"An initializer Pretrained{told} is named by a saved model or configuration, and "
+                "tfinit opens no file for that alone. If you trust it, say so: make "
+                f"tfinit.initializers.Pretrained{told} in your own code first. If not, give the "
+                "layer another initializer."
+            )
         if not Path(self.source).is_file():
             raise InputError(
                 f"`source` {self.source!r} is not a file (in {os.getcwd()}). "
                 "Pass the path of a saved model or of its weights."
             )
-        with _tensors(self.source) as tensors:
-            value = np.asarray(tensors[self._path_in(tensors)])
-        if value.shape != shape:
+        try:
+            with _tensors(self.source) as (tensors, aliases):
+                path = self.key if self.key in tensors else self._path_in([*tensors], aliases())
+                return self._read(tensors[path], shape)
+        except InputError:
+            raise
+        except Exception as error:  # an altered file raises anything
             raise InputError(
-                f"The tensor {self.key!r} of {self.source!r} has shape {value.shape}, the weight "
+                f"`source` {self.source!r} cannot be read: {reason(error)}. Pass a file that Keras "
+                "or NumPy wrote."
+            ) from error
+
+    def _read(self, tensor: Stored, shape: tuple[int, ...]) -> np.ndarray:
+        if tensor.shape != shape:
+            raise InputError(
+                f"The tensor {self.key!r} of {self.source!r} has shape {tensor.shape}, the weight "
                 f"to fill has shape {shape}."
             )
-        return value
+        if not is_number(tensor.dtype):
+            raise InputError(
+                f"The tensor {self.key!r} of {self.source!r} holds {tensor.dtype}, no numbers."
+            )
+        return tensor.read()
 
-    def _path_in(self, tensors: dict[str, Any]) -> str:
-        if self.key in tensors:
-            return self.key
-        names = {path: _with_layer_name(path, tensor) for path, tensor in tensors.items()}
+    def _path_in(self, paths: list[str], aliases: dict[str, str]) -> str:
         end = f"/{self.key}"
-        found = [path for path, name in names.items() if path.endswith(end) or name.endswith(end)]
+        found = [
+            path
+            for path in paths
+            if any(f"/{p}".endswith(end) for p in (path, aliases.get(path, "")))
+        ]
         if len(found) != 1:
-            shown = [p if f"/{p}" == name else f"{p} ({name[1:]})" for p, name in names.items()]
+            shown = [f"{path} ({aliases[path]})" if path in aliases else path for path in paths]
             raise InputError(
                 f"`key` {self.key!r} names {len(found) or 'no'} tensors of {self.source!r}, which "
                 f"has {shown}. Give the end of one path."
@@ -75,41 +133,14 @@ class Pretrained(Initializer):
         return found[0]
 
 
-def _with_layer_name(path: str, tensor: Any) -> str:
-    """The path with a leading "/", and with the layer's name in place of its number in the file.
-
-    Keras 3 calls the groups of layers by class and number; the name is an attribute of "vars".
-    """
-    *above, group, kind, number = ["", "", "", *path.split("/")]
-    if kind == "vars" and isinstance(tensor, h5py.Dataset):
-        group = tensor.parent.attrs.get("name", group)
-    return "/" + "/".join(part for part in (*above, group, kind, number) if part)
-
-
 @contextmanager
-def _tensors(source: str) -> Iterator[dict[str, Any]]:
-    """Paths to the tensors of a file, not read yet where the format allows it."""
+def _tensors(
+    source: str,
+) -> Iterator[tuple[Mapping[str, Stored], Callable[[], dict[str, str]]]]:
+    """Paths to the tensors of a file, not read yet, and what gives other paths of some of them."""
     if source.endswith(".npz"):
-        with np.load(source) as archive:
-            yield {name: archive[name] for name in archive.files}
-    elif source.endswith(".keras"):
-        with (
-            zipfile.ZipFile(source) as archive,
-            archive.open("model.weights.h5") as weights,
-            h5py.File(weights) as file,
-        ):
-            yield _datasets(file)
+        with open_arrays(source) as arrays:
+            yield arrays, dict
     else:
-        with h5py.File(source) as file:
-            yield _datasets(file)
-
-
-def _datasets(file: h5py.File) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-
-    def visit(path: str, item: Any) -> None:
-        if isinstance(item, h5py.Dataset):
-            found[path] = item
-
-    file.visititems(visit)
-    return found
+        with open_hdf5(source) as file:
+            yield file.tensors(), file.aliases

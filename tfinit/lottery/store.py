@@ -26,6 +26,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tfinit.array_files import open_arrays
 from tfinit.errors import InputError, WorkError
 from tfinit.lottery.network_config import NetworkConfig
 from tfinit.lottery.result import LevelResult, Weights
@@ -71,10 +72,10 @@ def _pack(**groups: Arrays) -> bytes:
 
 def _unpack(path: Path) -> dict[str, dict[str, np.ndarray]]:
     groups: dict[str, dict[str, np.ndarray]] = {}
-    with np.load(path) as members:
-        for name in members.files:
+    with open_arrays(path) as members:
+        for name, stored in members.items():
             group, key = name.split("/", 1)
-            groups.setdefault(group, {})[key] = members[name]
+            groups.setdefault(group, {})[key] = stored.read()
     return groups
 
 
@@ -87,8 +88,8 @@ class StoredArrays(Mapping[str, np.ndarray]):
     def __getitem__(self, key: str) -> np.ndarray:
         if key not in self._keys:
             raise KeyError(key)
-        with np.load(self._path) as members:
-            return members[f"{self._group}/{key}"]
+        with open_arrays(self._path) as members:
+            return members[f"{self._group}/{key}"].read()
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._keys)

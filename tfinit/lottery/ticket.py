@@ -17,7 +17,7 @@ import io
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,9 @@ from typing import Any
 import ml_dtypes  # noqa: F401  (comes with Keras; teaches NumPy bfloat16 and the like)
 import numpy as np
 
+from tfinit.array_files import Stored, is_number, open_arrays
 from tfinit.errors import InputError, WorkError
+from tfinit.file_bounds import array_bytes, check_bytes, open_file
 from tfinit.lottery.result import LevelResult, Weights
 from tfinit.pruning.masks import Masks, check_mask, density
 from tfinit.pruning.model_masks import ensure_sparse_optimizer, set_masks
@@ -38,6 +40,7 @@ from tfinit.variables import (
 )
 
 _FORMAT, _VERSION = "tfinit ticket", 1
+_FOREIGN = "is not a ticket. Pass a file that Ticket.save wrote."
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +91,7 @@ class Ticket:
             )
         rewind = {key: np.asarray(weight) for key, weight in self.rewind.items()}
         for key, weight in rewind.items():
-            if not _is_number(weight.dtype):
+            if not is_number(weight.dtype):
                 raise InputError(
                     f"`rewind[{key!r}]` must be an array of numbers, received {weight.dtype}."
                 )
@@ -258,16 +261,19 @@ class Ticket:
             InputError: there is no such file, it is damaged, it is no ticket, or a newer tfinit
                 wrote it.
         """
-        try:
-            content = Path(path).read_bytes()
-        except OSError as error:
-            raise InputError(
-                f"`path` {path} cannot be read: {error.strerror}. "
-                "Pass a file that Ticket.save wrote."
-            ) from error
         # A damaged .npz may raise anything: BadZipFile, zlib.error, MemoryError, ...
         try:
-            ticket = cls._unpacked(content)
+            with open_file(path) as file:
+                archive = file.read(2) == b"PK"
+            ticket = _FOREIGN
+            if archive:
+                with open_arrays(path) as arrays:
+                    ticket = cls._unpacked(arrays)
+        except OSError as error:
+            raise InputError(
+                f"`path` {path} cannot be read: {error.strerror or error}. "
+                "Pass a file that Ticket.save wrote."
+            ) from error
         except Exception as error:
             raise InputError(
                 f"`path` {path} is damaged: {error or type(error).__name__}. "
@@ -278,39 +284,87 @@ class Ticket:
         return ticket
 
     @classmethod
-    def _unpacked(cls, content: bytes) -> "Ticket | str":
-        """The ticket, or what the content is instead."""
-        foreign = "is not a ticket. Pass a file that Ticket.save wrote."
-        if not content.startswith(b"PK"):
-            return foreign
-        with np.load(io.BytesIO(content), allow_pickle=False) as file:
-            if "header" not in file.files:
-                return foreign
-            header = json.loads(file["header"].tobytes())
-            if not isinstance(header, dict) or header.get("format") != _FORMAT:
-                return foreign
-            if header["version"] > _VERSION:
-                return (
-                    f"is a ticket of format {header['version']}, and this tfinit reads up to "
-                    f"format {_VERSION}. Install a newer tfinit."
-                )
-            members = {name: file[name] for name in ("header", "masks", "values")}
-            if not np.array_equal(file["sha256"], _digest(members)):
-                raise ValueError("the checksum differs")
+    def _unpacked(cls, arrays: Mapping[str, Stored]) -> "Ticket | str":
+        """The ticket, or what the file is instead."""
+        if "header" not in arrays:
+            return _FOREIGN
+        # Type and shape are looked at first: the members are flat arrays of bytes.
+        members = {"header": _bytes(arrays, "header")}
+        header = json.loads(members["header"].tobytes())
+        if not isinstance(header, dict) or header.get("format") != _FORMAT:
+            return _FOREIGN
+        if header["version"] > _VERSION:
+            return (
+                f"is a ticket of format {header['version']}, and this tfinit reads up to "
+                f"format {_VERSION}. Install a newer tfinit."
+            )
+        members |= {name: _bytes(arrays, name) for name in ("masks", "values")}
+        if not np.array_equal(_bytes(arrays, "sha256"), _digest(members)):
+            raise ValueError("the checksum differs")
+        weights = [_Weight.of(told) for told in header["weights"]]
+        _check_sizes(weights, members["masks"].size, members["values"].size)
         mask, rewind = {}, {}
         bits, numbers = (io.BytesIO(members[name].tobytes()) for name in ("masks", "values"))
-        for weight in header["weights"]:
-            key, shape, dtype = weight["key"], tuple(weight["shape"]), np.dtype(weight["dtype"])
-            size = math.prod(shape)
-            alive = np.ones(shape, bool)
-            if weight["masked"]:
-                packed = np.frombuffer(bits.read(-(-size // 8)), np.uint8)
-                alive = np.unpackbits(packed, count=size).astype(bool).reshape(shape)
-                mask[key] = alive
-            kept = int(np.count_nonzero(alive))
-            rewind[key] = np.zeros(shape, dtype)
-            rewind[key][alive] = _from_planes(numbers.read(kept * dtype.itemsize), dtype)
+        for weight in weights:
+            rewind[weight.key] = np.zeros(weight.shape, weight.dtype)
+            if weight.masked:
+                packed = np.frombuffer(bits.read(-(-weight.size // 8)), np.uint8)
+                alive = np.unpackbits(packed, count=weight.size).astype(bool)
+                mask[weight.key] = alive = alive.reshape(weight.shape)
+                kept = int(np.count_nonzero(alive))
+            else:
+                alive, kept = ..., weight.size
+            planes = numbers.read(kept * weight.dtype.itemsize)
+            values = _from_planes(planes, weight.dtype)
+            if values.size != kept:
+                raise ValueError(f"it has {values.size} of the {kept} values of {weight.key!r}")
+            rewind[weight.key][alive] = values if weight.masked else values.reshape(weight.shape)
         return cls(mask, rewind, header["step"], header["about"])
+
+
+@dataclass(frozen=True)
+class _Weight:
+    """What a header says of a weight."""
+
+    key: str
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    masked: bool
+
+    @classmethod
+    def of(cls, told: Any) -> "_Weight":
+        """ValueError unless there is an array like that."""
+        key, dtype = told["key"], np.dtype(str(told["dtype"]))
+        if not isinstance(key, str) or not is_number(dtype):
+            raise ValueError(f"it names no weights of numbers by {str(told['dtype'])[:50]!r}")
+        array_bytes(told["shape"], dtype)
+        return cls(key, tuple(told["shape"]), dtype, bool(told["masked"]))
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape)
+
+
+def _check_sizes(weights: Sequence[_Weight], masks: int, values: int) -> None:
+    """ValueError unless there are as many bytes of masks and values as the weights need: before
+    any of them is allocated."""
+    packed = sum(-(-w.size // 8) for w in weights if w.masked)
+    whole = sum(w.size * w.dtype.itemsize for w in weights if not w.masked)
+    if packed != masks or whole > values:
+        raise ValueError(
+            f"its weights need {packed:,} bytes of masks and at least {whole:,} of values, and "
+            f"{masks:,} and {values:,} are there"
+        )
+    # Of each masked weight, a value and a byte of the mask.
+    dense = whole + sum(w.size * (w.dtype.itemsize + 1) for w in weights if w.masked)
+    check_bytes("it", dense, masks + values)
+
+
+def _bytes(arrays: Mapping[str, Stored], name: str) -> np.ndarray:
+    stored = arrays[name]
+    if stored.dtype != np.uint8 or len(stored.shape) != 1:
+        raise ValueError(f"{name!r} is no row of bytes")
+    return stored.read()
 
 
 def _digest(members: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -319,10 +373,6 @@ def _digest(members: Mapping[str, np.ndarray]) -> np.ndarray:
     for value in members.values():
         told.update(f"{value.size}/".encode() + value.tobytes())
     return np.frombuffer(told.digest(), np.uint8)
-
-
-def _is_number(dtype: np.dtype) -> bool:
-    return dtype.kind in "biufc" or dtype.type.__module__.startswith("ml_dtypes")
 
 
 def _in_planes(values: np.ndarray) -> np.ndarray:

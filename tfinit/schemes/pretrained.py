@@ -2,12 +2,17 @@
 
 import os
 import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tfinit.errors import InputError
+from tfinit.array_files import Stored, is_number, open_arrays
+from tfinit.errors import InputError, reason
+from tfinit.hdf5_files import open_hdf5
+from tfinit.saved_model import load_model
 from tfinit.schemes.report import Record, Report
 from tfinit.schemes.task import Task
 from tfinit.variables import all_weights, keras_of, own_weights, walk_layers
@@ -44,18 +49,20 @@ def pretrained(task: Task, *, source: Any, freeze: bool = False) -> Report:
         >>> print(initialize(copy, "pretrained", seed=1, source=base)["fc/kernel"].note)
         fc/kernel by name
     """
-    given = _read(source)
     weights = all_weights(task.model)
     aliases = _aliases(task.model, weights)
     layers = {id(w): layer for _, layer in walk_layers(task.model) for w in own_weights(layer)}
-    notes, chosen = _match(weights, aliases, given, layers)
-    if not chosen:
-        raise InputError(
-            f"`source` has no weight that matches the model by name or shape: it has "
-            f"{list(given)[:5]} …, the model {list(weights)[:5]} …"
-        )
-    for key, name in chosen.items():
-        task.write(weights[key], given[name])
+    with _opened(source) as given:
+        notes, chosen = _match(weights, aliases, given, layers)
+        if not chosen:
+            raise InputError(
+                f"`source` has no weight that matches the model by name or shape: it has "
+                f"{list(given)[:5]} …, the model {list(weights)[:5]} …"
+            )
+        # All of them before the first is written: a later one may be damaged.
+        values = {key: given[name].read() for key, name in chosen.items()}
+    for key, value in values.items():
+        task.write(weights[key], value)
     if freeze:
         _freeze(task.model, {id(weights[key]) for key in chosen})
     records = [
@@ -68,13 +75,13 @@ def pretrained(task: Task, *, source: Any, freeze: bool = False) -> Report:
         )
         for key, variable in weights.items()
     ]
-    unused = sorted(given.keys() - set(chosen.values()))
+    unused = sorted(set(given) - set(chosen.values()))
     more = [f"not used of the source: {', '.join(unused)}"] if unused else []
     return task.report("pretrained", records, *more)
 
 
 def _match(
-    weights: dict[str, Any], aliases: dict[str, str], given: dict[str, np.ndarray], layers: dict
+    weights: dict[str, Any], aliases: dict[str, str], given: Mapping[str, Stored], layers: dict
 ) -> tuple[dict[str, str], dict[str, str]]:
     """Why, for each key; and the name in the source of each key that is matched."""
     notes: dict[str, str] = {}
@@ -87,10 +94,12 @@ def _match(
             notes[key] = "no weight of this name or shape in the source"
         elif given[name].shape != tuple(variable.shape):
             notes[key] = f"the source's has shape {given[name].shape}"
+        elif not is_number(given[name].dtype):
+            notes[key] = f"the source's holds {given[name].dtype}, no numbers"
         else:
             chosen[key], notes[key] = name, f"{name} by name"
     taken = set(chosen.values())
-    left = [name for name in given if name not in taken]
+    left = [name for name in given if name not in taken and is_number(given[name].dtype)]
     for key, variable in weights.items():
         if key in chosen or notes[key] == "frozen":
             continue
@@ -114,10 +123,12 @@ def _aliases(model: Any, weights: dict[str, Any]) -> dict[str, str]:
     return {key: numbers[id(variable)] for key, variable in weights.items()}
 
 
-def _read(source: Any) -> dict[str, np.ndarray]:
+@contextmanager
+def _opened(source: Any) -> Iterator[Mapping[str, Stored]]:
     """The arrays of a source under stable keys, or under the names that a weight file has."""
     if keras_of(source) is not None:
-        return {key: variable.numpy() for key, variable in all_weights(source).items()}
+        yield _weights_of(source)
+        return
     if not isinstance(source, str | os.PathLike) or Path(source).suffix not in _SUFFIXES:
         raise InputError(f"`source` must be a built model or a {_SUFFIXES} file, got {source!r}.")
     path = Path(source)
@@ -125,45 +136,50 @@ def _read(source: Any) -> dict[str, np.ndarray]:
         raise InputError(f"`source` {str(path)!r} does not exist.")
     try:
         if path.suffix == ".npz":
-            with np.load(path) as arrays:
-                return dict(arrays)
-        if path.suffix == ".keras" or _is_whole_model(path):
-            import keras
-
-            return _read(keras.models.load_model(path, compile=False))
-        return _read_weight_file(path)
+            with open_arrays(path) as arrays:
+                yield {name: arrays[name] for name in arrays}
+        elif path.suffix == ".keras" or _is_whole_model(path):
+            yield _weights_of(load_model(path, "source", compile=False))
+        else:
+            with open_hdf5(path) as file:
+                yield _named(file.tensors())
     except InputError:
         raise
     except Exception as error:
-        raise InputError(f"`source` {str(path)!r} cannot be read: {error}") from error
+        raise InputError(f"`source` {str(path)!r} cannot be read: {reason(error)}") from error
+
+
+def _weights_of(model: Any) -> dict[str, Stored]:
+    import keras
+
+    return {
+        key: Stored(
+            tuple(variable.shape),
+            np.dtype(keras.backend.standardize_dtype(variable.dtype)),
+            variable.numpy,
+        )
+        for key, variable in all_weights(model).items()
+    }
 
 
 def _is_whole_model(path: Path) -> bool:
-    import h5py
-
-    with h5py.File(path) as file:
-        return "model_config" in file.attrs
+    with open_hdf5(path) as file:
+        return "model_config" in file.attributes
 
 
-def _read_weight_file(path: Path) -> dict[str, np.ndarray]:
+def _named(tensors: dict[str, Stored]) -> dict[str, Stored]:
     """The arrays of an HDF5 file of weights alone, in the order of the layers' numbers."""
-    import h5py
-
-    found: dict[str, np.ndarray] = {}
-
-    def visit(name: str, item: Any) -> None:
-        parts = name.split("/")
-        if not isinstance(item, h5py.Dataset) or any(part in _NOT_WEIGHTS for part in parts):
-            return
+    found: dict[str, Stored] = {}
+    for path, tensor in tensors.items():
+        parts = path.split("/")
+        if any(part in _NOT_WEIGHTS for part in parts):
+            continue
         # Keras 3 writes "layers/fc1/vars/0", tf_keras "fc1/fc1/kernel:0".
         parts = [part for part in parts if part not in ("layers", "vars")]
         parts[-1] = parts[-1].split(":")[0]
         if len(parts) > 2 and parts[0] == parts[1]:
             del parts[0]
-        found["/".join(parts)] = np.array(item)
-
-    with h5py.File(path) as file:
-        file.visititems(visit)
+        found["/".join(parts)] = tensor
 
     def numbered(name: str) -> list[Any]:
         return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]

@@ -5,6 +5,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+from tfinit.errors import InputError
 from tfinit.schemes.report import Record, Report
 from tfinit.schemes.streams import digest
 from tfinit.schemes.task import Task
@@ -30,6 +31,9 @@ def reinitialize(task: Task) -> Report:
 
     Returns:
         A record for each weight; those whose initializer cannot be found are kept and named.
+
+    Raises:
+        InputError: a `Pretrained` that only a model file has named, or whose file has changed.
 
     Example:
         >>> model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(2)])
@@ -103,6 +107,8 @@ def _asked(layer: Any) -> dict[str, Any]:
 
         fresh.add_weight = add_weight
         fresh.build_from_config(layer.get_build_config())
+    except InputError:
+        raise  # an initializer of tfinit's that was found and cannot be asked, and says why
     except Exception:
         # The layer is the user's code; what it does not tell is reported as kept.
         return found

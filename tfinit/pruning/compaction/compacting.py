@@ -4,6 +4,7 @@ from typing import Any
 
 import keras
 
+from tfinit.deserializing import filled_afterwards
 from tfinit.errors import InputError
 from tfinit.pruning.compaction.channels import follow
 from tfinit.pruning.compaction.liveness import find_live, kept_dead
@@ -82,7 +83,8 @@ def compact(model: Any) -> Compaction:
     channels = follow(functional)
     liveness = find_live(channels)
     rebuilder = Rebuilder(channels, liveness)
-    new = rebuilder.model(model, functional)
+    with filled_afterwards():
+        new = rebuilder.model(model, functional)
     removed = {}
     for layer, made in [
         *((mixing.layer, mixing.made) for mixing in channels.mixings),
