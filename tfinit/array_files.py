@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from tfinit.errors import InputError, reason
+from tfinit.files import open_regular
 
 
 def read_arrays(path: Path, trouble: str, cure: str = "") -> dict[str, np.ndarray]:
@@ -20,11 +21,12 @@ def read_arrays(path: Path, trouble: str, cure: str = "") -> dict[str, np.ndarra
             holds objects, whose loading would run code.
     """
     try:
-        loaded = np.load(path)  # refuses pickled objects
-        if isinstance(loaded, np.ndarray):
-            return {"x": loaded}
-        with loaded:
-            return {name: loaded[name] for name in loaded.files}
+        with open_regular(path) as file:
+            loaded = np.load(file)  # refuses pickled objects
+            if isinstance(loaded, np.ndarray):
+                return {"x": loaded}
+            with loaded:
+                return {name: loaded[name] for name in loaded.files}
     except Exception as error:
         # An altered file raises anything: BadZipFile, zlib.error, EOFError, a MemoryError for a
         # size that never was, NotImplementedError for a compression that does not exist.

@@ -7,6 +7,7 @@ Datasets of the user's.
 """
 
 import dataclasses
+import hashlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -72,6 +73,33 @@ class Dataset:
             )
         rows = np.random.default_rng(seed).permutation(len(x))[:train_rows]
         return dataclasses.replace(self, train=(x[rows], y[rows]))
+
+    def digest(self) -> str:
+        """The `digest` of all its examples; not of its name."""
+        return digest(*self.train, *self.validation, *self.test)
+
+
+def digest(*arrays: np.ndarray | None) -> str:
+    """SHA-256, in hexadecimal, of arrays: of their types, shapes and bytes, in this order.
+
+    It tells whether the data of a run are still those it began with. MNIST takes 0.2 s.
+
+    Args:
+        *arrays: The arrays; None for one that could be there and is not.
+
+    Example:
+        >>> x = np.arange(3)
+        >>> digest(x) == digest(x.copy()), digest(x) == digest(x[:, None]), digest(None)[:8]
+        (True, False, 'eba11f86')
+    """
+    told = hashlib.sha256()
+    for array in arrays:
+        if array is None:
+            told.update(b"none;")
+            continue
+        told.update(f"{array.dtype.str}{array.shape};".encode())
+        told.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+    return told.hexdigest()
 
 
 def from_arrays(

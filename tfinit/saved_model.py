@@ -30,6 +30,10 @@ def load_model(
 
     if not path.exists():
         raise InputError(f"`{name}` {str(path)!r} does not exist. Pass a .keras file.")
+    if not path.is_file() and not path.is_dir():  # to open a pipe would wait for ever
+        raise InputError(
+            f"`{name}` {str(path)!r} is something else than a file. Pass a .keras file."
+        )
     try:
         return keras.saving.load_model(path, safe_mode=not allow_lambda)
     except Exception as error:

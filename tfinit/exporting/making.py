@@ -1,6 +1,5 @@
 """One exported file: written, read again, run, compared with Keras, counted and measured."""
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from tfinit.exporting.layers import layer_notes
 from tfinit.exporting.result import FileReport, Latency
 from tfinit.exporting.running import TOLERANCE, Job, check, run_latency
 from tfinit.exporting.writers import write
+from tfinit.files import remove
 
 # Examples that a file is compared with Keras on.
 _COMPARED = 8
@@ -231,11 +231,3 @@ def _flat(expected: Sequence[np.ndarray]) -> list[str]:
 def _zeros_of(model: Any) -> int:
     weights = [keras.ops.convert_to_numpy(w) for w in model.weights if len(w.shape) >= 2]
     return sum(int(array.size - np.count_nonzero(array)) for array in weights)
-
-
-def remove(path: Path) -> None:
-    """Remove a file or directory, if it is there."""
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)

@@ -11,7 +11,6 @@ sha256     of the three members before it
 =========  =========================================================================================
 """
 
-import contextlib
 import hashlib
 import io
 import json
@@ -26,6 +25,7 @@ import ml_dtypes  # noqa: F401  (comes with Keras; teaches NumPy bfloat16 and th
 import numpy as np
 
 from tfinit.errors import InputError, WorkError
+from tfinit.files import put, read_regular
 from tfinit.lottery.result import LevelResult, Weights
 from tfinit.pruning.masks import Masks, check_mask, density
 from tfinit.pruning.model_masks import ensure_sparse_optimizer, set_masks
@@ -204,19 +204,8 @@ class Ticket:
         Raises:
             WorkError: it cannot be written. What was at ``path`` is still there.
         """
-        path = Path(path)
-        aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                with aside.open("wb") as file:
-                    file.write(self._packed())
-                    file.flush()
-                    os.fsync(file.fileno())
-                os.replace(aside, path)
-            finally:
-                with contextlib.suppress(OSError):
-                    aside.unlink(missing_ok=True)
+            put(Path(path), self._packed())
         except OSError as error:
             raise WorkError(
                 f"cannot write the ticket {path}: {error.strerror}. Make room or mend the "
@@ -259,7 +248,7 @@ class Ticket:
                 wrote it.
         """
         try:
-            content = Path(path).read_bytes()
+            content = read_regular(Path(path))
         except OSError as error:
             raise InputError(
                 f"`path` {path} cannot be read: {error.strerror}. "
