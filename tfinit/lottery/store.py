@@ -18,11 +18,10 @@ of another training is noticed too.
 """
 
 import dataclasses
-import io
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,9 +30,10 @@ from typing import Any
 import numpy as np
 
 from tfinit.errors import InputError, WorkError
-from tfinit.files import held, open_regular, read_regular, write_whole
+from tfinit.files import held, read_regular, write_whole
 from tfinit.lottery.network_config import MADE_WITH, NetworkConfig
 from tfinit.lottery.result import LevelResult, Weights
+from tfinit.lottery.stored_arrays import Arrays, StoredArrays, forms_of, pack, unpack
 from tfinit.origin import Origin, shown
 from tfinit.training.metrics import Metrics, Partial
 
@@ -42,51 +42,7 @@ from tfinit.training.metrics import Metrics, Partial
 _DAMAGED = Exception
 # Seconds of training that an interruption may cost. Writing takes about a second at worst.
 _CHECKPOINT_EVERY = 60.0
-Arrays = Mapping[str, np.ndarray]
 _ABOUT = "about"  # the group of arrays that says whose a file is
-
-
-def _pack(**groups: Arrays) -> bytes:
-    buffer = io.BytesIO()
-    members = {f"{group}/{k}": v for group, arrays in groups.items() for k, v in arrays.items()}
-    np.savez_compressed(buffer, **members)
-    return buffer.getvalue()
-
-
-def _unpack(content: bytes) -> dict[str, dict[str, np.ndarray]]:
-    groups: dict[str, dict[str, np.ndarray]] = {}
-    with np.load(io.BytesIO(content)) as members:
-        for name in members.files:
-            group, key = name.split("/", 1)
-            groups.setdefault(group, {})[key] = members[name]
-    return groups
-
-
-class StoredArrays(Mapping[str, np.ndarray]):
-    """A group of arrays in a file, each read when it is asked for: results take no memory."""
-
-    def __init__(self, path: Path, group: str, arrays: Arrays):
-        self._path, self._group = path, group
-        self.forms = _forms(arrays)
-
-    def __getitem__(self, key: str) -> np.ndarray:
-        if key not in self.forms:
-            raise KeyError(key)
-        with open_regular(self._path) as file, np.load(file) as members:
-            return members[f"{self._group}/{key}"]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.forms)
-
-    def __len__(self) -> int:
-        return len(self.forms)
-
-
-def _forms(arrays: Arrays) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
-    """Key → shape and type."""
-    if isinstance(arrays, StoredArrays):
-        return arrays.forms
-    return {key: (array.shape, array.dtype) for key, array in arrays.items()}
 
 
 @dataclass(frozen=True)
@@ -283,8 +239,8 @@ class Store:
         if stored is None:
             return None
         try:
-            wanted = _forms(rewind)
-            if _forms(stored["final"]) != wanted:
+            wanted = forms_of(rewind)
+            if forms_of(stored["final"]) != wanted:
                 raise ValueError("its weights are those of another network")
             for key, mask in stored["mask"].items():
                 if mask.dtype != bool or mask.shape != wanted[key][0]:
@@ -380,7 +336,7 @@ class Store:
     def _write(self, path: Path, whose: dict[str, Any], **groups: Arrays) -> None:
         origin = {} if self._origin is None else dataclasses.asdict(self._origin)
         told = np.frombuffer(json.dumps(whose | origin).encode(), np.uint8)
-        write_whole(path, _pack(**groups, **{_ABOUT: {"json": told}}))
+        write_whole(path, pack(**groups, **{_ABOUT: {"json": told}}))
 
     def _read(
         self,
@@ -397,7 +353,7 @@ class Store:
         if not os.path.lexists(path):
             return None
         try:
-            stored = _unpack(read_regular(path))
+            stored = unpack(read_regular(path))
             about = stored.pop(_ABOUT, None)
             if set(stored) != set(groups):
                 raise ValueError("it holds something else")
