@@ -103,7 +103,8 @@ _REPORTS = (
 
 def _check_reports(config: "LotteryConfig | StabilityConfig", *names: str) -> None:
     """See before the training that its reports can be written."""
-    for name in names:
+    # In a directory that is not there nothing is in the way.
+    for name in names if config.run_dir.exists() else names[:1]:
         check_writable("run_dir", config.run_dir / name, "Choose another with --run-dir.")
 
 
