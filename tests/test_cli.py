@@ -36,6 +36,7 @@ def run(capfd, *arguments):
         (["--batch-size", "99999"], ["batch_size", "1..1097", "99999"]),
         (["--seeds", "1", "1"], ["seeds", "different", "(1, 1)"]),
         (["--run-dir", "/proc/tfinit"], ["run_dir", "/proc/tfinit", "--run-dir"]),
+        (["--run-dir", "n" * 300], ["run_dir", "name too long", "--run-dir"]),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(capfd, tmp_path, flags, words):

@@ -1,5 +1,6 @@
 """`tfinit lottery`, `tfinit initializations`, `tfinit stability`: experiments in a directory."""
 
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -104,7 +105,7 @@ _REPORTS = (
 def _check_reports(config: "LotteryConfig | StabilityConfig", *names: str) -> None:
     """See before the training that its reports can be written."""
     # In a directory that is not there nothing is in the way.
-    for name in names if config.run_dir.exists() else names[:1]:
+    for name in names if os.path.isdir(config.run_dir) else names[:1]:
         check_writable("run_dir", config.run_dir / name, "Choose another with --run-dir.")
 
 
