@@ -136,14 +136,18 @@ class Run:
         self._code: int | None = None
         sys.stdout.flush()
         sys.stderr.flush()
+        # A Ctrl-C waits until there is somebody to hear it.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         self._pid = os.fork()
         if self._pid:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
             return
         code = 9
         try:
             for stream in (1, 2):
                 os.dup2(self._output.fileno(), stream)
             signal.signal(signal.SIGINT, signal.default_int_handler)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
             call(home, given)
             code = 0
         except SystemExit as stopped:

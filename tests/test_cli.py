@@ -294,6 +294,7 @@ def test_diagnose_as_json(capfd, models):
         (["good.keras", "--plot", "out.pdf"], ["plot", ".png", "out.pdf"]),
         (["good.keras", "--plot", "data.npz/out.png"], ["plot", "Not a directory"]),
         (["pipe.keras"], ["model", "pipe.keras", "something else than a file"]),
+        (["n" * 300], ["model", "does not exist"]),
         (["good.keras", "--data", "pipe.keras"], ["data", "something else than a file"]),
     ],
 )

@@ -79,6 +79,8 @@ def test_an_unknown_name(monkeypatch, tmp_path, directory):
     where = str(tmp_path) if directory else "which is not set"
     with pytest.raises(InputError) as error:
         datasets.load("cifr")
+    with pytest.raises(InputError, match="the path of an"):
+        datasets.load("n" * 300)
     assert str(error.value) == (
         "`dataset` must be one of digits, mnist, fashion_mnist, cifar10, blobs, circles, moons, "
         "xor, spiral, the name of an .npz file "

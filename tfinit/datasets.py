@@ -76,7 +76,8 @@ class Dataset:
 
     def digest(self) -> str:
         """The `digest` of all its examples; not of its name."""
-        return digest(*self.train, *self.validation, *self.test)
+        splits = (self.train, self.validation, self.test)
+        return digest(*(array for split in splits for array in split or (None,)))
 
 
 def digest(*arrays: np.ndarray | None) -> str:
@@ -389,7 +390,7 @@ def load(name: str) -> Dataset:
     if name.endswith(".npz"):
         return _file(Path(name), name)
     directory = os.environ.get(DATA_DIR)
-    if directory and (path := Path(directory) / f"{name}.npz").is_file():
+    if directory and os.path.isfile(path := Path(directory) / f"{name}.npz"):
         return _file(path, name)
     raise InputError(
         f"`dataset` must be one of {', '.join(NAMES)}, the name of an .npz file in {DATA_DIR} "

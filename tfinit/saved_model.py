@@ -1,5 +1,6 @@
 """Loading a model that a user names on the command line, from a file that is not trusted."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +29,10 @@ def load_model(
     """
     import keras
 
-    if not path.exists():
+    # Not the path's own `exists`: of a name that is too long it makes an error of its own.
+    if not os.path.exists(path):
         raise InputError(f"`{name}` {str(path)!r} does not exist. Pass a .keras file.")
-    if not path.is_file() and not path.is_dir():  # to open a pipe would wait for ever
+    if not os.path.isfile(path) and not os.path.isdir(path):  # to open a pipe would wait for ever
         raise InputError(
             f"`{name}` {str(path)!r} is something else than a file. Pass a .keras file."
         )

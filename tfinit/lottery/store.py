@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 
 from tfinit.errors import InputError, WorkError
-from tfinit.files import held, read_regular, write_whole
+from tfinit.files import held, read_regular, remove, write_whole
 from tfinit.lottery.network_config import MADE_WITH, NetworkConfig
 from tfinit.lottery.result import LevelResult, Weights
 from tfinit.lottery.stored_arrays import Arrays, StoredArrays, forms_of, pack, unpack
@@ -186,11 +186,10 @@ class Store:
     def _clear_up(self) -> None:
         """Remove what a process that was killed left behind: it takes room."""
         for aside in [*self.root.glob(".*.tmp"), *self.root.glob("seed-*/**/.*.tmp")]:
-            if aside.is_file() or aside.is_symlink():
-                aside.unlink()
+            remove(aside)
         for partial in self.root.glob("seed-*/**/partial-*.npz"):
             if partial.with_name(partial.name.replace("partial", "level")).exists():
-                partial.unlink()
+                remove(partial)
 
     def _branch(self, seed: int, branch: str) -> Path:
         return self.root / f"seed-{seed}" / branch
@@ -279,7 +278,7 @@ class Store:
             final=result.final,
             metrics=metrics,
         )
-        self._level(at, "partial").unlink(missing_ok=True)
+        remove(self._level(at, "partial"))
         kept = self.level(at, result.initial, result.rewind)
         if kept is None:
             raise WorkError(f"{self._level(at)} does not hold what was just written to it.")
