@@ -79,7 +79,7 @@ def _tfinit(*words: object) -> None:
 COMMANDS = {
     "lottery": (_lottery, 12),
     "stability": (_stability, 12),
-    "initializations": (_initializations, 20),
+    "initializations": (_initializations, 12),
     "prune": (_prune, 10),
     "compare": (_compare, 1),
     "export": (_export, 1),

@@ -5,6 +5,7 @@ import os
 import shutil
 import stat
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -139,6 +140,15 @@ def test_directories_are_synced_after_what_they_name(tmp_path, monkeypatch):
 def test_what_is_no_file_is_not_read(hostile, name, why):
     with pytest.raises(OSError, match=why):
         read_regular(hostile / name)
+
+
+@pytest.mark.parametrize("name", ["", ".", "/", "a\0b"])
+def test_what_is_no_name_is_an_error_like_others(name):
+    for call in (read_regular, lambda path: put(path, b"")):
+        with pytest.raises(OSError, match=r"Is a directory|null byte"):
+            call(Path(name))
+    with pytest.raises(InputError, match=r"`plot` .*Is a directory|null byte"):
+        check_writable("plot", Path(name))
 
 
 def test_a_file_is_read_also_through_a_link(hostile):

@@ -51,6 +51,7 @@ def put(path: Path, content: bytes | Path) -> None:
     Raises:
         OSError: it cannot be written. What was there before is still there.
     """
+    _check_name(path)
     make_directory(path.parent)
     _clear_up(path)
     aside = _aside(path)
@@ -115,6 +116,7 @@ def check_writable(
         InputError: it will not: something else is there, it is read-only, its name is too long, ...
     """
     try:
+        _check_name(path)
         kind = _kind(path)
         if kind and not stat.S_ISLNK(kind) and stat.S_IFMT(kind) != _WANTED[directory]:
             found = _NAMES.get(stat.S_IFMT(kind), "something else than a file")
@@ -137,6 +139,7 @@ def open_regular(path: Path) -> BinaryIO:
     Raises:
         OSError: there is none, it cannot be read, or it is something else than a file.
     """
+    _check_name(path)
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     if stat.S_ISREG(os.fstat(descriptor).st_mode):
         return os.fdopen(descriptor, "rb")
@@ -192,6 +195,14 @@ def short_name(name: str, room: int = _MOST_BYTES) -> str:
     """A name, or where it is long what stands for it in the names of hidden files."""
     whole = os.fsencode(name)
     return name if len(whole) <= room else hashlib.sha256(whole).hexdigest()[:32]
+
+
+def _check_name(path: Path) -> None:
+    """An OSError for what Python would make a ValueError of: no name, or a null byte in it."""
+    if not path.name:
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if "\0" in str(path):
+        raise OSError(errno.EINVAL, "there is a null byte in its name", str(path))
 
 
 def _kind(path: Path) -> int:
