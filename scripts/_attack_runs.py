@@ -15,6 +15,7 @@ import json
 import multiprocessing
 import os
 import random
+import re
 import signal
 import sys
 import tempfile
@@ -212,7 +213,7 @@ def check_kills(root: Path, given: Path, name: str, kills: int, seed: float) -> 
                 _let_work(run, chance.uniform(0, seconds))
             code = run.kill(signal.SIGINT if done % 5 == 3 else signal.SIGKILL)
             assert code in (0, 130, -signal.SIGKILL), (name, code, run.output())
-            assert "Traceback" not in run.output(), (name, run.output())
+            assert "Traceback" not in _said(run), (name, run.output())
             killed = code != 0
             done += killed
             interrupted += code == 130
@@ -229,6 +230,16 @@ def check_kills(root: Path, given: Path, name: str, kills: int, seed: float) -> 
     return (
         f"{name}: {done} × killed, {writing} of them in the middle of writing a file, {interrupted}"
         f" by Ctrl-C, over {runs} run(s): same bytes in all {len(whole)} files"
+    )
+
+
+def _said(run: Run) -> str:
+    """What a run printed, without the Ctrl-C that Python gave to a callback of the collector.
+
+    Where it reaches one, as JAX's, it is said and lost, whatever the program does.
+    """
+    return re.sub(
+        r"Exception ignored in.*?KeyboardInterrupt: *\n", "", run.output(), flags=re.DOTALL
     )
 
 
