@@ -19,6 +19,7 @@ import tempfile
 import time
 from pathlib import Path
 
+COMMANDS = ("lottery", "stability", "initializations", "prune", "compare", "export")
 _TFINIT = "from tfinit.cli import main; main()"
 ENVIRONMENT = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
 
@@ -123,9 +124,9 @@ def check_divergence(root):
 
 def attack_kills(root, chance, asked):
     """Every command that writes."""
-    from _attack_runs import COMMANDS, check_all_kills
+    from _attack_runs import check_all_kills
 
-    names = asked.commands or [*COMMANDS]
+    names = asked.commands or COMMANDS
     print("kills:", check_all_kills(root / "kills", names, asked.kills, chance), flush=True)
 
 
@@ -166,14 +167,15 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--part", nargs="+", choices=PARTS, default=[*PARTS], help="only these")
     parser.add_argument("--kills", type=int, default=60, help="over all commands")
-    parser.add_argument("--commands", nargs="+", help="kill only these, as lottery prune")
+    parser.add_argument("--commands", nargs="+", choices=COMMANDS, help="kill only these")
     parser.add_argument("--seed", type=int, help="of all that is drawn; without it, another one")
     asked = parser.parse_args()
     os.environ.update(ENVIRONMENT)
     seed = int.from_bytes(os.urandom(4), "big") if asked.seed is None else asked.seed
     print(f"seed {seed}", flush=True)
     with tempfile.TemporaryDirectory(prefix="reliability-") as name:
-        for part in asked.part:
+        # In their order: the first are forks of a process that must have done nothing.
+        for part in (part for part in PARTS if part in asked.part):
             began = time.monotonic()
             # Each draws its own: what one part does changes nothing in the next.
             PARTS[part](Path(name), random.Random(f"{seed} {part}"), asked)

@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 
 from tfinit.errors import InputError, WorkError
-from tfinit.files import held, read_regular, remove, write_whole
+from tfinit.files import held, make_directory, read_regular, remove, write_whole
 from tfinit.lottery.network_config import MADE_WITH, NetworkConfig
 from tfinit.lottery.result import LevelResult, Weights
 from tfinit.lottery.stored_arrays import Arrays, StoredArrays, forms_of, pack, unpack
@@ -97,7 +97,7 @@ class Store:
                     f"`run_dir` {self.root} is not empty and holds no experiment. "
                     "Choose another with --run-dir."
                 )
-            self.root.mkdir(parents=True, exist_ok=True)
+            make_directory(self.root)
             writable = os.access(self.root, os.W_OK | os.X_OK)
         except OSError as error:
             raise InputError(
