@@ -146,7 +146,7 @@ def test_a_checkpoint_that_does_not_fit_costs_nothing_but_time(parts, tmp_path, 
 def test_data_that_are_replaced_are_refused_and_nothing_is_touched(tmp_path):
     """Else the accuracies of the old data came back at once, as those of the new."""
     config = dataclasses.replace(
-        config_at(tmp_path / "r"), model="mlp-1-relu", levels=1, controls=(), steps=8
+        config_at(tmp_path / "r"), model="mlp-2-relu", levels=1, controls=(), steps=8
     )
     digits = datasets.load("digits")
     rng = np.random.default_rng(0)
