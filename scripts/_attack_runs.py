@@ -76,14 +76,15 @@ def _tfinit(*words: object) -> None:
     main([str(word) for word in words])
 
 
-# What is killed, and about how many files it writes, of which some are let pass before a kill.
+# What is killed, and about how many files it writes, of which some are let pass before a kill. The
+# first of `compare` and `export` is the one by which they see that they can write.
 COMMANDS = {
     "lottery": (_lottery, 12),
     "stability": (_stability, 12),
     "initializations": (_initializations, 12),
     "prune": (_prune, 10),
-    "compare": (_compare, 1),
-    "export": (_export, 1),
+    "compare": (_compare, 2),
+    "export": (_export, 2),
 }
 
 
@@ -206,9 +207,10 @@ def check_kills(root: Path, given: Path, name: str, kills: int, seed: float) -> 
         home, killed = root / name / f"torn-{runs}", True
         runs += 1
         while killed and done < kills:
+            before = set(asides(home))
             run = Run(call, home, given)
             if done % 2 == 0:
-                _let_write(run, home, chance.randrange(writings))
+                _let_write(run, home, before, chance.randrange(writings))
             else:
                 _let_work(run, chance.uniform(0, seconds))
             code = run.kill(signal.SIGINT if done % 5 == 3 else signal.SIGKILL)
@@ -217,7 +219,7 @@ def check_kills(root: Path, given: Path, name: str, kills: int, seed: float) -> 
             killed = code != 0
             done += killed
             interrupted += code == 130
-            writing += killed and bool(asides(home))
+            writing += killed and not before >= set(asides(home))
             for file, content in contents(home).items():
                 # What is not hidden is whole, at any time; a checkpoint is one of many.
                 if not Path(file).name.startswith((".", "partial-")):
@@ -279,12 +281,12 @@ def _let_work(run: Run, seconds: float) -> None:
         time.sleep(0.005)
 
 
-def _let_write(run: Run, home: Path, pass_by: int) -> None:
-    """Until a file is being written, after so many others."""
+def _let_write(run: Run, home: Path, before: set[Path], pass_by: int) -> None:
+    """Until a file is being written, after so many others; not those that were left before."""
     seen: set[Path] = set()
     while not run.ended() and len(seen) <= pass_by:
         time.sleep(0.0005)
-        seen.update(asides(home))
+        seen.update(set(asides(home)) - before)
 
 
 def check_bit_flips(root: Path, chance: random.Random, passes: int) -> str:
