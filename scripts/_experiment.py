@@ -14,7 +14,9 @@ import tyro
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
+from tfinit.cli.console import png
 from tfinit.errors import InputError, WorkError
+from tfinit.files import write_whole
 from tfinit.lottery.config import LotteryConfig
 from tfinit.lottery.network_config import NetworkConfig
 from tfinit.lottery.report import Row, Spread, summarize
@@ -60,12 +62,11 @@ class Options:
     def write(self, directory: Path, figure: Figure, *texts: str) -> None:
         """Print the texts, and write them and the figure."""
         picture, table = self.figure or directory / "figure.png", directory / "table.md"
-        for path in (picture, table):
-            path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(picture, dpi=120)
         text = "\n\n".join(texts)
-        table.write_text(f"{text}\n", encoding="utf-8")
-        print(f"{text}\n\nTable: {table}\nFigure: {picture}")
+        print(text, flush=True)
+        write_whole(table, f"{text}\n".encode())
+        write_whole(picture, png(figure))
+        print(f"\nTable: {table}\nFigure: {picture}")
 
 
 def main(script: Callable[[Any], None], options: type[Options], description: str | None) -> None:

@@ -1,12 +1,15 @@
-"""Try to break a lottery experiment, and print what was seen: scripts/reliability.py [kills]
+"""Try to break tfinit, and print what was seen: scripts/reliability.py [--part kills page]
 
-Kills a run at random moments and in the middle of writing files, starts a second process on its
-directory, fills its disk (a small tmpfs, which needs root), flips bits in its files and lets its
-loss diverge. After each, the run must end with the bytes of an undisturbed one.
+kills: `tfinit lottery`, stability, initializations, prune, compare and export are killed at random
+moments and in the middle of writing files (`_attack_runs`). runs: a second process on a run
+directory, a full disk (a small tmpfs, which needs root), flipped bits in its files, a loss that
+diverges. files, surface, page: files of an attacker, calls with anything, connections to the page.
+After each, a run must end with the bytes of an undisturbed one, and nothing may be worse than an
+error of one line.
 """
 
-import contextlib
-import io
+import argparse
+import importlib
 import os
 import random
 import signal
@@ -16,37 +19,18 @@ import tempfile
 import time
 from pathlib import Path
 
-import numpy as np
-
-# The experiment runs with many checkpoints: what they cost is not the question here.
-_RUN = """
-import sys
-from pathlib import Path
-from tfinit.lottery import LotteryConfig, run
-flags = dict(levels=int(sys.argv[2]), steps=int(sys.argv[3]), rewind_step=5, seeds=(0,))
-flags |= dict(model="mlp-2-relu", train_examples=400, evaluate_every=50)
-config = LotteryConfig(run_dir=Path(sys.argv[1]), **flags)
-run(config, warn=lambda line: print(line, flush=True), checkpoint_every=0.02)
-"""
+COMMANDS = ("lottery", "stability", "initializations", "prune", "compare", "export")
 _TFINIT = "from tfinit.cli import main; main()"
 ENVIRONMENT = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
 
 
-def start(run_dir, levels=2, steps=600):
-    """A process that works on the experiment of these checks."""
-    return _process(_RUN, run_dir, levels, steps)
-
-
 def start_tfinit(run_dir, *flags):
-    """The same by the command line, smaller and with other flags."""
+    """A process that works on a small experiment."""
     sizes = {"levels": 2, "steps": 60, "evaluate-every": 20, "seeds": 0, "train-examples": 400}
     given = [word for name, value in sizes.items() for word in (f"--{name}", value)]
-    return _process(_TFINIT, "lottery", *given, "--run-dir", run_dir, *flags)
-
-
-def _process(code, *arguments):
+    words = ["lottery", *given, "--run-dir", run_dir, *flags]
     return subprocess.Popen(
-        [sys.executable, "-c", code, *map(str, arguments)],
+        [sys.executable, "-c", _TFINIT, *map(str, words)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -69,84 +53,11 @@ def files(run_dir):
     }
 
 
-def arrays(content):
-    """Name → bytes of the arrays in a file's content."""
-    with np.load(io.BytesIO(content)) as members:
-        return {name: members[name].tobytes() for name in members.files}
-
-
-def _asides(run_dir):
-    return list(Path(run_dir).rglob(".*.npz.tmp"))
-
-
-def _times(run_dir):
-    """When each file was written, as a set of (name, time)."""
-    found = set()
-    for path in Path(run_dir).rglob("[!.]*.npz"):
-        with contextlib.suppress(FileNotFoundError):  # just removed
-            found.add((path, path.stat().st_mtime_ns))
-    return found
-
-
-def kill(run_dir, chance, while_writing, **sizes):
-    """Start the run and kill -9 it. Returns what was there, or None if it had ended before."""
-    process = start(run_dir, **sizes)
-    if while_writing:
-        wait = chance.randint(0, 12)  # how many writings to let pass
-        while process.poll() is None and wait >= 0:
-            time.sleep(0.001)
-            if _asides(run_dir):
-                wait -= 1
-                while wait >= 0 and _asides(run_dir) and process.poll() is None:
-                    time.sleep(0.001)
-    else:
-        # It works once there is a checkpoint, or a result, that was not there before.
-        before = _times(run_dir)
-        while process.poll() is None and _times(run_dir) <= before:
-            time.sleep(0.005)
-        time.sleep(chance.uniform(0, 3))
-    process.send_signal(signal.SIGKILL)
-    _, output, _ = ended(process)
-    assert output == "", output  # it found nothing damaged
-    if process.returncode == 0:
-        return None
-    assert process.returncode == -signal.SIGKILL, process.returncode
-    return {
-        "aside": [p.name for p in _asides(run_dir)],
-        "partial": [p.name for p in run_dir.rglob("partial-*.npz")],
-        "levels": len(list(run_dir.rglob("level-*.npz"))),
-    }
-
-
-def check_kills(root, whole, kills, chance, **sizes):
-    """Kill so often, every second time in the middle of a writing; the same bytes in the end."""
-    seen, runs = [], 0
-    while len(seen) < kills:
-        run_dir, found = root / f"torn-{runs}", {}
-        runs += 1
-        while found is not None and len(seen) < kills:
-            found = kill(run_dir, chance, while_writing=len(seen) % 2 == 0, **sizes)
-            if found is not None:
-                seen.append(found)
-        if found is not None:
-            code, output, errors = ended(start(run_dir, **sizes))
-            assert (code, output) == (0, ""), (output, errors)  # nothing was damaged
-        assert files(run_dir) == whole
-    writing = sum(bool(s["aside"]) for s in seen)
-    resumed = sum(bool(s["partial"]) for s in seen)
-    levels = [s["levels"] for s in seen]
-    return (
-        f"{len(seen)} × kill -9, {writing} of them in the middle of writing a file, {resumed} with "
-        f"a checkpoint to go on from, after {levels} of 5 trainings, over {runs} run(s): free to "
-        f"start again each time, same bytes in all {len(whole)} files"
-    )
-
-
 def check_lock(root):
     """A second process refuses, the first is unharmed. That a killed one holds no lock: above."""
     run_dir = root / "locked"
     first = start_tfinit(run_dir)
-    while not list(run_dir.rglob("initial.npz")):
+    while not (run_dir / "seed-0/ticket/initial.npz").exists():
         assert first.poll() is None, first.stderr.read()
         time.sleep(0.01)
     first.send_signal(signal.SIGSTOP)  # it works on until the other has looked
@@ -197,38 +108,6 @@ def check_disk_full(root, whole, size="700k"):
     return f"exit 1, {lines[-1]!r}; {len(there)} files intact; with more room: same bytes"
 
 
-def check_bit_flips(run_dir, chance, passes=1, **sizes):
-    """One bit of every file of a finished run. Harmless is what no array can tell."""
-    whole = files(run_dir)
-    names = [name for name in whole if name.endswith(".npz")]
-    noticed = harmless = 0
-    for _ in range(passes):
-        for name in names:
-            content = bytearray(whole[name])
-            content[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
-            (run_dir / name).write_bytes(content)
-        code, output, errors = ended(start(run_dir, **sizes))
-        assert code == 0, errors
-        said = [name for name in names if f"{run_dir / name} is damaged" in output]
-        after = files(run_dir)
-        assert after.keys() == whole.keys()
-        for name in names:
-            if after[name] == whole[name]:
-                # The rewind weights come from level 0, which is made again for them.
-                why = name.replace("level-00", "rewind")
-                assert name in said or why in said, name
-                noticed += 1
-            else:  # a date, say
-                assert name not in said, name
-                assert arrays(after[name]) == arrays(whole[name]), name
-                harmless += 1
-                (run_dir / name).write_bytes(whole[name])
-    return (
-        f"{passes * len(names)} flipped bits: {noticed} noticed, said and made again to the same "
-        f"bytes; {harmless} where no array is (dates and the like)"
-    )
-
-
 def check_divergence(root):
     """Recorded as a result, or an error, as configured."""
     flags = ["--optimizer", "sgd", "--learning-rate", "1e30"]
@@ -243,24 +122,64 @@ def check_divergence(root):
     return f"recorded: exit 0, in results.csv; stop: exit 1, {lines[0]!r}"
 
 
+def attack_kills(root, chance, asked):
+    """Every command that writes."""
+    from _attack_runs import check_all_kills
+
+    names = asked.commands or COMMANDS
+    print("kills:", check_all_kills(root / "kills", names, asked.kills, chance), flush=True)
+
+
+def attack_runs(root, chance, asked):
+    """A run directory, in all other ways."""
+    from _attack_runs import check_bit_flips, check_config_flips
+
+    print("bit flips:", check_bit_flips(root / "flips", chance, passes=3), flush=True)
+    print("bit flips:", check_config_flips(root), flush=True)
+    print("lock:", check_lock(root), flush=True)
+    if can_mount():
+        print("disk full:", check_disk_full(root, files(root / "locked")), flush=True)
+    else:
+        print("disk full: not tried, no tmpfs can be mounted here", flush=True)
+    print("divergence:", check_divergence(root), flush=True)
+
+
+def _of_another_file(part):
+    """The attack of `_attack_<part>.py`: (a directory for it, chance) → what was seen."""
+
+    def attack(root, chance, asked):
+        module = importlib.import_module(f"_attack_{part}")
+        (root / part).mkdir()
+        print(f"{part}:", module.attack(root / part, chance), flush=True)
+
+    return attack
+
+
+PARTS = {
+    "kills": attack_kills,
+    "runs": attack_runs,
+    **{part: _of_another_file(part) for part in ("files", "surface", "page")},
+}
+
+
 def main():
-    """All checks, a line each."""
-    kills = int(sys.argv[1]) if len(sys.argv) > 1 else 20
-    seed = int.from_bytes(os.urandom(4), "big")
-    chance = random.Random(seed)
+    """All parts, a line for each thing that was tried."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--part", nargs="+", choices=PARTS, default=[*PARTS], help="only these")
+    parser.add_argument("--kills", type=int, default=60, help="over all commands")
+    parser.add_argument("--commands", nargs="+", choices=COMMANDS, help="kill only these")
+    parser.add_argument("--seed", type=int, help="of all that is drawn; without it, another one")
+    asked = parser.parse_args()
+    os.environ.update(ENVIRONMENT)
+    seed = int.from_bytes(os.urandom(4), "big") if asked.seed is None else asked.seed
     print(f"seed {seed}", flush=True)
     with tempfile.TemporaryDirectory(prefix="reliability-") as name:
-        root = Path(name)
-        assert ended(start(root / "whole"))[0] == 0
-        whole = files(root / "whole")
-        print("kill -9:", check_kills(root, whole, kills, chance), flush=True)
-        print("lock:", check_lock(root), flush=True)
-        if can_mount():
-            print("disk full:", check_disk_full(root, files(root / "locked")), flush=True)
-        else:
-            print("disk full: not tried, no tmpfs can be mounted here", flush=True)
-        print("bit flips:", check_bit_flips(root / "whole", chance, passes=3), flush=True)
-        print("divergence:", check_divergence(root), flush=True)
+        # In their order: the first are forks of a process that must have done nothing.
+        for part in (part for part in PARTS if part in asked.part):
+            began = time.monotonic()
+            # Each draws its own: what one part does changes nothing in the next.
+            PARTS[part](Path(name), random.Random(f"{seed} {part}"), asked)
+            print(f"{part}: {time.monotonic() - began:.0f} s", flush=True)
 
 
 if __name__ == "__main__":

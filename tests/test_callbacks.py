@@ -3,6 +3,7 @@
 import csv
 import importlib.util
 import math
+import os
 import warnings
 
 import keras
@@ -251,11 +252,15 @@ def test_arguments(arguments, message):
 def test_refused_before_training(tmp_path):
     other = tmp_path / "other.csv"
     other.write_text("epoch,loss\n1,2\n")
+    os.mkfifo(tmp_path / "pipe")  # to open it would wait for ever
     model = network()
     weights = [w.numpy() for w in model.weights]
     for monitor, message in [
         (SignalMonitor(X, Y, csv=other), "is another table: its first line is 'epoch,loss'"),
         (SignalMonitor(X, Y, csv=tmp_path), "cannot be written"),
+        (SignalMonitor(X, Y, csv=tmp_path / "pipe"), "something else than a file"),
+        (SignalMonitor(X, Y, csv=other / "s.csv"), "cannot be written: Not a directory"),
+        (SignalMonitor(X, Y, csv=tmp_path / ("n" * 256)), "name too long"),
         (SignalMonitor(X[:, :5], Y, csv=tmp_path / "s.csv"), "`x` has shape"),
     ]:
         with pytest.raises(InputError, match=message):
@@ -264,6 +269,19 @@ def test_refused_before_training(tmp_path):
     assert int(model.optimizer.iterations) == 0
     for before, after in zip(weights, model.weights, strict=True):
         np.testing.assert_array_equal(before, after.numpy())
+
+
+def test_a_disk_that_becomes_full_does_not_end_the_training(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(callbacks, "_append", full)
+    model, monitor = network(), SignalMonitor(X, Y, csv=tmp_path / "s.csv", every=2)
+    with pytest.warns(RuntimeWarning, match=r"s\.csv' cannot be written: No space left") as told:
+        fit(model, monitor)
+    assert sum("cannot be written" in str(warning.message) for warning in told) == 1
+    assert [step for step, _ in monitor.readings] == [0, 2, 4, 6]
+    assert int(model.optimizer.iterations) == 6
 
 
 def test_without_tensorboard(tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import os
 
 import pytest
 
@@ -35,6 +36,7 @@ def run(capfd, *arguments):
         (["--batch-size", "99999"], ["batch_size", "1..1097", "99999"]),
         (["--seeds", "1", "1"], ["seeds", "different", "(1, 1)"]),
         (["--run-dir", "/proc/tfinit"], ["run_dir", "/proc/tfinit", "--run-dir"]),
+        (["--run-dir", "n" * 300], ["run_dir", "name too long", "--run-dir"]),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(capfd, tmp_path, flags, words):
@@ -172,6 +174,8 @@ def test_compare_as_json_prints_nothing_else(capfd):
         (["--optimizer", "lion"], ["optimizer", "sgd, adam, momentum", "'lion'"]),
         (["--learning-rate", "0"], ["learning_rate", "positive", "0.0"]),
         (["--plot", "race.pdf"], ["plot", ".png", "'race.pdf'"]),
+        (["--plot", "/proc/tfinit/race.png"], ["plot", "cannot be written", "--plot"]),
+        (["--plot", f"{'n' * 252}.png"], ["plot", "name too long"]),
         (["--seeds", "1", "1"], ["seeds", "different"]),
     ],
 )
@@ -181,6 +185,38 @@ def test_compare_with_bad_input_is_one_line_and_exit_code_2(capfd, flags, words)
     assert (code, out, len(lines)) == (2, "", 1)
     for word in words:
         assert word in lines[0]
+
+
+def full_disk(path, content):
+    raise OSError(28, os.strerror(28))
+
+
+def test_results_are_printed_where_the_figure_cannot_be_written(
+    capfd, tmp_path, monkeypatch, models
+):
+    """The disk may have become full since it was looked at."""
+    monkeypatch.setattr("tfinit.files.put", full_disk)
+    plot = ["--plot", str(tmp_path / "a.png")]
+    for arguments, told in [
+        ([*RACE, "--schemes", "he", "--seeds", "0"], "mlp-2-relu on digits"),
+        (["diagnose", str(models / "good.keras")], "Healthy"),
+    ]:
+        code, out, err = run(capfd, *arguments, *plot)
+        assert (code, told in out) == (1, True)
+        assert "a.png: No space left on device. The results are those above." in err
+
+
+def test_what_is_in_the_way_of_a_report_is_known_before_the_training(capfd, tmp_path):
+    (tmp_path / "he/layers.png").mkdir(parents=True)
+    for arguments, directory in [
+        (["lottery"], tmp_path / "he"),
+        (["initializations", "--initializations", "he"], tmp_path),
+    ]:
+        code, out, err = run(capfd, *arguments, *QUICK, "--run-dir", str(directory))
+        assert (code, out, err.count("\n")) == (2, "", 1) and "layers.png' is a directory" in err
+    (tmp_path / "s/stability.csv").mkdir(parents=True)
+    code, out, err = run(capfd, "stability", "--run-dir", str(tmp_path / "s"))
+    assert (code, out, err.count("\n")) == (2, "", 1) and "stability.csv' is a directory" in err
 
 
 def test_compare_that_is_interrupted_leaves_nothing(capfd, tmp_path, monkeypatch):
@@ -217,6 +253,7 @@ def models(tmp_path_factory):
     np.savez(directory / "data.npz", x=x, y=y)
     np.savez(directory / "other.npz", z=x)
     np.save(directory / "x.npy", x)
+    os.mkfifo(directory / "pipe.keras")  # to open it would wait for ever
     return directory
 
 
@@ -255,6 +292,10 @@ def test_diagnose_as_json(capfd, models):
         (["good.keras", "--data", "x.npy", "--loss", "mse"], ["loss", "no array 'y'"]),
         (["good.keras", "--examples", "1"], ["examples", "at least 2", "1"]),
         (["good.keras", "--plot", "out.pdf"], ["plot", ".png", "out.pdf"]),
+        (["good.keras", "--plot", "data.npz/out.png"], ["plot", "Not a directory"]),
+        (["pipe.keras"], ["model", "pipe.keras", "something else than a file"]),
+        (["n" * 300], ["model", "does not exist"]),
+        (["good.keras", "--data", "pipe.keras"], ["data", "something else than a file"]),
     ],
 )
 def test_diagnose_refuses_in_one_line(capfd, models, monkeypatch, arguments, words):

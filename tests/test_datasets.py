@@ -1,3 +1,5 @@
+import dataclasses
+import hashlib
 import os
 import sys
 from pathlib import Path
@@ -77,6 +79,8 @@ def test_an_unknown_name(monkeypatch, tmp_path, directory):
     where = str(tmp_path) if directory else "which is not set"
     with pytest.raises(InputError) as error:
         datasets.load("cifr")
+    with pytest.raises(InputError, match="the path of an"):
+        datasets.load("n" * 300)
     assert str(error.value) == (
         "`dataset` must be one of digits, mnist, fashion_mnist, cifar10, blobs, circles, moons, "
         "xor, spiral, the name of an .npz file "
@@ -281,6 +285,19 @@ def test_a_subset_of_the_training_examples():
     for bad in (0, 1098, 2.5, True):
         with pytest.raises(InputError, match="`train_rows` must be a whole number from 1 to 1097"):
             data.subset(bad)
+
+
+def test_the_digest_is_of_types_shapes_and_bytes():
+    x = np.arange(12, dtype="f4").reshape(3, 4)
+    told = hashlib.sha256(b"<f4(3, 4);" + x.tobytes()).hexdigest()
+    assert datasets.digest(x) == datasets.digest(np.asfortranarray(x)) == told
+    other = x.copy()
+    other[2, 3] = np.nextafter(other[2, 3], 0)
+    arrays = [(x,), (x.T,), (x.ravel(),), (x.view("i4"),), (other,), (x, x), (x, None), (x[:0],)]
+    assert len({datasets.digest(*a) for a in arrays}) == len(arrays)
+    data = datasets.load("digits")
+    assert data.digest() == datasets.load("digits").digest() != data.subset(100).digest()
+    assert data.digest() == dataclasses.replace(data, name="another").digest()
 
 
 def test_examples():

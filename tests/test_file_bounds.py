@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import tfinit.file_bounds as module
-from tfinit.file_bounds import array_bytes, check_bytes, check_member, most_bytes, open_file
+from tfinit.file_bounds import array_bytes, check_bytes, check_member, most_bytes
+from tfinit.files import open_regular
 
 
 def test_examples():
@@ -49,9 +50,9 @@ def test_a_member_cannot_be_larger_than_the_archive():
 
 def test_only_regular_files_are_opened(tmp_path):
     (tmp_path / "file").write_bytes(b"content")
-    with open_file(tmp_path / "file") as file:
+    with open_regular(tmp_path / "file") as file:
         assert file.read() == b"content"
     os.mkfifo(tmp_path / "pipe")  # whose open would wait for a writer
     for path in (tmp_path, tmp_path / "pipe", "/dev/zero", tmp_path / "nowhere"):
-        with pytest.raises(OSError), open_file(path):
+        with pytest.raises(OSError), open_regular(path):
             pass

@@ -101,5 +101,5 @@ def test_a_layer_of_another_thread_is_not_counted(tmp_path):
 
 def test_what_is_no_regular_file_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "m.keras")
-    with pytest.raises(InputError, match=r"m\.keras' cannot be read: .*Not a regular file"):
+    with pytest.raises(InputError, match=r"m\.keras' is something else than a file"):
         load_model(tmp_path / "m.keras")

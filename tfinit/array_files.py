@@ -17,7 +17,8 @@ import numpy as np
 from numpy.lib import format as npy
 
 from tfinit.errors import InputError, reason
-from tfinit.file_bounds import array_bytes, check_member, file_size, open_file
+from tfinit.file_bounds import array_bytes, check_member, file_size
+from tfinit.files import open_regular
 
 _LONGEST_HEADER = 10_000  # as in NumPy, whose parser larger ones could crash
 
@@ -51,16 +52,22 @@ def open_arrays(path: str | os.PathLike[str]) -> Iterator["NumpyFile"]:
         Exception: of any kind where it is not of NumPy: an altered file raises BadZipFile,
             zlib.error, EOFError, NotImplementedError for a compression that does not exist.
     """
-    with open_file(path) as file:
-        start = file.read(len(npy.MAGIC_PREFIX))
-        file.seek(0)
-        if start == npy.MAGIC_PREFIX:
-            yield NumpyFile(file, None)
-        elif start.startswith(b"PK"):
-            with zipfile.ZipFile(file) as archive:
-                yield NumpyFile(file, archive)
-        else:
-            raise ValueError("it is no file of NumPy")
+    with open_regular(path) as file, arrays_in(file) as arrays:
+        yield arrays
+
+
+@contextmanager
+def arrays_in(file: BinaryIO) -> Iterator["NumpyFile"]:
+    """As `open_arrays`, for a file that is open, or content in memory."""
+    start = file.read(len(npy.MAGIC_PREFIX))
+    file.seek(0)
+    if start == npy.MAGIC_PREFIX:
+        yield NumpyFile(file, None)
+    elif start.startswith(b"PK"):
+        with zipfile.ZipFile(file) as archive:
+            yield NumpyFile(file, archive)
+    else:
+        raise ValueError("it is no file of NumPy")
 
 
 class NumpyFile(Mapping[str, Stored]):

@@ -1,6 +1,7 @@
 """Watching signals during training: what `tfinit.diagnose` sees, again and again, in `fit`."""
 
 import csv as comma_separated
+import errno
 import importlib.util
 import io
 import math
@@ -15,6 +16,7 @@ import keras
 
 from tfinit.diagnostics.diagnosis import Diagnosis, diagnose, line_of
 from tfinit.errors import InputError, MissingPackage, is_whole
+from tfinit.files import check_writable, make_directory
 
 # Seconds of training on which the first reading and the last are charged: were it by the time
 # trained so far, the second reading would wait very long for the first, which is the slowest.
@@ -161,6 +163,7 @@ class SignalMonitor(keras.callbacks.Callback):
             _check_table(self._csv)
         self._began, self._ended = time.perf_counter(), math.nan
         self._spent, self._trained_then, self._warned = 0.0, 0.0, False
+        self._unwritten = False
         self._read(self._step())
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
@@ -215,7 +218,7 @@ class SignalMonitor(keras.callbacks.Callback):
         lines = [_Line("", name, value) for name, value in network.items()]
         lines += _layers(diagnosis)
         if self._csv is not None:
-            _append(self._csv, step, lines)
+            self._write_table(step, lines)
         if self._log_dir is not None:
             self._log(step, lines)
         self._last = step
@@ -234,6 +237,19 @@ class SignalMonitor(keras.callbacks.Callback):
         # The first finds nothing in memory and takes twice as long as the next.
         self._took = seconds if self._spent else seconds / 2
         self._spent += seconds
+
+    def _write_table(self, step: int, lines: list[_Line]) -> None:
+        try:
+            _append(self._csv, step, lines)
+        except OSError as error:  # a full disk is no reason to lose the training
+            if not self._unwritten:
+                warnings.warn(
+                    f"SignalMonitor at step {step}: {str(self._csv)!r} cannot be written: "
+                    f"{error.strerror}. Training goes on; `readings` has what the table lacks.",
+                    RuntimeWarning,
+                    stacklevel=2,
+                )
+            self._unwritten = True
 
     def _log(self, step: int, lines: list[_Line]) -> None:
         import tensorflow as tf
@@ -288,8 +304,16 @@ def _lines(key: str, line: dict[str, Any], statistics: tuple[str, ...]) -> Itera
 def _check_table(path: Path) -> None:
     """InputError unless lines can be appended to the file; a line that was cut short goes."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if not path.exists() or not path.stat().st_size:
+        if not os.path.lexists(path):
+            check_writable("csv", path)
+        make_directory(path.parent)
+        if not path.exists():
+            return
+        if not path.is_file():  # to open a pipe would wait for ever
+            raise OSError(errno.EINVAL, "it is something else than a file")
+        with path.open("ab"):  # it can be written to
+            pass
+        if not path.stat().st_size:
             return
         with path.open("r+b") as file:
             header = file.readline().decode("utf-8", "replace").rstrip("\r\n")
@@ -304,7 +328,7 @@ def _check_table(path: Path) -> None:
                 file.seek(0)
                 file.truncate(file.read().rfind(b"\n") + 1)
     except OSError as error:
-        raise InputError(f"`csv`: {str(path)!r} cannot be written: {error}.") from error
+        raise InputError(f"`csv`: {str(path)!r} cannot be written: {error.strerror}.") from error
 
 
 def _append(path: Path, step: int, lines: list[_Line]) -> None:

@@ -7,6 +7,7 @@ Datasets of the user's.
 """
 
 import dataclasses
+import hashlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -72,6 +73,34 @@ class Dataset:
             )
         rows = np.random.default_rng(seed).permutation(len(x))[:train_rows]
         return dataclasses.replace(self, train=(x[rows], y[rows]))
+
+    def digest(self) -> str:
+        """The `digest` of all its examples; not of its name."""
+        splits = (self.train, self.validation, self.test)
+        return digest(*(array for split in splits for array in split or (None,)))
+
+
+def digest(*arrays: np.ndarray | None) -> str:
+    """SHA-256, in hexadecimal, of arrays: of their types, shapes and bytes, in this order.
+
+    It tells whether the data of a run are still those it began with. MNIST takes 0.2 s.
+
+    Args:
+        *arrays: The arrays; None for one that could be there and is not.
+
+    Example:
+        >>> x = np.arange(3)
+        >>> digest(x) == digest(x.copy()), digest(x) == digest(x[:, None]), digest(None)[:8]
+        (True, False, 'eba11f86')
+    """
+    told = hashlib.sha256()
+    for array in arrays:
+        if array is None:
+            told.update(b"none;")
+            continue
+        told.update(f"{array.dtype.str}{array.shape};".encode())
+        told.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+    return told.hexdigest()
 
 
 def from_arrays(
@@ -361,7 +390,7 @@ def load(name: str) -> Dataset:
     if name.endswith(".npz"):
         return _file(Path(name), name)
     directory = os.environ.get(DATA_DIR)
-    if directory and (path := Path(directory) / f"{name}.npz").is_file():
+    if directory and os.path.isfile(path := Path(directory) / f"{name}.npz"):
         return _file(path, name)
     raise InputError(
         f"`dataset` must be one of {', '.join(NAMES)}, the name of an .npz file in {DATA_DIR} "

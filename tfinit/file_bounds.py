@@ -5,12 +5,9 @@ The shape of an array is only a claim, of some bytes in a header. The readers of
 before they allocate anything, all by the one bound of `most_bytes`.
 """
 
-import errno
 import os
-import stat
 import zipfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from math import prod
 from typing import BinaryIO
 
@@ -57,24 +54,6 @@ def array_bytes(shape: Iterable[int], dtype: np.dtype) -> int:
     ):
         raise ValueError(f"no array has the shape {str(shape)[:100]}")
     return prod(shape) * dtype.itemsize
-
-
-@contextmanager
-def open_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """A file, open to read its bytes.
-
-    Raises:
-        OSError: there is none, or it is no regular file: a directory, a pipe, which would be waited
-            for, or a device, which may never end.
-    """
-
-    def opener(name: str, flags: int) -> int:
-        return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))
-
-    with open(path, "rb", opener=opener) as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise OSError(errno.EINVAL, "Not a regular file", str(path))
-        yield file
 
 
 def file_size(file: BinaryIO) -> int:

@@ -18,7 +18,8 @@ import ml_dtypes
 import numpy as np
 
 from tfinit.array_files import Stored, is_number
-from tfinit.file_bounds import array_bytes, check_archive, check_bytes, file_size, open_file
+from tfinit.file_bounds import array_bytes, check_archive, check_bytes, file_size
+from tfinit.files import open_regular
 
 WEIGHTS = "model.weights.h5"  # the member of a .keras file
 _DEFLATE, _SHUFFLE, _CHECKSUM, _LZF = 1, 2, 3, 32000  # HDF5's numbers of its filters
@@ -185,7 +186,7 @@ def open_hdf5(path: str | os.PathLike[str]) -> Iterator[Hdf5File]:
         OSError: there is no such file, it is no regular one or not HDF5.
         Exception: of any kind where it is no archive or an altered one.
     """
-    with open_file(path) as file:
+    with open_regular(path) as file:
         size = file_size(file)
         if not str(path).endswith(".keras"):
             with h5py.File(path, "r") as opened:

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import os
 import threading
 import zipfile
 from collections.abc import Iterable, Iterator
@@ -12,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from tfinit.errors import InputError, is_whole, reason
-from tfinit.file_bounds import check_bytes, open_file
+from tfinit.file_bounds import check_bytes
+from tfinit.files import open_regular
 
 _HDF5 = (".h5", ".hdf5")
 _CONFIG = "config.json"  # what a saved model is, in a .keras file
@@ -44,8 +46,13 @@ def load_model(
     """
     import keras
 
-    if not path.exists():
+    # Not the path's own `exists`: of a name that is too long it makes an error of its own.
+    if not os.path.exists(path):
         raise InputError(f"`{name}` {str(path)!r} does not exist. Pass a .keras file.")
+    if not os.path.isfile(path) and not os.path.isdir(path):  # to open a pipe would wait for ever
+        raise InputError(
+            f"`{name}` {str(path)!r} is something else than a file. Pass a .keras file."
+        )
     try:
         checked = _check(path)
     except Exception as error:  # an altered file raises anything
@@ -98,10 +105,10 @@ def _check(path: Path) -> _Checked:
         if not (path / _CONFIG).is_file():
             raise ValueError("it is a directory without a saved model")
         # Of the same parts as a .keras file.
-        with open_hdf5(path / WEIGHTS) as weights, open_file(path / _CONFIG) as config:
+        with open_hdf5(path / WEIGHTS) as weights, open_regular(path / _CONFIG) as config:
             weights.check()
             return _Checked(weights.size, _names_saved_model(config.read()))
-    with open_file(path) as file:
+    with open_regular(path) as file:
         if path.suffix not in (".keras", *_HDF5):
             return _Checked(0, False)  # Keras says what it thinks of it
         with open_hdf5(path) as weights:

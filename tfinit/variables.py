@@ -56,7 +56,8 @@ def _stem(layer: Any) -> str | None:
     return stem if own.replace("_", "") == kind else None
 
 
-def _unique(name: str, taken: set[str]) -> str:
+def unique_name(name: str, taken: set[str]) -> str:
+    """The name, with a number after it if it is taken; it is taken then."""
     candidate, n = name, 0
     while candidate in taken:
         n += 1
@@ -84,7 +85,7 @@ def walk_layers(model: Any) -> Iterator[tuple[str, Any]]:
         for child in children(layer):
             if id(child) in seen:
                 continue
-            name = _unique(_stem(child) or child.name, taken)
+            name = unique_name(_stem(child) or child.name, taken)
             yield from visit(f"{prefix}/{name}" if prefix else name, child)
 
     yield from visit("", model)
@@ -141,7 +142,7 @@ def all_weights(model: Any) -> dict[str, Any]:
             if id(variable) not in seen:
                 seen.add(id(variable))
                 name = weight_name(variable)
-                found[_unique(f"{key}/{name}" if key else name, set(found))] = variable
+                found[unique_name(f"{key}/{name}" if key else name, set(found))] = variable
     return found
 
 

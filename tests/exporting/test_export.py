@@ -319,7 +319,10 @@ def test_a_saved_model_and_a_keras_file(tmp_path):
     model.optimizer.build(model.trainable_variables)
     zeros = sum(int((w.numpy() == 0).sum()) for w in model.weights if len(w.shape) == 2)
     saved = tmp_path / "saved"
-    (saved / "old").mkdir(parents=True)  # replaced whole
+    (saved / "old").mkdir(parents=True)
+    with pytest.raises(InputError, match="something else than a SavedModel in it, which would be"):
+        export(model, saved, "saved_model", seconds=0)
+    (saved / "saved_model.pb").touch()  # now it is one, and replaced whole
     report = export(model, saved, "saved_model", seconds=0)
     assert report.file.zeros == zeros and not (saved / "old").exists()
     assert "size only, and only once compressed" in str(report)

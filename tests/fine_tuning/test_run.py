@@ -1,6 +1,10 @@
 """`tfinit prune`, as a function and from the command line."""
 
+import dataclasses
+import io
 import json
+import os
+import zipfile
 
 import keras
 import numpy as np
@@ -9,6 +13,8 @@ import pytest
 from tfinit.cli import main
 from tfinit.errors import InputError
 from tfinit.fine_tuning import PruneConfig, fine_tune
+from tfinit.fine_tuning.kept import kept_file, read_kept
+from tfinit.origin import Origin
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(90, 6)).astype("float32")
@@ -73,53 +79,148 @@ def test_in_blocks_four_inputs_of_a_unit_go_together(files):
     assert (kernel[:4][:, ~empty[0]] != 0).all() and (kernel[4:][:, ~empty[1]] != 0).all()
 
 
+class Stop(Exception):
+    """What stops a run in a test."""
+
+
+def after(steps):
+    """Stops a run after so many steps."""
+    left = [steps]
+
+    def stepped():
+        left[0] -= 1
+        if left[0] == 0:
+            raise Stop
+
+    return stepped
+
+
+def with_noise(files):
+    """The same model, with noise that has no seed: Keras draws one when it loads the file."""
+    model = keras.saving.load_model(files / "model.keras")
+    noise = [keras.layers.Dropout(0.3), keras.layers.GaussianNoise(0.1)]
+    other = keras.Sequential([keras.Input((6,)), *model.layers[:3], *noise, model.layers[3]])
+    other.compile("adam", model.loss)
+    other.save(files / "noisy.keras")
+    return files / "noisy.keras"
+
+
+def weights(result):
+    return [w.numpy().tobytes() for w in result.model.weights]
+
+
 def test_an_interrupted_run_ends_as_one_that_was_not(files):
-    whole = fine_tune(config(files))
-
-    class Stop(Exception):
-        pass
-
-    def after(steps):
-        left = [steps]
-
-        def stepped():
-            left[0] -= 1
-            if left[0] == 0:
-                raise Stop
-
-        return stepped
-
-    other = config(files, out=files / "again" / "pruned.keras")
+    model = with_noise(files)
+    whole = fine_tune(config(files, model=model))
+    # A name as long as one may be, which leaves no room for what marks a file that is kept.
+    other = config(files, model=model, out=files / f"{'n' * 244}.keras")
     begun = []
-    for steps in (3, 12, 9):  # in the first epoch: nothing kept yet; then in the second, the third
+    for steps in (3, 17):  # in the first epoch: nothing kept yet; then in the third
         with pytest.raises(Stop):
             fine_tune(
                 other, started=lambda done, all_: begun.append((done, all_)), stepped=after(steps)
             )
     resumed = fine_tune(other, started=lambda done, all_: begun.append((done, all_)))
-    assert begun == [(0, 28), (0, 28), (7, 28), (14, 28)]
-    for a, b in zip(whole.model.weights, resumed.model.weights, strict=True):
-        np.testing.assert_array_equal(a.numpy(), b.numpy())
+    assert begun == [(0, 28), (0, 28), (14, 28)]
+    assert weights(whole) == weights(resumed)
     assert whole.after == resumed.after
+    left = {"model.keras", "noisy.keras", "data.npz", "out", other.out.name}
+    assert {p.name for p in files.iterdir()} == left | {other.out.with_suffix(".json").name}
 
 
-def test_another_run_does_not_go_on_from_this_one(files):
-    class Stop(Exception):
-        pass
+def kept(files):
+    return sorted((files / "out").glob(".*"))
 
-    def stop():
-        if begun[-1] == 9:
-            raise Stop
-        begun[-1] += 1
 
-    begun = [0]
+def test_other_settings_models_and_data_are_other_runs(files):
+    one = config(files, epochs=2)
+    of_one = kept_file(one, "data")
+    assert of_one == kept_file(config(files, epochs=2), "data")
+    others = [
+        kept_file(config(files, epochs=2, sparsity=0.5), "data"),
+        kept_file(config(files, epochs=2, model=with_noise(files)), "data"),
+        kept_file(one, "other data"),
+    ]
+    assert len({of_one, *others}) == 4 and all(p.parent == of_one.parent for p in others)
+
+
+def test_data_that_are_replaced_are_not_mixed(files):
+    one = config(files, epochs=2)
     with pytest.raises(Stop):
-        fine_tune(config(files), stepped=stop)
-    starts = []
-    fine_tune(
-        config(files, sparsity=0.5, epochs=1), started=lambda done, steps: starts.append(done)
-    )
-    assert starts == [0]
+        fine_tune(one, stepped=after(10))
+    (of_first,) = kept(files)
+    begun, lines = [], []
+    np.savez(files / "data.npz", x_train=-X[:70], y_train=Y[:70])
+    fine_tune(one, started=lambda done, steps: begun.append(done), warn=lines.append)
+    assert begun == [0]
+    assert len(lines) == 1 and f"{of_first} is of an interrupted run with other" in lines[0]
+    assert kept(files) == [of_first]  # that of this run is gone; the other can still go on
+
+
+def flipped(content):
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        at = archive.getinfo("model.weights.h5").header_offset + 3000
+    return content[:at] + bytes([content[at] ^ 4]) + content[at + 1 :]
+
+
+def as_before(content):
+    """As an earlier tfinit kept it: it says not what it was made with."""
+    old = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(content)) as given, zipfile.ZipFile(old, "w") as archive:
+        for name in given.namelist():
+            if name != "tfinit.json":
+                archive.writestr(name, given.read(name))
+    return old.getvalue()
+
+
+def test_what_was_kept_and_cannot_be_used_is_no_obstacle(files):
+    one = config(files, epochs=2)
+    whole = fine_tune(one)
+    with pytest.raises(Stop):
+        fine_tune(one, stepped=after(10))
+    (path,) = kept(files)
+    content = path.read_bytes()
+    with zipfile.ZipFile(path) as archive:
+        origin = Origin.of(json.loads(archive.read("tfinit.json")))
+    lines = []
+    assert int(read_kept(path, origin, lines.append).optimizer.iterations) == 7
+    later = dataclasses.replace(origin, tfinit="99.0")
+    assert int(read_kept(path, later, lines.append).optimizer.iterations) == 7
+    assert len(lines) == 1 and "tfinit 0.1.0 (now tfinit 99.0): the run goes on, but" in lines[0]
+    other = dataclasses.replace(origin, data="ab" * 32)
+    plain = (files / "model.keras").read_bytes()  # which nothing prunes
+    half = content[: len(content) // 2]
+    damaged, elsewhere = "is damaged", "does not say that it was trained on these data"
+    for altered, given, why in [
+        (half, origin, damaged),
+        (b"", origin, damaged),
+        (flipped(content), origin, damaged),
+        (plain, origin, damaged),
+        (as_before(content), origin, elsewhere),
+        (content, other, elsewhere),
+        (None, origin, damaged),
+    ]:
+        lines.clear()
+        path.unlink()
+        path.write_bytes(altered) if altered is not None else os.mkfifo(path)
+        assert read_kept(path, given, lines.append) is None
+        assert lines == [f"{path} {why}: beginning again."]
+    again = fine_tune(one)
+    assert weights(again) == weights(whole)
+    assert sorted(p.name for p in one.out.parent.iterdir()) == ["pruned.json", "pruned.keras"]
+
+
+def test_two_processes_do_not_write_one_file(files):
+    def second():
+        with pytest.raises(
+            InputError, match=r"`out` .*pruned\.keras' is in use by another process"
+        ):
+            fine_tune(config(files))
+        raise Stop
+
+    with pytest.raises(Stop):
+        fine_tune(config(files, epochs=1), stepped=second)
+    assert kept(files) == []  # nor is the lock left
 
 
 @pytest.mark.parametrize(
@@ -138,6 +239,8 @@ def test_another_run_does_not_go_on_from_this_one(files):
         (["model.keras", "--out", "a.h5"], ["`out`", ".keras"]),
         (["model.keras", "--out", "model.keras"], ["`out` is the model itself"]),
         (["model.keras", "--epochs", "0"], ["`epochs`", "at least 1"]),
+        (["model.keras", "--out", "data.npz/a.keras"], ["`out`", "Not a directory", "--out"]),
+        (["model.keras", "--out", f"{'n' * 250}.keras"], ["`out`", "name too long"]),
     ],
 )
 def test_bad_input_is_one_line_and_writes_nothing(files, flags, words, capfd, monkeypatch):

@@ -1,11 +1,12 @@
 import dataclasses
+import hashlib
 import json
 from pathlib import Path
 
 import pytest
 
 from tfinit.errors import InputError
-from tfinit.lottery import LotteryConfig
+from tfinit.lottery import LotteryConfig, StabilityConfig
 
 OTHER = LotteryConfig(
     dataset="mnist",
@@ -38,6 +39,20 @@ def test_json_of_an_earlier_version_loads():
 def test_json_has_every_field_but_the_directory():
     names = {f.name for f in dataclasses.fields(LotteryConfig)}
     assert set(json.loads(OTHER.to_json())) == names - {"run_dir"}
+
+
+def test_identity_tells_experiments_apart_and_not_how_far_they_grew():
+    base = LotteryConfig().identity()
+    # Files that are there hold it.
+    assert base == hashlib.sha256(b'["lottery", {}]').hexdigest()
+    same = [
+        LotteryConfig(run_dir=Path("a")),
+        LotteryConfig(levels=3, seeds=(7,), controls=()),
+        LotteryConfig(weight_decay=0),
+    ]
+    others = [LotteryConfig(steps=5), LotteryConfig(batch_size=5), OTHER, StabilityConfig()]
+    assert {c.identity() for c in same} == {base}
+    assert len({base, *(c.identity() for c in others)}) == 5
 
 
 def test_the_directory_makes_no_other_experiment():

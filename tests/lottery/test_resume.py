@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from tfinit import datasets
@@ -103,6 +104,65 @@ def test_a_damaged_checkpoint_is_said_and_costs_nothing_but_time(parts, tmp_path
     go(parts, tmp_path, warn=lines.append)
     assert lines == [f"{partial} is damaged: training level 1 from its start."]
     assert files(tmp_path) == whole
+
+
+def rewritten(path, change):
+    """Alter the arrays of a file."""
+    with np.load(path) as members:
+        arrays = change({k: members[k] for k in members.files})
+    np.savez(path, **arrays)
+
+
+def without_names(arrays):
+    """As an earlier tfinit wrote checkpoints: variables by their place, and no word of whose."""
+    state = [k for k in arrays if k.startswith("state/")]
+    others = {k: a for k, a in arrays.items() if k.split("/")[0] not in ("state", "about")}
+    return others | {f"state/{n}": arrays[k] for n, k in enumerate(state)}
+
+
+def with_another_shape(arrays):
+    return arrays | {"state/fc1/kernel": np.zeros((2, 2), "f4")}
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (without_names, "was written by an earlier tfinit, which named variables by their place"),
+        (with_another_shape, "names other variables than this network's"),
+    ],
+)
+def test_a_checkpoint_that_does_not_fit_costs_nothing_but_time(parts, tmp_path, whole, change, why):
+    leave(parts, tmp_path, STEPS + 12)
+    (partial,) = tmp_path.rglob("partial-*.npz")
+    with np.load(partial) as members:
+        assert {"state/fc1/kernel", "state/optimizer/fc1_kernel_momentum"} <= set(members.files)
+    rewritten(partial, change)
+    lines = []
+    go(parts, tmp_path, warn=lines.append)
+    assert lines == [f"{partial} {why}: training level 1 from its start."]
+    assert files(tmp_path) == whole
+
+
+def test_data_that_are_replaced_are_refused_and_nothing_is_touched(tmp_path):
+    """Else the accuracies of the old data came back at once, as those of the new."""
+    config = dataclasses.replace(
+        config_at(tmp_path / "r"), model="mlp-2-relu", levels=1, controls=(), steps=8
+    )
+    digits = datasets.load("digits")
+    rng = np.random.default_rng(0)
+    noise = dataclasses.replace(
+        digits, train=(rng.random(digits.train[0].shape, np.float32), digits.train[1])
+    )
+    first = run(config, data=noise)
+    before = files(tmp_path)
+    with pytest.raises(InputError, match=r"on other data; differing: the bytes of `dataset` 'dig"):
+        run(config)
+    # In place, too.
+    noise.train[0][0] = 0
+    with pytest.raises(InputError, match="on other data"):
+        run(config, data=noise)
+    assert files(tmp_path) == before
+    assert len(first) == 2
 
 
 @pytest.mark.parametrize("name", ["rewind.npz", "initial.npz", "level-00.npz", "level-01.npz"])

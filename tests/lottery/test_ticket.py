@@ -248,6 +248,18 @@ def test_a_failed_save_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatc
     assert [p.name for p in path.parent.iterdir()] == ["t.npz"]
 
 
+def test_a_pipe_is_not_read_and_a_link_not_written_through(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InputError, match="cannot be read: it is something else than a file"):
+        Ticket.load(tmp_path / "pipe")
+    (tmp_path / "victim").write_text("years of work")
+    (tmp_path / "t.npz").symlink_to(tmp_path / "victim")
+    small().save(tmp_path / "t.npz")
+    assert (tmp_path / "victim").read_text() == "years of work"
+    assert Ticket.load(tmp_path / "t.npz").step == small().step
+    small().save(tmp_path / ("n" * 251 + ".npz"))
+
+
 def test_a_save_over_a_directory_is_refused(tmp_path):
     (tmp_path / "t").mkdir()
     with pytest.raises(WorkError, match="cannot write"):

@@ -7,9 +7,17 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import tyro
 
-from tfinit.cli.console import Command, checked, native_stderr_closed, png, progress_bar, say
+from tfinit.cli.console import (
+    Command,
+    check_plot,
+    checked,
+    native_stderr_closed,
+    png,
+    progress_bar,
+    say,
+)
 from tfinit.comparison.config import CompareConfig
-from tfinit.errors import InputError
+from tfinit.files import write_whole
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -42,18 +50,15 @@ def compare(config: CompareConfig, plot: Path | None = None, as_json: bool = Fal
     """Race initializations; print the table or JSON, and write the figure if there is to be one.
 
     Raises:
-        InputError: as the race says, or ``plot`` is no name of a .png file.
+        InputError: as the race says, or ``plot`` is no name of a .png file or cannot be written.
         WorkError: the figure cannot be written.
     """
-    if plot is not None and plot.suffix.lower() != ".png":
-        raise InputError(f"`plot` must end in .png, received {str(plot)!r}.")
+    check_plot(plot)
     with native_stderr_closed():
         from tfinit.comparison.named import compare_named
         from tfinit.training import wake_up
 
         wake_up()
-    from tfinit.lottery.store import write_whole
-
     with progress_bar() as progress:
         steps = len(config.schemes) * len(config.seeds) * config.steps
         task = progress.add_task("starting", total=steps)
@@ -62,9 +67,9 @@ def compare(config: CompareConfig, plot: Path | None = None, as_json: bool = Fal
             progress=lambda steps: progress.advance(task, steps),
             finished=lambda run: _tell(progress, task, run),
         )
+    print(json.dumps(comparison.to_dict(), indent=2) if as_json else comparison, flush=True)
     if plot is not None:
-        write_whole(plot, png(comparison.plot()))
-    print(json.dumps(comparison.to_dict(), indent=2) if as_json else comparison)
+        write_whole(plot, png(comparison.plot()), "The results are those above.")
 
 
 def _tell(progress: "Progress", task: Any, run: "Run") -> None:

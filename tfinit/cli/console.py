@@ -6,9 +6,11 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from tfinit.errors import InputError
+from tfinit.files import check_writable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -94,6 +96,19 @@ def say(progress: "Progress", task: Any, line: str) -> None:
 def warn(progress: "Progress", line: str) -> None:
     """Show a line that stays."""
     progress.console.print(f"tfinit: {line}", highlight=False)
+
+
+def check_plot(plot: Path | None) -> None:
+    """See before the work that a figure can be written.
+
+    Raises:
+        InputError: it is no name of a .png file, or cannot be written.
+    """
+    if plot is None:
+        return
+    if plot.suffix.lower() != ".png":
+        raise InputError(f"`plot` must end in .png, received {str(plot)!r}.")
+    check_writable("plot", plot, "Choose another with --plot.")
 
 
 def png(figure: "Figure") -> bytes:

@@ -7,8 +7,9 @@ from typing import Annotated
 
 import tyro
 
-from tfinit.cli.console import Command, native_stderr_closed, png
+from tfinit.cli.console import Command, check_plot, native_stderr_closed, png
 from tfinit.errors import InputError
+from tfinit.files import write_whole
 
 SEVERE = 3  # the exit code for a network that will not learn
 
@@ -33,8 +34,7 @@ class _Diagnose(Command):
     """Run Python code in the model file (Lambda layers). Only for files that you trust."""
 
     def run(self) -> int:
-        if self.plot is not None and self.plot.suffix.lower() != ".png":
-            raise InputError(f"`plot` must end in .png, received {str(self.plot)!r}.")
+        check_plot(self.plot)
         if self.examples < 2:
             raise InputError(f"`examples` must be at least 2, received {self.examples}.")
         with native_stderr_closed():
@@ -44,17 +44,15 @@ class _Diagnose(Command):
             from tfinit.training import wake_up
 
             wake_up()
-        from tfinit.lottery.store import write_whole
-
         cure = "If you trust the file, add --allow-lambda."
         model = load_model(self.model, allow_lambda=self.allow_lambda, cure=cure)
         x, y = (None, None) if self.data is None else load_batch(self.data, model, self.examples)
         if self.data is not None and y is None and self.loss is not None:
             raise InputError(f"`loss` needs targets: {str(self.data)!r} has no array 'y'.")
         diagnosis = diagnose(model, x, y, self.loss)
+        print(json.dumps(diagnosis.to_dict(), indent=2) if self.json else diagnosis, flush=True)
         if self.plot is not None:
-            write_whole(self.plot, png(diagnosis.plot()))
-        print(json.dumps(diagnosis.to_dict(), indent=2) if self.json else diagnosis)
+            write_whole(self.plot, png(diagnosis.plot()), "The results are those above.")
         return 0 if diagnosis.healthy else SEVERE
 
 

@@ -1,9 +1,11 @@
 """`tfinit lottery`, `tfinit initializations`, `tfinit stability`: experiments in a directory."""
 
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tfinit.cli.console import Command, checked, native_stderr_closed, png, progress_bar, say, warn
+from tfinit.files import check_writable, write_whole
 from tfinit.lottery.config import LotteryConfig, StabilityConfig
 from tfinit.lottery.initializations import DEFAULTS as INITIALIZATIONS
 
@@ -73,6 +75,7 @@ def lottery(config: LotteryConfig) -> None:
     from tfinit.lottery.table import lottery_table
 
     data = datasets.load(config.dataset)
+    _check_reports(config, *_REPORTS, "conclusion.txt")
     with progress_bar() as progress:
         task = progress.add_task("starting", total=total_steps(config))
         results = run(
@@ -84,13 +87,26 @@ def lottery(config: LotteryConfig) -> None:
         )
     rows, conclusion = summarize(results), Conclusion.of(results)
     title = f"{config.model} on {config.dataset}, {_replicates(config)}"
-    _report(Store(config), results, title, data.train[0].shape[1:])
-    Store(config).write_report("conclusion.txt", f"{conclusion}\n".encode())
-
     console = Console()
     console.print(lottery_table(rows, title))
     console.print(str(conclusion), highlight=False)
+    _report(Store(config), results, title, data.train[0].shape[1:])
+    Store(config).write_report("conclusion.txt", f"{conclusion}\n".encode())
     _where(console, "Results, tickets and figures", config)
+
+
+# What `_report` leaves.
+_REPORTS = (
+    *("results.csv", "evaluations.csv", "layers.csv"),
+    *("tickets.png", "curves.png", "layers.png", "masks.png"),
+)
+
+
+def _check_reports(config: "LotteryConfig | StabilityConfig", *names: str) -> None:
+    """See before the training that its reports can be written."""
+    # In a directory that is not there nothing is in the way.
+    for name in names if os.path.isdir(config.run_dir) else names[:1]:
+        check_writable("run_dir", config.run_dir / name, "Choose another with --run-dir.")
 
 
 def _report(
@@ -123,11 +139,14 @@ def initializations(config: LotteryConfig, names: tuple[str, ...]) -> None:
 
         wake_up()
     from tfinit.lottery.report import summarize
-    from tfinit.lottery.store import Store, write_whole
+    from tfinit.lottery.store import Store
     from tfinit.lottery.table import initializations_table
     from tfinit.plots import initializations_figure
 
     each, data = configs(config, names), datasets.load(config.dataset)
+    _check_reports(config, "initializations.png")
+    for own in each.values():
+        _check_reports(own, *_REPORTS)
     with progress_bar() as progress:
         task = progress.add_task("starting", total=steps_of(config, names))
         found = compare_initializations(
@@ -138,15 +157,15 @@ def initializations(config: LotteryConfig, names: tuple[str, ...]) -> None:
             finished=lambda name, result: _tell(progress, task, f"{name} ", result),
             warn=lambda line: warn(progress, line),
         )
-    for name, results in found.items():
-        title = f"{config.model} on {config.dataset}, {name}"
-        _report(Store(each[name]), results, title, data.train[0].shape[1:])
     rows = {name: summarize(results) for name, results in found.items()}
     title = f"{config.model} on {config.dataset}, {_replicates(config)}"
-    picture = png(initializations_figure(rows, title))
-    write_whole(config.run_dir / "initializations.png", picture)
     console = Console()
     console.print(initializations_table(rows, title))
+    for name, results in found.items():
+        own_title = f"{config.model} on {config.dataset}, {name}"
+        _report(Store(each[name]), results, own_title, data.train[0].shape[1:])
+    picture = png(initializations_figure(rows, title))
+    write_whole(config.run_dir / "initializations.png", picture)
     _where(console, "Results, tickets and figures", config)
 
 
@@ -163,6 +182,7 @@ def stability(config: StabilityConfig) -> None:
     from tfinit.lottery.table import stability_table
     from tfinit.plots import stability_figure
 
+    _check_reports(config, "stability.csv", "stability.png")
     with progress_bar() as progress:
         task = progress.add_task("starting", total=experiment.stability_steps(config))
         results = experiment.stability(
@@ -172,11 +192,11 @@ def stability(config: StabilityConfig) -> None:
             warn=lambda line: warn(progress, line),
         )
     title = f"{config.model} on {config.dataset}, {_replicates(config)}"
+    console = Console()
+    console.print(stability_table(experiment.summarize_stability(results), title))
     store = Store(config)
     store.write_report("stability.csv", experiment.stability_to_csv(results).encode())
     _draw(store, "stability.png", stability_figure(results, title))
-    console = Console()
-    console.print(stability_table(experiment.summarize_stability(results), title))
     _where(console, "Results and figure", config)
 
 

@@ -2,7 +2,7 @@
 
 import tyro
 
-from tfinit.cli.console import Command, checked, native_stderr_closed, progress_bar
+from tfinit.cli.console import Command, checked, native_stderr_closed, progress_bar, warn
 from tfinit.fine_tuning.config import PruneConfig
 
 
@@ -33,6 +33,7 @@ def prune(config: PruneConfig) -> None:
             config,
             started=lambda done, steps: progress.update(task, completed=done, total=steps),
             stepped=lambda: progress.advance(task),
+            warn=lambda line: warn(progress, line),
         )
     console = Console()
     console.print(str(result.report), highlight=False, soft_wrap=True, markup=False)

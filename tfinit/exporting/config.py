@@ -1,5 +1,6 @@
 """What `tfinit export` does: one frozen dataclass, from which its flags come."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,5 +50,6 @@ class ExportConfig:
                 "`quantize` takes the ranges of the activations from data. Name them: --data "
                 "digits, mnist, or an .npz file with x_train."
             )
-        if self.out.resolve() in (self.model.resolve(), (self.baseline or self.model).resolve()):
+        given = (self.model, self.baseline or self.model)
+        if os.path.realpath(self.out) in map(os.path.realpath, given):
             raise InputError("`out` is the model itself. Choose another file: nothing is replaced.")

@@ -1,6 +1,5 @@
 """One exported file: written, read again, run, compared with Keras, counted and measured."""
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from tfinit.exporting.layers import layer_notes
 from tfinit.exporting.result import FileReport, Latency
 from tfinit.exporting.running import TOLERANCE, Job, check, run_latency
 from tfinit.exporting.writers import write
+from tfinit.files import remove
 from tfinit.pruning.effective_weights import counted_weights, is_coded, nonzero
 
 # Examples that a file is compared with Keras on.
@@ -241,11 +241,3 @@ def _counts_of(model: Any) -> tuple[int, int]:
     }
     total = sum(here.size for here in found.values())
     return total - sum(int(np.count_nonzero(here)) for here in found.values()), total
-
-
-def remove(path: Path) -> None:
-    """Remove a file or directory, if it is there."""
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)

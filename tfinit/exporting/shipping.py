@@ -1,9 +1,9 @@
 """`export` and `side_by_side`: write aside, run, compare, measure, and only then let it stand."""
 
 import os
-import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,12 @@ from tfinit.exporting.formats import (
     check_packages,
     numbers_of,
 )
-from tfinit.exporting.making import Maker, Variant, remove
-from tfinit.exporting.result import ExportReport, FileReport
+from tfinit.exporting.making import Maker, Variant
+from tfinit.exporting.result import ExportReport
+from tfinit.files import check_writable, write_whole
+
+_CURE = "What was there before still is."
+_OF_SAVED = "saved_model.pb"  # by which a SavedModel is known
 
 
 def export(
@@ -98,22 +102,15 @@ def export(
     elif (sparse or quantize) and seconds:
         plain = Variant(_label(model), model, format)
     maker.look_at([variant] if plain is None else [plain, variant])
-    aside = path.with_name(f".{path.stem}.{os.getpid()}.tmp{FORMATS[format].suffix}")
-    with tempfile.TemporaryDirectory(prefix="tfinit-export-") as folder:
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            row = maker.made(variant, aside, path)
-            variants, rows, files = [variant], [row], [aside]
-            if plain is not None:
-                beside = Path(folder) / f"plain{FORMATS[format].suffix}"
-                variants, files = [plain, variant], [beside, aside]
-                rows = [maker.made(plain, beside, beside), row]
-            rows = maker.measured(variants, rows, files, seconds)
-            _put(aside, path)
-        except OSError as error:
-            raise WorkError(f"cannot write {path}: {error.strerror or error}.") from error
-        finally:
-            remove(aside)
+    with _home() as home:
+        file, beside = (home / f"{name}{FORMATS[format].suffix}" for name in ("own", "plain"))
+        row = maker.made(variant, file, path)
+        variants, rows, files = [variant], [row], [file]
+        if plain is not None:
+            variants, files = [plain, variant], [beside, file]
+            rows = [maker.made(plain, beside, beside), row]
+        rows = maker.measured(variants, rows, files, seconds)
+        write_whole(path, file, _CURE)
     # The plain one is there to compare with; its layers are no news.
     first = [replace(row, layers=(), notes=()) for row in rows[:-1]]
     return ExportReport((*first, replace(rows[-1], path=str(path))), maker.examples)
@@ -159,18 +156,20 @@ def side_by_side(
         _check_variant(variant, representative_data is not None)
     maker = Maker(representative_data, data, tolerance, timeout)
     maker.look_at(variants)
-    with tempfile.TemporaryDirectory(prefix="tfinit-export-") as home:
+    paths = _paths(variants, folder)
+    with _home() as home:
         files = [
-            Path(home) / f"{n}{FORMATS[variant.format].suffix}"
-            for n, variant in enumerate(variants)
+            home / f"{n}{FORMATS[variant.format].suffix}" for n, variant in enumerate(variants)
         ]
         rows = [
             maker.made(variant, file, Path(variant.label))
             for variant, file in zip(variants, files, strict=True)
         ]
         rows = maker.measured(variants, rows, files, seconds)
-        if folder is not None:
-            rows = [_kept(row, file, Path(folder)) for row, file in zip(rows, files, strict=True)]
+        for file, path in zip(files, paths, strict=False):
+            write_whole(path, file, _CURE)
+    if paths:
+        rows = [replace(row, path=str(path)) for row, path in zip(rows, paths, strict=True)]
     return ExportReport(tuple(rows), maker.examples)
 
 
@@ -200,37 +199,46 @@ def _checked_path(path: str | os.PathLike[str], format: str) -> Path:
         raise InputError(f"`path` must end in {suffix} for {format}, received {str(path)!r}.")
     if not suffix and path.suffix in (".tflite", ".onnx", ".keras", ".h5"):
         raise InputError(f"`path` is a directory for {format}, received {str(path)!r}.")
-    if suffix and path.is_dir():
-        raise InputError(f"`path` {str(path)!r} is a directory. Name a file in it.")
+    _check_place("path", path, format, "Choose another path.")
     return path
 
 
-def _kept(row: FileReport, file: Path, folder: Path) -> FileReport:
-    name = "".join(c if c.isalnum() or c in "-_.%" else "_" for c in row.label)
-    path = folder / f"{name}{FORMATS[row.format].suffix}"
+def _paths(variants: Sequence[Variant], folder: str | os.PathLike[str] | None) -> list[Path]:
+    """Where the files of `side_by_side` go, one for each label; none without a folder."""
+    if folder is None:
+        return []
+    names = ["".join(c if c.isalnum() or c in "-_.%" else "_" for c in v.label) for v in variants]
+    paths = [
+        Path(folder) / f"{name}{FORMATS[variant.format].suffix}"
+        for name, variant in zip(names, variants, strict=True)
+    ]
+    if len(set(paths)) < len(paths):
+        raise InputError(
+            f"`variants` have labels that become one name of a file: {names}. Give others."
+        )
+    for path, variant in zip(paths, variants, strict=True):
+        _check_place("folder", path, variant.format, "Choose another folder or label.")
+    return paths
+
+
+def _check_place(name: str, path: Path, format: str, cure: str) -> None:
+    directory = not FORMATS[format].suffix
+    check_writable(name, path, cure, directory)
+    if directory and path.is_dir() and any(path.iterdir()) and not (path / _OF_SAVED).exists():
+        raise InputError(
+            f"`{name}` {str(path)!r} is a directory with something else than a SavedModel in it, "
+            f"which would be lost. {cure}"
+        )
+
+
+@contextmanager
+def _home() -> Iterator[Path]:
+    """Where files are made before they stand."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        aside = folder / f".{name}.{os.getpid()}.tmp"
-        try:
-            shutil.move(file, aside)  # from another disk, maybe
-            _put(aside, path)
-        finally:
-            remove(aside)
+        with tempfile.TemporaryDirectory(prefix="tfinit-export-") as home:
+            yield Path(home)
     except OSError as error:
-        raise WorkError(f"cannot write {path}: {error.strerror or error}.") from error
-    return replace(row, path=str(path))
-
-
-def _put(aside: Path, path: Path) -> None:
-    """Let a file or directory take its place at once."""
-    if not path.is_dir():
-        os.replace(aside, path)
-        return
-    old = path.with_name(f".{path.name}.{os.getpid()}.old")
-    os.replace(path, old)  # a directory that is not empty cannot be replaced
-    try:
-        os.replace(aside, path)
-    except OSError:
-        os.replace(old, path)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
+        raise WorkError(
+            f"cannot work in {tempfile.gettempdir()}: {error.strerror or error}. Make room, or "
+            "name another directory in TMPDIR."
+        ) from error

@@ -1,5 +1,6 @@
 """What `tfinit prune` does: one frozen dataclass, from which its flags come."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,5 +68,5 @@ class PruneConfig:
             )
         if self.out.suffix != ".keras":
             raise InputError(f"`out` must end in .keras, received {str(self.out)!r}.")
-        if self.out.resolve() == self.model.resolve():
+        if os.path.realpath(self.out) == os.path.realpath(self.model):
             raise InputError("`out` is the model itself. Choose another file: nothing is replaced.")

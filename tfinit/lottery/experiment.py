@@ -11,6 +11,7 @@ from tfinit.lottery.parts import Parts, Training, next_counts, parts_of
 from tfinit.lottery.result import REINIT, LevelResult, Weights
 from tfinit.lottery.resumable import trained
 from tfinit.lottery.store import Place, Store
+from tfinit.origin import Origin
 from tfinit.pruning.masks import Masks
 from tfinit.training.metrics import Progress
 from tfinit.training.order import check_batch_size
@@ -186,9 +187,10 @@ def run(
         config: The experiment.
         progress: Called with the number of training steps done, or found done, since the last call.
         finished: Called with the result of each training, also of those found in the directory.
-        warn: Called with a line about each damaged file that is made again.
+        warn: Called with a line about each file that is damaged or of another training, and is made
+            again; and about versions other than those the directory was made with.
         data: Train on this in place of what ``config.dataset`` names: see
-            `tfinit.datasets.from_arrays`. The directory remembers the name only.
+            `tfinit.datasets.from_arrays`. The directory remembers its name and its digest.
         **store_options: For `Store`: ``checkpoint_every``, seconds between checkpoints.
 
     Returns:
@@ -196,8 +198,9 @@ def run(
         masks stay in the directory, and are read when they are asked for.
 
     Raises:
-        InputError: the configuration does not fit the data, the model or the directory, or another
-            process works there. Nothing was written.
+        InputError: the configuration does not fit the data, the model or the directory, the
+            directory holds an experiment on other data, or another process works there. Nothing
+            was written.
         WorkError: a file could not be written, or a network diverged and ``on_divergence`` is
             "stop". What was done is kept.
 
@@ -207,11 +210,12 @@ def run(
         ['ticket', 'ticket', 'reinit']
     """
     data = datasets.load(config.dataset) if data is None else data
+    origin = Origin.now(data.digest(), config.keras)
     if config.train_examples:
         data = data.subset(config.train_examples)
     check_batch_size(config.batch_size, len(data.train[0]))
     parts = parts_of(config, data)
-    store = Store(config, warn, **store_options)
+    store = Store(config, warn, origin=origin, **store_options)
     results = []
     with store.locked():
         for seed in config.seeds:

@@ -1,6 +1,7 @@
 """What every experiment says of its network, its data and its training."""
 
 import dataclasses
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from tfinit.errors import InputError, check_whole
 
 OPTIMIZERS = ("adam", "sgd", "momentum")
 KERASES = ("keras", "tf_keras")
+MADE_WITH = "made_with"  # beside the fields in config.json: see tfinit.origin
 _Config = TypeVar("_Config", bound="NetworkConfig")
 
 
@@ -121,14 +123,29 @@ class NetworkConfig:
         """
         try:
             values: dict[str, Any] = json.loads(text)
+            values.pop(MADE_WITH, None)
             # Any version wrote them: an object without is no configuration.
             values["seeds"] = tuple(values["seeds"])
             for f in dataclasses.fields(cls):
                 if isinstance(f.default, tuple) and f.name in values:
                     values[f.name] = tuple(values[f.name])
             return cls(**cls._accepted(values), run_dir=run_dir)
-        except (ValueError, TypeError, KeyError) as error:
+        # What is no configuration breaks anything: a list where an object was has no `items`.
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise InputError(f"not a {cls.kind} configuration: {error}") from error
+
+    def identity(self) -> str:
+        """A SHA-256 that tells experiments apart: of what is neither a default nor may grow.
+
+        A field that a later version adds changes nothing where it has its default.
+        """
+        told = {
+            f.name: _plain(getattr(self, f.name))
+            for f in dataclasses.fields(self)
+            if f.compare and f.name not in self.grows
+        }
+        told = {name: v for name, v in told.items() if v != _plain(_default(type(self), name))}
+        return hashlib.sha256(json.dumps([self.kind, told], sort_keys=True).encode()).hexdigest()
 
     @classmethod
     def _accepted(cls, values: dict[str, Any]) -> dict[str, Any]:
@@ -155,3 +172,19 @@ class NetworkConfig:
             if name not in self.grows
             or (new < old if isinstance(new, int) else not set(old) <= set(new))
         }
+
+
+def _default(cls: type[NetworkConfig], name: str) -> Any:
+    (found,) = (f for f in dataclasses.fields(cls) if f.name == name)
+    if found.default_factory is not dataclasses.MISSING:
+        return found.default_factory()
+    return found.default
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON, equal for equal values: 1 and 1.0, a tuple and a list."""
+    if isinstance(value, dict):
+        return {str(key): _plain(part) for key, part in value.items()}
+    if isinstance(value, tuple | list):
+        return [_plain(part) for part in value]
+    return float(value) if isinstance(value, int | float) else value

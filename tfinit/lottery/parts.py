@@ -66,6 +66,9 @@ class Parts(Protocol):
     ) -> Metrics:
         """Train from mask × weights with a fresh optimizer."""
 
+    def fits(self, partial: Partial) -> bool:
+        """Whether a training can go on from a checkpoint: it is of this network."""
+
     def final(self) -> Weights:
         """The weights after the last training."""
 
@@ -169,6 +172,10 @@ class KerasParts:
             checkpoint=checkpoint,
         )
 
+    def fits(self, partial: Partial) -> bool:
+        """Whether a training can go on from a checkpoint: it is of this network."""
+        return self._loop.fits(partial)
+
     def _prepare(self, weights: Weights, mask: Mapping[str, np.ndarray]) -> None:
         from tfinit.pruning.model_masks import set_masks
 
@@ -252,6 +259,10 @@ class TfmotParts:
             start=training.start,
             at={s: lambda k=k: k(read_weights(variables)) for s, k in (training.at or {}).items()},
         )
+
+    def fits(self, partial: Partial) -> bool:
+        """Never: ``fit`` begins a training anew."""
+        return False
 
     def final(self) -> Weights:
         """The weights after the last training."""

@@ -45,7 +45,7 @@ def trained(
     ):
         progress(steps)
         return stored
-    partial = store.partial(place)
+    partial = store.partial(place, parts.fits)
     if partial is not None and usable(partial.step):
         training = Training(**{**vars(training), "resume": partial})
     done = 0

@@ -18,6 +18,7 @@ from tfinit.lottery.parts import Parts, Training, parts_of
 from tfinit.lottery.result import LevelResult, Weights
 from tfinit.lottery.resumable import trained
 from tfinit.lottery.store import Place, Store
+from tfinit.origin import Origin
 from tfinit.spread import Spread
 from tfinit.training.compiled import Evaluator, choose_xla
 from tfinit.training.metrics import Progress, silent
@@ -190,9 +191,10 @@ def stability(
         progress: Called with the number of training steps done, or found done, since the last call;
             `stability_steps` in all.
         finished: Called with each result, also of those found in the directory.
-        warn: Called with a line about each damaged file that is made again.
+        warn: Called with a line about each file that is damaged or of another training, and is made
+            again; and about versions other than those the directory was made with.
         data: Train on this in place of what ``config.dataset`` names: see
-            `tfinit.datasets.from_arrays`. The directory remembers the name only.
+            `tfinit.datasets.from_arrays`. The directory remembers its name and its digest.
         **store_options: For `Store`: ``checkpoint_every``, seconds between checkpoints.
 
     Returns:
@@ -200,8 +202,9 @@ def stability(
         result too, with NaN for its barrier.
 
     Raises:
-        InputError: the configuration does not fit the data, the model or the directory, or another
-            process works there. Nothing was written.
+        InputError: the configuration does not fit the data, the model or the directory, the
+            directory holds an experiment on other data, or another process works there. Nothing
+            was written.
         WorkError: a file could not be written. What was done is kept.
 
     Example:
@@ -217,11 +220,12 @@ def stability(
         https://github.com/facebookresearch/open_lth.
     """
     data = datasets.load(config.dataset) if data is None else data
+    origin = Origin.now(data.digest(), config.keras)
     if config.train_examples:
         data = data.subset(config.train_examples)
     check_batch_size(config.batch_size, len(data.train[0]))
     parts = parts_of(config, data)
-    store = Store(config, warn, **store_options)
+    store = Store(config, warn, origin=origin, **store_options)
     line = _Line(config, data)
     results = []
     with store.locked():

@@ -2,7 +2,7 @@
 
 ::
 
-    config.json               the experiment
+    config.json               the experiment, and what it was made with: `tfinit.origin`
     seed-0/ticket/initial.npz     the weights at initialization
     seed-0/ticket/rewind.npz      the weights at the rewind step, if that is not 0
     seed-0/ticket/level-03.npz    mask, final weights and metrics of level 3
@@ -12,24 +12,29 @@
     results.csv, evaluations.csv, layers.csv, conclusion.txt, *.png
     .lock                     held while a process works here
 
-A file appears whole or not at all: it is written aside and renamed. ``.npz`` members carry a
-checksum, so a damaged file is noticed when it is read.
+A file appears whole or not at all: see `tfinit.files`. ``.npz`` members carry a checksum, so a
+damaged file is noticed when it is read; the member ``about/json`` says whose the file is, so that
+of another training is noticed too.
 """
 
-import io
+import dataclasses
+import json
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from tfinit.array_files import open_arrays
 from tfinit.errors import InputError, WorkError
-from tfinit.lottery.network_config import NetworkConfig
+from tfinit.files import held, make_directory, read_regular, remove, write_whole
+from tfinit.lottery.network_config import MADE_WITH, NetworkConfig
 from tfinit.lottery.result import LevelResult, Weights
+from tfinit.lottery.stored_arrays import Arrays, StoredArrays, forms_of, pack, unpack
+from tfinit.origin import Origin, shown
 from tfinit.training.metrics import Metrics, Partial
 
 # Reading an altered .npz may raise anything: BadZipFile, zlib.error, NotImplementedError for a
@@ -37,65 +42,7 @@ from tfinit.training.metrics import Metrics, Partial
 _DAMAGED = Exception
 # Seconds of training that an interruption may cost. Writing takes about a second at worst.
 _CHECKPOINT_EVERY = 60.0
-Arrays = Mapping[str, np.ndarray]
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that it appears whole or not at all.
-
-    Raises:
-        WorkError: it cannot be written. What was there before is still there.
-    """
-    aside = path.with_name(f".{path.name}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with aside.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(aside, path)
-    except OSError as error:
-        if aside.is_file():  # on a full disk it would take the place of what is written next
-            aside.unlink()
-        raise WorkError(
-            f"cannot write {path}: {error.strerror}. What was done before is kept; "
-            "mend that and start the same command again to go on."
-        ) from error
-
-
-def _pack(**groups: Arrays) -> bytes:
-    buffer = io.BytesIO()
-    members = {f"{group}/{k}": v for group, arrays in groups.items() for k, v in arrays.items()}
-    np.savez_compressed(buffer, **members)
-    return buffer.getvalue()
-
-
-def _unpack(path: Path) -> dict[str, dict[str, np.ndarray]]:
-    groups: dict[str, dict[str, np.ndarray]] = {}
-    with open_arrays(path) as members:
-        for name, stored in members.items():
-            group, key = name.split("/", 1)
-            groups.setdefault(group, {})[key] = stored.read()
-    return groups
-
-
-class StoredArrays(Mapping[str, np.ndarray]):
-    """A group of arrays in a file, each read when it is asked for: results take no memory."""
-
-    def __init__(self, path: Path, group: str, keys: list[str]):
-        self._path, self._group, self._keys = path, group, keys
-
-    def __getitem__(self, key: str) -> np.ndarray:
-        if key not in self._keys:
-            raise KeyError(key)
-        with open_arrays(self._path) as members:
-            return members[f"{self._group}/{key}"].read()
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._keys)
-
-    def __len__(self) -> int:
-        return len(self._keys)
+_ABOUT = "about"  # the group of arrays that says whose a file is
 
 
 @dataclass(frozen=True)
@@ -115,12 +62,15 @@ class Store:
 
     Args:
         config: The experiment. Its ``run_dir`` is made if it does not exist.
-        warn: Called with a line about each damaged file that is made again.
+        warn: Called with a line about each file that is damaged, or of another training, and is
+            made again; and about versions that differ from those the directory was made with.
         checkpoint_every: Seconds between the checkpoints in the middle of a training.
+        origin: The data and the versions that train now. None: nothing is trained; what the
+            directory says of them stays.
 
     Raises:
-        InputError: the directory holds another experiment or a larger one, is no directory, or
-            cannot be written. Nothing was written.
+        InputError: the directory holds another experiment or a larger one, or one on other data,
+            is no directory, or cannot be written. Nothing was written.
     """
 
     def __init__(
@@ -128,23 +78,26 @@ class Store:
         config: NetworkConfig,
         warn: Callable[[str], None] = lambda line: None,
         checkpoint_every: float = _CHECKPOINT_EVERY,
+        origin: Origin | None = None,
     ):
         self.root = config.run_dir
         self._config = config
         self._warn = warn
         self._checkpoint_every = checkpoint_every
-        path = self.root / "config.json"
+        self._origin = origin
+        self._unsigned_said = False
+        path = self._config_file
         try:
-            if path.exists():
-                self._check_same(config, path)
+            if os.path.lexists(path):
+                self._check_same()
             elif self.root.exists() and any(
-                p.name not in (".lock", ".config.json.tmp") for p in self.root.iterdir()
+                p.name != ".lock" and not _is_aside(p) for p in self.root.iterdir()
             ):
                 raise InputError(
                     f"`run_dir` {self.root} is not empty and holds no experiment. "
                     "Choose another with --run-dir."
                 )
-            self.root.mkdir(parents=True, exist_ok=True)
+            make_directory(self.root)
             writable = os.access(self.root, os.W_OK | os.X_OK)
         except OSError as error:
             raise InputError(
@@ -154,26 +107,49 @@ class Store:
         if not writable:
             raise InputError(f"`run_dir` {self.root} is read-only. Choose another with --run-dir.")
         if not path.exists():
-            write_whole(path, config.to_json().encode())
+            write_whole(path, self._told(origin))
 
-    @staticmethod
-    def _check_same(config: NetworkConfig, path: Path) -> None:
+    @property
+    def _config_file(self) -> Path:
+        return self.root / "config.json"
+
+    def _told(self, origin: Origin | None) -> bytes:
+        """The content of config.json."""
+        text = self._config.to_json()
+        if origin is not None:
+            made_with = {MADE_WITH: dataclasses.asdict(origin)}
+            text = json.dumps(json.loads(text) | made_with, indent=2) + "\n"
+        return text.encode()
+
+    def _check_same(self) -> tuple[bytes, Origin | None]:
+        """The content of config.json, and the origin in it; InputError if it is of another run."""
+        config, path = self._config, self._config_file
+        elsewhere = "Choose another directory with --run-dir"
         try:
-            there = type(config).from_json(path.read_text(encoding="utf-8"), path.parent)
-        except InputError as error:
-            raise InputError(
-                f"{path} cannot be read: {error}. Choose another directory with --run-dir."
-            ) from error
-        differing = there.obstacles(config)
+            content = read_regular(path)
+            there = type(config).from_json(content.decode("utf-8"), path.parent)
+            differing = there.obstacles(config)
+            made_with = json.loads(content).get(MADE_WITH)
+            origin = None if made_with is None else Origin.of(made_with)
+        except (OSError, ValueError, TypeError) as error:  # an InputError is a ValueError
+            why = error.strerror if isinstance(error, OSError) else error
+            raise InputError(f"{path} cannot be read: {why}. {elsewhere}.") from error
         if differing:
             fields = ", ".join(
                 f"{name} (there {old!r}, asked {new!r})" for name, (old, new) in differing.items()
             )
             raise InputError(
                 f"`run_dir` {path.parent} holds another experiment; differing: {fields}. "
-                "Choose another directory with --run-dir, or ask for the same; of "
+                f"{elsewhere}, or ask for the same; of "
                 f"{', '.join(config.grows)} also for more."
             )
+        if origin is not None and self._origin is not None and origin.data != self._origin.data:
+            raise InputError(
+                f"`run_dir` {path.parent} holds an experiment on other data; differing: the bytes "
+                f"of `dataset` {config.dataset!r} (SHA-256 there {shown(origin.data)}, now "
+                f"{shown(self._origin.data)}). {elsewhere}, or put the data back."
+            )
+        return content, origin
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -182,39 +158,38 @@ class Store:
         Raises:
             InputError: another process works there, or another experiment by now.
         """
-        import filelock
-
-        lock = filelock.FileLock(self.root / ".lock")
-        try:
-            lock.acquire(timeout=0)
-        except filelock.Timeout as error:
-            raise InputError(
-                f"`run_dir` {self.root} is in use by another process. Wait until it is done, "
-                "or choose another directory with --run-dir."
-            ) from error
-        try:
+        with held(self.root / ".lock", f"`run_dir` {self.root}", "--run-dir"):
             self._grow()
             self._clear_up()
             yield
-        finally:
-            lock.release()
 
     def _grow(self) -> None:
-        """Remember the experiment as it is asked for now."""
-        path, content = self.root / "config.json", self._config.to_json().encode()
-        if path.read_bytes() != content:
-            # Another process may have let it grow since this store was made.
-            self._check_same(self._config, path)
-            write_whole(path, content)
+        """Remember the experiment as it is asked for now, and what it is made with from now on."""
+        # Another process may have let it grow since this store was made.
+        content, there = self._check_same()
+        now = self._origin
+        if now is not None and there is not None and (others := there.other_versions(now)):
+            self._warn(
+                f"{self.root} was made with {others}: it goes on, but what is trained from here on "
+                "may differ in its last bits."
+            )
+        if now is not None and there is None and any(self.root.glob("seed-*")):
+            self._warn(
+                f"{self.root} was made by an earlier tfinit, which did not note its data and "
+                "versions. They are taken to be those of now, and noted."
+            )
+        # What was there first stays: of later versions each file tells.
+        whole = self._told(there or now)
+        if content != whole:
+            write_whole(self._config_file, whole)
 
     def _clear_up(self) -> None:
         """Remove what a process that was killed left behind: it takes room."""
-        for aside in self.root.glob("seed-*/**/.*.npz.tmp"):
-            if aside.is_file():
-                aside.unlink()
+        for aside in [*self.root.glob(".*.tmp"), *self.root.glob("seed-*/**/.*.tmp")]:
+            remove(aside)
         for partial in self.root.glob("seed-*/**/partial-*.npz"):
             if partial.with_name(partial.name.replace("partial", "level")).exists():
-                partial.unlink()
+                remove(partial)
 
     def _branch(self, seed: int, branch: str) -> Path:
         return self.root / f"seed-{seed}" / branch
@@ -224,63 +199,68 @@ class Store:
 
     def initial(self, seed: int, branch: str, compute: Callable[[], Weights]) -> Weights:
         """The stored initial weights, or those of ``compute``, stored now."""
-        path = self._branch(seed, branch) / "initial.npz"
-        stored = self._weights(path, "initial", "initializing again")
+        stored = self._weights(seed, branch, "initial", "initializing again")
         if stored is None:
-            write_whole(path, _pack(initial=compute()))
-            stored = self._weights(path, "initial", "")
+            self._keep_weights(seed, branch, "initial", compute())
+            stored = self._weights(seed, branch, "initial", "")
         return stored
 
     def rewind(self, seed: int, branch: str) -> Weights | None:
         """The weights that were kept at the rewind step; None if there are none."""
-        path = self._branch(seed, branch) / "rewind.npz"
-        return self._weights(path, "rewind", "training level 0 again")
+        return self._weights(seed, branch, "rewind", "training level 0 again")
 
     def keep_rewind(self, seed: int, branch: str, weights: Weights) -> None:
         """Store the weights at the rewind step."""
-        write_whole(self._branch(seed, branch) / "rewind.npz", _pack(rewind=weights))
+        self._keep_weights(seed, branch, "rewind", weights)
 
     def line(self, seed: int, branch: str) -> Arrays | None:
         """What was measured along the line between two networks; None if nothing was."""
-        return self._weights(self._branch(seed, branch) / "line.npz", "line", "measuring again")
+        return self._weights(seed, branch, "line", "measuring again")
 
     def keep_line(self, seed: int, branch: str, measured: Arrays) -> None:
         """Store what was measured along the line between two networks."""
-        write_whole(self._branch(seed, branch) / "line.npz", _pack(line=measured))
+        self._keep_weights(seed, branch, "line", measured)
 
-    def _weights(self, path: Path, group: str, cure: str) -> Weights | None:
-        if not path.exists():
-            return None
-        try:
-            return StoredArrays(path, group, list(_unpack(path)[group]))
-        except _DAMAGED:
-            self._warn(f"{path} is damaged: {cure}.")
-            return None
+    def _keep_weights(self, seed: int, branch: str, kind: str, arrays: Arrays) -> None:
+        path = self._branch(seed, branch) / f"{kind}.npz"
+        self._write(path, self._whose(kind, seed, branch), **{kind: arrays})
+
+    def _weights(self, seed: int, branch: str, kind: str, cure: str) -> Weights | None:
+        path = self._branch(seed, branch) / f"{kind}.npz"
+        stored = self._read(path, self._whose(kind, seed, branch), (kind,), cure)
+        return None if stored is None else StoredArrays(path, kind, stored[kind])
 
     def level(self, at: Place, initial: Weights, rewind: Weights) -> LevelResult | None:
-        """The stored result of a training; None if there is none, or it is damaged."""
-        path = self._level(at)
-        if not path.exists():
+        """The stored result of a training; None if there is none, or it cannot be used."""
+        path, cure = self._level(at), f"training level {at.level} again"
+        whose = self._whose("level", at.seed, at.branch, at.level)
+        stored = self._read(path, whose, ("mask", "final", "metrics"), cure)
+        if stored is None:
             return None
         try:
-            stored = _unpack(path)
+            wanted = forms_of(rewind)
+            if forms_of(stored["final"]) != wanted:
+                raise ValueError("its weights are those of another network")
+            for key, mask in stored["mask"].items():
+                if mask.dtype != bool or mask.shape != wanted[key][0]:
+                    raise ValueError("its masks are those of another network")
             values = stored["metrics"]
             step, losses = values.pop("step"), values.pop("training_loss")
             diverged = int(values.pop("diverged_at"))
-            return LevelResult(
-                at.seed,
-                at.branch,
-                at.level,
-                initial,
-                rewind,
-                StoredArrays(path, "mask", list(stored["mask"])),
-                StoredArrays(path, "final", list(stored["final"])),
-                Metrics(step, values, losses),
-                diverged if diverged > 0 else None,
-            )
         except _DAMAGED:
-            self._warn(f"{path} is damaged: training level {at.level} again.")
+            self._warn(f"{path} is damaged: {cure}.")
             return None
+        return LevelResult(
+            at.seed,
+            at.branch,
+            at.level,
+            initial,
+            rewind,
+            StoredArrays(path, "mask", stored["mask"]),
+            StoredArrays(path, "final", stored["final"]),
+            Metrics(step, values, losses),
+            diverged if diverged > 0 else None,
+        )
 
     def keep(self, result: LevelResult) -> LevelResult:
         """Store the result of a training, and return it as it is stored."""
@@ -291,30 +271,40 @@ class Store:
             "training_loss": result.metrics.losses,
             "diverged_at": np.array(result.diverged_at or 0),
         }
-        write_whole(
+        self._write(
             self._level(at),
-            _pack(mask=result.mask, final=result.final, metrics=metrics),
+            self._whose("level", at.seed, at.branch, at.level),
+            mask=result.mask,
+            final=result.final,
+            metrics=metrics,
         )
-        self._level(at, "partial").unlink(missing_ok=True)
+        remove(self._level(at, "partial"))
         kept = self.level(at, result.initial, result.rewind)
         if kept is None:
             raise WorkError(f"{self._level(at)} does not hold what was just written to it.")
         return kept
 
-    def partial(self, at: Place) -> Partial | None:
-        """Where a training stood when it was left; None if it is not known."""
-        path = self._level(at, "partial")
-        if not path.exists():
+    def partial(
+        self, at: Place, fits: Callable[[Partial], bool] = lambda partial: True
+    ) -> Partial | None:
+        """Where a training stood when it was left; None if it is not known, or cannot be used."""
+        path, cure = self._level(at, "partial"), f"training level {at.level} from its start"
+        whose = self._whose("partial", at.seed, at.branch, at.level)
+        stored = self._read(path, whose, ("partial", "state"), cure, signed=True)
+        if stored is None:
             return None
         try:
-            stored = _unpack(path)
             told = stored["partial"]
-            return Partial(
+            partial = Partial(
                 int(told["step"]), (told["at"], told["rows"]), told["losses"], stored["state"]
             )
         except _DAMAGED:
-            self._warn(f"{path} is damaged: training level {at.level} from its start.")
+            self._warn(f"{path} is damaged: {cure}.")
             return None
+        if not fits(partial):
+            self._warn(f"{path} names other variables than this network's: {cure}.")
+            return None
+        return partial
 
     def checkpoint(self, at: Place) -> Callable[[Callable[[], Partial]], None]:
         """What a training calls now and then, to be kept every so many seconds."""
@@ -327,13 +317,80 @@ class Store:
             now = partial()
             told = {"step": np.array(now.step), "at": now.rows[0], "rows": now.rows[1]}
             told["losses"] = now.losses
-            write_whole(self._level(at, "partial"), _pack(partial=told, state=now.state))
+            self._write(
+                self._level(at, "partial"),
+                self._whose("partial", at.seed, at.branch, at.level),
+                partial=told,
+                state=now.state,
+            )
             last = time.monotonic()
 
         return keep
+
+    def _whose(self, kind: str, seed: int, branch: str, level: int | None = None) -> dict[str, Any]:
+        """What tells the file of one training from that of any other."""
+        whose = {"kind": kind, "seed": seed, "branch": branch, "level": level}
+        return whose | {"experiment": self._config.identity()}
+
+    def _write(self, path: Path, whose: dict[str, Any], **groups: Arrays) -> None:
+        origin = {} if self._origin is None else dataclasses.asdict(self._origin)
+        told = np.frombuffer(json.dumps(whose | origin).encode(), np.uint8)
+        write_whole(path, pack(**groups, **{_ABOUT: {"json": told}}))
+
+    def _read(
+        self,
+        path: Path,
+        whose: dict[str, Any],
+        groups: tuple[str, ...],
+        cure: str,
+        signed: bool = False,
+    ) -> dict[str, dict[str, np.ndarray]] | None:
+        """The arrays of a file by group; None if there is none, or it is not what it should be.
+
+        An earlier tfinit did not write whose a file is. It is believed, unless ``signed``.
+        """
+        if not os.path.lexists(path):
+            return None
+        try:
+            stored = unpack(read_regular(path))
+            about = stored.pop(_ABOUT, None)
+            if set(stored) != set(groups):
+                raise ValueError("it holds something else")
+            told = None if about is None else dict(json.loads(about["json"].tobytes()))
+        except _DAMAGED:
+            self._warn(f"{path} is damaged: {cure}.")
+            return None
+        if told is None and signed:
+            self._warn(
+                f"{path} was written by an earlier tfinit, which named variables by their place: "
+                f"{cure}."
+            )
+            return None
+        if told is None and not self._unsigned_said:
+            self._unsigned_said = True
+            self._warn(
+                f"{path} was written by an earlier tfinit and does not say whose it is. It is "
+                "believed, and so are other files that do not."
+            )
+        if told is not None:
+            wanted = whose | ({} if self._origin is None else {"data": self._origin.data})
+            other = [
+                f"{name} {told.get(name)!r}, not {value!r}"
+                for name, value in wanted.items()
+                if told.get(name, value if name == "data" else None) != value
+            ]
+            if other:
+                self._warn(f"{path} is of another training ({', '.join(other)}): {cure}.")
+                return None
+        return stored
 
     def write_report(self, name: str, content: bytes) -> Path:
         """Write a file of the report into the run directory."""
         path = self.root / name
         write_whole(path, content)
         return path
+
+
+def _is_aside(path: Path) -> bool:
+    """Whether it is what a process that was killed left of a file that it wrote."""
+    return path.name.startswith(".") and path.name.endswith(".tmp")

@@ -11,7 +11,6 @@ sha256     of the three members before it
 =========  =========================================================================================
 """
 
-import contextlib
 import hashlib
 import io
 import json
@@ -27,7 +26,8 @@ import numpy as np
 
 from tfinit.array_files import Stored, is_number, open_arrays
 from tfinit.errors import InputError, WorkError
-from tfinit.file_bounds import array_bytes, check_bytes, open_file
+from tfinit.file_bounds import array_bytes, check_bytes
+from tfinit.files import open_regular, put
 from tfinit.lottery.result import LevelResult, Weights
 from tfinit.pruning.masks import Masks, check_mask, density
 from tfinit.pruning.model_masks import ensure_sparse_optimizer, set_masks
@@ -207,19 +207,8 @@ class Ticket:
         Raises:
             WorkError: it cannot be written. What was at ``path`` is still there.
         """
-        path = Path(path)
-        aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                with aside.open("wb") as file:
-                    file.write(self._packed())
-                    file.flush()
-                    os.fsync(file.fileno())
-                os.replace(aside, path)
-            finally:
-                with contextlib.suppress(OSError):
-                    aside.unlink(missing_ok=True)
+            put(Path(path), self._packed())
         except OSError as error:
             raise WorkError(
                 f"cannot write the ticket {path}: {error.strerror}. Make room or mend the "
@@ -263,7 +252,7 @@ class Ticket:
         """
         # A damaged .npz may raise anything: BadZipFile, zlib.error, MemoryError, ...
         try:
-            with open_file(path) as file:
+            with open_regular(path) as file:
                 archive = file.read(2) == b"PK"
             ticket = _FOREIGN
             if archive:

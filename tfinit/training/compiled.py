@@ -22,6 +22,7 @@ from tfinit.training.metrics import (
     silent,
 )
 from tfinit.training.order import batch_indices, evaluation_steps
+from tfinit.training.state import fits, state_of
 from tfinit.variables import walk_layers
 
 try:
@@ -256,11 +257,17 @@ class CompiledLoop:
             The metrics. The model holds the final weights.
 
         Raises:
-            InputError: ``batch_size`` does not fit the data, or a number is not whole or too small.
+            InputError: ``batch_size`` does not fit the data, a number is not whole or too small,
+                or ``resume`` is of another network.
             Diverged: a loss was not finite; or a weight at an evaluation or a step of ``at``. The
                 model holds the weights after that chunk.
         """
         indices = batch_indices(self.rows, batch_size, steps, seed, start)
+        if resume is not None and not self.fits(resume):
+            raise InputError(
+                "`resume` is of another network: its variables are not those of this model and "
+                "its optimizer. Train from the start."
+            )
         due = set(evaluation_steps(steps, evaluate_every, start).tolist())
         at = dict(at or {})
         record = Record(self._evaluate.names, resume)
@@ -273,7 +280,7 @@ class CompiledLoop:
             record.row(start, self._guarded(self._evaluate))
         else:
             step = resume.step
-            for name, variable in self._state().items():
+            for name, variable in state_of(self.model).items():
                 variable.assign(resume.state[name])
             progress(step - start)
         stops = np.array(sorted(due | {s for s in at if start < s < steps}))
@@ -294,8 +301,12 @@ class CompiledLoop:
             if step in due:
                 record.row(step, self._evaluate())
             if step < steps:
-                checkpoint(lambda: record.partial(step, _read(self._state())))  # noqa: B023
+                checkpoint(lambda: record.partial(step, _read(state_of(self.model))))  # noqa: B023
         return record.metrics()
+
+    def fits(self, partial: Partial) -> bool:
+        """Whether a training of this model can go on from there: it names the same variables."""
+        return fits(partial.state, state_of(self.model))
 
     def _steps(self, indices: np.ndarray, start: int, stop: int, seed: int) -> np.ndarray:
         """Make some steps; returns their losses. Learns how many make a call of half a second."""
@@ -328,10 +339,6 @@ class CompiledLoop:
             return getattr(self, name)(*arguments)
         self._may_be_rejected = name != "_run"
         return result
-
-    def _state(self) -> dict[str, Any]:
-        variables = [*self.model.variables, *self.model.optimizer.variables]
-        return {str(n): v for n, v in enumerate(variables)}
 
 
 def _read(variables: dict[str, Any]) -> dict[str, np.ndarray]:

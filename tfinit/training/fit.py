@@ -143,7 +143,7 @@ class FitLoop:
 
         callbacks = [*self._callbacks(), self._watch(after_batch)]
         batches = self._batches(steps, batch_size, seed, start)
-        with self._step_by_step(), _torch_seeded(self._legacy, seed, start):
+        with self._step_by_step(), torch_seeded(self._legacy, seed, start):
             self.model.fit(
                 batches, steps_per_epoch=steps - start, epochs=1, verbose=0, callbacks=callbacks
             )
@@ -272,7 +272,7 @@ def _rows(x: Any) -> int:
 
 
 @contextmanager
-def _torch_seeded(legacy: bool, seed: int, start: int) -> Iterator[None]:
+def torch_seeded(legacy: bool, seed: int, start: int) -> Iterator[None]:
     """On PyTorch, Dropout draws from the generator of the process, not from the layer's seed."""
     if not legacy:
         import keras

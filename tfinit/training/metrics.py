@@ -53,7 +53,7 @@ class Partial:
         step: Steps done.
         rows: The evaluations so far: (steps, values).
         losses: The losses so far.
-        state: Every variable of model and optimizer, by its place.
+        state: Every variable of model and optimizer, by its name: see `tfinit.training.state`.
     """
 
     step: int
