@@ -27,6 +27,7 @@ from tfinit.errors import InputError
 
 # Whole numbers end where those of 64 bits do: beyond, they wrap in what they are stored in.
 _MOST = 2**63 - 1
+_ANY = math.inf  # but for seeds, which are hashed
 _LONGEST = 100  # characters of a value in an error
 
 
@@ -63,7 +64,7 @@ def whole(
     name: str,
     value: Any,
     least: int | None = None,
-    most: int = _MOST,
+    most: float = _MOST,
     *,
     none: bool = False,
     of: str = "",
@@ -106,7 +107,7 @@ def wholes(
     name: str,
     value: Any,
     least: int | None = None,
-    most: int = _MOST,
+    most: float = _MOST,
     *,
     length: int | None = None,
     different: bool = False,
@@ -145,6 +146,26 @@ def wholes(
         kind = " ".join(str(word) for word in (count, "different" * different, "whole numbers"))
         raise refused(name, _wanted(" ".join(kind.split()), least, most), value, cure)
     return tuple(operator.index(n) for n in found)
+
+
+def seed(
+    name: str, value: Any, least: int | None = None, none: bool = False, cure: str = ""
+) -> Any:
+    """A seed as Python's int: a whole number, however large.
+
+    Raises:
+        InputError: it is something else, or smaller than ``least``.
+    """
+    return whole(name, value, least, _ANY, none=none, cure=cure)
+
+
+def seeds(name: str, value: Any) -> tuple[int, ...]:
+    """Seeds, one replicate each: one or more different whole numbers of at least 0.
+
+    Raises:
+        InputError: they are something else.
+    """
+    return wholes(name, value, 0, _ANY, different=True)
 
 
 def number(
@@ -195,12 +216,16 @@ def number(
             for word, limit in (
                 ("of at least", least),
                 ("above", above),
-                ("of at most" if least is None and above is None else "at most", most),
+                ("of at most" if above is None else "at most", most),
                 ("below", below),
             )
             if limit is not None
         ]
         wanted = f"{what} {' and '.join(limits)}".rstrip()
+        if limits == ["above 0"]:
+            wanted = what.replace("a number", "a positive number")
+        elif least is not None and most is not None:
+            wanted = f"{what} from {least:g} to {most:g}"
         if found is not None and not math.isfinite(found):
             wanted = f"{wanted}, and finite"
         raise refused(name, wanted + (", or None" if none else ""), value, cure)
@@ -318,7 +343,7 @@ def array(name: str, value: Any, kinds: str = "biuf", cure: str = "") -> Any:
     Args:
         name: The argument, for the error.
         value: An array, a tensor, or lists of numbers of one length.
-        kinds: NumPy's kinds of type that are allowed: b, i, u, f.
+        kinds: NumPy's kinds of type that are allowed: b, i, u, f; c for complex ones too.
         cure: What the error ends with.
 
     Raises:
@@ -326,12 +351,12 @@ def array(name: str, value: Any, kinds: str = "biuf", cure: str = "") -> Any:
     """
     import numpy as np
 
-    check_real(name, value)
+    check_real(name, value, complex_too="c" in kinds)
     try:
         found = np.asarray(value)
     except Exception as error:  # rows of several lengths; a tensor that is only symbolic
         raise refused(name, "an array of numbers", value, cure) from error
-    check_real(name, found)
+    check_real(name, found, complex_too="c" in kinds)
     if found.dtype.kind not in kinds and not (
         "f" in kinds and found.dtype.type.__module__.startswith("ml_dtypes")
     ):
@@ -341,7 +366,7 @@ def array(name: str, value: Any, kinds: str = "biuf", cure: str = "") -> Any:
     return found
 
 
-def check_real(name: str, value: Any) -> None:
+def check_real(name: str, value: Any, complex_too: bool = False) -> None:
     """Refuse what NumPy and Keras would turn into something else without a word.
 
     Raises:
@@ -355,11 +380,12 @@ def check_real(name: str, value: Any) -> None:
             f"`{name}` is a masked array, and its mask would be dropped. Fill or leave out what it "
             f"masks, as {name}.filled(0) does."
         )
-    if isinstance(value, list | tuple):
-        for part in value:
+    if isinstance(value, list | tuple | dict):
+        for part in value.values() if isinstance(value, dict) else value:
             if hasattr(part, "dtype"):
-                check_real(name, part)
-    if isinstance(value, complex) or "complex" in str(getattr(value, "dtype", "")):
+                check_real(name, part, complex_too)
+    is_complex = isinstance(value, complex) or "complex" in str(getattr(value, "dtype", ""))
+    if is_complex and not complex_too:
         raise InputError(
             f"`{name}` has complex numbers, of which the imaginary part would be dropped. Pass "
             "real ones, such as its .real or numpy.abs of it."
@@ -373,7 +399,7 @@ def check_fields(settings: Any) -> None:
     `Path`, tuples of one of them, dictionaries from text to one of them, and each of these or None.
 
     Raises:
-        InputError: a field has a value of another type. Nothing of the others is told.
+        InputError: a field has a value of another type.
 
     Example:
         >>> @dataclasses.dataclass(frozen=True)
@@ -417,8 +443,8 @@ def _of_type(name: str, value: Any, annotation: Any) -> Any:
     return _BY_TYPE[annotation](name, value)
 
 
-def _wanted(kind: str, least: int | None, most: int) -> str:
-    if most == _MOST:
+def _wanted(kind: str, least: int | None, most: float) -> str:
+    if most in (_MOST, _ANY):
         return kind if least is None else f"{kind} of at least {least}"
     return f"{kind} of at most {most}" if least is None else f"{kind} from {least} to {most}"
 

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+from tfinit import arguments
+from tfinit.arguments import flag, text
 from tfinit.errors import InputError
 
 
@@ -28,6 +30,10 @@ def load_model(
     """
     import keras
 
+    text("name", name)
+    path = arguments.path(name, path)
+    allow_lambda = flag("allow_lambda", allow_lambda)
+    text("cure", cure)
     if not path.exists():
         raise InputError(f"`{name}` {str(path)!r} does not exist. Pass a .keras file.")
     try:

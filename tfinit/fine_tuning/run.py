@@ -12,6 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from tfinit.arguments import function, instance
 from tfinit.errors import InputError, WorkError
 from tfinit.fine_tuning.config import PruneConfig
 from tfinit.pruning.low_magnitude import strip_pruning
@@ -66,6 +67,9 @@ def fine_tune(
             no loss. Nothing was written.
         WorkError: A file cannot be written.
     """
+    instance("config", config, PruneConfig)
+    function("started", started, "steps done and all steps")
+    function("stepped", stepped)
     model = load_model(config.model)
     train, test = read_splits(config.data)
     _check_fits(model, config.data, *train)

@@ -10,6 +10,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from tfinit.arguments import path, text
 from tfinit.errors import InputError
 from tfinit.initializers.base import Initializer
 from tfinit.initializers.registry import serializable
@@ -40,7 +41,7 @@ class Pretrained(Initializer):
     """
 
     def __init__(self, source: str | os.PathLike, key: str) -> None:
-        self.source, self.key = os.fspath(source), key
+        self.source, self.key = str(path("source", source)), text("key", key)
         if Path(self.source).suffix not in SUFFIXES:
             raise InputError(f"`source` must end in one of {SUFFIXES}, received {self.source!r}.")
 

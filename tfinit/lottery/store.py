@@ -26,6 +26,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tfinit.arguments import function, number
 from tfinit.errors import InputError, WorkError
 from tfinit.lottery.network_config import NetworkConfig
 from tfinit.lottery.result import LevelResult, Weights
@@ -128,10 +129,11 @@ class Store:
         warn: Callable[[str], None] = lambda line: None,
         checkpoint_every: float = _CHECKPOINT_EVERY,
     ):
+        function("warn", warn, "a line")
         self.root = config.run_dir
         self._config = config
         self._warn = warn
-        self._checkpoint_every = checkpoint_every
+        self._checkpoint_every = number("checkpoint_every", checkpoint_every, least=0)
         path = self.root / "config.json"
         try:
             if path.exists():

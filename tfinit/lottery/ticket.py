@@ -19,12 +19,13 @@ import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import ml_dtypes  # noqa: F401  (comes with Keras; teaches NumPy bfloat16 and the like)
 import numpy as np
 
+from tfinit import arguments
+from tfinit.arguments import array, instance, mapping, refused, whole
 from tfinit.errors import InputError, WorkError
 from tfinit.lottery.result import LevelResult, Weights
 from tfinit.pruning.masks import Masks, check_mask, density
@@ -37,6 +38,7 @@ from tfinit.variables import (
     write_weights,
 )
 
+_NUMBERS = "biufc"
 _FORMAT, _VERSION = "tfinit ticket", 1
 
 
@@ -79,32 +81,29 @@ class Ticket:
     about: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not self.mask:
+        masks = mapping("mask", self.mask, "keys to masks")
+        rewind = mapping("rewind", self.rewind, "keys to weights")
+        if not masks:
             raise InputError("`mask` is empty. A ticket needs the mask of at least one weight.")
-        unknown = sorted(self.mask.keys() - self.rewind.keys())
+        unknown = sorted(masks.keys() - rewind.keys())
         if unknown:
             raise InputError(
-                f"`mask` names {unknown}, which `rewind` lacks; it has {list(self.rewind)}."
+                f"`mask` names {unknown}, which `rewind` lacks; it has {list(rewind)}."
             )
-        rewind = {key: np.asarray(weight) for key, weight in self.rewind.items()}
-        for key, weight in rewind.items():
-            if not _is_number(weight.dtype):
-                raise InputError(
-                    f"`rewind[{key!r}]` must be an array of numbers, received {weight.dtype}."
-                )
-        if isinstance(self.step, bool) or not isinstance(self.step, (int, np.integer)):
-            raise InputError(f"`step` must be a whole number, received {self.step!r}.")
-        if self.step < 0:
-            raise InputError(f"`step` must be 0 (initialization) or more, received {self.step}.")
-        if not all(isinstance(text, str) for pair in self.about.items() for text in pair):
-            raise InputError(f"`about` must map text to text, received {self.about}.")
-        mask = {key: check_mask(key, m, rewind[key].shape) for key, m in self.mask.items()}
+        rewind = {
+            key: array(f"rewind[{key!r}]", weight, _NUMBERS) for key, weight in rewind.items()
+        }
+        step = whole("step", self.step, 0, cure="0 is initialization.")
+        about = mapping("about", self.about, "text to text")
+        if not all(isinstance(text, str) for text in about.values()):
+            raise refused("about", "a dictionary of text to text", about)
+        mask = {key: check_mask(key, m, rewind[key].shape) for key, m in masks.items()}
         # Checked forms of what was passed: the way to set a field of a frozen dataclass.
         for name, value in (
             ("mask", mask),
             ("rewind", rewind),
-            ("step", int(self.step)),
-            ("about", dict(self.about)),
+            ("step", step),
+            ("about", about),
         ):
             object.__setattr__(self, name, value)
 
@@ -119,8 +118,10 @@ class Ticket:
             step: The training step of its `rewind` weights.
             about: Added to what is known of the result: seed, branch and level.
         """
+        instance("result", result, LevelResult)
+        about = {} if about is None else mapping("about", about, "text to text")
         known = {name: str(getattr(result, name)) for name in ("seed", "branch", "level")}
-        return cls(result.mask, result.rewind, step, known | dict(about or {}))
+        return cls(result.mask, result.rewind, step, known | about)
 
     @property
     def survivors(self) -> int:
@@ -204,7 +205,7 @@ class Ticket:
         Raises:
             WorkError: it cannot be written. What was at ``path`` is still there.
         """
-        path = Path(path)
+        path = arguments.path("path", path)
         aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -258,8 +259,9 @@ class Ticket:
             InputError: there is no such file, it is damaged, it is no ticket, or a newer tfinit
                 wrote it.
         """
+        path = arguments.path("path", path)
         try:
-            content = Path(path).read_bytes()
+            content = path.read_bytes()
         except OSError as error:
             raise InputError(
                 f"`path` {path} cannot be read: {error.strerror}. "
@@ -319,10 +321,6 @@ def _digest(members: Mapping[str, np.ndarray]) -> np.ndarray:
     for value in members.values():
         told.update(f"{value.size}/".encode() + value.tobytes())
     return np.frombuffer(told.digest(), np.uint8)
-
-
-def _is_number(dtype: np.dtype) -> bool:
-    return dtype.kind in "biufc" or dtype.type.__module__.startswith("ml_dtypes")
 
 
 def _in_planes(values: np.ndarray) -> np.ndarray:

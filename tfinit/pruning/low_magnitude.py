@@ -16,6 +16,7 @@ import numpy as np
 import wrapt
 from keras import ops
 
+from tfinit.arguments import refused
 from tfinit.errors import InputError
 from tfinit.pruning.model_masks import ensure_sparse_optimizer, find_sparse_optimizer
 from tfinit.pruning.policy import PruningPolicy
@@ -88,6 +89,8 @@ def prune_low_magnitude(
         raise InputError(
             f"prune_low_magnitude does not take {unknown}; give the layer its own arguments."
         )
+    if pruning_policy is not None and not hasattr(pruning_policy, "allow_pruning"):
+        raise refused("pruning_policy", "a PruningPolicy, or None", pruning_policy)
     if pruning_policy is not None:
         if not isinstance(to_prune, keras.Model):
             raise InputError("`pruning_policy` chooses among the layers of a model; pass a model.")

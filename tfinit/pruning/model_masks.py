@@ -9,7 +9,7 @@ from tfinit.errors import InputError
 from tfinit.pruning.masks import Masks
 from tfinit.pruning.rules import PruningRule
 from tfinit.pruning.sparse_optimizer import SparseOptimizer
-from tfinit.variables import check_same_keys, prunable_weights
+from tfinit.variables import check_built, check_same_keys, prunable_weights
 
 
 def find_sparse_optimizer(optimizer: Any) -> SparseOptimizer | None:
@@ -26,6 +26,7 @@ def sparse_optimizer_of(model: Any) -> SparseOptimizer:
     Raises:
         InputError: the model was compiled without one, or not at all.
     """
+    check_built(model)
     optimizer = getattr(model, "optimizer", None)
     found = find_sparse_optimizer(optimizer)
     if found is None:
@@ -88,7 +89,7 @@ def set_masks(model: Any, masks: Mapping[str, np.ndarray]) -> None:
         >>> set_masks(model, {"fc/kernel": [[1, 0], [0, 1]]})
     """
     variables = prunable_weights(model)
-    check_same_keys("masks", dict(masks), variables)
+    check_same_keys("masks", masks, variables)
     optimizer = sparse_optimizer_of(model)
     optimizer.assign_masks([(variable, masks[key]) for key, variable in variables.items()])
 

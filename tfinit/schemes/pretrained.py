@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tfinit.arguments import flag
 from tfinit.errors import InputError
 from tfinit.schemes.report import Record, Report
 from tfinit.schemes.task import Task
@@ -44,6 +45,7 @@ def pretrained(task: Task, *, source: Any, freeze: bool = False) -> Report:
         >>> print(initialize(copy, "pretrained", seed=1, source=base)["fc/kernel"].note)
         fc/kernel by name
     """
+    freeze = flag("freeze", freeze)
     given = _read(source)
     weights = all_weights(task.model)
     aliases = _aliases(task.model, weights)
