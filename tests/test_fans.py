@@ -123,7 +123,7 @@ def test_a_plain_shape_gets_kerass_rule(shape, expected):
 
 @pytest.mark.parametrize("shape", [(), (3, 0), (-1, 4), (None, 3), "ab", 3.5])
 def test_a_shape_without_fans_is_refused(shape):
-    with pytest.raises(InputError, match="positive integers"):
+    with pytest.raises(InputError, match="whole numbers of at least 1"):
         fans(shape)
 
 

@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 
 import keras
 
+from tfinit.arguments import check_real, number, path, whole
 from tfinit.diagnostics.diagnosis import Diagnosis, diagnose, line_of
-from tfinit.errors import InputError, MissingPackage, is_whole
+from tfinit.errors import InputError, MissingPackage
 from tfinit.files import check_writable, make_directory
 
 # Seconds of training on which the first reading and the last are charged: were it by the time
@@ -114,33 +115,24 @@ class SignalMonitor(keras.callbacks.Callback):
         loss: Any = None,
     ) -> None:
         super().__init__()
-        for name, path in (("log_dir", log_dir), ("csv", csv)):
-            if path is not None and (not path or not isinstance(path, str | os.PathLike)):
-                raise InputError(f"`{name}` must be a path or None, received {path!r}.")
+        log_dir, csv = path("log_dir", log_dir, none=True), path("csv", csv, none=True)
+        check_real("x", x)
+        check_real("y", y)
         if log_dir is None and csv is None:
             raise InputError(
                 "Neither `log_dir` nor `csv` was given, so nothing would be written. Pass "
                 'log_dir="logs" for TensorBoard, csv="signals.csv" for a table, or both.'
             )
-        if every is not None and (not is_whole(every) or every < 1):
-            raise InputError(
-                f"`every` must be a whole number of steps of at least 1, or None, received "
-                f"{every!r}."
-            )
-        if not isinstance(budget, int | float) or not 0 < budget <= 1:
-            raise InputError(
-                "`budget` must be the share of the training time that readings may take, above 0 "
-                f"and at most 1, as 0.05; received {budget!r}."
-            )
+        every = whole("every", every, 1, of="steps", none=True)
+        cure = "It is the share of the training time that readings may take, as 0.05."
+        budget = number("budget", budget, above=0, most=1, cure=cure)
         if log_dir is not None and importlib.util.find_spec("tensorboard") is None:
             raise MissingPackage("SignalMonitor", "TensorBoard", "tfinit[tensorboard]")
         self.latest: Diagnosis | None = None
         self.readings: list[tuple[int, dict[str, float]]] = []
         self._batch = (x, y, loss)
-        self._log_dir = None if log_dir is None else Path(log_dir)
-        self._csv = None if csv is None else Path(csv)
-        self._every = None if every is None else int(every)
-        self._budget = float(budget)
+        self._log_dir, self._csv = log_dir, csv
+        self._every, self._budget = every, budget
         self._writer: Any = None
         self._began = self._ended = self._spent = self._took = 0.0
 

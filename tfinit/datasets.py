@@ -16,9 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from tfinit import points
+from tfinit import arguments, points
+from tfinit.arguments import array, text, whole
 from tfinit.array_files import read_arrays
-from tfinit.errors import InputError, MissingPackage, WorkError, is_whole
+from tfinit.errors import InputError, MissingPackage, WorkError
 
 Split = tuple[np.ndarray, np.ndarray]
 
@@ -27,6 +28,7 @@ _SPLIT_SEED = 0  # which examples are held out is part of the data set, not of a
 _MOST_HELD_OUT = 5000
 _ARRAYS = ("x_train", "y_train", "x_test", "y_test")
 _TFDS = "tfds:"
+_LAST_LABEL = 2**31 - 1  # they become int32
 
 
 @dataclass(frozen=True)
@@ -66,11 +68,9 @@ class Dataset:
             (100, 8, 8, 1)
         """
         x, y = self.train
-        if not is_whole(train_rows) or not 1 <= train_rows <= len(x):
-            raise InputError(
-                f"`train_rows` must be a whole number from 1 to {len(x)}, the training examples "
-                f"of {self.name!r}, received {train_rows!r}."
-            )
+        cure = f"{self.name!r} has so many training examples."
+        train_rows = whole("train_rows", train_rows, 1, len(x), cure=cure)
+        seed = arguments.seed("seed", seed, 0)
         rows = np.random.default_rng(seed).permutation(len(x))[:train_rows]
         return dataclasses.replace(self, train=(x[rows], y[rows]))
 
@@ -94,12 +94,12 @@ def digest(*arrays: np.ndarray | None) -> str:
         (True, False, 'eba11f86')
     """
     told = hashlib.sha256()
-    for array in arrays:
-        if array is None:
+    for part in arrays:
+        if part is None:
             told.update(b"none;")
             continue
-        told.update(f"{array.dtype.str}{array.shape};".encode())
-        told.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+        told.update(f"{part.dtype.str}{part.shape};".encode())
+        told.update(np.ascontiguousarray(part).reshape(-1).view(np.uint8))
     return told.hexdigest()
 
 
@@ -135,6 +135,8 @@ def from_arrays(
         >>> data.train[0].shape, len(data.validation[0]), data.classes
         ((18, 6, 6, 1), 2, 4)
     """
+    text("name", name)
+    classes = whole("classes", classes, 1, none=True)
     given = {"train": train, "test": test}
     if validation is not None:
         given["validation"] = validation
@@ -173,7 +175,8 @@ def _pair(name: str, which: str, pair: Any) -> Split:
             f"`{which}` must be a pair (x, y) of arrays, received {type(pair).__name__}. "
             "Pass (inputs, labels)."
         )
-    x, y = np.asarray(pair[0]), np.asarray(pair[1])
+    x = array(which, pair[0])
+    y = array(which, pair[1])
     where = f"`{which}` of data set {name!r}"
     if x.ndim < 2 or x.size == 0:
         raise InputError(
@@ -197,10 +200,11 @@ def _pair(name: str, which: str, pair: Any) -> Split:
         raise InputError(
             f"{where} has {len(x)} inputs and {len(y)} labels. Pass one label for each input."
         )
-    if y.min() < 0:
+    if y.min() < 0 or y.max() > _LAST_LABEL:
+        odd = y.min() if y.min() < 0 else f"{y.max()}, which is beyond 2**31 - 1"
         raise InputError(
-            f"{where} must have labels of at least 0, received {y.min()}. Number the classes from "
-            "0, as numpy.unique(y, return_inverse=True)[1] does."
+            f"{where} must have labels of at least 0, received {odd}. Number the "
+            "classes from 0, as numpy.unique(y, return_inverse=True)[1] does."
         )
     return (x[..., None] if x.ndim == 3 else x), y
 
@@ -379,6 +383,7 @@ def load(name: str) -> Dataset:
         >>> load("digits").train[0].shape
         (1097, 8, 8, 1)
     """
+    text("dataset", name)
     if name in _LOADERS:
         return _LOADERS[name]()
     if name in points.NAMES:

@@ -1,7 +1,6 @@
 """The errors that say what to do. The command line turns them into one line and an exit code."""
 
 import re
-from numbers import Integral
 
 
 class InputError(ValueError):
@@ -23,19 +22,6 @@ class MissingPackage(ImportError):
 
     def __init__(self, part: str, package: str, install: str):
         super().__init__(f"{part} needs {package}: pip install {install}")
-
-
-def is_whole(value: object) -> bool:
-    """True for whole numbers of Python and NumPy; False for True."""
-    return isinstance(value, Integral) and not isinstance(value, bool)
-
-
-def check_whole(name: str, value: object, least: int) -> None:
-    """Raise InputError unless a value is a whole number of at least ``least``."""
-    if not is_whole(value) or value < least:
-        raise InputError(
-            f"`{name}` must be a whole number of at least {least}, received {value!r}."
-        )
 
 
 def reason(error: Exception) -> str:

@@ -31,6 +31,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from tfinit.arguments import refused, wholes
 from tfinit.errors import InputError
 from tfinit.variables import children, own_weights, weight_name
 
@@ -64,12 +65,13 @@ def fans(layer_or_shape: Any, weight: Any = None) -> Fans:
         (9.0, 9.0)
     """
     if not hasattr(layer_or_shape, "weights"):
+        shape = check_shape(layer_or_shape, "layer_or_shape")
         if weight is not None:
             raise InputError(
                 f"`weight` is only for a layer, received weight={weight!r} with a shape. "
                 "Leave it out, or pass the layer."
             )
-        return _by_shape(check_shape(layer_or_shape))
+        return _by_shape(shape)
     layer = layer_or_shape
     if not layer.built:
         raise InputError(
@@ -91,6 +93,8 @@ def fans(layer_or_shape: Any, weight: Any = None) -> Fans:
                 f"{matrices}. Say which with `weight=`."
             )
         weight = matrices[0]
+    if not isinstance(weight, str) and not any(weight is w for w in named.values()):
+        raise refused("weight", f"one of {list(named)}, or the variable itself", weight)
     name = weight if isinstance(weight, str) else weight_name(weight)
     if isinstance(weight, str) and weight not in named:
         for child in children(layer):
@@ -104,18 +108,12 @@ def fans(layer_or_shape: Any, weight: Any = None) -> Fans:
     return rule(layer, name, check_shape(shape))
 
 
-def check_shape(shape: Any) -> tuple[int, ...]:
+def check_shape(shape: Any, name: str = "shape") -> tuple[int, ...]:
     """The shape as a tuple of ints; InputError unless it has an axis and all are positive."""
-    try:
-        found = tuple(int(n) for n in shape)
-    except (TypeError, ValueError):
-        found = ()
-    if not found or min(found) < 1:
-        raise InputError(
-            f"`shape` must be one or more positive integers, received {shape!r}. "
-            "A weight without axes or without entries has no fan."
-        )
-    return found
+    cure = "A weight without axes or without entries has no fan."
+    if hasattr(shape, "as_list"):  # of TensorFlow
+        shape = tuple(shape)
+    return wholes(name, shape, 1, cure=cure)
 
 
 def summed_axes(equation: str) -> list[int]:

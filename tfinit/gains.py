@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from tfinit.arguments import number, one_of, refused
 from tfinit.errors import InputError
 
 _PANEL = 0.25
@@ -66,8 +67,7 @@ def gain(activation: Any, mode: str = "forward", **params: float) -> float:
         >>> round(gain("relu"), 6), round(gain("tanh"), 4)
         (1.414214, 1.5925)
     """
-    if mode not in MODES:
-        raise InputError(f"`mode` must be one of {MODES}, received {mode!r}.")
+    one_of("mode", mode, MODES)
     if isinstance(activation, dict):
         return _known_gain(activation, mode, params)
     moment = moments(activation, **params)[MODES.index(mode)]
@@ -93,10 +93,15 @@ def _known_gain(gains: dict[str, float], mode: str, params: dict[str, float]) ->
 def moments(activation: Any, variance: float = 1.0, **params: float) -> tuple[float, float]:
     """``(E[φ(x)²], E[φ′(x)²])`` for x ~ N(0, variance); ``activation`` as in :func:`gain`."""
     nodes, weights, slope = _rule()
-    std = math.sqrt(variance)
+    std = math.sqrt(number("variance", variance, above=0))
     values = evaluate(activation, std * nodes.ravel(), **params).reshape(nodes.shape)
     slopes = values @ slope.T / std
     return float(np.sum(weights * values**2)), float(np.sum(weights * slopes**2))
+
+
+def check_activation(activation: Any) -> None:
+    """Raise InputError unless this is what Keras or a user may call an activation."""
+    _function(activation, {})
 
 
 def config_of(activation: Any, modes: tuple[str, ...], **params: float) -> tuple[Any, dict]:
@@ -139,6 +144,9 @@ def _to_numpy(value: Any) -> np.ndarray:
 def _function(activation: Any, params: dict[str, float]) -> Callable[[np.ndarray], Any]:
     import keras
 
+    for name, value in params.items():
+        if not isinstance(value, bool):  # gelu's `approximate`
+            number(name, value)
     if activation is None:
         activation = "linear"
     if isinstance(activation, str):
@@ -156,11 +164,10 @@ def _function(activation: Any, params: dict[str, float]) -> Callable[[np.ndarray
         alpha = activation.alpha if activation.built else activation.alpha_initializer((64,))
         root = math.sqrt(float(np.mean(_to_numpy(alpha) ** 2)))
         return functools.partial(keras.activations.leaky_relu, negative_slope=root)
+    if isinstance(activation, type):
+        raise refused("activation", "a name, an activation layer, a function or None", activation)
     if hasattr(activation, "weights"):  # `call`, for calling the layer itself would build it
         activation = activation.call
     if not callable(activation):
-        raise InputError(
-            f"`activation` must be a name, an activation layer, a function or None, received "
-            f"{activation!r}."
-        )
+        raise refused("activation", "a name, an activation layer, a function or None", activation)
     return functools.partial(activation, **params)

@@ -6,8 +6,11 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any, NamedTuple
 
+from tfinit import arguments
+from tfinit.arguments import instance, one_of, refused, text, whole, wholes
 from tfinit.errors import InputError
 from tfinit.networks import conv_2, conv_4, conv_6, lenet_300_100, mlp, resnet_20, vgg_16
+from tfinit.schemes.forward import check_data
 from tfinit.schemes.initialize import SCHEMES, WITH_DATA, initialize
 from tfinit.schemes.streams import digest
 from tfinit.variables import PRUNABLE_NAMES, all_weights, weight_name
@@ -71,11 +74,9 @@ def initializations() -> tuple[str, ...]:
 
 def check_initialization(name: str | None) -> None:
     """Raise InputError unless `build` knows the initialization; None is known."""
-    if name is not None and name not in initializations():
-        raise InputError(
-            f"`initialization` must be one of {', '.join(initializations())}, received {name!r}. "
-            "Leave it out for the network's published one."
-        )
+    if name is not None:
+        cure = "Leave it out for the network's published one."
+        one_of("initialization", name, initializations(), cure)
 
 
 def needs_data(initialization: str | None) -> bool:
@@ -84,6 +85,7 @@ def needs_data(initialization: str | None) -> bool:
 
 
 def _network(name: str, keras: ModuleType) -> _Network:
+    text("name", name)
     if name in _NETWORKS:
         return _NETWORKS[name]
     known = f"`model` must be one of {', '.join(NAMES)}, or {PATTERN} as in mlp-30-relu"
@@ -149,7 +151,11 @@ def build(
         >>> list(kernels(model))
         ['fc1/kernel', 'fc2/kernel', 'output/kernel']
     """
+    if getattr(keras, "__name__", "") not in ("keras", "tf_keras"):
+        raise refused("keras", "the module keras or tf_keras", keras)
     network = _network(name, keras)
+    input_shape = wholes("input_shape", input_shape, 1)
+    classes, seed = whole("classes", classes, 1), arguments.seed("seed", seed)
     check_initialization(initialization)
     if network.of_images and len(input_shape) != 3:
         raise InputError(
@@ -164,6 +170,8 @@ def build(
     else:
         x = None
     model = network.build(keras, input_shape, classes)
+    if x is not None:
+        x = check_data(model, x, "x")
     if initialization is None and network.scheme is not None:
         initialize(model, network.scheme, seed=seed, **network.options)
     elif initialization in _SCHEMES:
@@ -208,6 +216,8 @@ def fill(model: Any, initializer: Any, seed: int) -> None:
     """
     import keras
 
+    instance("initializer", initializer, keras.initializers.Initializer)
+    seed = arguments.seed("seed", seed)
     config = initializer.get_config()
     for key, variable in kernels(model).items():
         own = initializer
@@ -221,9 +231,10 @@ def fill(model: Any, initializer: Any, seed: int) -> None:
 def kernels(model: Any) -> dict[str, Any]:
     """The trainable weights that `fill` sets, under their keys."""
     names = (*PRUNABLE_NAMES, "depthwise_kernel")
+    weights = all_weights(model)
     trainable = {id(weight) for weight in model.trainable_weights}
     return {
         key: weight
-        for key, weight in all_weights(model).items()
+        for key, weight in weights.items()
         if id(weight) in trainable and weight_name(weight) in names and len(weight.shape) >= 2
     }

@@ -8,6 +8,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from tfinit.arguments import one_of
+
 _TRAIN, _VALIDATION, _TEST = 300, 100, 200
 _COUNT = _TRAIN + _VALIDATION + _TEST
 _SEED = 0
@@ -76,6 +78,7 @@ def make(name: str) -> dict[str, Points]:
         >>> {split: x.shape for split, (x, _) in make("circles").items()}
         {'train': (300, 2), 'validation': (100, 2), 'test': (200, 2)}
     """
+    one_of("name", name, NAMES)
     from sklearn.model_selection import train_test_split
 
     x, y = _MAKERS[name]()

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+from tfinit.arguments import function, listed, refused
 from tfinit.errors import InputError
 from tfinit.overlay import overlaid
 from tfinit.schemes.activations import activation_of
@@ -76,6 +77,12 @@ def probing(
         raise InputError(
             f"`model` must be a layer or model of Keras 3, received {type(model).__name__}."
         )
+    function("value", value, "a point and a tensor")
+    function("gradient", gradient, "a point and a gradient", none=True)
+    if layers is not None and not all(
+        isinstance(pair, tuple) and len(pair) == 2 for pair in listed("layers", layers, object)
+    ):
+        raise refused("layers", "some of `seen_layers`", layers)
     if gradient is not None:
         require_tensorflow("Gradients")
     calls: dict[str, int] = {}

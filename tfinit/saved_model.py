@@ -12,7 +12,9 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from tfinit.errors import InputError, is_whole, reason
+from tfinit import arguments
+from tfinit.arguments import flag, is_whole, text
+from tfinit.errors import InputError, reason
 from tfinit.file_bounds import check_bytes
 from tfinit.files import open_regular
 
@@ -46,6 +48,10 @@ def load_model(
     """
     import keras
 
+    text("name", name)
+    path = arguments.path(name, path)
+    allow_lambda = flag("allow_lambda", allow_lambda)
+    text("cure", cure)
     # Not the path's own `exists`: of a name that is too long it makes an error of its own.
     if not os.path.exists(path):
         raise InputError(f"`{name}` {str(path)!r} does not exist. Pass a .keras file.")

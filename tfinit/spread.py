@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import t as student_t
 
+from tfinit.arguments import array, refused
+
 
 @dataclass(frozen=True)
 class Spread:
@@ -25,6 +27,9 @@ class Spread:
     @classmethod
     def of(cls, values: Sequence[float]) -> "Spread":
         """The spread of some values."""
+        values = array("values", values)
+        if values.ndim != 1:
+            raise refused("values", "a list of numbers", values)
         if not len(values):
             return cls(np.nan, np.nan, 0)
         std = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from tfinit.arguments import array, function, mapping, refused
 from tfinit.errors import InputError
 
 # The weights that TFMOT's registry prunes. Depthwise kernels are left alone, as there: they hold
@@ -75,7 +76,12 @@ def walk_layers(model: Any) -> Iterator[tuple[str, Any]]:
     Yields:
         The path of each layer inside ``model`` and the layer. ``model`` itself comes first, with
         the empty key.
+
+    Raises:
+        InputError: ``model`` is neither.
     """
+    if keras_of(model) is None:
+        raise refused("model", "a Keras layer or model", model)
     seen: set[int] = set()
 
     def visit(prefix: str, layer: Any) -> Iterator[tuple[str, Any]]:
@@ -104,15 +110,17 @@ def own_weights(layer: Any) -> list[Any]:
     return [*layer._trainable_weights, *layer._non_trainable_weights]
 
 
-def _built(model: Any) -> None:
+def check_built(model: Any, name: str = "model") -> None:
+    """Raise InputError unless this is a built layer or model of either Keras.
+
+    ``name`` is the argument that it was passed as.
+    """
     if keras_of(model) is None:
-        raise InputError(
-            f"`model` must be a Keras layer or model, received {type(model).__name__}. "
-            "Pass the layer or model itself, not its output."
-        )
+        cure = "Pass the layer or model itself, not its output."
+        raise refused(name, "a Keras layer or model", model, cure)
     if not model.built:
         raise InputError(
-            f"`model` {model.name!r} has no weights yet: it is not built. "
+            f"`{name}` {model.name!r} has no weights yet: it is not built. "
             "Call it on a batch, call `model.build(input_shape)`, or give it an Input."
         )
 
@@ -134,15 +142,15 @@ def all_weights(model: Any) -> dict[str, Any]:
         >>> list(all_weights(model))
         ['fc/kernel', 'fc/bias']
     """
-    _built(model)
+    check_built(model)
     found: dict[str, Any] = {}
     seen: set[int] = set()
     for key, layer in walk_layers(model):
         for variable in own_weights(layer):
             if id(variable) not in seen:
                 seen.add(id(variable))
-                name = weight_name(variable)
-                found[unique_name(f"{key}/{name}" if key else name, set(found))] = variable
+                own = weight_name(variable)
+                found[unique_name(f"{key}/{own}" if key else own, set(found))] = variable
     return found
 
 
@@ -193,7 +201,8 @@ def find_prunable(
 
     With ``frozen`` also those that are not trainable.
     """
-    _built(model)
+    check_built(model)
+    function("allow", allow, "a layer", none=True)
     allowed = [
         layer
         for _, layer in walk_layers(model)
@@ -208,6 +217,10 @@ def find_prunable(
 
 def read_weights(variables: dict[str, Any]) -> dict[str, np.ndarray]:
     """Copy variables into NumPy arrays, under the same keys."""
+    variables = mapping("variables", variables, "keys to variables")
+    for key, variable in variables.items():
+        if not hasattr(variable, "numpy"):
+            raise refused(f"variables[{key!r}]", "a variable of a model", variable)
     return {key: np.array(variable.numpy()) for key, variable in variables.items()}
 
 
@@ -224,6 +237,8 @@ def write_weights(variables: dict[str, Any], values: dict[str, np.ndarray]) -> N
 
 def check_same_keys(name: str, given: dict[str, Any], variables: dict[str, Any]) -> None:
     """Raise InputError unless ``given`` has an array of the right shape for every variable."""
+    given = mapping(name, given, "keys to arrays")
+    variables = mapping("variables", variables, "keys to variables")
     missing, unknown = sorted(variables.keys() - given.keys()), sorted(given.keys() - variables)
     if missing or unknown:
         raise InputError(
@@ -231,8 +246,9 @@ def check_same_keys(name: str, given: dict[str, Any], variables: dict[str, Any])
             f"The model's keys are {list(variables)}."
         )
     for key, variable in variables.items():
-        if tuple(np.shape(given[key])) != tuple(variable.shape):
+        shape = array(f"{name}[{key!r}]", given[key], "biufc").shape
+        if shape != tuple(variable.shape):
             raise InputError(
-                f"`{name}[{key!r}]` has shape {np.shape(given[key])}, "
-                f"the model's weight has {tuple(variable.shape)}."
+                f"`{name}[{key!r}]` has shape {shape}, the model's weight has "
+                f"{tuple(variable.shape)}."
             )

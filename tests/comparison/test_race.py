@@ -298,8 +298,8 @@ def without_loss():
         ({"seeds": (1, 1)}, "different"),
         ({"seeds": (-1,)}, "at least 0"),
         ({"batch_size": 5000}, r"`batch_size` must be in 1..1097"),
-        ({"target_loss": 0.0}, "`target_loss` must be positive or None, received 0.0"),
-        ({"target_loss": "1"}, "`target_loss` must be positive or None, received '1'"),
+        ({"target_loss": 0.0}, "`target_loss` must be a positive number, or None, received 0.0"),
+        ({"target_loss": "1"}, "`target_loss` must be a positive number, or None, received '1'"),
         ({"build_model": without_loss}, "was compiled with a loss"),
     ],
 )

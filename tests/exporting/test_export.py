@@ -129,7 +129,7 @@ def half():
         ({"sparse": True, "format": "onnx"}, "ONNX Runtime has neither a file form nor kernels"),
         ({"quantize": "int8"}, "needs `representative_data`"),
         ({"quantize": "int8", "format": "keras", "representative_data": X}, "compute in float32"),
-        ({"quantize": "float16"}, "must be None or 'int8', received 'float16'"),
+        ({"quantize": "float16"}, "must be one of None, int8, received 'float16'"),
         ({"format": "tflite"}, "one of litert, onnx, keras, saved_model, received 'tflite'"),
         ({"path": "m.onnx"}, r"must end in .tflite for litert, received"),
         ({"model": half(), "sparse": True}, "float32 only, and `model` has float16"),
@@ -138,7 +138,7 @@ def half():
         ({"representative_data": X[:, :9]}, r"examples of shape \(9,\) .*'pixels'.*\(64,\)"),
         ({"data": (X, X)}, "one class in y for each of the 40 examples"),
         ({"data": (X * np.nan, np.zeros(40))}, "NaN or infinite"),
-        ({"timeout": 0}, "`timeout` must be more than 0"),
+        ({"timeout": 0}, "`timeout` must be a number above 0"),
     ],
 )
 def test_what_is_refused(tmp_path, arguments, message):

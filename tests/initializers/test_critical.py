@@ -75,9 +75,11 @@ def test_a_function_is_kept_as_its_variance():
 def test_what_has_no_critical_point_is_refused():
     with pytest.raises(InputError, match=r"'relu' has no critical point with bias_variance=0.1"):
         EdgeOfChaos("relu", 0.1)
-    with pytest.raises(InputError, match="`bias_variance` must be a number ≥ 0, received -1"):
+    with pytest.raises(
+        InputError, match="`bias_variance` must be a number of at least 0, received -1"
+    ):
         EdgeOfChaos("tanh", -1)
-    with pytest.raises(InputError, match="`weight_variance` must be a number ≥ 0"):
+    with pytest.raises(InputError, match="`weight_variance` must be a number of at least 0"):
         EdgeOfChaos("tanh", weight_variance=-2.0)
     with pytest.raises(InputError, match="'rleu' is unknown"):
         EdgeOfChaos("rleu")

@@ -61,7 +61,9 @@ def test_shapes_that_do_not_fit_are_refused():
         Identity()((3, 2, 2))
     with pytest.raises(InputError, match="multiple of 2"):
         Dirac(groups=2)((3, 2, 5))
-    with pytest.raises(InputError, match="`groups` must be a positive integer, received 0"):
+    with pytest.raises(
+        InputError, match="`groups` must be a whole number of at least 1, received 0"
+    ):
         Dirac(groups=0)
     with pytest.raises(InputError, match="two or more axes"):
         ZerO()((3,))

@@ -96,8 +96,8 @@ def test_kernels_of_no_convolution_are_refused(initializer, shape):
     ("arguments", "message"),
     [
         ({"gain": 2.0, "activation": "relu"}, "not both"),
-        ({"gain": -1.0}, "`gain` must be a positive number, received -1.0"),
-        ({"gain": 0}, "`gain` must be a positive number, received 0"),
+        ({"gain": -1.0}, "`gain` must be a positive number, or None, received -1.0"),
+        ({"gain": 0}, "`gain` must be a positive number, or None, received 0"),
         ({"activation": "rleu"}, "'rleu' is unknown"),
     ],
 )

@@ -63,14 +63,16 @@ def test_numpy_numbers_are_numbers():
 @pytest.mark.parametrize("density", [0, -0.1, 1.01, float("nan"), "0.5"])
 @pytest.mark.parametrize("initializer", [SparseScaling, SparseOrthogonal])
 def test_a_density_outside_is_refused(initializer, density):
-    with pytest.raises(InputError, match=r"`density` must be in \(0, 1\]"):
+    with pytest.raises(InputError, match=r"`density` must be a number above 0 and at most 1"):
         initializer(density)
 
 
 def test_other_bad_arguments_are_refused():
     with pytest.raises(InputError, match="below 1/60"):
         SparseOrthogonal(0.01)((60, 20))
-    with pytest.raises(InputError, match="`connections` must be a positive integer, received 0"):
+    with pytest.raises(
+        InputError, match="`connections` must be a whole number of at least 1, received 0"
+    ):
         Sparse(0)
-    with pytest.raises(InputError, match="`std` must be a positive number, received -1"):
+    with pytest.raises(InputError, match="`std` must be a positive number, or None, received -1"):
         Sparse(std=-1)

@@ -323,9 +323,9 @@ K = {"k": np.ones((2, 1))}
         (({"k": np.ones(2)}, K), r"mask of 'k' has shape \(2,\), the weight has \(2, 1\)"),
         (({"k": np.full((2, 1), 0.5)}, K), "other than 0 and 1"),
         (({"k": np.array(["1"])}, {"k": np.array(["a"])}), "must be an array of numbers"),
-        ((K, K, -1), r"`step` must be 0 \(initialization\) or more, received -1"),
-        ((K, K, 1.0), "`step` must be a whole number, received 1.0"),
-        ((K, K, 0, {"seed": 1}), "`about` must map text to text"),
+        ((K, K, -1), r"`step` must be a whole number of at least 0, received -1. 0 is init"),
+        ((K, K, 1.0), "`step` must be a whole number .* received 1.0"),
+        ((K, K, 0, {"seed": 1}), "`about` must be a dictionary of text to text"),
     ],
 )
 def test_a_ticket_says_what_is_wrong(arguments, message):
@@ -440,7 +440,7 @@ def test_models_that_are_no_keras_3_models():
     legacy = tf_keras.Sequential([tf_keras.Input((8,)), tf_keras.layers.Dense(3)])
     with pytest.raises(InputError, match=r"received one of tf_keras.*TfmotPruner"):
         small().apply(legacy)
-    with pytest.raises(InputError, match="`model` must be a Keras layer or model, received int"):
+    with pytest.raises(InputError, match="`model` must be a Keras layer or model, received 1"):
         small().apply(1)
     with pytest.raises(InputError, match="not built"):
         small().apply(keras.Sequential([L.Dense(3)]))

@@ -180,7 +180,7 @@ def test_global_has_no_sparsity_a_tensor():
         ("ERK", r"`allocation` must be one of \('uniform', 'erk', 'global'\).*received 'ERK'"),
         (0.5, "received 0.5"),
         (None, "received None"),
-        ({"fc1/kernel": 1.5}, r"`allocation\['fc1/kernel'\]` must be a number in 0\.\.1"),
+        ({"fc1/kernel": 1.5}, r"`allocation\['fc1/kernel'\]` must be a number from 0 to 1"),
         ({"fc1/kernel": float("nan")}, "received nan"),
         ({"fc1/kernel": "half"}, "received 'half'"),
         ({"fc1/kernel": True}, "received True"),
@@ -198,7 +198,7 @@ def test_errors(allocation, message):
 
 @pytest.mark.parametrize("sparsity", [-0.1, 1.1, float("nan")])
 def test_a_sparsity_out_of_range(sparsity):
-    with pytest.raises(InputError, match=r"`sparsity` must be a number in 0\.\.1"):
+    with pytest.raises(InputError, match=r"`sparsity` must be a number from 0 to 1"):
         sparsities("erk", sparsity, LENET)
 
 

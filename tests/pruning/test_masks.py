@@ -77,7 +77,9 @@ def test_acceptance_17_small_tensors_and_equal_weights_have_the_exact_count(size
 
 @pytest.mark.parametrize("keep", [-1, 5])
 def test_top_mask_refuses_a_count_out_of_range(keep):
-    with pytest.raises(InputError, match=rf"`keep` must be in 0..4, received {keep}"):
+    with pytest.raises(
+        InputError, match=rf"`keep` must be a whole number from 0 to 4, received {keep}"
+    ):
         top_mask(np.ones(4), keep)
 
 
@@ -105,7 +107,7 @@ def test_survivors_table(alive, fraction, expected):
 
 @pytest.mark.parametrize("fraction", [-0.1, 1.1, float("nan")])
 def test_survivors_refuses_what_is_no_fraction(fraction):
-    with pytest.raises(InputError, match="`fraction` must be between 0 and 1"):
+    with pytest.raises(InputError, match="`fraction` must be a number from 0 to 1"):
         survivors(10, fraction)
 
 

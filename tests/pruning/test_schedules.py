@@ -207,21 +207,21 @@ def test_the_nested_configuration_of_tfmot_loads():
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda: ConstantSparsity(1.01, 0), "`target_sparsity` .* from 0 to 1; received 1.01"),
+        (lambda: ConstantSparsity(1.01, 0), "`target_sparsity` .* from 0 to 1, received 1.01"),
         (lambda: ConstantSparsity(-0.1, 0), "received -0.1"),
         (lambda: ConstantSparsity(float("nan"), 0), "received nan"),
         (lambda: ConstantSparsity("0.5", 0), "`target_sparsity` must be a number"),
-        (lambda: ConstantSparsity(0.5, -1), "`begin_step` must be 0 or more"),
+        (lambda: ConstantSparsity(0.5, -1), "`begin_step` must be a whole number of at least 0"),
         (lambda: ConstantSparsity(0.5, 5, 4), r"5, or more, or -1 for no end; received 4"),
         (lambda: ConstantSparsity(0.5, 0, -2), "received -2"),
-        (lambda: ConstantSparsity(0.5, 0, frequency=0), "`frequency` .* 1 or more"),
+        (lambda: ConstantSparsity(0.5, 0, frequency=0), "`frequency` .* of at least 1"),
         (lambda: ConstantSparsity(0.5, 0.5), "`begin_step` must be a whole number of steps"),
         (lambda: ConstantSparsity(0.5, True), "whole number"),
         (lambda: PolynomialDecay(0, 0.9, 0, -1), "so needs one"),
         (lambda: PolynomialDecay(0, 0.9, 5, 4), "`begin_step`, 5, or more; received 4"),
         (lambda: PolynomialDecay(0, 1.9, 0, 4), "`final_sparsity`"),
         (lambda: PolynomialDecay(2, 0.9, 0, 4), "`initial_sparsity`"),
-        (lambda: PolynomialDecay(0, 0.9, 0, 4, power=0), "`power` must be above 0"),
+        (lambda: PolynomialDecay(0, 0.9, 0, 4, power=0), "`power` must be a positive number"),
     ],
 )
 def test_what_is_out_of_range_is_named(make, words):

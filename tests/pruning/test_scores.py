@@ -436,7 +436,7 @@ NAN = np.where(np.arange(40).reshape(10, 4) == 5, np.nan, X)
         (X, np.ones((10, 7)), {}, "loss cannot be computed from `y`"),
         (X, Y, {"loss": "msee"}, "`loss` must be a Keras loss"),
         (X, Y, {"loss": lambda y, z: z * np.inf}, "The loss is"),
-        (X, Y, {"batch_size": 0}, "`batch_size` must be a positive integer, received 0"),
+        (X, Y, {"batch_size": 0}, "`batch_size` must be a whole number of at least 1, received 0"),
         (X, Y, {"masks": {"a/kernel": np.ones(A.shape)}}, r"missing \['b/kernel'\]"),
     ],
 )

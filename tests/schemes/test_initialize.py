@@ -98,9 +98,9 @@ def test_streams_are_known_bits():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"scheme": "kaiming"}, r"`scheme` must be one of \['xavier'"),
+        ({"scheme": "kaiming"}, r"`scheme` must be one of xavier, he"),
         ({"scheme": "he", "gian": 1}, r"options \['gain', .*received \['gian'\]"),
-        ({"scheme": "he", "seed": "one"}, "`seed` must be an integer"),
+        ({"scheme": "he", "seed": "one"}, "`seed` must be a whole number"),
         ({"scheme": "lsuv"}, "needs `data`"),
         ({"scheme": "he", "data": np.zeros((4, 6))}, "uses no data"),
         ({"scheme": "lsuv", "data": np.full((4, 6), np.nan)}, "NaN"),
@@ -109,9 +109,15 @@ def test_streams_are_known_bits():
         ({"scheme": "lsuv", "data": {"x": object()}}, "must be arrays"),
         ({"scheme": "lsuv", "data": data(), "start": "zeros"}, "`start` must be one of"),
         ({"scheme": "lsuv", "data": data(), "std": 0}, "`std` must be a positive"),
-        ({"scheme": "krahenbuhl", "data": data(), "damping": 2}, r"`damping` in \(0, 1\]"),
+        (
+            {"scheme": "krahenbuhl", "data": data(), "damping": 2},
+            r"`damping` must be a number above 0 and at most 1",
+        ),
         ({"scheme": "pretrained", "source": "nowhere.keras"}, "does not exist"),
-        ({"scheme": "metainit", "data": data(), "momentum": 1}, r"`momentum` in \[0, 1\)"),
+        (
+            {"scheme": "metainit", "data": data(), "momentum": 1},
+            r"`momentum` must be a number of at least 0 and below 1",
+        ),
         ({"scheme": "pretrained"}, r"needs \['source'\]"),
         ({"scheme": "mup", "base": 3}, "must be a Keras layer or model"),
         ({"scheme": "pretrained", "source": 3}, "must be a built model"),

@@ -86,7 +86,7 @@ def test_what_is_off_does_nothing(flip, crop):
 @BACKENDS
 @pytest.mark.parametrize("crop", [-1, 0.5])
 def test_a_crop_that_cannot_be(crop):
-    with pytest.raises(InputError, match=f"`crop` must be a whole number .* received {crop}"):
+    with pytest.raises(InputError, match=f"`crop` must be a whole number.* received {crop}"):
         Augment(crop=crop)
 
 

@@ -129,7 +129,7 @@ def test_fit_for_tf_keras():
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        (lambda: 3, "`model` must be a Keras model, received int"),
+        (lambda: 3, "`model` must be a Keras model, received 3"),
         (
             lambda: keras.Sequential([L.Input((5,)), L.Dense(3)]),
             r"must be compiled: call model\.compile\(optimizer, loss\)",

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from tfinit.errors import InputError
+from tfinit.arguments import check_fields, number, one_of, seeds, whole
 
 OPTIMIZERS = ("sgd", "adam", "momentum")
 
@@ -40,9 +40,9 @@ class CompareConfig:
     """Learning rate, constant."""
 
     def __post_init__(self) -> None:
-        if self.optimizer not in OPTIMIZERS:
-            raise InputError(
-                f"`optimizer` must be one of {', '.join(OPTIMIZERS)}, received {self.optimizer!r}."
-            )
-        if not 0 < self.learning_rate < float("inf"):
-            raise InputError(f"`learning_rate` must be positive, received {self.learning_rate}.")
+        check_fields(self)
+        whole("steps", self.steps, 1)
+        whole("batch_size", self.batch_size, 1)
+        seeds("seeds", self.seeds)
+        one_of("optimizer", self.optimizer, OPTIMIZERS)
+        number("learning_rate", self.learning_rate, above=0)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tfinit import datasets, models
+from tfinit.arguments import instance
 from tfinit.comparison.config import CompareConfig
 from tfinit.comparison.race import compare
 from tfinit.comparison.result import Comparison, Run
@@ -27,6 +28,7 @@ def compare_named(
     """
     import keras
 
+    instance("config", config, CompareConfig)
     data = datasets.load(config.dataset)
 
     def build_model() -> Any:

@@ -2,17 +2,16 @@
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from numbers import Real
 from typing import Any
 
-import numpy as np
-
+from tfinit import arguments
+from tfinit.arguments import flag, function, number, text, whole
 from tfinit.comparison.entrants import Entrant, entrants
 from tfinit.comparison.hidden_activations import with_activation
 from tfinit.comparison.result import Comparison, Run, choose_target
 from tfinit.comparison.track import Track
 from tfinit.datasets import Dataset, from_arrays, load
-from tfinit.errors import InputError, check_whole, is_whole
+from tfinit.errors import InputError
 from tfinit.training.metrics import Progress, silent
 from tfinit.training.order import check_batch_size
 from tfinit.variables import keras_of
@@ -94,9 +93,16 @@ def compare(
         >>> compare(build_model, "digits", ["xavier", "large"], steps=20, diagnose=False).best
         'xavier'
     """
+    steps = whole("steps", steps, 1)
+    evaluate_every = whole("evaluate_every", evaluate_every, 1, none=True)
+    target_loss = number("target_loss", target_loss, above=0, none=True)
+    diagnose = flag("diagnose", diagnose)
+    text("title", title, none=True)
+    function("progress", progress, "the number of steps")
+    function("finished", finished, "a run")
     field = entrants(schemes)
     data = _dataset(data)
-    seeds = _check(build_model, data, steps, seeds, batch_size, evaluate_every, target_loss)
+    seeds = _check(build_model, data, seeds, batch_size)
     runs: dict[tuple[str, int], Run] = {}
     for track, group, own_seeds in _tracks(build_model, data, field, seeds):
         title = title or f"{track.model.name} on {data.name}"
@@ -129,31 +135,16 @@ def _dataset(data: Any) -> Dataset:
 def _check(
     build_model: Any,
     data: Dataset,
-    steps: int,
     seeds: Sequence[int],
     batch_size: int,
-    evaluate_every: int | None,
-    target_loss: float | None,
 ) -> list[int]:
     if not callable(build_model) or keras_of(build_model) is not None:
         raise InputError(
             "`build_model` must be a function that returns a compiled model, received "
             f"{type(build_model).__name__}. Wrap it: lambda: model."
         )
-    check_whole("steps", steps, 1)
-    if evaluate_every is not None:
-        check_whole("evaluate_every", evaluate_every, 1)
-    given = list(seeds) if isinstance(seeds, Sequence | np.ndarray | range) else None
-    if not given or not all(is_whole(s) and s >= 0 for s in given) or len(set(given)) < len(given):
-        raise InputError(
-            "`seeds` must be one or more different whole numbers of at least 0, "
-            f"received {seeds!r}."
-        )
-    number = isinstance(target_loss, Real) and 0 < target_loss < float("inf")
-    if target_loss is not None and not number:
-        raise InputError(f"`target_loss` must be positive or None, received {target_loss!r}.")
     check_batch_size(batch_size, len(data.train[1]))
-    return [int(seed) for seed in given]
+    return list(arguments.seeds("seeds", seeds))
 
 
 def _tracks(

@@ -7,6 +7,9 @@ import numpy as np
 from scipy.stats import kendalltau, rankdata
 from scipy.stats import t as student_t
 
+from tfinit.arguments import array, mapping
+from tfinit.errors import InputError
+
 LEVEL = 0.05
 # Smaller differences of the loss are ties whatever the seeds say: with one order of the data for
 # all, even the last bits can differ the same way each time.
@@ -52,6 +55,15 @@ def rank(losses: Mapping[str, Sequence[float]]) -> Ranking:
     Holm, A simple sequentially rejective multiple test procedure, Scandinavian Journal of
     Statistics 6, 1979.
     """
+    losses = {
+        label: array(f"losses[{label!r}]", values)
+        for label, values in mapping("losses", losses, "labels to losses").items()
+    }
+    if not losses or not all(values.ndim == 1 and len(values) for values in losses.values()):
+        raise InputError(
+            "`losses` must have one or more labels, each with a loss for each seed, received "
+            f"{ {label: values.shape for label, values in losses.items()} }."
+        )
     logs = {
         label: np.log(np.maximum(values, _FLOOR))
         for label, values in losses.items()

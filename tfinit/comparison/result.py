@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+from tfinit.arguments import number, one_of, text
 from tfinit.comparison.ranking import Ranking, foretold, rank
 from tfinit.diagnostics.plain import plain
 from tfinit.errors import MissingPackage
@@ -70,13 +71,14 @@ class Run:
 
     def last(self, name: str) -> float:
         """A metric after the last step; NaN if the run diverged or it was not measured."""
-        values = self.metrics.values.get(name)
+        values = self.metrics.values.get(text("name", name))
         if self.diverged_at is not None or values is None or not len(values):
             return math.nan
         return float(values[-1])
 
     def steps_to(self, loss: float | None) -> int | None:
         """The first step at which the trailing mean of the training loss is at most ``loss``."""
+        loss = number("loss", loss, none=True)
         if loss is None:
             return None
         reached = np.flatnonzero(self.trailing <= loss)
@@ -180,7 +182,12 @@ class Comparison:
         return foretold(risks, self.final_losses)
 
     def of(self, label: str) -> list[Run]:
-        """The runs of one scheme, seed by seed."""
+        """The runs of one scheme, seed by seed.
+
+        Raises:
+            InputError: there is no such scheme.
+        """
+        one_of("label", label, self.labels)
         return [run for run in self.runs if run.label == label]
 
     def _row(self, label: str, place: int) -> Row:
@@ -204,9 +211,9 @@ class Comparison:
         )
 
     def __str__(self) -> str:
-        from tfinit.comparison.table import text
+        from tfinit.comparison import table
 
-        return text(self)
+        return table.text(self)
 
     @property
     def conclusion(self) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tfinit.arguments import array
 from tfinit.diagnostics.preprocessing import preprocessing, undo
 from tfinit.errors import InputError
 from tfinit.schemes.forward import check_data
@@ -95,7 +96,7 @@ def _targets(y: Any, rows: int) -> Any:
     parts = keras.tree.flatten(y)
     if len(parts) > 1 and all(np.ndim(part) == 0 for part in parts):
         y = np.asarray(parts)  # a list of numbers is one array
-    y = keras.tree.map_structure(_as_array, y)
+    y = keras.tree.map_structure(lambda part: _as_array(array("y", part)), y)
     for part in keras.tree.flatten(y):
         if not part.ndim or len(part) != rows:
             received = len(part) if part.ndim else "a single value"

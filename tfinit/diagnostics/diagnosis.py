@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from tfinit.arguments import text
 from tfinit.diagnostics.causes import find
 from tfinit.diagnostics.findings import SEVERE, Finding
 from tfinit.diagnostics.measurement import LayerSignals, Measurement, Weights, measure
@@ -106,6 +107,7 @@ class Diagnosis:
         Returns:
             A matplotlib figure: ``figure.savefig("diagnosis.png")``.
         """
+        text("title", title, none=True)
         from tfinit.plots.signals import signals_figure
 
         return signals_figure(self.layers, title or f"{self.model}: {self._short()}")

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from tfinit import arguments
+from tfinit.arguments import listed
 from tfinit.errors import InputError
 from tfinit.schemes.kernels import Kernel
 from tfinit.schemes.orthogonal import haar
@@ -171,10 +173,9 @@ class Recommendation(Sequence[Advice]):
             0.3536
         """
         wanted = self._wanted(only)
+        seed = arguments.seed("seed", seed, none=True)
         if seed is None:
             seed = random.randrange(2**31)
-        if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
-            raise InputError(f"`seed` must be an integer or None, received {seed!r}.")
         chosen = {
             plan.advice.key: plan
             for plan in self._plans
@@ -188,7 +189,7 @@ class Recommendation(Sequence[Advice]):
                 return haar(random, 1, rows, kernel.shape[-1]).reshape(kernel.shape)
             return draw(kernel, [plan.advice.std], plan.distribution, random)
 
-        task = Task(self.model, int(seed))
+        task = Task(self.model, seed)
         try:
             # The decomposition of an orthogonal matrix has threads inside.
             inside = [p.kernel for p in chosen.values() if p.distribution == "orthogonal"]
@@ -205,7 +206,8 @@ class Recommendation(Sequence[Advice]):
 
     def _wanted(self, only: str | Sequence[str] | None) -> set[str]:
         keys = [plan.advice.key for plan in self._plans]
-        wanted = keys if only is None else [only] if isinstance(only, str) else list(only)
+        given = keys if only is None else [only] if isinstance(only, str) else only
+        wanted = listed("only", given, str)
         unknown = [key for key in wanted if key not in keys]
         if unknown:
             raise InputError(f"`only` must be among {keys}, received {unknown}.")

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from tfinit.arguments import array
 from tfinit.errors import InputError
 
 
@@ -13,7 +14,7 @@ def classes_of(y: Any, examples: int) -> np.ndarray:
     Raises:
         InputError: they are neither, or not as many as the examples.
     """
-    y = np.asarray(y)
+    y = array("data", y)
     if y.ndim == 2 and y.shape[1] > 1 and np.all((y == 0) | (y == 1)) and np.all(y.sum(1) == 1):
         y = y.argmax(axis=1)
     y = y.reshape(-1) if y.ndim == 2 and y.shape[1] == 1 else y

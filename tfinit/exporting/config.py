@@ -4,8 +4,10 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from tfinit.arguments import check_fields, number, one_of
 from tfinit.errors import InputError
 
+LONGEST = 1e8  # seconds, three years: what waits for longer overflows
 _FORMATS = ("litert", "onnx", "keras", "saved_model")
 
 
@@ -38,12 +40,11 @@ class ExportConfig:
     """Seconds that running a file may take."""
 
     def __post_init__(self) -> None:
-        if self.format not in _FORMATS:
-            raise InputError(
-                f"`format` must be one of {', '.join(_FORMATS)}, received {self.format!r}."
-            )
-        if self.quantize not in (None, "int8"):
-            raise InputError(f"`quantize` must be int8 or absent, received {self.quantize!r}.")
+        check_fields(self)
+        one_of("format", self.format, _FORMATS)
+        one_of("quantize", self.quantize, (None, "int8"))
+        number("seconds", self.seconds, least=0, most=LONGEST)
+        number("timeout", self.timeout, above=0, most=LONGEST)
         # With `sparse` it is refused for a better reason: see `check_combination`.
         if self.quantize and not self.sparse and self.data is None:
             raise InputError(

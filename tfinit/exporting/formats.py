@@ -4,6 +4,7 @@ import importlib.util
 from dataclasses import dataclass
 from typing import Any
 
+from tfinit.arguments import flag, one_of
 from tfinit.errors import InputError, MissingPackage
 from tfinit.pruning.effective_weights import is_coded
 from tfinit.variables import keras_of, own_weights
@@ -42,10 +43,9 @@ def check_combination(
     Raises:
         InputError: an unknown word, or a combination that gives wrong numbers or means nothing.
     """
-    if format not in FORMATS:
-        raise InputError(f"`format` must be one of {', '.join(FORMATS)}, received {format!r}.")
-    if quantize not in QUANTIZE:
-        raise InputError(f"`quantize` must be None or 'int8', received {quantize!r}.")
+    one_of("format", format, FORMATS)
+    one_of("quantize", quantize, QUANTIZE)
+    sparse = flag("sparse", sparse)
     if sparse and format != "litert":
         raise InputError(
             f"`sparse=True` is for format 'litert', received {format!r}: "
@@ -79,23 +79,23 @@ def check_packages(format: str) -> None:
             raise MissingPackage(f"export to {format}", name, "tfinit[export]")
 
 
-def check_model(model: Any, format: str, sparse: bool) -> None:
+def check_model(model: Any, format: str, sparse: bool, name: str = "model") -> None:
     """Raise InputError unless ``model`` is a built Keras 3 model that the format can take."""
     import keras
 
     if keras_of(model) == "tf_keras":
         raise InputError(
-            "`model` must be a Keras 3 model, received one of tf_keras. Convert it with "
+            f"`{name}` must be a Keras 3 model, received one of tf_keras. Convert it with "
             "tf.lite.TFLiteConverter.from_keras_model."
         )
     if not isinstance(model, keras.Model):
         raise InputError(
-            f"`model` must be a Keras model, received {type(model).__name__}. "
+            f"`{name}` must be a Keras model, received {type(model).__name__}. "
             "Wrap a layer: keras.Sequential([keras.Input(shape), layer])."
         )
     if not model.built:
         raise InputError(
-            f"`model` {model.name!r} is not built. Call it on a batch, or give it an Input."
+            f"`{name}` {model.name!r} is not built. Call it on a batch, or give it an Input."
         )
     if format != "keras" and keras.backend.backend() != "tensorflow":
         raise InputError(

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from tfinit import arguments
 from tfinit.errors import InputError
 
 # What stands for a free length, such as a sequence's or an image's.
@@ -44,7 +45,7 @@ def in_order(model: Any, given: Any, name: str) -> list[np.ndarray]:
         arrays = list(given)
     else:
         arrays = [given]
-    arrays = [np.asarray(array) for array in arrays]
+    arrays = [arguments.array(name, array) for array in arrays]
     if specs is not None and len(specs) != len(arrays):
         raise InputError(
             f"`{name}` must hold {len(specs)} arrays, one for each input of the model "

@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from tfinit.arguments import flag, one_of, text
 from tfinit.errors import InputError, WorkError
 from tfinit.exporting.blocks import BLOCK, BLOCKS, Encoding
 from tfinit.exporting.classes import accuracy, classes_of
 from tfinit.exporting.contents import Stored, gzipped_size, size_of, stored_weights
-from tfinit.exporting.formats import FORMATS
+from tfinit.exporting.formats import FORMATS, QUANTIZE
 from tfinit.exporting.inputs import in_order, names_of, outputs_of, random_inputs
 from tfinit.exporting.layers import layer_notes
 from tfinit.exporting.result import FileReport, Latency
@@ -41,6 +42,12 @@ class Variant:
     format: str = "litert"
     quantize: str | None = None
     sparse: bool = False
+
+    def __post_init__(self) -> None:
+        text("label", self.label)
+        one_of("format", self.format, FORMATS)
+        one_of("quantize", self.quantize, QUANTIZE)
+        flag("sparse", self.sparse)
 
 
 class Maker:

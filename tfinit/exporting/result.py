@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tfinit.errors import InputError, MissingPackage
+from tfinit.arguments import listed, number, one_of
+from tfinit.errors import MissingPackage
 from tfinit.exporting.layers import LayerNote, sentences
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class Latency:
             >>> Latency.of([1.0, 2.0, 3.0, 4.0, 5.0])
             Latency(median=3.0, low=2.0, high=4.0, runs=5)
         """
+        seconds = [number("seconds", one, least=0) for one in listed("seconds", seconds, object)]
         low, median, high = (float(n) for n in np.percentile(seconds, [25, 50, 75]))
         return cls(median, low, high, len(seconds))
 
@@ -131,10 +133,8 @@ class ExportReport:
 
     def __getitem__(self, label: str) -> FileReport:
         """The row of a label."""
-        for row in self.rows:
-            if row.label == label:
-                return row
-        raise InputError(f"`label` must be one of {[r.label for r in self.rows]}, got {label!r}.")
+        rows = {row.label: row for row in self.rows}
+        return rows[one_of("label", label, rows)]
 
     def speedup(self, label: str) -> float | None:
         """Median latency of the first row over that of another; None if not measured."""

@@ -8,7 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from tfinit import arguments
+from tfinit.arguments import listed, number
 from tfinit.errors import InputError, WorkError
+from tfinit.exporting.config import LONGEST
 from tfinit.exporting.formats import (
     FORMATS,
     check_combination,
@@ -90,6 +93,7 @@ def export(
         https://arxiv.org/abs/1911.09723, for what sparse kernels on CPUs can gain; LiteRT ships
         those for Dense layers in 1×4 blocks.
     """
+    check_combination(format, quantize, sparse, representative_data is not None)
     variant = Variant(_label(model, quantize, sparse), model, format, quantize, sparse)
     _check_numbers(seconds, tolerance, timeout)
     _check_variant(variant, representative_data is not None)
@@ -98,7 +102,7 @@ def export(
     plain = None
     if baseline is not None:
         plain = Variant("baseline", baseline, format)
-        _check_variant(plain, False)
+        _check_variant(plain, False, "baseline")
     elif (sparse or quantize) and seconds:
         plain = Variant(_label(model), model, format)
     maker.look_at([variant] if plain is None else [plain, variant])
@@ -148,6 +152,8 @@ def side_by_side(
         >>> [row.label for row in side_by_side(variants, seconds=0).rows]
         ['plain', 'sparse']
     """
+    variants = listed("variants", variants, Variant)
+    folder = arguments.path("folder", folder, none=True)
     labels = [variant.label for variant in variants]
     if not labels or len(set(labels)) != len(labels):
         raise InputError(f"`variants` must be one or more, with labels of their own; got {labels}.")
@@ -178,23 +184,20 @@ def _label(model: Any, quantize: str | None = None, sparse: bool = False) -> str
     return quantize or ("sparse" if sparse else numbers_of(model))
 
 
-def _check_variant(variant: Variant, has_representative_data: bool) -> None:
+def _check_variant(variant: Variant, has_representative_data: bool, name: str = "model") -> None:
     check_combination(variant.format, variant.quantize, variant.sparse, has_representative_data)
-    check_model(variant.model, variant.format, variant.sparse)
+    check_model(variant.model, variant.format, variant.sparse, name)
     check_packages(variant.format)
 
 
 def _check_numbers(seconds: float, tolerance: float | None, timeout: float) -> None:
-    if not seconds >= 0:
-        raise InputError(f"`seconds` must be 0 (not measured) or more, received {seconds}.")
-    if tolerance is not None and not tolerance > 0:
-        raise InputError(f"`tolerance` must be more than 0, received {tolerance}.")
-    if not timeout > 0:
-        raise InputError(f"`timeout` must be more than 0 seconds, received {timeout}.")
+    number("seconds", seconds, least=0, most=LONGEST, cure="0 measures none.")
+    number("tolerance", tolerance, above=0, none=True)
+    number("timeout", timeout, above=0, most=LONGEST)
 
 
 def _checked_path(path: str | os.PathLike[str], format: str) -> Path:
-    path, suffix = Path(path), FORMATS[format].suffix
+    path, suffix = arguments.path("path", path), FORMATS[format].suffix
     if suffix and path.suffix != suffix:
         raise InputError(f"`path` must end in {suffix} for {format}, received {str(path)!r}.")
     if not suffix and path.suffix in (".tflite", ".onnx", ".keras", ".h5"):

@@ -4,7 +4,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from tfinit.errors import InputError, check_whole
+from tfinit.arguments import check_fields, number, one_of, seed, whole
+from tfinit.errors import InputError
 
 _ALLOCATIONS = ("uniform", "global", "erk")
 _BLOCKS = ("litert",)  # names of tfinit.pruning.rules.BLOCK_SIZES, which loads Keras
@@ -43,24 +44,15 @@ class PruneConfig:
     """Of the order of the data."""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         for name in ("epochs", "batch_size"):
-            check_whole(name, getattr(self, name), 1)
-        if not 0 < self.sparsity < 1:
-            raise InputError(
-                f"`sparsity` must lie between 0 and 1, both excluded, received {self.sparsity}: "
-                "0.9 leaves a tenth of the weights."
-            )
-        if not 0 < self.learning_rate < float("inf"):
-            raise InputError(f"`learning_rate` must be positive, received {self.learning_rate}.")
-        if self.allocation not in _ALLOCATIONS:
-            raise InputError(
-                f"`allocation` must be one of {', '.join(_ALLOCATIONS)}, received "
-                f"{self.allocation!r}."
-            )
-        if self.blocks not in (None, *_BLOCKS):
-            raise InputError(
-                f"`blocks` must be one of {', '.join(_BLOCKS)} or absent, received {self.blocks!r}."
-            )
+            whole(name, getattr(self, name), 1)
+        cure = "0.9 leaves a tenth of the weights."
+        number("sparsity", self.sparsity, above=0, below=1, cure=cure)
+        number("learning_rate", self.learning_rate, above=0)
+        seed("seed", self.seed, 0)
+        one_of("allocation", self.allocation, _ALLOCATIONS)
+        one_of("blocks", self.blocks, (None, *_BLOCKS))
         if self.blocks is not None and self.allocation == "global":
             raise InputError(
                 "`blocks` and allocation 'global' exclude each other: use allocation 'uniform' or "

@@ -9,6 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from tfinit.arguments import function, instance
 from tfinit.datasets import digest
 from tfinit.errors import InputError
 from tfinit.files import check_writable, remove, write_whole
@@ -72,6 +73,9 @@ def fine_tune(
             no loss, ``out`` cannot be written or another process works on it. Nothing was written.
         WorkError: A file cannot be written.
     """
+    instance("config", config, PruneConfig)
+    function("started", started, "steps done and all steps")
+    function("stepped", stepped)
     report_file = config.out.with_suffix(".json")
     for path in (config.out, report_file):
         check_writable("out", path, "Choose another with --out.")

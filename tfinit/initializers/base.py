@@ -4,12 +4,13 @@ import hashlib
 import inspect
 import random
 import weakref
-from numbers import Real
 from typing import Any
 
 import keras
 import numpy as np
 
+from tfinit import arguments
+from tfinit.arguments import refused
 from tfinit.errors import InputError
 from tfinit.fans import check_shape
 from tfinit.initializers.target import target_of_call
@@ -25,9 +26,13 @@ class Initializer(keras.initializers.Initializer):
 
     def __call__(self, shape: Any, dtype: Any = None) -> Any:
         """A tensor of this shape and float dtype (None: ``keras.config.floatx()``)."""
-        shape, dtype = check_shape(shape), keras.backend.standardize_dtype(dtype)
+        shape, given = check_shape(shape), dtype
+        try:
+            dtype = keras.backend.standardize_dtype(given)
+        except Exception:  # of whatever was passed
+            dtype = None
         if dtype not in _DTYPES:
-            raise InputError(f"`dtype` must be one of {_DTYPES}, received {dtype!r}.")
+            raise refused("dtype", f"one of {', '.join(_DTYPES)}", given)
         wide = "float64" if dtype == "float64" else "float32"
         return keras.ops.cast(keras.ops.convert_to_tensor(self.values(shape, wide)), dtype)
 
@@ -48,14 +53,13 @@ class RandomInitializer(Initializer):
     """An initializer with a seed; the rule of the streams is told in the package's docstring."""
 
     def __init__(self, seed: int | None = None) -> None:
-        if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int | np.integer)):
-            raise InputError(
-                f"`seed` must be an integer or None, received {seed!r}. A SeedGenerator is not "
-                "needed: one integer already gives every tensor a stream of its own."
-            )
-        self._init_seed = None if seed is None else int(seed)
+        cure = (
+            "A SeedGenerator is not needed: one integer already gives every tensor a stream of its "
+            "own."
+        )
+        self._init_seed = arguments.seed("seed", seed, none=True, cure=cure)
         # Python's generator, as in Keras, so that `keras.utils.set_random_seed` reaches it.
-        self.seed = random.randrange(2**31) if seed is None else int(seed)
+        self.seed = random.randrange(2**31) if seed is None else self._init_seed
         self._filled: dict[tuple, list] = {}
 
     def stream(self, shape: tuple[int, ...]) -> int:
@@ -82,13 +86,6 @@ class RandomInitializer(Initializer):
     def __getstate__(self) -> dict[str, Any]:
         # Weak references cannot be copied; the copy of an initializer starts afresh.
         return {**self.__dict__, "_filled": {}}
-
-
-def positive(name: str, value: Any) -> float:
-    """The argument as a float; InputError unless it is a finite number above 0."""
-    if isinstance(value, bool) or not isinstance(value, Real) or not 0 < value < np.inf:
-        raise InputError(f"`{name}` must be a positive number, received {value!r}.")
-    return float(value)
 
 
 def as_matrix(name: str, shape: tuple[int, ...]) -> tuple[int, int]:

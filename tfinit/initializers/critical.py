@@ -1,14 +1,14 @@
 """Weights and biases on the line between order and chaos."""
 
 import math
-from numbers import Real
 from typing import Any, NamedTuple
 
 import keras
 
+from tfinit.arguments import number
 from tfinit.errors import InputError
 from tfinit.fans import fans
-from tfinit.gains import moments
+from tfinit.gains import check_activation, moments
 from tfinit.initializers.base import RandomInitializer
 from tfinit.initializers.registry import serializable
 
@@ -44,8 +44,7 @@ def critical_point(activation: Any, bias_variance: float = 0.0, **params: float)
         >>> round(critical_point("tanh", 0.05).weight_variance, 3)
         1.761
     """
-    if not isinstance(bias_variance, Real) or not 0 <= bias_variance < math.inf:
-        raise InputError(f"`bias_variance` must be a number ≥ 0, received {bias_variance!r}.")
+    bias_variance = number("bias_variance", bias_variance, least=0)
 
     def beyond(q: float) -> float:
         squares, slopes = moments(activation, q, **params)
@@ -109,17 +108,13 @@ class EdgeOfChaos(RandomInitializer):
         seed: int | None = None,
     ) -> None:
         super().__init__(seed)
+        check_activation(activation)
+        self.bias_variance = number("bias_variance", bias_variance, least=0)
         if weight_variance is None:
-            weight_variance = critical_point(activation, bias_variance).weight_variance
-        for name, value in (
-            ("weight_variance", weight_variance),
-            ("bias_variance", bias_variance),
-        ):
-            if not isinstance(value, Real) or not 0 <= value < math.inf:
-                raise InputError(f"`{name}` must be a number ≥ 0, received {value!r}.")
+            weight_variance = critical_point(activation, self.bias_variance).weight_variance
+        self.weight_variance = number("weight_variance", weight_variance, least=0)
         # A function cannot be found again from a file; the variance that it led to can.
         self.activation = activation if isinstance(activation, str) else None
-        self.bias_variance, self.weight_variance = float(bias_variance), float(weight_variance)
 
     def values(self, shape: tuple[int, ...], dtype: str) -> Any:
         """Normal values with the variance of a kernel, or of a bias for rank 1."""

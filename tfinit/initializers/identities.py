@@ -6,6 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from tfinit.arguments import number, whole
 from tfinit.errors import InputError
 from tfinit.initializers.base import Initializer, as_matrix, center
 from tfinit.initializers.registry import serializable
@@ -31,7 +32,7 @@ class Identity(Initializer):
     """
 
     def __init__(self, gain: float = 1.0) -> None:
-        self.gain = gain
+        self.gain = number("gain", gain)
 
     def values(self, shape: tuple[int, ...], dtype: str) -> Any:
         """``gain`` times the identity, cut to the shape."""
@@ -64,9 +65,7 @@ class Dirac(Initializer):
     """
 
     def __init__(self, groups: int = 1) -> None:
-        if not isinstance(groups, int) or groups < 1:
-            raise InputError(f"`groups` must be a positive integer, received {groups!r}.")
-        self.groups = groups
+        self.groups = whole("groups", groups, 1)
 
     def values(self, shape: tuple[int, ...], dtype: str) -> Any:
         """An identity per group at the center tap."""

@@ -6,10 +6,11 @@ from typing import Any
 import keras
 import numpy as np
 
+from tfinit.arguments import number
 from tfinit.errors import InputError
 from tfinit.gains import config_of
 from tfinit.gains import gain as forward_gain
-from tfinit.initializers.base import RandomInitializer, as_matrix, center, positive
+from tfinit.initializers.base import RandomInitializer, as_matrix, center
 from tfinit.initializers.haar import haar
 from tfinit.initializers.registry import serializable
 
@@ -30,10 +31,11 @@ class GainedRandom(RandomInitializer):
                 f"Pass `gain` or `activation`, not both: received gain={gain}, "
                 f"activation={activation!r}."
             )
+        negative_slope = number("negative_slope", negative_slope, none=True)
         params = {} if negative_slope is None else {"negative_slope": negative_slope}
         self.activation, params = config_of(activation, ("forward",), **params)
         self.negative_slope = params.get("negative_slope")
-        self.gain = None if gain is None else positive("gain", gain)
+        self.gain = number("gain", gain, above=0, none=True)
         self.factor = self.gain or forward_gain(self.activation, **params)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tfinit.arguments import path, text
 from tfinit.array_files import Stored, is_number, open_arrays
 from tfinit.deserializing import deserializing, loading, values_follow
 from tfinit.errors import InputError, reason
@@ -59,11 +60,9 @@ class Pretrained(Initializer):
             _named.add((self.source, self.key))
 
     def _set(self, source: Any, key: Any) -> None:
-        if not isinstance(source, str | os.PathLike) or Path(source).suffix not in SUFFIXES:
-            raise InputError(f"`source` must end in one of {SUFFIXES}, received {source!r}.")
-        if not isinstance(key, str):
-            raise InputError(f"`key` must be the path of a tensor in the file, received {key!r}.")
-        self.source, self.key = os.fspath(source), key
+        self.source, self.key = str(path("source", source)), text("key", key)
+        if Path(self.source).suffix not in SUFFIXES:
+            raise InputError(f"`source` must end in one of {SUFFIXES}, received {self.source!r}.")
         if loading():
             _named_by_files.add((self.source, self.key))
         self._from_file = (self.source, self.key) in _named_by_files - _named

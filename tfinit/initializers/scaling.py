@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from tfinit.errors import InputError
+from tfinit.arguments import number, one_of, wholes
 from tfinit.fans import fans
 from tfinit.gains import MODES as GAIN_MODES
 from tfinit.gains import config_of, gain
@@ -37,14 +37,11 @@ class Scaled(RandomInitializer, keras.initializers.VarianceScaling):
         output_axes: list[int] | None,
     ) -> None:
         RandomInitializer.__init__(self, seed)
-        for name, value, allowed in (
-            ("mode", mode, MODES),
-            ("distribution", distribution, DISTRIBUTIONS),
-        ):
-            if value not in allowed:
-                raise InputError(f"`{name}` must be one of {allowed}, received {value!r}.")
-        self.distribution, self.mode = distribution, mode
-        self.input_axes, self.output_axes = input_axes, output_axes
+        self.mode = one_of("mode", mode, MODES)
+        self.distribution = one_of("distribution", distribution, DISTRIBUTIONS)
+        self.input_axes = _axes("input_axes", input_axes)
+        self.output_axes = _axes("output_axes", output_axes)
+        negative_slope = number("negative_slope", negative_slope, none=True)
         sides = {"fan_in": ("forward",), "fan_out": ("backward",), "fan_avg": GAIN_MODES}[mode]
         params = {} if negative_slope is None else {"negative_slope": negative_slope}
         self.activation, params = config_of(activation, sides, **params)
@@ -78,6 +75,10 @@ class Scaled(RandomInitializer, keras.initializers.VarianceScaling):
             return random.truncated_normal(shape, stddev=std, dtype=dtype, seed=stream)
         limit = math.sqrt(3) * std
         return random.uniform(shape, -limit, limit, dtype=dtype, seed=stream)
+
+
+def _axes(name: str, axes: Any) -> list[int] | None:
+    return None if axes is None else list(wholes(name, axes, empty=True))
 
 
 @serializable

@@ -1,14 +1,14 @@
 """Weights that start with most of their entries at zero, at the scale of dense ones."""
 
 import math
-from numbers import Real
 from typing import Any
 
 import keras
 import numpy as np
 
+from tfinit.arguments import number, whole
 from tfinit.errors import InputError
-from tfinit.initializers.base import RandomInitializer, as_matrix, positive
+from tfinit.initializers.base import RandomInitializer, as_matrix
 from tfinit.initializers.orthogonal import GainedRandom
 from tfinit.initializers.registry import serializable
 from tfinit.initializers.scaling import Scaled
@@ -19,14 +19,9 @@ def _generator(stream: int) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(stream))
 
 
-def check_density(density: float) -> float:
-    """The density as a float; InputError outside (0, 1]."""
-    if not isinstance(density, Real) or not 0 < density <= 1:
-        raise InputError(
-            f"`density` must be in (0, 1], the fraction of entries that are not zero, received "
-            f"{density!r}."
-        )
-    return float(density)
+def _checked_density(density: Any) -> float:
+    cure = "It is the fraction of entries that are not zero."
+    return number("density", density, above=0, most=1, cure=cure)
 
 
 @serializable
@@ -55,9 +50,8 @@ class Sparse(RandomInitializer):
         self, connections: int = 15, std: float | None = 1.0, seed: int | None = None
     ) -> None:
         super().__init__(seed)
-        if not isinstance(connections, int) or connections < 1:
-            raise InputError(f"`connections` must be a positive integer, received {connections!r}.")
-        self.connections, self.std = connections, None if std is None else positive("std", std)
+        self.connections = whole("connections", connections, 1)
+        self.std = number("std", std, above=0, none=True)
 
     def values(self, shape: tuple[int, ...], dtype: str) -> Any:
         """``connections`` normal values in each column."""
@@ -112,7 +106,7 @@ class SparseScaling(Scaled):
         super().__init__(
             activation, negative_slope, distribution, mode, seed, input_axes, output_axes
         )
-        self.density = check_density(density)
+        self.density = _checked_density(density)
 
     def draw(self, shape: tuple[int, ...], std: float, stream: int, dtype: str) -> Any:
         """Dense values of the larger variance, then a mask."""
@@ -160,7 +154,7 @@ class SparseOrthogonal(GainedRandom):
         seed: int | None = None,
     ) -> None:
         super().__init__(gain, activation, negative_slope, seed)
-        self.density = check_density(density)
+        self.density = _checked_density(density)
 
     def values(self, shape: tuple[int, ...], dtype: str) -> Any:
         """``factor`` times a sparse orthogonal matrix in the given shape."""

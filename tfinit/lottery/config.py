@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
+from tfinit.arguments import number, one_of, wholes
 from tfinit.errors import InputError
 from tfinit.lottery.branches import AT_INITIALIZATION, BRANCHES, CONTROLS
 from tfinit.lottery.network_config import KERASES, OPTIMIZERS, NetworkConfig
@@ -90,14 +91,11 @@ class LotteryConfig(NetworkConfig):
             **{f"layer_prune_fractions[{k!r}]": f for k, f in self.layer_prune_fractions.items()},
         }
         for name, value in fractions.items():
-            if not 0 < value < 1:
-                raise InputError(
-                    f"`{name}` must lie between 0 and 1, both excluded, received {value}: "
-                    "0.2 prunes a fifth of the survivors at each level."
-                )
-        self._check_choice("allocation", ALLOCATIONS)
-        self._check_choice("criterion", CRITERIA)
-        self._check_choice("on_divergence", ON_DIVERGENCE)
+            cure = "0.2 prunes a fifth of the survivors at each level."
+            number(name, value, above=0, below=1, cure=cure)
+        one_of("allocation", self.allocation, ALLOCATIONS)
+        one_of("criterion", self.criterion, CRITERIA)
+        one_of("on_divergence", self.on_divergence, ON_DIVERGENCE)
         unknown = [c for c in self.controls if c not in CONTROLS]
         if unknown:
             raise InputError(f"`controls` may name {', '.join(CONTROLS)}, received {unknown}.")
@@ -151,12 +149,5 @@ class StabilityConfig(NetworkConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._check_whole(("points",), least=3)
-        if not self.spawn_steps or len(set(self.spawn_steps)) < len(self.spawn_steps):
-            raise InputError(
-                f"`spawn_steps` must be one or more different steps, received {self.spawn_steps}."
-            )
-        if any(not isinstance(k, int) or not 0 <= k < self.steps for k in self.spawn_steps):
-            raise InputError(
-                f"`spawn_steps` must be whole numbers from 0 to {self.steps - 1}, before the last "
-                f"of `steps`, received {self.spawn_steps}. Copies train from there to the last."
-            )
+        cure = f"The last of `steps` is {self.steps}: copies train from there to it."
+        wholes("spawn_steps", self.spawn_steps, 0, self.steps - 1, different=True, cure=cure)

@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from tfinit import datasets
+from tfinit.arguments import function, instance
 from tfinit.lottery.branches import BRANCHES, ONE_SHOT, TICKET, Branch
-from tfinit.lottery.config import LotteryConfig
+from tfinit.lottery.config import LotteryConfig, NetworkConfig
 from tfinit.lottery.controls import shuffled, signed_constant, with_signs_of
 from tfinit.lottery.parts import Parts, Training, next_counts, parts_of
 from tfinit.lottery.result import REINIT, LevelResult, Weights
@@ -160,6 +161,16 @@ class _Trainings:
         )
 
 
+def checked_data(
+    config: NetworkConfig, data: Any, progress: Any, finished: Any
+) -> datasets.Dataset:
+    """The data of an experiment, once what it was given with it is clear to be right."""
+    function("progress", progress, "the number of steps")
+    function("finished", finished, "a result")
+    instance("data", data, datasets.Dataset, none=True)
+    return datasets.load(config.dataset) if data is None else data
+
+
 def total_steps(config: LotteryConfig) -> int:
     """How many steps the experiment trains, all networks together."""
     late = [BRANCHES[TICKET], *(BRANCHES[name] for name in config.controls)]
@@ -209,7 +220,8 @@ def run(
         >>> [result.branch for result in run(config)]
         ['ticket', 'ticket', 'reinit']
     """
-    data = datasets.load(config.dataset) if data is None else data
+    instance("config", config, LotteryConfig)
+    data = checked_data(config, data, progress, finished)
     origin = Origin.now(data.digest(), config.keras)
     if config.train_examples:
         data = data.subset(config.train_examples)

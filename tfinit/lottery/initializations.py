@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from tfinit.arguments import function, instance, listed
 from tfinit.errors import InputError
 from tfinit.lottery.config import LotteryConfig
 
@@ -22,6 +23,8 @@ def configs(config: LotteryConfig, names: Sequence[str]) -> dict[str, LotteryCon
     """
     from tfinit.models import check_initialization
 
+    instance("config", config, LotteryConfig)
+    names = listed("names", names, str, empty=True)
     if not names or len(set(names)) < len(names):
         raise InputError(
             f"`initializations` must be one or more different names, received {tuple(names)}."
@@ -80,6 +83,7 @@ def compare_initializations(
     """
     from tfinit.lottery.experiment import run
 
+    function("finished", finished, "a name and a result")
     return {
         name: run(own, progress, lambda r, name=name: finished(name, r), warn, data)
         for name, own in configs(config, names).items()

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
-from tfinit.errors import InputError, check_whole
+from tfinit.arguments import check_fields, number, one_of, seeds, whole, wholes
+from tfinit.errors import InputError
 
 OPTIMIZERS = ("adam", "sgd", "momentum")
 KERASES = ("keras", "tf_keras")
@@ -68,24 +69,15 @@ class NetworkConfig:
     """Directory of the run. An interrupted run that is started again goes on there."""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         self._check_whole(("steps", "batch_size", "evaluate_every"), least=1)
         self._check_whole(("warmup_steps", "train_examples"), least=0)
-        if any(not isinstance(s, int) or s < 1 for s in self.learning_rate_drops):
-            raise InputError(
-                "`learning_rate_drops` must be steps of at least 1, received "
-                f"{self.learning_rate_drops}."
-            )
-        if not 0 <= self.weight_decay < float("inf"):
-            raise InputError(f"`weight_decay` must be 0 or more, received {self.weight_decay}.")
-        if not 0 < self.learning_rate < float("inf"):
-            raise InputError(f"`learning_rate` must be positive, received {self.learning_rate}.")
-        self._check_choice("keras", KERASES)
-        self._check_choice("optimizer", OPTIMIZERS)
-        if not self.seeds or len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:
-            raise InputError(
-                "`seeds` must be one or more different numbers of at least 0, "
-                f"received {self.seeds}."
-            )
+        wholes("learning_rate_drops", self.learning_rate_drops, 1, empty=True)
+        number("weight_decay", self.weight_decay, least=0)
+        number("learning_rate", self.learning_rate, above=0)
+        one_of("keras", self.keras, KERASES)
+        one_of("optimizer", self.optimizer, OPTIMIZERS)
+        seeds("seeds", self.seeds)
         if self.keras == "tf_keras":
             for name, value, without in self._keras_3_only():
                 if value != without:
@@ -100,13 +92,7 @@ class NetworkConfig:
 
     def _check_whole(self, names: Sequence[str], least: int) -> None:
         for name in names:
-            check_whole(name, getattr(self, name), least)
-
-    def _check_choice(self, name: str, allowed: Sequence[str]) -> None:
-        if getattr(self, name) not in allowed:
-            raise InputError(
-                f"`{name}` must be one of {', '.join(allowed)}, received {getattr(self, name)!r}."
-            )
+            whole(name, getattr(self, name), least)
 
     def to_json(self) -> str:
         """The configuration without its directory, as JSON that `from_json` reads back."""

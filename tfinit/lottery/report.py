@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tfinit.errors import MissingPackage
+from tfinit.arguments import listed
+from tfinit.errors import InputError, MissingPackage
 from tfinit.lottery.result import REINIT, TICKET, LevelResult
 from tfinit.spread import Spread
 
@@ -56,6 +57,7 @@ class Row:
 
 def summarize(results: Sequence[LevelResult]) -> list[Row]:
     """One row for each level and branch: by level, tickets first, then as they come in results."""
+    results = _checked(results)
     groups: dict[tuple[int, str], list[LevelResult]] = {}
     order = {TICKET: 0}
     for result in results:
@@ -106,13 +108,19 @@ def _place(result: LevelResult) -> tuple[Any, ...]:
     return tuple(getattr(result, name) for name in _PLACE)
 
 
+def _checked(results: Any) -> list[LevelResult]:
+    return listed("results", results, LevelResult, empty=True)
+
+
 def _trainings(results: Sequence[LevelResult]) -> _Lines:
+    results = _checked(results)
     names = ("survivors", *_MEASURED)
     lines = ((*_place(r), *(getattr(r, name) for name in names)) for r in results)
     return _Lines((*_PLACE, *names), lines)
 
 
 def _evaluations(results: Sequence[LevelResult]) -> _Lines:
+    results = _checked(results)
     names = tuple(results[0].metrics.values) if results else ()
     lines = (
         (*_place(r), *line)
@@ -123,6 +131,7 @@ def _evaluations(results: Sequence[LevelResult]) -> _Lines:
 
 
 def _layers(results: Sequence[LevelResult]) -> _Lines:
+    results = _checked(results)
     lines = (
         (r.seed, r.branch, r.level, key, size, survivors, survivors / size)
         for r in results
@@ -194,6 +203,8 @@ class Conclusion:
     def of(cls, results: Sequence[LevelResult]) -> "Conclusion":
         """Draw the conclusion from the results."""
         tickets = [row for row in summarize(results) if row.branch == TICKET]
+        if not tickets:
+            raise InputError("`results` must have those of tickets, received none.")
         dense = tickets[0].final_accuracy
         matching = [
             row.density

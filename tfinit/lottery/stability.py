@@ -10,10 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from tfinit import datasets, models
+from tfinit import models
+from tfinit.arguments import array, instance, listed, mapping, number, one_of
 from tfinit.datasets import Dataset
 from tfinit.errors import InputError
 from tfinit.lottery.config import StabilityConfig
+from tfinit.lottery.experiment import checked_data
 from tfinit.lottery.parts import Parts, Training, parts_of
 from tfinit.lottery.result import LevelResult, Weights
 from tfinit.lottery.resumable import trained
@@ -70,8 +72,7 @@ class StabilityResult:
         Raises:
             InputError: there is no such split.
         """
-        if split not in ("train", "test"):
-            raise InputError(f"`split` must be one of train, test, received {split!r}.")
+        one_of("split", split, ("train", "test"))
         return barrier(getattr(self, f"{split}_error"))
 
     def __str__(self) -> str:
@@ -107,7 +108,7 @@ def barrier(errors: np.ndarray) -> float:
         Frankle, Dziugaite, Roy & Carbin, *Linear Mode Connectivity and the Lottery Ticket
         Hypothesis*, ICML 2020, https://arxiv.org/abs/1912.05671, section 2.
     """
-    errors = np.asarray(errors, float)
+    errors = array("errors", errors).astype(float)
     if errors.ndim != 1 or len(errors) < 2:
         raise InputError(
             f"`errors` must be of shape (points,), at least two, received shape {errors.shape}."
@@ -133,7 +134,10 @@ def interpolate(one: Weights, two: Weights, alpha: float) -> dict[str, np.ndarra
         >>> interpolate({"bias": np.float32([0, 1])}, {"bias": np.float32([4, 1])}, 0.25)
         {'bias': array([1., 1.], dtype=float32)}
     """
-    one, two = dict(one), dict(two)
+    alpha = number("alpha", alpha)
+    one, two = mapping("one", one, "keys to arrays"), mapping("two", two, "keys to arrays")
+    one = {key: array(f"one[{key!r}]", value) for key, value in one.items()}
+    two = {key: array(f"two[{key!r}]", value) for key, value in two.items()}
     check_same_keys("two", two, one)
     return {
         key: ((1 - alpha) * a.astype(float) + alpha * two[key].astype(float)).astype(a.dtype)
@@ -157,6 +161,7 @@ def branch_of(k: int, copy: int | None = None) -> str:
 
 def stability_steps(config: StabilityConfig) -> int:
     """How many steps the experiment trains, all networks together."""
+    instance("config", config, StabilityConfig)
     copies = sum(len(COPIES) * (config.steps - k) for k in config.spawn_steps)
     return len(config.seeds) * (max(config.spawn_steps) + copies)
 
@@ -219,7 +224,8 @@ def stability(
         Hypothesis*, ICML 2020, https://arxiv.org/abs/1912.05671, algorithm 1. OpenLTH:
         https://github.com/facebookresearch/open_lth.
     """
-    data = datasets.load(config.dataset) if data is None else data
+    instance("config", config, StabilityConfig)
+    data = checked_data(config, data, progress, finished)
     origin = Origin.now(data.digest(), config.keras)
     if config.train_examples:
         data = data.subset(config.train_examples)
@@ -369,7 +375,7 @@ def summarize_stability(results: Sequence[StabilityResult]) -> list[StabilityRow
         1.0
     """
     groups: dict[int, list[StabilityResult]] = {}
-    for result in results:
+    for result in listed("results", results, StabilityResult, empty=True):
         groups.setdefault(result.k, []).append(result)
     return [
         StabilityRow(
@@ -388,7 +394,7 @@ def stability_to_csv(results: Sequence[StabilityResult]) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(["seed", "k", "alpha", *MEASURES])
-    for r in results:
+    for r in listed("results", results, StabilityResult, empty=True):
         columns = [getattr(r, name).tolist() for name in MEASURES]
         for alpha, *values in zip(r.alphas.tolist(), *columns, strict=True):
             writer.writerow([r.seed, r.k, alpha, *values])

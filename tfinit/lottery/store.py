@@ -29,6 +29,7 @@ from typing import Any
 
 import numpy as np
 
+from tfinit.arguments import function, number
 from tfinit.errors import InputError, WorkError
 from tfinit.files import held, make_directory, read_regular, remove, write_whole
 from tfinit.lottery.network_config import MADE_WITH, NetworkConfig
@@ -80,10 +81,11 @@ class Store:
         checkpoint_every: float = _CHECKPOINT_EVERY,
         origin: Origin | None = None,
     ):
+        function("warn", warn, "a line")
         self.root = config.run_dir
         self._config = config
         self._warn = warn
-        self._checkpoint_every = checkpoint_every
+        self._checkpoint_every = number("checkpoint_every", checkpoint_every, least=0)
         self._origin = origin
         self._unsigned_said = False
         path = self._config_file

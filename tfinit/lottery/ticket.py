@@ -18,12 +18,13 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import ml_dtypes  # noqa: F401  (comes with Keras; teaches NumPy bfloat16 and the like)
 import numpy as np
 
+from tfinit import arguments
+from tfinit.arguments import array, instance, mapping, refused, whole
 from tfinit.array_files import Stored, is_number, open_arrays
 from tfinit.errors import InputError, WorkError
 from tfinit.file_bounds import array_bytes, check_bytes
@@ -39,6 +40,7 @@ from tfinit.variables import (
     write_weights,
 )
 
+_NUMBERS = "biufc"
 _FORMAT, _VERSION = "tfinit ticket", 1
 _FOREIGN = "is not a ticket. Pass a file that Ticket.save wrote."
 
@@ -82,32 +84,29 @@ class Ticket:
     about: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not self.mask:
+        masks = mapping("mask", self.mask, "keys to masks")
+        rewind = mapping("rewind", self.rewind, "keys to weights")
+        if not masks:
             raise InputError("`mask` is empty. A ticket needs the mask of at least one weight.")
-        unknown = sorted(self.mask.keys() - self.rewind.keys())
+        unknown = sorted(masks.keys() - rewind.keys())
         if unknown:
             raise InputError(
-                f"`mask` names {unknown}, which `rewind` lacks; it has {list(self.rewind)}."
+                f"`mask` names {unknown}, which `rewind` lacks; it has {list(rewind)}."
             )
-        rewind = {key: np.asarray(weight) for key, weight in self.rewind.items()}
-        for key, weight in rewind.items():
-            if not is_number(weight.dtype):
-                raise InputError(
-                    f"`rewind[{key!r}]` must be an array of numbers, received {weight.dtype}."
-                )
-        if isinstance(self.step, bool) or not isinstance(self.step, (int, np.integer)):
-            raise InputError(f"`step` must be a whole number, received {self.step!r}.")
-        if self.step < 0:
-            raise InputError(f"`step` must be 0 (initialization) or more, received {self.step}.")
-        if not all(isinstance(text, str) for pair in self.about.items() for text in pair):
-            raise InputError(f"`about` must map text to text, received {self.about}.")
-        mask = {key: check_mask(key, m, rewind[key].shape) for key, m in self.mask.items()}
+        rewind = {
+            key: array(f"rewind[{key!r}]", weight, _NUMBERS) for key, weight in rewind.items()
+        }
+        step = whole("step", self.step, 0, cure="0 is initialization.")
+        about = mapping("about", self.about, "text to text")
+        if not all(isinstance(text, str) for text in about.values()):
+            raise refused("about", "a dictionary of text to text", about)
+        mask = {key: check_mask(key, m, rewind[key].shape) for key, m in masks.items()}
         # Checked forms of what was passed: the way to set a field of a frozen dataclass.
         for name, value in (
             ("mask", mask),
             ("rewind", rewind),
-            ("step", int(self.step)),
-            ("about", dict(self.about)),
+            ("step", step),
+            ("about", about),
         ):
             object.__setattr__(self, name, value)
 
@@ -122,8 +121,10 @@ class Ticket:
             step: The training step of its `rewind` weights.
             about: Added to what is known of the result: seed, branch and level.
         """
+        instance("result", result, LevelResult)
+        about = {} if about is None else mapping("about", about, "text to text")
         known = {name: str(getattr(result, name)) for name in ("seed", "branch", "level")}
-        return cls(result.mask, result.rewind, step, known | dict(about or {}))
+        return cls(result.mask, result.rewind, step, known | about)
 
     @property
     def survivors(self) -> int:
@@ -207,8 +208,9 @@ class Ticket:
         Raises:
             WorkError: it cannot be written. What was at ``path`` is still there.
         """
+        path = arguments.path("path", path)
         try:
-            put(Path(path), self._packed())
+            put(path, self._packed())
         except OSError as error:
             raise WorkError(
                 f"cannot write the ticket {path}: {error.strerror}. Make room or mend the "
@@ -250,6 +252,7 @@ class Ticket:
             InputError: there is no such file, it is damaged, it is no ticket, or a newer tfinit
                 wrote it.
         """
+        path = arguments.path("path", path)
         # A damaged .npz may raise anything: BadZipFile, zlib.error, MemoryError, ...
         try:
             with open_regular(path) as file:

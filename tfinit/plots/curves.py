@@ -6,7 +6,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
-from tfinit.errors import InputError
+from tfinit.arguments import listed, one_of, text
 from tfinit.lottery.result import TICKET, LevelResult
 from tfinit.plots.style import draw, label, panels, percent_format, percent_ticks, sequential, zoom
 from tfinit.spread import Spread
@@ -35,13 +35,10 @@ def curves_figure(
     Raises:
         InputError: no training of this branch, or no such metric.
     """
-    names = list(dict.fromkeys(r.branch for r in results))
-    if branch not in names:
-        raise InputError(f"`branch` must be one of {names}, received {branch!r}.")
+    results, title = listed("results", results, LevelResult), text("title", title)
+    one_of("branch", branch, dict.fromkeys(r.branch for r in results))
     shown = [r for r in results if r.diverged_at is None and (r.level == 0 or r.branch == branch)]
-    metrics = list(dict.fromkeys(name for r in results for name in r.metrics.values))
-    if value not in metrics:
-        raise InputError(f"`value` must be one of {metrics}, received {value!r}.")
+    one_of("value", value, dict.fromkeys(name for r in results for name in r.metrics.values))
     scale = 100.0 if value.endswith("accuracy") else 1.0
     figure, (axes,) = panels(title, 1, (8, 4.5))
     levels: dict[int, list[LevelResult]] = {}

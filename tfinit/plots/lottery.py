@@ -6,6 +6,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from tfinit import arguments
+from tfinit.arguments import listed, mapping, refused
 from tfinit.lottery.report import Row
 from tfinit.lottery.result import REINIT, TICKET
 from tfinit.plots.style import (
@@ -33,6 +35,7 @@ def lottery_figure(rows: Sequence[Row], title: str) -> Figure:
         A figure of two panels. The grey band is the dense network. Points are open where some of
         the replicates diverged: they are not in the mean.
     """
+    rows, title = listed("rows", rows, Row), arguments.text("title", title)
     by_branch: dict[str, list[Row]] = {}
     for row in rows:
         by_branch.setdefault(row.branch, []).append(row)
@@ -69,6 +72,13 @@ def initializations_figure(rows_by_name: Mapping[str, Sequence[Row]], title: str
         A figure of one panel. Points are open where some of the replicates diverged; a name in the
         legend tells where all of them did.
     """
+    arguments.text("title", title)
+    rows_by_name = {
+        name: listed(f"rows_by_name[{name!r}]", rows, Row)
+        for name, rows in mapping("rows_by_name", rows_by_name, "names to rows").items()
+    }
+    if not rows_by_name:
+        raise refused("rows_by_name", "a dictionary of one or more names to rows", rows_by_name)
     look = styles(rows_by_name)
     figure, (axes,) = panels(title, 1, (8, 4.5))
     shown: list[Row] = []

@@ -7,6 +7,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
+from tfinit import arguments
+from tfinit.arguments import listed, one_of, refused, text, wholes
 from tfinit.errors import InputError
 from tfinit.lottery.result import TICKET, LevelResult
 from tfinit.plots.style import (
@@ -37,6 +39,7 @@ def layers_figure(results: Sequence[LevelResult], title: str, branch: str = TICK
         A figure of one panel. On the grey diagonal a layer is pruned as much as the network. A
         layer without a weight left, which the logarithm cannot show, is a gap.
     """
+    text("title", title)
     groups = _levels(results, branch)
     densities = [float(np.mean([r.density for r in group])) for group in groups]
     keys = list(groups[0][0].counts)
@@ -92,10 +95,12 @@ def masks_figure(
         InputError: the first layer is neither dense over such an input nor a convolution of
             images, or there is no such branch or seed.
     """
+    results, title = listed("results", results, LevelResult), text("title", title)
+    input_shape = wholes("input_shape", input_shape, 1)
     seeds = list(dict.fromkeys(r.seed for r in results))
-    seed = seeds[0] if seed is None and seeds else seed
+    seed = seeds[0] if seed is None else arguments.seed("seed", seed)
     if seed not in seeds:
-        raise InputError(f"`seed` must be one of {seeds}, received {seed!r}.")
+        raise refused("seed", f"one of {seeds}", seed)
     shown = [group[0] for group in _levels([r for r in results if r.seed == seed], branch)]
     if len(shown) > _PANELS:
         shown = [shown[round(i)] for i in np.linspace(0, len(shown) - 1, _PANELS)]
@@ -162,9 +167,8 @@ def first_layer_image(mask: np.ndarray, input_shape: tuple[int, ...]) -> np.ndar
 
 def _levels(results: Sequence[LevelResult], branch: str) -> list[list[LevelResult]]:
     """The replicates of a branch level by level, from the dense network on."""
-    names = list(dict.fromkeys(r.branch for r in results))
-    if branch not in names:
-        raise InputError(f"`branch` must be one of {names}, received {branch!r}.")
+    results = listed("results", results, LevelResult)
+    one_of("branch", branch, dict.fromkeys(r.branch for r in results))
     levels: dict[int, list[LevelResult]] = {}
     for result in results:
         if result.level == 0 or result.branch == branch:

@@ -8,6 +8,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter
 
+from tfinit import arguments
+from tfinit.arguments import instance
 from tfinit.plots.style import panels, styles
 from tfinit.spread import Spread
 
@@ -38,6 +40,10 @@ def race_figure(comparison: "Comparison", title: str | None = None) -> Figure:
     Returns:
         A figure of one panel.
     """
+    from tfinit.comparison.result import Comparison
+
+    instance("comparison", comparison, Comparison)
+    arguments.text("title", title, none=True)
     figure, (axes,) = panels(title or comparison.title, 1, (8, 4.5))
     look = styles(comparison.labels)
     edges = np.unique(np.linspace(0, comparison.steps, _BINS + 1).round().astype(int))

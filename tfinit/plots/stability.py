@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
+from tfinit.arguments import listed, refused, text
 from tfinit.plots.style import draw, panels, sequential, zoom
 from tfinit.spread import Spread
 
@@ -63,6 +64,11 @@ def stability_figure(records: Sequence[Interpolation], title: str) -> Figure:
         Frankle, Dziugaite, Roy & Carbin, *Linear Mode Connectivity and the Lottery Ticket
         Hypothesis*, ICML 2020, https://arxiv.org/abs/1912.05671, figures 2 and 3.
     """
+    text("title", title)
+    records = listed("records", records, object)
+    for record in records:
+        if not hasattr(record, "barrier"):
+            raise refused("records", "a list of what `tfinit.lottery` measured", record)
     by_k: dict[int, list[Interpolation]] = {}
     for record in sorted(records, key=lambda r: r.k):
         of = by_k.setdefault(record.k, [])

@@ -22,6 +22,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from tfinit.arguments import number
 from tfinit.errors import InputError
 
 Allocation = str | Mapping[str, float] | Callable[[str, tuple[int, ...], Any], Any]
@@ -64,7 +65,7 @@ def check_allocation(allocation: Any, keys: Any = None) -> Allocation:
         return {key: float(sparsity) for key, sparsity in allocation.items()}
     if isinstance(allocation, str) and allocation in NAMES:
         return allocation
-    if callable(allocation):
+    if callable(allocation) and not isinstance(allocation, type):
         return allocation
     raise InputError(
         f"`allocation` must be one of {NAMES}, a mapping of keys to sparsities, or a function "
@@ -205,7 +206,4 @@ def allocation_from_config(config: Any, custom_objects: dict[str, Any] | None = 
 
 
 def _checked_number(value: Any, name: str) -> float:
-    number = isinstance(value, Real) and not isinstance(value, bool)
-    if not number or not 0 <= value <= 1:
-        raise InputError(f"`{name}` must be a number in 0..1, received {value!r}.")
-    return float(value)
+    return number(name, value, least=0, most=1)

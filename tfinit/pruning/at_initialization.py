@@ -3,12 +3,13 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from numbers import Real
 from typing import Any
 
 import numpy as np
 
-from tfinit.errors import InputError, is_whole
+from tfinit import arguments
+from tfinit.arguments import number, one_of, whole
+from tfinit.errors import InputError
 from tfinit.pruning.allocation import Allocation, check_allocation, is_global, sparsities
 from tfinit.pruning.loss_gradients import Loss, Scores, weights_of
 from tfinit.pruning.masks import Masks, density, top_mask
@@ -143,21 +144,22 @@ def prune_at_initialization(
     """
     weights = weights_of(model)
     shapes = {key: tuple(weight.shape) for key, weight in weights.items()}
-    sparsity = _check_sparsity(sparsity)
-    if method not in METHODS:
-        raise InputError(f"`method` must be one of {METHODS}, received {method!r}.")
+    cure = "It is the fraction of zeros: 0.9 leaves one weight in ten."
+    sparsity = number("sparsity", sparsity, least=0, below=1, cure=cure)
+    one_of("method", method, METHODS)
     if allocation is None:
         allocation = "erk" if method == "random" else "global"
     allocation = check_allocation(allocation, shapes)
     if iterations is None:
         iterations = _SYNFLOW_ROUNDS if method == "synflow" else 1
-    _check_integer("iterations", iterations, least=1)
-    _check_integer("seed", seed)
+    iterations = whole("iterations", iterations, 1)
+    batch_size = whole("batch_size", batch_size, 1)
+    seed = arguments.seed("seed", seed)
     _check_optimizer(model)
 
     score: dict[str, Callable[[Masks | None], Scores]] = {
         "magnitude": lambda masks: magnitude(model, masks=masks),
-        "random": lambda masks: random(model, seed=int(seed)),
+        "random": lambda masks: random(model, seed=seed),
         "snip": lambda masks: snip(model, x, y, masks=masks, loss=loss, batch_size=batch_size),
         "grasp": lambda masks: grasp(model, x, y, masks=masks, loss=loss, batch_size=batch_size),
         "synflow": lambda masks: synflow(model, x, masks=masks),
@@ -217,22 +219,6 @@ def select(
             keep = min(keep, int(np.count_nonzero(masks[key])))
         found[key] = top_mask(scores[key], keep)
     return found
-
-
-def _check_sparsity(sparsity: Any) -> float:
-    number = isinstance(sparsity, Real) and not isinstance(sparsity, bool)
-    if not number or not 0 <= sparsity < 1:
-        raise InputError(
-            f"`sparsity` is the fraction of zeros: 0 or more and less than 1, received "
-            f"{sparsity!r}. 0.9 leaves one weight in ten."
-        )
-    return float(sparsity)
-
-
-def _check_integer(name: str, value: Any, least: float = -math.inf) -> None:
-    if not is_whole(value) or value < least:
-        kind = "an integer" if least < 0 else f"an integer of {least} or more"
-        raise InputError(f"`{name}` must be {kind}, received {value!r}.")
 
 
 def _check_optimizer(model: Any) -> None:

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from tfinit.arguments import path, whole
 from tfinit.errors import InputError, MissingPackage
 from tfinit.pruning.adoption import adopt
 from tfinit.pruning.marks import marked_parts
@@ -151,8 +152,9 @@ class PruningSummaries(_Either):
 
     def __init__(self, log_dir: str, update_freq: Any = "epoch", **kwargs: Any) -> None:
         super().__init__()
-        if not log_dir or (not isinstance(log_dir, str) and not hasattr(log_dir, "__fspath__")):
-            raise InputError(f"`log_dir` must be a directory's path, received {log_dir!r}.")
+        log_dir = path("log_dir", log_dir)
+        if not (isinstance(update_freq, str) and update_freq in ("epoch", "batch")):
+            update_freq = whole("update_freq", update_freq, 1, cure='Or "epoch" or "batch".')
         if importlib.util.find_spec("tensorboard") is None:
             raise MissingPackage("PruningSummaries", "TensorBoard", "tfinit[tensorboard]")
         self._arguments = {"log_dir": str(log_dir), "update_freq": update_freq, **kwargs}

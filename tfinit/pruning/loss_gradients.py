@@ -8,6 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from tfinit.arguments import array, function, refused, whole
 from tfinit.errors import InputError
 from tfinit.pruning.masks import Masks, check_mask
 from tfinit.variables import check_same_keys, keras_of, prunable_weights
@@ -35,7 +36,7 @@ def checked_masks(masks: Mapping[str, np.ndarray] | None, weights: dict[str, Any
     """The masks as boolean arrays, ones for None; InputError if they do not fit the weights."""
     if masks is None:
         return {key: np.ones(tuple(w.shape), bool) for key, w in weights.items()}
-    check_same_keys("masks", dict(masks), weights)
+    check_same_keys("masks", masks, weights)
     return {key: check_mask(key, masks[key], tuple(w.shape)) for key, w in weights.items()}
 
 
@@ -56,7 +57,7 @@ def called(model: Any, x: Any) -> Any:
     except Exception as error:
         shapes = [tuple(array.shape) for array in keras.tree.flatten(x)]
         raise InputError(
-            f"`model` {model.name!r} cannot be called on inputs of shape {shapes}: {error}"
+            f"`model` {model.name!r} cannot be called on inputs of shape {shapes}, `x`: {error}"
         ) from error
 
 
@@ -159,8 +160,7 @@ def checked_gradients(
     require_tensorflow(method)
     weights = weights_of(model)
     checked = None if masks is None else checked_masks(masks, weights)
-    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-        raise InputError(f"`batch_size` must be a positive integer, received {batch_size!r}.")
+    batch_size = whole("batch_size", batch_size, 1)
     return LossGradients(
         model, weights, checked, _batches(method, x, y, batch_size), _loss(method, model, loss)
     )
@@ -177,8 +177,9 @@ def _loss(method: str, model: Any, loss: Loss | None) -> Callable[[Any, Any, Any
     else:
         try:
             given = keras.losses.get(loss)
-        except ValueError as error:
+        except (ValueError, TypeError) as error:
             raise InputError(f"`loss` must be a Keras loss: {error}") from error
+        function("loss", given, "(y, output)")
 
     def value(x: Any, y: Any, output: Any) -> Any:
         try:
@@ -213,7 +214,7 @@ def _batches(
         return lambda: ((_tensors("x", item[0]), _tensors("y", item[1])) for item in x)
     if y is None:
         raise InputError(f"{method!r} needs the targets of `x`: pass `y`.")
-    x, y = (keras.tree.map_structure(ops.convert_to_numpy, part) for part in (x, y))
+    x, y = _numbers("x", x), _numbers("y", y)
     arrays = keras.tree.flatten(x) + keras.tree.flatten(y)
     rows = {np.shape(array)[0] if np.ndim(array) else None for array in arrays}
     if len(rows) != 1 or not next(iter(rows)):
@@ -232,19 +233,26 @@ def _batches(
     return lambda: map(cut, range(0, next(iter(rows)), batch_size))
 
 
+def _numbers(name: str, arrays: Any) -> Any:
+    """Arrays of numbers in NumPy, in the structure that was passed."""
+    if not keras.tree.flatten(arrays):
+        raise refused(name, "an array, or a list or dictionary of arrays", arrays)
+    return keras.tree.map_structure(lambda part: array(name, part, "biufUS"), arrays)
+
+
 def _tensors(name: str, arrays: Any) -> Any:
     """Arrays as tensors; InputError if one is not finite."""
 
-    def tensor(array: Any) -> Any:
-        array = ops.convert_to_tensor(array)
+    def tensor(part: Any) -> Any:
+        part = ops.convert_to_tensor(part)
         # NumPy's default is not Keras's: float64 data would not meet float32 targets.
-        if keras.backend.standardize_dtype(array.dtype) == "float64":
-            array = ops.cast(array, keras.config.floatx())
-        if keras.backend.is_float_dtype(keras.backend.standardize_dtype(array.dtype)) and not bool(
-            ops.all(ops.isfinite(array))
+        if keras.backend.standardize_dtype(part.dtype) == "float64":
+            part = ops.cast(part, keras.config.floatx())
+        if keras.backend.is_float_dtype(keras.backend.standardize_dtype(part.dtype)) and not bool(
+            ops.all(ops.isfinite(part))
         ):
             raise InputError(f"`{name}` has NaN or infinite values. Remove or replace them.")
-        return array
+        return part
 
     return keras.tree.map_structure(tensor, arrays)
 

@@ -15,6 +15,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from tfinit.arguments import refused
 from tfinit.errors import InputError
 from tfinit.pruning.adoption import adopt, begin_anew, check_pruning_is_not_lost, watch
 from tfinit.pruning.marks import mark, marked_parts, unmark
@@ -104,6 +105,8 @@ def prune_low_magnitude(
         raise InputError(
             f"{sorted(of_layer)} go with a single layer; `to_prune` is a {type(to_prune).__name__}."
         )
+    if pruning_policy is not None and not hasattr(pruning_policy, "allow_pruning"):
+        raise refused("pruning_policy", "a PruningPolicy, or None", pruning_policy)
     if pruning_policy is not None:
         if not isinstance(to_prune, keras.Model):
             raise InputError("`pruning_policy` chooses among the layers of a model; pass a model.")

@@ -7,10 +7,12 @@ one that comes first in the flattened (C-order) tensor goes first, and in a pool
 the one of the earlier tensor. So the number of survivors is always exactly what was asked for.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 
+from tfinit.arguments import array, mapping, number, text, whole, wholes
 from tfinit.errors import InputError
 
 Masks = dict[str, np.ndarray]
@@ -22,11 +24,10 @@ def check_mask(name: str, mask: np.ndarray, shape: tuple[int, ...]) -> np.ndarra
     Raises:
         InputError: the shape is not ``shape``, or an entry is neither 0 nor 1.
     """
-    mask = np.asarray(mask)
-    if mask.shape != tuple(shape):
-        raise InputError(
-            f"The mask of {name!r} has shape {mask.shape}, the weight has {tuple(shape)}."
-        )
+    mask = array(f"mask of {text('name', name)}", mask)
+    shape = wholes("shape", tuple(shape) if isinstance(shape, Iterable) else shape, 0, empty=True)
+    if mask.shape != shape:
+        raise InputError(f"The mask of {name!r} has shape {mask.shape}, the weight has {shape}.")
     if mask.dtype != bool and not np.isin(mask, (0, 1)).all():
         raise InputError(
             f"The mask of {name!r} has entries other than 0 and 1. 1 keeps a weight, 0 prunes it."
@@ -51,9 +52,9 @@ def top_mask(scores: np.ndarray, keep: int) -> np.ndarray:
         >>> top_mask(np.array([1.0, 3.0, 3.0, 3.0]), keep=2)
         array([False,  True,  True, False])
     """
+    scores = array("scores", scores)
     flat = np.ravel(scores)
-    if not 0 <= keep <= flat.size:
-        raise InputError(f"`keep` must be in 0..{flat.size}, received {keep}.")
+    keep = whole("keep", keep, 0, flat.size)
     if np.isnan(flat).any():
         raise InputError("`scores` has NaN: a weight that is not a number cannot be ranked.")
     mask = np.zeros(flat.shape, dtype=bool)
@@ -78,13 +79,15 @@ def survivors(alive: int, fraction: float) -> int:
         >>> survivors(1000, 0.2)
         800
     """
-    if not 0 <= fraction <= 1:
-        raise InputError(f"`fraction` must be between 0 and 1, received {fraction}.")
+    alive = whole("alive", alive, 0)
+    fraction = number("fraction", fraction, least=0, most=1)
     return alive - round(fraction * alive)
 
 
 def magnitude_scores(weights: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """|w| where the mask is true, -inf where it is false: what was pruned stays pruned."""
+    weights = array("weights", weights)
+    mask = check_mask("weights", mask, weights.shape)
     return np.where(mask, np.abs(weights), -np.inf)
 
 
@@ -100,7 +103,12 @@ def prune_layerwise(
 
     Returns:
         Key → new mask, each with `survivors(alive, fraction)` entries True.
+
+    Raises:
+        InputError: a mask has no weights or no fraction, or they do not fit.
     """
+    weights, masks = _of_one_shape(weights, masks)
+    fractions = _for_each("fractions", fractions, masks)
     return {
         key: top_mask(
             magnitude_scores(weights[key], mask),
@@ -120,7 +128,11 @@ def prune_globally(weights: Mapping[str, np.ndarray], masks: Masks, fraction: fl
 
     Returns:
         Key → new mask, together with `survivors(alive, fraction)` entries True.
+
+    Raises:
+        InputError: a mask has no weights, or they do not fit.
     """
+    weights, masks = _of_one_shape(weights, masks)
     scores = [magnitude_scores(weights[key], mask).ravel() for key, mask in masks.items()]
     alive = sum(int(np.count_nonzero(mask)) for mask in masks.values())
     pooled = top_mask(np.concatenate(scores), survivors(alive, fraction))
@@ -133,6 +145,31 @@ def prune_globally(weights: Mapping[str, np.ndarray], masks: Masks, fraction: fl
 
 def density(masks: Masks) -> float:
     """The fraction of weights that survive, over all masks together."""
+    masks = mapping("masks", masks, "keys to masks")
+    masks = {
+        key: check_mask(f"{key} in masks", mask, np.shape(mask)) for key, mask in masks.items()
+    }
+    if not sum(mask.size for mask in masks.values()):
+        raise InputError("`masks` has no entries, of which none is a fraction.")
     return sum(int(np.count_nonzero(m)) for m in masks.values()) / sum(
         m.size for m in masks.values()
     )
+
+
+def _of_one_shape(weights: Any, masks: Any) -> tuple[Masks, Masks]:
+    """Weights and masks as dictionaries of arrays, which fit together."""
+    masks = mapping("masks", masks, "keys to masks")
+    if not masks:
+        raise InputError("`masks` is empty: there is nothing to prune.")
+    weights = _for_each("weights", weights, masks)
+    weights = {key: array(f"weights[{key!r}]", weights[key]) for key in masks}
+    shapes = {key: weight.shape for key, weight in weights.items()}
+    return weights, {key: check_mask(f"{key} in masks", masks[key], shapes[key]) for key in masks}
+
+
+def _for_each(name: str, values: Any, masks: Masks) -> dict[str, Any]:
+    values = mapping(name, values, "keys to values")
+    missing = sorted(masks.keys() - values.keys())
+    if missing:
+        raise InputError(f"`{name}` lacks {missing}, which `masks` has; it has {sorted(values)}.")
+    return values

@@ -11,7 +11,7 @@ from tfinit.pruning.masks import Masks
 from tfinit.pruning.pruner import Progress
 from tfinit.pruning.rules import PruningRule
 from tfinit.pruning.sparse_optimizer import SparseOptimizer, optimizer_that_prunes
-from tfinit.variables import check_same_keys, find_prunable, prunable_weights
+from tfinit.variables import check_built, check_same_keys, find_prunable, prunable_weights
 
 
 def find_sparse_optimizer(optimizer: Any) -> SparseOptimizer | None:
@@ -37,6 +37,7 @@ def sparse_optimizer_of(model: Any) -> SparseOptimizer:
         InputError: the model was compiled without one, or not at all, and no other one that is
             alive masks weights of it.
     """
+    check_built(model)
     optimizer = getattr(model, "optimizer", None)
     found = pruning_optimizer(model)
     if found is None:
@@ -105,7 +106,7 @@ def set_masks(model: Any, masks: Mapping[str, np.ndarray]) -> None:
         >>> set_masks(model, {"fc/kernel": [[1, 0], [0, 1]]})
     """
     variables = prunable_weights(model)
-    check_same_keys("masks", dict(masks), variables)
+    check_same_keys("masks", masks, variables)
     optimizer = sparse_optimizer_of(model)
     optimizer.assign_masks([(variable, masks[key]) for key, variable in variables.items()])
 

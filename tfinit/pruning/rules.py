@@ -7,6 +7,8 @@ from typing import Any
 
 import keras
 
+from tfinit import arguments
+from tfinit.arguments import flag, is_whole, number, one_of, wholes
 from tfinit.errors import InputError
 from tfinit.fans import summed_axes
 from tfinit.pruning.allocation import (
@@ -118,9 +120,9 @@ class PruningRule:
         self.scope = _checked_scope(scope)
         self.policy = policy
         self.allocation = check_allocation(allocation)
-        self.score = _one_of("score", score, SCORES)
+        self.score = one_of("score", score, SCORES)
         self.block_size = block_size_of(block_size)
-        self.block_pooling_type = _one_of("block_pooling_type", block_pooling_type, ("AVG", "MAX"))
+        self.block_pooling_type = one_of("block_pooling_type", block_pooling_type, ("AVG", "MAX"))
         self.sparsity_m_by_n = None
         if sparsity_m_by_n is not None:
             self.sparsity_m_by_n = _pair("sparsity_m_by_n", sparsity_m_by_n)
@@ -129,11 +131,13 @@ class PruningRule:
                     "`sparsity_m_by_n` must be m zeros in n weights with m < n, received "
                     f"{tuple(sparsity_m_by_n)}. 2 zeros in 4 are (2, 4)."
                 )
-        self.keep_zeros = bool(keep_zeros)
-        self.monotone = bool(monotone) or (self.keep_zeros and self.schedule is not None)
-        self.regrow = None if regrow is None else _one_of("regrow", regrow, REGROWTHS)
-        self.drop_fraction = drop_fraction
-        self.seed = seed
+        self.keep_zeros = flag("keep_zeros", keep_zeros)
+        self.monotone = flag("monotone", monotone) or (
+            self.keep_zeros and self.schedule is not None
+        )
+        self.regrow = None if regrow is None else one_of("regrow", regrow, REGROWTHS)
+        self.drop_fraction = number("drop_fraction", drop_fraction, least=0, most=1)
+        self.seed = arguments.seed("seed", seed)
         self._check_together()
 
     def _check_together(self) -> None:
@@ -148,10 +152,6 @@ class PruningRule:
             raise InputError(
                 "`policy` chooses layers, so it needs `scope=model`. Received "
                 f"scope={type(self.scope).__name__}."
-            )
-        if not 0 <= self.drop_fraction <= 1:
-            raise InputError(
-                f"`drop_fraction` must be between 0 and 1, received {self.drop_fraction}."
             )
         patterns = {
             "sparsity_m_by_n": self.sparsity_m_by_n is not None,
@@ -444,17 +444,17 @@ def _checked_scope(scope: Any) -> Any:
             f"function of a variable; received {scope!r}. Put it in a list, or pass the layer "
             "itself, not its output."
         )
-    if callable(scope):
+    if callable(scope) and not isinstance(scope, type):
         return scope
     try:
-        parts = list(scope)
+        parts = [None] if isinstance(scope, bytes | Mapping) else list(scope)
     except TypeError:
-        parts = [scope]
+        parts = [None]
     paths = [p.path if isinstance(p, keras.Variable) else p for p in parts]
-    if all(isinstance(p, keras.layers.Layer) for p in parts) or all(
-        isinstance(p, str | int) for p in paths
-    ):
-        return paths
+    if all(isinstance(p, keras.layers.Layer) for p in parts):
+        return parts
+    if all(isinstance(p, str) or is_whole(p) for p in paths):
+        return [p if isinstance(p, str) else int(p) for p in paths]
     raise InputError(
         "`scope` must be a model, a layer, a list of layers or of variable paths, or a function "
         f"of a variable; received {type(scope).__name__} of "
@@ -482,12 +482,6 @@ def _last_input(variable: Any) -> int:
     return max(len(variable.shape) - 2, 0)
 
 
-def _one_of(name: str, value: Any, allowed: tuple[str, ...]) -> Any:
-    if value not in allowed:
-        raise InputError(f"`{name}` must be one of {list(allowed)}, received {value!r}.")
-    return value
-
-
 def block_size_of(value: Sequence[int] | str) -> tuple[int, int]:
     """Height and width of a block, from the two numbers or a name in `BLOCK_SIZES`."""
     if not isinstance(value, str):
@@ -501,7 +495,4 @@ def block_size_of(value: Sequence[int] | str) -> tuple[int, int]:
 
 
 def _pair(name: str, value: Any) -> tuple[int, int]:
-    numbers = tuple(value) if isinstance(value, Iterable) else (value,)
-    if len(numbers) != 2 or not all(isinstance(n, int) and n > 0 for n in numbers):
-        raise InputError(f"`{name}` must be two positive integers, received {value!r}.")
-    return numbers
+    return wholes(name, value, 1, length=2)

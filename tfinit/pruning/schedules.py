@@ -6,13 +6,14 @@ Model Optimization (TFMOT), and a subclass written for TFMOT works with this bas
 """
 
 import abc
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
+from tfinit.arguments import number, whole
 from tfinit.errors import InputError
 
 # `first_step` looks this far into a schedule that it knows nothing about.
@@ -139,8 +140,8 @@ class PruningSchedule(abc.ABC):
     def _validate_step(
         self, begin_step: int, end_step: int, frequency: int, allow_negative_1: bool
     ) -> None:
-        if begin_step < 0:
-            raise InputError(f"`begin_step` must be 0 or more, received {begin_step}.")
+        whole("begin_step", begin_step, 0, floats=True)
+        whole("end_step", end_step, -1, floats=True)
         if end_step == -1 and not allow_negative_1:
             raise InputError(
                 "`end_step` was -1, but this schedule reaches its sparsity at `end_step` and so "
@@ -152,17 +153,10 @@ class PruningSchedule(abc.ABC):
                 f"`end_step` must be `begin_step`, {begin_step}, or more{no_end}; "
                 f"received {end_step}."
             )
-        if frequency <= 0:
-            raise InputError(
-                f"`frequency` is the number of steps between updates, 1 or more; "
-                f"received {frequency}."
-            )
+        whole("frequency", frequency, 1, of="steps between updates", floats=True)
 
     def _validate_sparsity(self, sparsity: float, variable_name: str) -> None:
-        if not 0 <= sparsity <= 1:
-            raise InputError(
-                f"`{variable_name}` is the fraction of zeros, from 0 to 1; received {sparsity}."
-            )
+        number(variable_name, sparsity, least=0, most=1, cure="It is the fraction of zeros.")
 
 
 @keras.saving.register_keras_serializable("tfinit")
@@ -191,10 +185,10 @@ class ConstantSparsity(PruningSchedule):
     def __init__(
         self, target_sparsity: float, begin_step: int, end_step: int = -1, frequency: int = 100
     ):
-        self.target_sparsity = _number("target_sparsity", target_sparsity)
-        self.begin_step = _whole("begin_step", begin_step)
-        self.end_step = _whole("end_step", end_step)
-        self.frequency = _whole("frequency", frequency)
+        self.target_sparsity = number("target_sparsity", target_sparsity)
+        self.begin_step = whole("begin_step", begin_step, of="steps", floats=True)
+        self.end_step = whole("end_step", end_step, of="steps", floats=True)
+        self.frequency = whole("frequency", frequency, of="steps", floats=True)
         self._validate_step(self.begin_step, self.end_step, self.frequency, True)
         self._validate_sparsity(self.target_sparsity, "target_sparsity")
 
@@ -267,17 +261,15 @@ class PolynomialDecay(PruningSchedule):
         power: float = 3,
         frequency: int = 100,
     ):
-        self.initial_sparsity = _number("initial_sparsity", initial_sparsity)
-        self.final_sparsity = _number("final_sparsity", final_sparsity)
-        self.begin_step = _whole("begin_step", begin_step)
-        self.end_step = _whole("end_step", end_step)
-        self.power = _number("power", power)
-        self.frequency = _whole("frequency", frequency)
+        self.initial_sparsity = number("initial_sparsity", initial_sparsity)
+        self.final_sparsity = number("final_sparsity", final_sparsity)
+        self.begin_step = whole("begin_step", begin_step, of="steps", floats=True)
+        self.end_step = whole("end_step", end_step, of="steps", floats=True)
+        self.power = number("power", power, above=0)
+        self.frequency = whole("frequency", frequency, of="steps", floats=True)
         self._validate_step(self.begin_step, self.end_step, self.frequency, False)
         self._validate_sparsity(self.initial_sparsity, "initial_sparsity")
         self._validate_sparsity(self.final_sparsity, "final_sparsity")
-        if not self.power > 0:
-            raise InputError(f"`power` must be above 0, received {self.power}.")
 
     def __call__(self, step: Any) -> tuple[Any, Any]:
         """Update the masks in this step? And to which sparsity?"""
@@ -453,16 +445,3 @@ def _tensor(step: Any) -> Any:
     # Keras makes a Python integer int32, which a step beyond that would not fit.
     wide = isinstance(step, int) and abs(step) > 2**31 - 1
     return ops.convert_to_tensor(step, "int64" if wide else None)
-
-
-def _whole(name: str, value: Any) -> int:
-    whole = isinstance(value, Integral) or (isinstance(value, Real) and float(value).is_integer())
-    if isinstance(value, bool) or not whole:
-        raise InputError(f"`{name}` must be a whole number of steps, received {value!r}.")
-    return int(value)
-
-
-def _number(name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, Real):
-        raise InputError(f"`{name}` must be a number, received {value!r}.")
-    return float(value)

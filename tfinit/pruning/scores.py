@@ -21,6 +21,7 @@ from typing import Any
 import keras  # noqa: F401  (first: it lets tfinit register with Keras before what follows)
 import numpy as np
 
+from tfinit import arguments
 from tfinit.errors import InputError
 from tfinit.pruning.loss_gradients import (
     Loss,
@@ -66,6 +67,7 @@ def random(model: Any, *, seed: int = 0) -> Scores:
     Returns:
         Key → float64 in [0, 1).
     """
+    seed = arguments.seed("seed", seed)
     return {
         key: _stream(seed, key).random(tuple(weight.shape))
         for key, weight in weights_of(model).items()
@@ -74,7 +76,7 @@ def random(model: Any, *, seed: int = 0) -> Scores:
 
 def _stream(seed: int, key: str) -> np.random.Generator:
     # A word of its own in the digest, so that it is never the stream that drew the weights.
-    told = hashlib.sha256(f"random score/{int(seed)}/{key}".encode()).digest()
+    told = hashlib.sha256(f"random score/{seed}/{key}".encode()).digest()
     return np.random.default_rng(int.from_bytes(told, "big"))
 
 

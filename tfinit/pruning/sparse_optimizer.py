@@ -11,6 +11,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from tfinit.arguments import instance, listed, refused, text
 from tfinit.errors import InputError
 from tfinit.pruning.masks import check_mask
 from tfinit.pruning.policy import PruningPolicy
@@ -119,8 +120,13 @@ class SparseOptimizer(keras.optimizers.Optimizer):
                 f"SparseOptimizer does not take the arguments {unknown}; it takes "
                 f"{sorted(PruningRule.SETTINGS)}."
             )
+        text("name", name, none=True)
         if isinstance(inner_optimizer, str):
-            inner_optimizer = keras.optimizers.get(inner_optimizer)
+            try:
+                inner_optimizer = keras.optimizers.get(inner_optimizer)
+            except ValueError as error:
+                wanted = "an optimizer of Keras 3 or its name"
+                raise refused("inner_optimizer", wanted, inner_optimizer) from error
         if not isinstance(inner_optimizer, keras.optimizers.Optimizer):
             raise InputError(
                 "`inner_optimizer` must be a keras.optimizers.Optimizer of Keras 3, received "
@@ -131,10 +137,7 @@ class SparseOptimizer(keras.optimizers.Optimizer):
             rules = [PruningRule(schedule, scope, policy, **settings)]
         elif settings or any(a is not None for a in (schedule, scope, policy)):
             raise InputError("Give `rules`, or `schedule`, `scope` and the rest, not both.")
-        rules = list(rules)
-        wrong = [type(rule).__name__ for rule in rules if not isinstance(rule, PruningRule)]
-        if wrong or not rules:
-            raise InputError(f"`rules` must be a list of PruningRule, received {wrong or rules}.")
+        rules = listed("rules", rules, PruningRule)
         super().__init__(learning_rate=0.0, name=name)
         self.inner_optimizer = inner_optimizer
         self.rules = tuple(rules)
@@ -221,6 +224,7 @@ class SparseOptimizer(keras.optimizers.Optimizer):
             other: The optimizer.
             from_step: At which step to begin; None: the other's. 0 lets a new schedule begin.
         """
+        instance("other", other, SparseOptimizer)
         other._check_built("continue_from")
 
         def progress() -> Progress:
@@ -298,6 +302,7 @@ class SparseOptimizer(keras.optimizers.Optimizer):
     def get_mask(self, variable: Any) -> np.ndarray | None:
         """The mask of a variable as a boolean array; None if it carries none here."""
         self._check_built("get_mask")
+        instance("variable", variable, keras.Variable)
         mask = self._pruner.mask_of(variable)
         return None if mask is None else np.array(ops.convert_to_numpy(mask), dtype=bool)
 
@@ -314,7 +319,7 @@ class SparseOptimizer(keras.optimizers.Optimizer):
         """
         self._check_built("assign_masks")
         checked = []
-        for variable, mask in masks:
+        for variable, mask in _pairs(masks):
             self._check_variables_are_known([variable])
             if self._pruner.mask_of(variable) is None:
                 raise InputError(
@@ -564,3 +569,12 @@ def _shapes(values: Iterable[Any]) -> list[tuple[int, ...]]:
 
 def _all_masked(weights: list[Any], masks: list[Any]) -> list[Any]:
     return [w if m is None else masked(w, m) for w, m in zip(weights, masks, strict=True)]
+
+
+def _pairs(masks: Any) -> list[tuple[Any, Any]]:
+    pairs = listed("masks", masks, object, empty=True)
+    for pair in pairs:
+        if not isinstance(pair, tuple | list) or len(pair) != 2:
+            raise refused("masks", "a list of pairs (variable, mask)", pair)
+        instance("masks", pair[0], keras.Variable)
+    return pairs

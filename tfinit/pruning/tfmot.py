@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from tfinit.arguments import mapping, whole
 from tfinit.errors import InputError, MissingPackage
 from tfinit.pruning.masks import Masks, check_mask
 from tfinit.variables import (
@@ -185,7 +186,7 @@ class TfmotPruner:
             InputError: a key is missing or unknown, a shape differs, or an entry is neither 0 nor
                 1. Nothing was changed.
         """
-        check_same_keys("masks", dict(masks), self.weights)
+        check_same_keys("masks", masks, self.weights)
         checked = {k: check_mask(k, masks[k], w.shape) for k, w in self.weights.items()}
         for key, (_, _, mask) in self._slots.items():
             mask.assign(checked[key].astype(mask.dtype.as_numpy_dtype))
@@ -202,6 +203,8 @@ class TfmotPruner:
         Args:
             keep: Key → number of survivors, for exactly the keys of `weights`.
         """
+        keep = mapping("keep", keep, "keys to counts")
+        keep = {key: whole(f"keep[{key!r}]", count) for key, count in keep.items()}
         sizes = {key: int(tf.size(weight)) for key, weight in self.weights.items()}
         fits = keep.keys() == sizes.keys() and all(1 <= keep[k] <= n for k, n in sizes.items())
         if not fits:

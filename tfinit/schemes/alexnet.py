@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from tfinit.arguments import number
 from tfinit.schemes.kernels import Kernel
 from tfinit.schemes.report import Report
 from tfinit.schemes.task import Task
@@ -31,6 +32,7 @@ def alexnet(task: Task, *, std: float = 0.01, ones: float = 1.0) -> Report:
     Krizhevsky, Sutskever & Hinton, ImageNet classification with deep convolutional neural
     networks, NIPS 2012, section 5.
     """
+    std, ones = number("std", std, above=0), number("ones", ones)
     chosen = [kernel for kernel in task.kernels if kernel.trainable]
     task.draw(chosen, lambda kernel, random: draw(kernel, [std], "normal", random))
     records = []

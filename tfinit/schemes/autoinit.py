@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from tfinit.arguments import number
 from tfinit.errors import InputError
 from tfinit.schemes.activations import activation_of
 from tfinit.schemes.graph import Step, bears_kernel
@@ -50,11 +51,10 @@ def autoinit(task: Task, *, mean: float = 0.0, variance: float = 1.0) -> Report:
     Bingham & Miikkulainen, AutoInit: analytic signal-preserving weight initialization for neural
     networks, AAAI 2023.
     """
-    if not variance > 0:
-        raise InputError(f"`variance` must be a positive number, received {variance!r}.")
+    mean, variance = number("mean", mean), number("variance", variance, above=0)
     if keras_of(task.model) != "keras":
         raise InputError('Scheme "autoinit" runs on models of Keras 3. Use "he".')
-    walk = _Walk(task, Moments(float(mean), float(variance)))
+    walk = _Walk(task, Moments(mean, variance))
     for index, step in enumerate(task.graph.steps):
         walk.go_through(index, step)
     records = [

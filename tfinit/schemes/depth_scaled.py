@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from tfinit.errors import InputError
+from tfinit.arguments import number
 from tfinit.schemes.kernels import Kernel
 from tfinit.schemes.report import Report
 from tfinit.schemes.residual import ending, require_branches
@@ -35,8 +35,7 @@ def depth_scaled(task: Task, *, std: float = 0.02, start: str | None = None) -> 
 
     Radford et al., Language models are unsupervised multitask learners, 2019, section 2.3.
     """
-    if not std > 0:
-        raise InputError(f"`std` must be a positive number, received {std!r}.")
+    std = number("std", std, above=0)
     branches = require_branches("depth_scaled", task.graph)
     additions = len({branch.add for branch in branches})
     factor = 1 / math.sqrt(additions)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from tfinit.arguments import check_real
 from tfinit.errors import InputError, reason
 from tfinit.overlay import overlaid
 from tfinit.schemes.activations import gate_activations
@@ -91,6 +92,7 @@ def check_data(model: Any, data: Any, name: str = "data") -> Any:
 
     arrays = keras.tree.flatten(data)
     for array in arrays:
+        check_real(name, array)
         if not hasattr(array, "shape") and not np.isscalar(array):
             raise InputError(
                 f"`{name}` must be arrays as the model takes them, received "
@@ -105,6 +107,8 @@ def check_data(model: Any, data: Any, name: str = "data") -> Any:
         ) from error
     arrays = keras.tree.flatten(data)
     for array in arrays:
+        if 0 in tuple(array.shape)[:1]:
+            raise InputError(f"`{name}` must have one example or more, received none.")
         if keras.backend.is_float_dtype(keras.backend.standardize_dtype(array.dtype)):
             finite = keras.ops.all(keras.ops.isfinite(array))
             if not bool(keras.ops.convert_to_numpy(finite)):

@@ -5,8 +5,8 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
+from tfinit import arguments
+from tfinit.arguments import one_of
 from tfinit.errors import InputError
 from tfinit.exclusive import alone
 from tfinit.schemes.alexnet import alexnet
@@ -83,10 +83,9 @@ def initialize(
         fc/kernel  Dense  8×2    set     relu        8       2        0.5
     """
     chosen = _scheme(scheme, options)
+    seed = arguments.seed("seed", seed, none=True)
     if seed is None:
         seed = random.randrange(2**31)
-    if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
-        raise InputError(f"`seed` must be an integer or None, received {seed!r}.")
     weights = all_weights(model)  # refuses a model that is not built
     if not weights:
         raise InputError(f"`model` {model.name!r} has no weights, so there is nothing to do.")
@@ -98,7 +97,7 @@ def initialize(
             f"one of {[s.__name__ for s in WITH_DATA]}."
         )
     with alone(model):
-        task = Task(model, int(seed), data)
+        task = Task(model, seed, data)
         try:
             return chosen(task, **options)
         except BaseException:
@@ -107,8 +106,7 @@ def initialize(
 
 
 def _scheme(name: str, options: dict[str, Any]) -> Callable[..., Report]:
-    if name not in SCHEMES:
-        raise InputError(f"`scheme` must be one of {list(SCHEMES)}, received {name!r}.")
+    one_of("scheme", name, SCHEMES)
     parameters = inspect.signature(SCHEMES[name]).parameters.values()
     allowed = [p.name for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY]
     needed = [p.name for p in parameters if p.name in allowed and p.default is p.empty]

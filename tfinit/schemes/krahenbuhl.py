@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from tfinit.arguments import number, whole
 from tfinit.errors import InputError
 from tfinit.schemes.forward import call, check_data
 from tfinit.schemes.kernels import Kernel
@@ -44,11 +45,8 @@ def krahenbuhl(
     Krähenbühl, Doersch, Donahue & Darrell, Data-dependent initializations of convolutional neural
     networks, ICLR 2016.
     """
-    if iterations < 0 or not 0 < damping <= 1:
-        raise InputError(
-            "`iterations` must be 0 or more and `damping` in (0, 1], received "
-            f"iterations={iterations!r}, damping={damping!r}."
-        )
+    iterations = whole("iterations", iterations, 0)
+    damping = number("damping", damping, above=0, most=1)
     require_tensorflow("krahenbuhl")
     start_from(task, start)
     reached = standardize(task)

@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+from tfinit.arguments import number
 from tfinit.errors import InputError
 from tfinit.schemes.forward import pass_through, reachable
 from tfinit.schemes.kernels import Kernel
@@ -51,9 +52,8 @@ def lsuv(task: Task, *, std: float = 1.0, start: str | None = "orthogonal") -> R
 
     Mishkin & Matas, All you need is a good init, ICLR 2016.
     """
-    if not std > 0:
-        raise InputError(f"`std` must be a positive number, received {std!r}.")
-    start_from(task, start, **({"gain": 1.0} if start else {}))
+    std = number("std", std, above=0)
+    start_from(task, start, **({} if start is None else {"gain": 1.0}))
     records: dict[str, Record] = {}
 
     def stop(kernel: Kernel, linear: Any, bias: Any) -> Any:

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from tfinit.arguments import function, number, whole
 from tfinit.errors import InputError
 from tfinit.schemes.forward import call, check_data
 from tfinit.schemes.kernels import Kernel
@@ -50,11 +51,10 @@ def metainit(
 
     Dauphin & Schoenholz, MetaInit: initializing learning by learning to initialize, NeurIPS 2019.
     """
-    if steps < 1 or not rate > 0 or not 0 <= momentum < 1:
-        raise InputError(
-            "`steps` must be 1 or more, `rate` positive and `momentum` in [0, 1), received "
-            f"steps={steps!r}, rate={rate!r}, momentum={momentum!r}."
-        )
+    steps = whole("steps", steps, 1)
+    rate = number("rate", rate, above=0)
+    momentum = number("momentum", momentum, least=0, below=1)
+    function("loss", loss, "(the output of the model)", none=True)
     require_tensorflow("metainit")
     start_from(task, start)
     data = check_data(task.model, task.data)

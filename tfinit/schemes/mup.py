@@ -5,13 +5,14 @@ from typing import Any
 
 import numpy as np
 
+from tfinit.arguments import number, one_of
 from tfinit.errors import InputError
 from tfinit.schemes.graph import trace
 from tfinit.schemes.kernels import Kernel, find_kernels
 from tfinit.schemes.report import Report
 from tfinit.schemes.task import Task
 from tfinit.schemes.variance import draw
-from tfinit.variables import all_weights
+from tfinit.variables import check_built
 
 _OPTIMIZERS = ("adam", "sgd")
 
@@ -58,10 +59,8 @@ def mup(task: Task, *, base: Any, optimizer: str = "adam", gain: float = 1.0) ->
     Yang et al., Tensor programs V: tuning large neural networks via zero-shot hyperparameter
     transfer, NeurIPS 2021, table 3.
     """
-    if optimizer not in _OPTIMIZERS:
-        raise InputError(f"`optimizer` must be one of {_OPTIMIZERS}, received {optimizer!r}.")
-    if not gain > 0:
-        raise InputError(f"`gain` must be a positive number, received {gain!r}.")
+    one_of("optimizer", optimizer, _OPTIMIZERS)
+    gain = number("gain", gain, above=0)
     narrow = _matching(task, base)
     stds: dict[str, list[float]] = {}
     multipliers: dict[str, float] = {}
@@ -118,7 +117,7 @@ _RATES = {
 
 def _matching(task: Task, base: Any) -> dict[str, Kernel]:
     """The base model's kernels under the keys of the wide model's."""
-    all_weights(base)  # refuses what is not a built model
+    check_built(base, "base")
     kernels = find_kernels(base, trace(base))
     narrow = {kernel.key: kernel for kernel in kernels}
     keys = [kernel.key for kernel in task.kernels]

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from tfinit.arguments import number
 from tfinit.schemes.kernels import Kernel, matrices
 from tfinit.schemes.report import Report
 from tfinit.schemes.task import Task
@@ -53,6 +54,7 @@ def delta_orthogonal(
 
 
 def _orthogonal(task: Task, name: str, make, gain: float | str, bias: float | None) -> Report:  # noqa: ANN001
+    bias = number("bias", bias, none=True)
     chosen = [kernel for kernel in task.kernels if kernel.trainable]
     scales = {kernel.key: gains(task, kernel, gain) for kernel in chosen}
     stds: dict[str, float] = {}

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from tfinit.arguments import flag
 from tfinit.array_files import Stored, is_number, open_arrays
 from tfinit.errors import InputError, reason
 from tfinit.hdf5_files import open_hdf5
@@ -49,6 +50,7 @@ def pretrained(task: Task, *, source: Any, freeze: bool = False) -> Report:
         >>> print(initialize(copy, "pretrained", seed=1, source=base)["fc/kernel"].note)
         fc/kernel by name
     """
+    freeze = flag("freeze", freeze)
     weights = all_weights(task.model)
     aliases = _aliases(task.model, weights)
     layers = {id(w): layer for _, layer in walk_layers(task.model) for w in own_weights(layer)}

@@ -1,6 +1,6 @@
 """The weights that a scheme starts from before it rescales them."""
 
-from tfinit.errors import InputError
+from tfinit.arguments import one_of
 from tfinit.schemes.orthogonal import delta_orthogonal, orthogonal
 from tfinit.schemes.task import Task
 from tfinit.schemes.variance import he, lecun, xavier
@@ -16,6 +16,5 @@ def start_from(task: Task, name: str | None, **options: float | str) -> None:
     """
     if name is None:
         return
-    if name not in _STARTS:
-        raise InputError(f"`start` must be one of {[*_STARTS, None]}, received {name!r}.")
+    one_of("start", name, (*_STARTS, None))
     _STARTS[name](task, **options)

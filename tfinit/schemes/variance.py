@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from tfinit.errors import InputError
+from tfinit.arguments import number, one_of
 from tfinit.initializers.scaling import CUT_STD
 from tfinit.schemes.activations import LINEAR
 from tfinit.schemes.kernels import Kernel
@@ -95,8 +95,9 @@ def lecun(
 def _variance(
     task: Task, name: str, gain: float | str, mode: str, distribution: str, bias: float | None
 ) -> Report:
-    _one_of("mode", mode, MODES)
-    _one_of("distribution", distribution, DISTRIBUTIONS)
+    one_of("mode", mode, MODES)
+    one_of("distribution", distribution, DISTRIBUTIONS)
+    bias = number("bias", bias, none=True)
     chosen = [kernel for kernel in task.kernels if kernel.trainable]
     stds = {kernel.key: _stds(task, kernel, gain, mode) for kernel in chosen}
     task.draw(chosen, lambda kernel, random: draw(kernel, stds[kernel.key], distribution, random))
@@ -124,7 +125,7 @@ def gains(task: Task, kernel: Kernel, gain: float | str, mode: str = "fan_in") -
     Raises:
         InputError: ``gain`` is neither a positive number nor ``"activation"``.
     """
-    if gain == "activation":
+    if isinstance(gain, str) and gain == "activation":
         # What a recurrent kernel reads is the state, which comes back at each step: a gain there
         # would be a power of the number of steps.
         activations = kernel.activations
@@ -132,9 +133,8 @@ def gains(task: Task, kernel: Kernel, gain: float | str, mode: str = "fan_in") -
             activations = (LINEAR,) * len(activations)
         direction = "backward" if mode == "fan_out" else "forward"
         return [task.gain(activation, direction) for activation in activations]
-    if isinstance(gain, str) or not gain > 0:
-        raise InputError(f'`gain` must be a positive number or "activation", received {gain!r}.')
-    return [float(gain)] * len(kernel.activations)
+    gain = number("gain", gain, above=0, what='"activation" or a number')
+    return [gain] * len(kernel.activations)
 
 
 def draw(
@@ -174,8 +174,3 @@ def set_biases(task: Task, kernels: list[Kernel], value: float | None) -> None:
 def rms(stds: list[float]) -> float:
     """The standard deviation of parts of equal size together."""
     return math.sqrt(sum(s * s for s in stds) / len(stds))
-
-
-def _one_of(argument: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise InputError(f"`{argument}` must be one of {allowed}, received {value!r}.")

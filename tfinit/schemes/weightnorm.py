@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from tfinit.arguments import number
 from tfinit.schemes.channels import against_kernel, against_output, channel_statistics
 from tfinit.schemes.forward import pass_through, reachable
 from tfinit.schemes.kernels import Kernel
@@ -32,7 +33,7 @@ def weightnorm_data(task: Task, *, std: float = 0.05) -> Report:
         keep v and their bias.
 
     Raises:
-        InputError: data that does not fit or is not finite.
+        InputError: data that does not fit or is not finite, or a ``std`` that is not positive.
 
     Example:
         >>> model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(3)])
@@ -43,6 +44,7 @@ def weightnorm_data(task: Task, *, std: float = 0.05) -> Report:
 
     Salimans & Kingma, Weight normalization, NIPS 2016, section 3.
     """
+    std = number("std", std, above=0)
     chosen = [kernel for kernel in task.kernels if kernel.trainable]
     task.draw(chosen, lambda kernel, random: draw(kernel, [std], "normal", random))
     records = standardize(task)

@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from tfinit.errors import InputError, check_whole
+from tfinit.arguments import check_fields, whole
+from tfinit.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,8 @@ class Augment:
     crop: int = 4
 
     def __post_init__(self) -> None:
-        check_whole("crop", self.crop, 0)
+        check_fields(self)
+        whole("crop", self.crop, 0)
 
     def check(self, x: Any) -> None:
         """Raise InputError unless ``x`` is an array of images."""

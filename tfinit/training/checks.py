@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from tfinit.arguments import check_real, refused
 from tfinit.datasets import Dataset
 from tfinit.errors import InputError, reason
 from tfinit.variables import keras_of
@@ -15,7 +16,7 @@ _SPARSE = "sparse_categorical_crossentropy"
 def check_kinds(model: Any, data: Any) -> None:
     """Raise InputError unless these are a compiled model of either Keras and a `Dataset`."""
     if keras_of(model) is None:
-        raise InputError(f"`model` must be a Keras model, received {type(model).__name__}.")
+        raise refused("model", "a Keras model", model)
     if getattr(model, "optimizer", None) is None:
         raise InputError("`model` must be compiled: call model.compile(optimizer, loss).")
     if not isinstance(data, Dataset):
@@ -92,6 +93,7 @@ def _arrays(which: str, split: Any) -> tuple[Any, ...]:
         )
 
     def array(leaf: Any) -> np.ndarray:
+        check_real(f"data.{which}", leaf)
         found = np.asarray(leaf) if hasattr(leaf, "shape") else None
         if found is None or found.ndim == 0:
             raise InputError(

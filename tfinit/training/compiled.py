@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tfinit.arguments import flag, function, instance, refused
 from tfinit.datasets import Dataset
 from tfinit.errors import InputError, MissingPackage
 from tfinit.training.augment import Augment
@@ -198,7 +199,8 @@ class CompiledLoop:
                 "which falls back to fit, or set KERAS_BACKEND=tensorflow."
             )
         data = checked(model, data)
-        if augment is not None:
+        xla = flag("xla", xla, none=True)
+        if instance("augment", augment, Augment, none=True) is not None:
             augment.check(data.train[0])
         self.model = model
         self.rows = leading(data.train[0])
@@ -262,6 +264,11 @@ class CompiledLoop:
             Diverged: a loss was not finite; or a weight at an evaluation or a step of ``at``. The
                 model holds the weights after that chunk.
         """
+        function("progress", progress, "the number of steps")
+        function("checkpoint", checkpoint, "a function")
+        instance("resume", resume, Partial, none=True)
+        if at is not None and not isinstance(at, Mapping):
+            raise refused("at", "a dictionary of steps to functions, or None", at)
         indices = batch_indices(self.rows, batch_size, steps, seed, start)
         if resume is not None and not self.fits(resume):
             raise InputError(

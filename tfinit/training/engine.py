@@ -3,6 +3,7 @@
 import warnings
 from typing import Any
 
+from tfinit.arguments import instance
 from tfinit.datasets import Dataset
 from tfinit.training.augment import Augment
 from tfinit.training.checks import check_kinds
@@ -38,6 +39,7 @@ def trainer(model: Any, data: Dataset, augment: Augment | None = None) -> Any:
         'xla'
     """
     check_kinds(model, data)
+    instance("augment", augment, Augment, none=True)
     why = _why_fit(model, data)
     if why is None:
         from tfinit.training.compiled import CompiledLoop

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from tfinit.arguments import function, instance, refused, text
 from tfinit.datasets import Dataset
 from tfinit.errors import InputError
 from tfinit.training.augment import Augment
@@ -62,6 +63,10 @@ class FitLoop:
         why: str = "as asked",
     ):
         data = checked(model, data)
+        instance("augment", augment, Augment, none=True)
+        function("callbacks", callbacks)
+        function("before_evaluation", before_evaluation)
+        text("why", why)
         self._legacy = keras_of(model) == "tf_keras"
         self.why = why
         self.model = model
@@ -113,6 +118,9 @@ class FitLoop:
 
         ``resume`` and ``checkpoint`` are taken and not used: ``fit`` starts anew.
         """
+        function("progress", progress, "the number of steps")
+        if at is not None and not isinstance(at, Mapping):
+            raise refused("at", "a dictionary of steps to functions, or None", at)
         due = evaluation_steps(steps, evaluate_every, start)
         done_before = dict(zip(due[1:].tolist(), due[:-1].tolist(), strict=True))
         at = dict(at or {})

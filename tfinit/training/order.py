@@ -2,16 +2,15 @@
 
 import numpy as np
 
-from tfinit.errors import InputError, check_whole, is_whole
+from tfinit import arguments
+from tfinit.arguments import is_whole, refused, whole
 
 
 def check_batch_size(batch_size: int, rows: int) -> None:
     """Raise InputError unless a batch of ``batch_size`` fits into ``rows`` examples."""
     if not is_whole(batch_size) or not 1 <= batch_size <= rows:
-        raise InputError(
-            f"`batch_size` must be in 1..{rows}, the number of training examples; "
-            f"received {batch_size!r}."
-        )
+        wanted = f"in 1..{rows}, the number of training examples"
+        raise refused("batch_size", wanted, batch_size)
 
 
 def batch_indices(rows: int, batch_size: int, steps: int, seed: int, start: int = 0) -> np.ndarray:
@@ -37,9 +36,10 @@ def batch_indices(rows: int, batch_size: int, steps: int, seed: int, start: int 
         >>> batch_indices(rows=4, batch_size=2, steps=2, seed=0).shape
         (2, 2)
     """
+    rows = whole("rows", rows, 1)
     check_batch_size(batch_size, rows)
-    for name, value, least in (("steps", steps, 1), ("seed", seed, 0), ("start", start, 0)):
-        check_whole(name, value, least)
+    steps, start = whole("steps", steps, 1), whole("start", start, 0)
+    seed = arguments.seed("seed", seed, 0)
     if start >= steps:
         return np.zeros((0, batch_size), np.int32)
     per_epoch = rows // batch_size
@@ -58,10 +58,6 @@ def evaluation_steps(steps: int, every: int, start: int = 0) -> np.ndarray:
     Raises:
         InputError: a number is not whole or too small.
     """
-    for name, value, least in (
-        ("steps", steps, 1),
-        ("evaluate_every", every, 1),
-        ("start", start, 0),
-    ):
-        check_whole(name, value, least)
+    steps, start = whole("steps", steps, 1), whole("start", start, 0)
+    every = whole("evaluate_every", every, 1)
     return np.unique([start, *range(start + every - start % every, steps, every), steps])

@@ -1,0 +1,532 @@
+"""A valid call of every public function of tfinit, on the smallest input that it takes."""
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from public_surface import Sample, public
+
+import tfinit
+from tfinit import (
+    comparison,
+    datasets,
+    exporting,
+    initializers,
+    lottery,
+    models,
+    pruning,
+    training,
+    variables,
+)
+from tfinit.lottery.result import LevelResult
+from tfinit.lottery.stability import StabilityResult
+from tfinit.spread import Spread
+
+RNG = np.random.default_rng(0)
+X, Y = RNG.normal(size=(8, 4)).astype("f4"), np.arange(8, dtype="i4") % 3
+LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+HALF = pruning.ConstantSparsity(0.5, 1)
+NAME = "text empty-text"
+CALL = "function class"
+# What an argument of some name may well be, beside what it is in the calls below. What a caption is
+# called, or where a file goes, is free; a function is the user's own.
+ODD = {
+    **dict.fromkeys(("seed",), "-1 0 2**63"),
+    **dict.fromkeys(("bias", "ones", "mean", "negative_slope", "alpha"), "-1 0 1.5 2**63"),
+    **dict.fromkeys(("bias_variance", "weight_variance", "weight_decay"), "0 1.5 2**63"),
+    **dict.fromkeys(("gain", "std", "variance", "rate", "power", "learning_rate"), "1.5 2**63"),
+    **dict.fromkeys(("tolerance", "target_loss"), "1.5 2**63"),
+    **dict.fromkeys(("checkpoint_every",), "0 1.5 2**63"),
+    **dict.fromkeys(("seconds", "timeout"), "0 1.5"),
+    **dict.fromkeys(("start", "step", "crop", "iterations", "momentum", "keep", "alive"), "0"),
+    **dict.fromkeys(("begin_step", "warmup_steps", "rewind_step", "train_examples"), "0"),
+    **dict.fromkeys(("target_sparsity", "initial_sparsity", "final_sparsity", "sparsity"), "0"),
+    **dict.fromkeys(("fraction", "drop_fraction"), "0"),
+    **dict.fromkeys(("name", "title", "label", "why", "cure", "dataset", "key"), NAME),
+    **dict.fromkeys(("path", "out", "log_dir", "csv", "folder", "run_dir", "baseline"), "text"),
+    **dict.fromkeys(("progress", "finished", "warn", "started", "stepped", "value"), CALL),
+    **dict.fromkeys(("gradient", "callbacks", "before_evaluation", "checkpoint", "allow"), CALL),
+    "activation": "None function",
+    "end_step": "-1",
+    "scope": f"{CALL} list set texts empty-array",
+    "allocation": f"{CALL} dict",
+    "about": "dict",
+    "at": "dict",
+}
+
+
+def model(optimizer: Any = "sgd") -> keras.Model:
+    """A small built network, compiled."""
+    layers = [keras.layers.Dense(5, "relu", name="a"), keras.layers.Dense(3, name="b")]
+    made = keras.Sequential([keras.Input((4,)), *layers], name="small")
+    made.compile(optimizer, LOSS)
+    return made
+
+
+def sparse() -> keras.Model:
+    """The same, with an optimizer that has masks."""
+    made = model()
+    made.compile(pruning.SparseOptimizer(keras.optimizers.SGD(), scope=made), LOSS)
+    made.optimizer.build(made.trainable_variables)
+    return made
+
+
+def data() -> datasets.Dataset:
+    return datasets.Dataset("made up", (X, Y), (X, Y), (X, Y), 3)
+
+
+def masks() -> dict[str, np.ndarray]:
+    return {"a/kernel": np.ones((4, 5), bool), "b/kernel": np.ones((5, 3), bool)}
+
+
+def weights() -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(1)
+    shapes = {"a/kernel": (4, 5), "a/bias": (5,), "b/kernel": (5, 3), "b/bias": (3,)}
+    return {key: rng.normal(size=shape).astype("f4") for key, shape in shapes.items()}
+
+
+def level(number: int = 0, branch: str = "ticket") -> LevelResult:
+    values = {name: np.array([0.5, 0.6]) for name in training.METRICS}
+    metrics = training.Metrics(np.array([0, 10]), values, np.ones(10))
+    return LevelResult(0, branch, number, weights(), weights(), masks(), weights(), metrics)
+
+
+def line() -> StabilityResult:
+    error = np.array([0.1, 0.5, 0.1])
+    return StabilityResult(0, 10, np.array([0, 0.5, 1]), error, error, error, error)
+
+
+def run() -> comparison.Run:
+    metrics = training.Metrics(np.array([0]), {"validation_loss": np.ones(1)}, np.ones(10))
+    return comparison.Run("he", 0, 10, metrics, None, 0.1)
+
+
+def race() -> comparison.Comparison:
+    return comparison.Comparison("title", (run(),), 3, 10, 4, 1.0)
+
+
+def exported() -> exporting.ExportReport:
+    latency = exporting.Latency(0.1, 0.1, 0.1, 5)
+    of = {"path": None, "format": "keras", "runtime": "Keras", "quantize": None, "sparse": False}
+    of |= dict.fromkeys(("bytes", "gzip_bytes", "weights"), 9) | {"latency": latency}
+    of |= dict.fromkeys(("zeros", "model_zeros", "difference"), 0)
+    return exporting.ExportReport(
+        tuple(exporting.FileReport(label, **of) for label in ("plain", "sparse"))
+    )
+
+
+def tiny(directory: Path, **changes: Any) -> lottery.LotteryConfig:
+    given = {"levels": 1, "steps": 4, "batch_size": 4, "seeds": (0,), "run_dir": directory / "run"}
+    return lottery.LotteryConfig(**{**given, **changes})
+
+
+@dataclass
+class Fresh:
+    """An argument that is made anew once a call has gone through: it may have been changed."""
+
+    make: Callable[[], Any]
+
+
+class Calls(dict[str, Sample]):
+    """Name → a valid call, which is added by its arguments."""
+
+    def add(
+        self,
+        name: str,
+        call: Any = None,
+        /,
+        _odd: dict[str, str] | None = None,
+        _costly: bool = False,
+        _also: dict[str, dict[str, Any]] | None = None,
+        _more: tuple[str, ...] = (),
+        _said: dict[str, str] | None = None,
+        **given: Any,
+    ) -> None:
+        """A function of `public`, or another ``call``; what begins with _ is of `Sample`."""
+
+        def make() -> dict[str, Any]:
+            return {k: v.make() if isinstance(v, Fresh) else v for k, v in given.items()}
+
+        call = PUBLIC[name] if call is None else call
+        odd = ODD | (_odd or {})
+        self[name] = Sample(call, make, odd, _costly, _also or {}, _more, _said or {})
+
+
+PUBLIC = public()
+MODEL, SPARSE, WEIGHTS, MASKS = Fresh(model), Fresh(sparse), Fresh(weights), Fresh(masks)
+
+
+def samples(directory: Path) -> Calls:
+    """Name → a valid call. What is written goes into ``directory``."""
+    calls = Calls()
+    _initialization(calls)
+    _pruning(calls, directory)
+    _training(calls, directory)
+    _experiments(calls, directory)
+    _results(calls, directory)
+    return calls
+
+
+def _initialization(calls: Calls) -> None:
+    leaky = {"negative_slope": {"activation": "leaky_relu"}}
+    for name in ("Orthogonal", "DeltaOrthogonal", "ConvolutionOrthogonal"):
+        also = {**leaky, "gain": {"activation": None}}
+        # By its own name: that of the class is another, for Keras.
+        cls = getattr(initializers, name)
+        calls.add(f"initializers.{name}", cls, activation="relu", seed=1, _also=also)
+    axes = {"input_axes": {"output_axes": [1]}, "output_axes": {"input_axes": [0]}}
+    scaled = {"_also": leaky | axes, "_odd": dict.fromkeys(axes, "list empty-array")}
+    words = {"distribution": "normal", "mode": "fan_in"}
+    for name in ("He", "Xavier", "LeCun"):
+        calls.add(f"initializers.{name}", activation="relu", seed=1, **words, **scaled)
+    calls.add("initializers.SparseScaling", density=0.5, seed=1, **scaled)
+    calls.add("initializers.SparseOrthogonal", density=0.5, seed=1, _also=leaky)
+    odd = {"std": "1.5 2**63 None"}
+    calls.add("initializers.Sparse", connections=2, std=0.5, seed=1, _odd=odd)
+    tanh = {"activation": "tanh", "bias_variance": 0.1}
+    calls.add("initializers.EdgeOfChaos", **tanh, weight_variance=1.5, seed=1)
+    calls.add("initializers.critical_point", **tanh)
+    calls.add("initializers.Dirac", groups=2)
+    calls.add("initializers.Identity", gain=0.5, _odd={"gain": "-1 0 1.5 2**63"})
+    calls.add("initializers.ZerO")
+    calls.add("initializers.Pretrained", source="a.keras", key="a/vars/0")
+    he = initializers.He(seed=1)
+    calls.add("initializers.He.__call__", he.__call__, shape=(2, 3), dtype="float32")
+    calls.add("gains.gain", activation="relu", mode="forward")
+    calls.add("gains.moments", activation="relu", variance=2.0)
+    calls.add("gains.check_activation", activation="relu")
+    calls.add("fans.fans", layer_or_shape=(2, 3))
+    layer = model().layers[0]
+    calls.add("fans.fans of a layer", tfinit.fans.fans, layer_or_shape=layer, weight="kernel")
+    calls.add("schemes.initialize", model=MODEL, scheme="lsuv", data=X, seed=1)
+    for name, scheme in tfinit.schemes.SCHEMES.items():
+        parameters = inspect.signature(scheme).parameters.values()
+        options = tuple(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
+        needed = {
+            "mup": {"base": model()},
+            "pretrained": {"source": model()},
+            "metainit": {"steps": 1},
+            "krahenbuhl": {"iterations": 1},
+        }.get(name, {})
+        batch = {"data": X} if models.needs_data(name) else {}
+        if options and name != "depth_scaled":  # for residual networks
+            calls.add(
+                f"schemes.initialize {name}",
+                tfinit.initialize,
+                model=MODEL,
+                scheme=name,
+                seed=1,
+                **needed,
+                **batch,
+                _more=options,
+                _odd={"loss": f"None {CALL}", "start": "None", "freeze": "True", **_BIAS},
+            )
+    network = {"name": "mlp-2-relu", "keras": keras, "input_shape": (4,), "classes": 3, "seed": 1}
+    said = {"name": "model"}
+    odd = {"x": "all"}  # which this initialization does not look at
+    calls.add("models.build", **network, initialization="he", x=X, _odd=odd, _said=said)
+    with_data = {"initialization": "lsuv", "x": X, "_costly": True, "_said": said | {"x": "data"}}
+    calls.add("models.build with data", models.build, **network, **with_data)
+    calls.add("models.fill", model=MODEL, initializer=he, seed=1)
+    calls.add("models.initializations")
+
+
+_BIAS = {"bias": "None -1 0 1.5 2**63"}
+_RULE = {"monotone": "True", "regrow": "None", "sparsity_m_by_n": "None"}
+
+
+def _pruning(calls: Calls, directory: Path) -> None:
+    steps = {"begin_step": 1, "end_step": 10, "frequency": 2}
+    calls.add("pruning.ConstantSparsity", target_sparsity=0.5, **steps)
+    sparsities = {"initial_sparsity": 0.0, "final_sparsity": 0.5}
+    calls.add("pruning.PolynomialDecay", **sparsities, **steps, power=3)
+    also = {"policy": {"scope": model()}, "rules": {"schedule": None}}
+    said = {"schedule": "pruning_schedule"}
+    rule = {"allocation": "uniform", "score": "magnitude", "block_size": (1, 1), "seed": 0}
+    rule |= {"block_pooling_type": "AVG", "monotone": False, "drop_fraction": 0.3}
+    calls.add("pruning.PruningRule", schedule=HALF, **rule, _also=also, _said=said)
+    settings = tuple(sorted(pruning.PruningRule.SETTINGS))
+    inner = {"inner_optimizer": Fresh(keras.optimizers.SGD), "name": "it", "schedule": HALF}
+    more = {"_more": settings, "_odd": _RULE}
+    calls.add("pruning.SparseOptimizer", **inner, _also=also, _said=said, **more)
+    trained = sparse()
+    kernel = trained.layers[0].kernel
+    calls.add("pruning.SparseOptimizer.get_mask", trained.optimizer.get_mask, variable=kernel)
+    calls.add(
+        "pruning.SparseOptimizer.assign_masks",
+        trained.optimizer.assign_masks,
+        masks=[(kernel, np.ones((4, 5)))],
+        _odd={"masks": "list empty-array"},
+        _said={"masks": "mask"},
+    )
+    another = pruning.SparseOptimizer("sgd")
+    going_on = another.continue_from
+    calls.add("pruning.SparseOptimizer.continue_from", going_on, other=trained.optimizer)
+    policy = pruning.PruneForLatencyOnXNNPack()
+    calls.add("pruning.PruneForLatencyOnXNNPack")
+    for method, given in (
+        ("allow_pruning", {"layer": keras.layers.Conv2D(2, 1)}),
+        ("ensure_model_supports_pruning", {"model": _for_xnnpack()}),
+    ):
+        call = getattr(policy, method)
+        calls.add(f"pruning.PruneForLatencyOnXNNPack.{method}", call, **given)
+    calls.add("pruning.UpdatePruningStep")
+    calls.add("pruning.PruningSummaries", log_dir=directory / "logs", update_freq="epoch")
+    said = {"masks": "mask"}
+    calls.add("pruning.check_mask", name="w", mask=np.ones((2, 3)), shape=(2, 3))
+    calls.add("pruning.compact", model=MODEL)
+    calls.add("pruning.density", masks=MASKS)
+    calls.add("pruning.get_masks", model=SPARSE)
+    calls.add("pruning.set_masks", model=SPARSE, masks=MASKS, _said=said)
+    # NaN is refused where it is ranked; and what has no axes has a mask without.
+    odd = {"weights": "own-nan True -1 0 1.5 2**63 nan inf", "mask": "True 0"}
+    some = np.ones((2, 3))
+    calls.add("pruning.magnitude_scores", weights=some, mask=some > 0, _odd=odd)
+    calls.add("pruning.survivors", alive=10, fraction=0.5)
+    odd["scores"] = "array tensor floats True -1 0 1.5 2**63 nan inf list empty-array own-empty"
+    calls.add("pruning.top_mask", scores=some, keep=2, _odd=odd)
+    both = {"weights": WEIGHTS, "masks": MASKS, "_odd": odd, "_said": {"weights": "weight"}}
+    calls.add("pruning.prune_globally", **both, fraction=0.5)
+    calls.add("pruning.prune_layerwise", **both, fractions=dict.fromkeys(masks(), 0.5))
+    given = {"model": MODEL, "sparsity": 0.5, "method": "snip", "x": X, "y": Y}
+    given |= {"allocation": "global", "loss": LOSS, "batch_size": 4, "iterations": 1, "seed": 0}
+    odd = {"loss": CALL}
+    calls.add("pruning.prune_at_initialization", **given, _costly=True, _odd=odd)
+    own = {"block_size", "block_pooling_type", "sparsity_m_by_n"}
+    more["_more"] = tuple(name for name in settings if name not in own)
+    calls.add("pruning.prune_low_magnitude", to_prune=MODEL, pruning_schedule=HALF, **more)
+    calls.add("pruning.prune_scope")
+    batch = {"x": X, "y": Y, "loss": LOSS, "batch_size": 4, "_odd": odd, "_costly": True}
+    for name in ("snip", "grasp"):
+        calls.add(f"pruning.scores.{name}", model=MODEL, **batch, masks=MASKS, _said=said)
+    calls.add("pruning.scores.magnitude", model=MODEL, masks=MASKS, _said=said)
+    calls.add("pruning.scores.random", model=MODEL, seed=1)
+    ones = {"x": "all"}  # of which only the shape is read, and that where the model has none
+    calls.add("pruning.scores.synflow", model=MODEL, masks=MASKS, _odd=ones, _said=said)
+    calls.add("pruning.sparsity_report", model=MODEL, input_shape=(None, 4))
+    calls.add("pruning.strip_pruning", model=SPARSE)
+    legacy = _of_tf_keras()
+    calls.add("pruning.TfmotPruner", model=legacy)
+    pruner = pruning.TfmotPruner(legacy)
+    calls.add("pruning.TfmotPruner.prune", pruner.prune, keep={"fc/kernel": 6})
+    given = {"masks": {"fc/kernel": np.ones((4, 3))}, "_said": {"masks": "mask"}}
+    calls.add("pruning.TfmotPruner.set_masks", pruner.set_masks, **given)
+
+
+def _for_xnnpack() -> keras.Model:
+    layers = [keras.layers.ZeroPadding2D(1), keras.layers.Conv2D(4, 3, 2)]
+    layers += [keras.layers.Conv2D(4, 1), keras.layers.GlobalAveragePooling2D()]
+    return keras.Sequential([keras.Input((8, 8, 3)), *layers])
+
+
+def _of_tf_keras() -> Any:
+    import tf_keras
+
+    made = tf_keras.Sequential([tf_keras.layers.Dense(3, name="fc")])
+    made.build((None, 4))
+    return made
+
+
+def _training(calls: Calls, directory: Path) -> None:
+    calls.add("training.Augment", flip=True, crop=2)
+    xla = {"xla": "True"}
+    for name in ("CompiledLoop", "FitLoop"):
+        loop = getattr(training, name)
+        calls.add(f"training.{name}", model=MODEL, data=Fresh(data), _odd=xla)
+        train = loop(model(), data()).__call__
+        # `fit` says that it does not use them.
+        odd = {"resume": "all", "checkpoint": "all"} if name == "FitLoop" else {}
+        sizes = {"steps": 2, "batch_size": 4, "seed": 0, "evaluate_every": 2}
+        calls.add(f"training.{name}.__call__", train, **sizes, _costly=True, _odd=odd)
+    calls.add("training.trainer", model=MODEL, data=Fresh(data))
+    calls.add("training.batch_indices", rows=8, batch_size=4, steps=2, seed=0, start=0)
+    said = {"every": "evaluate_every"}
+    calls.add("training.evaluation_steps", steps=4, every=2, start=0, _said=said)
+    calls.add("training.wake_up")
+    splits = dict.fromkeys(("train", "test", "validation"), (X, Y))
+    calls.add("datasets.from_arrays", **splits, name="it", classes=3)
+    calls.add("datasets.load", name="blobs", _said={"name": "dataset"})
+    calls.add("points.make", name="blobs")
+    calls.add("datasets.Dataset.subset", data().subset, train_rows=4, seed=0)
+    calls.add("diagnostics.diagnose", model=MODEL, x=X, y=Y, loss=LOSS, _costly=True)
+    calls.add("diagnostics.recommend", model=MODEL)
+    advice = tfinit.recommend(model())
+    calls.add("diagnostics.Recommendation.apply", advice.apply, seed=1, only="a/kernel")
+    # The batch is looked at when `fit` begins, with the model.
+    batch = dict.fromkeys(("x", "y", "loss"), "all own-empty own-texts own-objects own-nan")
+    files = {"log_dir": directory / "logs", "csv": directory / "a.csv"}
+    given = {"x": X, "y": Y, "loss": LOSS, "every": 2, "budget": 0.5}
+    calls.add("callbacks.SignalMonitor", **given, **files, _odd=batch)
+    calls.add("probes.probing", _probed, model=MODEL, value=print)
+    saved = {"path": _saved(directory), "name": "it", "allow_lambda": False, "cure": "Ask."}
+    calls.add("saved_model.load_model", **saved, _said={"path": "it"})
+    calls.add("variables.all_weights", model=MODEL)
+    calls.add("variables.walk_layers", _walked, model=MODEL)
+    calls.add("variables.prunable_weights", model=MODEL)
+    kernels = Fresh(lambda: variables.all_weights(model()))
+    odd = {"variables": "dict", "values": "own-nan own-complex"}
+    calls.add("variables.read_weights", variables=kernels, _odd=odd)
+    calls.add("variables.write_weights", variables=kernels, values=WEIGHTS, _odd=odd)
+
+
+def _probed(model: Any, value: Any, gradient: Any = None, layers: Any = None) -> None:
+    with tfinit.probes.probing(model, value, gradient, layers):
+        pass
+
+
+def _walked(model: Any) -> None:
+    list(variables.walk_layers(model))
+
+
+def _saved(directory: Path) -> Path:
+    path = directory / "model.keras"
+    if not path.exists():
+        model().save(path)
+    return path
+
+
+def _experiments(calls: Calls, directory: Path) -> None:
+    words = {"dataset": "digits", "model": "mlp-2-relu", "optimizer": "sgd"}
+    sizes = {"steps": 4, "batch_size": 4, "learning_rate": 0.1, "seeds": (0, 1)}
+    odd = {"model": NAME, "initialization": NAME, "loss": NAME, "data": NAME}
+    odd |= {"learning_rate_drops": "list empty-array", "layer_prune_fractions": "dict"}
+    odd |= {"controls": "list empty-array", "schemes": "list empty-array texts"}
+    network = {
+        **words,
+        **sizes,
+        "initialization": "he",
+        "keras": "keras",
+        "train_examples": 10,
+        "warmup_steps": 1,
+        "learning_rate_drops": (2,),
+        "weight_decay": 0.1,
+        "augment": False,
+        "evaluate_every": 2,
+        "run_dir": directory / "run",
+    }
+    calls.add(
+        "lottery.LotteryConfig",
+        **network,
+        levels=1,
+        prune_fraction=0.5,
+        output_prune_fraction=0.5,
+        layer_prune_fractions={"a": 0.5},
+        allocation="layerwise",
+        criterion="magnitude",
+        rewind_step=1,
+        controls=("reinit",),
+        on_divergence="record",
+        _odd=odd | {"allocation": ""},
+    )
+    calls.add("lottery.StabilityConfig", **network, spawn_steps=(0, 2), points=3, _odd=odd)
+    calls.add("comparison.CompareConfig", **words, **sizes, schemes=("he",), _odd=odd)
+    of_stability = lottery.StabilityConfig(steps=4, spawn_steps=(0,), run_dir=directory / "line")
+    store = {"_more": ("checkpoint_every",), "_costly": True}
+    calls.add("lottery.run", config=tiny(directory), **store)
+    calls.add("lottery.stability.stability", config=of_stability, **store)
+    calls.add("lottery.stability.stability_steps", config=of_stability)
+    said = {"names": "initializations?"}
+    given = {"config": tiny(directory), "names": ("he",)}
+    calls.add("lottery.compare_initializations", **given, _costly=True, _said=said)
+    config = comparison.CompareConfig(steps=2)
+    calls.add("comparison.compare_named", config=config, _costly=True)
+    calls.add(
+        "comparison.compare",
+        tfinit.compare,
+        build_model=model,
+        data=data(),
+        schemes=("he",),
+        steps=2,
+        seeds=(0,),
+        batch_size=4,
+        evaluate_every=2,
+        target_loss=1.0,
+        diagnose=False,
+        title="it",
+        _costly=True,
+        _odd={"build_model": CALL},
+        _said={"data": "dataset"},
+    )
+    calls.add("comparison.rank", losses={"a": [1.0, 2.0], "b": [2.0, 3.0]})
+    source = _saved(directory)
+    calls.add(
+        "fine_tuning.PruneConfig",
+        model=source,
+        sparsity=0.5,
+        data="digits",
+        epochs=1,
+        out=directory / "pruned.keras",
+        loss="mse",
+        allocation="uniform",
+        batch_size=4,
+        learning_rate=0.1,
+        seed=0,
+        _odd=odd | {"model": "text", "allocation": ""},
+    )
+    config = tfinit.fine_tuning.PruneConfig(source)
+    calls.add("fine_tuning.fine_tune", config=config, _costly=True)
+    given = {"format": "litert", "sparse": False, "seconds": 0.5, "timeout": 3.0}
+    odd |= {"model": "text"}
+    calls.add("exporting.ExportConfig", model=source, out=directory / "a", **given, _odd=odd)
+    given |= {"format": "keras"}
+    limits = {"seconds": 0.0, "tolerance": 0.1, "timeout": 60.0}
+    arrays = {"representative_data": X, "data": (X, Y)}
+    # The model is looked at with the others, by `side_by_side`.
+    odd = {"model": "all"}
+    calls.add("exporting.Variant", label="it", model=MODEL, format="keras", sparse=False, _odd=odd)
+    way = {"path": directory / "it.keras", "format": "keras", "sparse": False}
+    calls.add("exporting.export", model=MODEL, **way, **arrays, **limits, _costly=True)
+    variants = Fresh(lambda: [exporting.Variant("it", model(), "keras")])
+    given = {**arrays, **limits, "folder": directory / "side"}
+    calls.add("exporting.side_by_side", variants=variants, **given, _costly=True)
+
+
+def _results(calls: Calls, directory: Path) -> None:
+    odd = {"rewind": "own-nan own-complex"}
+    ticket = {"mask": MASKS, "rewind": WEIGHTS, "step": 1, "about": {"a": "b"}}
+    calls.add("lottery.Ticket", **ticket, _odd=odd, _said={"rewind": "weight"})
+    made = lottery.Ticket(masks(), weights())
+    made.save(directory / "there.npz")
+    calls.add("lottery.Ticket.of", lottery.Ticket.of, result=level(), step=1, about={"a": "b"})
+    calls.add("lottery.Ticket.apply", made.apply, model=MODEL)
+    calls.add("lottery.Ticket.save", made.save, path=directory / "ticket.npz", _costly=True)
+    calls.add("lottery.Ticket.load", lottery.Ticket.load, path=directory / "there.npz")
+    levels = [level(), level(1)]
+    none = {"results": "list empty-array", "values": "list empty-array array floats"}
+    for name in ("summarize", "to_csv", "evaluations_to_csv", "layers_to_csv"):
+        calls.add(f"lottery.report.{name}", results=levels, _odd=none)
+    for name in ("to_frame", "evaluations_to_frame", "layers_to_frame"):
+        calls.add(f"lottery.report.{name}", results=levels, _odd=none)
+    calls.add("lottery.Conclusion.of", lottery.Conclusion.of, results=levels)
+    odd = dict.fromkeys(("one", "two", "errors"), "array own-nan dict own-empty")
+    calls.add("lottery.stability.barrier", errors=np.array([0.1, 0.5, 0.2]), _odd=odd)
+    calls.add("lottery.stability.interpolate", one=WEIGHTS, two=WEIGHTS, alpha=0.5, _odd=odd)
+    calls.add("lottery.StabilityResult.barrier", line().barrier, split="test")
+    calls.add("lottery.summarize_stability", results=[line()], _odd=none)
+    calls.add("lottery.stability_to_csv", results=[line()], _odd=none)
+    of = {"results": levels, "title": "it", "branch": "ticket"}
+    calls.add("plots.curves_figure", **of, value="test_accuracy", _odd={"value": ""})
+    calls.add("plots.layers_figure", **of)
+    calls.add("plots.masks_figure", **of, input_shape=(4,), seed=0)
+    rows = tfinit.lottery.report.summarize(levels)
+    calls.add("plots.lottery_figure", rows=rows, title="it")
+    calls.add("plots.initializations_figure", rows_by_name={"he": rows}, title="it")
+    calls.add("plots.race_figure", comparison=race(), title="it")
+    calls.add("plots.stability_figure", records=[line()], title="it")
+    calls.add("comparison.Comparison.of", race().of, label="he")
+    calls.add("comparison.Run.last", run().last, name="validation_loss")
+    odd = {"loss": "None -1 0 1.5 2**63"}
+    for name in ("steps_to", "seconds_to"):
+        calls.add(f"comparison.Run.{name}", getattr(run(), name), loss=1.0, _odd=odd)
+    for name in ("speedup", "verdict"):
+        call = getattr(exported(), name)
+        calls.add(f"exporting.ExportReport.{name}", call, label="sparse", _odd={"label": ""})
+    odd = {"seconds": "floats array set"}
+    calls.add("exporting.Latency.of", exporting.Latency.of, seconds=[0.1, 0.2], _odd=odd)
+    calls.add("spread.Spread.of", Spread.of, values=[1.0, 2.0], _odd=none)
+    diagnosis = tfinit.diagnose(model(), X, Y)
+    calls.add("diagnostics.Diagnosis.plot", diagnosis.plot, title="it")
