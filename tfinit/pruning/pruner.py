@@ -39,7 +39,8 @@ class Pruner:
 
     def build(self, optimizer: Any, variables: list[Any], eligible: list[bool]) -> None:
         """Bind the rules, and add masks of ones and the rest to the optimizer's variables."""
-        self.groups = bind(self.rules, variables, eligible)
+        with out_of_the_graph():  # a schedule may be asked for its last sparsity
+            self.groups = bind(self.rules, variables, eligible)
         self._trained = variables
         masked = {i for group in self.groups for i in group.indices}
         self.masks = [

@@ -218,7 +218,8 @@ class Group:
         indices: Which of the optimizer's variables, in its order.
         keys: What `allocation` may call each of them: model's key, path, index.
         shapes: Their shapes.
-        input_axis: The axis along which m:n counts.
+        input_axes: The axis along which m:n counts.
+        final: The sparsity at which a mapping as allocation is reached; None for another.
     """
 
     rule: PruningRule
@@ -226,6 +227,7 @@ class Group:
     keys: tuple[tuple[str, ...], ...]
     shapes: tuple[tuple[int, ...], ...]
     input_axes: tuple[int, ...]
+    final: float | None = None
 
     def by_index(self) -> PruningRule:
         """The rule with its weights named by index: what a loaded optimizer finds again."""
@@ -265,7 +267,10 @@ def bind(rules: Iterable[PruningRule], variables: list[Any], eligible: list[bool
             )
         for index in mine:
             del free[index]
+        final = None
         if isinstance(rule.allocation, Mapping):
+            # Now, as a schedule cannot be asked for a number while a step is traced.
+            final = None if rule.schedule is None else rule.schedule.last_sparsity
             names = {name for i, key in mine.items() for name in (key, variables[i].path, str(i))}
             check_allocation(rule.allocation, names)
         axes = _input_axes(rule.scope)
@@ -276,6 +281,7 @@ def bind(rules: Iterable[PruningRule], variables: list[Any], eligible: list[bool
                 tuple((key, variables[i].path, str(i)) for i, key in mine.items()),
                 tuple(tuple(variables[i].shape) for i in mine),
                 tuple(axes.get(id(variables[i]), _last_input(variables[i])) for i in mine),
+                final,
             )
         )
     return groups

@@ -122,8 +122,7 @@ def _scores(group: Group, state: State) -> list[Any]:
 
 def _layerwise(group: Group, scores: list[Any], sparsity: Any, select: Any) -> list[Any]:
     rule = group.rule
-    final = None if rule.schedule is None else rule.schedule.last_sparsity
-    by_key = _sparsities(group, sparsity, final)
+    by_key = _sparsities(group, sparsity)
     masks = []
     for score, shape, part in zip(scores, group.shapes, by_key, strict=True):
         if rule.block_size == (1, 1):
@@ -133,27 +132,26 @@ def _layerwise(group: Group, scores: list[Any], sparsity: Any, select: Any) -> l
     return masks
 
 
-def _sparsities(group: Group, sparsity: Any, final: float | None) -> list[Any]:
+def _sparsities(group: Group, sparsity: Any) -> list[Any]:
     """One sparsity for each weight, whatever name the allocation calls it by."""
     allocation = group.rule.allocation
     names = [keys[0] for keys in group.keys]
     if isinstance(allocation, dict):
         names = [next((k for k in keys if k in allocation), keys[0]) for keys in group.keys]
     shapes = dict(zip(names, group.shapes, strict=True))
-    found = sparsities(allocation, sparsity, shapes, final)
+    found = sparsities(allocation, sparsity, shapes, group.final)
     return [found[name] for name in names]
 
 
 def _regrown(group: Group, step: Any, sparsity: Any, state: State) -> list[Any]:
     rule = group.rule
-    final = rule.schedule.last_sparsity
     fraction = rule.drop_fraction
     end = getattr(rule.schedule, "end_step", -1)
     if end > 0:
         progress = ops.minimum(ops.cast(step, "float32") / end, 1.0)
         fraction = fraction / 2 * (1 + ops.cos(math.pi * progress))
     masks = []
-    for i, part in enumerate(_sparsities(group, sparsity, final)):
+    for i, part in enumerate(_sparsities(group, sparsity)):
         weight, mask = state.weights[i], state.masks[i]
         count = keep_count(math.prod(group.shapes[i]), part)
         dropped = ops.cast(ops.round(fraction * ops.cast(count, "float32")), "int32")
