@@ -334,3 +334,31 @@ def test_a_schedule_without_a_last_sparsity_has_no_shares_of_a_mapping():
     kernel = keras.Variable(np.ones((2, 2), "float32"), name="kernel")
     with pytest.raises(InputError, match="define its property `last_sparsity`"):
         SparseOptimizer("sgd", endless, allocation={"kernel": 0.5}).build([kernel])
+
+
+@pytest.mark.skipif(keras.backend.backend() == "torch", reason="nothing is traced there")
+def test_a_schedule_that_cannot_be_compiled_is_told_how_it_can():
+    """Not, on JAX, that 'NoneType' object is not callable."""
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+    kernel = [model.layers[0]]
+    rule = PruningRule(Own(lambda s: s / 10, lambda s: bool(s > 2)), kernel)
+    model.compile(SparseOptimizer("sgd", rules=[rule]), "mse")
+    model.optimizer.build(model.trainable_variables)
+    with pytest.raises(InputError, match=r"The schedule Own failed .*`ops.where` in place"):
+        model.fit(np.ones((8, 4)), np.ones((8, 3)), verbose=0)
+
+
+def test_the_error_of_a_training_step_is_seen():
+    """On JAX, masking the weights in the end hid it."""
+
+    class Fails(keras.layers.Layer):
+        def call(self, x, training=False):
+            if training:
+                raise ZeroDivisionError("mine")
+            return x
+
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3), Fails()])
+    model.compile(SparseOptimizer("sgd"), "mse")
+    model.optimizer.build(model.trainable_variables)
+    with pytest.raises(ZeroDivisionError, match="mine"):
+        model.fit(np.ones((8, 4)), np.ones((8, 3)), verbose=0)

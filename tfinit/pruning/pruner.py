@@ -8,7 +8,9 @@ from typing import Any
 import keras
 from keras import ops
 
+from tfinit.errors import InputError
 from tfinit.pruning.rules import Group, PruningRule, bind
+from tfinit.pruning.schedules import PruningSchedule
 from tfinit.pruning.update import State, first_masks, new_masks
 
 # No training is shorter, so a schedule that begins by this step needs no warning.
@@ -162,7 +164,7 @@ class Pruner:
     def due(self, steps_done: Any) -> list[tuple[Group, Any, Any]]:
         """(rule, is an update due, sparsity) for the step after ``steps_done``."""
         step = ops.convert_to_tensor(steps_done) + 1
-        return [(group, *group.rule.schedule(step)) for group in self.scheduled]
+        return [(group, *_asked(group.rule.schedule, step)) for group in self.scheduled]
 
     @property
     def scheduled(self) -> list[Group]:
@@ -222,6 +224,17 @@ class Pruner:
             for i, mask in zip(group.indices, taken, strict=True):
                 masks[i] = state[id(self.masks[i])] = mask
         return masks
+
+
+def _asked(schedule: PruningSchedule, step: Any) -> tuple[Any, Any]:
+    try:
+        return schedule(step)
+    except (TypeError, NotImplementedError) as error:  # what TensorFlow and JAX raise
+        raise InputError(
+            f"The schedule {type(schedule).__name__} failed on a step that is a tensor, in a "
+            f"compiled training step maybe: {str(error).splitlines()[0].split('. ')[0]}. Write it "
+            "with `keras.ops` (`ops.where` in place of `if`), or compile with run_eagerly=True."
+        ) from error
 
 
 def masked(value: Any, mask: Any) -> Any:

@@ -348,6 +348,9 @@ class SparseOptimizer(keras.optimizers.Optimizer):
 
     def finalize_variable_values(self, var_list: list[Any]) -> None:
         """Let the inner optimizer put its averages into the weights, then mask the weights."""
+        if any(v._value is None for v in self._trainable_variables):
+            # `fit` on JAX, which holds the values meanwhile, ends in an error: let it be seen.
+            return
         self.inner_optimizer.finalize_variable_values(var_list)
         self._pruner.mask_weights()
 
