@@ -9,6 +9,7 @@ import keras
 from keras import ops
 
 from tfinit.errors import InputError
+from tfinit.pruning.fresh import why_not_fresh
 from tfinit.pruning.rules import Group, PruningRule, bind
 from tfinit.pruning.schedules import PruningSchedule
 from tfinit.pruning.update import State, first_masks, new_masks
@@ -63,10 +64,13 @@ class Pruner:
                 aggregation="only_first_replica",
             )
 
-    def start(self) -> None:
+    def start(self, steps: int = 0) -> None:
         """Take the masks of step 1, where a rule wants one, and zero what they prune.
 
         Reads weights only: variables that are made while a function is traced have no values yet.
+
+        Args:
+            steps: How many the inner optimizer has taken.
         """
         first = [rule.first_step() for rule in self.rules if rule.prunes]
         if first and (None in first or min(first) > _SOON):
@@ -80,6 +84,15 @@ class Pruner:
                 stacklevel=5,
             )
         for group in self.groups:
+            if group.rule.regrow and group.rule.start is None:
+                why = why_not_fresh(group, self._trained, steps)
+                if why is not None:
+                    warnings.warn(
+                        f"`regrow={group.rule.regrow!r}` starts from a random mask, and {why}: of "
+                        "trained weights it keeps large and small alike. Set start='magnitude' to "
+                        "begin with the largest, or start='random' if this is meant.",
+                        stacklevel=5,
+                    )
             if group.rule.first_step() == 1:
                 schedule = group.rule.schedule
                 sparsity = 0.0 if schedule is None else schedule(1)[1]
@@ -171,6 +184,11 @@ class Pruner:
         """The groups whose masks may change while the optimizer trains."""
         return [g for g in self.groups if g.rule.schedule and not g.rule.sparsity_m_by_n]
 
+    @property
+    def regrowing(self) -> list[int]:
+        """The places of the weights that may grow again where they were pruned."""
+        return [i for group in self.groups if group.rule.regrow for i in group.indices]
+
     def _prune(self, group: Group, sparsity: Any, gradients: dict[int, Any]) -> None:
         state = State(
             # Zero where pruned, which in the midst of a step the variable is not yet.
@@ -235,6 +253,25 @@ def _asked(schedule: PruningSchedule, step: Any) -> tuple[Any, Any]:
             f"compiled training step maybe: {str(error).splitlines()[0].split('. ')[0]}. Write it "
             "with `keras.ops` (`ops.where` in place of `if`), or compile with run_eagerly=True."
         ) from error
+
+
+def grown(before: Any, after: Any) -> Any:
+    """What a mask prunes and the next one does not."""
+    before, after = ops.convert_to_tensor(before), ops.convert_to_tensor(after)
+    return ops.logical_and(after, ops.logical_not(before))
+
+
+def assign(variable: Any, value: Any) -> None:
+    """Assign to a variable of an optimizer, also in one replica of a TensorFlow strategy."""
+    replicas = _replicas()
+    if replicas is None:
+        variable.assign(value)
+        return
+
+    def in_all_replicas(strategy: Any, variable: Any, value: Any) -> None:
+        strategy.extended.update(variable, lambda v, x: v.assign(x), args=(value,))
+
+    replicas.merge_call(in_all_replicas, args=(variable.value, value))
 
 
 def masked(value: Any, mask: Any) -> Any:

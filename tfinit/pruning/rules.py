@@ -34,6 +34,7 @@ SCORES = ("magnitude", "random", "movement", "snip")
 # The blocks that a runtime's sparse kernels skip. LiteRT: 4 inputs of one unit of a Dense layer.
 BLOCK_SIZES = {"litert": (4, 1)}
 REGROWTHS = ("set", "rigl")
+STARTS = ("random", "magnitude")
 
 
 @keras.saving.register_keras_serializable("tfinit")
@@ -62,9 +63,14 @@ class PruningRule:
         monotone: What is pruned stays pruned, also where the sparsity falls or a score returns.
         regrow: ``"set"`` or ``"rigl"``: start from a random mask; at each update drop the smallest
             survivors and grow as many, at random (Mocanu et al. 2018) or where the gradient is
-            largest (Evci et al. 2020).
+            largest (Evci et al. 2020). What grows begins at zero, and so do the inner optimizer's
+            momentum and second moments of it.
         drop_fraction: α: of the survivors, α/2·(1 + cos(π·step/end_step)) are dropped in an
             update with ``regrow``; α where the schedule has no end.
+        start: The first mask with ``regrow``: ``"random"``, as in the papers, which is for fresh
+            weights, or ``"magnitude"``, which keeps the largest, for trained ones. None: random,
+            with a warning where the weights are not those that the layers' initializers drew, or
+            where that cannot be seen.
         seed: Seed of what is random; every weight has a stream of its own.
 
     Raises:
@@ -81,6 +87,7 @@ class PruningRule:
             "monotone",
             "regrow",
             "drop_fraction",
+            "start",
             "seed",
         )
     )
@@ -99,6 +106,7 @@ class PruningRule:
         monotone: bool = False,
         regrow: str | None = None,
         drop_fraction: float = 0.3,
+        start: str | None = None,
         seed: int = 0,
     ) -> None:
         self.schedule = None if schedule is None else check_schedule(schedule)
@@ -119,6 +127,7 @@ class PruningRule:
         self.monotone = bool(monotone)
         self.regrow = None if regrow is None else _one_of("regrow", regrow, REGROWTHS)
         self.drop_fraction = drop_fraction
+        self.start = None if start is None else _one_of("start", start, STARTS)
         self.seed = seed
         self._check_together()
 
@@ -148,6 +157,10 @@ class PruningRule:
         used = [name for name, is_used in patterns.items() if is_used]
         if len(used) > 1:
             raise InputError(f"{' and '.join(f'`{n}`' for n in used)} exclude each other.")
+        if self.start and not self.regrow:
+            raise InputError(
+                "`start` is the first mask of a rule with `regrow`, and there is none."
+            )
         if self.regrow and (self.monotone or self.schedule is None):
             raise InputError("`regrow` needs a `schedule`, and cannot be `monotone`.")
 
@@ -193,6 +206,7 @@ class PruningRule:
             "monotone": self.monotone,
             "regrow": self.regrow,
             "drop_fraction": self.drop_fraction,
+            "start": self.start,
             "seed": self.seed,
         }
 
@@ -239,7 +253,9 @@ class Group:
                 for name, value in allocation.items()
                 if name in names
             }
-        return self.rule.with_scope(list(self.indices), allocation=allocation)
+        # A loaded copy gets the masks from the file: it has nothing to say about its start.
+        start = self.rule.start or ("random" if self.rule.regrow else None)
+        return self.rule.with_scope(list(self.indices), allocation=allocation, start=start)
 
 
 def bind(rules: Iterable[PruningRule], variables: list[Any], eligible: list[bool]) -> list[Group]:

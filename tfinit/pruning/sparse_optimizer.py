@@ -10,7 +10,7 @@ from keras import ops
 from tfinit.errors import InputError
 from tfinit.pruning.masks import check_mask
 from tfinit.pruning.policy import PruningPolicy
-from tfinit.pruning.pruner import Pruner, masked, out_of_the_graph
+from tfinit.pruning.pruner import Pruner, assign, grown, masked, out_of_the_graph
 from tfinit.pruning.rules import PruningRule
 from tfinit.pruning.schedules import PruningSchedule
 
@@ -27,6 +27,8 @@ _INNER_ARGUMENTS = (
     "loss_scale_factor",
     "gradient_accumulation_steps",
 )
+# Lists of an optimizer that are no state of an update: averages are masked, see `_mask_averages`.
+_NO_SLOTS = ("_variables", "_trainable_variables", "_model_variables_moving_average")
 
 
 @keras.saving.register_keras_serializable("tfinit")
@@ -70,7 +72,7 @@ class SparseOptimizer(keras.optimizers.Optimizer):
         name: Name of the optimizer.
         settings: What else `PruningRule` takes: ``allocation``, ``score``, ``block_size``,
             ``block_pooling_type``, ``sparsity_m_by_n``, ``monotone``, ``regrow``,
-            ``drop_fraction``, ``seed``.
+            ``drop_fraction``, ``start``, ``seed``.
 
     Raises:
         InputError: ``inner_optimizer`` is not a Keras optimizer, or is one of tf_keras; an
@@ -162,7 +164,7 @@ class SparseOptimizer(keras.optimizers.Optimizer):
                 self._steps_before -= self._pruner.take_over(self._before._pruner)
                 self._before = None
             else:
-                self._pruner.start()
+                self._pruner.start(self._steps_before)
 
     def set_weights(self, weights: list[Any]) -> None:
         """Set `variables`; those of an optimizer that is not built yet, as soon as it is.
@@ -251,7 +253,10 @@ class SparseOptimizer(keras.optimizers.Optimizer):
         taken = int(self.inner_optimizer.iterations) - self._steps_before - int(self._pruner.step)
         for _ in range(taken):
             self.mask_weights()
+            before = {i: ops.copy(self._pruner.masks[i]) for i in self._pruner.regrowing}
             self._pruner.after_step({}, {})
+            for i, mask in before.items():
+                self._forget(i, grown(mask, self._pruner.masks[i]))
         if taken > 0:
             self.mask_weights()
 
@@ -290,6 +295,8 @@ class SparseOptimizer(keras.optimizers.Optimizer):
             # By the masks of this step and of the next: what grows again begins at zero.
             for group in self._pruner.scheduled:
                 for i in group.indices:
+                    if i in self._pruner.regrowing:
+                        self._forget(i, grown(masks[i], in_step[i]))
                     masks[i] = ops.logical_and(masks[i], in_step[i])
         # All variables, not only those with a gradient: an average may overwrite any of them.
         for i, mask in masks.items():
@@ -306,6 +313,32 @@ class SparseOptimizer(keras.optimizers.Optimizer):
             return []
         pairs = zip(optimizer._model_variables_moving_average, self._pruner.masks, strict=True)
         return [(a, m) for a, m in pairs if a is not None and m is not None]
+
+    def _slots(self) -> dict[int, list[tuple[Any, float]]]:
+        """Place of a weight → what the inner optimizer keeps of each entry of it, and its start.
+
+        By Keras's convention these are lists with a variable for each weight: momenta, second
+        moments. The rows and columns of Adafactor are of no single entry.
+        """
+        optimizer = self.inner_optimizer
+        while hasattr(optimizer, "inner_optimizer"):  # under a LossScaleOptimizer
+            optimizer = optimizer.inner_optimizer
+        weights = self._trainable_variables
+        found: dict[int, list[tuple[Any, float]]] = {i: [] for i in self._pruner.regrowing}
+        for name, kept in vars(optimizer).items():
+            if not isinstance(kept, list) or len(kept) != len(weights) or name in _NO_SLOTS:
+                continue
+            at_first = getattr(optimizer, "initial_accumulator_value", 0.0)
+            for i, slots in found.items():
+                if isinstance(kept[i], keras.Variable) and kept[i].shape == weights[i].shape:
+                    slots.append((kept[i], at_first if name == "_accumulators" else 0.0))
+        return found
+
+    def _forget(self, place: int, entries: Any) -> None:
+        """Put what the inner optimizer keeps of some entries of a weight back to its start."""
+        for slot, at_first in self._slots()[place]:
+            value = ops.convert_to_tensor(slot)
+            assign(slot, ops.where(entries, ops.cast(at_first, value.dtype), value))
 
     def _mask_averages(self) -> None:
         # Callbacks such as SwapEMAWeights put the averages into the model.
@@ -336,13 +369,19 @@ class SparseOptimizer(keras.optimizers.Optimizer):
             trainable_variables,
         )
         weights = _all_masked(weights, masks)
+        inner = dict(zip(map(id, self.inner_optimizer.variables), inner, strict=True))
         if self._pruner.step is not None:
+            before = masks
             masks = self._pruner.stateless_after_step(state, weights, masks, grads)
             weights = _all_masked(weights, masks)
+            for i, slots in self._slots().items():
+                for slot, at_first in slots:
+                    value = inner[id(slot)]
+                    start = ops.cast(at_first, value.dtype)
+                    inner[id(slot)] = ops.where(grown(before[i], masks[i]), start, value)
         averaged = {id(average): state[id(mask)] for average, mask in self._averages()}
         inner = [
-            masked(value, averaged[id(v)]) if id(v) in averaged else value
-            for value, v in zip(inner, self.inner_optimizer.variables, strict=True)
+            masked(value, averaged[v]) if v in averaged else value for v, value in inner.items()
         ]
         return weights, [*(state[id(v)] for v in self._variables), *inner]
 

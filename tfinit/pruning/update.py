@@ -36,13 +36,15 @@ class State(NamedTuple):
 
 
 def first_masks(group: Group, sparsity: Any, weights: list[Any]) -> list[Any]:
-    """The masks before the first step: random for a rule that regrows, else as `new_masks`.
+    """The masks before the first step: as `start` says for a rule that regrows, else `new_masks`.
 
     The weights are here, not in a traced function, so NumPy selects: `top_masks` would be compiled
     for every size of tensor, and be called once.
     """
     if group.rule.regrow:
         scores = [_random(group, i, 0) for i in range(len(weights))]
+        if group.rule.start == "magnitude":
+            scores = [ops.abs(w) for w in weights]
         return _layerwise(group, scores, sparsity, _top_masks_in_numpy)
     ones = [ops.ones(shape, "bool") for shape in group.shapes]
     state = State(weights, ones, [None] * len(ones), [])
