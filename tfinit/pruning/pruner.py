@@ -146,11 +146,37 @@ class Pruner:
             i: ops.multiply(self._trained[i], gradients[i]) for i in self.movement if i in gradients
         }
 
-    def after_step(self, gradients: dict[int, Any], moved: dict[int, Any]) -> None:
+    def after_step(
+        self,
+        gradients: dict[int, Any],
+        moved: dict[int, Any],
+        forget: Callable[[int, Any], None],
+    ) -> None:
         """Count a step, and take new masks for the next one where a rule says so.
 
-        The weights are not masked here: XLA copies what a condition may write, in every step.
+        Then the weights that they prune are zeroed.
+
+        Args:
+            gradients: What `gradients_for_scores` returned.
+            moved: What `moved` returned.
+            forget: Called with the place of a weight and what of it grows again.
         """
+        self.step.assign_add(1)
+        for i, product in moved.items():
+            self.movement[i].assign_sub(product)
+
+        def update(group: Group, sparsity: Any) -> None:
+            before = {i: ops.copy(self.masks[i]) for i in group.indices if group.rule.regrow}
+            self._prune(group, sparsity, gradients)
+            for i, mask in before.items():
+                forget(i, grown(mask, self.masks[i]))
+            self._zero(group.indices)
+
+        for group, due, sparsity in self.due(self.step):
+            _only_if(due, lambda group=group, sparsity=sparsity: update(group, sparsity))
+
+    def after_step_in_replicas(self, gradients: dict[int, Any], moved: dict[int, Any]) -> None:
+        """As `after_step`, in a replica of a TensorFlow strategy; weights are not zeroed."""
         self.step.assign_add(1)
 
         def ask(call: Callable[..., Any], gradients: dict[int, Any], moved: dict[int, Any]) -> None:
@@ -158,7 +184,7 @@ class Pruner:
                 self.movement[i].assign_sub(product)
             for group, due, sparsity in self.due(self.step):
                 arguments = (group, sparsity, gradients)
-                _only_if(due, lambda a=arguments: call(self._prune, args=a))
+                ops.cond(due, lambda a=arguments: call(self._prune, args=a), lambda: None)
 
         def in_all_replicas(strategy: Any, *parts: dict[int, Any]) -> None:
             # Here, since a condition inside of a replica may not synchronize, and assigning does.
@@ -168,11 +194,7 @@ class Pruner:
             ]
             ask(strategy.extended.call_for_each_replica, *totals)
 
-        replicas = _replicas()
-        if replicas is None:
-            ask(lambda prune, args: prune(*args), gradients, moved)
-        else:
-            replicas.merge_call(in_all_replicas, args=(gradients, moved))
+        replicas().merge_call(in_all_replicas, args=(gradients, moved))
 
     def due(self, steps_done: Any) -> list[tuple[Group, Any, Any]]:
         """(rule, is an update due, sparsity) for the step after ``steps_done``."""
@@ -263,15 +285,15 @@ def grown(before: Any, after: Any) -> Any:
 
 def assign(variable: Any, value: Any) -> None:
     """Assign to a variable of an optimizer, also in one replica of a TensorFlow strategy."""
-    replicas = _replicas()
-    if replicas is None:
+    replica = replicas()
+    if replica is None:
         variable.assign(value)
         return
 
     def in_all_replicas(strategy: Any, variable: Any, value: Any) -> None:
         strategy.extended.update(variable, lambda v, x: v.assign(x), args=(value,))
 
-    replicas.merge_call(in_all_replicas, args=(variable.value, value))
+    replica.merge_call(in_all_replicas, args=(variable.value, value))
 
 
 def masked(value: Any, mask: Any) -> Any:
@@ -307,14 +329,27 @@ def _new_mask(optimizer: Any, variable: Any) -> Any:
 
 
 def _only_if(condition: Any, action: Callable[[], None]) -> None:
-    if keras.backend.backend() == "jax":  # called eagerly; a branch would be traced
-        if condition:
-            action()
-        return
-    ops.cond(condition, action, lambda: None)
+    """Run what assigns to variables, once or not at all.
+
+    In a graph of TensorFlow by a loop: XLA copies what a condition may write, in every step, but
+    what a loop writes stays where it is.
+    """
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        if not tf.executing_eagerly():
+
+            def once(_: Any) -> Any:
+                action()
+                return tf.constant(False)
+
+            tf.while_loop(lambda go: go, once, [ops.cast(condition, "bool")])
+            return
+    if condition:
+        action()
 
 
-def _replicas() -> Any:
+def replicas() -> Any:
     """The replica context of a TensorFlow strategy that must synchronize to assign, if in one."""
     if keras.backend.backend() != "tensorflow":
         return None

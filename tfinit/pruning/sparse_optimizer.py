@@ -10,7 +10,7 @@ from keras import ops
 from tfinit.errors import InputError
 from tfinit.pruning.masks import check_mask
 from tfinit.pruning.policy import PruningPolicy
-from tfinit.pruning.pruner import Pruner, assign, grown, masked, out_of_the_graph
+from tfinit.pruning.pruner import Pruner, assign, grown, masked, out_of_the_graph, replicas
 from tfinit.pruning.rules import PruningRule
 from tfinit.pruning.schedules import PruningSchedule
 
@@ -253,10 +253,7 @@ class SparseOptimizer(keras.optimizers.Optimizer):
         taken = int(self.inner_optimizer.iterations) - self._steps_before - int(self._pruner.step)
         for _ in range(taken):
             self.mask_weights()
-            before = {i: ops.copy(self._pruner.masks[i]) for i in self._pruner.regrowing}
-            self._pruner.after_step({}, {})
-            for i, mask in before.items():
-                self._forget(i, grown(mask, self._pruner.masks[i]))
+            self._pruner.after_step({}, {}, self._forget)
         if taken > 0:
             self.mask_weights()
 
@@ -289,20 +286,42 @@ class SparseOptimizer(keras.optimizers.Optimizer):
             for i, g in zip(places, grads, strict=True)
         ]
         self.inner_optimizer.apply(grads, trainable_variables)
+        if replicas() is not None:
+            self._after_step_in_replicas(gradients, moved)
+        else:
+            given = dict(zip(places, grads, strict=True))
+            # All variables, not only those with a gradient: an average may overwrite any of them.
+            for i, mask in enumerate(in_step):
+                if mask is not None:
+                    self._mask_after_step(self._trainable_variables[i], mask, given.get(i))
+            if self._pruner.step is not None:
+                self._pruner.after_step(gradients, moved, self._forget)
+        self._mask_averages()
+
+    def _mask_after_step(self, variable: Any, mask: Any, gradient: Any) -> None:
+        rows = getattr(gradient, "indices", None)
+        if rows is None or not _writes_nothing_but_rows(self.inner_optimizer, variable):
+            variable.assign(masked(variable, mask))
+            return
+        # The step wrote those rows only: with an embedding of many rows, much less than all.
+        values = variable.value.sparse_read(rows)
+        values = masked(values, ops.take(ops.convert_to_tensor(mask), rows, axis=0))
+        variable.value.scatter_update(type(gradient)(values, rows))
+
+    def _after_step_in_replicas(self, gradients: dict[int, Any], moved: dict[int, Any]) -> None:
+        """By the masks of this step and of the next: what grows again begins at zero."""
+        in_step = self._pruner.masks
         masks = {i: ops.copy(m) for i, m in enumerate(in_step) if m is not None}
         if self._pruner.step is not None:
-            self._pruner.after_step(gradients, moved)
-            # By the masks of this step and of the next: what grows again begins at zero.
+            self._pruner.after_step_in_replicas(gradients, moved)
             for group in self._pruner.scheduled:
                 for i in group.indices:
-                    if i in self._pruner.regrowing:
+                    if group.rule.regrow:
                         self._forget(i, grown(masks[i], in_step[i]))
                     masks[i] = ops.logical_and(masks[i], in_step[i])
-        # All variables, not only those with a gradient: an average may overwrite any of them.
         for i, mask in masks.items():
             variable = self._trainable_variables[i]
             variable.assign(masked(variable, mask))
-        self._mask_averages()
 
     def _averages(self) -> list[tuple[Any, Any]]:
         """(average, mask) for every masked variable of which an optimizer keeps an average."""
@@ -455,3 +474,18 @@ class SparseOptimizer(keras.optimizers.Optimizer):
 
 def _all_masked(weights: list[Any], masks: list[Any]) -> list[Any]:
     return [w if m is None else masked(w, m) for w, m in zip(weights, masks, strict=True)]
+
+
+def _writes_nothing_but_rows(optimizer: Any, variable: Any) -> bool:
+    """Whether a step with a sparse gradient leaves all other rows of the variable as they were.
+
+    Plain SGD does. Momentum, Adam, weight decay and averages move every row, in every step.
+    """
+    return (
+        type(optimizer) is keras.optimizers.SGD
+        and not optimizer.momentum
+        and not optimizer.weight_decay
+        and not optimizer.use_ema
+        and not optimizer.gradient_accumulation_steps
+        and variable.constraint is None
+    )
