@@ -13,6 +13,7 @@ from tfinit.variables import own_weights, walk_layers, weight_name
 _ATTRIBUTES = {
     "recurrent_kernel": "recurrent_initializer",
     "pointwise_kernel": "pointwise_initializer",
+    "reverse_embeddings": "embeddings_initializer",
 }
 
 
