@@ -9,7 +9,15 @@ from typing import Any
 import numpy as np
 
 from tfinit.errors import InputError, is_whole
-from tfinit.pruning.allocation import Allocation, check_allocation, is_global, sparsities
+from tfinit.pruning.allocation import (
+    Allocation,
+    check_allocation,
+    check_min_density,
+    floor_counts,
+    is_global,
+    sparsities,
+)
+from tfinit.pruning.emptied import emptied, emptied_message
 from tfinit.pruning.loss_gradients import Loss, Scores, weights_of
 from tfinit.pruning.masks import Masks, density, top_mask
 from tfinit.pruning.model_masks import (
@@ -49,7 +57,7 @@ class AtInitialization:
     @property
     def collapsed(self) -> tuple[str, ...]:
         """The keys of the weights that are pruned altogether: nothing gets through them."""
-        return tuple(key for key, mask in self.masks.items() if not mask.any())
+        return emptied(self.masks)
 
     def __str__(self) -> str:
         """The table; the last line warns of collapsed layers."""
@@ -69,10 +77,7 @@ class AtInitialization:
             for row in rows
         ]
         if self.collapsed:
-            lines.append(
-                f"WARNING: nothing is left of {', '.join(self.collapsed)}. What comes behind does "
-                "not see the input. Use 'synflow', another allocation or a lower sparsity."
-            )
+            lines.append(f"WARNING: {emptied_message(self.collapsed)}")
         return "\n".join([f"{self.method} at initialization", *lines])
 
 
@@ -88,6 +93,7 @@ def prune_at_initialization(
     y: Any = None,
     *,
     allocation: Allocation | None = None,
+    min_density: float = 0.0,
     loss: Loss | None = None,
     batch_size: int = 128,
     iterations: int | None = None,
@@ -112,6 +118,8 @@ def prune_at_initialization(
             then decides in place of ``sparsity``) or a callable, as in
             `tfinit.pruning.allocation`. None: ``"erk"`` for random scores, which a
             global choice would only make uneven, and ``"global"`` else.
+        min_density: With ``"global"``: the fraction that each weight keeps at least; see
+            `tfinit.pruning.PruningRule`.
         loss: For SNIP and GraSP: a Keras loss, its name or ``(y, output) -> tensor``. None: the
             compiled one.
         batch_size: Rows of one gradient. Bounds memory, changes nothing else.
@@ -147,6 +155,7 @@ def prune_at_initialization(
     if allocation is None:
         allocation = "erk" if method == "random" else "global"
     allocation = check_allocation(allocation, shapes)
+    min_density = check_min_density(min_density, allocation)
     if iterations is None:
         iterations = _SYNFLOW_ROUNDS if method == "synflow" else 1
     _check_integer("iterations", iterations, least=1)
@@ -163,7 +172,7 @@ def prune_at_initialization(
     masks: Masks | None = None
     for k in range(1, iterations + 1):
         part = sparsity if k == iterations else 1 - (1 - sparsity) ** (k / iterations)
-        masks = select(score[method](masks), allocation, part, shapes, masks, final=sparsity)
+        masks = select(score[method](masks), allocation, part, shapes, masks, sparsity, min_density)
     ensure_sparse_optimizer(model, [PruningRule(scope=model)])
     set_masks(model, masks)
     return AtInitialization(method, sparsity, masks)
@@ -176,6 +185,7 @@ def select(
     shapes: Shapes,
     masks: Masks | None = None,
     final: float | None = None,
+    min_density: float = 0.0,
 ) -> Masks:
     """The masks of the largest scores, with the counts of an allocation: score → mask.
 
@@ -188,6 +198,7 @@ def select(
         shapes: Key → shape, in the order that decides between equal scores.
         masks: Key → the present mask, inside which the new ones lie; None: all ones.
         final: As for `tfinit.pruning.allocation.sparsities`.
+        min_density: With ``"global"``: what each tensor keeps at least, as far as it is left.
 
     Returns:
         Key → mask.
@@ -195,6 +206,7 @@ def select(
     Raises:
         InputError: a score is NaN, or the allocation is wrong.
     """
+    scores = {key: np.asarray(scores[key]) for key in shapes}
     if masks is not None:
         scores = {key: np.where(masks[key], scores[key], -np.inf) for key in shapes}
     size = {key: math.prod(shape) for key, shape in shapes.items()}
@@ -205,6 +217,12 @@ def select(
             # On the way there as if all were one tensor. Tensors of one size, each rounded by
             # itself, would lose their weights all at once: too many between two looks at scores.
             keep = max(keep, int(keep_count(sum(size.values()), sparsity)))
+        if min_density > 0:
+            floors = floor_counts(list(size.values()), keep, min_density)
+            for key, floor in zip(shapes, floors, strict=True):
+                best = top_mask(scores[key], int(floor)) & (scores[key] > -np.inf)
+                scores[key] = np.where(best, np.inf, scores[key])
+            keep = max(keep, sum(int(floor) for floor in floors))
         pooled = top_mask(np.concatenate([np.ravel(scores[key]) for key in shapes]), keep)
         parts = np.split(pooled, np.cumsum(list(size.values()))[:-1])
         return {key: part.reshape(shapes[key]) for key, part in zip(shapes, parts, strict=True)}

@@ -9,6 +9,8 @@ import keras
 from keras import ops
 
 from tfinit.errors import InputError
+from tfinit.pruning.allocation import is_global
+from tfinit.pruning.emptied import warn_of_emptied
 from tfinit.pruning.fresh import why_not_fresh
 from tfinit.pruning.rules import Group, PruningRule, bind
 from tfinit.pruning.schedules import PruningSchedule
@@ -116,6 +118,19 @@ class Pruner:
             return 0
         self.step.assign(other.step)
         return int(ops.convert_to_numpy(other.step))
+
+    def warn_of_emptied(self) -> None:
+        """Warn of the weights of which a global choice left nothing; other rules leave one entry.
+
+        At the end of a `fit`, say: a compiled step cannot.
+        """
+        masks = {
+            self._trained[i].path: ops.convert_to_numpy(self.masks[i])
+            for group in self.groups
+            if is_global(group.rule.allocation)
+            for i in group.indices
+        }
+        warn_of_emptied(masks, stacklevel=4)
 
     def mask_weights(self) -> None:
         """Zero the weights that are pruned."""

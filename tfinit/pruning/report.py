@@ -246,6 +246,9 @@ def sparsity_report(model: Any, input_shape: Any = None) -> SparsityReport:
             nonzero[id(weight)] = int(np.count_nonzero(_array(weight)))
         of_prunable = [weight for weight in counted if id(weight) in prunable]
         dense, left, note = _multiply_adds(layer, weights, nonzero, uses)
+        empty = [weight_name(w) for w in of_prunable if _size(w) and not nonzero[id(w)]]
+        if empty:
+            note = "; ".join(filter(None, [note, f"nothing is left of {', '.join(empty)}"]))
         if len(counted) < len(weights):
             note = "; ".join(filter(None, [note, "shares weights of a layer above"]))
         records.append(

@@ -12,6 +12,7 @@ from tfinit.pruning.allocation import (
     allocation_config,
     allocation_from_config,
     check_allocation,
+    check_min_density,
 )
 from tfinit.pruning.policy import PruningPolicy
 from tfinit.pruning.schedules import PruningSchedule, check_schedule
@@ -53,6 +54,10 @@ class PruningRule:
         allocation: How much of it each weight gets: ``"uniform"``, ``"global"`` (the lowest scores
             of all weights together), ``"erk"``, a mapping from key or path to sparsity, or a
             function; see `tfinit.pruning.allocation`.
+        min_density: With ``"global"``: the fraction of each weight that survives at least, so that
+            none is emptied: its max(1, round(min_density·size)) best are kept first, then the best
+            of all others, up to the same number in all. Where the overall density is lower than
+            this, it takes its place. Above 0, a weight keeps one entry at least.
         score: What survives: ``"magnitude"`` |w|, ``"movement"`` Σ −w·∂w (Sanh et al. 2020),
             ``"snip"`` |w·∂w| on the batch of the update (Lee et al. 2019), or ``"random"``.
         block_size: (height, width) of the blocks in which weights go together, or ``"litert"``:
@@ -80,6 +85,7 @@ class PruningRule:
     SETTINGS = frozenset(
         (
             "allocation",
+            "min_density",
             "score",
             "block_size",
             "block_pooling_type",
@@ -99,6 +105,7 @@ class PruningRule:
         policy: PruningPolicy | None = None,
         *,
         allocation: Any = "uniform",
+        min_density: float = 0.0,
         score: str = "magnitude",
         block_size: Sequence[int] | str = (1, 1),
         block_pooling_type: str = "AVG",
@@ -113,6 +120,7 @@ class PruningRule:
         self.scope = _checked_scope(scope)
         self.policy = policy
         self.allocation = check_allocation(allocation)
+        self.min_density = check_min_density(min_density, self.allocation)
         self.score = _one_of("score", score, SCORES)
         self.block_size = block_size_of(block_size)
         self.block_pooling_type = _one_of("block_pooling_type", block_pooling_type, ("AVG", "MAX"))
@@ -199,6 +207,7 @@ class PruningRule:
             "schedule": keras.saving.serialize_keras_object(self.schedule),
             "scope": None if scope is None else list(scope),
             "allocation": allocation_config(self.allocation),
+            "min_density": self.min_density,
             "score": self.score,
             "block_size": list(self.block_size),
             "block_pooling_type": self.block_pooling_type,

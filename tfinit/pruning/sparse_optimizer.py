@@ -70,8 +70,8 @@ class SparseOptimizer(keras.optimizers.Optimizer):
         rules: In place of the arguments above: a list of `PruningRule`, for weights that are
             pruned differently. The first rule that names a weight has it.
         name: Name of the optimizer.
-        settings: What else `PruningRule` takes: ``allocation``, ``score``, ``block_size``,
-            ``block_pooling_type``, ``sparsity_m_by_n``, ``monotone``, ``regrow``,
+        settings: What else `PruningRule` takes: ``allocation``, ``min_density``, ``score``,
+            ``block_size``, ``block_pooling_type``, ``sparsity_m_by_n``, ``monotone``, ``regrow``,
             ``drop_fraction``, ``start``, ``seed``.
 
     Raises:
@@ -411,6 +411,7 @@ class SparseOptimizer(keras.optimizers.Optimizer):
             return
         self.inner_optimizer.finalize_variable_values(var_list)
         self._pruner.mask_weights()
+        self._pruner.warn_of_emptied()
 
     # -- everything else is the inner optimizer's ----------------------------------------------
 

@@ -13,7 +13,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from tfinit.pruning.allocation import is_global, sparsities
+from tfinit.pruning.allocation import floor_counts, is_global, sparsities
 from tfinit.pruning.masks import top_mask
 from tfinit.pruning.rules import Group
 from tfinit.pruning.selection import block_mask, keep_count, n_m_mask, top_masks
@@ -99,12 +99,28 @@ def new_masks(
         ]
     elif is_global(rule.allocation):
         keep = sum(keep_count(math.prod(shape), sparsity) for shape in group.shapes)
+        if rule.min_density > 0:
+            scores, keep = _with_floors(scores, keep, rule.min_density, select)
         masks = select(scores, keep)
     else:
         masks = _layerwise(group, scores, sparsity, select)
     if rule.monotone:
         masks = [ops.logical_and(new, old) for new, old in zip(masks, state.masks, strict=True)]
     return masks
+
+
+def _with_floors(
+    scores: list[Any], keep: Any, min_density: float, select: Callable[..., list[Any]]
+) -> tuple[list[Any], Any]:
+    """The scores with the best of each tensor before all others, and how many survive in all."""
+    floors = floor_counts([math.prod(s.shape) for s in scores], keep, min_density)
+    raised = []
+    for score, floor in zip(scores, floors, strict=True):
+        (best,) = select([score], floor)
+        low, high = (ops.cast(x, score.dtype) for x in (-math.inf, math.inf))
+        # Not what `monotone` has ruled out: its place would be lost.
+        raised.append(ops.where(ops.logical_and(best, score > low), high, score))
+    return raised, ops.maximum(keep, sum(floors))
 
 
 def _scores(group: Group, state: State) -> list[Any]:
