@@ -16,7 +16,7 @@ from keras import ops
 from tfinit.pruning.allocation import floor_counts, is_global, sparsities
 from tfinit.pruning.masks import top_mask
 from tfinit.pruning.rules import Group
-from tfinit.pruning.selection import block_mask, keep_count, n_m_mask, top_masks
+from tfinit.pruning.selection import block_mask, keep_count, n_m_mask, top_masks, top_masks_of_each
 
 
 class State(NamedTuple):
@@ -82,11 +82,9 @@ def new_masks(
     if rule.regrow:
         return _regrown(group, step, sparsity, state)
     plain = rule.block_size == (1, 1) and not rule.sparsity_m_by_n and not rule.monotone
-    if rule.score == "magnitude" and plain:
-        # Ranked by |w| without writing |w| to memory.
-        scores, select = state.weights, functools.partial(select, absolute=True)
-    else:
-        scores = _scores(group, state)
+    # Ranked by |w| without writing |w| to memory.
+    absolute = rule.score == "magnitude" and plain
+    scores = state.weights if absolute else _scores(group, state)
     if rule.monotone:
         lowest = [ops.cast(-math.inf, s.dtype) for s in scores]
         scores = [
@@ -99,11 +97,12 @@ def new_masks(
         ]
     elif is_global(rule.allocation):
         keep = sum(keep_count(math.prod(shape), sparsity) for shape in group.shapes)
+        select = functools.partial(select, absolute=absolute)
         if rule.min_density > 0:
             scores, keep = _with_floors(scores, keep, rule.min_density, select)
         masks = select(scores, keep)
     else:
-        masks = _layerwise(group, scores, sparsity, select)
+        masks = _layerwise(group, scores, sparsity, select, absolute)
     if rule.monotone:
         masks = [ops.logical_and(new, old) for new, old in zip(masks, state.masks, strict=True)]
     return masks
@@ -138,16 +137,22 @@ def _scores(group: Group, state: State) -> list[Any]:
     return [_random(group, i, 0) for i in range(len(state.weights))]
 
 
-def _layerwise(group: Group, scores: list[Any], sparsity: Any, select: Any) -> list[Any]:
+def _layerwise(
+    group: Group, scores: list[Any], sparsity: Any, select: Any, absolute: bool = False
+) -> list[Any]:
     rule = group.rule
     by_key = _sparsities(group, sparsity)
-    masks = []
-    for score, shape, part in zip(scores, group.shapes, by_key, strict=True):
-        if rule.block_size == (1, 1):
-            masks += select([score], keep_count(math.prod(shape), part))
-        else:
-            masks.append(block_mask(score, part, rule.block_size, rule.block_pooling_type))
-    return masks
+    if rule.block_size != (1, 1):
+        blocks = rule.block_size, rule.block_pooling_type
+        return [block_mask(s, part, *blocks) for s, part in zip(scores, by_key, strict=True)]
+    keeps = [keep_count(math.prod(s), part) for s, part in zip(group.shapes, by_key, strict=True)]
+    if select is top_masks:
+        return top_masks_of_each(scores, keeps, absolute)
+    return [
+        mask
+        for score, keep in zip(scores, keeps, strict=True)
+        for mask in select([score], keep, absolute)
+    ]
 
 
 def _sparsities(group: Group, sparsity: Any) -> list[Any]:
