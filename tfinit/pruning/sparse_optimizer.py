@@ -47,6 +47,9 @@ class SparseOptimizer(keras.optimizers.Optimizer):
     gradient itself had been masked. It works compiled, with ``steps_per_execution``, gradient
     accumulation, clipping and loss scaling, on the TensorFlow, JAX and PyTorch backends.
 
+    Of an embedding with a sparse gradient under plain SGD only the rows of the batch are masked: no
+    other row changes. So after weights were loaded in the middle of training, call `mask_weights`.
+
     Training steps count from 1, as TFMOT counts them: the update of step s is made from the weights
     after s - 1 steps, so that step s runs with the new mask. That of step 1 is made when the
     optimizer is built, which `fit` does as it starts: load weights before. (On PyTorch the first
