@@ -7,6 +7,8 @@ masks  an update of the masks of ResNet50's 25 million weights: in each tensor b
        `Pruning.conditional_mask_update`, over all tensors beside PyTorch's `global_unstructured`
        (where torch is installed); and the memory that it needs
 step   a training step between two updates, beside the unpruned one: benchmarks/pruning_step.py
+sparse an embedding's step with a sparse gradient: the same file
+first  the first step of `fit`, which compiles: the same file
 growth the cost of a step against the number of parameters: the same file
 """
 
@@ -24,7 +26,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import numpy as np
 import tensorflow as tf
-from pruning_step import factors, growth
+from pruning_step import factors, first_step, growth, sparse_gradients
 
 from tfinit.pruning.schedules import ConstantSparsity
 from tfinit.pruning.selection import keep_count, top_masks
@@ -210,6 +212,8 @@ def memory(engine: str, sparsity: float) -> None:
 PARTS = {
     "masks": masks_part,
     "step": lambda args: factors(turns=7, only=""),
+    "sparse": lambda args: sparse_gradients(turns=9),
+    "first": lambda args: first_step(turns=3),
     "growth": lambda args: growth(turns=5, largest=1e8),
 }
 

@@ -18,9 +18,16 @@ import numpy as np
 from tfinit.arguments import array, function, mapping, refused
 from tfinit.errors import InputError
 
-# The weights that TFMOT's registry prunes. Depthwise kernels are left alone, as there: they hold
-# few weights, and each feeds a channel of its own.
-PRUNABLE_NAMES = ("kernel", "recurrent_kernel", "pointwise_kernel", "embeddings")
+# The weights that TFMOT's registry prunes, and the way back of Keras 3's ReversibleEmbedding.
+# Depthwise kernels are left alone, as there: they hold few weights, and each feeds a channel of its
+# own.
+PRUNABLE_NAMES = (
+    "kernel",
+    "recurrent_kernel",
+    "pointwise_kernel",
+    "embeddings",
+    "reverse_embeddings",
+)
 _LEFT_ALONE = "DepthwiseConv"
 
 

@@ -1,5 +1,6 @@
 """Schedules on every backend: this file also runs with KERAS_BACKEND=jax and torch."""
 
+import doctest
 import json
 
 import keras
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from keras import ops
 
 from tfinit.errors import InputError
+from tfinit.pruning import PruningRule, SparseOptimizer
 from tfinit.pruning.schedules import (
     ConstantSparsity,
     PolynomialDecay,
@@ -253,3 +255,110 @@ def test_what_is_no_schedule_is_diagnosed(value, words):
 def test_a_schedule_is_returned():
     for schedule in SCHEDULES:
         assert check_schedule(schedule) is schedule
+
+
+# -- schedules of users ----------------------------------------------------------------------------
+
+
+def example():
+    """The class of PruningSchedule's docstring."""
+    names = {"keras": keras, "ops": ops, "PruningSchedule": PruningSchedule}
+    for part in doctest.DocTestParser().get_examples(PruningSchedule.__doc__):
+        exec(part.source, names)
+    return names["Linear"]
+
+
+def test_the_docstrings_schedule_prunes_in_a_compiled_fit_however_the_rest_is_set():
+    """At steps 10 and 20, at 0.45 and 0.9. All settings in one network, so in one compilation."""
+    rows = {  # settings; how many of 8 * 20 weights are zero from step 10 and from step 20 on
+        "uniform": ({}, 72, 144),
+        "erk": ({"allocation": "erk"}, 72, 144),
+        "global": ({"allocation": "global"}, 72, 144),
+        "mapping": ({"allocation": {"mapping/kernel": 0.5}}, 40, 80),
+        "function": ({"allocation": lambda key, shape, s: s / 2}, 36, 72),
+        "blocks": ({"block_size": (2, 2)}, 72, 144),
+        "monotone": ({"monotone": True}, 72, 144),
+        "set": ({"regrow": "set"}, 72, 144),
+        "rigl": ({"regrow": "rigl"}, 72, 144),
+        "random": ({"score": "random"}, 72, 144),
+        "movement": ({"score": "movement"}, 72, 144),
+    }
+    schedule = example()(20)
+    inputs = keras.Input((8,))
+    layers = [keras.layers.Dense(20, name=name) for name in rows]
+    model = keras.Model(inputs, keras.layers.Add()([layer(inputs) for layer in layers]))
+    rules = [
+        PruningRule(schedule, [layer], **settings)
+        for layer, (settings, *_) in zip(layers, rows.values(), strict=True)
+    ]
+    model.compile(SparseOptimizer(keras.optimizers.SGD(1e-3, momentum=0.9), rules=rules), "mse")
+    model.optimizer.build(model.trainable_variables)
+    x = np.random.default_rng(0).normal(size=(20, 8)).astype("float32")
+    for column in (1, 2):
+        model.fit(x, np.ones((20, 20)), batch_size=2, verbose=0)
+        zeros = {
+            layer.name: int(np.sum(ops.convert_to_numpy(layer.kernel) == 0)) for layer in layers
+        }
+        assert zeros == {name: row[column] for name, row in rows.items()}
+
+
+class Own(PruningSchedule):
+    def __init__(self, sparsity, update):
+        self.sparsity, self.update = sparsity, update
+
+    def __call__(self, step):
+        step = ops.convert_to_tensor(step)
+        return self.update(step), self.sparsity(ops.cast(step, "float32"))
+
+    def get_config(self):
+        return {}
+
+
+@pytest.mark.parametrize(
+    ("schedule", "last"),
+    [
+        (Own(lambda s: s / 1000, lambda s: s <= 700), 0.7),
+        (Own(lambda s: s / 1000, lambda s: (s % 64 == 0) & (s <= 300)), 0.256),
+        (Own(lambda s: 0.9 - s / 4e6, lambda s: s == 3_000_000), 0.15),  # begins late
+        (Own(lambda s: ops.minimum(s / 1000, 0.8), lambda s: s % 100 == 0), 0.8),  # never ends
+        (Own(lambda s: 0.5, lambda s: s == 1), 0.5),  # a number
+        (PythonBranch(0.9, 10), 0.5),  # takes scalars only
+    ],
+)
+def test_the_last_sparsity_of_a_schedule_is_that_of_its_last_update(schedule, last):
+    assert schedule.last_sparsity == pytest.approx(last, abs=1e-6)
+
+
+def test_a_schedule_without_a_last_sparsity_has_no_shares_of_a_mapping():
+    endless = Own(lambda s: s / 1000, lambda s: s % 10 == 0)
+    kernel = keras.Variable(np.ones((2, 2), "float32"), name="kernel")
+    with pytest.raises(InputError, match="define its property `last_sparsity`"):
+        SparseOptimizer("sgd", endless, allocation={"kernel": 0.5}).build([kernel])
+
+
+@pytest.mark.skipif(keras.backend.backend() == "torch", reason="nothing is traced there")
+def test_a_schedule_that_cannot_be_compiled_is_told_how_it_can():
+    """Not, on JAX, that 'NoneType' object is not callable."""
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+    kernel = [model.layers[0]]
+    rule = PruningRule(Own(lambda s: s / 10, lambda s: bool(s > 2)), kernel)
+    model.compile(SparseOptimizer("sgd", rules=[rule]), "mse")
+    model.optimizer.build(model.trainable_variables)
+    with pytest.raises(InputError, match=r"The schedule Own failed .*`ops.where` in place"):
+        model.fit(np.ones((8, 4)), np.ones((8, 3)), verbose=0)
+
+
+def test_the_error_of_a_training_step_is_seen():
+    """On JAX, masking the weights in the end hid it."""
+
+    class Fails(keras.layers.Layer):
+        def call(self, x, training=False):
+            if training:
+                raise ZeroDivisionError("mine")
+            return x
+
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3), Fails()])
+    model.compile(SparseOptimizer("sgd"), "mse")
+    model.optimizer.build(model.trainable_variables)
+    with pytest.raises(ZeroDivisionError, match="mine"):
+        model.fit(np.ones((8, 4)), np.ones((8, 3)), verbose=0)

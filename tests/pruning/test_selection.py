@@ -9,7 +9,7 @@ from keras import ops
 
 from tfinit.errors import InputError
 from tfinit.pruning.masks import top_mask
-from tfinit.pruning.selection import block_mask, keep_count, n_m_mask, top_masks
+from tfinit.pruning.selection import block_mask, keep_count, n_m_mask, top_masks, top_masks_of_each
 
 pytestmark = pytest.mark.backends
 BACKEND = keras.backend.backend()
@@ -50,6 +50,39 @@ def check(values, keep, **kwargs):
     for mask, right in zip(masks, expected(scores, keep), strict=True):
         assert mask.dtype == bool and mask.shape == right.shape
         np.testing.assert_array_equal(mask, right)
+
+
+# -- several at once -------------------------------------------------------------------------------
+
+EACH = [(1,), (2, 5), (3, 341), (4, 256), (5, 205), (40, 61), (600, 512)]  # around rows of 1024
+
+
+def drawn_for_each(rng, kind):
+    arrays = [rng.normal(size=shape).astype("float32") for shape in EACH]
+    if kind == "ties":
+        arrays = [np.round(a) for a in arrays]
+    if kind == "odd":
+        for a in arrays:
+            a[rng.random(a.shape) < 0.3] = np.nan
+            a[rng.random(a.shape) < 0.3] = -np.inf
+            a[rng.random(a.shape) < 0.1] = np.inf
+            a[rng.random(a.shape) < 0.1] = -0.0
+    return arrays
+
+
+@pytest.mark.parametrize("kind", ["distinct", "ties", "odd"])
+@pytest.mark.parametrize("absolute", [False, True])
+def test_the_masks_of_each_of_several_are_those_of_each_alone(kind, absolute):
+    rng = np.random.default_rng(4)
+    for fraction in (0.0, 0.05, 0.5, 0.97, 1.0):
+        arrays = drawn_for_each(rng, kind)
+        keeps = [round(fraction * a.size) for a in arrays]
+        masks = top_masks_of_each(tensors(arrays), keeps, absolute)
+        for a, keep, mask in zip(arrays, keeps, masks, strict=True):
+            scores = a.astype("float64")
+            [right] = expected([np.abs(scores) if absolute else scores], keep)
+            assert array(mask).sum() == keep
+            np.testing.assert_array_equal(array(mask), right)
 
 
 # -- keep_count ------------------------------------------------------------------------------

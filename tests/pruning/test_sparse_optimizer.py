@@ -255,7 +255,7 @@ def test_a_weight_that_grows_again_begins_at_zero(regrow):
     # Weight decay moves survivors alone; momentum, those too that were dropped lately.
     inner = O.SGD(0.1, momentum=0.9)
     each = ConstantSparsity(0.5, 1, frequency=1)
-    sparse = SparseOptimizer(inner, each, regrow=regrow, drop_fraction=0.5)
+    sparse = SparseOptimizer(inner, each, regrow=regrow, start="random", drop_fraction=0.5)
     sparse.build([variable])
     grown = 0
     for step in range(12):

@@ -74,6 +74,36 @@ def test_sparse_gradients_of_an_embedding():
     assert not np.array_equal(before, model.layers[0].embeddings.numpy())
 
 
+@pytest.mark.parametrize("jit", [True, False])
+def test_a_sparse_gradient_under_plain_sgd_writes_the_rows_that_it_names(jit):
+    """By NumPy; and the masks move in between."""
+    words = keras.layers.Embedding(20, 6)
+    model = keras.Sequential([keras.layers.Input((2,)), words, keras.layers.Flatten()])
+    sparse = SparseOptimizer(
+        keras.optimizers.SGD(0.5), ConstantSparsity(0.5, 3, 3, frequency=1), scope=model
+    )
+    sparse.build(model.trainable_variables)
+    x = tf.constant([[1, 2], [2, 2], [7, 1]])
+
+    @tf.function(jit_compile=jit)
+    def step():
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(model(x) ** 2) / 10
+        sparse.apply(tape.gradient(loss, [words.embeddings.value]), [words.embeddings])
+
+    w, mask = words.embeddings.numpy(), np.ones((20, 6), bool)
+    times = np.bincount(x.numpy().ravel(), minlength=20)[:, None]
+    for i in range(5):
+        step()
+        w = np.where(mask, w - 0.5 * times * (2 * w / 10), 0)
+        if i == 1:  # before step 3
+            mask = np.abs(w) >= np.sort(np.abs(w), axis=None)[-60]
+            w = np.where(mask, w, 0)
+        np.testing.assert_array_equal(sparse.get_mask(words.embeddings), mask)
+        np.testing.assert_allclose(words.embeddings.numpy(), w, rtol=1e-5, atol=1e-7)
+        assert not words.embeddings.numpy()[~mask].any()
+
+
 def test_acceptance_19_a_custom_loop_needs_nothing_but_apply():
     model = keras.Sequential([keras.layers.Input((8,)), keras.layers.Dense(3, name="a")])
     optimizer = SparseOptimizer(keras.optimizers.Adam(0.01))

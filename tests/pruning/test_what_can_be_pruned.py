@@ -21,7 +21,7 @@ from tfinit.pruning import (
     sparsity_report,
     strip_pruning,
 )
-from tfinit.variables import all_weights
+from tfinit.variables import all_weights, find_prunable, weight_name
 
 backends = pytest.mark.backends
 
@@ -487,6 +487,97 @@ def test_acceptance_09_kernels_inside(name):
     # Integers for an Embedding, which no other layer minds.
     train(model, RNG.integers(0, 10, (2, *shape)).astype("float32"))
     assert zeros(model) == {f"it/{key}": n for key, n in expected.items()}
+
+
+# Every weight of rank 2 or more that a layer of Keras trains, and whether pruning takes it.
+MATRICES = {
+    "Dense": (lambda: L.Dense(2), (4,), {"kernel": True}),
+    "EinsumDense": (lambda: L.EinsumDense("ab,bc->ac", 2), (4,), {"kernel": True}),
+    "Embedding": (lambda: L.Embedding(5, 2), (3,), {"embeddings": True}),
+    "ReversibleEmbedding": (lambda: L.ReversibleEmbedding(5, 2), (3,), {"embeddings": True}),
+    "ReversibleEmbedding, not tied": (
+        lambda: L.ReversibleEmbedding(5, 2, tie_weights=False),
+        (3,),
+        {"embeddings": True, "reverse_embeddings": True},
+    ),
+    "Conv1D": (lambda: L.Conv1D(2, 3), (8, 2), {"kernel": True}),
+    "Conv2D": (lambda: L.Conv2D(2, 3), (8, 8, 2), {"kernel": True}),
+    "Conv3D": (lambda: L.Conv3D(2, 3), (8, 8, 8, 2), {"kernel": True}),
+    "Conv1DTranspose": (lambda: L.Conv1DTranspose(2, 3), (8, 2), {"kernel": True}),
+    "Conv2DTranspose": (lambda: L.Conv2DTranspose(2, 3), (8, 8, 2), {"kernel": True}),
+    "Conv3DTranspose": (lambda: L.Conv3DTranspose(2, 3), (8, 8, 8, 2), {"kernel": True}),
+    "DepthwiseConv1D": (lambda: L.DepthwiseConv1D(3), (8, 2), {"kernel": False}),
+    "DepthwiseConv2D": (lambda: L.DepthwiseConv2D(3), (8, 8, 2), {"kernel": False}),
+    "SeparableConv1D": (
+        lambda: L.SeparableConv1D(2, 3),
+        (8, 2),
+        {"depthwise_kernel": False, "pointwise_kernel": True},
+    ),
+    "SeparableConv2D": (
+        lambda: L.SeparableConv2D(2, 3),
+        (8, 8, 2),
+        {"depthwise_kernel": False, "pointwise_kernel": True},
+    ),
+    "SimpleRNN": (lambda: L.SimpleRNN(2), (3, 4), {"kernel": True, "recurrent_kernel": True}),
+    "LSTM": (lambda: L.LSTM(2), (3, 4), {"kernel": True, "recurrent_kernel": True}),
+    # The GRU's bias is two rows, of the input and of the state.
+    "GRU": (
+        lambda: L.GRU(2),
+        (3, 4),
+        {"kernel": True, "recurrent_kernel": True, "bias": False},
+    ),
+    "ConvLSTM1D": (
+        lambda: L.ConvLSTM1D(2, 2),
+        (3, 6, 4),
+        {"kernel": True, "recurrent_kernel": True},
+    ),
+    "Bidirectional": (
+        lambda: L.Bidirectional(L.LSTM(2)),
+        (3, 4),
+        {"kernel": True, "recurrent_kernel": True},
+    ),
+    "TimeDistributed": (lambda: L.TimeDistributed(L.Dense(2)), (3, 4), {"kernel": True}),
+    "SpectralNormalization": (
+        lambda: L.SpectralNormalization(L.Dense(2)),
+        (4,),
+        {"kernel": True},
+    ),
+    "PReLU": (lambda: L.PReLU(), (3, 4), {"alpha": False}),
+    "LayerNormalization": (
+        lambda: L.LayerNormalization(axis=[1, 2]),
+        (3, 4),
+        {"gamma": False, "beta": False},
+    ),
+    "STFTSpectrogram": (
+        lambda: L.STFTSpectrogram(frame_length=4, frame_step=2, fft_length=4, trainable=True),
+        (16, 1),
+        {"real_kernel": False, "imag_kernel": False},
+    ),
+}
+
+
+@backends
+@pytest.mark.parametrize("name", MATRICES)
+def test_the_weights_of_keras_that_are_pruned_and_that_are_not(name):
+    make, shape, expected = MATRICES[name]
+    inputs = keras.Input(shape)
+    model = keras.Model(inputs, make()(inputs))
+    pruned = {id(v) for v in find_prunable(model).values()}
+    trained = [v for v in model.trainable_variables if len(v.shape) >= 2]
+    assert {weight_name(v): id(v) in pruned for v in trained} == expected
+
+
+@backends
+def test_both_ways_of_a_reversible_embedding_are_pruned():
+    words = L.ReversibleEmbedding(10, 4, tie_weights=False, name="words")
+    inputs = keras.Input((5,))
+    model = keras.Model(inputs, words(words(inputs), reverse=True))
+    model.compile(SparseOptimizer("sgd", ConstantSparsity(0.5, 1), scope=model), "mse")
+    model.optimizer.build(model.trainable_variables)
+    model.fit(np.ones((4, 5)), np.ones((4, 5, 10)), verbose=0)
+    assert zeros(model) == dict.fromkeys(("words/embeddings", "words/reverse_embeddings"), (20, 40))
+    total = sparsity_report(model).total
+    assert (total.prunable, total.prunable_zeros) == (80, 40)
 
 
 # -- 10: shared layers -----------------------------------------------------------------------------

@@ -14,7 +14,7 @@ tensor of a compiled step. The numbers that survive follow from a sparsity by
 `tfinit.pruning.selection.keep_count`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from numbers import Real
 from typing import Any
 
@@ -71,6 +71,44 @@ def check_allocation(allocation: Any, keys: Any = None) -> Allocation:
         f"`allocation` must be one of {NAMES}, a mapping of keys to sparsities, or a function "
         f"(key, shape, sparsity) -> sparsity, received {allocation!r}."
     )
+
+
+def check_min_density(value: Any, allocation: Allocation) -> float:
+    """Return ``min_density`` as a float, or say what is wrong with it.
+
+    Raises:
+        InputError: not in 0..1; or above 0 with an allocation that is not ``"global"``.
+    """
+    value = _checked_number(value, "min_density")
+    if value > 0 and not is_global(allocation):
+        raise InputError(
+            "`min_density` is what each tensor keeps under allocation='global'; "
+            f"{allocation!r} gives each its own sparsity."
+        )
+    return value
+
+
+def floor_counts(sizes: Sequence[int], keep: Any, min_density: float) -> list[Any]:
+    """How many weights each tensor keeps at least where all compete for ``keep`` places::
+
+        floor_i = max(1, round(d·n_i)),     d = min(min_density, keep / N)
+
+    so that the floors fit into ``keep``, but for their rounding: then they win, and less than one
+    weight a tensor is kept more.
+
+    Args:
+        sizes: The n_i, together N.
+        keep: An integer or an int32 scalar tensor.
+        min_density: 0 to 1.
+
+    Example:
+        >>> [int(n) for n in floor_counts([100, 1000, 3], 500, 0.05)]
+        [5, 50, 1]
+    """
+    share = ops.cast(ops.convert_to_tensor(keep), "float32") / np.float32(sum(sizes))
+    density = ops.minimum(share, np.float32(min_density))
+    floors = [ops.cast(ops.round(np.float32(n) * density), "int32") for n in sizes]
+    return [ops.clip(floor, min(1, n), n) for floor, n in zip(floors, sizes, strict=True)]
 
 
 def sparsities(

@@ -10,7 +10,15 @@ import numpy as np
 from tfinit import arguments
 from tfinit.arguments import number, one_of, whole
 from tfinit.errors import InputError
-from tfinit.pruning.allocation import Allocation, check_allocation, is_global, sparsities
+from tfinit.pruning.allocation import (
+    Allocation,
+    check_allocation,
+    check_min_density,
+    floor_counts,
+    is_global,
+    sparsities,
+)
+from tfinit.pruning.emptied import emptied, emptied_message
 from tfinit.pruning.loss_gradients import Loss, Scores, weights_of
 from tfinit.pruning.masks import Masks, density, top_mask
 from tfinit.pruning.model_masks import (
@@ -50,7 +58,7 @@ class AtInitialization:
     @property
     def collapsed(self) -> tuple[str, ...]:
         """The keys of the weights that are pruned altogether: nothing gets through them."""
-        return tuple(key for key, mask in self.masks.items() if not mask.any())
+        return emptied(self.masks)
 
     def __str__(self) -> str:
         """The table; the last line warns of collapsed layers."""
@@ -71,11 +79,7 @@ class AtInitialization:
         ]
         if self.collapsed:
             method = "more iterations" if self.method == "synflow" else "'synflow'"
-            lines.append(
-                f"WARNING: nothing is left of {', '.join(self.collapsed)}. What comes behind sees "
-                "nothing of the input, but for what goes past it. Use "
-                f"{method}, another allocation or a lower sparsity."
-            )
+            lines.append(f"WARNING: {emptied_message(self.collapsed, method)}")
         return "\n".join([f"{self.method} at initialization", *lines])
 
 
@@ -91,6 +95,7 @@ def prune_at_initialization(
     y: Any = None,
     *,
     allocation: Allocation | None = None,
+    min_density: float = 0.0,
     loss: Loss | None = None,
     batch_size: int = 128,
     iterations: int | None = None,
@@ -115,6 +120,8 @@ def prune_at_initialization(
             then decides in place of ``sparsity``) or a callable, as in
             `tfinit.pruning.allocation`. None: ``"erk"`` for random scores, which a
             global choice would only make uneven, and ``"global"`` else.
+        min_density: With ``"global"``: the fraction that each weight keeps at least; see
+            `tfinit.pruning.PruningRule`.
         loss: For SNIP and GraSP: a Keras loss, its name or ``(y, output) -> tensor``. None: the
             compiled one.
         batch_size: Rows of one gradient. Bounds memory, changes nothing else.
@@ -150,6 +157,7 @@ def prune_at_initialization(
     if allocation is None:
         allocation = "erk" if method == "random" else "global"
     allocation = check_allocation(allocation, shapes)
+    min_density = check_min_density(min_density, allocation)
     if iterations is None:
         iterations = _SYNFLOW_ROUNDS if method == "synflow" else 1
     iterations = whole("iterations", iterations, 1)
@@ -167,7 +175,7 @@ def prune_at_initialization(
     masks: Masks | None = None
     for k in range(1, iterations + 1):
         part = sparsity if k == iterations else 1 - (1 - sparsity) ** (k / iterations)
-        masks = select(score[method](masks), allocation, part, shapes, masks, final=sparsity)
+        masks = select(score[method](masks), allocation, part, shapes, masks, sparsity, min_density)
     ensure_sparse_optimizer(model, [PruningRule(scope=model)])
     set_masks(model, masks)
     return AtInitialization(method, sparsity, masks)
@@ -180,6 +188,7 @@ def select(
     shapes: Shapes,
     masks: Masks | None = None,
     final: float | None = None,
+    min_density: float = 0.0,
 ) -> Masks:
     """The masks of the largest scores, with the counts of an allocation: score → mask.
 
@@ -192,6 +201,7 @@ def select(
         shapes: Key → shape, in the order that decides between equal scores.
         masks: Key → the present mask, inside which the new ones lie; None: all ones.
         final: As for `tfinit.pruning.allocation.sparsities`.
+        min_density: With ``"global"``: what each tensor keeps at least, as far as it is left.
 
     Returns:
         Key → mask.
@@ -199,6 +209,7 @@ def select(
     Raises:
         InputError: a score is NaN, or the allocation is wrong.
     """
+    scores = {key: np.asarray(scores[key]) for key in shapes}
     if masks is not None:
         scores = {key: np.where(masks[key], scores[key], -np.inf) for key in shapes}
     size = {key: math.prod(shape) for key, shape in shapes.items()}
@@ -209,6 +220,12 @@ def select(
             # On the way there as if all were one tensor. Tensors of one size, each rounded by
             # itself, would lose their weights all at once: too many between two looks at scores.
             keep = max(keep, int(keep_count(sum(size.values()), sparsity)))
+        if min_density > 0:
+            floors = floor_counts(list(size.values()), keep, min_density)
+            for key, floor in zip(shapes, floors, strict=True):
+                best = top_mask(scores[key], int(floor)) & (scores[key] > -np.inf)
+                scores[key] = np.where(best, np.inf, scores[key])
+            keep = max(keep, sum(int(floor) for floor in floors))
         pooled = top_mask(np.concatenate([np.ravel(scores[key]) for key in shapes]), keep)
         parts = np.split(pooled, np.cumsum(list(size.values()))[:-1])
         return {key: part.reshape(shapes[key]) for key, part in zip(shapes, parts, strict=True)}

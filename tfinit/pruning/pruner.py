@@ -10,6 +10,10 @@ import keras
 import numpy as np
 from keras import ops
 
+from tfinit.errors import InputError
+from tfinit.pruning.allocation import is_global
+from tfinit.pruning.emptied import warn_of_emptied
+from tfinit.pruning.fresh import why_not_fresh
 from tfinit.pruning.rules import Group, PruningRule, bind
 from tfinit.pruning.schedules import PruningSchedule, falls_short, late, never_prunes
 from tfinit.pruning.update import State, first_masks, new_masks
@@ -60,7 +64,8 @@ class Pruner:
 
     def build(self, optimizer: Any, variables: list[Any], eligible: list[bool]) -> None:
         """Bind the rules, and add masks of ones and the rest to the optimizer's variables."""
-        self.groups = bind(self.rules, variables, eligible)
+        with out_of_the_graph():  # a schedule may be asked for its last sparsity
+            self.groups = bind(self.rules, variables, eligible)
         self._trained = variables
         masked = {i for group in self.groups for i in group.indices}
         self.masks = [
@@ -81,15 +86,27 @@ class Pruner:
                 aggregation="only_first_replica",
             )
 
-    def start(self) -> None:
+    def start(self, steps: int = 0) -> None:
         """Take the masks of step 1, where a rule wants one, and zero what they prune.
 
         Reads weights only: variables that are made while a function is traced have no values yet.
+
+        Args:
+            steps: How many the inner optimizer has taken.
         """
         for told in dict.fromkeys(self._timing()):
             warnings.warn(told, stacklevel=5)
         for group in self.groups:
             self._look_for_zeros(group)
+            if group.rule.regrow and group.rule.start is None:
+                why = why_not_fresh(group, self._trained, steps)
+                if why is not None:
+                    warnings.warn(
+                        f"`regrow={group.rule.regrow!r}` starts from a random mask, and {why}: of "
+                        "trained weights it keeps large and small alike. Set start='magnitude' to "
+                        "begin with the largest, or start='random' if this is meant.",
+                        stacklevel=5,
+                    )
             if group.rule.first_step() == 1:
                 schedule = group.rule.schedule
                 sparsity = 0.0 if schedule is None else schedule(1)[1]
@@ -215,6 +232,19 @@ class Pruner:
                 self.masks[i].assign(mask)
                 self._zero([i])
 
+    def warn_of_emptied(self) -> None:
+        """Warn of the weights of which a global choice left nothing; other rules leave one entry.
+
+        At the end of a `fit`, say: a compiled step cannot.
+        """
+        masks = {
+            self._trained[i].path: ops.convert_to_numpy(self.masks[i])
+            for group in self.groups
+            if is_global(group.rule.allocation)
+            for i in group.indices
+        }
+        warn_of_emptied(masks, stacklevel=4)
+
     def mask_weights(self) -> None:
         """Zero the weights that are pruned."""
         self._zero([i for i, mask in enumerate(self.masks) if mask is not None])
@@ -244,11 +274,37 @@ class Pruner:
             i: ops.multiply(self._trained[i], gradients[i]) for i in self.movement if i in gradients
         }
 
-    def after_step(self, gradients: dict[int, Any], moved: dict[int, Any]) -> None:
+    def after_step(
+        self,
+        gradients: dict[int, Any],
+        moved: dict[int, Any],
+        forget: Callable[[int, Any], None],
+    ) -> None:
         """Count a step, and take new masks for the next one where a rule says so.
 
-        The weights are not masked here: XLA copies what a condition may write, in every step.
+        Then the weights that they prune are zeroed.
+
+        Args:
+            gradients: What `gradients_for_scores` returned.
+            moved: What `moved` returned.
+            forget: Called with the place of a weight and what of it grows again.
         """
+        self.step.assign_add(1)
+        for i, product in moved.items():
+            self.movement[i].assign_sub(product)
+
+        def update(group: Group, sparsity: Any) -> None:
+            before = {i: ops.copy(self.masks[i]) for i in group.indices if group.rule.regrow}
+            self._prune(group, sparsity, gradients)
+            for i, mask in before.items():
+                forget(i, grown(mask, self.masks[i]))
+            self._zero(group.indices)
+
+        for group, due, sparsity in self.due(self.step):
+            _only_if(due, lambda group=group, sparsity=sparsity: update(group, sparsity))
+
+    def after_step_in_replicas(self, gradients: dict[int, Any], moved: dict[int, Any]) -> None:
+        """As `after_step`, in a replica of a TensorFlow strategy; weights are not zeroed."""
         self.step.assign_add(1)
 
         def ask(call: Callable[..., Any], gradients: dict[int, Any], moved: dict[int, Any]) -> None:
@@ -256,7 +312,7 @@ class Pruner:
                 self.movement[i].assign_sub(product)
             for group, due, sparsity in self.due(self.step):
                 arguments = (group, sparsity, gradients)
-                _only_if(due, lambda a=arguments: call(self._prune, args=a))
+                ops.cond(due, lambda a=arguments: call(self._prune, args=a), lambda: None)
 
         def in_all_replicas(strategy: Any, *parts: dict[int, Any]) -> None:
             # Here, since a condition inside of a replica may not synchronize, and assigning does.
@@ -266,21 +322,22 @@ class Pruner:
             ]
             ask(strategy.extended.call_for_each_replica, *totals)
 
-        replicas = _replicas()
-        if replicas is None:
-            ask(lambda prune, args: prune(*args), gradients, moved)
-        else:
-            replicas.merge_call(in_all_replicas, args=(gradients, moved))
+        replicas().merge_call(in_all_replicas, args=(gradients, moved))
 
     def due(self, steps_done: Any) -> list[tuple[Group, Any, Any]]:
         """(rule, is an update due, sparsity) for the step after ``steps_done``."""
         step = ops.convert_to_tensor(steps_done) + 1
-        return [(group, *group.rule.schedule(step)) for group in self.scheduled]
+        return [(group, *_asked(group.rule.schedule, step)) for group in self.scheduled]
 
     @property
     def scheduled(self) -> list[Group]:
         """The groups whose masks may change while the optimizer trains."""
         return [g for g in self.groups if g.rule.schedule and not g.rule.sparsity_m_by_n]
+
+    @property
+    def regrowing(self) -> list[int]:
+        """The places of the weights that may grow again where they were pruned."""
+        return [i for group in self.groups if group.rule.regrow for i in group.indices]
 
     def _prune(self, group: Group, sparsity: Any, gradients: dict[int, Any]) -> None:
         state = State(
@@ -341,6 +398,36 @@ def _array(variable: Any) -> np.ndarray:
     return ops.convert_to_numpy(variable)
 
 
+def _asked(schedule: PruningSchedule, step: Any) -> tuple[Any, Any]:
+    try:
+        return schedule(step)
+    except (TypeError, NotImplementedError) as error:  # what TensorFlow and JAX raise
+        raise InputError(
+            f"The schedule {type(schedule).__name__} failed on a step that is a tensor, in a "
+            f"compiled training step maybe: {str(error).splitlines()[0].split('. ')[0]}. Write it "
+            "with `keras.ops` (`ops.where` in place of `if`), or compile with run_eagerly=True."
+        ) from error
+
+
+def grown(before: Any, after: Any) -> Any:
+    """What a mask prunes and the next one does not."""
+    before, after = ops.convert_to_tensor(before), ops.convert_to_tensor(after)
+    return ops.logical_and(after, ops.logical_not(before))
+
+
+def assign(variable: Any, value: Any) -> None:
+    """Assign to a variable of an optimizer, also in one replica of a TensorFlow strategy."""
+    replica = replicas()
+    if replica is None:
+        variable.assign(value)
+        return
+
+    def in_all_replicas(strategy: Any, variable: Any, value: Any) -> None:
+        strategy.extended.update(variable, lambda v, x: v.assign(x), args=(value,))
+
+    replica.merge_call(in_all_replicas, args=(variable.value, value))
+
+
 def masked(value: Any, mask: Any) -> Any:
     """``value`` where the mask is true, else 0. Not a product: NaN times 0 is NaN."""
     if hasattr(value, "dense_shape"):
@@ -374,14 +461,27 @@ def _new_mask(optimizer: Any, variable: Any) -> Any:
 
 
 def _only_if(condition: Any, action: Callable[[], None]) -> None:
-    if keras.backend.backend() == "jax":  # called eagerly; a branch would be traced
-        if condition:
-            action()
-        return
-    ops.cond(condition, action, lambda: None)
+    """Run what assigns to variables, once or not at all.
+
+    In a graph of TensorFlow by a loop: XLA copies what a condition may write, in every step, but
+    what a loop writes stays where it is.
+    """
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        if not tf.executing_eagerly():
+
+            def once(_: Any) -> Any:
+                action()
+                return tf.constant(False)
+
+            tf.while_loop(lambda go: go, once, [ops.cast(condition, "bool")])
+            return
+    if condition:
+        action()
 
 
-def _replicas() -> Any:
+def replicas() -> Any:
     """The replica context of a TensorFlow strategy that must synchronize to assign, if in one."""
     if keras.backend.backend() != "tensorflow":
         return None

@@ -259,6 +259,13 @@ def sparsity_report(model: Any, input_shape: Any = None) -> SparsityReport:
             counts[id(weight)] = there.size, int(np.count_nonzero(there))
         of_prunable = [weight for weight in counted if id(weight) in prunable]
         dense, left, note = _multiply_adds(layer, weights, counts, uses)
+        empty = [
+            weight_name(weight)
+            for weight in of_prunable
+            if counts[id(weight)][0] and not counts[id(weight)][1]
+        ]
+        if empty:
+            note = "; ".join(filter(None, [note, f"nothing is left of {', '.join(empty)}"]))
         notes_of = [note, "shares weights of a layer above" if len(counted) < len(weights) else ""]
         parameters, alive = _total(counted, counts)
         prunable_parameters, prunable_alive = _total(of_prunable, counts)

@@ -15,6 +15,7 @@ from tfinit.pruning.allocation import (
     allocation_config,
     allocation_from_config,
     check_allocation,
+    check_min_density,
 )
 from tfinit.pruning.policy import PruningPolicy
 from tfinit.pruning.schedules import PruningSchedule, check_schedule
@@ -37,6 +38,7 @@ SCORES = ("magnitude", "random", "movement", "snip")
 # The blocks that a runtime's sparse kernels skip. LiteRT: 4 inputs of one unit of a Dense layer.
 BLOCK_SIZES = {"litert": (4, 1)}
 REGROWTHS = ("set", "rigl")
+STARTS = ("random", "magnitude")
 # Settings that mean nothing without a schedule, and what they are then.
 _OF_A_SCHEDULE = {
     "allocation": "uniform",
@@ -62,6 +64,10 @@ class PruningRule:
         allocation: How much of it each weight gets: ``"uniform"``, ``"global"`` (the lowest scores
             of all weights together), ``"erk"``, a mapping from key or path to sparsity, or a
             function; see `tfinit.pruning.allocation`.
+        min_density: With ``"global"``: the fraction of each weight that survives at least, so that
+            none is emptied: its max(1, round(min_density·size)) best are kept first, then the best
+            of all others, up to the same number in all. Where the overall density is lower than
+            this, it takes its place. Above 0, a weight keeps one entry at least.
         score: What survives: ``"magnitude"`` |w|, ``"movement"`` Σ −w·∂w (Sanh et al. 2020),
             ``"snip"`` |w·∂w| on the batch of the update (Lee et al. 2019), or ``"random"``.
         block_size: (height, width) of the blocks in which weights go together, or ``"litert"``:
@@ -75,9 +81,14 @@ class PruningRule:
             pruned.
         regrow: ``"set"`` or ``"rigl"``: start from a random mask; at each update drop the smallest
             survivors and grow as many, at random (Mocanu et al. 2018) or where the gradient is
-            largest (Evci et al. 2020).
+            largest (Evci et al. 2020). What grows begins at zero, and so do the inner optimizer's
+            momentum and second moments of it.
         drop_fraction: α: of the survivors, α/2·(1 + cos(π·step/end_step)) are dropped in an
             update with ``regrow``; α where the schedule has no end.
+        start: The first mask with ``regrow``: ``"random"``, as in the papers, which is for fresh
+            weights, or ``"magnitude"``, which keeps the largest, for trained ones. None: random,
+            with a warning where the weights are not those that the layers' initializers drew, or
+            where that cannot be seen.
         seed: Seed of what is random; every weight has a stream of its own.
 
     Raises:
@@ -87,6 +98,7 @@ class PruningRule:
     SETTINGS = frozenset(
         (
             "allocation",
+            "min_density",
             "score",
             "block_size",
             "block_pooling_type",
@@ -95,6 +107,7 @@ class PruningRule:
             "keep_zeros",
             "regrow",
             "drop_fraction",
+            "start",
             "seed",
         )
     )
@@ -106,6 +119,7 @@ class PruningRule:
         policy: PruningPolicy | None = None,
         *,
         allocation: Any = "uniform",
+        min_density: float = 0.0,
         score: str = "magnitude",
         block_size: Sequence[int] | str = (1, 1),
         block_pooling_type: str = "AVG",
@@ -114,12 +128,14 @@ class PruningRule:
         keep_zeros: bool = False,
         regrow: str | None = None,
         drop_fraction: float = 0.3,
+        start: str | None = None,
         seed: int = 0,
     ) -> None:
         self.schedule = None if schedule is None else check_schedule(schedule)
         self.scope = _checked_scope(scope)
         self.policy = policy
         self.allocation = check_allocation(allocation)
+        self.min_density = check_min_density(min_density, self.allocation)
         self.score = one_of("score", score, SCORES)
         self.block_size = block_size_of(block_size)
         self.block_pooling_type = one_of("block_pooling_type", block_pooling_type, ("AVG", "MAX"))
@@ -137,6 +153,7 @@ class PruningRule:
         )
         self.regrow = None if regrow is None else one_of("regrow", regrow, REGROWTHS)
         self.drop_fraction = number("drop_fraction", drop_fraction, least=0, most=1)
+        self.start = None if start is None else one_of("start", start, STARTS)
         self.seed = arguments.seed("seed", seed)
         self._check_together()
 
@@ -162,6 +179,10 @@ class PruningRule:
         used = [name for name, is_used in patterns.items() if is_used]
         if len(used) > 1:
             raise InputError(f"{' and '.join(f'`{n}`' for n in used)} exclude each other.")
+        if self.start and not self.regrow:
+            raise InputError(
+                "`start` is the first mask of a rule with `regrow`, and there is none."
+            )
         idle = [name for name in _OF_A_SCHEDULE if not self.prunes and self._is_set(name)]
         if idle:
             raise InputError(
@@ -229,6 +250,7 @@ class PruningRule:
             "schedule": keras.saving.serialize_keras_object(self.schedule),
             "scope": None if scope is None else list(scope),
             "allocation": allocation_config(self.allocation),
+            "min_density": self.min_density,
             "score": self.score,
             "block_size": list(self.block_size),
             "block_pooling_type": self.block_pooling_type,
@@ -237,6 +259,7 @@ class PruningRule:
             "keep_zeros": self.keep_zeros,
             "regrow": self.regrow,
             "drop_fraction": self.drop_fraction,
+            "start": self.start,
             "seed": self.seed,
         }
 
@@ -270,7 +293,8 @@ class Group:
         keys: What `allocation` may call each of them: a key that no other has, model's key, path,
             index.
         shapes: Their shapes.
-        input_axis: The axis along which m:n counts.
+        input_axes: The axis along which m:n counts.
+        final: The sparsity at which a mapping as allocation is reached; None for another.
     """
 
     rule: PruningRule
@@ -278,6 +302,7 @@ class Group:
     keys: tuple[tuple[str, ...], ...]
     shapes: tuple[tuple[int, ...], ...]
     input_axes: tuple[int, ...]
+    final: float | None = None
 
     def by_index(self) -> PruningRule:
         """The rule with its weights named by index: what a loaded optimizer finds again."""
@@ -289,7 +314,9 @@ class Group:
                 for name, value in allocation.items()
                 if name in names
             }
-        return self.rule.with_scope(list(self.indices), allocation=allocation)
+        # A loaded copy gets the masks from the file: it has nothing to say about its start.
+        start = self.rule.start or ("random" if self.rule.regrow else None)
+        return self.rule.with_scope(list(self.indices), allocation=allocation, start=start)
 
 
 def bind(rules: Iterable[PruningRule], variables: list[Any], eligible: list[bool]) -> list[Group]:
@@ -313,8 +340,11 @@ def bind(rules: Iterable[PruningRule], variables: list[Any], eligible: list[bool
         _check_axes(rule, [variables[i] for i in mine])
         for index in mine:
             del free[index]
+        final = None
         if isinstance(rule.allocation, Mapping):
             _check_names(rule.allocation, mine, variables)
+            # Now, as a schedule cannot be asked for a number while a step is traced.
+            final = None if rule.schedule is None else rule.schedule.last_sparsity
         axes = _input_axes(rule.scope)
         groups.append(
             Group(
@@ -323,6 +353,7 @@ def bind(rules: Iterable[PruningRule], variables: list[Any], eligible: list[bool
                 _names(mine, variables),
                 tuple(tuple(variables[i].shape) for i in mine),
                 tuple(axes.get(id(variables[i]), _last_input(variables[i])) for i in mine),
+                final,
             )
         )
     return groups

@@ -21,6 +21,9 @@ _SEARCHED = 10_000
 _SEARCHED_ONE_BY_ONE = 1_000
 # So far from its end a schedule may stop without a word: a few hundred steps do not divide evenly.
 _SHORT = 0.01
+# `last_sparsity` looks as far as float32 counts steps exactly, in pieces.
+_LONGEST = 2**24
+_AT_ONCE = 2**20
 
 
 @keras.saving.register_keras_serializable("tfinit")
@@ -109,8 +112,47 @@ class PruningSchedule(abc.ABC):
 
     @property
     def last_sparsity(self) -> float:
-        """The sparsity once the schedule is done: its value at the last step of 32 bits."""
-        return float(ops.convert_to_numpy(self(ops.convert_to_tensor(np.int32(2**31 - 1)))[1]))
+        """The sparsity of the last update: a mapping of sparsities is reached there, in shares.
+
+        Found by calling the schedule on vectors of steps, so it needs eager execution; `bind` asks
+        when the optimizer is built. A schedule that takes a scalar only, or that goes on for ever,
+        is asked near step 2**24. Where that is not its end, define this property.
+
+        Raises:
+            InputError: that sparsity is not in 0..1.
+        """
+        step = self._last_update()
+        sparsity = float(ops.convert_to_numpy(self(ops.convert_to_tensor(np.int32(step)))[1]))
+        if not 0 <= sparsity <= 1:
+            raise InputError(
+                f"{type(self).__name__} has no last sparsity, which a mapping as `allocation` is "
+                f"a share of: at step {step} its sparsity is {sparsity:.4g}, not in 0..1. Let it "
+                "end, keep it in 0..1, or define its property `last_sparsity`."
+            )
+        return sparsity
+
+    def _last_update(self) -> int:
+        """The last step that updates the masks; the end of the search, where none is found."""
+        try:
+            # Last first: a schedule without an end needs but one look.
+            last = self._last_update_in(_LONGEST - _AT_ONCE)
+            for start in range(0, _LONGEST if last is None else 0, _AT_ONCE):
+                found = self._last_update_in(start)
+                if found is None and last is not None:
+                    break
+                last = found
+            # It took a vector; did it mean the same by it?
+            if last is not None and bool(self(ops.convert_to_tensor(np.int32(last)))[0]):
+                return last
+        except Exception:  # whatever a user's schedule does with a vector
+            pass
+        return _LONGEST
+
+    def _last_update_in(self, start: int) -> int | None:
+        steps = np.arange(start + 1, start + _AT_ONCE + 1, dtype="int32")
+        update = ops.convert_to_numpy(self(ops.convert_to_tensor(steps))[0])
+        found = np.flatnonzero(np.broadcast_to(update, steps.shape))
+        return int(steps[found[-1]]) if found.size else None
 
     def __eq__(self, other: object) -> bool:
         return type(self) is type(other) and self.get_config() == other.get_config()

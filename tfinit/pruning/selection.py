@@ -30,6 +30,9 @@ _INFINITY = {
 }
 _SAMPLED = 2**18  # the size from which on the search begins with guesses from a sample
 _SAMPLE = 4096
+# Smaller tensors are searched together, in rows of this length, so many entries at a time.
+_ROW = 1024
+_POOLED = 2**21
 # After so many guesses by interpolation only bisection: it ends, whatever the values are.
 _INTERPOLATIONS = 12
 
@@ -105,6 +108,65 @@ def top_masks(scores: Sequence[Any], keep: Any, absolute: bool = False) -> list[
     return [ops.reshape(part, s.shape) for part, s in zip(parts, scores, strict=True)]
 
 
+def top_masks_of_each(scores: Sequence[Any], keeps: Sequence[Any], absolute: bool) -> list[Any]:
+    """``top_masks([score], keep, absolute)`` of each pair, the small ones in one search.
+
+    A search takes a while to compile, and a network has tensors of dozens of sizes.
+
+    Example:
+        >>> masks = top_masks_of_each([ops.array([1.0, 2.0]), ops.array([3.0])], [1, 1], False)
+        >>> [ops.convert_to_numpy(mask).tolist() for mask in masks]
+        [[False, True], [True]]
+    """
+    scores = [ops.convert_to_tensor(s) for s in scores]
+    together: dict[str, list[int]] = {}
+    if keras.backend.backend() in ("tensorflow", "jax"):
+        for i, score in enumerate(scores):
+            _check_scores("scores", score)
+            if 0 < _size(score) < _SAMPLED:
+                dtype = keras.backend.standardize_dtype(score.dtype)
+                together.setdefault(dtype, []).append(i)
+    masks: dict[int, Any] = {}
+    for places in together.values():
+        for pool in _pools(places, [_size(s) for s in scores]):
+            if len(pool) == 1:
+                continue
+            flat = [ops.reshape(scores[i], (-1,)) for i in pool]
+            sizes = tuple(_size(s) for s in flat)
+            wanted = ops.stack([ops.cast(keeps[i], "int32") for i in pool])
+            wanted = ops.clip(wanted, 0, ops.convert_to_tensor(sizes, "int32"))
+            found = _compiled_of_each(sizes, bool(absolute))(flat, wanted)
+            for i, mask in zip(pool, found, strict=True):
+                masks[i] = ops.reshape(mask, scores[i].shape)
+    return [
+        masks[i] if i in masks else top_masks([score], keeps[i], absolute)[0]
+        for i, score in enumerate(scores)
+    ]
+
+
+def _pools(places: list[int], sizes: list[int]) -> list[list[int]]:
+    """The places in order, in groups of which each has at most `_POOLED` entries."""
+    pools: list[list[int]] = [[]]
+    for i in places:
+        if pools[-1] and sum(sizes[j] for j in pools[-1]) + sizes[i] > _POOLED:
+            pools.append([])
+        pools[-1].append(i)
+    return pools
+
+
+@functools.cache
+def _compiled_of_each(sizes: tuple[int, ...], absolute: bool) -> Callable[[Any, Any], Any]:
+    """`_top_mask_of_each` in XLA, as `_compiled` says."""
+    select = functools.partial(_top_mask_of_each, sizes=sizes, absolute=absolute)
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return tf.function(select, jit_compile=True, autograph=False)
+    import jax
+
+    return jax.jit(select)
+
+
 @functools.cache
 def _compiled(size: int, dtype: str, absolute: bool) -> Callable[[Any, Any], Any]:
     """`_top_mask` as the backend runs it fastest: in XLA, where there is one.
@@ -156,30 +218,103 @@ def _top_mask(
     if count:
         all_keys, all_positions = keys(zero), positions(zero)
         keys, positions = lambda _: all_keys, lambda _: all_positions
+    # A sort takes long to compile, and some more passes over a small tensor cost nothing.
+    guesses = _first_guesses(scores, keep, absolute, wide) if size >= _SAMPLED else []
+    sizes = _scalar(size, "int32")
+    return _above(keys, positions, number, lambda value: value, sizes, keep, dtype, guesses)
+
+
+def _above(
+    keys: Callable[[Any], Any],
+    positions: Callable[[Any], Any],
+    number: Callable[[Any, Any], Any],
+    spread: Callable[[Any], Any],
+    sizes: Any,
+    keep: Any,
+    dtype: str,
+    guesses: list[Any],
+) -> Any:
+    """The mask of the ``keep`` largest keys of a tensor, or of each of several that lie together.
+
+    Args:
+        keys: Of a zero (see `_search`): the integers to rank by.
+        positions: Of a zero: the place of each in its tensor.
+        number: Of a mask and a zero: how many are true in each tensor.
+        spread: From a number of each tensor to one that broadcasts to its keys.
+        sizes: How many entries each tensor has; a scalar, or a vector as ``keep``.
+        keep: How many survive of each.
+        dtype: Of the scores.
+        guesses: Thresholds to try first.
+    """
+    narrow, wide = _INTEGER[dtype], "int64" if dtype == "float64" else "int32"
+    zero, none = _scalar(0, "int32"), ops.zeros_like(keep)
 
     # The largest integer that at least `keep` keys reach, or one that exactly `keep` do.
     def reached(threshold: Any, zero: Any) -> Any:
-        return number(keys(zero) >= ops.cast(threshold, _INTEGER[dtype]), zero)
+        return number(keys(zero) >= spread(ops.cast(threshold, narrow)), zero)
 
-    everything = _scalar(_lowest(dtype), wide), _scalar(size, "int32")
-    nothing = _scalar(_INFINITY[dtype] + 1, wide), zero
+    everything = ops.cast(none, wide) + _scalar(_lowest(dtype), wide), sizes
+    nothing = ops.cast(none, wide) + _scalar(_INFINITY[dtype] + 1, wide), none
     low = _select(keep == 0, nothing, everything)
-    # A sort takes long to compile, and some more passes over a small tensor cost nothing.
-    guesses = _first_guesses(scores, keep, absolute, wide) if size >= _SAMPLED else []
     (threshold, found), (_, above) = _search(reached, low, nothing, keep, guesses)
 
     # More keys at the threshold than may stay? Then those before a position do.
     surplus = found - keep
-    threshold = ops.cast(threshold, _INTEGER[dtype])
+    at = spread(ops.cast(threshold, narrow))
 
     def tied_from(position: Any, zero: Any) -> Any:
-        return number(ops.logical_and(keys(zero) == threshold, positions(zero) >= position), zero)
+        place = positions(zero)
+        late = ops.logical_and(place >= spread(position), place < spread(sizes))
+        return number(ops.logical_and(keys(zero) == at, late), zero)
 
-    end = _scalar(size, "int32"), zero
-    start = _select(surplus == 0, end, (zero, found - above))
+    end = sizes, none
+    start = _select(surplus == 0, end, (none, found - above))
     (cut, _), _ = _search(tied_from, start, end, surplus, [])
-    tied = ops.logical_and(keys(zero) == threshold, positions(zero) < cut)
-    return ops.logical_or(keys(zero) > threshold, tied)
+    tied = ops.logical_and(keys(zero) == at, positions(zero) < spread(cut))
+    return ops.logical_or(keys(zero) > at, tied)
+
+
+def _top_mask_of_each(
+    scores: list[Any], keeps: Any, sizes: tuple[int, ...], absolute: bool
+) -> list[Any]:
+    """`_top_mask` of several small flat tensors in one search, each with a threshold of its own.
+
+    They lie in rows of one matrix, each from a new row on, filled up with NaN.
+    """
+    dtype = keras.backend.standardize_dtype(scores[0].dtype)
+    rows = [-(-size // _ROW) for size in sizes]
+    parts = [
+        ops.pad(s, [(0, n * _ROW - size)], constant_values=float("nan"))
+        for s, n, size in zip(scores, rows, sizes, strict=True)
+    ]
+    matrix = ops.reshape(ops.concatenate(parts), (-1, _ROW))
+    owner = np.repeat(np.arange(len(sizes), dtype="int32"), rows)
+    first = np.concatenate([np.arange(n, dtype="int32") * _ROW for n in rows])[:, None]
+
+    def keys(zero: Any) -> Any:
+        return _ordered(ops.where(zero == 0, matrix, ops.zeros((), dtype)), absolute)
+
+    def positions(zero: Any) -> Any:
+        return first + ops.arange(_ROW, dtype="int32") + zero
+
+    def number(mask: Any, zero: Any) -> Any:
+        # In two sums, as in `_count`.
+        parts = ops.sum(ops.cast(ops.reshape(mask, (-1, 32, _ROW // 32)), "int32"), axis=1)
+        counts = ops.sum(ops.maximum(parts, zero), axis=1)
+        return ops.segment_sum(counts, owner, num_segments=len(sizes))
+
+    def spread(value: Any) -> Any:
+        return ops.take(value, owner)[:, None]
+
+    mask = _above(
+        keys, positions, number, spread, ops.convert_to_tensor(sizes, "int32"), keeps, dtype, []
+    )
+    mask = ops.reshape(mask, (-1,))
+    ends = np.cumsum(rows) * _ROW
+    return [
+        mask[end - n * _ROW : end - n * _ROW + size]
+        for end, n, size in zip(ends.tolist(), rows, sizes, strict=True)
+    ]
 
 
 def _ordered(scores: Any, absolute: bool) -> Any:
@@ -249,15 +384,18 @@ def _search(
             would move it out and keep its result, of the size of the tensor.
         low: The lower end and its count, ``wanted`` or more.
         high: The upper end and its count, less than ``wanted`` (or the bracket is closed).
-        wanted: The count to find.
+        wanted: The count to find. All may be vectors: as many searches in step.
         guesses: Integers to try first.
 
     Returns:
         ``low`` and ``high`` as narrowed.
     """
 
-    def is_open(_: Any, low: Any, count_low: Any, high: Any, count_high: Any) -> Any:
+    def are_open(low: Any, count_low: Any, high: Any) -> Any:
         return ops.logical_and(count_low != wanted, high - 1 > low)
+
+    def is_open(_: Any, low: Any, count_low: Any, high: Any, count_high: Any) -> Any:
+        return ops.any(are_open(low, count_low, high))
 
     def narrow(i: Any, low: Any, count_low: Any, high: Any, count_high: Any) -> Any:
         part = ops.cast(count_low - wanted, "float32") / ops.cast(count_low - count_high, "float32")
@@ -270,11 +408,14 @@ def _search(
             middle = ops.where(i == turn, guess, middle)
         middle = ops.clip(middle, low + 1, high - 1)
         found = middle, count(middle, ops.right_shift(i, 31))
+        # Of several brackets, one may be closed already.
+        going = are_open(low, count_low, high)
         enough = found[1] >= wanted
+        up, down = (ops.logical_and(going, x) for x in (enough, ops.logical_not(enough)))
         return (
             i + 1,
-            *_select(enough, found, (low, count_low)),
-            *_select(enough, (high, count_high), found),
+            *_select(up, found, (low, count_low)),
+            *_select(down, found, (high, count_high)),
         )
 
     found = ops.while_loop(is_open, narrow, (_scalar(0, "int32"), *low, *high))

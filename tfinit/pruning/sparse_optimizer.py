@@ -15,7 +15,15 @@ from tfinit.arguments import instance, listed, refused, text
 from tfinit.errors import InputError
 from tfinit.pruning.masks import check_mask
 from tfinit.pruning.policy import PruningPolicy
-from tfinit.pruning.pruner import Progress, Pruner, masked, out_of_the_graph
+from tfinit.pruning.pruner import (
+    Progress,
+    Pruner,
+    assign,
+    grown,
+    masked,
+    out_of_the_graph,
+    replicas,
+)
 from tfinit.pruning.rules import PruningRule, bind
 from tfinit.pruning.schedules import PruningSchedule
 
@@ -32,6 +40,8 @@ _INNER_ARGUMENTS = (
     "loss_scale_factor",
     "gradient_accumulation_steps",
 )
+# Lists of an optimizer that are no state of an update: averages are masked, see `_mask_averages`.
+_NO_SLOTS = ("_variables", "_trainable_variables", "_model_variables_moving_average")
 
 
 @keras.saving.register_keras_serializable("tfinit")
@@ -49,6 +59,9 @@ class SparseOptimizer(keras.optimizers.Optimizer):
     weight decay, averaging, the orthogonalized updates of Muon), and the survivors move as if the
     gradient itself had been masked. It works compiled, with ``steps_per_execution``, gradient
     accumulation, clipping and loss scaling, on the TensorFlow, JAX and PyTorch backends.
+
+    Of an embedding with a sparse gradient under plain SGD only the rows of the batch are masked: no
+    other row changes. So after weights were loaded in the middle of training, call `mask_weights`.
 
     Training steps count from 1, as TFMOT counts them: the update of step s is made from the weights
     after s - 1 steps, so that step s runs with the new mask. That of step 1 is made when the
@@ -75,9 +88,9 @@ class SparseOptimizer(keras.optimizers.Optimizer):
         rules: In place of the arguments above: a list of `PruningRule`, for weights that are
             pruned differently. The first rule that names a weight has it.
         name: Name of the optimizer.
-        settings: What else `PruningRule` takes: ``allocation``, ``score``, ``block_size``,
-            ``block_pooling_type``, ``sparsity_m_by_n``, ``monotone``, ``regrow``,
-            ``drop_fraction``, ``seed``.
+        settings: What else `PruningRule` takes: ``allocation``, ``min_density``, ``score``,
+            ``block_size``, ``block_pooling_type``, ``sparsity_m_by_n``, ``monotone``, ``regrow``,
+            ``drop_fraction``, ``start``, ``seed``.
 
     Raises:
         InputError: ``inner_optimizer`` is not a Keras optimizer, or is one of tf_keras; an
@@ -176,7 +189,7 @@ class SparseOptimizer(keras.optimizers.Optimizer):
                 self.set_weights(loaded)
                 return
             if not self._begin():
-                self._pruner.start()
+                self._pruner.start(self._steps_before)
 
     def _begin(self) -> bool:
         before, self._before = self._before(), lambda: None
@@ -364,7 +377,7 @@ class SparseOptimizer(keras.optimizers.Optimizer):
         if self._pruner.step is None:
             return
         for _ in range(max(steps_done, self._steps_of_inner()) - self._pruner.steps_done()):
-            self._pruner.after_step({}, {})
+            self._pruner.after_step({}, {}, self._forget)
             self.mask_weights()
 
     def _check_built(self, what: str) -> None:
@@ -396,18 +409,42 @@ class SparseOptimizer(keras.optimizers.Optimizer):
             for i, g in zip(places, grads, strict=True)
         ]
         self.inner_optimizer.apply(grads, trainable_variables)
+        if replicas() is not None:
+            self._after_step_in_replicas(gradients, moved)
+        else:
+            given = dict(zip(places, grads, strict=True))
+            # All variables, not only those with a gradient: an average may overwrite any of them.
+            for i, mask in enumerate(in_step):
+                if mask is not None:
+                    self._mask_after_step(self._trainable_variables[i], mask, given.get(i))
+            if self._pruner.step is not None:
+                self._pruner.after_step(gradients, moved, self._forget)
+        self._mask_averages()
+
+    def _mask_after_step(self, variable: Any, mask: Any, gradient: Any) -> None:
+        rows = getattr(gradient, "indices", None)
+        if rows is None or not _writes_nothing_but_rows(self.inner_optimizer, variable):
+            variable.assign(masked(variable, mask))
+            return
+        # The step wrote those rows only: with an embedding of many rows, much less than all.
+        values = variable.value.sparse_read(rows)
+        values = masked(values, ops.take(ops.convert_to_tensor(mask), rows, axis=0))
+        variable.value.scatter_update(type(gradient)(values, rows))
+
+    def _after_step_in_replicas(self, gradients: dict[int, Any], moved: dict[int, Any]) -> None:
+        """By the masks of this step and of the next: what grows again begins at zero."""
+        in_step = self._pruner.masks
         masks = {i: ops.copy(m) for i, m in enumerate(in_step) if m is not None}
         if self._pruner.step is not None:
-            self._pruner.after_step(gradients, moved)
-            # By the masks of this step and of the next: what grows again begins at zero.
+            self._pruner.after_step_in_replicas(gradients, moved)
             for group in self._pruner.scheduled:
                 for i in group.indices:
+                    if group.rule.regrow:
+                        self._forget(i, grown(masks[i], in_step[i]))
                     masks[i] = ops.logical_and(masks[i], in_step[i])
-        # All variables, not only those with a gradient: an average may overwrite any of them.
         for i, mask in masks.items():
             variable = self._trainable_variables[i]
             variable.assign(masked(variable, mask))
-        self._mask_averages()
 
     def _averages(self) -> list[tuple[Any, Any]]:
         """(average, mask) for every masked variable of which an optimizer keeps an average."""
@@ -418,6 +455,32 @@ class SparseOptimizer(keras.optimizers.Optimizer):
             return []
         pairs = zip(optimizer._model_variables_moving_average, self._pruner.masks, strict=True)
         return [(a, m) for a, m in pairs if a is not None and m is not None]
+
+    def _slots(self) -> dict[int, list[tuple[Any, float]]]:
+        """Place of a weight → what the inner optimizer keeps of each entry of it, and its start.
+
+        By Keras's convention these are lists with a variable for each weight: momenta, second
+        moments. The rows and columns of Adafactor are of no single entry.
+        """
+        optimizer = self.inner_optimizer
+        while hasattr(optimizer, "inner_optimizer"):  # under a LossScaleOptimizer
+            optimizer = optimizer.inner_optimizer
+        weights = self._trainable_variables
+        found: dict[int, list[tuple[Any, float]]] = {i: [] for i in self._pruner.regrowing}
+        for name, kept in vars(optimizer).items():
+            if not isinstance(kept, list) or len(kept) != len(weights) or name in _NO_SLOTS:
+                continue
+            at_first = getattr(optimizer, "initial_accumulator_value", 0.0)
+            for i, slots in found.items():
+                if isinstance(kept[i], keras.Variable) and kept[i].shape == weights[i].shape:
+                    slots.append((kept[i], at_first if name == "_accumulators" else 0.0))
+        return found
+
+    def _forget(self, place: int, entries: Any) -> None:
+        """Put what the inner optimizer keeps of some entries of a weight back to its start."""
+        for slot, at_first in self._slots()[place]:
+            value = ops.convert_to_tensor(slot)
+            assign(slot, ops.where(entries, ops.cast(at_first, value.dtype), value))
 
     def _mask_averages(self) -> None:
         # Callbacks such as SwapEMAWeights put the averages into the model.
@@ -448,20 +511,30 @@ class SparseOptimizer(keras.optimizers.Optimizer):
             trainable_variables,
         )
         weights = _all_masked(weights, masks)
+        inner = dict(zip(map(id, self.inner_optimizer.variables), inner, strict=True))
         if self._pruner.step is not None:
+            before = masks
             masks = self._pruner.stateless_after_step(state, weights, masks, grads)
             weights = _all_masked(weights, masks)
+            for i, slots in self._slots().items():
+                for slot, at_first in slots:
+                    value = inner[id(slot)]
+                    start = ops.cast(at_first, value.dtype)
+                    inner[id(slot)] = ops.where(grown(before[i], masks[i]), start, value)
         averaged = {id(average): state[id(mask)] for average, mask in self._averages()}
         inner = [
-            masked(value, averaged[id(v)]) if id(v) in averaged else value
-            for value, v in zip(inner, self.inner_optimizer.variables, strict=True)
+            masked(value, averaged[v]) if v in averaged else value for v, value in inner.items()
         ]
         return weights, [*(state[id(v)] for v in self._variables), *inner]
 
     def finalize_variable_values(self, var_list: list[Any]) -> None:
         """Let the inner optimizer put its averages into the weights, then mask the weights."""
+        if any(v._value is None for v in self._trainable_variables):
+            # `fit` on JAX, which holds the values meanwhile, ends in an error: let it be seen.
+            return
         self.inner_optimizer.finalize_variable_values(var_list)
         self._pruner.mask_weights()
+        self._pruner.warn_of_emptied()
 
     # -- everything else is the inner optimizer's ----------------------------------------------
 
@@ -578,3 +651,18 @@ def _pairs(masks: Any) -> list[tuple[Any, Any]]:
             raise refused("masks", "a list of pairs (variable, mask)", pair)
         instance("masks", pair[0], keras.Variable)
     return pairs
+
+
+def _writes_nothing_but_rows(optimizer: Any, variable: Any) -> bool:
+    """Whether a step with a sparse gradient leaves all other rows of the variable as they were.
+
+    Plain SGD does. Momentum, Adam, weight decay and averages move every row, in every step.
+    """
+    return (
+        type(optimizer) is keras.optimizers.SGD
+        and not optimizer.momentum
+        and not optimizer.weight_decay
+        and not optimizer.use_ema
+        and not optimizer.gradient_accumulation_steps
+        and variable.constraint is None
+    )

@@ -13,10 +13,10 @@ import keras
 import numpy as np
 from keras import ops
 
-from tfinit.pruning.allocation import is_global, sparsities
+from tfinit.pruning.allocation import floor_counts, is_global, sparsities
 from tfinit.pruning.masks import top_mask
 from tfinit.pruning.rules import Group
-from tfinit.pruning.selection import block_mask, keep_count, n_m_mask, top_masks
+from tfinit.pruning.selection import block_mask, keep_count, n_m_mask, top_masks, top_masks_of_each
 
 
 class State(NamedTuple):
@@ -36,13 +36,15 @@ class State(NamedTuple):
 
 
 def first_masks(group: Group, sparsity: Any, weights: list[Any]) -> list[Any]:
-    """The masks before the first step: random for a rule that regrows, else as `new_masks`.
+    """The masks before the first step: as `start` says for a rule that regrows, else `new_masks`.
 
     The weights are here, not in a traced function, so NumPy selects: `top_masks` would be compiled
     for every size of tensor, and be called once.
     """
     if group.rule.regrow:
         scores = [_random(group, i, 0) for i in range(len(weights))]
+        if group.rule.start == "magnitude":
+            scores = [ops.abs(w) for w in weights]
         return _layerwise(group, scores, sparsity, _top_masks_in_numpy)
     ones = [ops.ones(shape, "bool") for shape in group.shapes]
     state = State(weights, ones, [None] * len(ones), [])
@@ -80,11 +82,9 @@ def new_masks(
     if rule.regrow:
         return _regrown(group, step, sparsity, state)
     plain = rule.block_size == (1, 1) and not rule.sparsity_m_by_n and not rule.monotone
-    if rule.score == "magnitude" and plain:
-        # Ranked by |w| without writing |w| to memory.
-        scores, select = state.weights, functools.partial(select, absolute=True)
-    else:
-        scores = _scores(group, state)
+    # Ranked by |w| without writing |w| to memory.
+    absolute = rule.score == "magnitude" and plain
+    scores = state.weights if absolute else _scores(group, state)
     if rule.monotone:
         lowest = [ops.cast(-math.inf, s.dtype) for s in scores]
         scores = [
@@ -97,12 +97,29 @@ def new_masks(
         ]
     elif is_global(rule.allocation):
         keep = sum(keep_count(math.prod(shape), sparsity) for shape in group.shapes)
+        select = functools.partial(select, absolute=absolute)
+        if rule.min_density > 0:
+            scores, keep = _with_floors(scores, keep, rule.min_density, select)
         masks = select(scores, keep)
     else:
-        masks = _layerwise(group, scores, sparsity, select)
+        masks = _layerwise(group, scores, sparsity, select, absolute)
     if rule.monotone:
         masks = [ops.logical_and(new, old) for new, old in zip(masks, state.masks, strict=True)]
     return masks
+
+
+def _with_floors(
+    scores: list[Any], keep: Any, min_density: float, select: Callable[..., list[Any]]
+) -> tuple[list[Any], Any]:
+    """The scores with the best of each tensor before all others, and how many survive in all."""
+    floors = floor_counts([math.prod(s.shape) for s in scores], keep, min_density)
+    raised = []
+    for score, floor in zip(scores, floors, strict=True):
+        (best,) = select([score], floor)
+        low, high = (ops.cast(x, score.dtype) for x in (-math.inf, math.inf))
+        # Not what `monotone` has ruled out: its place would be lost.
+        raised.append(ops.where(ops.logical_and(best, score > low), high, score))
+    return raised, ops.maximum(keep, sum(floors))
 
 
 def _scores(group: Group, state: State) -> list[Any]:
@@ -120,40 +137,44 @@ def _scores(group: Group, state: State) -> list[Any]:
     return [_random(group, i, 0) for i in range(len(state.weights))]
 
 
-def _layerwise(group: Group, scores: list[Any], sparsity: Any, select: Any) -> list[Any]:
+def _layerwise(
+    group: Group, scores: list[Any], sparsity: Any, select: Any, absolute: bool = False
+) -> list[Any]:
     rule = group.rule
-    final = None if rule.schedule is None else rule.schedule.last_sparsity
-    by_key = _sparsities(group, sparsity, final)
-    masks = []
-    for score, shape, part in zip(scores, group.shapes, by_key, strict=True):
-        if rule.block_size == (1, 1):
-            masks += select([score], keep_count(math.prod(shape), part))
-        else:
-            masks.append(block_mask(score, part, rule.block_size, rule.block_pooling_type))
-    return masks
+    by_key = _sparsities(group, sparsity)
+    if rule.block_size != (1, 1):
+        blocks = rule.block_size, rule.block_pooling_type
+        return [block_mask(s, part, *blocks) for s, part in zip(scores, by_key, strict=True)]
+    keeps = [keep_count(math.prod(s), part) for s, part in zip(group.shapes, by_key, strict=True)]
+    if select is top_masks:
+        return top_masks_of_each(scores, keeps, absolute)
+    return [
+        mask
+        for score, keep in zip(scores, keeps, strict=True)
+        for mask in select([score], keep, absolute)
+    ]
 
 
-def _sparsities(group: Group, sparsity: Any, final: float | None) -> list[Any]:
+def _sparsities(group: Group, sparsity: Any) -> list[Any]:
     """One sparsity for each weight, whatever name the allocation calls it by."""
     allocation = group.rule.allocation
     names = [keys[0] for keys in group.keys]
     if isinstance(allocation, dict):
         names = [next((k for k in keys if k in allocation), keys[0]) for keys in group.keys]
     shapes = dict(zip(names, group.shapes, strict=True))
-    found = sparsities(allocation, sparsity, shapes, final)
+    found = sparsities(allocation, sparsity, shapes, group.final)
     return [found[name] for name in names]
 
 
 def _regrown(group: Group, step: Any, sparsity: Any, state: State) -> list[Any]:
     rule = group.rule
-    final = rule.schedule.last_sparsity
     fraction = rule.drop_fraction
     end = getattr(rule.schedule, "end_step", -1)
     if end > 0:
         progress = ops.minimum(ops.cast(step, "float32") / end, 1.0)
         fraction = fraction / 2 * (1 + ops.cos(math.pi * progress))
     masks = []
-    for i, part in enumerate(_sparsities(group, sparsity, final)):
+    for i, part in enumerate(_sparsities(group, sparsity)):
         weight, mask = state.weights[i], state.masks[i]
         count = keep_count(math.prod(group.shapes[i]), part)
         dropped = ops.cast(ops.round(fraction * ops.cast(count, "float32")), "int32")
