@@ -36,6 +36,8 @@ class PruneConfig:
     """uniform: the same sparsity in each layer. global: lowest of all. erk: by layer size."""
     blocks: str | None = None
     """litert: prune Dense kernels in the blocks that `tfinit export --sparse` makes faster."""
+    keep_zeros: bool = False
+    """What is zero in the model stays zero. Otherwise zeros train until they are pruned."""
     batch_size: int = 32
     """Examples a step."""
     learning_rate: float = 1e-3

@@ -106,6 +106,7 @@ def fine_tune(
                 scope=model,
                 allocation=config.allocation,
                 block_size=config.blocks or (1, 1),
+                keep_zeros=config.keep_zeros,
             )
             model.compile(optimizer, loss, metrics=metrics)
             optimizer.build(model.trainable_variables)

@@ -191,6 +191,7 @@ def strip_pruning(model: Any) -> Any:
     check_pruning_is_not_lost(model)
     if sparse is not None and sparse.built:
         _zero_what_is_pruned(sparse)
+        sparse.warn_of_emptied()
     _warn_if_dense(model, sparse, bool(marked))
     for part, _ in marked:
         if part is not model:

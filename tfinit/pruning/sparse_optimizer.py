@@ -363,6 +363,10 @@ class SparseOptimizer(keras.optimizers.Optimizer):
         """How many weights that the masks prune are not zero, as something else wrote them."""
         return self._pruner.revived()
 
+    def warn_of_emptied(self) -> None:
+        """Warn of the weights of which a global choice left nothing."""
+        self._pruner.warn_of_emptied()
+
     def catch_up(self, steps_done: int = 0) -> None:
         """Prune for the steps that were taken with another optimizer, such as the inner one.
 
