@@ -69,6 +69,20 @@ def test_the_file_has_the_exact_sparsity_and_no_pruning(files):
     assert sorted(p.name for p in result.out.parent.iterdir()) == ["pruned.json", "pruned.keras"]
 
 
+def test_a_sparse_model_is_pruned_on(files):
+    """sparseml#145: 70% of it are zero, and the schedule begins lower."""
+    model = keras.saving.load_model(files / "model.keras")
+    for layer in (model.get_layer("hidden"), model.get_layer("out")):
+        kernel = layer.kernel.numpy()
+        kernel[np.abs(kernel) < np.quantile(np.abs(kernel), 0.7)] = 0
+        layer.kernel.assign(kernel)
+    model.save(files / "model.keras")
+    pruned = fine_tune(config(files, keep_zeros=True, epochs=1)).model
+    for name in ("hidden", "out"):
+        before = model.get_layer(name).kernel.numpy() == 0
+        assert np.all(pruned.get_layer(name).kernel.numpy()[before] == 0)
+
+
 def test_in_blocks_four_inputs_of_a_unit_go_together(files):
     result = fine_tune(config(files, blocks="litert", sparsity=0.5, epochs=2))
     kernel = keras.saving.load_model(result.out).get_layer("hidden").kernel.numpy()

@@ -131,6 +131,13 @@ class Fresh:
     make: Callable[[], Any]
 
 
+def _copy_with_lora(of: keras.Model) -> keras.Model:
+    made = keras.models.clone_model(of)
+    made.set_weights(of.get_weights())
+    made.layers[0].enable_lora(1)
+    return made
+
+
 class Calls(dict[str, Sample]):
     """Name → a valid call, which is added by its arguments."""
 
@@ -281,6 +288,13 @@ def _pruning(calls: Calls, directory: Path) -> None:
     calls.add("pruning.compact", model=MODEL)
     calls.add("pruning.density", masks=MASKS)
     calls.add("pruning.get_masks", model=SPARSE)
+    with_zeros = model()
+    with_zeros.set_weights(
+        [np.eye(*w.shape) if w.ndim == 2 else w for w in with_zeros.get_weights()]
+    )
+    calls.add("pruning.hold_zeros", model=with_zeros, optimizer="adam")
+    calls.add("pruning.mask_lora", model=_copy_with_lora(with_zeros))
+    calls.add("pruning.merge_lora", model=Fresh(lambda: _copy_with_lora(with_zeros)))
     calls.add("pruning.set_masks", model=SPARSE, masks=MASKS, _said=said)
     # NaN is refused where it is ranked; and what has no axes has a mask without.
     odd = {"weights": "own-nan True -1 0 1.5 2**63 nan inf", "mask": "True 0"}
