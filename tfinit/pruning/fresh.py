@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from tfinit.pruning.rules import Group
+from tfinit.pruning.binding import Group
 from tfinit.variables import own_weights, walk_layers, weight_name
 
 # Where the initializer of a weight is not called after the weight.

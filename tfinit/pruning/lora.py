@@ -19,8 +19,8 @@ import numpy as np
 from keras import ops
 
 from tfinit.errors import InputError
+from tfinit.pruning.assigning import masked
 from tfinit.pruning.effective_weights import has_lora, is_coded, lora_delta, lora_target
-from tfinit.pruning.pruner import masked
 from tfinit.variables import keras_of, walk_layers
 
 _MASKED = "_tfinit_masks_lora"

@@ -1,20 +1,27 @@
 """The masks of an optimizer's variables, and what changes them: the pruning in SparseOptimizer."""
 
-import contextlib
 import dataclasses
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-import keras
 import numpy as np
 from keras import ops
 
 from tfinit.errors import InputError
 from tfinit.pruning.allocation import is_global
+from tfinit.pruning.assigning import (
+    grown,
+    masked,
+    new_mask,
+    only_if,
+    out_of_the_graph,
+    replicas,
+)
+from tfinit.pruning.binding import Group, bind
 from tfinit.pruning.emptied import warn_of_emptied
 from tfinit.pruning.fresh import why_not_fresh
-from tfinit.pruning.rules import Group, PruningRule, bind
+from tfinit.pruning.rules import PruningRule
 from tfinit.pruning.schedules import PruningSchedule, falls_short, late, never_prunes
 from tfinit.pruning.update import State, first_masks, new_masks
 
@@ -69,7 +76,7 @@ class Pruner:
         self._trained = variables
         masked = {i for group in self.groups for i in group.indices}
         self.masks = [
-            _new_mask(optimizer, v) if i in masked else None for i, v in enumerate(variables)
+            new_mask(optimizer, v) if i in masked else None for i, v in enumerate(variables)
         ]
         for group in self.groups:
             if group.rule.score == "movement":
@@ -301,7 +308,7 @@ class Pruner:
             self._zero(group.indices)
 
         for group, due, sparsity in self.due(self.step):
-            _only_if(due, lambda group=group, sparsity=sparsity: update(group, sparsity))
+            only_if(due, lambda group=group, sparsity=sparsity: update(group, sparsity))
 
     def after_step_in_replicas(self, gradients: dict[int, Any], moved: dict[int, Any]) -> None:
         """As `after_step`, in a replica of a TensorFlow strategy; weights are not zeroed."""
@@ -407,86 +414,3 @@ def _asked(schedule: PruningSchedule, step: Any) -> tuple[Any, Any]:
             f"compiled training step maybe: {str(error).splitlines()[0].split('. ')[0]}. Write it "
             "with `keras.ops` (`ops.where` in place of `if`), or compile with run_eagerly=True."
         ) from error
-
-
-def grown(before: Any, after: Any) -> Any:
-    """What a mask prunes and the next one does not."""
-    before, after = ops.convert_to_tensor(before), ops.convert_to_tensor(after)
-    return ops.logical_and(after, ops.logical_not(before))
-
-
-def assign(variable: Any, value: Any) -> None:
-    """Assign to a variable of an optimizer, also in one replica of a TensorFlow strategy."""
-    replica = replicas()
-    if replica is None:
-        variable.assign(value)
-        return
-
-    def in_all_replicas(strategy: Any, variable: Any, value: Any) -> None:
-        strategy.extended.update(variable, lambda v, x: v.assign(x), args=(value,))
-
-    replica.merge_call(in_all_replicas, args=(variable.value, value))
-
-
-def masked(value: Any, mask: Any) -> Any:
-    """``value`` where the mask is true, else 0. Not a product: NaN times 0 is NaN."""
-    if hasattr(value, "dense_shape"):
-        # A sparse gradient of TensorFlow (tf.IndexedSlices), as embeddings have.
-        rows = ops.take(ops.convert_to_tensor(mask), value.indices, axis=0)
-        return type(value)(masked(value.values, rows), value.indices, value.dense_shape)
-    # JAX wants arrays, not the variables that hold them.
-    mask, value = ops.convert_to_tensor(mask), ops.convert_to_tensor(value)
-    return ops.where(mask, value, ops.zeros((), dtype=value.dtype))
-
-
-def out_of_the_graph() -> contextlib.AbstractContextManager:
-    """Where what is read and assigned is meant now, also while TensorFlow traces a function."""
-    if keras.backend.backend() != "tensorflow":
-        return contextlib.nullcontext()
-    import tensorflow as tf
-
-    return tf.init_scope()
-
-
-def _new_mask(optimizer: Any, variable: Any) -> Any:
-    # Not `add_variable_from_reference`: it would take the dtype of the variable.
-    return optimizer.add_variable(
-        shape=variable.shape,
-        initializer="ones",
-        dtype="bool",
-        aggregation="only_first_replica",
-        layout=getattr(variable, "_layout", None),
-        name=f"{variable.path.replace('/', '_')}_mask",
-    )
-
-
-def _only_if(condition: Any, action: Callable[[], None]) -> None:
-    """Run what assigns to variables, once or not at all.
-
-    In a graph of TensorFlow by a loop: XLA copies what a condition may write, in every step, but
-    what a loop writes stays where it is.
-    """
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
-        if not tf.executing_eagerly():
-
-            def once(_: Any) -> Any:
-                action()
-                return tf.constant(False)
-
-            tf.while_loop(lambda go: go, once, [ops.cast(condition, "bool")])
-            return
-    if condition:
-        action()
-
-
-def replicas() -> Any:
-    """The replica context of a TensorFlow strategy that must synchronize to assign, if in one."""
-    if keras.backend.backend() != "tensorflow":
-        return None
-    import tensorflow as tf
-
-    if not tf.distribute.has_strategy() or tf.distribute.in_cross_replica_context():
-        return None
-    return tf.distribute.get_replica_context()

@@ -13,39 +13,25 @@ from keras import ops
 
 from tfinit.arguments import instance, listed, refused, text
 from tfinit.errors import InputError
+from tfinit.pruning.assigning import assign, grown, masked, out_of_the_graph, replicas
+from tfinit.pruning.binding import bind
 from tfinit.pruning.masks import check_mask
 from tfinit.pruning.policy import PruningPolicy
-from tfinit.pruning.pruner import (
-    Progress,
-    Pruner,
-    assign,
-    grown,
-    masked,
-    out_of_the_graph,
-    replicas,
-)
-from tfinit.pruning.rules import PruningRule, bind
+from tfinit.pruning.pruner import Progress, Pruner
+from tfinit.pruning.rules import PruningRule
 from tfinit.pruning.schedules import PruningSchedule
-
-# What Keras's base class would add to the wrapper belongs to the inner optimizer.
-_INNER_ARGUMENTS = (
-    "learning_rate",
-    "weight_decay",
-    "clipnorm",
-    "clipvalue",
-    "global_clipnorm",
-    "use_ema",
-    "ema_momentum",
-    "ema_overwrite_frequency",
-    "loss_scale_factor",
-    "gradient_accumulation_steps",
+from tfinit.pruning.wrapping import (
+    INNER_ARGUMENTS,
+    WrappingOptimizer,
+    averages,
+    chain,
+    slots,
+    writes_nothing_but_rows,
 )
-# Lists of an optimizer that are no state of an update: averages are masked, see `_mask_averages`.
-_NO_SLOTS = ("_variables", "_trainable_variables", "_model_variables_moving_average")
 
 
 @keras.saving.register_keras_serializable("tfinit")
-class SparseOptimizer(keras.optimizers.Optimizer):
+class SparseOptimizer(WrappingOptimizer):
     """Trains with another optimizer, prunes on a schedule, keeps pruned weights at exactly zero.
 
     Each step, for a weight w with mask m (1 = survives, 0 = pruned), gradient g::
@@ -121,7 +107,7 @@ class SparseOptimizer(keras.optimizers.Optimizer):
         name: str | None = None,
         **settings: Any,
     ):
-        misplaced = [key for key in settings if key in _INNER_ARGUMENTS]
+        misplaced = [key for key in settings if key in INNER_ARGUMENTS]
         if misplaced:
             raise InputError(
                 f"SparseOptimizer does not take {misplaced}. Set them on `inner_optimizer`, "
@@ -151,8 +137,7 @@ class SparseOptimizer(keras.optimizers.Optimizer):
         elif settings or any(a is not None for a in (schedule, scope, policy)):
             raise InputError("Give `rules`, or `schedule`, `scope` and the rest, not both.")
         rules = listed("rules", rules, PruningRule)
-        super().__init__(learning_rate=0.0, name=name)
-        self.inner_optimizer = inner_optimizer
+        super().__init__(inner_optimizer, name)
         self.rules = tuple(rules)
         self._pruner = Pruner(self.rules)
         self._before: Callable[[], Progress | None] = lambda: None
@@ -160,7 +145,7 @@ class SparseOptimizer(keras.optimizers.Optimizer):
         self._model: Callable[[], Any] = lambda: None
         self._shapes: list[list[int]] | None = None
         self._forgot = False
-        _INNER.update(_chain(inner_optimizer))
+        _INNER.update(chain(inner_optimizer))
         # A model that is compiled anew, with another optimizer, shall not lose this one's masks.
         importlib.import_module("tfinit.pruning.adoption").watch()
 
@@ -427,7 +412,7 @@ class SparseOptimizer(keras.optimizers.Optimizer):
 
     def _mask_after_step(self, variable: Any, mask: Any, gradient: Any) -> None:
         rows = getattr(gradient, "indices", None)
-        if rows is None or not _writes_nothing_but_rows(self.inner_optimizer, variable):
+        if rows is None or not writes_nothing_but_rows(self.inner_optimizer, variable):
             variable.assign(masked(variable, mask))
             return
         # The step wrote those rows only: with an embedding of many rows, much less than all.
@@ -452,33 +437,11 @@ class SparseOptimizer(keras.optimizers.Optimizer):
 
     def _averages(self) -> list[tuple[Any, Any]]:
         """(average, mask) for every masked variable of which an optimizer keeps an average."""
-        optimizer = self.inner_optimizer
-        while hasattr(optimizer, "inner_optimizer"):  # under a LossScaleOptimizer
-            optimizer = optimizer.inner_optimizer
-        if not optimizer.use_ema:
-            return []
-        pairs = zip(optimizer._model_variables_moving_average, self._pruner.masks, strict=True)
+        pairs = zip(averages(self.inner_optimizer), self._pruner.masks, strict=False)
         return [(a, m) for a, m in pairs if a is not None and m is not None]
 
     def _slots(self) -> dict[int, list[tuple[Any, float]]]:
-        """Place of a weight → what the inner optimizer keeps of each entry of it, and its start.
-
-        By Keras's convention these are lists with a variable for each weight: momenta, second
-        moments. The rows and columns of Adafactor are of no single entry.
-        """
-        optimizer = self.inner_optimizer
-        while hasattr(optimizer, "inner_optimizer"):  # under a LossScaleOptimizer
-            optimizer = optimizer.inner_optimizer
-        weights = self._trainable_variables
-        found: dict[int, list[tuple[Any, float]]] = {i: [] for i in self._pruner.regrowing}
-        for name, kept in vars(optimizer).items():
-            if not isinstance(kept, list) or len(kept) != len(weights) or name in _NO_SLOTS:
-                continue
-            at_first = getattr(optimizer, "initial_accumulator_value", 0.0)
-            for i, slots in found.items():
-                if isinstance(kept[i], keras.Variable) and kept[i].shape == weights[i].shape:
-                    slots.append((kept[i], at_first if name == "_accumulators" else 0.0))
-        return found
+        return slots(self.inner_optimizer, self._trainable_variables, self._pruner.regrowing)
 
     def _forget(self, place: int, entries: Any) -> None:
         """Put what the inner optimizer keeps of some entries of a weight back to its start."""
@@ -520,8 +483,8 @@ class SparseOptimizer(keras.optimizers.Optimizer):
             before = masks
             masks = self._pruner.stateless_after_step(state, weights, masks, grads)
             weights = _all_masked(weights, masks)
-            for i, slots in self._slots().items():
-                for slot, at_first in slots:
+            for i, kept in self._slots().items():
+                for slot, at_first in kept:
                     value = inner[id(slot)]
                     start = ops.cast(at_first, value.dtype)
                     inner[id(slot)] = ops.where(grown(before[i], masks[i]), start, value)
@@ -539,41 +502,6 @@ class SparseOptimizer(keras.optimizers.Optimizer):
         self.inner_optimizer.finalize_variable_values(var_list)
         self._pruner.mask_weights()
         self._pruner.warn_of_emptied()
-
-    # -- everything else is the inner optimizer's ----------------------------------------------
-
-    def scale_loss(self, loss: Any) -> Any:
-        """Scale the loss as the inner optimizer does."""
-        return self.inner_optimizer.scale_loss(loss)
-
-    def exclude_from_weight_decay(self, *args: Any, **kwargs: Any) -> None:
-        """Exclude variables from the inner optimizer's weight decay."""
-        self.inner_optimizer.exclude_from_weight_decay(*args, **kwargs)
-
-    @property
-    def learning_rate(self) -> Any:
-        """The inner optimizer's learning rate; setting it sets that one."""
-        return self.inner_optimizer.learning_rate
-
-    @learning_rate.setter
-    def learning_rate(self, learning_rate: Any) -> None:
-        self.inner_optimizer.learning_rate = learning_rate
-
-    @property
-    def iterations(self) -> Any:
-        """The inner optimizer's count of steps."""
-        return self.inner_optimizer.iterations
-
-    @property
-    def loss_scale_factor(self) -> float | None:
-        """The inner optimizer's factor; a LossScaleOptimizer outside sets it to None."""
-        inner = vars(self).get("inner_optimizer")  # Keras's base class asks before it is there
-        return None if inner is None else inner.loss_scale_factor
-
-    @loss_scale_factor.setter
-    def loss_scale_factor(self, factor: float | None) -> None:
-        if "inner_optimizer" in vars(self):
-            self.inner_optimizer.loss_scale_factor = factor
 
     def get_config(self) -> dict[str, Any]:
         """The inner optimizer's configuration and the rules.
@@ -618,12 +546,6 @@ _COUNT = itertools.count()
 _BUILT: "weakref.WeakValueDictionary[int, SparseOptimizer]" = weakref.WeakValueDictionary()
 
 
-def _chain(optimizer: Any) -> Iterable[Any]:
-    while optimizer is not None:
-        yield optimizer
-        optimizer = getattr(optimizer, "inner_optimizer", None)
-
-
 def is_inner(optimizer: Any) -> bool:
     """Whether it is in a SparseOptimizer, which prunes."""
     return optimizer in _INNER
@@ -655,18 +577,3 @@ def _pairs(masks: Any) -> list[tuple[Any, Any]]:
             raise refused("masks", "a list of pairs (variable, mask)", pair)
         instance("masks", pair[0], keras.Variable)
     return pairs
-
-
-def _writes_nothing_but_rows(optimizer: Any, variable: Any) -> bool:
-    """Whether a step with a sparse gradient leaves all other rows of the variable as they were.
-
-    Plain SGD does. Momentum, Adam, weight decay and averages move every row, in every step.
-    """
-    return (
-        type(optimizer) is keras.optimizers.SGD
-        and not optimizer.momentum
-        and not optimizer.weight_decay
-        and not optimizer.use_ema
-        and not optimizer.gradient_accumulation_steps
-        and variable.constraint is None
-    )

@@ -14,8 +14,8 @@ import numpy as np
 from keras import ops
 
 from tfinit.pruning.allocation import floor_counts, is_global, sparsities
+from tfinit.pruning.binding import Group
 from tfinit.pruning.masks import top_mask
-from tfinit.pruning.rules import Group
 from tfinit.pruning.selection import block_mask, keep_count, n_m_mask, top_masks, top_masks_of_each
 
 
