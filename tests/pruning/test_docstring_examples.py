@@ -42,7 +42,8 @@ def example(cls):
 
 @pytest.mark.backends
 def test_what_the_examples_of_classes_make_trains():
-    public = [getattr(pruning, name) for name in pruning.__all__]
+    names = [name for name in pruning.__all__ if name != "TfmotPruner"]  # that needs TensorFlow
+    public = [getattr(pruning, name) for name in names]
     shown = {c for c in public if isinstance(c, type) and issubclass(c, KINDS) and c.__doc__}
     assert {c for c in shown if ">>>" in c.__doc__} == TAKEN
     made = {cls: example(cls) for cls in TAKEN}
