@@ -64,9 +64,11 @@ def test_what_passed_once_is_refused(call, message):
 def test_arrays_of_whole_numbers_are_taken_where_tuples_are():
     assert LotteryConfig(seeds=np.arange(3)).seeds == (0, 1, 2)
     assert LotteryConfig(seeds=np.arange(3)) == LotteryConfig(seeds=(0, 1, 2))
-    assert PruningRule(block_size=np.array([4, 1])).block_size == (4, 1)
+    assert PruningRule(ConstantSparsity(0.5, 1), block_size=np.array([4, 1])).block_size == (4, 1)
     assert PruningRule(scope=np.array([0, 2])).scope == [0, 2]
-    config = PruningRule(block_size=np.array([4, 1]), seed=np.int64(3)).get_config()
+    config = PruningRule(
+        ConstantSparsity(0.5, 1), block_size=np.array([4, 1]), seed=np.int64(3)
+    ).get_config()
     assert json.loads(json.dumps(config))["block_size"] == [4, 1]
 
 

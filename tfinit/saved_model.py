@@ -51,6 +51,7 @@ def load_model(
     text("name", name)
     path = arguments.path(name, path)
     allow_lambda = flag("allow_lambda", allow_lambda)
+    compile = flag("compile", compile)
     text("cure", cure)
     # Not the path's own `exists`: of a name that is too long it makes an error of its own.
     if not os.path.exists(path):

@@ -213,11 +213,11 @@ def test_bfloat16_as_keras_stores_it(tmp_path):
 
 
 def test_a_key_is_a_text():
-    with pytest.raises(InputError, match=r"`key` must be the path of a tensor .* received \['a'\]"):
+    with pytest.raises(InputError, match=r"`key` must be text, received \['a'\]"):
         Pretrained("a.npz", ["a"])
 
 
 @pytest.mark.parametrize("source", [17, ["a.npz"], "/etc/passwd", None])
 def test_a_configuration_with_another_source(source):
-    with pytest.raises(InputError, match="`source` must end in one of"):
+    with pytest.raises(InputError, match="`source` must (end in one of|be a path)"):
         Pretrained.from_config({"source": source, "key": "k"})

@@ -288,8 +288,8 @@ def test_tf_keras_too(tmp_path):
 @pytest.mark.parametrize(
     ("field", "value", "allowed"),
     [
-        ("spawn_steps", (), "one or more different steps"),
-        ("spawn_steps", (5, 5), "one or more different steps"),
+        ("spawn_steps", (), "one or more different whole numbers"),
+        ("spawn_steps", (5, 5), "one or more different whole numbers"),
         ("spawn_steps", (1000,), "from 0 to 999"),
         ("spawn_steps", (0, -1), "from 0 to 999"),
         ("spawn_steps", (0, 1.5), "whole numbers"),
@@ -297,7 +297,7 @@ def test_tf_keras_too(tmp_path):
         ("points", 4.0, "whole number"),
         ("steps", 0, "at least 1"),
         ("optimizer", "adamm", "adam, sgd, momentum"),
-        ("seeds", (1, 1), "different numbers"),
+        ("seeds", (1, 1), "different whole numbers"),
     ],
 )
 def test_bad_values_are_named_with_what_was_received(field, value, allowed):

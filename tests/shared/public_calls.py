@@ -243,7 +243,8 @@ def _initialization(calls: Calls) -> None:
 
 
 _BIAS = {"bias": "None -1 0 1.5 2**63"}
-_RULE = {"monotone": "True", "regrow": "None", "sparsity_m_by_n": "None"}
+_RULE = {"monotone": "True", "keep_zeros": "True"}
+_RULE |= dict.fromkeys(("regrow", "sparsity_m_by_n", "start"), "None")
 
 
 def _pruning(calls: Calls, directory: Path) -> None:
@@ -251,6 +252,10 @@ def _pruning(calls: Calls, directory: Path) -> None:
     calls.add("pruning.ConstantSparsity", target_sparsity=0.5, **steps)
     sparsities = {"initial_sparsity": 0.0, "final_sparsity": 0.5}
     calls.add("pruning.PolynomialDecay", **sparsities, **steps, power=3)
+    decay = pruning.PolynomialDecay(**sparsities, **steps)
+    for schedule in (HALF, decay):
+        calls.add(f"pruning.{type(schedule).__name__}.in_force", schedule.in_force, step=2)
+    calls.add("datasets.digest")
     also = {"policy": {"scope": model()}, "rules": {"schedule": None}}
     said = {"schedule": "pruning_schedule"}
     rule = {"allocation": "uniform", "score": "magnitude", "block_size": (1, 1), "seed": 0}

@@ -50,13 +50,15 @@ NOT_CALLED = {
     *("models.needs_data", "variables.children", "variables.keras_of", "variables.own_weights"),
     *("variables.weight_name", "variables.check_same_keys", "lottery.report.percent"),
     *("models.kernels", "probes.seen_layers", "variables.find_prunable", "variables.check_built"),
+    "variables.unique_name",
     # The parts of an experiment: `lottery.run` makes and calls them.
     *("lottery.KerasParts", "lottery.Parts", "lottery.TfmotParts", "lottery.Store"),
 }
 METHODS_NOT_CALLED = re.compile(
     r"\.(values|draw|stream|variance|get_config|from_config|on_\w+|set_model|set_params|apply_numpy|check|build|"
     r"set_weights|apply|stateless_apply|finalize_variable_values|scale_loss|with_scope|"
-    r"exclude_from_weight_decay|to_json|from_json|differences|obstacles|get_prunable_weights)$"
+    r"exclude_from_weight_decay|load_own_variables|begin_with|compiled_for|catch_up|with_paths|fits|"
+    r"to_json|from_json|differences|obstacles|get_prunable_weights)$"
 )
 
 

@@ -94,6 +94,7 @@ def export(
         those for Dense layers in 1×4 blocks.
     """
     check_combination(format, quantize, sparse, representative_data is not None)
+    check_model(model, format, sparse)
     variant = Variant(_label(model, quantize, sparse), model, format, quantize, sparse)
     _check_numbers(seconds, tolerance, timeout)
     _check_variant(variant, representative_data is not None)

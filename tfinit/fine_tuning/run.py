@@ -76,6 +76,7 @@ def fine_tune(
     instance("config", config, PruneConfig)
     function("started", started, "steps done and all steps")
     function("stepped", stepped)
+    function("warn", warn, "a line")
     report_file = config.out.with_suffix(".json")
     for path in (config.out, report_file):
         check_writable("out", path, "Choose another with --out.")

@@ -3,9 +3,11 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import keras
 import numpy as np
 from keras import ops
 
+from tfinit.arguments import instance, refused
 from tfinit.errors import InputError
 from tfinit.pruning.masks import Masks
 from tfinit.pruning.pruner import Progress
@@ -142,6 +144,11 @@ def hold_zeros(model: Any, optimizer: Any = "adam") -> SparseOptimizer:
         >>> int(np.count_nonzero(model.layers[0].kernel))
         2
     """
+    try:
+        given = keras.optimizers.get(optimizer) if isinstance(optimizer, str) else optimizer
+    except ValueError as error:
+        raise refused("optimizer", "a Keras optimizer or the name of one", optimizer) from error
+    instance("optimizer", given, keras.optimizers.Optimizer)
     weights = prunable_weights(model)
     masks = {id(v): ops.convert_to_numpy(v) != 0 for v in weights.values()}
     if all(mask.all() for mask in masks.values()):
@@ -149,6 +156,6 @@ def hold_zeros(model: Any, optimizer: Any = "adam") -> SparseOptimizer:
             f"`model` {model.name!r} has no zeros to hold in {list(weights)}. Prune it first, or "
             "train it with a plain optimizer."
         )
-    held = SparseOptimizer(optimizer, scope=model)
+    held = SparseOptimizer(given, scope=model)
     held.begin_with(lambda: Progress(0, masks, {}, {}))
     return held

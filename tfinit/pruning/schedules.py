@@ -90,6 +90,7 @@ class PruningSchedule(abc.ABC):
 
     def in_force(self, step: int) -> float | None:
         """The sparsity of the last update up to a step, from 1 on; None if there was none."""
+        step = whole("step", step, 1)
         for last in range(step, 0, -_SEARCHED):
             steps = np.arange(max(last - _SEARCHED, 0) + 1, last + 1, dtype="int32")
             due = np.flatnonzero(self._due(steps))

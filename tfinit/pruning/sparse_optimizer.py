@@ -11,7 +11,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from tfinit.arguments import instance, listed, refused, text
+from tfinit.arguments import instance, listed, refused, text, whole
 from tfinit.errors import InputError
 from tfinit.pruning.assigning import assign, grown, masked, out_of_the_graph, replicas
 from tfinit.pruning.binding import bind
@@ -223,6 +223,7 @@ class SparseOptimizer(WrappingOptimizer):
             from_step: At which step to begin; None: the other's. 0 lets a new schedule begin.
         """
         instance("other", other, SparseOptimizer)
+        whole("from_step", from_step, 0, none=True)
         other._check_built("continue_from")
 
         def progress() -> Progress:
