@@ -219,5 +219,5 @@ def test_a_key_is_a_text():
 
 @pytest.mark.parametrize("source", [17, ["a.npz"], "/etc/passwd", None])
 def test_a_configuration_with_another_source(source):
-    with pytest.raises(InputError, match="`source` must (end in one of|be a path)"):
+    with pytest.raises(InputError, match=r"`source` must (end in one of|be a path)"):
         Pretrained.from_config({"source": source, "key": "k"})
