@@ -27,14 +27,31 @@ def assign(variable: Any, value: Any) -> None:
     replica.merge_call(in_all_replicas, args=(variable.value, value))
 
 
+def factor_of(mask: Any, value: Any) -> Any:
+    """A mask in the form in which `masked` is fastest where it is used several times.
+
+    TensorFlow's processors multiply in three quarters of the time that they select in. A sparse
+    gradient takes some rows of the mask: all of it shall not be converted for those.
+    """
+    if keras.backend.backend() != "tensorflow" or hasattr(value, "dense_shape"):
+        return mask
+    if value.dtype not in ("float32", "float64"):
+        return mask
+    return ops.cast(ops.convert_to_tensor(mask), value.dtype)
+
+
 def masked(value: Any, mask: Any) -> Any:
-    """``value`` where the mask is true, else 0. Not a product: NaN times 0 is NaN."""
+    """``value`` where the mask is true, else 0. Not a mere product: NaN times 0 is NaN."""
     if hasattr(value, "dense_shape"):
         # A sparse gradient of TensorFlow (tf.IndexedSlices), as embeddings have.
         rows = ops.take(ops.convert_to_tensor(mask), value.indices, axis=0)
         return type(value)(masked(value.values, rows), value.indices, value.dense_shape)
     # JAX wants arrays, not the variables that hold them.
     mask, value = ops.convert_to_tensor(mask), ops.convert_to_tensor(value)
+    if mask.dtype == value.dtype:
+        import tensorflow as tf
+
+        return tf.math.multiply_no_nan(value, mask)
     return ops.where(mask, value, ops.zeros((), dtype=value.dtype))
 
 

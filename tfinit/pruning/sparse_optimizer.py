@@ -13,7 +13,7 @@ from keras import ops
 
 from tfinit.arguments import instance, listed, refused, text, whole
 from tfinit.errors import InputError
-from tfinit.pruning.assigning import assign, grown, masked, out_of_the_graph, replicas
+from tfinit.pruning.assigning import assign, factor_of, grown, masked, out_of_the_graph, replicas
 from tfinit.pruning.binding import bind
 from tfinit.pruning.masks import check_mask
 from tfinit.pruning.policy import PruningPolicy
@@ -393,20 +393,22 @@ class SparseOptimizer(WrappingOptimizer):
         places = [self._get_variable_index(v) for v in trainable_variables]
         gradients = self._pruner.gradients_for_scores(dict(zip(places, grads, strict=True)))
         moved = self._pruner.moved(gradients)
-        in_step = self._pruner.masks
-        grads = [
-            g if g is None or in_step[i] is None else masked(g, in_step[i])
-            for i, g in zip(places, grads, strict=True)
-        ]
-        self.inner_optimizer.apply(grads, trainable_variables)
+        given = dict(zip(places, grads, strict=True))
+        # Those of this step, of all variables: an average may overwrite one without a gradient.
+        in_step = {
+            i: factor_of(mask, self._trainable_variables[i] if given.get(i) is None else given[i])
+            for i, mask in enumerate(self._pruner.masks)
+            if mask is not None
+        }
+        given |= {
+            i: masked(given[i], mask) for i, mask in in_step.items() if given.get(i) is not None
+        }
+        self.inner_optimizer.apply([given[i] for i in places], trainable_variables)
         if replicas() is not None:
             self._after_step_in_replicas(gradients, moved)
         else:
-            given = dict(zip(places, grads, strict=True))
-            # All variables, not only those with a gradient: an average may overwrite any of them.
-            for i, mask in enumerate(in_step):
-                if mask is not None:
-                    self._mask_after_step(self._trainable_variables[i], mask, given.get(i))
+            for i, mask in in_step.items():
+                self._mask_after_step(self._trainable_variables[i], mask, given.get(i))
             if self._pruner.step is not None:
                 self._pruner.after_step(gradients, moved, self._forget)
         self._mask_averages()
