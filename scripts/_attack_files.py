@@ -70,8 +70,9 @@ def _entrances(place):
     from tfinit.cli import main
     from tfinit.comparison.hidden_activations import with_activation
     from tfinit.diagnostics.files import load_batch
+    from tfinit.files import read_regular
     from tfinit.initializers import Pretrained
-    from tfinit.lottery.store import StoredArrays
+    from tfinit.lottery.stored_arrays import unpack
     from tfinit.lottery.ticket import Ticket
     from tfinit.pruning import compact
     from tfinit.saved_data import read_splits
@@ -97,7 +98,7 @@ def _entrances(place):
     def rewind(path):
         """What a lottery goes on from. It makes again what cannot be read, for whatever reason."""
         try:
-            return StoredArrays(path, "rewind", ["kernel"])["kernel"]
+            return unpack(read_regular(path))["rewind"]["kernel"]
         except Exception as error:
             raise tfinit.errors.InputError("damaged") from error
 
