@@ -47,6 +47,18 @@ class Progress(NamedTuple):
     schedules: dict[int, PruningSchedule | None]
 
 
+def joined(all_of_them: Sequence[Progress]) -> Progress | None:
+    """One progress of several; of what two know, the later one counts. None for none."""
+    if not all_of_them:
+        return None
+    step = max(one.step for one in all_of_them)
+    masks, movement, schedules = (
+        {key: value for one in all_of_them for key, value in getattr(one, name).items()}
+        for name in ("masks", "movement", "schedules")
+    )
+    return Progress(step, masks, movement, schedules)
+
+
 class Pruner:
     """The rules of an optimizer, bound to its variables, with their masks.
 
@@ -203,11 +215,12 @@ class Pruner:
         have given it by now: there may be no update to come that would.
         """
         for i, variable in enumerate(self._trained):
+            # Copies: `fit` on JAX gives the arrays of an optimizer away, and the other's are its.
             if self.masks[i] is not None and id(variable) in before.masks:
-                self.masks[i].assign(before.masks[id(variable)])
+                self.masks[i].assign(ops.copy(before.masks[id(variable)]))
                 self._zero([i])
             if i in self.movement and id(variable) in before.movement:
-                self.movement[i].assign(before.movement[id(variable)])
+                self.movement[i].assign(ops.copy(before.movement[id(variable)]))
         step = 0 if self.step is None else before.step
         if step:
             self.step.assign(step)

@@ -18,7 +18,7 @@ from tfinit.pruning.binding import bind
 from tfinit.pruning.masks import check_mask
 from tfinit.pruning.policy import PruningPolicy
 from tfinit.pruning.pruner import Progress, Pruner
-from tfinit.pruning.rules import PruningRule
+from tfinit.pruning.rules import PruningRule, is_layers
 from tfinit.pruning.schedules import PruningSchedule
 from tfinit.pruning.wrapping import (
     INNER_ARGUMENTS,
@@ -231,9 +231,12 @@ class SparseOptimizer(WrappingOptimizer):
 
         self.begin_with(progress)
 
-    def progress(self) -> Progress:
-        """Its masks and its step."""
-        return self._pruner.progress()
+    def progress(self) -> Progress | None:
+        """Its masks and its step; before it is built, those that it will begin with, or None."""
+        model = self._model()
+        if not self.built and self._loaded is not None and model is not None and model.built:
+            self.build(model.trainable_variables)
+        return self._pruner.progress() if self.built else self._before()
 
     def begin_with(self, progress: Callable[[], Progress | None]) -> None:
         """Begin, once built, with the masks and at the step that are asked for then."""
@@ -241,12 +244,22 @@ class SparseOptimizer(WrappingOptimizer):
         if self.built:
             self._begin()
 
-    def rules_by_path(self) -> list[PruningRule]:
-        """The rules, with weights by their paths where they are named by their place."""
+    def rules_by_path(self, but_for: Iterable[Any] = ()) -> list[PruningRule]:
+        """The rules, with weights by their paths where they are named by their place.
+
+        Args:
+            but_for: Layers; without the rules that have no other weights than theirs.
+        """
         if not self.built:
-            return list(self.rules)
-        paths = [v.path for v in self._trainable_variables]
-        return [rule.with_paths(paths) for rule in self.rules]
+            return [rule for rule in self.rules if not _has_no_other(rule.scope, but_for)]
+        theirs = {id(v) for layer in but_for for v in layer.weights}
+        trained = self._trainable_variables
+        paths = [v.path for v in trained]
+        return [
+            group.rule.with_paths(paths)
+            for group in self._pruner.groups
+            if not group.indices or not theirs.issuperset(id(trained[i]) for i in group.indices)
+        ]
 
     def load_own_variables(self, store: Any) -> None:
         """Load what a file of Keras holds of this optimizer; if it is not built yet, once it is."""
@@ -462,6 +475,8 @@ class SparseOptimizer(WrappingOptimizer):
             # Raises, saying that TensorFlow has no stateless apply.
             return super().stateless_apply(optimizer_variables, grads, trainable_variables)
         self._check_built("stateless_apply")
+        # A LossScaleOptimizer passes the variables themselves, in a scope with their values.
+        optimizer_variables = [ops.convert_to_tensor(v) for v in optimizer_variables]
         own = optimizer_variables[: len(self._variables)]
         state = dict(zip(map(id, self._variables), own, strict=True))
         masks = [None if m is None else state[id(m)] for m in self._pruner.masks]
@@ -508,9 +523,14 @@ class SparseOptimizer(WrappingOptimizer):
 
         The masks themselves are state, saved with the optimizer's variables.
         """
-        groups = self._pruner.groups
         model = self._model()
-        if not self.built and model is not None and model.built:
+        waits = not self.built and model is not None and model.built
+        if waits and self.progress() is not None and not self.built:
+            # Now, or what it is to go on from would not be in the file. Around it may be another.
+            whole = model.optimizer if self in chain(model.optimizer) else self
+            whole.build(model.trainable_variables)
+        groups = self._pruner.groups
+        if waits and not self.built:
             # What it would be bound to: paths may be others where it is loaded.
             variables = model.trainable_variables
             groups = bind(self.rules, variables, self._eligible(variables))
@@ -564,6 +584,14 @@ def optimizer_that_prunes(variables: Iterable[Any]) -> SparseOptimizer | None:
 
 def _shapes(values: Iterable[Any]) -> list[tuple[int, ...]]:
     return [tuple(v.shape) for v in values]
+
+
+def _has_no_other(scope: Any, layers: Iterable[Any]) -> bool:
+    """Whether a scope is of some of these layers only."""
+    ids = {id(layer) for layer in layers}
+    return is_layers(scope) and all(
+        id(part) in ids for part in (scope if isinstance(scope, list) else [scope])
+    )
 
 
 def _all_masked(weights: list[Any], masks: list[Any]) -> list[Any]:
