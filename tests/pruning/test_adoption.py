@@ -1,6 +1,7 @@
 """A marked model is pruned however it is trained, or somebody says that it was not."""
 
 import gc
+import warnings
 
 import keras
 import numpy as np
@@ -110,6 +111,22 @@ def test_compiled_twice_before_it_is_fitted_again(marked, tmp_path):
     for each in (model, loaded):
         fit(each, 1)
         assert (zeros(each), each.optimizer.steps_taken) == ([24, 8], 5)
+
+
+def test_compiled_very_often_before_it_is_fitted():
+    model = compiled(prune_low_magnitude(network(), HALF))
+    fit(model, 4)
+    for _ in range(350):  # more often than Python lets calls nest
+        model.compile("sgd", "mse")
+    fit(compiled(model), 1)
+    assert (zeros(model), model.optimizer.steps_taken) == ([24, 8], 5)
+
+
+def test_a_sparse_optimizer_without_schedule_keeps_the_masks_of_a_marked_model():
+    model = compiled(prune_low_magnitude(network(), HALF))
+    fit(model, 4)
+    fit(compiled(model, SparseOptimizer("sgd", scope=model)), 2)
+    assert zeros(model) == zeros(strip_pruning(model)) == [24, 8]
 
 
 @pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5:UserWarning")
@@ -335,6 +352,22 @@ def test_a_loop_with_a_plain_optimizer_is_found_when_saved_reported_or_stripped(
         sparsity_report(model)
     with pytest.raises(InputError, match="trained by an optimizer that prunes nothing"):
         strip_pruning(model)
+
+
+def test_a_loop_with_a_plain_optimizer_after_the_pruning(tmp_path):
+    """The file would be of a dense model, and a copy go on from there: `strip_pruning` mends it."""
+    model = compiled(prune_low_magnitude(network(), HALF))
+    fit(model, 4)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        model.save(tmp_path / "m.keras")
+    step_by(keras.optimizers.SGD(), model)
+    with pytest.warns(UserWarning, match="being saved or copied .* pruned are not zero"):
+        model.save(tmp_path / "m.keras")
+    with pytest.warns(UserWarning, match="reported on .* pruned are not zero"):
+        sparsity_report(model)
+    with pytest.warns(UserWarning, match="32 weights that are pruned were not zero"):
+        assert zeros(strip_pruning(model)) == [24, 8]
 
 
 def test_what_a_plain_optimizer_did_before_the_model_was_marked_does_not_count():

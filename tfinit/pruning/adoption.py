@@ -64,6 +64,8 @@ def _compile(wrapped: Any, model: Any, args: tuple, kwargs: dict) -> None:
         if optimizer is not None and find_sparse_optimizer(optimizer) is None:
             optimizer = prune_in(optimizer, rules)
             _go_on(find_sparse_optimizer(optimizer), model, before)
+        elif optimizer is not None:
+            _keep_masks(find_sparse_optimizer(optimizer), model, before)
         args = (optimizer, *args[1:])
     wrapped(*args, **kwargs)
     sparse = find_sparse_optimizer(model.optimizer)
@@ -71,6 +73,13 @@ def _compile(wrapped: Any, model: Any, args: tuple, kwargs: dict) -> None:
         sparse.compiled_for(model)
         _adopted(model, sparse)
         _build_with_outer(model, sparse)
+
+
+def _keep_masks(given: SparseOptimizer, model: Any, before: SparseOptimizer | None) -> None:
+    """Let the user's own optimizer keep the masks of a marked model, if it takes none itself."""
+    idle = not any(rule.prunes for rule in given.rules)
+    if idle and given is not before and not given.built and not given.waits and marked_parts(model):
+        _go_on(given, model, before)
 
 
 def _of_the_user(sparse: SparseOptimizer, model: Any) -> list[PruningRule]:
@@ -94,6 +103,10 @@ def _go_on(
     marks = [mark for part, mark in marked_parts(model) if not is_frozen([part])]
     earlier = [before, *(mark.optimizer for mark in marks)]
     earlier = list({id(o): o for o in earlier if o is not None}.values())
+
+    if earlier == [before] and before.waits and from_step is None:
+        sparse.begin_with(before.progress_to_begin_with)  # no chain of them
+        return
 
     def progress() -> Progress | None:
         found = [o.progress() for o in earlier if o.steps_taken or not o.built]
@@ -211,8 +224,29 @@ def warn_of_lost_pruning(model: Any, where: str) -> None:
         warnings.warn(f"{where}: {_what_is_lost(model, paths)}", stacklevel=4)
 
 
+def warn_of_dense_report(model: Any) -> None:
+    """Warn where a report is of weights that were to be pruned, and are not."""
+    warn_of_lost_pruning(model, "sparsity_report")
+    _warn_of_revived(model, "reported on")
+
+
+def _warn_of_revived(part: Any, happens: str) -> None:
+    """Warn where something else wrote weights of a marked layer that are pruned."""
+    known = {id(o): o for _, mark in marked_parts(part) if (o := mark.optimizer) is not None}
+    mine = {id(v) for v in part.weights}
+    if any(o.built and o.revived(mine) for o in known.values()):
+        warnings.warn(
+            f"A layer is {happens} that prune_low_magnitude marked, and weights that are pruned "
+            "are not zero, as if brought back from an earlier epoch (EarlyStopping with "
+            "restore_best_weights does so) or trained by another optimizer. `strip_pruning` sets "
+            "them to zero, as the next step of the model's own optimizer does.",
+            stacklevel=5,
+        )
+
+
 def warn_of_dense_copy(part: Any) -> None:
     """Warn that a marked layer which is being saved or copied was trained without pruning."""
+    _warn_of_revived(part, "being saved or copied")
     if lost_pruning(part):
         # The same words for each layer, so that Python shows them once.
         warnings.warn(

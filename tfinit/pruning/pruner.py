@@ -2,7 +2,7 @@
 
 import dataclasses
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -193,9 +193,10 @@ class Pruner:
         """How many weights the masks prune."""
         return sum(int(np.sum(~_array(mask))) for _, mask in self.masked())
 
-    def revived(self) -> int:
-        """How many weights that the masks prune are not zero."""
-        return sum(int(np.count_nonzero(_array(v)[~_array(m)])) for v, m in self.masked())
+    def revived(self, among: Container[int] | None = None) -> int:
+        """How many weights that the masks prune are not zero, of all or of these variables."""
+        looked_at = [(v, m) for v, m in self.masked() if among is None or id(v) in among]
+        return sum(int(np.count_nonzero(_array(v)[~_array(m)])) for v, m in looked_at)
 
     def progress(self) -> Progress:
         """How far it is."""

@@ -4,7 +4,7 @@ import importlib
 import itertools
 import warnings
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from typing import Any
 
 import keras
@@ -140,7 +140,7 @@ class SparseOptimizer(WrappingOptimizer):
         super().__init__(inner_optimizer, name)
         self.rules = tuple(rules)
         self._pruner = Pruner(self.rules)
-        self._before: Callable[[], Progress | None] = lambda: None
+        self._before: Callable[[], Progress | None] | None = None
         self._loaded: list[Any] | None = None
         self._model: Callable[[], Any] = lambda: None
         self._shapes: list[list[int]] | None = None
@@ -177,7 +177,7 @@ class SparseOptimizer(WrappingOptimizer):
                 self._pruner.start(self._steps_before)
 
     def _begin(self) -> bool:
-        before, self._before = self._before(), lambda: None
+        before, self._before = self.progress_to_begin_with(), None
         if before is not None:
             self._steps_before -= self._pruner.take_over(before)
         return before is not None
@@ -236,13 +236,23 @@ class SparseOptimizer(WrappingOptimizer):
         model = self._model()
         if not self.built and self._loaded is not None and model is not None and model.built:
             self.build(model.trainable_variables)
-        return self._pruner.progress() if self.built else self._before()
+        return self._pruner.progress() if self.built else self.progress_to_begin_with()
+
+    @property
+    def waits(self) -> bool:
+        """Whether it is not built yet, and was told with what to begin then."""
+        return not self.built and self._before is not None
 
     def begin_with(self, progress: Callable[[], Progress | None]) -> None:
         """Begin, once built, with the masks and at the step that are asked for then."""
         self._before = progress
         if self.built:
             self._begin()
+
+    @property
+    def progress_to_begin_with(self) -> Callable[[], Progress | None]:
+        """What `begin_with` was given; else what returns None."""
+        return self._before or (lambda: None)
 
     def rules_by_path(self, but_for: Iterable[Any] = ()) -> list[PruningRule]:
         """The rules, with weights by their paths where they are named by their place.
@@ -357,9 +367,13 @@ class SparseOptimizer(WrappingOptimizer):
         """How many weights are pruned by the masks."""
         return self._pruner.pruned()
 
-    def revived(self) -> int:
-        """How many weights that the masks prune are not zero, as something else wrote them."""
-        return self._pruner.revived()
+    def revived(self, among: Container[int] | None = None) -> int:
+        """How many weights that the masks prune are not zero, as something else wrote them.
+
+        Args:
+            among: The ids of the variables to look at; None: all.
+        """
+        return self._pruner.revived(among)
 
     def warn_of_emptied(self) -> None:
         """Warn of the weights of which a global choice left nothing."""
