@@ -22,6 +22,7 @@ from tfinit.pruning import (
     sparsity_report,
     strip_pruning,
 )
+from tfinit.pruning.marks import mark_of
 
 pytestmark = pytest.mark.backends
 X = np.random.default_rng(0).normal(size=(16, 6)).astype("float32")
@@ -510,6 +511,21 @@ def test_hold_zeros_of_a_stripped_and_of_a_compacted_model():
         hold_zeros(network())
 
 
+@pytest.mark.parametrize("by", ["hold_zeros", "keep_zeros"])
+def test_zeros_of_a_layer_that_is_frozen_while_its_head_trains(by):
+    model = pruned_and_stripped()
+    model.layers[0].trainable = False
+    if by == "hold_zeros":
+        optimizer = hold_zeros(model, "sgd")
+    else:
+        late = ConstantSparsity(0.25, 3, frequency=1)  # less than the zeros that are there
+        optimizer = SparseOptimizer("sgd", late, scope=model, keep_zeros=True)
+    fit(compiled(model, optimizer), 4)
+    model.layers[0].trainable = True
+    fit(compiled(model), 2)
+    assert zeros(model) == [24, 8]
+
+
 # -- TFMOT's arguments of the wrapper --------------------------------------------------------------
 
 
@@ -519,5 +535,10 @@ def test_arguments_of_tfmots_wrapper():
     assert model.get_layer("first") is layer
     assert model.built
     assert not prune_low_magnitude(keras.layers.Dense(2), HALF, trainable=False).trainable
+    for wrong in ({"name": 3}, {"input_shape": 6}, {"trainable": "no"}):
+        layer = keras.layers.Dense(2)
+        with pytest.raises(InputError, match=f"`{next(iter(wrong))}`"):
+            prune_low_magnitude(layer, HALF, **wrong)
+        assert mark_of(layer) is None
     with pytest.raises(InputError, match=r"'name'.*go with a single layer"):
         prune_low_magnitude(network(), HALF, name="first")

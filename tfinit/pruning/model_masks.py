@@ -164,6 +164,7 @@ def hold_zeros(model: Any, optimizer: Any = "adam") -> SparseOptimizer:
             f"`model` {model.name!r} has no zeros to hold in {list(weights)}. Prune it first, or "
             "train it with a plain optimizer."
         )
-    held = SparseOptimizer(optimizer, scope=model)
+    # `keep_zeros` is for what is frozen now: it has its mask once it is unfrozen.
+    held = SparseOptimizer(optimizer, scope=model, keep_zeros=True)
     held.begin_with(lambda: Progress(0, masks, {}, {}))
     return held

@@ -229,6 +229,11 @@ class Pruner:
             others = [i for i in group.indices if not self._is_as_before(group, i, before)]
             if others:
                 self._take_masks_in_force(group, others, step)
+            if group.rule.keep_zeros:  # also of a layer that was frozen before
+                for i in others:
+                    self.masks[i].assign(
+                        ops.logical_and(self.masks[i], ops.not_equal(self._trained[i], 0))
+                    )
         return step
 
     def _is_as_before(self, group: Group, i: int, before: Progress) -> bool:
