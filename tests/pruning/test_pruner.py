@@ -142,7 +142,7 @@ def test_a_rule_that_never_prunes_is_named_beside_one_that_does():
 def test_where_the_schedule_is_not_asked_nothing_is_said_of_it():
     schedule = ConstantSparsity(0.5, 0, 50)
     assert told(SparseOptimizer("sgd", schedule, sparsity_m_by_n=(2, 4))) == []
-    [said] = told(SparseOptimizer("sgd", schedule, regrow="set"))
+    [said] = told(SparseOptimizer("sgd", schedule, regrow="set", start="random"))
     assert said.startswith(f"With `regrow` the masks of step 1 stay. {NEVER}{BETWEEN}50.")
 
 
