@@ -49,9 +49,9 @@ def prune_low_magnitude(
     That it is to be pruned is part of the configuration from now on (as its dtype policy): it is
     true of its clones and deep copies, of what is made by ``from_config`` or loaded from a file,
     compiled or not, with tfinit imported. A copy with the weights of a pruned model goes on with
-    its zeros and at its step, and so do its layers in another model. `keras.Model.compile` and ``fit`` see to it; a training loop of your
-    own needs `SparseOptimizer` or `UpdatePruningStep`, and `strip_pruning` raises where it had
-    neither. `strip_pruning` ends it.
+    its zeros and at its step, and so do its layers in another model. `keras.Model.compile` and
+    ``fit`` see to it; a training loop of your own needs `SparseOptimizer` or `UpdatePruningStep`,
+    and `strip_pruning` raises where it had neither. `strip_pruning` ends it.
 
     The native way is shorter: ``model.compile(SparseOptimizer(Adam(), schedule, scope=model))``.
 
