@@ -67,12 +67,11 @@ def _entrances(place):
     import keras
 
     import tfinit
+    from tfinit.array_files import open_arrays
     from tfinit.cli import main
     from tfinit.comparison.hidden_activations import with_activation
     from tfinit.diagnostics.files import load_batch
-    from tfinit.files import read_regular
     from tfinit.initializers import Pretrained
-    from tfinit.lottery.stored_arrays import unpack
     from tfinit.lottery.ticket import Ticket
     from tfinit.pruning import compact
     from tfinit.saved_data import read_splits
@@ -98,7 +97,8 @@ def _entrances(place):
     def rewind(path):
         """What a lottery goes on from. It makes again what cannot be read, for whatever reason."""
         try:
-            return unpack(read_regular(path))["rewind"]["kernel"]
+            with open_arrays(path) as arrays:
+                return arrays["rewind/kernel"].read()
         except Exception as error:
             raise tfinit.errors.InputError("damaged") from error
 

@@ -1,5 +1,8 @@
 """A marked model is pruned however it is trained, or somebody says that it was not."""
 
+import gc
+import warnings
+
 import keras
 import numpy as np
 import pytest
@@ -19,6 +22,7 @@ from tfinit.pruning import (
     sparsity_report,
     strip_pruning,
 )
+from tfinit.pruning.marks import mark_of
 
 pytestmark = pytest.mark.backends
 X = np.random.default_rng(0).normal(size=(16, 6)).astype("float32")
@@ -93,6 +97,115 @@ def test_compile_takes_over_from_a_loaded_one(tmp_path):
     loaded = compiled(keras.saving.load_model(tmp_path / "m.keras"))
     fit(loaded, 4)
     assert (zeros(loaded), loaded.optimizer.steps_taken) == ([24, 0], 8)
+
+
+@pytest.mark.parametrize("marked", [True, False])
+def test_compiled_twice_before_it_is_fitted_again(marked, tmp_path):
+    """The optimizer in between was never built; what it was to go on from is in a file too."""
+    model = network()
+    compiled(prune_low_magnitude(model, HALF) if marked else model, "sgd")
+    if not marked:
+        compiled(model, SparseOptimizer("sgd", HALF, scope=model))
+    fit(model, 4)
+    compiled(compiled(model, "adam"), "rmsprop").save(tmp_path / "m.keras")
+    loaded = keras.saving.load_model(tmp_path / "m.keras")
+    for each in (model, loaded):
+        fit(each, 1)
+        assert (zeros(each), each.optimizer.steps_taken) == ([24, 8], 5)
+
+
+def test_compiled_very_often_before_it_is_fitted():
+    model = compiled(prune_low_magnitude(network(), HALF))
+    fit(model, 4)
+    for _ in range(350):  # more often than Python lets calls nest
+        model.compile("sgd", "mse")
+    fit(compiled(model), 1)
+    assert (zeros(model), model.optimizer.steps_taken) == ([24, 8], 5)
+
+
+def test_a_sparse_optimizer_without_schedule_keeps_the_masks_of_a_marked_model():
+    model = compiled(prune_low_magnitude(network(), HALF))
+    fit(model, 4)
+    fit(compiled(model, SparseOptimizer("sgd", scope=model)), 2)
+    assert zeros(model) == zeros(strip_pruning(model)) == [24, 8]
+
+
+@pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5:UserWarning")
+def test_compile_takes_over_from_one_that_was_loaded_from_h5(tmp_path):
+    """Keras builds no optimizer there."""
+    model = network()
+    sparse = SparseOptimizer("sgd", HALF, scope=model)
+    model.compile(sparse, keras.losses.MeanSquaredError(), run_eagerly=EAGERLY)
+    fit(model, 4)
+    model.save(tmp_path / "m.h5")
+    loaded = compiled(keras.saving.load_model(tmp_path / "m.h5"), "adam")
+    fit(loaded, 1)
+    assert (zeros(loaded), loaded.optimizer.steps_taken) == ([24, 8], 5)
+
+
+def test_layers_of_a_pruned_model_in_another_one():
+    """What pruned them may be gone with its model."""
+    model = compiled(prune_low_magnitude(network(), HALF))
+    fit(model, 4)
+    layer = model.layers[0]
+    del model
+    gc.collect()
+    model = keras.Sequential([keras.Input((6,)), layer, keras.layers.Dense(2)])
+    fit(compiled(model), 1)
+    assert (zeros(model), model.optimizer.steps_taken) == ([24, 0], 5)
+
+
+def test_a_marked_layer_in_two_models_that_train_in_turn():
+    layer = prune_low_magnitude(keras.layers.Dense(8), HALF)
+    models = [keras.Sequential([keras.Input((6,)), layer, keras.layers.Dense(2)]) for _ in range(2)]
+    for model in models:
+        compiled(model)
+    for model in models * 2:
+        fit(model, 2)
+        assert [zeros(each) for each in models] == [[24, 0]] * 2
+
+
+def test_a_marked_base_that_is_frozen_under_a_new_head(tmp_path):
+    """Transfer learning: the head trains, and the base is pruned once it is unfrozen."""
+    base = prune_low_magnitude(network(), HALF)
+    model = keras.Sequential([base, keras.layers.Dense(2)])
+    for frozen, expected in ((True, [0, 0]), (False, [24, 8]), (True, [24, 8]), (False, [24, 8])):
+        base.trainable = not frozen
+        fit(compiled(model), 3)
+        assert zeros(base) == expected
+    assert model.optimizer.steps_taken == 6
+
+
+def test_a_marked_model_may_be_compiled_without_an_optimizer():
+    model = prune_low_magnitude(network(), HALF)
+    model.compile(loss="mse")  # by default "rmsprop"
+    assert isinstance(model.optimizer, SparseOptimizer)
+    model.compile(optimizer=None, loss="mse")
+    assert model.optimizer is None
+    model.evaluate(X, X[:, :2], verbose=0)
+
+
+@pytest.mark.parametrize("marked", ["before", "after"])
+def test_a_loss_scale_optimizer_stays_outside(marked):
+    """It hands no step on where gradients overflow, and Keras puts no second one around it."""
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        model = network()
+        scaled = keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(), initial_scale=8.0)
+        if marked == "before":
+            prune_low_magnitude(model, HALF)
+        compiled(model, scaled)
+        if marked == "after":
+            fit(model, 1)
+            prune_low_magnitude(model, HALF)
+        fit(model, 4)
+    finally:
+        keras.config.set_dtype_policy(policy)
+    assert model.optimizer is scaled
+    assert type(scaled.inner_optimizer) is SparseOptimizer
+    assert scaled.inner_optimizer.steps_taken == 4
+    assert zeros(model) == zeros(strip_pruning(model)) == [24, 8]
 
 
 def test_somebody_elses_wrapper_is_around_compile(monkeypatch):
@@ -242,6 +355,22 @@ def test_a_loop_with_a_plain_optimizer_is_found_when_saved_reported_or_stripped(
         strip_pruning(model)
 
 
+def test_a_loop_with_a_plain_optimizer_after_the_pruning(tmp_path):
+    """The file would be of a dense model, and a copy go on from there: `strip_pruning` mends it."""
+    model = compiled(prune_low_magnitude(network(), HALF))
+    fit(model, 4)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        model.save(tmp_path / "m.keras")
+    step_by(keras.optimizers.SGD(), model)
+    with pytest.warns(UserWarning, match="being saved or copied .* pruned are not zero"):
+        model.save(tmp_path / "m.keras")
+    with pytest.warns(UserWarning, match="reported on .* pruned are not zero"):
+        sparsity_report(model)
+    with pytest.warns(UserWarning, match="32 weights that are pruned were not zero"):
+        assert zeros(strip_pruning(model)) == [24, 8]
+
+
 def test_what_a_plain_optimizer_did_before_the_model_was_marked_does_not_count():
     model = network()
     optimizer = keras.optimizers.SGD()
@@ -382,6 +511,21 @@ def test_hold_zeros_of_a_stripped_and_of_a_compacted_model():
         hold_zeros(network())
 
 
+@pytest.mark.parametrize("by", ["hold_zeros", "keep_zeros"])
+def test_zeros_of_a_layer_that_is_frozen_while_its_head_trains(by):
+    model = pruned_and_stripped()
+    model.layers[0].trainable = False
+    if by == "hold_zeros":
+        optimizer = hold_zeros(model, "sgd")
+    else:
+        late = ConstantSparsity(0.25, 3, frequency=1)  # less than the zeros that are there
+        optimizer = SparseOptimizer("sgd", late, scope=model, keep_zeros=True)
+    fit(compiled(model, optimizer), 4)
+    model.layers[0].trainable = True
+    fit(compiled(model), 2)
+    assert zeros(model) == [24, 8]
+
+
 # -- TFMOT's arguments of the wrapper --------------------------------------------------------------
 
 
@@ -391,5 +535,10 @@ def test_arguments_of_tfmots_wrapper():
     assert model.get_layer("first") is layer
     assert model.built
     assert not prune_low_magnitude(keras.layers.Dense(2), HALF, trainable=False).trainable
+    for wrong in ({"name": 3}, {"input_shape": 6}, {"trainable": "no"}):
+        layer = keras.layers.Dense(2)
+        with pytest.raises(InputError, match=f"`{next(iter(wrong))}`"):
+            prune_low_magnitude(layer, HALF, **wrong)
+        assert mark_of(layer) is None
     with pytest.raises(InputError, match=r"'name'.*go with a single layer"):
         prune_low_magnitude(network(), HALF, name="first")

@@ -1,6 +1,7 @@
 """A marked or pruned model, copied in every way that Keras has, is pruned on as TFMOT's is."""
 
 import copy
+import pickle
 
 import keras
 import numpy as np
@@ -13,7 +14,7 @@ from tfinit.pruning import (
     prune_low_magnitude,
     strip_pruning,
 )
-from tfinit.pruning.marks import mark_of, marked_rules
+from tfinit.pruning.marks import mark_of, marked_rules, unmark
 from tfinit.variables import prunable_weights
 
 pytestmark = pytest.mark.backends
@@ -205,6 +206,29 @@ def test_a_copy_keeps_to_the_layers_that_a_policy_chose():
         assert zeros(copied) == {"a/kernel": 0, "b/kernel": 32, "out/kernel": 0}
 
 
+def test_a_copy_of_a_subclassed_model_keeps_to_them_too(tmp_path):
+    """Its layers are not made from the file, but by its own code: no marks are on them."""
+    model = prune_low_magnitude(subclassed(), HALF, pruning_policy=OnlyB())
+    for _ in range(2):
+        model.save(tmp_path / "m.keras")
+        model = keras.saving.load_model(tmp_path / "m.keras")
+    fit(model, 4, keras.optimizers.SGD(0.1))
+    assert zeros(model) == {"a/kernel": 0, "b/kernel": 32, "out/kernel": 0}
+
+
+def test_layers_of_two_marked_models_that_are_called_alike():
+    """As two are that were loaded from files. Both are pruned, each by its own rule."""
+    models = []
+    for name, sparsity in (("a", 0.5), ("b", 0.75)):
+        layers = [keras.Input((6,)), keras.layers.Dense(6, name=name)]
+        whole = keras.Sequential(layers, name="same")
+        models.append(prune_low_magnitude(whole, ConstantSparsity(sparsity, 2, 4, 2)))
+    model = keras.Sequential([keras.Input((6,)), models[0], models[1].layers[0]])
+    model.compile(keras.optimizers.SGD(0.1), "mse")
+    model.fit(X, X, batch_size=4, verbose=0)
+    assert [int((w == 0).sum()) for w in model.get_weights()][::2] == [18, 27]
+
+
 def test_a_mark_leaves_the_dtype_as_it_is():
     policy = keras.dtype_policies.DTypePolicy("mixed_bfloat16")
     layer = keras.layers.Dense(4, dtype=policy)
@@ -219,6 +243,24 @@ def test_a_mark_leaves_the_dtype_as_it_is():
         assert made.quantization_mode is None
     layer.dtype_policy = "float32"
     assert (mark_of(layer) is not None, layer.compute_dtype) == (True, "float32")
+
+
+def test_a_layer_with_a_map_of_policies():
+    policies = keras.dtype_policies.DTypePolicyMap("float32")
+    policies["chosen"] = keras.dtype_policies.DTypePolicy("bfloat16")
+    for name, dtype in (("chosen", "bfloat16"), ("other", "float32")):
+        layer = prune_low_magnitude(keras.layers.Dense(4, dtype=policies, name=name), HALF)
+        for made in (layer, keras.layers.Dense.from_config(layer.get_config())):
+            made.build((None, 3))
+            assert (mark_of(made) is not None, made.kernel.dtype) == (True, dtype)
+        unmark(layer)
+        assert layer.dtype_policy is policies
+
+
+def test_a_mark_is_pickled():
+    policy = prune_low_magnitude(keras.layers.Dense(4, dtype="bfloat16"), HALF).dtype_policy
+    for made in (pickle.loads(pickle.dumps(policy)), copy.deepcopy(policy)):
+        assert (made.name, made.rule.schedule) == ("bfloat16", HALF)
 
 
 def test_stripped_layers_have_their_own_dtype_policy_again(tmp_path):

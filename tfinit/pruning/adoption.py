@@ -16,11 +16,17 @@ import keras
 import wrapt
 
 from tfinit.errors import InputError
-from tfinit.pruning.marks import PruningMark, mark_of, marked_parts, marked_rules, progress_of_copy
-from tfinit.pruning.model_masks import (
-    ensure_sparse_optimizer,
-    find_sparse_optimizer,
+from tfinit.pruning.marks import (
+    PruningMark,
+    is_frozen,
+    mark_of,
+    marked_parts,
+    marked_rules,
+    progress_of_copy,
 )
+from tfinit.pruning.model_masks import ensure_sparse_optimizer, find_sparse_optimizer, prune_in
+from tfinit.pruning.pruner import Progress, joined
+from tfinit.pruning.rules import PruningRule
 from tfinit.pruning.sparse_optimizer import SparseOptimizer, is_inner, optimizer_that_prunes
 from tfinit.variables import find_prunable
 
@@ -50,17 +56,36 @@ def _extend(cls: type, name: str, extension: Any) -> None:
 def _compile(wrapped: Any, model: Any, args: tuple, kwargs: dict) -> None:
     before = find_sparse_optimizer(getattr(model, "optimizer", None))
     rules = marked_rules(model)
-    if rules or before is not None:
+    if not rules and before is not None:
+        rules = _of_the_user(before, model)
+    if rules:
         optimizer = keras.optimizers.get(args[0] if args else kwargs.pop("optimizer", "rmsprop"))
-        if find_sparse_optimizer(optimizer) is None:  # else the user's own rules win
-            optimizer = SparseOptimizer(optimizer, rules=rules or before.rules_by_path())
-            _go_on(optimizer, model, before)
+        # None is for a model that is only evaluated; of a SparseOptimizer the user's rules win.
+        if optimizer is not None and find_sparse_optimizer(optimizer) is None:
+            optimizer = prune_in(optimizer, rules)
+            _go_on(find_sparse_optimizer(optimizer), model, before)
+        elif optimizer is not None:
+            _keep_masks(find_sparse_optimizer(optimizer), model, before)
         args = (optimizer, *args[1:])
     wrapped(*args, **kwargs)
     sparse = find_sparse_optimizer(model.optimizer)
     if sparse is not None:
         sparse.compiled_for(model)
         _adopted(model, sparse)
+        _build_with_outer(model, sparse)
+
+
+def _keep_masks(given: SparseOptimizer, model: Any, before: SparseOptimizer | None) -> None:
+    """Let the user's own optimizer keep the masks of a marked model, if it takes none itself."""
+    idle = not any(rule.prunes for rule in given.rules)
+    if idle and given is not before and not given.built and not given.waits and marked_parts(model):
+        _go_on(given, model, before)
+
+
+def _of_the_user(sparse: SparseOptimizer, model: Any) -> list[PruningRule]:
+    """The rules of a SparseOptimizer but for those that come from marks."""
+    marked = [part for part, _ in marked_parts(model)]
+    return sparse.rules_by_path(but_for=marked)
 
 
 def _go_on(
@@ -70,18 +95,34 @@ def _go_on(
     from_step: int | None = None,
 ) -> None:
     """Let a new optimizer begin where another one is, or what the model was copied from."""
-    if before is not None and before.steps_taken:
-        sparse.continue_from(before, from_step)
-    elif before is not None and before.built:  # what it prunes was set by hand
+    if before is not None and before.built and not before.steps_taken:  # masks were set by hand
         by_hand = before.progress() if before.pruned() else None
         sparse.begin_with(lambda: progress_of_copy(model) or by_hand)
-    else:
-        sparse.begin_with(lambda: progress_of_copy(model))
+        return
+    # A layer may have been pruned in another model. What prunes a layer now knows best.
+    marks = [mark for part, mark in marked_parts(model) if not is_frozen([part])]
+    earlier = [before, *(mark.optimizer for mark in marks)]
+    earlier = list({id(o): o for o in earlier if o is not None}.values())
+
+    if earlier == [before] and before.waits and from_step is None:
+        sparse.begin_with(before.progress_to_begin_with)  # no chain of them
+        return
+
+    def progress() -> Progress | None:
+        found = [o.progress() for o in earlier if o.steps_taken or not o.built]
+        now = joined([p for p in found if p is not None])
+        if now is None:
+            return progress_of_copy(model)
+        return now if from_step is None else now._replace(step=from_step)
+
+    sparse.begin_with(progress)
 
 
 def _adopted(model: Any, sparse: SparseOptimizer) -> None:
-    for _, mark in marked_parts(model):
-        mark.adopted_by(sparse)
+    for part, mark in marked_parts(model):
+        # What is frozen is pruned on, once it is unfrozen, from where its own optimizer left it.
+        if mark.optimizer is None or not is_frozen([part]):
+            mark.adopted_by(sparse)
 
 
 def adopt(model: Any, from_step: int | None = None) -> SparseOptimizer | None:
@@ -99,7 +140,10 @@ def adopt(model: Any, from_step: int | None = None) -> SparseOptimizer | None:
     """
     sparse = find_sparse_optimizer(getattr(model, "optimizer", None))
     parts = marked_parts(model)
-    if all(sparse is not None and mark.optimizer is sparse for _, mark in parts):
+    if all(
+        sparse is not None and (mark.optimizer is sparse or is_frozen([part]))
+        for part, mark in parts
+    ):
         # `clone_model` compiles the clone, which may have got the weights since.
         if parts and sparse.built and not sparse.steps_taken:
             sparse.begin_with(lambda: progress_of_copy(model))
@@ -107,13 +151,19 @@ def adopt(model: Any, from_step: int | None = None) -> SparseOptimizer | None:
     rules = marked_rules(model)
     if sparse is not None and not any(mark.optimizer is sparse for _, mark in parts):
         # It has rules of the user's own; they hold for what is not marked.
-        rules += [] if mark_of(model) is not None else sparse.rules_by_path()
+        rules += [] if mark_of(model) is not None else _of_the_user(sparse, model)
+    if not rules:
+        return sparse
     fresh = ensure_sparse_optimizer(model, rules, anew=True)
     _go_on(fresh, model, sparse, from_step)
     _adopted(model, fresh)
-    if sparse is not None and sparse.built:  # what is around it will not ask it to
-        fresh.build(model.trainable_variables)
+    _build_with_outer(model, fresh)
     return fresh
+
+
+def _build_with_outer(model: Any, sparse: SparseOptimizer) -> None:
+    if model.optimizer.built and not sparse.built:  # what is around it will not ask it to
+        sparse.build(model.trainable_variables)
 
 
 def _fit(wrapped: Any, model: Any, args: tuple, kwargs: dict) -> Any:
@@ -174,8 +224,29 @@ def warn_of_lost_pruning(model: Any, where: str) -> None:
         warnings.warn(f"{where}: {_what_is_lost(model, paths)}", stacklevel=4)
 
 
+def warn_of_dense_report(model: Any) -> None:
+    """Warn where a report is of weights that were to be pruned, and are not."""
+    warn_of_lost_pruning(model, "sparsity_report")
+    _warn_of_revived(model, "reported on")
+
+
+def _warn_of_revived(part: Any, happens: str) -> None:
+    """Warn where something else wrote weights of a marked layer that are pruned."""
+    known = {id(o): o for _, mark in marked_parts(part) if (o := mark.optimizer) is not None}
+    mine = {id(v) for v in part.weights}
+    if any(o.built and o.revived(mine) for o in known.values()):
+        warnings.warn(
+            f"A layer is {happens} that prune_low_magnitude marked, and weights that are pruned "
+            "are not zero, as if brought back from an earlier epoch (EarlyStopping with "
+            "restore_best_weights does so) or trained by another optimizer. `strip_pruning` sets "
+            "them to zero, as the next step of the model's own optimizer does.",
+            stacklevel=5,
+        )
+
+
 def warn_of_dense_copy(part: Any) -> None:
     """Warn that a marked layer which is being saved or copied was trained without pruning."""
+    _warn_of_revived(part, "being saved or copied")
     if lost_pruning(part):
         # The same words for each layer, so that Python shows them once.
         warnings.warn(

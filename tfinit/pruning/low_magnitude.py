@@ -15,7 +15,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from tfinit.arguments import refused
+from tfinit.arguments import flag, is_whole, refused, text
 from tfinit.errors import InputError
 from tfinit.pruning.adoption import adopt, begin_anew, check_pruning_is_not_lost, watch
 from tfinit.pruning.marks import mark, marked_parts, unmark
@@ -49,9 +49,9 @@ def prune_low_magnitude(
     That it is to be pruned is part of the configuration from now on (as its dtype policy): it is
     true of its clones and deep copies, of what is made by ``from_config`` or loaded from a file,
     compiled or not, with tfinit imported. A copy with the weights of a pruned model goes on with
-    its zeros and at its step. `keras.Model.compile` and ``fit`` see to it; a training loop of your
-    own needs `SparseOptimizer` or `UpdatePruningStep`, and `strip_pruning` raises where it had
-    neither. `strip_pruning` ends it.
+    its zeros and at its step, and so do its layers in another model. `keras.Model.compile` and
+    ``fit`` see to it; a training loop of your own needs `SparseOptimizer` or `UpdatePruningStep`,
+    and `strip_pruning` raises where it had neither. `strip_pruning` ends it.
 
     The native way is shorter: ``model.compile(SparseOptimizer(Adam(), schedule, scope=model))``.
 
@@ -105,6 +105,7 @@ def prune_low_magnitude(
         raise InputError(
             f"{sorted(of_layer)} go with a single layer; `to_prune` is a {type(to_prune).__name__}."
         )
+    _check_of_layer(of_layer)
     if pruning_policy is not None and not hasattr(pruning_policy, "allow_pruning"):
         raise refused("pruning_policy", "a PruningPolicy, or None", pruning_policy)
     if pruning_policy is not None:
@@ -128,6 +129,16 @@ def prune_low_magnitude(
         if getattr(part, "compiled", False):
             adopt(part, from_step=0)
     return to_prune
+
+
+def _check_of_layer(arguments: dict[str, Any]) -> None:
+    if "name" in arguments:
+        text("name", arguments["name"])
+    if "trainable" in arguments:
+        flag("trainable", arguments["trainable"])
+    shape = arguments.get("input_shape", ())
+    if not isinstance(shape, tuple | list) or not all(n is None or is_whole(n) for n in shape):
+        raise refused("input_shape", "a tuple of sizes, without that of the batch", shape)
 
 
 def _give(layer: Any, arguments: dict[str, Any]) -> None:

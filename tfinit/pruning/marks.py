@@ -9,6 +9,7 @@ model is on its layers too.
 
 import hashlib
 import weakref
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -25,17 +26,18 @@ from tfinit.variables import find_prunable, walk_layers
 class PruningMark(keras.dtype_policies.DTypePolicyMap):
     """The dtype policy of a layer that `prune_low_magnitude` marked.
 
-    A map of policies, since of single ones Keras's `from_config` keeps nothing but the name. This
-    map has one policy, whatever it is asked for.
+    A map of policies, since of single ones Keras's `from_config` keeps nothing but the name. It
+    answers as the policy of the layer does: for every path alike, unless that is a map too.
 
     Args:
         default_policy: The dtype policy that the layer would have without the mark.
         rule: How it is pruned, without a scope.
         model: The name of the model that was marked as a whole; None: the layer was.
         whole: Whether this is the mark of that model itself, not of a layer in it.
-        policy: Which layers of that model are pruned. Not saved: those are marked, others are not.
+        policy: Which layers of that model are pruned. Saved are those that it allows.
         step: How many steps were taken with pruning when the mark was copied or saved.
         weights: The digest of the layer's weights then: a copy with them goes on from there.
+        layers: The keys of the layers that the policy allowed then; None: there was none.
     """
 
     def __init__(
@@ -47,26 +49,39 @@ class PruningMark(keras.dtype_policies.DTypePolicyMap):
         policy: PruningPolicy | None = None,
         step: int = 0,
         weights: str | None = None,
+        layers: Sequence[str] | None = None,
     ) -> None:
-        super().__init__(default_policy)
+        is_map = isinstance(default_policy, keras.dtype_policies.DTypePolicyMap)
+        super().__init__(default_policy.default_policy if is_map else default_policy)
+        self._map = default_policy if is_map else None
         self.rule, self.model, self.whole, self.policy = rule, model, whole, policy
-        self._step, self._weights = step, weights
+        self._step, self._weights, self._layers = step, weights, layers
         self._part: Any = lambda: None
-        self._optimizer: Any = lambda: None
+        self._optimizer: Any = None
 
     # -- a dtype policy --------------------------------------------------------------------------
 
     @property
+    def unmarked(self) -> Any:
+        """The policy that the layer would have without the mark."""
+        return self.default_policy if self._map is None else self._map
+
+    @property
     def name(self) -> str:
-        """The name of the policy that the layer would have without the mark."""
-        return self.default_policy.name
+        """The name of that policy."""
+        return self.unmarked.name
 
     def __getitem__(self, path: str) -> Any:
-        return self.default_policy
+        return self.default_policy if self._map is None else self._map[path]
 
     def __setitem__(self, path: str, policy: Any) -> None:
         # So `layer.dtype_policy = …` and `layer.quantize(…)` leave the mark where it is.
-        self._default_policy = keras.dtype_policies.get(policy)
+        if self._map is None:
+            self._default_policy = keras.dtype_policies.get(policy)
+            return
+        if path in self._map:
+            del self._map[path]
+        self._map[path] = policy
 
     def __contains__(self, path: object) -> bool:
         return False
@@ -78,20 +93,31 @@ class PruningMark(keras.dtype_policies.DTypePolicyMap):
         """The policy, the rule, and how far the pruning is."""
         from tfinit.pruning.adoption import warn_of_dense_copy
 
-        part, optimizer = self._part(), self._optimizer()
+        part, optimizer = self._part(), self._optimizer
         if part is not None:
             warn_of_dense_copy(part)
         step, weights = self._step, self._weights
-        if part is not None and optimizer is not None and optimizer.built:
-            step, weights = optimizer.steps_taken, _digest(part)
+        now = None if part is None or optimizer is None else optimizer.progress()
+        if now is not None:
+            step, weights = max(optimizer.steps_taken, now.step), _digest(part)
         return {
-            "default_policy": keras.dtype_policies.serialize(self.default_policy),
+            "default_policy": keras.dtype_policies.serialize(self.unmarked),
             "rule": keras.saving.serialize_keras_object(self.rule),
             "model": self.model,
             "whole": self.whole,
             "step": step,
             "weights": weights if step else None,
+            "layers": self._allowed(),
         }
+
+    def _allowed(self) -> Sequence[str] | None:
+        part = self._part()
+        if self.policy is None or part is None:
+            return self._layers
+        return [k for k, inner in walk_layers(part) if k and self.policy.allow_pruning(inner)]
+
+    def __reduce__(self) -> Any:
+        return keras.dtype_policies.deserialize, (keras.dtype_policies.serialize(self),)
 
     @classmethod
     def from_config(
@@ -113,16 +139,25 @@ class PruningMark(keras.dtype_policies.DTypePolicyMap):
     @property
     def optimizer(self) -> Any:
         """The `SparseOptimizer` that prunes the layer at present; None: none does."""
-        return self._optimizer()
+        return self._optimizer
 
     def adopted_by(self, optimizer: Any) -> None:
-        """Remember which `SparseOptimizer` prunes the layer, without keeping it alive."""
-        self._optimizer = weakref.ref(optimizer)
+        """Remember which `SparseOptimizer` prunes the layer, and keep it: its model may go first.
+
+        The layer may be in another model then, or frozen for a while, and go on from there.
+        """
+        self._optimizer = optimizer
 
     def belongs_to(self, part: Any) -> None:
         """Remember the layer, unless it is one in a layer that is known: they may share a mark."""
         if self._part() is None:
             self._part = weakref.ref(part)
+
+    def policy_of(self, part: Any) -> PruningPolicy | None:
+        """What chooses among the layers of the model, also where it was loaded from a file."""
+        if self.policy is None and self._layers is not None:
+            return _Chosen(part, self._layers)
+        return self.policy
 
     def is_whole(self, part: Any) -> bool:
         """Whether it marks this model as a whole. A model may hand its dtype policy to layers."""
@@ -140,6 +175,19 @@ class PruningMark(keras.dtype_policies.DTypePolicyMap):
     def step_of_copy(self) -> int:
         """The step at which a copy goes on."""
         return self._step
+
+
+class _Chosen:
+    """A `PruningPolicy` that was saved: it allows the layers of these keys."""
+
+    def __init__(self, model: Any, keys: Sequence[str]) -> None:
+        self._model, self._keys = model, frozenset(keys)
+
+    def allow_pruning(self, layer: Any) -> bool:
+        return any(inner is layer and key in self._keys for key, inner in walk_layers(self._model))
+
+    def ensure_model_supports_pruning(self, model: Any) -> None:
+        """It was asked when the model was marked."""
 
 
 def _matrices(part: Any) -> list[Any]:
@@ -188,11 +236,7 @@ def _put(part: Any, new: PruningMark) -> None:
 
 def _unmarked(part: Any) -> Any:
     policy = part.dtype_policy
-    if isinstance(policy, PruningMark):
-        return policy.default_policy
-    if isinstance(policy, keras.dtype_policies.DTypePolicyMap):
-        return policy[part.path]
-    return policy
+    return policy.unmarked if isinstance(policy, PruningMark) else policy
 
 
 def mark_of(part: Any) -> PruningMark | None:
@@ -215,14 +259,22 @@ def marked_parts(model: Any) -> list[tuple[Any, PruningMark]]:
 def marked_rules(model: Any) -> list[PruningRule]:
     """The rules of a model's marks: layers before the models that hold them, equal ones joined."""
     parts = marked_parts(model)
-    wholes = {own.model for part, own in parts if own.is_whole(part)}
+    # By the layers and not by the name alone: two models that were loaded may be called alike.
+    in_wholes = {
+        (own.model, id(inner))
+        for part, own in parts
+        if own.is_whole(part)
+        for _, inner in walk_layers(part)
+    }
     joined: dict[str, PruningRule] = {}
     for part, own in reversed(parts):
         rule = own.rule
         if own.is_whole(part):
             settings = {name: getattr(rule, name) for name in rule.SETTINGS}
-            joined[f"model {id(part)}"] = PruningRule(rule.schedule, part, own.policy, **settings)
-        elif own.model not in wholes:
+            joined[f"model {id(part)}"] = PruningRule(
+                rule.schedule, part, own.policy_of(part), **settings
+            )
+        elif (own.model, id(part)) not in in_wholes:
             config = {k: v for k, v in vars(rule).items() if k not in ("scope", "schedule")}
             schedule = None if rule.schedule is None else rule.schedule.get_config()
             key = f"{own.model} {type(rule.schedule)} {schedule} {config}"
@@ -230,10 +282,14 @@ def marked_rules(model: Any) -> list[PruningRule]:
             joined.setdefault(key, rule.with_scope([])).scope.append(part)
     rules = list(joined.values())
     # A frozen layer is left as it is, until it is unfrozen and the model is compiled anew.
-    return [rule for rule in rules if not _is_frozen(rule.scope)] or rules
+    trained = [rule for rule in rules if not is_frozen(rule.scope)]
+    if trained or (model.built and find_prunable(model)):  # a new head on a base that waits
+        return trained
+    return rules
 
 
-def _is_frozen(scope: Any) -> bool:
+def is_frozen(scope: Any) -> bool:
+    """Whether a layer, or a list of them, has weights to prune and trains none of them."""
     layers = scope if isinstance(scope, list) else [scope]
     if not all(layer.built for layer in layers):
         return False

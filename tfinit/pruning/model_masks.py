@@ -13,6 +13,7 @@ from tfinit.pruning.masks import Masks
 from tfinit.pruning.pruner import Progress
 from tfinit.pruning.rules import PruningRule
 from tfinit.pruning.sparse_optimizer import SparseOptimizer, optimizer_that_prunes
+from tfinit.pruning.wrapping import chain
 from tfinit.variables import check_built, check_same_keys, find_prunable, prunable_weights
 
 
@@ -76,18 +77,31 @@ def ensure_sparse_optimizer(
             f"`model` {model.name!r} has no optimizer to keep masks in. Call "
             "`model.compile(optimizer, loss)` first."
         )
-    sparse = SparseOptimizer(found.inner_optimizer if found else optimizer, rules=rules)
-    outer = optimizer
-    while outer is not found and getattr(outer, "inner_optimizer", None) is not found:
-        outer = outer.inner_optimizer
-    if found is None or outer is found:
-        model.optimizer = sparse
-        if model.compiled:
-            model._compile_config.config["optimizer"] = sparse  # a saved model brings it back
-    else:  # a LossScaleOptimizer
-        outer.inner_optimizer = sparse
+    if found is None:
+        whole = prune_in(optimizer, rules)
+    else:
+        sparse = SparseOptimizer(found.inner_optimizer, rules=rules)
+        outer = [o for o in chain(optimizer) if getattr(o, "inner_optimizer", None) is found]
+        whole = optimizer if outer else sparse
+        if outer:  # a LossScaleOptimizer
+            outer[0].inner_optimizer = sparse
+    model.optimizer = whole
+    if model.compiled:
+        model._compile_config.config["optimizer"] = whole  # a saved model brings it back
     model.train_function = None  # it holds the old one
-    return sparse
+    return find_sparse_optimizer(whole)
+
+
+def prune_in(optimizer: Any, rules: Iterable[PruningRule] | None) -> Any:
+    """An optimizer with a SparseOptimizer around what moves the weights in it.
+
+    That is inside of a LossScaleOptimizer, which passes no gradients on where they overflow; around
+    another optimizer than that, `compile` may put one of its own.
+    """
+    if not isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        return SparseOptimizer(optimizer, rules=rules)
+    optimizer.inner_optimizer = SparseOptimizer(optimizer.inner_optimizer, rules=rules)
+    return optimizer
 
 
 def set_masks(model: Any, masks: Mapping[str, np.ndarray]) -> None:
@@ -156,6 +170,7 @@ def hold_zeros(model: Any, optimizer: Any = "adam") -> SparseOptimizer:
             f"`model` {model.name!r} has no zeros to hold in {list(weights)}. Prune it first, or "
             "train it with a plain optimizer."
         )
-    held = SparseOptimizer(given, scope=model)
+    # `keep_zeros` is for what is frozen now: it has its mask once it is unfrozen.
+    held = SparseOptimizer(given, scope=model, keep_zeros=True)
     held.begin_with(lambda: Progress(0, masks, {}, {}))
     return held

@@ -2,7 +2,7 @@
 
 import dataclasses
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -45,6 +45,18 @@ class Progress(NamedTuple):
     masks: dict[int, Any]
     movement: dict[int, Any]
     schedules: dict[int, PruningSchedule | None]
+
+
+def joined(all_of_them: Sequence[Progress]) -> Progress | None:
+    """One progress of several; of what two know, the later one counts. None for none."""
+    if not all_of_them:
+        return None
+    step = max(one.step for one in all_of_them)
+    masks, movement, schedules = (
+        {key: value for one in all_of_them for key, value in getattr(one, name).items()}
+        for name in ("masks", "movement", "schedules")
+    )
+    return Progress(step, masks, movement, schedules)
 
 
 class Pruner:
@@ -181,9 +193,10 @@ class Pruner:
         """How many weights the masks prune."""
         return sum(int(np.sum(~_array(mask))) for _, mask in self.masked())
 
-    def revived(self) -> int:
-        """How many weights that the masks prune are not zero."""
-        return sum(int(np.count_nonzero(_array(v)[~_array(m)])) for v, m in self.masked())
+    def revived(self, among: Container[int] | None = None) -> int:
+        """How many weights that the masks prune are not zero, of all or of these variables."""
+        looked_at = [(v, m) for v, m in self.masked() if among is None or id(v) in among]
+        return sum(int(np.count_nonzero(_array(v)[~_array(m)])) for v, m in looked_at)
 
     def progress(self) -> Progress:
         """How far it is."""
@@ -203,11 +216,12 @@ class Pruner:
         have given it by now: there may be no update to come that would.
         """
         for i, variable in enumerate(self._trained):
+            # Copies: `fit` on JAX gives the arrays of an optimizer away, and the other's are its.
             if self.masks[i] is not None and id(variable) in before.masks:
-                self.masks[i].assign(before.masks[id(variable)])
+                self.masks[i].assign(ops.copy(before.masks[id(variable)]))
                 self._zero([i])
             if i in self.movement and id(variable) in before.movement:
-                self.movement[i].assign(before.movement[id(variable)])
+                self.movement[i].assign(ops.copy(before.movement[id(variable)]))
         step = 0 if self.step is None else before.step
         if step:
             self.step.assign(step)
@@ -215,6 +229,11 @@ class Pruner:
             others = [i for i in group.indices if not self._is_as_before(group, i, before)]
             if others:
                 self._take_masks_in_force(group, others, step)
+            if group.rule.keep_zeros:  # also of a layer that was frozen before
+                for i in others:
+                    self.masks[i].assign(
+                        ops.logical_and(self.masks[i], ops.not_equal(self._trained[i], 0))
+                    )
         return step
 
     def _is_as_before(self, group: Group, i: int, before: Progress) -> bool:

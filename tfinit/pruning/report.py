@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tfinit.pruning.adoption import warn_of_lost_pruning
+from tfinit.pruning.adoption import warn_of_dense_report
 from tfinit.pruning.effective_weights import (
     adapters,
     counted_weights,
@@ -242,7 +242,7 @@ def sparsity_report(model: Any, input_shape: Any = None) -> SparsityReport:
         (0.5, 8, 4)
     """
     if keras_of(model) == "keras":
-        warn_of_lost_pruning(model, "sparsity_report")
+        warn_of_dense_report(model)
     prunable = {id(weight) for weight in find_prunable(model).values()}
     trainable = {id(weight) for weight in model.trainable_weights}
     uses, notes = _uses(model, input_shape)

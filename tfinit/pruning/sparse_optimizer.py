@@ -4,7 +4,7 @@ import importlib
 import itertools
 import warnings
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from typing import Any
 
 import keras
@@ -18,7 +18,7 @@ from tfinit.pruning.binding import bind
 from tfinit.pruning.masks import check_mask
 from tfinit.pruning.policy import PruningPolicy
 from tfinit.pruning.pruner import Progress, Pruner
-from tfinit.pruning.rules import PruningRule
+from tfinit.pruning.rules import PruningRule, is_layers
 from tfinit.pruning.schedules import PruningSchedule
 from tfinit.pruning.wrapping import (
     INNER_ARGUMENTS,
@@ -140,7 +140,7 @@ class SparseOptimizer(WrappingOptimizer):
         super().__init__(inner_optimizer, name)
         self.rules = tuple(rules)
         self._pruner = Pruner(self.rules)
-        self._before: Callable[[], Progress | None] = lambda: None
+        self._before: Callable[[], Progress | None] | None = None
         self._loaded: list[Any] | None = None
         self._model: Callable[[], Any] = lambda: None
         self._shapes: list[list[int]] | None = None
@@ -177,7 +177,7 @@ class SparseOptimizer(WrappingOptimizer):
                 self._pruner.start(self._steps_before)
 
     def _begin(self) -> bool:
-        before, self._before = self._before(), lambda: None
+        before, self._before = self.progress_to_begin_with(), None
         if before is not None:
             self._steps_before -= self._pruner.take_over(before)
         return before is not None
@@ -232,9 +232,17 @@ class SparseOptimizer(WrappingOptimizer):
 
         self.begin_with(progress)
 
-    def progress(self) -> Progress:
-        """Its masks and its step."""
-        return self._pruner.progress()
+    def progress(self) -> Progress | None:
+        """Its masks and its step; before it is built, those that it will begin with, or None."""
+        model = self._model()
+        if not self.built and self._loaded is not None and model is not None and model.built:
+            self.build(model.trainable_variables)
+        return self._pruner.progress() if self.built else self.progress_to_begin_with()
+
+    @property
+    def waits(self) -> bool:
+        """Whether it is not built yet, and was told with what to begin then."""
+        return not self.built and self._before is not None
 
     def begin_with(self, progress: Callable[[], Progress | None]) -> None:
         """Begin, once built, with the masks and at the step that are asked for then."""
@@ -242,12 +250,27 @@ class SparseOptimizer(WrappingOptimizer):
         if self.built:
             self._begin()
 
-    def rules_by_path(self) -> list[PruningRule]:
-        """The rules, with weights by their paths where they are named by their place."""
+    @property
+    def progress_to_begin_with(self) -> Callable[[], Progress | None]:
+        """What `begin_with` was given; else what returns None."""
+        return self._before or (lambda: None)
+
+    def rules_by_path(self, but_for: Iterable[Any] = ()) -> list[PruningRule]:
+        """The rules, with weights by their paths where they are named by their place.
+
+        Args:
+            but_for: Layers; without the rules that have no other weights than theirs.
+        """
         if not self.built:
-            return list(self.rules)
-        paths = [v.path for v in self._trainable_variables]
-        return [rule.with_paths(paths) for rule in self.rules]
+            return [rule for rule in self.rules if not _has_no_other(rule.scope, but_for)]
+        theirs = {id(v) for layer in but_for for v in layer.weights}
+        trained = self._trainable_variables
+        paths = [v.path for v in trained]
+        return [
+            group.rule.with_paths(paths)
+            for group in self._pruner.groups
+            if not group.indices or not theirs.issuperset(id(trained[i]) for i in group.indices)
+        ]
 
     def load_own_variables(self, store: Any) -> None:
         """Load what a file of Keras holds of this optimizer; if it is not built yet, once it is."""
@@ -345,9 +368,13 @@ class SparseOptimizer(WrappingOptimizer):
         """How many weights are pruned by the masks."""
         return self._pruner.pruned()
 
-    def revived(self) -> int:
-        """How many weights that the masks prune are not zero, as something else wrote them."""
-        return self._pruner.revived()
+    def revived(self, among: Container[int] | None = None) -> int:
+        """How many weights that the masks prune are not zero, as something else wrote them.
+
+        Args:
+            among: The ids of the variables to look at; None: all.
+        """
+        return self._pruner.revived(among)
 
     def warn_of_emptied(self) -> None:
         """Warn of the weights of which a global choice left nothing."""
@@ -465,6 +492,8 @@ class SparseOptimizer(WrappingOptimizer):
             # Raises, saying that TensorFlow has no stateless apply.
             return super().stateless_apply(optimizer_variables, grads, trainable_variables)
         self._check_built("stateless_apply")
+        # A LossScaleOptimizer passes the variables themselves, in a scope with their values.
+        optimizer_variables = [ops.convert_to_tensor(v) for v in optimizer_variables]
         own = optimizer_variables[: len(self._variables)]
         state = dict(zip(map(id, self._variables), own, strict=True))
         masks = [None if m is None else state[id(m)] for m in self._pruner.masks]
@@ -511,9 +540,14 @@ class SparseOptimizer(WrappingOptimizer):
 
         The masks themselves are state, saved with the optimizer's variables.
         """
-        groups = self._pruner.groups
         model = self._model()
-        if not self.built and model is not None and model.built:
+        waits = not self.built and model is not None and model.built
+        if waits and self.progress() is not None and not self.built:
+            # Now, or what it is to go on from would not be in the file. Around it may be another.
+            whole = model.optimizer if self in chain(model.optimizer) else self
+            whole.build(model.trainable_variables)
+        groups = self._pruner.groups
+        if waits and not self.built:
             # What it would be bound to: paths may be others where it is loaded.
             variables = model.trainable_variables
             groups = bind(self.rules, variables, self._eligible(variables))
@@ -567,6 +601,14 @@ def optimizer_that_prunes(variables: Iterable[Any]) -> SparseOptimizer | None:
 
 def _shapes(values: Iterable[Any]) -> list[tuple[int, ...]]:
     return [tuple(v.shape) for v in values]
+
+
+def _has_no_other(scope: Any, layers: Iterable[Any]) -> bool:
+    """Whether a scope is of some of these layers only."""
+    ids = {id(layer) for layer in layers}
+    return is_layers(scope) and all(
+        id(part) in ids for part in (scope if isinstance(scope, list) else [scope])
+    )
 
 
 def _all_masked(weights: list[Any], masks: list[Any]) -> list[Any]:
