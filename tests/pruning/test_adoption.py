@@ -535,7 +535,12 @@ def test_arguments_of_tfmots_wrapper():
     assert model.get_layer("first") is layer
     assert model.built
     assert not prune_low_magnitude(keras.layers.Dense(2), HALF, trainable=False).trainable
-    for wrong in ({"name": 3}, {"input_shape": 6}, {"trainable": "no"}):
+    for shape in ({"input_dim": 6}, {"batch_input_shape": (None, 6)}):
+        layer = prune_low_magnitude(keras.layers.Dense(8), HALF, dtype="bfloat16", **shape)
+        assert keras.Sequential([layer]).input_shape == (None, 6)
+        assert (layer.kernel.dtype, mark_of(layer) is not None) == ("bfloat16", True)
+    wrongs = ({"name": 3}, {"input_shape": 6}, {"trainable": "no"}, {"input_dim": "6"})
+    for wrong in (*wrongs, {"batch_input_shape": 6}, {"dtype": "float31"}):
         layer = keras.layers.Dense(2)
         with pytest.raises(InputError, match=f"`{next(iter(wrong))}`"):
             prune_low_magnitude(layer, HALF, **wrong)

@@ -189,6 +189,15 @@ def test_the_marks_of_a_model_become_one_rule_again():
         assert zeros(model)["a/kernel"] == 48
 
 
+def test_a_model_inside_keeps_a_mark_of_its_own():
+    model = functional()
+    prune_low_magnitude(model.get_layer("inner"), ConstantSparsity(0.75, 2, 4, 2))
+    prune_low_magnitude(model, HALF)  # the rest
+    for copied in (model, keras.models.clone_model(model)):
+        fit(copied, 4, keras.optimizers.SGD(0.1))
+        assert zeros(copied) == {"a/kernel": 36, "b/kernel": 32, "out/kernel": 8}
+
+
 class OnlyB:
     """A policy: that layers called b are pruned."""
 

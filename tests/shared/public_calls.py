@@ -45,7 +45,7 @@ ODD = {
     **dict.fromkeys(("start", "step", "crop", "iterations", "momentum", "keep", "alive"), "0"),
     **dict.fromkeys(("begin_step", "warmup_steps", "rewind_step", "train_examples"), "0"),
     **dict.fromkeys(("target_sparsity", "initial_sparsity", "final_sparsity", "sparsity"), "0"),
-    **dict.fromkeys(("fraction", "drop_fraction"), "0"),
+    **dict.fromkeys(("fraction", "drop_fraction", "min_density", "from_step"), "0"),
     **dict.fromkeys(("name", "title", "label", "why", "cure", "dataset", "key"), NAME),
     **dict.fromkeys(("path", "out", "log_dir", "csv", "folder", "run_dir", "baseline"), "text"),
     **dict.fromkeys(("progress", "finished", "warn", "started", "stepped", "value"), CALL),
@@ -289,7 +289,9 @@ def _pruning(calls: Calls, directory: Path) -> None:
     calls.add("pruning.UpdatePruningStep")
     calls.add("pruning.PruningSummaries", log_dir=directory / "logs", update_freq="epoch")
     said = {"masks": "mask"}
-    calls.add("pruning.check_mask", name="w", mask=np.ones((2, 3)), shape=(2, 3))
+    # Of a number without axes the mask is one too.
+    scalars = {"mask": "True 0"}
+    calls.add("pruning.check_mask", name="w", mask=np.ones((2, 3)), shape=(2, 3), _odd=scalars)
     calls.add("pruning.compact", model=MODEL)
     calls.add("pruning.density", masks=MASKS)
     calls.add("pruning.get_masks", model=SPARSE)
@@ -302,7 +304,7 @@ def _pruning(calls: Calls, directory: Path) -> None:
     calls.add("pruning.merge_lora", model=Fresh(lambda: _copy_with_lora(with_zeros)))
     calls.add("pruning.set_masks", model=SPARSE, masks=MASKS, _said=said)
     # NaN is refused where it is ranked; and what has no axes has a mask without.
-    odd = {"weights": "own-nan True -1 0 1.5 2**63 nan inf", "mask": "True 0"}
+    odd = {"weights": "own-nan own-empty True -1 0 1.5 2**63 nan inf", "mask": "True 0"}
     some = np.ones((2, 3))
     calls.add("pruning.magnitude_scores", weights=some, mask=some > 0, _odd=odd)
     calls.add("pruning.survivors", alive=10, fraction=0.5)

@@ -15,7 +15,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from tfinit.arguments import flag, is_whole, refused, text
+from tfinit.arguments import flag, is_whole, refused, text, whole
 from tfinit.errors import InputError
 from tfinit.pruning.adoption import adopt, begin_anew, check_pruning_is_not_lost, watch
 from tfinit.pruning.marks import mark, marked_parts, unmark
@@ -27,7 +27,7 @@ from tfinit.pruning.sparse_optimizer import SparseOptimizer
 from tfinit.variables import find_prunable, keras_of, prunable_weights
 
 # What TFMOT hands to the wrapper of a layer, and this to the layer itself.
-_OF_A_LAYER = ("name", "input_shape", "trainable")
+_OF_A_LAYER = ("name", "input_shape", "batch_input_shape", "input_dim", "dtype", "trainable")
 
 
 def prune_low_magnitude(
@@ -64,8 +64,8 @@ def prune_low_magnitude(
         pruning_policy: Which layers of a model; `ensure_model_supports_pruning` is asked at once.
         sparsity_m_by_n: (m, n): m zeros in every n weights along the inputs.
         settings: What else `PruningRule` takes: ``allocation``, ``score``, ``monotone``, …; for a
-            single layer also its ``name``, ``input_shape`` and ``trainable``, which TFMOT gives to
-            the wrapper.
+            single layer also its ``name``, ``input_shape``, ``batch_input_shape``, ``input_dim``,
+            ``dtype`` and ``trainable``, which TFMOT gives to the wrapper.
 
     Returns:
         ``to_prune`` itself. A model that was compiled before prunes from now on; one that is being
@@ -105,7 +105,9 @@ def prune_low_magnitude(
         raise InputError(
             f"{sorted(of_layer)} go with a single layer; `to_prune` is a {type(to_prune).__name__}."
         )
-    _check_of_layer(of_layer)
+    of_layer = _checked_of_layer(of_layer)
+    if "dtype_policy" in of_layer and to_prune.built:
+        raise InputError("`dtype` is for a layer that is not built yet; this one has its weights.")
     if pruning_policy is not None and not hasattr(pruning_policy, "allow_pruning"):
         raise refused("pruning_policy", "a PruningPolicy, or None", pruning_policy)
     if pruning_policy is not None:
@@ -123,7 +125,8 @@ def prune_low_magnitude(
         prunable_weights(to_prune, allow)  # raises where there is nothing to prune
     watch()
     for part, rule in zip(parts, rules, strict=True):
-        _give(part, of_layer)
+        for name, value in of_layer.items():
+            setattr(part, name, value)
         mark(part, rule, pruning_policy)
         begin_anew([part])
         if getattr(part, "compiled", False):
@@ -131,21 +134,30 @@ def prune_low_magnitude(
     return to_prune
 
 
-def _check_of_layer(arguments: dict[str, Any]) -> None:
-    if "name" in arguments:
-        text("name", arguments["name"])
-    if "trainable" in arguments:
-        flag("trainable", arguments["trainable"])
-    shape = arguments.get("input_shape", ())
-    if not isinstance(shape, tuple | list) or not all(n is None or is_whole(n) for n in shape):
-        raise refused("input_shape", "a tuple of sizes, without that of the batch", shape)
-
-
-def _give(layer: Any, arguments: dict[str, Any]) -> None:
-    """Set what would be arguments of the layer itself."""
-    for name, value in arguments.items():
+def _checked_of_layer(arguments: dict[str, Any]) -> dict[str, Any]:
+    """What TFMOT's wrapper takes of a layer's arguments, as Keras 3 calls it."""
+    given = dict(arguments)
+    if "name" in given:
+        text("name", given["name"])
+    if "trainable" in given:
+        flag("trainable", given["trainable"])
+    if "input_dim" in given:
+        given["input_shape"] = (whole("input_dim", given.pop("input_dim"), 1),)
+    for name, skipped in (("input_shape", 0), ("batch_input_shape", 1)):
+        shape = given.pop(name, None)
+        if shape is None:
+            continue
+        if not isinstance(shape, tuple | list) or not all(n is None or is_whole(n) for n in shape):
+            axes = "with" if skipped else "without"
+            raise refused(name, f"a tuple of sizes, {axes} that of the batch", shape)
         # Sequential asks its first layer for the shape of the inputs under this name.
-        setattr(layer, "_input_shape_arg" if name == "input_shape" else name, value)
+        given["_input_shape_arg"] = tuple(shape[skipped:])
+    if "dtype" in given:
+        try:
+            given["dtype_policy"] = keras.dtype_policies.get(given.pop("dtype"))
+        except Exception as error:  # ValueError and TypeError, as it is no dtype or nothing like it
+            raise refused("dtype", "a dtype or a dtype policy", arguments["dtype"]) from error
+    return given
 
 
 def _what_to_pass(to_prune: Any, parts: list[Any]) -> str:

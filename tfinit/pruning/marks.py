@@ -202,9 +202,10 @@ def _digest(part: Any) -> str:
 
 
 def mark(part: Any, rule: PruningRule, policy: PruningPolicy | None = None) -> None:
-    """Mark a layer or model, and in a model what is in it, but for layers with a mark of their own.
+    """Mark a layer or model, and in a model what is in it.
 
-    A mark that was there is replaced.
+    A mark that was there is replaced, but for those that layers and models inside got themselves:
+    the rule of the model is for the rest.
     """
     rule = rule.with_scope(None)
     if not isinstance(part, keras.Model):
@@ -214,10 +215,12 @@ def mark(part: Any, rule: PruningRule, policy: PruningPolicy | None = None) -> N
     if policy is not None:
         allowed = [layer for layer in below if policy.allow_pruning(layer)]
         below = [inner for layer in allowed for _, inner in walk_layers(layer)]
+    marks = [(layer, own) for layer in below if (own := mark_of(layer)) is not None]
+    wholes = [layer for layer, own in marks if own.is_whole(layer)]
+    apart = {id(inner) for layer in wholes for _, inner in walk_layers(layer)}
+    apart |= {id(layer) for layer, own in marks if own.model is None}
     for layer in below:
-        before = mark_of(layer)
-        its_own = before is not None and before.model is None
-        if not its_own and not isinstance(layer, keras.layers.InputLayer):
+        if id(layer) not in apart and not isinstance(layer, keras.layers.InputLayer):
             _put(layer, PruningMark(_unmarked(layer), rule, model=part.name))
     _put(part, PruningMark(_unmarked(part), rule, model=part.name, whole=True, policy=policy))
 
