@@ -290,7 +290,7 @@ def _pruning(calls: Calls, directory: Path) -> None:
     calls.add("pruning.PruningSummaries", log_dir=directory / "logs", update_freq="epoch")
     said = {"masks": "mask"}
     # Of a number without axes the mask is one too.
-    scalars = {"mask": "True 0"}
+    scalars = {"mask": "True 0", "shape": "list empty-array"}
     calls.add("pruning.check_mask", name="w", mask=np.ones((2, 3)), shape=(2, 3), _odd=scalars)
     calls.add("pruning.compact", model=MODEL)
     calls.add("pruning.density", masks=MASKS)
@@ -304,7 +304,8 @@ def _pruning(calls: Calls, directory: Path) -> None:
     calls.add("pruning.merge_lora", model=Fresh(lambda: _copy_with_lora(with_zeros)))
     calls.add("pruning.set_masks", model=SPARSE, masks=MASKS, _said=said)
     # NaN is refused where it is ranked; and what has no axes has a mask without.
-    odd = {"weights": "own-nan own-empty True -1 0 1.5 2**63 nan inf", "mask": "True 0"}
+    empty = "list empty-array own-empty"
+    odd = {"weights": f"own-nan {empty} True -1 0 1.5 2**63 nan inf", "mask": f"True 0 {empty}"}
     some = np.ones((2, 3))
     calls.add("pruning.magnitude_scores", weights=some, mask=some > 0, _odd=odd)
     calls.add("pruning.survivors", alive=10, fraction=0.5)
