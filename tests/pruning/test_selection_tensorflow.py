@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tfinit.pruning.masks import top_mask
+from tfinit.pruning.patterns import block_mask, n_m_mask
 from tfinit.pruning.schedules import ConstantSparsity
-from tfinit.pruning.selection import block_mask, keep_count, n_m_mask, top_masks
+from tfinit.pruning.selection import keep_count, top_masks
 from tfinit.pruning.tfmot import load_tfmot
 
 load_tfmot()

@@ -16,6 +16,7 @@ import keras
 import wrapt
 
 from tfinit.errors import InputError
+from tfinit.pruning.living import is_inner, optimizer_that_prunes
 from tfinit.pruning.marks import (
     PruningMark,
     is_frozen,
@@ -27,7 +28,7 @@ from tfinit.pruning.marks import (
 from tfinit.pruning.model_masks import ensure_sparse_optimizer, find_sparse_optimizer, prune_in
 from tfinit.pruning.pruner import Progress, joined
 from tfinit.pruning.rules import PruningRule
-from tfinit.pruning.sparse_optimizer import SparseOptimizer, is_inner, optimizer_that_prunes
+from tfinit.pruning.sparse_optimizer import SparseOptimizer
 from tfinit.variables import find_prunable
 
 # Weights that optimizers without pruning were built for, by their id.

@@ -9,10 +9,11 @@ from keras import ops
 
 from tfinit.arguments import instance, refused
 from tfinit.errors import InputError
+from tfinit.pruning.living import optimizer_that_prunes
 from tfinit.pruning.masks import Masks
 from tfinit.pruning.pruner import Progress
 from tfinit.pruning.rules import PruningRule
-from tfinit.pruning.sparse_optimizer import SparseOptimizer, optimizer_that_prunes
+from tfinit.pruning.sparse_optimizer import SparseOptimizer
 from tfinit.pruning.wrapping import chain
 from tfinit.variables import check_built, check_same_keys, find_prunable, prunable_weights
 

@@ -90,8 +90,8 @@ def top_masks(scores: Sequence[Any], keep: Any, absolute: bool = False) -> list[
         raise InputError("`scores` is empty. Pass a list of at least one tensor.")
     dtypes = {keras.backend.standardize_dtype(s.dtype) for s in scores}
     for score in scores:
-        _check_scores("scores", score)
-    total = sum(_size(s) for s in scores)
+        check_scores("scores", score)
+    total = sum(size_of(s) for s in scores)
     if total >= 2**31:
         raise InputError(f"`scores` has {total} entries; at most 2**31 - 1 can be ranked together.")
     if isinstance(keep, int | np.integer) and not 0 <= keep <= total:
@@ -103,7 +103,7 @@ def top_masks(scores: Sequence[Any], keep: Any, absolute: bool = False) -> list[
     pool = pool[0] if len(pool) == 1 else ops.concatenate(pool)
     keep = ops.clip(ops.cast(keep, "int32"), 0, total)
     mask = _compiled(total, dtype, bool(absolute))(pool, keep)
-    ends = np.cumsum([_size(s) for s in scores])[:-1].tolist()
+    ends = np.cumsum([size_of(s) for s in scores])[:-1].tolist()
     parts = ops.split(mask, ends) if ends else [mask]
     return [ops.reshape(part, s.shape) for part, s in zip(parts, scores, strict=True)]
 
@@ -122,17 +122,17 @@ def top_masks_of_each(scores: Sequence[Any], keeps: Sequence[Any], absolute: boo
     together: dict[str, list[int]] = {}
     if keras.backend.backend() in ("tensorflow", "jax"):
         for i, score in enumerate(scores):
-            _check_scores("scores", score)
-            if 0 < _size(score) < _SAMPLED:
+            check_scores("scores", score)
+            if 0 < size_of(score) < _SAMPLED:
                 dtype = keras.backend.standardize_dtype(score.dtype)
                 together.setdefault(dtype, []).append(i)
     masks: dict[int, Any] = {}
     for places in together.values():
-        for pool in _pools(places, [_size(s) for s in scores]):
+        for pool in _pools(places, [size_of(s) for s in scores]):
             if len(pool) == 1:
                 continue
             flat = [ops.reshape(scores[i], (-1,)) for i in pool]
-            sizes = tuple(_size(s) for s in flat)
+            sizes = tuple(size_of(s) for s in flat)
             wanted = ops.stack([ops.cast(keeps[i], "int32") for i in pool])
             wanted = ops.clip(wanted, 0, ops.convert_to_tensor(sizes, "int32"))
             found = _compiled_of_each(sizes, bool(absolute))(flat, wanted)
@@ -202,11 +202,11 @@ def _top_mask(
     ``count``, which tells how many entries of a mask are true, they are computed once.
     """
     dtype = keras.backend.standardize_dtype(scores.dtype)
-    size = _size(scores)
+    size = size_of(scores)
     wide = "int64" if dtype == "float64" else "int32"  # of thresholds; counts are int32
 
     def keys(zero: Any) -> Any:
-        return _ordered(ops.where(zero == 0, scores, ops.zeros((), dtype)), absolute)
+        return ordered(ops.where(zero == 0, scores, ops.zeros((), dtype)), absolute)
 
     def positions(zero: Any) -> Any:
         return _positions(size, zero)
@@ -292,7 +292,7 @@ def _top_mask_of_each(
     first = np.concatenate([np.arange(n, dtype="int32") * _ROW for n in rows])[:, None]
 
     def keys(zero: Any) -> Any:
-        return _ordered(ops.where(zero == 0, matrix, ops.zeros((), dtype)), absolute)
+        return ordered(ops.where(zero == 0, matrix, ops.zeros((), dtype)), absolute)
 
     def positions(zero: Any) -> Any:
         return first + ops.arange(_ROW, dtype="int32") + zero
@@ -317,7 +317,7 @@ def _top_mask_of_each(
     ]
 
 
-def _ordered(scores: Any, absolute: bool) -> Any:
+def ordered(scores: Any, absolute: bool) -> Any:
     """Integers in the order of the scores; -0.0 as 0.0, NaN as the lowest integer.
 
     The bits of floats of one sign are ordered as the floats are, those of negative ones backwards.
@@ -350,19 +350,19 @@ def _count(mask: Any, zero: Any) -> Any:
     """How many are true."""
     # XLA on a CPU sums 32 terms on the fly, but writes those of a longer sum to memory first. The
     # maximum, which changes nothing, keeps it from making one long sum of the two.
-    end = _size(mask) // 32 * 32
+    end = size_of(mask) // 32 * 32
     parts = ops.sum(ops.cast(ops.reshape(mask[:end], (32, -1)), "int32"), axis=0)
     return ops.sum(ops.maximum(parts, zero)) + ops.sum(ops.cast(mask[end:], "int32"))
 
 
 def _first_guesses(scores: Any, keep: Any, absolute: bool, wide: str) -> list[Any]:
     """Two thresholds, lower and higher, that very likely have the one sought between them."""
-    below = 1.0 - ops.cast(keep, "float32") / _size(scores)
+    below = 1.0 - ops.cast(keep, "float32") / size_of(scores)
     # Odd, so that it does not always meet the same of 2**n channels.
-    stride = max(1, _size(scores) // _SAMPLE) | 1
-    sample = _ordered(scores[::stride], absolute)
+    stride = max(1, size_of(scores) // _SAMPLE) | 1
+    sample = ordered(scores[::stride], absolute)
     sample = ops.sort(ops.cast(sample, wide))
-    size = _size(sample)
+    size = size_of(sample)
     # Four standard deviations of the rank that a weight has in the sample.
     slack = 4.0 * ops.sqrt(size * below * (1.0 - below)) + 2.0
     ranks = [ops.clip(ops.cast(size * below + s, "int32"), 0, size - 1) for s in (-slack, slack)]
@@ -430,162 +430,15 @@ def _scalar(value: int, dtype: str) -> Any:
     return ops.convert_to_tensor(value, dtype)
 
 
-def block_mask(
-    scores: Any, sparsity: Any, block_size: tuple[int, int], pooling: str = "AVG"
-) -> Any:
-    """A mask of whole blocks of ``block_size`` on the last two axes, chosen by their pooled score.
-
-    ::
-
-        pooled = pool(scores, block_size); mask = expand(the keep_count largest of pooled)
-
-    For a matrix this is TFMOT's block sparsity. The blocks begin at index 0, and the last ones are
-    cut where an axis ends. As in TFMOT, the pooled score of a cut axis comes from windows that
-    are centred (TensorFlow's ``SAME`` padding), so they may lie up to half a block before the
-    block that they decide on; the average is over the entries that a window really has.
-
-    A tensor of higher rank is a stack of matrices (of a convolution: one for each position of the
-    window) with one selection over the blocks of all of them.
-
-    Args:
-        scores: Tensor of rank 2 or more, magnitudes as a rule; larger survives.
-        sparsity: Fraction of blocks to prune, a scalar number or tensor. One block survives always.
-        block_size: Height and width of a block, along the last axis but one and the last.
-        pooling: ``"AVG"`` or ``"MAX"``.
-
-    Returns:
-        Boolean tensor of the shape of ``scores``. Ties are those of `top_masks`, between blocks.
-
-    Raises:
-        InputError: The rank is below 2, the block size is not two integers from 1 on, or the
-            pooling is neither.
-
-    Example:
-        >>> scores = ops.array([[9.0, 0.0, 1.0, 1.0], [0.0, 0.0, 1.0, 1.0]])
-        >>> ops.convert_to_numpy(block_mask(scores, 0.5, (2, 2)))
-        array([[ True,  True, False, False],
-               [ True,  True, False, False]])
-    """
-    scores = ops.convert_to_tensor(scores)
-    _check_scores("scores", scores)
-    if len(scores.shape) < 2:
-        raise InputError(
-            f"`scores` must have two axes or more to be cut into blocks, received the shape "
-            f"{tuple(scores.shape)}."
-        )
-    sizes = _pair("block_size", block_size)
-    if min(sizes) < 1:
-        raise InputError(f"`block_size` must be 1 or more each way, received {block_size}.")
-    if pooling not in ("AVG", "MAX"):
-        raise InputError(f'`pooling` must be "AVG" or "MAX", received {pooling!r}.')
-    pooled = scores
-    for axis, size in zip((-2, -1), sizes, strict=True):
-        pooled = _pooled(pooled, axis, size, pooling)
-    [mask] = top_masks([pooled], keep_count(_size(pooled), sparsity))
-    rows, columns = scores.shape[-2:]
-    mask = ops.repeat(ops.repeat(mask, sizes[0], axis=-2), sizes[1], axis=-1)
-    return mask[..., :rows, :columns]
-
-
-def _pooled(x: Any, axis: int, size: int, pooling: str) -> Any:
-    """Windows of ``size`` along an axis, side by side, centred where they do not fit."""
-    length = x.shape[axis]
-    windows = -(-length // size)
-    before = (windows * size - length) // 2
-    filler = 0.0 if pooling == "AVG" else -float("inf")
-    groups = _grouped(x, axis, size, before, filler)  # (outer, windows, size, inner)
-    if pooling == "MAX":
-        pooled = ops.max(groups, axis=2)
-    else:
-        starts = np.arange(windows) * size - before
-        entries = np.minimum(starts + size, length) - np.maximum(starts, 0)
-        # One after the other, as TensorFlow adds them: a sum of floats depends on the order.
-        total = functools.reduce(ops.add, [groups[:, :, i] for i in range(size)])
-        pooled = total / ops.cast(entries.reshape(1, windows, 1), x.dtype)
-    shape = list(x.shape)
-    shape[axis] = windows
-    return ops.reshape(pooled, shape)
-
-
-def n_m_mask(scores: Any, m: int, n: int, axis: int | None = None) -> Any:
-    """A mask with ``m`` zeros in every ``n`` consecutive entries along an axis.
-
-    Each group of n keeps its n - m largest; of equal ones the first. A last, shorter group is
-    treated as if it went on with entries that lose, so it keeps up to n - m. On matrices and
-    convolution kernels the default axis makes this TFMOT's ``sparsity_m_by_n``.
-
-    Args:
-        scores: Tensor of rank 1 or more, magnitudes as a rule; larger survives.
-        m: Zeros in each group, 0 to n - 1.
-        n: Length of a group.
-        axis: Where the groups lie. By default the last axis but one, the input channels of Dense
-            and Conv kernels, which is where hardware wants them; on a vector its only axis.
-
-    Returns:
-        Boolean tensor of the shape of ``scores``.
-
-    Raises:
-        InputError: ``m`` is not in 0..n - 1, or the axis is not one of ``scores``.
-
-    Example:
-        >>> ops.convert_to_numpy(n_m_mask(ops.array([3.0, 1.0, 2.0, 4.0]), m=2, n=4))
-        array([ True, False, False,  True])
-
-    References:
-        Mishra et al., *Accelerating Sparse Deep Neural Networks*, 2021.
-    """
-    scores = ops.convert_to_tensor(scores)
-    _check_scores("scores", scores)
-    m, n = _pair("(m, n)", (m, n))
-    if not 0 <= m < n:
-        raise InputError(f"`m` zeros in every `n` entries: m must be in 0..n - 1, received {m, n}.")
-    rank = len(scores.shape)
-    if axis is None:
-        axis = max(-2, -rank)
-    if rank == 0 or not -rank <= axis < rank:
-        raise InputError(f"`axis` must be one of the {rank} axes of `scores`, received {axis}.")
-    # An axis of 1 before, so that a group has a place for its outer part and one for its inner.
-    groups = _grouped(scores, axis % rank - rank, n, 0, -float("inf"))
-    outer, count, _, inner = groups.shape
-    keys = _ordered(groups, absolute=False)
-    # An entry's rank: how many of its group go before it.
-    place = ops.reshape(ops.arange(n, dtype="int32"), (1, 1, n, 1))
-    order = ops.zeros(groups.shape, "int32")
-    for i in range(n):
-        other = keys[:, :, i : i + 1]
-        before = ops.logical_or(other > keys, ops.logical_and(other == keys, place > i))
-        order = order + ops.cast(before, "int32")
-    mask = ops.reshape(order < n - m, (outer, count * n, inner))
-    return ops.reshape(mask[:, : scores.shape[axis]], scores.shape)
-
-
-def _grouped(x: Any, axis: int, size: int, before: int, filler: float) -> Any:
-    """(outer, groups, size, inner): an axis, counted from the end, cut in groups and filled up."""
-    length = x.shape[axis]
-    groups = -(-length // size)
-    outer = int(np.prod(x.shape[:axis]))
-    inner = int(np.prod(x.shape[axis:])) // max(length, 1)
-    x = ops.reshape(x, (outer, length, inner))
-    missing = groups * size - length
-    if missing:
-        x = ops.pad(x, [(0, 0), (before, missing - before), (0, 0)], constant_values=filler)
-    return ops.reshape(x, (outer, groups, size, inner))
-
-
-def _size(x: Any) -> int:
+def size_of(x: Any) -> int:
+    """How many entries a tensor has."""
     return int(np.prod(x.shape, dtype=np.int64))
 
 
-def _check_scores(name: str, scores: Any) -> None:
+def check_scores(name: str, scores: Any) -> None:
+    """Raise InputError unless scores are floats of a known shape."""
     dtype = keras.backend.standardize_dtype(scores.dtype)
     if dtype not in _INTEGER:
         raise InputError(f"`{name}` must be of {sorted(_INTEGER)}, received {dtype}.")
     if any(not isinstance(length, int) for length in scores.shape):
         raise InputError(f"`{name}` must have a known shape, received {tuple(scores.shape)}.")
-
-
-def _pair(name: str, value: Any) -> tuple[int, int]:
-    pair = tuple(value) if isinstance(value, Sequence) else ()
-    if len(pair) != 2 or any(isinstance(v, bool) or not isinstance(v, int) for v in pair):
-        raise InputError(f"`{name}` must be two integers, received {value!r}.")
-    return pair

@@ -1,7 +1,6 @@
 """SparseOptimizer: an optimizer around an optimizer that prunes, and keeps zeros at zero."""
 
 import importlib
-import itertools
 import warnings
 import weakref
 from collections.abc import Callable, Container, Iterable
@@ -15,6 +14,7 @@ from tfinit.arguments import instance, listed, refused, text, whole
 from tfinit.errors import InputError
 from tfinit.pruning.assigning import assign, factor_of, grown, masked, out_of_the_graph, replicas
 from tfinit.pruning.binding import bind
+from tfinit.pruning.living import note_built, note_inner
 from tfinit.pruning.masks import check_mask
 from tfinit.pruning.policy import PruningPolicy
 from tfinit.pruning.pruner import Progress, Pruner
@@ -145,7 +145,7 @@ class SparseOptimizer(WrappingOptimizer):
         self._model: Callable[[], Any] = lambda: None
         self._shapes: list[list[int]] | None = None
         self._forgot = False
-        _INNER.update(chain(inner_optimizer))
+        note_inner(inner_optimizer)
         # A model that is compiled anew, with another optimizer, shall not lose this one's masks.
         importlib.import_module("tfinit.pruning.adoption").watch()
 
@@ -163,7 +163,7 @@ class SparseOptimizer(WrappingOptimizer):
         if not self.inner_optimizer.built:
             self.inner_optimizer.build(variables)
         super().build(variables)
-        _BUILT[next(_COUNT)] = self
+        note_built(self)
         # The values now, also where a custom loop is just being traced.
         with out_of_the_graph():
             # What the inner optimizer had done before it was wrapped; see `catch_up`.
@@ -574,29 +574,6 @@ class SparseOptimizer(WrappingOptimizer):
         # Of the weights, which rules name by their place. Older files have none.
         made._shapes = config.get("shapes")
         return made
-
-
-# What another optimizer steps: it trains no weights without the other one.
-_INNER: "weakref.WeakSet[Any]" = weakref.WeakSet()
-# What was built and is alive, by age: the last one knows best.
-_COUNT = itertools.count()
-_BUILT: "weakref.WeakValueDictionary[int, SparseOptimizer]" = weakref.WeakValueDictionary()
-
-
-def is_inner(optimizer: Any) -> bool:
-    """Whether it is in a SparseOptimizer, which prunes."""
-    return optimizer in _INNER
-
-
-def optimizer_that_prunes(variables: Iterable[Any]) -> SparseOptimizer | None:
-    """The SparseOptimizer that masks some of these variables, in whichever model or loop it is."""
-    wanted = {id(v) for v in variables}
-    found = [
-        (optimizer.steps_taken > 0, age, optimizer)
-        for age, optimizer in list(_BUILT.items())
-        if any(id(v) in wanted for v in optimizer.masked_variables())
-    ]
-    return max(found)[2] if found else None
 
 
 def _shapes(values: Iterable[Any]) -> list[tuple[int, ...]]:

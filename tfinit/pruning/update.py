@@ -16,7 +16,8 @@ from keras import ops
 from tfinit.pruning.allocation import floor_counts, is_global, sparsities
 from tfinit.pruning.binding import Group
 from tfinit.pruning.masks import top_mask
-from tfinit.pruning.selection import block_mask, keep_count, n_m_mask, top_masks, top_masks_of_each
+from tfinit.pruning.patterns import block_mask, n_m_mask
+from tfinit.pruning.selection import keep_count, top_masks, top_masks_of_each
 
 
 class State(NamedTuple):
