@@ -1,60 +1,26 @@
 """A marked model is pruned however it is trained, or somebody says that it was not."""
 
 import gc
-import warnings
 
 import keras
 import numpy as np
 import pytest
 import wrapt
 from keras import ops
+from marked_networks import EAGERLY, HALF, X, compiled, fit, network, zeros
 
 from tfinit.errors import InputError
 from tfinit.pruning import (
     ConstantSparsity,
     PolynomialDecay,
     SparseOptimizer,
-    UpdatePruningStep,
-    compact,
     get_masks,
-    hold_zeros,
     prune_low_magnitude,
-    sparsity_report,
     strip_pruning,
 )
 from tfinit.pruning.marks import mark_of
 
 pytestmark = pytest.mark.backends
-X = np.random.default_rng(0).normal(size=(16, 6)).astype("float32")
-HALF = ConstantSparsity(0.5, begin_step=2, end_step=4, frequency=2)
-EAGERLY = keras.backend.backend() != "jax"  # where that is cheaper than to compile
-
-
-def network(**layers):
-    parts = {"a": keras.layers.Dense(8, name="a"), "out": keras.layers.Dense(2, name="out")}
-    return keras.Sequential([keras.Input((6,)), *(parts | layers).values()])
-
-
-def compiled(model, optimizer="sgd"):
-    model.compile(keras.optimizers.get(optimizer), "mse", run_eagerly=EAGERLY)
-    return model
-
-
-def fit(model, steps, **settings):
-    model.fit(X[: 4 * steps], X[: 4 * steps, :2], batch_size=4, verbose=0, **settings)
-
-
-def zeros(model):
-    """Zeros in each kernel, of 48 and 16."""
-    found = [ops.convert_to_numpy(w) for w in model.weights if len(w.shape) == 2]
-    return [int((kernel == 0).sum()) for kernel in found]
-
-
-def step_by(optimizer, model, steps=5):
-    """Steps of a loop that is somebody's own: any gradient will do."""
-    for _ in range(steps):
-        gradients = [ops.ones(w.shape) for w in model.trainable_variables]
-        optimizer.apply(gradients, model.trainable_variables)
 
 
 # -- compile and fit -------------------------------------------------------------------------------
@@ -294,116 +260,6 @@ def test_marked_anew_while_it_is_pruned():
     assert zeros(model) == [36, 12]
 
 
-# -- loops of somebody's own -----------------------------------------------------------------------
-
-
-class Adversary(keras.Model):
-    """Trains another model, with an optimizer of its own."""
-
-    def __init__(self, generator, optimizer):
-        super().__init__()
-        self.generator, self.by = generator, optimizer
-
-    def call(self, x):
-        return self.generator(x)
-
-    def train_step(self, data):
-        step_by(self.by, self.generator, 1)
-        return {"loss": ops.zeros(())}
-
-
-not_jax = pytest.mark.skipif(
-    keras.backend.backend() == "jax", reason="train_step is another one on JAX"
-)
-
-
-@not_jax
-def test_a_generator_that_another_models_optimizer_trains():
-    """Torch-Pruning#94, M#271."""
-    generator = prune_low_magnitude(network(), HALF)
-    with pytest.warns(UserWarning, match="fit: .*trained by an optimizer that prunes nothing"):
-        fit(compiled(Adversary(generator, keras.optimizers.SGD())), 4)
-    before = generator.get_weights()
-    with pytest.raises(InputError, match=r"they are dense.*SparseOptimizer\(optimizer"):
-        strip_pruning(generator)
-    assert all(np.array_equal(a, b) for a, b in zip(generator.get_weights(), before, strict=True))
-
-
-@not_jax
-@pytest.mark.parametrize("marked", [True, False])
-def test_a_generator_whose_zeros_another_models_optimizer_keeps(marked):
-    generator = network()
-    if marked:
-        prune_low_magnitude(generator, HALF)
-    optimizer = SparseOptimizer("sgd", HALF, scope=generator)
-    fit(compiled(Adversary(generator, optimizer)), 4)
-    assert {key: int((~m).sum()) for key, m in get_masks(generator).items()} == {
-        "a/kernel": 24,
-        "out/kernel": 8,
-    }
-    assert zeros(strip_pruning(generator)) == [24, 8]
-
-
-def test_a_loop_with_a_plain_optimizer_is_found_when_saved_reported_or_stripped(tmp_path):
-    model = prune_low_magnitude(network(), HALF)
-    step_by(keras.optimizers.SGD(), model)  # the optimizer itself is gone then
-    with pytest.warns(UserWarning, match="being saved or copied.*they are dense"):
-        model.save(tmp_path / "m.keras")
-    with pytest.warns(UserWarning, match="trained by an optimizer that prunes nothing"):
-        sparsity_report(model)
-    with pytest.raises(InputError, match="trained by an optimizer that prunes nothing"):
-        strip_pruning(model)
-
-
-def test_a_loop_with_a_plain_optimizer_after_the_pruning(tmp_path):
-    """The file would be of a dense model, and a copy go on from there: `strip_pruning` mends it."""
-    model = compiled(prune_low_magnitude(network(), HALF))
-    fit(model, 4)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", UserWarning)
-        model.save(tmp_path / "m.keras")
-    step_by(keras.optimizers.SGD(), model)
-    with pytest.warns(UserWarning, match="being saved or copied .* pruned are not zero"):
-        model.save(tmp_path / "m.keras")
-    with pytest.warns(UserWarning, match="reported on .* pruned are not zero"):
-        sparsity_report(model)
-    with pytest.warns(UserWarning, match="32 weights that are pruned were not zero"):
-        assert zeros(strip_pruning(model)) == [24, 8]
-
-
-def test_what_a_plain_optimizer_did_before_the_model_was_marked_does_not_count():
-    model = network()
-    optimizer = keras.optimizers.SGD()
-    prune_low_magnitude(network(), HALF)
-    step_by(optimizer, model)
-    prune_low_magnitude(model, HALF)
-    with pytest.warns(UserWarning, match="is dense: it took 0 training steps"):
-        assert zeros(strip_pruning(model)) == [0, 0]
-
-
-@pytest.mark.parametrize("given", ["compiled", "before", "after"])
-def test_the_callback_counts_the_steps_of_any_optimizer(given):
-    """M#271: TFMOT's loop; `model.optimizer` is another one than steps, or is set later."""
-    model, optimizer = prune_low_magnitude(network(), HALF), keras.optimizers.SGD()
-    if given == "compiled":
-        compiled(model, "adam")
-    if given == "before":
-        model.optimizer = optimizer
-    callback = UpdatePruningStep()
-    callback.set_model(model)
-    if given == "after":
-        model.optimizer = optimizer
-    callback.on_train_begin()
-    seen = []
-    for _ in range(6):
-        callback.on_train_batch_begin(batch=-1)
-        seen.append(zeros(model))
-        step_by(optimizer, model, 1)
-    callback.on_epoch_end(batch=-1)
-    assert seen == [[0, 0], *[[24, 8]] * 5]
-    assert zeros(model) == zeros(strip_pruning(model)) == [24, 8]
-
-
 # -- strip_pruning, get_masks ----------------------------------------------------------------------
 
 
@@ -466,63 +322,6 @@ def test_weights_of_a_model_without_pruning_say_that_there_are_no_masks(tmp_path
     model.load_weights(tmp_path / "m.weights.h5")
     with pytest.warns(UserWarning, match="Masks and step were not loaded"):
         fit(model, 4)
-    assert zeros(model) == [24, 8]
-
-
-# -- zeros that are there already ------------------------------------------------------------------
-
-
-def pruned_and_stripped():
-    model = compiled(prune_low_magnitude(network(), HALF))
-    fit(model, 4)
-    return strip_pruning(model)
-
-
-def test_zeros_train_until_the_first_update_and_the_warning_gives_both_numbers():
-    """sparseml#145. TFMOT does so without a word."""
-    model = pruned_and_stripped()
-    late = ConstantSparsity(0.25, 3, frequency=1)
-    with pytest.warns(UserWarning, match=r"50\.0% of .* until step 3, which prunes 25\.0%"):
-        fit(compiled(model, SparseOptimizer("sgd", late, scope=model)), 1)
-    assert sum(zeros(model)) < 8
-
-
-@pytest.mark.parametrize(("target", "expected"), [(0.25, [24, 8]), (0.75, [36, 12])])
-def test_keep_zeros(target, expected):
-    model = pruned_and_stripped()
-    before = ops.convert_to_numpy(model.layers[0].kernel) == 0
-    late = ConstantSparsity(target, 3, frequency=1)
-    compiled(model, SparseOptimizer("sgd", late, scope=model, keep_zeros=True))
-    fit(model, 1)
-    assert zeros(model) == [24, 8]
-    fit(model, 4)
-    assert zeros(model) == expected
-    assert np.all(ops.convert_to_numpy(model.layers[0].kernel)[before] == 0)
-
-
-def test_hold_zeros_of_a_stripped_and_of_a_compacted_model():
-    stripped = pruned_and_stripped()
-    for model in (stripped, compact(stripped).model):
-        before = zeros(model)
-        fit(compiled(model, hold_zeros(model, "adam")), 4)
-        assert zeros(model) == before
-        assert min(before) > 0
-    with pytest.raises(InputError, match="no zeros to hold"):
-        hold_zeros(network())
-
-
-@pytest.mark.parametrize("by", ["hold_zeros", "keep_zeros"])
-def test_zeros_of_a_layer_that_is_frozen_while_its_head_trains(by):
-    model = pruned_and_stripped()
-    model.layers[0].trainable = False
-    if by == "hold_zeros":
-        optimizer = hold_zeros(model, "sgd")
-    else:
-        late = ConstantSparsity(0.25, 3, frequency=1)  # less than the zeros that are there
-        optimizer = SparseOptimizer("sgd", late, scope=model, keep_zeros=True)
-    fit(compiled(model, optimizer), 4)
-    model.layers[0].trainable = True
-    fit(compiled(model), 2)
     assert zeros(model) == [24, 8]
 
 
