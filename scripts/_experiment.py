@@ -14,7 +14,8 @@ import tyro
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from tfinit.cli.console import png
+from tfinit.cli.console import native_stderr_closed, png
+from tfinit.cli.device import wake_up
 from tfinit.errors import InputError, WorkError
 from tfinit.files import write_whole
 from tfinit.lottery.config import LotteryConfig
@@ -44,6 +45,8 @@ class Options:
     Left out: runs/SCRIPT/SETTING."""
     figure: Path | None = None
     """Write the figure here."""
+    device: str = "auto"
+    """cpu, gpu: an error where the framework lists none; or auto: the first GPU if it lists one."""
 
     def choose(self, full: Config, quick: Config, label: str = "") -> Config:
         """The paper's setting or the quick one, with what the flags say of it.
@@ -73,7 +76,10 @@ def main(script: Callable[[Any], None], options: type[Options], description: str
     """Parse the flags, and run the script. Errors are one line and tfinit's exit codes."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
-        script(tyro.cli(options, description=description))
+        asked = tyro.cli(options, description=description)
+        with native_stderr_closed():
+            wake_up(asked.device)
+        script(asked)
     except (InputError, WorkError) as error:
         print(error, file=sys.stderr)
         sys.exit(2 if isinstance(error, InputError) else 1)
@@ -113,9 +119,6 @@ class watched:
         from rich.console import Console
         from rich.progress import Progress
 
-        from tfinit.training import wake_up
-
-        wake_up()
         console = Console(stderr=True, soft_wrap=True)
         self._bar = Progress(console=console, transient=True, disable=not console.is_terminal)
         self._task = self._bar.add_task("starting", total=steps)
