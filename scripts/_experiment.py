@@ -16,6 +16,7 @@ from matplotlib.ticker import NullLocator
 
 from tfinit.cli.console import native_stderr_closed, png
 from tfinit.cli.device import wake_up
+from tfinit.devices import in_use
 from tfinit.errors import InputError, WorkError
 from tfinit.files import write_whole
 from tfinit.lottery.config import LotteryConfig
@@ -65,7 +66,7 @@ class Options:
     def write(self, directory: Path, figure: Figure, *texts: str) -> None:
         """Print the texts, and write them and the figure."""
         picture, table = self.figure or directory / "figure.png", directory / "table.md"
-        text = "\n\n".join(texts)
+        text = "\n\n".join([*texts, f"device: {in_use()}"])
         print(text, flush=True)
         write_whole(table, f"{text}\n".encode())
         write_whole(picture, png(figure))

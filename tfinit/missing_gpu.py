@@ -84,7 +84,7 @@ def why_none(framework: str, root: Path = ROOT) -> str:
 
 _CURES = {
     "tensorflow": "Install the CUDA libraries that it wants: pip install 'tfinit[gpu]'.",
-    "jax": "Install it with CUDA: pip install 'jax[cuda13]', or 'jax[cuda12]' for an older driver.",
+    "jax": "Install it with CUDA: pip install 'jax[cuda13]'; for an older driver 'jax[cuda12]'.",
     "torch": "Install a PyTorch that is built for CUDA.",
 }
 _OF_THE_DRIVER = re.compile(r"libcuda\.so|cuInit|NVIDIA driver|driver version")
@@ -98,12 +98,16 @@ def cure(framework: str, reasons: tuple[str, ...]) -> str:
             "NVIDIA's driver is missing or too old: install it; in a container, start that with "
             "`--gpus all`."
         )
-    if framework == "tensorflow" and "libcudnn" in said:
+    if framework != "tensorflow":
+        return _CURES[framework]
+    if any(Path(folder, "nvidia/cudnn/lib").is_dir() for folder in sys.path):
         return (
-            f"{_CURES[framework]} TensorFlow's own GPU images carry cuDNN 8, and since 2.18 it "
-            "wants 9."
+            "Its CUDA libraries are installed, but it looks for some of them elsewhere: name their "
+            "folders, nvidia/*/lib, to ldconfig, as docker/Dockerfile does."
         )
-    return _CURES[framework]
+    images = "libcudnn" in said
+    more = " TensorFlow's own GPU images carry cuDNN 8, and since 2.18 it wants 9."
+    return _CURES[framework] + (more if images else "")
 
 
 # Lets a framework look for GPUs. What it does not say itself is printed.
@@ -149,8 +153,8 @@ _RELEVANT = re.compile(
     r"|Could not find cuda drivers[^,]*"
     r"|Unable to load \w+\. Is it installed"
     r"|Found \w+ version \S+, but JAX was built against version [^,]*"
-    r"|Unable to initialize backend '(?:cuda|gpu)': .{,120}"
-    r"|CUDA backend failed to initialize: [^(]{,120}"
+    r"|(?:CUDA backend failed to initialize|Unable to initialize backend '(?:cuda|gpu)'): "
+    r"(?:[^.(]|\.(?=\d)){,160}"
     r"|a CUDA-enabled jaxlib is not installed"
     r"|CUDA_ERROR_\w+"
     r"|Found no NVIDIA driver[^.]*|The NVIDIA driver on your system is too old"

@@ -215,7 +215,9 @@ def test_ctrl_c_ends_it_within_two_seconds_with_a_stream_open(process):
     process.send_signal(signal.SIGINT)
     start = time.monotonic()
     rest, errors = process.communicate(timeout=20)
-    assert (process.returncode, rest, errors) == (0, "", "")
+    assert (process.returncode, rest) == (0, "")
+    # By then TensorFlow may have been loaded, or not.
+    assert re.fullmatch(r"(device: .+\n)?", errors)
     assert time.monotonic() - start < 2
 
 

@@ -1,5 +1,6 @@
 """The device of a command: its flag, and the line on stderr that says which one trains."""
 
+import contextlib
 import logging
 import os
 import sys
@@ -46,7 +47,8 @@ def prepare(device: str = "auto", keras: str = "keras") -> None:
 def wake_up(device: str = "auto", keras: str = "keras") -> None:
     """`prepare`, and let TensorFlow compile once: see `tfinit.training.wake_up`.
 
-    Where Keras is on another backend TensorFlow is left alone: it would take memory of the GPU.
+    Where Keras is on another backend, TensorFlow loads, as parts of Keras may need it, but gets no
+    GPU: it would take memory of it.
     """
     prepare(device, keras)
     from keras import backend
@@ -55,6 +57,11 @@ def wake_up(device: str = "auto", keras: str = "keras") -> None:
         from tfinit.training import wake_up
 
         wake_up()
+        return
+    with contextlib.suppress(ImportError, RuntimeError):  # not installed; woken up before
+        import tensorflow as tf
+
+        tf.config.set_visible_devices([], "GPU")
 
 
 class _ToStderr(logging.Handler):
