@@ -1,4 +1,4 @@
-"""What trains is said. Machines with GPUs are folders here, laid out as theirs; no GPU is needed."""
+"""What trains is said. Machines with GPUs are folders here, laid out as theirs."""
 
 import doctest
 import os
@@ -150,7 +150,7 @@ def test_no_gpu_at_all_is_one_line(tmp_path):
 def test_other_words_are_refused():
     with pytest.raises(InputError, match="`device` must be one of auto, cpu, gpu, received 'tpu'"):
         choose("tpu")
-    with pytest.raises(InputError, match="`framework` must be one of .*jax.*, received 'cuda'"):
+    with pytest.raises(InputError, match=r"`framework` must be one of .*jax.*, received 'cuda'"):
         in_use("cuda")
 
 
