@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tfinit.arguments import instance, one_of
+from tfinit.arguments import one_of, path
 from tfinit.errors import InputError, reason
 from tfinit.missing_gpu import FRAMEWORKS, ROOT, gpus, hidden_by, why_none
 
@@ -143,7 +143,7 @@ def announce(framework: str = "keras") -> Device:
     return device
 
 
-def unlisted(framework: str = "keras", root: Path = ROOT) -> str:
+def unlisted(framework: str = "keras", root: str | Path = ROOT) -> str:
     """What to do about an NVIDIA GPU that is there and that the framework does not list.
 
     Where there is one, the framework is asked for its reasons in a process of its own. That may
@@ -166,7 +166,7 @@ def unlisted(framework: str = "keras", root: Path = ROOT) -> str:
         >>> unlisted(root=Path(tmp))  # a machine without one
         ''
     """
-    instance("root", root, Path)
+    root = path("root", root)
     framework = _named(framework)
     if hidden_by(framework) or not gpus(root) or in_use(framework).kind != "CPU":
         return ""
