@@ -254,6 +254,19 @@ def test_listening_for_others_is_said(capsys, monkeypatch, host, shown, warned):
     assert ("anyone who reaches 0.0.0.0" in err) == warned
 
 
+def test_it_says_on_which_device_it_trains_once_that_is_loaded(capsys, monkeypatch):
+    loading = []
+    monkeypatch.setattr(
+        "tfinit.demo.server.create_app", lambda *given, **options: loading.append(options)
+    )
+    monkeypatch.setattr("tfinit.demo.serving.serve", lambda app, listener, opened: listener.close())
+    main(["demo", "--port", "0"])
+    assert capsys.readouterr().err == ""
+    with loading[0]["loading"]():
+        pass
+    assert re.fullmatch(r"device: .+\n", capsys.readouterr().err)
+
+
 @pytest.mark.parametrize("flags", [["--port", "70000"], ["--max-runs", "0"]])
 def test_flags_out_of_range(capsys, flags):
     with pytest.raises(SystemExit, match="2"):
