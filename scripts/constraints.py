@@ -42,8 +42,10 @@ def resolved(constraints: dict[str, str], device: str) -> dict[str, str]:
         file.flush()
         wanted = f"{ROOT}[{','.join((*EXTRAS, device))}]"
         report = subprocess.run(
-            [sys.executable, "-m", "pip", "install", "--dry-run", "--ignore-installed", "--quiet"]
-            + ["--report=-", f"--constraint={file.name}", wanted, *TOOLS],
+            [
+                *(sys.executable, "-m", "pip", "install", "--dry-run", "--ignore-installed"),
+                *("--quiet", "--report=-", f"--constraint={file.name}", wanted, *TOOLS),
+            ],
             check=True,
             stdout=subprocess.PIPE,
         ).stdout
