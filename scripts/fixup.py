@@ -10,7 +10,9 @@ import math
 import time
 
 import keras
+import matplotlib.pyplot as plt
 import numpy as np
+from _figure import parsed, save
 from keras import layers as L
 from sklearn.datasets import load_digits
 
@@ -78,10 +80,9 @@ def train(scheme, epochs):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser()
     parser.add_argument("--epochs", type=int, default=15)
-    parser.add_argument("--figure", help="a file for the curves of the loss")
-    arguments = parser.parse_args()
+    arguments = parsed(__doc__, parser)
     curves = {}
     print("scheme  loss before  loss after  test accuracy  seconds")
     for scheme in ("fixup", "he"):
@@ -93,25 +94,18 @@ def main():
             f"{scheme:6}  {losses[0]:11.4g}  {losses[-1]:10.4g}  {accuracy:13.3f}  {seconds:7.0f}",
             flush=True,
         )
-    if arguments.figure:
-        draw(curves, arguments.figure)
+    save(drawn(curves), arguments.figure)
 
 
-def draw(curves, path):
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(6, 4), layout="constrained")
+def drawn(curves):
+    figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
     for scheme, losses in curves.items():
         finite = [loss if math.isfinite(loss) else float("nan") for loss in losses]
         axes.semilogy(finite, "o-", label=scheme)
     axes.set(xlabel="epoch", ylabel="training loss (gaps: not finite)")
     axes.set_title(f"{2 * BLOCKS + 2} layers, no normalization, digits")
     axes.legend()
-    figure.savefig(path, dpi=150)
-    pyplot.close(figure)
+    return figure
 
 
 if __name__ == "__main__":

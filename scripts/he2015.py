@@ -1,16 +1,15 @@
 """He et al. 2015, figure 3, in small: a 30-layer plain ReLU conv net with He and with Xavier.
 
-    python scripts/he2015.py                # prints the figures, writes docs/figures/he2015.png
+    python scripts/he2015.py --figure docs/figures/he2015.png
 
 No normalization, no skips, plain SGD with momentum, scikit-learn's digits. Xavier's variance halves
 the signal in every layer, 2^-15 in all; He's keeps it.
 """
 
-from pathlib import Path
-
 import keras
 import matplotlib.pyplot as plt
 import numpy as np
+from _figure import parsed, save
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
@@ -20,7 +19,6 @@ DEPTH = 30
 CHANNELS = 16
 EPOCHS = 30
 RATE = 0.02
-TARGET = Path(__file__).parents[1] / "docs" / "figures" / "he2015.png"
 
 
 def digits() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -54,6 +52,7 @@ def train(initializer: keras.Initializer) -> dict[str, list[float]]:
 
 
 def main() -> None:
+    target = parsed(__doc__).figure
     histories = {
         "He, 2 / fan_in": train(He(seed=0)),
         "Xavier, 2 / (fan_in + fan_out)": train(Xavier(distribution="normal", seed=0)),
@@ -69,9 +68,7 @@ def main() -> None:
     left.set(title=f"{DEPTH}-layer plain ReLU conv net", xlabel="epoch", ylabel="training loss")
     right.set(title="digits", xlabel="epoch", ylabel="test accuracy", ylim=(0, 1))
     right.legend()
-    TARGET.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(TARGET, dpi=120)
-    print(f"wrote {TARGET}")
+    save(figure, target)
 
 
 if __name__ == "__main__":

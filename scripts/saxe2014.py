@@ -1,6 +1,6 @@
 """Saxe et al. 2014, figure 6: the learning time of deep linear networks over their depth.
 
-    python scripts/saxe2014.py              # prints the figures, writes docs/figures/saxe2014.png
+    python scripts/saxe2014.py --figure docs/figures/saxe2014.png
 
 A linear network W = W_L … W_1 learns scikit-learn's digits (whitened, one-hot targets) by
 full-batch gradient descent. With whitened inputs the loss is ½‖Σ_yx − W‖² plus a constant, so a
@@ -17,11 +17,10 @@ the rise from depth 2 on, which is over where 2 / L is small. With targets near 
 printed) it is a factor below 2.
 """
 
-from pathlib import Path
-
 import keras
 import matplotlib.pyplot as plt
 import numpy as np
+from _figure import parsed, save
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 
@@ -34,7 +33,6 @@ SMALL = 2.0**-4  # times 1 / depth: within a few percent of gradient flow
 MOST = 1000
 FLOW_MOST = 3000
 SEEDS = (0, 1, 2)
-TARGET = Path(__file__).parents[1] / "docs" / "figures" / "saxe2014.png"
 
 
 def correlations() -> np.ndarray:
@@ -94,6 +92,7 @@ def flow(start: list[np.ndarray], wanted: np.ndarray) -> float:
 
 
 def main() -> None:
+    target = parsed(__doc__).figure
     wanted = correlations()
     strengths = np.linalg.svd(wanted, compute_uv=False)[:9]  # centered targets: the tenth is 0
     print(f"strengths to learn: {strengths.min():.2f} to {strengths.max():.2f}")
@@ -135,9 +134,7 @@ def main() -> None:
     axes.set_xticks(DEPTHS, [str(d) for d in DEPTHS])
     axes.set_xticks([], minor=True)
     axes.legend()
-    TARGET.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(TARGET, dpi=120)
-    print(f"wrote {TARGET}")
+    save(figure, target)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
-"""docs/demo.png and docs/demo_lottery.png: the page of `tfinit demo`, from a real browser.
+"""demo.png and demo_lottery.png: the page of `tfinit demo`, from a real browser.
 
-    .venv/bin/python scripts/screenshots_demo.py
+    .venv/bin/python scripts/screenshots_demo.py --out docs
 
 Needs playwright and Debian's chromium (or another one, named by TFINIT_CHROMIUM).
 """
 
+import argparse
 import os
 import re
 import shutil
@@ -14,7 +15,6 @@ from pathlib import Path
 
 from playwright.sync_api import Page, sync_playwright
 
-DOCS = Path(__file__).parent.parent / "docs"
 CHROMIUM = os.environ.get("TFINIT_CHROMIUM") or shutil.which("chromium")
 WIDTH, HEIGHT = 1280, 1700  # all in sight: what is scrolled away is not drawn
 # Down to where the tickets no longer win.
@@ -22,6 +22,9 @@ LOTTERY = "?seed=1&pane=he&tab=lottery&levels=12&prune_fraction=0.35&steps=1000"
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, default=Path(), help="the directory that they go into")
+    out = parser.parse_args().out
     server = subprocess.Popen(
         [Path(sys.executable).with_name("tfinit"), "demo", "--port", "0"],
         stdout=subprocess.PIPE,
@@ -37,7 +40,7 @@ def main() -> None:
                 viewport={"width": WIDTH, "height": HEIGHT}, color_scheme="light"
             )
             train(page, address)
-            shoot(page, "demo.png", until="section[aria-labelledby=curves-title]")
+            shoot(page, out / "demo.png", until="section[aria-labelledby=curves-title]")
             train(page, address + LOTTERY)
             page.click("#lottery-start")
             page.wait_for_selector("body[data-levels='13'][data-state=done]", timeout=300_000)
@@ -47,7 +50,7 @@ def main() -> None:
             )
             good = [n for n, one in enumerate(accuracies) if one >= accuracies[0] - 0.01]
             page.select_option("#level", str(max(good)))
-            shoot(page, "demo_lottery.png", until="#levels-table")
+            shoot(page, out / "demo_lottery.png", until="#levels-table")
             browser.close()
     finally:
         server.terminate()
@@ -61,14 +64,14 @@ def train(page: Page, address: str) -> None:
     page.wait_for_selector("body[data-state=done]", timeout=300_000)
 
 
-def shoot(page: Page, name: str, until: str) -> None:
+def shoot(page: Page, path: Path, until: str) -> None:
     """From the top of the page to the lower end of something."""
     page.mouse.move(0, 0)
     page.wait_for_timeout(500)
     box = page.locator(until).bounding_box()
     clip = {"x": 0, "y": 0, "width": WIDTH, "height": box["y"] + box["height"] + 16}
-    page.screenshot(path=DOCS / name, clip=clip)
-    print(DOCS / name)
+    page.screenshot(path=path, clip=clip)
+    print(path)
 
 
 if __name__ == "__main__":

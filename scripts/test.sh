@@ -12,14 +12,15 @@ export XLA_FLAGS=${XLA_FLAGS:---xla_backend_optimization_level=0}
 "$bin/ruff" format --check .
 "$bin/ruff" check .
 "$bin/hadolint" docker/Dockerfile
+"$bin/shellcheck" .ci/run docker/*.sh scripts/*.sh
 
 # What runs on every backend of Keras: on PyTorch; then on JAX, where no TensorFlow is installed at
 # all. Last the whole suite, on TensorFlow.
 mapfile -t files < <(grep -rl 'mark\.backends' tests --include='test_*.py')
-two="--numprocesses=2 --dist=loadfile"
+two=(--numprocesses=2 --dist=loadfile)
 echo "== KERAS_BACKEND=torch"
-KERAS_BACKEND=torch "$bin/python" -m pytest -q $two -m backends "${files[@]}" "$@"
+KERAS_BACKEND=torch "$bin/python" -m pytest -q "${two[@]}" -m backends "${files[@]}" "$@"
 echo "== KERAS_BACKEND=jax, without TensorFlow"
-scripts/test_without_tensorflow.sh $two "$@"
+scripts/test_without_tensorflow.sh "${two[@]}" "$@"
 echo "== the whole suite"
-"$bin/python" -m pytest -q $two --durations=10 "$@"
+"$bin/python" -m pytest -q "${two[@]}" --durations=10 "$@"

@@ -1,7 +1,7 @@
 """The textbook on initialization, raced: too small, good, too large, zeros; Xavier against He.
 
-    python scripts/textbook.py              # prints the findings, writes docs/figures/textbook.png
-    python scripts/textbook.py --quick      # one seed, fewer steps, no figure unless --figure
+    python scripts/textbook.py --figure docs/figures/textbook.png
+    python scripts/textbook.py --quick      # one seed, fewer steps
 
 A tanh network of 10 dense layers and a ReLU network of 30, plain SGD, scikit-learn's digits. Before
 each training `tfinit.diagnose` looks at the first batch. It foretold the outcome if it found
@@ -10,11 +10,12 @@ something severe and the loss stayed above LEVEL, or nothing severe and the loss
 
 import argparse
 import math
-from pathlib import Path
 
 import keras
 import numpy as np
+from _figure import parsed, save
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 import tfinit
 from tfinit import datasets, models
@@ -43,7 +44,6 @@ STARTS = {
     },
 }
 SHOWN = (1e-4, 30.0)  # losses in the figure; beyond are those of the starts that explode
-TARGET = Path(__file__).parents[1] / "docs" / "figures" / "textbook.png"
 
 
 def race(network: str, steps: int, seeds: tuple[int, ...]) -> Comparison:
@@ -86,7 +86,7 @@ def told(comparison: Comparison) -> str:
     return "\n".join(lines)
 
 
-def draw(comparisons: list[Comparison], target: Path) -> None:
+def drawn(comparisons: list[Comparison]) -> Figure:
     figure = blank("", (10, 7))
     look = styles(label for starts in STARTS.values() for label in starts)
     columns = zip(comparisons, figure.subplots(2, len(comparisons), squeeze=False).T, strict=True)
@@ -101,8 +101,7 @@ def draw(comparisons: list[Comparison], target: Path) -> None:
         below.legend(frameon=False, fontsize=8)
         for axes in (above, below):
             axes.grid(alpha=0.3)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(target, dpi=120)
+    return figure
 
 
 def curves(axes: Axes, runs: list[Run], shift: float, **look: str) -> None:
@@ -132,19 +131,15 @@ def gradients(axes: Axes, run: Run, **look: str) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser()
     parser.add_argument("--quick", action="store_true", help="one seed, fewer steps")
-    parser.add_argument("--figure", type=Path, help=f"where the figure goes; {TARGET}")
-    options = parser.parse_args()
+    options = parsed(__doc__, parser)
     steps, seeds = (1200, (0,)) if options.quick else (2000, (0, 1, 2))
     comparisons = []
     for network in STARTS:
         comparisons.append(race(network, steps, seeds))
         print(told(comparisons[-1]))
-    target = options.figure or (None if options.quick else TARGET)
-    if target is not None:
-        draw(comparisons, target)
-        print(f"wrote {target}")
+    save(drawn(comparisons), options.figure)
     groups = [c.of(label) for c in comparisons for label in c.labels]
     right = sum(all(map(foretold, runs)) for runs in groups)
     trainings = [run for runs in groups for run in runs]

@@ -250,11 +250,12 @@ def main():
     """The table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--guide", nargs="*", default=list(GUIDES), choices=list(GUIDES))
+    guides = parser.parse_args().guide
     theirs = load_tfmot().sparsity.keras
     warnings.simplefilter("ignore")
     differ = 0
     print(f"{'guide':20} {'in between':32} {'':5} {'tfinit':26} TFMOT")
-    for name in parser.parse_args().guide:
+    for name in guides:
         for way, between in BETWEEN.items():
             # The loop goes on in the same model: what makes another one is compiled for `fit`.
             for by_loop in (False, True) if way in ("nothing", "freeze, unfreeze") else (False,):

@@ -1,16 +1,15 @@
 """Symmetry breaking: units that start equal stay twins, however long the network trains.
 
-    python scripts/twins.py                 # prints the figures, writes docs/figures/twins.png
+    python scripts/twins.py --figure docs/figures/twins.png
 
 A 64-unit hidden layer on scikit-learn's digits from all zeros, from one constant, and from Xavier.
 After training, the different columns of its kernel are counted.
 """
 
-from pathlib import Path
-
 import keras
 import matplotlib.pyplot as plt
 import numpy as np
+from _figure import parsed, save
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
@@ -18,7 +17,6 @@ from tfinit.initializers import Xavier
 
 UNITS = 64
 EPOCHS = 40
-TARGET = Path(__file__).parents[1] / "docs" / "figures" / "twins.png"
 
 
 def train(initializer: keras.Initializer) -> tuple[int, int, list[float]]:
@@ -43,6 +41,7 @@ def different_units(kernel: np.ndarray) -> int:
 
 
 def main() -> None:
+    target = parsed(__doc__).figure
     starts = {
         "zeros": keras.initializers.Zeros(),
         "constant 0.1": keras.initializers.Constant(0.1),
@@ -58,9 +57,7 @@ def main() -> None:
         axes.plot(accuracy, label=f"{name}: {after} of {UNITS} units differ")
     axes.set(title="Twins stay twins", xlabel="epoch", ylabel="test accuracy", ylim=(0, 1))
     axes.legend()
-    TARGET.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(TARGET, dpi=120)
-    print(f"wrote {TARGET}")
+    save(figure, target)
 
 
 if __name__ == "__main__":

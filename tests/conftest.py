@@ -1,4 +1,8 @@
 import importlib.util
+import os
+import shutil
+import tempfile
+from pathlib import Path
 
 import keras
 import pytest
@@ -27,3 +31,17 @@ def pytest_addoption(parser):
 def pytest_runtest_setup(item):
     # Networks that a test draws without a seed are the same in every run and order.
     keras.utils.set_random_seed(item.config.getoption("--seed"))
+
+
+@pytest.fixture
+def of_another():
+    """A directory of user 4321, who is another one than this process, for the time being, too."""
+    if os.geteuid():
+        pytest.skip("only root can be another user")
+    directory = Path(tempfile.mkdtemp())  # in one that anyone may see
+    directory.chmod(0o755)
+    os.chown(directory, 4321, 8765)
+    os.setresuid(1234, 1234, 0)
+    yield directory
+    os.setresuid(0, 0, 0)
+    shutil.rmtree(directory)

@@ -58,6 +58,15 @@ def test_a_misspelt_command_or_flag_is_exit_code_2(capfd, arguments):
     assert "Traceback" not in err
 
 
+@pytest.mark.parametrize("arguments", [["frankle2019.py", "--help"], ["lotery", "-h"]])
+def test_help_of_no_command_is_an_error(capfd, arguments):
+    code, out, err = run(capfd, *arguments)
+    assert (code, out) == (2, "")
+    assert err.startswith(
+        f"tfinit: there is no command `{arguments[0]}`. Choose one of lottery, in"
+    )
+
+
 def test_a_missing_file_of_a_named_data_directory(capfd, tmp_path, monkeypatch):
     monkeypatch.setenv("TFINIT_DATA_DIR", str(tmp_path))
     code, _, err = run(capfd, "lottery", "--dataset", "mnist", "--run-dir", str(tmp_path / "r"))

@@ -185,6 +185,41 @@ def test_what_can_be_written_is_looked_at_and_left_alone(hostile, name):
     assert (hostile / "victim").read_text() == "years of work"
 
 
+@pytest.mark.parametrize("name", ["a.txt", "new/deep/a.txt"])
+def test_whose_directory_it_is_and_who_may_write_there(of_another, name):
+    said = (
+        f"Permission denied: {of_another} belongs to user 4321, and this is user 1234; let user "
+        "1234 write there, or run this as user 4321 (a container: --user 4321:8765)."
+    )
+    path = of_another / name
+    with pytest.raises(InputError) as error:
+        check_writable("out", path)
+    assert str(error.value) == f"`out` {str(path)!r} cannot be written: {said} Choose another path."
+    with pytest.raises(WorkError) as error:
+        write_whole(path, b"", "Mend it.")
+    assert str(error.value) == f"cannot write {path}: {said} Mend it."
+    with pytest.raises(InputError) as error, held(path.with_name(".lock"), "`out`", "--out"):
+        pass
+    assert name != "a.txt" or said in str(error.value)
+
+
+def test_of_root_s_directory_no_one_is_told_to_be_root(of_another):
+    os.setresuid(0, 0, 0)
+    os.chown(of_another, 0, 0)
+    os.setresuid(1234, 1234, 0)
+    with pytest.raises(InputError, match=r"this is user 1234; let user 1234 write there\. Choose"):
+        check_writable("out", of_another / "a.txt")
+
+
+def test_the_mode_of_one_s_own_directory(of_another):
+    os.setresuid(0, 0, 0)
+    os.chown(of_another, 1234, 1234)
+    of_another.chmod(0o500)
+    os.setresuid(1234, 1234, 0)
+    with pytest.raises(InputError, match=f"denied: the mode of {of_another} is 500. Choose"):
+        check_writable("out", of_another / "deep" / "a.txt")
+
+
 def test_a_directory_for_a_directory(hostile):
     check_writable("path", hostile / "directory", directory=True)
     with pytest.raises(InputError, match=r"`path` .* is a file\. Choose another path"):

@@ -1,6 +1,7 @@
 """The scripts of published lottery experiments on made-up results: almost nothing trains."""
 
 import importlib
+import runpy
 import sys
 from contextlib import nullcontext
 from dataclasses import replace
@@ -162,6 +163,62 @@ def test_markdown_has_a_cell_for_each_column(script):
         "| 1   | 22 |",
         "| 333 |    |",
     ]
+
+
+@pytest.mark.parametrize("path", sorted(SCRIPTS.glob("[!_]*.py")), ids=lambda path: path.stem)
+def test_help_runs_nothing(monkeypatch, tmp_path, capsys, path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    monkeypatch.setattr(sys, "argv", [str(path), "--help"])
+    with pytest.raises(SystemExit) as stopped:
+        runpy.run_path(str(path), run_name="__main__")
+    assert not stopped.value.code
+    assert capsys.readouterr().out.startswith("usage: ")
+    assert not [*tmp_path.iterdir()]
+
+
+def history(*_):
+    return {"loss": [2.0, 1.0], "val_accuracy": [0.1, 0.9]}
+
+
+@pytest.mark.parametrize(
+    ("name", "made_up"),
+    [
+        ("delta_orthogonal", {"train": history}),
+        ("fixup", {"train": lambda *_: ([2.0, float("inf")], 0.5)}),
+        ("he2015", {"train": history}),
+        ("saxe2014", {"best": lambda *_: (7, 0.5), "flow": lambda *_: 3.0, "DEPTHS": (2, 3)}),
+        ("twins", {"train": lambda *_: (1, 1, [0.1, 0.2])}),
+    ],
+)
+def test_a_figure_goes_where_the_user_works_or_says(
+    script, monkeypatch, tmp_path, capsys, name, made_up
+):
+    module = script(name)
+    for function, instead in made_up.items():
+        monkeypatch.setattr(module, function, instead)
+    monkeypatch.chdir(tmp_path)
+    for flags, figure in (([], f"{name}.png"), (["--figure", "deep/mine.png"], "deep/mine.png")):
+        monkeypatch.setattr(sys, "argv", [str(SCRIPTS / f"{name}.py"), *flags])
+        module.main()
+        assert (tmp_path / figure).read_bytes().startswith(b"\x89PNG")
+        assert capsys.readouterr().out.splitlines()[-1] == f"wrote {figure}"
+    assert {p.name for p in tmp_path.iterdir()} == {f"{name}.png", "deep"}
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(sys, "argv", [f"{name}.py", "--figure", "file/figure.png"])
+    monkeypatch.setattr(module, next(iter(made_up)), None)  # it is seen before the work
+    with pytest.raises(SystemExit) as stopped:
+        module.main()
+    assert stopped.value.code == 2
+    assert "`figure` 'file/figure.png' cannot be written: Not a dir" in capsys.readouterr().err
+
+
+def test_no_script_writes_beside_itself():
+    for path in [*SCRIPTS.glob("*.py"), *SCRIPTS.with_name("benchmarks").glob("*.py")]:
+        if path.stem in {"constraints", "_attack_files", "_attack_surface"}:
+            continue  # the first makes a file of the repository, the others read the tests
+        source = path.read_text(encoding="utf-8")
+        assert "Path(__file__)" not in source, path
 
 
 def test_textbook_says_how_much_was_foretold(script, monkeypatch, tmp_path, capsys):

@@ -17,7 +17,7 @@ import keras
 from tfinit.arguments import check_real, number, path, whole
 from tfinit.diagnostics.diagnosis import Diagnosis, diagnose, line_of
 from tfinit.errors import InputError, MissingPackage
-from tfinit.files import check_writable, make_directory
+from tfinit.files import check_writable, make_directory, why_not
 
 # Seconds of training on which the first reading and the last are charged: were it by the time
 # trained so far, the second reading would wait very long for the first, which is the slowest.
@@ -320,7 +320,9 @@ def _check_table(path: Path) -> None:
                 file.seek(0)
                 file.truncate(file.read().rfind(b"\n") + 1)
     except OSError as error:
-        raise InputError(f"`csv`: {str(path)!r} cannot be written: {error.strerror}.") from error
+        raise InputError(
+            f"`csv`: {str(path)!r} cannot be written: {why_not(error, path)}."
+        ) from error
 
 
 def _append(path: Path, step: int, lines: list[_Line]) -> None:

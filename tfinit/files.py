@@ -40,7 +40,31 @@ def write_whole(path: Path, content: bytes | Path, cure: str = _GO_ON) -> None:
     try:
         put(path, content)
     except OSError as error:
-        raise WorkError(f"cannot write {path}: {error.strerror or error}. {cure}") from error
+        raise WorkError(f"cannot write {path}: {why_not(error, path)}. {cure}") from error
+
+
+def why_not(error: OSError, path: Path) -> str:
+    """Why a path cannot be written, for the message of an error.
+
+    Another name would not do where the whole directory is another user's, as what is mounted into
+    a container often is: it says whose, and who asks.
+    """
+    said = error.strerror or str(error)
+    return f"{said}: {barred(path)}" if error.errno in (errno.EACCES, errno.EPERM) else said
+
+
+def barred(path: Path) -> str:
+    """Who may not write where, where this process may not write, and what to do about it."""
+    place = path
+    while not (found := _stat(place)) or not stat.S_ISDIR(found.st_mode):
+        place = place.absolute().parent
+    user, owner = os.geteuid(), found.st_uid
+    if user == owner:
+        return f"the mode of {place} is {stat.S_IMODE(found.st_mode):o}"
+    cure = f"let user {user} write there"
+    if owner:
+        cure += f", or run this as user {owner} (a container: --user {owner}:{found.st_gid})"
+    return f"{place} belongs to user {owner}, and this is user {user}; {cure}"
 
 
 def put(path: Path, content: bytes | Path) -> None:
@@ -129,7 +153,7 @@ def check_writable(
             aside.unlink()
     except OSError as error:
         raise InputError(
-            f"`{name}` {str(path)!r} cannot be written: {error.strerror or error}. {cure}"
+            f"`{name}` {str(path)!r} cannot be written: {why_not(error, path)}. {cure}"
         ) from error
 
 
@@ -183,7 +207,7 @@ def held(lock: Path, what: str, flag: str) -> Iterator[None]:
         ) from error
     except OSError as error:
         raise InputError(
-            f"{what} cannot be locked: {lock}: {error.strerror or error}. {elsewhere.capitalize()}."
+            f"{what} cannot be locked: {lock}: {why_not(error, lock)}. {elsewhere.capitalize()}."
         ) from error
     try:
         yield
@@ -211,6 +235,14 @@ def _kind(path: Path) -> int:
         return path.lstat().st_mode
     except FileNotFoundError:
         return 0
+
+
+def _stat(path: Path) -> os.stat_result | None:
+    """What `os.stat` tells; None if nothing is there, or nothing that this user may see."""
+    try:
+        return path.stat()
+    except OSError:
+        return None
 
 
 def _aside(path: Path) -> Path:

@@ -170,6 +170,16 @@ def test_a_read_only_directory(tmp_path):
         Store(config_at(tmp_path / "r"))
 
 
+@pytest.mark.parametrize(
+    ("name", "what"), [("new", "cannot be used: Perm"), ("", "is read-only: ")]
+)
+def test_a_directory_of_another_user(of_another, name, what):
+    with pytest.raises(
+        InputError, match=rf"{what}.*{of_another} belongs to user 4321, and this is"
+    ):
+        Store(config_at(of_another / name))
+
+
 def test_a_failed_write_says_so_and_leaves_nothing(tmp_path, result):
     store = Store(config_at(tmp_path / "r"))
     store.keep(result)

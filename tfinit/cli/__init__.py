@@ -7,6 +7,7 @@ it runs.
 
 import os
 import sys
+from collections.abc import Mapping
 
 import tyro
 
@@ -34,6 +35,7 @@ def main(arguments: list[str] | None = None) -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     interrupted = Command.interrupted
     try:
+        _check_word(arguments, COMMANDS)
         command: Command = tyro.extras.subcommand_cli_from_dict(
             COMMANDS,
             prog="tfinit",
@@ -50,6 +52,16 @@ def main(arguments: list[str] | None = None) -> None:
         _stop(interrupted, 130)
     if code:
         sys.exit(code)
+
+
+def _check_word(arguments: list[str] | None, commands: Mapping[str, type[Command]]) -> None:
+    """InputError for the name of no command: with --help beside it tyro would show tfinit's own."""
+    word = next(iter(sys.argv[1:] if arguments is None else arguments), "-")
+    if not word.startswith("-") and word not in commands:
+        raise InputError(
+            f"there is no command `{word}`. Choose one of {', '.join(commands)}; "
+            "`tfinit --help` says what they do."
+        )
 
 
 def _stop(message: object, code: int) -> None:

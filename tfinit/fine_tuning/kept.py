@@ -18,7 +18,15 @@ from pathlib import Path
 from typing import Any
 
 from tfinit.errors import InputError, WorkError
-from tfinit.files import held, make_directory, open_regular, read_regular, short_name, write_whole
+from tfinit.files import (
+    held,
+    make_directory,
+    open_regular,
+    read_regular,
+    short_name,
+    why_not,
+    write_whole,
+)
 from tfinit.fine_tuning.config import PruneConfig
 from tfinit.origin import Origin
 from tfinit.pruning.sparse_optimizer import SparseOptimizer
@@ -70,7 +78,7 @@ def alone(out: Path) -> Iterator[None]:
     try:
         make_directory(out.parent)
     except OSError as error:
-        raise WorkError(f"cannot write {out}: {error.strerror}.") from error
+        raise WorkError(f"cannot write {out}: {why_not(error, out)}.") from error
     with held(lock, f"`out` {str(out)!r}", "--out"):
         try:
             yield

@@ -30,7 +30,15 @@ import numpy as np
 
 from tfinit.arguments import function, number
 from tfinit.errors import InputError, WorkError
-from tfinit.files import held, make_directory, read_regular, remove, write_whole
+from tfinit.files import (
+    barred,
+    held,
+    make_directory,
+    read_regular,
+    remove,
+    why_not,
+    write_whole,
+)
 from tfinit.lottery.network_config import MADE_WITH, NetworkConfig
 from tfinit.lottery.result import LevelResult, Weights
 from tfinit.lottery.stored_arrays import Arrays, StoredArrays, forms_of, pack, unpack
@@ -103,11 +111,14 @@ class Store:
             writable = os.access(self.root, os.W_OK | os.X_OK)
         except OSError as error:
             raise InputError(
-                f"`run_dir` {self.root} cannot be used: {error.strerror}. "
+                f"`run_dir` {self.root} cannot be used: {why_not(error, self.root)}. "
                 "Choose another with --run-dir."
             ) from error
         if not writable:
-            raise InputError(f"`run_dir` {self.root} is read-only. Choose another with --run-dir.")
+            raise InputError(
+                f"`run_dir` {self.root} is read-only: {barred(self.root)}. "
+                "Choose another with --run-dir."
+            )
         if not path.exists():
             write_whole(path, self._told(origin))
 

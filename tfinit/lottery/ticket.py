@@ -28,7 +28,7 @@ from tfinit.arguments import array, instance, mapping, refused, whole
 from tfinit.array_files import Stored, is_number, open_arrays
 from tfinit.errors import InputError, WorkError
 from tfinit.file_bounds import array_bytes, check_bytes
-from tfinit.files import open_regular, put
+from tfinit.files import open_regular, put, why_not
 from tfinit.lottery.result import LevelResult, Weights
 from tfinit.pruning.masks import Masks, check_mask, density
 from tfinit.pruning.model_masks import ensure_sparse_optimizer, set_masks
@@ -213,7 +213,7 @@ class Ticket:
             put(path, self._packed())
         except OSError as error:
             raise WorkError(
-                f"cannot write the ticket {path}: {error.strerror}. Make room or mend the "
+                f"cannot write the ticket {path}: {why_not(error, path)}. Make room or mend the "
                 "permissions, or save it elsewhere."
             ) from error
 

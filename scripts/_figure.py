@@ -1,0 +1,37 @@
+"""What the scripts that draw one figure share: where it goes."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from tfinit.cli.console import png
+from tfinit.errors import InputError
+from tfinit.files import check_writable, write_whole
+
+
+def parsed(description: str, parser: argparse.ArgumentParser | None = None) -> argparse.Namespace:
+    """The flags of a script: those of ``parser``, and ``--figure``.
+
+    The figure goes into the working directory: where the script lies may be read-only. That it can
+    be written is seen before the minutes that it takes.
+    """
+    parser = parser or argparse.ArgumentParser()
+    parser.description = description.splitlines()[0]
+    default = Path(sys.argv[0]).with_suffix(".png").name
+    parser.add_argument(
+        "--figure", type=Path, default=Path(default), help=f"where the figure goes; {default}"
+    )
+    flags = parser.parse_args()
+    try:
+        check_writable("figure", flags.figure, "Choose another with --figure.")
+    except InputError as error:
+        parser.exit(2, f"{error}\n")
+    return flags
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure."""
+    write_whole(path, png(figure))
+    print(f"wrote {path}")
