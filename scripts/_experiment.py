@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from tfinit.cli.console import png
+from tfinit.cli.signals import heard, nothing_begun
 from tfinit.errors import InputError, WorkError
 from tfinit.files import write_whole
 from tfinit.lottery.config import LotteryConfig
@@ -70,10 +71,14 @@ class Options:
 
 
 def main(script: Callable[[Any], None], options: type[Options], description: str | None) -> None:
-    """Parse the flags, and run the script. Errors are one line and tfinit's exit codes."""
+    """Parse the flags, and run the script. Errors and signals: one line, tfinit's exit codes."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
-        script(tyro.cli(options, description=description))
+        with heard("Start the same command again to go on where it was."):
+            with nothing_begun():
+                asked = tyro.cli(options, description=description)
+                import tfinit.training.compiled  # noqa: F401 and TensorFlow with it
+            script(asked)
     except (InputError, WorkError) as error:
         print(error, file=sys.stderr)
         sys.exit(2 if isinstance(error, InputError) else 1)

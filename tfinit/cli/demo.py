@@ -27,7 +27,7 @@ class _Demo(Command):
     open: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Open the page in the browser."""
 
-    interrupted: ClassVar[str] = "interrupted before the page could be opened."
+    stopped: ClassVar[str] = "The page could not be opened yet."
 
     def run(self) -> int:
         demo(self.host, self.port, self.max_runs, self.open)

@@ -2,7 +2,7 @@
 
 import tyro
 
-from tfinit.cli.console import Command, checked, native_stderr_closed, progress_bar, warn
+from tfinit.cli.console import Command, checked, loading, progress_bar, warn
 from tfinit.fine_tuning.config import PruneConfig
 
 
@@ -21,7 +21,7 @@ def prune(config: PruneConfig) -> None:
     """Prune a saved model; print its report, and what it cost."""
     from rich.console import Console
 
-    with native_stderr_closed():
+    with loading():
         from tfinit.fine_tuning.run import fine_tune
         from tfinit.training import wake_up
 
