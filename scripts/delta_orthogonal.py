@@ -13,6 +13,7 @@ import matplotlib.pyplot as plt
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
+from tfinit.cli.signals import heard
 from tfinit.initializers import DeltaOrthogonal, EdgeOfChaos, Orthogonal, critical_point
 
 DEPTH = 200
@@ -81,4 +82,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with heard():
+        main()

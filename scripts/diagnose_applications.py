@@ -14,6 +14,7 @@ import time
 import keras
 import numpy as np
 
+from tfinit.cli.signals import heard
 from tfinit.diagnostics import diagnose
 
 SMALLEST = (
@@ -66,4 +67,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with heard():
+        main()

@@ -18,6 +18,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfinit.cli.signals import heard
 from tfinit.fans import fans
 
 DRAWS = 24
@@ -296,4 +297,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with heard():
+        main()

@@ -14,6 +14,7 @@ import numpy as np
 from keras import layers as L
 from sklearn.datasets import load_digits
 
+from tfinit.cli.signals import heard
 from tfinit.schemes import initialize
 
 RATE = 1e-3
@@ -115,4 +116,5 @@ def draw(curves, path):
 
 
 if __name__ == "__main__":
-    main()
+    with heard():
+        main()

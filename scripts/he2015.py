@@ -14,6 +14,7 @@ import numpy as np
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
+from tfinit.cli.signals import heard
 from tfinit.initializers import He, Xavier
 
 DEPTH = 30
@@ -75,4 +76,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with heard():
+        main()

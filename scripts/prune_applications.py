@@ -22,6 +22,7 @@ import numpy as np
 import tyro
 from applications_table import classes
 
+from tfinit.cli.signals import heard
 from tfinit.pruning import ConstantSparsity, prune_low_magnitude, strip_pruning
 from tfinit.variables import prunable_weights
 
@@ -205,4 +206,5 @@ def main(smallest: bool = False, only: tuple[str, ...] = (), compiled: bool = Fa
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    with heard():
+        tyro.cli(main)

@@ -19,6 +19,7 @@ import warnings
 import keras
 import numpy as np
 
+from tfinit.cli.signals import heard
 from tfinit.datasets import Dataset, load
 from tfinit.pruning import ConstantSparsity, PolynomialDecay, SparseOptimizer
 from tfinit.pruning.at_initialization import prune_at_initialization
@@ -193,4 +194,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with heard():
+        main()

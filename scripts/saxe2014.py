@@ -25,6 +25,7 @@ import numpy as np
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 
+from tfinit.cli.signals import heard
 from tfinit.initializers import LeCun, Orthogonal
 
 WIDTH = 32
@@ -141,4 +142,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with heard():
+        main()

@@ -18,6 +18,7 @@ from matplotlib.axes import Axes
 
 import tfinit
 from tfinit import datasets, models
+from tfinit.cli.signals import heard
 from tfinit.comparison import Comparison, Run
 from tfinit.plots.style import blank, styles
 
@@ -155,4 +156,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with heard():
+        main()

@@ -22,6 +22,7 @@ import tensorflow as tf
 import tf_keras
 
 import tfinit.pruning as ours
+from tfinit.cli.signals import heard
 from tfinit.pruning.tfmot import load_tfmot
 
 X = np.random.default_rng(0).normal(size=(64, 12)).astype("float32")
@@ -271,4 +272,5 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with heard():
+        sys.exit(main())

@@ -14,6 +14,7 @@ import numpy as np
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
+from tfinit.cli.signals import heard
 from tfinit.initializers import Xavier
 
 UNITS = 64
@@ -64,4 +65,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with heard():
+        main()

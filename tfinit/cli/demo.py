@@ -9,6 +9,7 @@ from typing import Annotated, ClassVar
 import tyro
 
 from tfinit.cli.console import Command, native_stderr_closed
+from tfinit.cli.signals import nothing_begun
 from tfinit.errors import InputError, MissingPackage
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -40,7 +41,7 @@ COMMANDS = {"demo": _Demo}
 def demo(
     host: str = "127.0.0.1", port: int = 8765, max_runs: int = 16, open_page: bool = False
 ) -> None:
-    """Serve the page until Ctrl-C.
+    """Serve the page until Ctrl-C or another signal; it ends the process.
 
     Raises:
         InputError: ``port`` or ``max_runs`` is out of range.
@@ -59,9 +60,10 @@ def demo(
     # It warns of every new network that is compiled.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     try:
-        from tfinit.demo.limits import Limits
-        from tfinit.demo.server import create_app
-        from tfinit.demo.serving import listening, serve
+        with nothing_begun():
+            from tfinit.demo.limits import Limits
+            from tfinit.demo.server import create_app
+            from tfinit.demo.serving import listening, serve
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("tfinit"):
             raise

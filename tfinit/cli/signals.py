@@ -6,6 +6,7 @@ the command line and the scripts, and it needs nothing but the standard library:
 before all else is imported.
 """
 
+import atexit
 import contextlib
 import os
 import signal
@@ -84,7 +85,7 @@ class heard:
 
     def __enter__(self) -> "heard":
         self._outer, heard.innermost = heard.innermost, self
-        self._open, self._stderr = True, None
+        self._open, self._process, self._stderr = True, os.getpid(), None
         with contextlib.suppress(OSError):  # it may be closed, here and later
             self._stderr = os.dup(2)
         if threading.current_thread() is threading.main_thread():
@@ -100,6 +101,8 @@ class heard:
     ) -> None:
         self._open = False
         heard.innermost = self._outer
+        if error is not None and self._first is not None:
+            self._leave()
         with self._sending:
             for number, handler in self._before.items():
                 signal.signal(number, handler)
@@ -107,20 +110,10 @@ class heard:
             sys.unraisablehook = self._unraisable
         if self._stderr is not None:
             os.close(self._stderr)
-        if error is None:  # done in spite of a signal, if there was one
-            return
-        if self._first is None and isinstance(error, KeyboardInterrupt):
-            self._first = signal.SIGINT
-        if self._first is not None:
-            with contextlib.suppress(OSError):  # a terminal that is gone
-                print(self._line, file=sys.stderr, flush=True)
-            raise SystemExit(128 + self._first) from None
-
-    @property
-    def _line(self) -> str:
-        by_hand = self._first == signal.SIGINT
-        said = "interrupted" if by_hand else f"stopped ({signal.Signals(self._first).name})"
-        return f"tfinit: {said}. {self.after}"
+        # Not by a signal, or by one that somebody else has heard.
+        if isinstance(error, KeyboardInterrupt):
+            print(_line(signal.SIGINT, self.after), file=sys.stderr)
+            raise SystemExit(128 + signal.SIGINT) from None
 
     def _raise(self, number: int, frame: FrameType | None) -> None:
         if not self._open:
@@ -130,10 +123,10 @@ class heard:
         elif self._on_its_way() is not None:
             if time.monotonic() - self._since < _PATIENCE:
                 return
-            self._leave()
+            self._leave(in_order=False)
         if not self.begun:
             self._leave()
-        stopped = Stopped(self._line)
+        stopped = Stopped(_line(self._first, self.after))
         self._on_its_way = weakref.ref(stopped, self._lost)
         try:
             raise stopped
@@ -158,10 +151,21 @@ class heard:
         if not isinstance(unraisable.exc_value, Stopped):
             self._unraisable(unraisable)
 
-    def _leave(self) -> NoReturn:
-        with contextlib.suppress(BaseException):
-            sys.stdout.flush()
+    def _leave(self, in_order: bool = True) -> NoReturn:
+        """End the process. All is written that is to be; to take TensorFlow down lasts seconds."""
+        if in_order and os.getpid() == self._process:  # what a fork inherits is not its own
+            with contextlib.suppress(BaseException):
+                atexit._run_exitfuncs()  # TensorFlow's remove its temporary files
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(Exception):  # a pipe or a terminal that is gone
+                stream.flush()
         if self._stderr is not None:
             with contextlib.suppress(OSError):
-                os.write(self._stderr, f"{self._line}\n".encode())
+                os.write(self._stderr, f"{_line(self._first, self.after)}\n".encode())
         os._exit(128 + self._first)
+
+
+def _line(number: int, after: str) -> str:
+    by_hand = number == signal.SIGINT
+    said = "interrupted" if by_hand else f"stopped ({signal.Signals(number).name})"
+    return f"tfinit: {said}. {after}"

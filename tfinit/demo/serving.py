@@ -70,7 +70,8 @@ def serve(app: Any, listener: socket.socket, opened: Callable[[], None]) -> NoRe
         opened: Called when the page can be opened.
     """
     server = Server(app, opened)
-    signal.signal(signal.SIGHUP, server.handle_exit)  # which uvicorn leaves alone
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as under nohup; uvicorn leaves it alone
+        signal.signal(signal.SIGHUP, server.handle_exit)
     with suppress(KeyboardInterrupt):  # uvicorn raises signals again after all has ended
         server.run(sockets=[listener])
     # All has ended, and there is nothing to save. Taking TensorFlow down would last seconds, and
