@@ -234,6 +234,15 @@ def test_as_the_first_process_of_a_container():
     assert process(work, prefix=prefix) == (143, "", STOPPED)
 
 
+def test_whose_process_it_is_not_gets_no_handlers():
+    """A user's own script that imports parts of tfinit."""
+    work = """
+    import tfinit, tfinit.cli, tfinit.cli.console, tfinit.lottery.config
+    print(signal.getsignal(signal.SIGTERM) == signal.SIG_DFL)
+    """
+    assert process(work) == (0, "True\n", "")
+
+
 def test_after_the_block_all_is_as_before():
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = [*map(signal.getsignal, numbers), sys.unraisablehook]
