@@ -1,13 +1,15 @@
 """Kills of every command that writes, and flipped bits of what a run directory says of itself.
 
-A command is started, killed at a random moment or in the middle of writing a file, and started
-again, until it is left to end. At no time is there half a file under a final name, and in the end
-there are the files of a run that nobody disturbed, byte for byte, and nothing else.
+A command is started, killed or asked to end at a random moment or in the middle of writing a file,
+and started again, until it is left to end. At no time is there half a file under a final name, and
+in the end there are the files of a run that nobody disturbed, byte for byte, and nothing else. One
+that was asked leaves nothing else at any time.
 
 Each run is a process of its own, forked from one that has imported TensorFlow and done nothing:
 what is killed is work, not imports.
 """
 
+import atexit
 import contextlib
 import dataclasses
 import io
@@ -15,7 +17,6 @@ import json
 import multiprocessing
 import os
 import random
-import re
 import signal
 import sys
 import tempfile
@@ -28,9 +29,13 @@ from pathlib import Path
 
 import numpy as np
 
+from tfinit.cli.signals import heard
 from tfinit.errors import InputError
 
 _NETWORK = {"seeds": (0,), "model": "mlp-2-relu", "train_examples": 400, "evaluate_every": 50}
+# How a run is ended, in turns; every second time in the middle of writing a file.
+_KILLS = (signal.SIGKILL, signal.SIGTERM, signal.SIGKILL, signal.SIGINT, signal.SIGTERM)
+_ASKED = {signal.SIGINT, signal.SIGTERM}
 _FLAGS = ("--model", "mlp-2-relu", "--steps", "60", "--seeds", "0")
 
 
@@ -138,24 +143,24 @@ class Run:
         self._code: int | None = None
         sys.stdout.flush()
         sys.stderr.flush()
-        # A Ctrl-C waits until there is somebody to hear it.
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        # A signal waits until there is somebody to hear it.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _ASKED)
         self._pid = os.fork()
         if self._pid:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _ASKED)
             return
         code = 9
         try:
             for stream in (1, 2):
                 os.dup2(self._output.fileno(), stream)
+            atexit._clear()  # of what this process has: its directory is not the run's to remove
             signal.signal(signal.SIGINT, signal.default_int_handler)
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-            call(home, given)
+            with heard():
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, _ASKED)
+                call(home, given)
             code = 0
         except SystemExit as stopped:
             code = stopped.code or 0
-        except KeyboardInterrupt:
-            code = 130
         except BaseException:
             traceback.print_exc()
         finally:
@@ -202,24 +207,32 @@ def check_kills(root: Path, given: Path, name: str, kills: int, seed: float) -> 
     assert undisturbed.wait() == 0, (name, undisturbed.output())
     seconds = time.monotonic() - began
     whole = contents(root / name / "whole")
-    runs = done = writing = interrupted = 0
+    runs = done = writing = asked = 0
     while done < kills:
         home, killed = root / name / f"torn-{runs}", True
         runs += 1
         while killed and done < kills:
-            before = set(asides(home))
+            before, folders = set(asides(home)), set(temporary.iterdir())
             run = Run(call, home, given)
             if done % 2 == 0:
                 _let_write(run, home, before, chance.randrange(writings))
             else:
                 _let_work(run, chance.uniform(0, seconds))
-            code = run.kill(signal.SIGINT if done % 5 == 3 else signal.SIGKILL)
-            assert code in (0, 130, -signal.SIGKILL), (name, code, run.output())
-            assert "Traceback" not in _said(run), (name, run.output())
+            how = _KILLS[done % len(_KILLS)]
+            was_asked = how in _ASKED
+            writes = not before >= set(asides(home))
+            code = run.kill(how)
+            assert code in (0, 128 + how if was_asked else -how), (name, code, run.output())
+            assert "Traceback" not in run.output(), (name, run.output())
+            assert "ignored" not in run.output(), (name, run.output())
             killed = code != 0
             done += killed
-            interrupted += code == 130
-            writing += killed and not before >= set(asides(home))
+            asked += killed and was_asked
+            writing += killed and writes
+            if killed and was_asked:
+                assert run.output().splitlines()[-1].startswith("tfinit: "), run.output()
+                assert before >= set(asides(home)), (name, asides(home))
+                assert folders >= set(temporary.iterdir()), (name, [*temporary.iterdir()])
             for file, content in contents(home).items():
                 # What is not hidden is whole, at any time; a checkpoint is one of many.
                 if not Path(file).name.startswith((".", "partial-")):
@@ -230,18 +243,8 @@ def check_kills(root: Path, given: Path, name: str, kills: int, seed: float) -> 
         assert "damaged" not in run.output(), (name, run.output())
         assert contents(home) == whole, (name, contents(home).keys() ^ whole.keys())
     return (
-        f"{name}: {done} × killed, {writing} of them in the middle of writing a file, {interrupted}"
-        f" by Ctrl-C, over {runs} run(s): same bytes in all {len(whole)} files"
-    )
-
-
-def _said(run: Run) -> str:
-    """What a run printed, without the Ctrl-C that Python gave to a callback of the collector.
-
-    Where it reaches one, as JAX's, it is said and lost, whatever the program does.
-    """
-    return re.sub(
-        r"Exception ignored in.*?KeyboardInterrupt: *\n", "", run.output(), flags=re.DOTALL
+        f"{name}: {done} × killed, {writing} of them in the middle of writing a file, {asked} by "
+        f"Ctrl-C or SIGTERM, over {runs} run(s): same bytes in all {len(whole)} files"
     )
 
 

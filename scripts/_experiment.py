@@ -1,4 +1,7 @@
-"""What the scripts of lottery experiments share: their flags, a bar, a table, a figure."""
+"""What the scripts of lottery experiments share: their flags, a bar, a table, a figure.
+
+Nothing heavy is imported at the top: flags are read, and signals heard, at once.
+"""
 
 import dataclasses
 import math
@@ -8,27 +11,31 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeVar
 
 import tyro
-from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator
 
-from tfinit.cli.console import native_stderr_closed, png
+from tfinit.cli.console import loading, png
 from tfinit.cli.device import wake_up
+from tfinit.cli.signals import heard, nothing_begun
 from tfinit.devices import in_use
 from tfinit.errors import InputError, WorkError
 from tfinit.files import write_whole
+from tfinit.lottery.branches import TICKET
 from tfinit.lottery.config import LotteryConfig
 from tfinit.lottery.network_config import NetworkConfig
-from tfinit.lottery.report import Row, Spread, summarize
-from tfinit.lottery.result import TICKET, LevelResult
-from tfinit.plots import style
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from tfinit.lottery.report import Row
+    from tfinit.lottery.result import LevelResult
+    from tfinit.spread import Spread
 
 DENSITY = "density: weights left"
 MOST_BANDS = 6  # with more lines they hide each other
 Config = TypeVar("Config", bound=NetworkConfig)
-Line = Sequence[tuple[float, Spread]]  # (x, y) of each point
+Line = Sequence[tuple[float, "Spread"]]  # (x, y) of each point
 
 
 @dataclass(frozen=True)
@@ -63,7 +70,7 @@ class Options:
         setting = "-".join(filter(None, (config.model, label, data, "quick" * self.quick)))
         return dataclasses.replace(config, run_dir=Path("runs") / Path(sys.argv[0]).stem / setting)
 
-    def write(self, directory: Path, figure: Figure, *texts: str) -> None:
+    def write(self, directory: Path, figure: "Figure", *texts: str) -> None:
         """Print the texts, and write them and the figure."""
         picture, table = self.figure or directory / "figure.png", directory / "table.md"
         text = "\n\n".join([*texts, f"device: {in_use()}"])
@@ -74,13 +81,15 @@ class Options:
 
 
 def main(script: Callable[[Any], None], options: type[Options], description: str | None) -> None:
-    """Parse the flags, and run the script. Errors are one line and tfinit's exit codes."""
+    """Parse the flags, and run the script. Errors and signals: one line, tfinit's exit codes."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
-        asked = tyro.cli(options, description=description)
-        with native_stderr_closed():
-            wake_up(asked.device)
-        script(asked)
+        with heard("Start the same command again to go on where it was."):
+            with nothing_begun():
+                asked = tyro.cli(options, description=description)
+            with loading():
+                wake_up(asked.device)
+            script(asked)
     except (InputError, WorkError) as error:
         print(error, file=sys.stderr)
         sys.exit(2 if isinstance(error, InputError) else 1)
@@ -95,13 +104,13 @@ def variants(config: LotteryConfig, **fields: Mapping[str, Any]) -> dict[str, Lo
     }
 
 
-def run_all(configs: Mapping[str, LotteryConfig]) -> dict[str, list[LevelResult]]:
+def run_all(configs: Mapping[str, LotteryConfig]) -> "dict[str, list[LevelResult]]":
     """Run the experiments one after another; those that are done are read."""
     from tfinit.lottery.experiment import run, total_steps
 
     with watched(sum(map(total_steps, configs.values()))) as bar:
 
-        def finished(name: str, r: LevelResult) -> None:
+        def finished(name: str, r: "LevelResult") -> None:
             bar.say(
                 f"{name} seed {r.seed} level {r.level} {r.branch}: density {r.density:.1%}, "
                 f"test accuracy {r.final_accuracy:.1%}"
@@ -149,18 +158,20 @@ class watched:
 class Measured:
     """The rows of an experiment, to be asked for by branch and density."""
 
-    def __init__(self, results: Sequence[LevelResult]):
+    def __init__(self, results: "Sequence[LevelResult]"):
+        from tfinit.lottery.report import summarize
+
         self._results = results
         rows = summarize(results)
         self.dense = next(row for row in rows if row.branch == TICKET and row.level == 0)
         self._rows = {(row.branch, row.level): row for row in rows}
         self.levels = sorted({row.level for row in rows} - {0})
 
-    def row(self, level: int, branch: str = TICKET) -> Row | None:
+    def row(self, level: int, branch: str = TICKET) -> "Row | None":
         """The row of a branch at a level; None if it was not trained there."""
         return self._rows.get((branch, level))
 
-    def rows(self, branch: str = TICKET) -> list[Row]:
+    def rows(self, branch: str = TICKET) -> "list[Row]":
         """The pruned levels of a branch."""
         return [row for level in self.levels if (row := self.row(level, branch))]
 
@@ -181,11 +192,13 @@ class Measured:
         level = min(distance, key=distance.get, default=None)
         return level if level is not None and distance[level] < 0.1 else None
 
-    def gain(self, level: int, over: str | None, branch: str = TICKET) -> Spread:
+    def gain(self, level: int, over: str | None, branch: str = TICKET) -> "Spread":
         """Final accuracy of a branch minus that of another, in points, replicate by replicate.
 
         ``over=None``: minus that of the dense network. Replicates that diverged are left out.
         """
+        from tfinit.spread import Spread
+
         of = {
             (r.branch, r.level, r.seed): r.final_accuracy
             for r in self._results
@@ -197,12 +210,14 @@ class Measured:
         return Spread.of(gains)
 
 
-def scaled(spread: Spread, scale: float) -> Spread:
+def scaled(spread: "Spread", scale: float) -> "Spread":
     """The spread in another unit."""
+    from tfinit.spread import Spread
+
     return Spread(scale * spread.mean, scale * spread.std, spread.n)
 
 
-def cell(spread: Spread | None, digits: int = 1, sign: str = "") -> str:
+def cell(spread: "Spread | None", digits: int = 1, sign: str = "") -> str:
     """Mean±deviation; nothing for what was not measured."""
     if spread is None or math.isnan(spread.mean):
         return "–"
@@ -233,12 +248,17 @@ class Panel(NamedTuple):
     title: str
     ylabel: str
     lines: Mapping[str, Line]
-    dense: Spread | None = None
+    dense: "Spread | None" = None
     xlabel: str = DENSITY
 
 
-def figure_of(panels: Sequence[Panel], title: str) -> Figure:
+def figure_of(panels: Sequence[Panel], title: str) -> "Figure":
     """The panels side by side; bands are 95% confidence intervals, as in `tfinit.plots`."""
+    from matplotlib.ticker import NullLocator
+
+    from tfinit.plots import style
+    from tfinit.spread import Spread
+
     figure, all_axes = style.panels(title, len(panels), (2 + 3.8 * len(panels), 5))
     for axes, panel in zip(all_axes, panels, strict=True):
         if panel.dense is not None:

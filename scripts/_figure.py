@@ -4,6 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
+import _device
 from matplotlib.figure import Figure
 
 from tfinit.cli.console import png
@@ -11,8 +12,10 @@ from tfinit.errors import InputError
 from tfinit.files import check_writable, write_whole
 
 
-def parsed(description: str, parser: argparse.ArgumentParser | None = None) -> argparse.Namespace:
-    """The flags of a script: those of ``parser``, and ``--figure``.
+def parsed(
+    description: str, parser: argparse.ArgumentParser | None = None, trains: bool = True
+) -> argparse.Namespace:
+    """The flags of a script: those of ``parser``, ``--figure`` and, if Keras trains, ``--device``.
 
     The figure goes into the working directory: where the script lies may be read-only. That it can
     be written is seen before the minutes that it takes.
@@ -23,7 +26,7 @@ def parsed(description: str, parser: argparse.ArgumentParser | None = None) -> a
     parser.add_argument(
         "--figure", type=Path, default=Path(default), help=f"where the figure goes; {default}"
     )
-    flags = parser.parse_args()
+    flags = _device.parsed(parser) if trains else parser.parse_args()
     try:
         check_writable("figure", flags.figure, "Choose another with --figure.")
     except InputError as error:

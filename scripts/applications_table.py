@@ -10,6 +10,7 @@ import time
 import keras
 import tyro
 
+from tfinit.cli.signals import heard
 from tfinit.errors import InputError
 from tfinit.schemes import initialize
 from tfinit.schemes.initialize import WITHOUT_DATA
@@ -65,4 +66,5 @@ def main(smallest: bool = False, only: tuple[str, ...] = ()):
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    with heard():
+        tyro.cli(main)

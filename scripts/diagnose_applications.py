@@ -15,6 +15,7 @@ import keras
 import numpy as np
 from _device import parsed
 
+from tfinit.cli.signals import heard
 from tfinit.diagnostics import diagnose
 
 SMALLEST = (
@@ -67,4 +68,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with heard():
+        main()

@@ -16,6 +16,7 @@ from _figure import parsed, save
 from keras import layers as L
 from sklearn.datasets import load_digits
 
+from tfinit.cli.signals import heard
 from tfinit.schemes import initialize
 
 RATE = 1e-3
@@ -109,4 +110,5 @@ def drawn(curves):
 
 
 if __name__ == "__main__":
-    main()
+    with heard():
+        main()

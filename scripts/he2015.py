@@ -13,6 +13,7 @@ from _figure import parsed, save
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
+from tfinit.cli.signals import heard
 from tfinit.initializers import He, Xavier
 
 DEPTH = 30
@@ -72,4 +73,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with heard():
+        main()

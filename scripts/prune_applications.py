@@ -23,6 +23,7 @@ import tyro
 from _device import on_device
 from applications_table import classes
 
+from tfinit.cli.signals import heard
 from tfinit.pruning import ConstantSparsity, prune_low_magnitude, strip_pruning
 from tfinit.variables import prunable_weights
 
@@ -213,4 +214,5 @@ def main(
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    with heard():
+        tyro.cli(main)

@@ -20,6 +20,7 @@ import keras
 import numpy as np
 from _device import parsed
 
+from tfinit.cli.signals import heard
 from tfinit.datasets import Dataset, load
 from tfinit.pruning import ConstantSparsity, PolynomialDecay, SparseOptimizer
 from tfinit.pruning.at_initialization import prune_at_initialization
@@ -194,4 +195,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with heard():
+        main()

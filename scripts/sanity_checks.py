@@ -24,7 +24,6 @@ from _experiment import (
 
 from tfinit.lottery.branches import AT_INITIALIZATION, TICKET
 from tfinit.lottery.config import LotteryConfig
-from tfinit.lottery.report import Spread
 
 METHODS = (TICKET, *AT_INITIALIZATION)
 CHECKS = {"": "as it is", "shuffle": "shuffled", "reinit": "reinitialized"}
@@ -102,6 +101,8 @@ def script(options: Options) -> None:
 
 def compared(measured: Measured):
     """Over the sparser half of the levels: single seeds and densities are noise."""
+    from tfinit.spread import Spread
+
     levels = measured.levels[len(measured.levels) // 2 :]
     where = f"mean below {1.05 * measured.row(levels[0]).density:.0%} density"
     rows = []

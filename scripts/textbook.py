@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 
 import tfinit
 from tfinit import datasets, models
+from tfinit.cli.signals import heard
 from tfinit.comparison import Comparison, Run
 from tfinit.plots.style import blank, styles
 
@@ -150,4 +151,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with heard():
+        main()

@@ -20,8 +20,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 import tf_keras
+from _device import parsed
 
 import tfinit.pruning as ours
+from tfinit.cli.signals import heard
 from tfinit.pruning.tfmot import load_tfmot
 
 X = np.random.default_rng(0).normal(size=(64, 12)).astype("float32")
@@ -250,7 +252,7 @@ def main():
     """The table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--guide", nargs="*", default=list(GUIDES), choices=list(GUIDES))
-    guides = parser.parse_args().guide
+    guides = parsed(parser).guide
     theirs = load_tfmot().sparsity.keras
     warnings.simplefilter("ignore")
     differ = 0
@@ -272,4 +274,5 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with heard():
+        sys.exit(main())

@@ -13,6 +13,7 @@ from _figure import parsed, save
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
+from tfinit.cli.signals import heard
 from tfinit.initializers import Xavier
 
 UNITS = 64
@@ -61,4 +62,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with heard():
+        main()

@@ -2,6 +2,7 @@
 
 import importlib
 import runpy
+import subprocess
 import sys
 from contextlib import nullcontext
 from dataclasses import replace
@@ -60,6 +61,14 @@ def stability_results(config):
         for seed in config.seeds
         for k, e in zip(config.spawn_steps, errors, strict=True)
     ]
+
+
+def test_nothing_heavy_is_imported_before_signals_are_heard():
+    """As the first process of a container, it would not hear them for as long as that takes."""
+    code = f"import sys, {', '.join(NAMES)}; print(*{{'keras', 'matplotlib'}} & {{*sys.modules}})"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=SCRIPTS, capture_output=True, text=True, check=True)
+    assert done.stdout == "\n"
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -199,7 +199,10 @@ def process(tmp_path):
         started.kill()
 
 
-def test_ctrl_c_ends_it_within_two_seconds_with_a_stream_open(process):
+@pytest.mark.parametrize(
+    ("how", "code"), [(signal.SIGINT, 0), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
+def test_a_signal_ends_it_within_two_seconds_with_a_stream_open(process, how, code):
     line = process.stdout.readline()
     address = re.fullmatch(r"tfinit demo: http://(127\.0\.0\.1):(\d+)  \(Ctrl-C ends it\)\n", line)
     assert address, (line, process.stderr.read())
@@ -212,10 +215,10 @@ def test_ctrl_c_ends_it_within_two_seconds_with_a_stream_open(process):
     connection.request("GET", f"/api/runs/{key}/events")
     stream = connection.getresponse()
     assert stream.status == 200
-    process.send_signal(signal.SIGINT)
+    process.send_signal(how)
     start = time.monotonic()
     rest, errors = process.communicate(timeout=20)
-    assert (process.returncode, rest) == (0, "")
+    assert (process.returncode, rest) == (code, "")
     # By then TensorFlow may have been loaded, or not.
     assert re.fullmatch(r"(device: .+\n)?", errors)
     assert time.monotonic() - start < 2

@@ -8,53 +8,61 @@ it runs.
 import os
 import sys
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-import tyro
-
-from tfinit.cli import compare, demo, diagnose, export, lottery, prune
-from tfinit.cli.console import Command
+from tfinit.cli.signals import heard, nothing_begun
 from tfinit.errors import InputError, MissingPackage, WorkError
 
-COMMANDS = {
-    **lottery.COMMANDS,
-    **diagnose.COMMANDS,
-    **compare.COMMANDS,
-    **prune.COMMANDS,
-    **export.COMMANDS,
-    **demo.COMMANDS,
-}
+if TYPE_CHECKING:
+    from tfinit.cli.console import Command
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run ``tfinit`` with some arguments, by default those of the process.
 
-    Exits with 0, 1 for a failure during work, 2 for bad input, 130 when interrupted; a command
-    may have codes of its own.
+    Exits with 0, 1 for a failure during work, 2 for bad input, 130 when interrupted, 143 and 129
+    when stopped by SIGTERM and SIGHUP; a command may have codes of its own.
     """
     # Settings of this process, not of the package: quiet logs unless asked for.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    interrupted = Command.interrupted
     try:
-        _check_word(arguments, COMMANDS)
-        command: Command = tyro.extras.subcommand_cli_from_dict(
-            COMMANDS,
-            prog="tfinit",
-            description="Weight initialization, pruning and lottery tickets for Keras networks.",
-            args=arguments,
-        )
-        interrupted = command.interrupted
-        code = command.run()
+        with heard() as signals:
+            with nothing_begun():
+                command = _typed(arguments)
+            signals.after = command.stopped
+            code = command.run()
     except InputError as error:
         _stop(error, 2)
     except (WorkError, MissingPackage) as error:
         _stop(error, 1)
-    except KeyboardInterrupt:
-        _stop(interrupted, 130)
     if code:
         sys.exit(code)
 
 
-def _check_word(arguments: list[str] | None, commands: Mapping[str, type[Command]]) -> None:
+def _typed(arguments: list[str] | None) -> "Command":
+    # Not at the top: while this is imported, for a third of a second, signals are heard already.
+    import tyro
+
+    from tfinit.cli import compare, demo, diagnose, export, lottery, prune
+
+    commands = {
+        **lottery.COMMANDS,
+        **diagnose.COMMANDS,
+        **compare.COMMANDS,
+        **prune.COMMANDS,
+        **export.COMMANDS,
+        **demo.COMMANDS,
+    }
+    _check_word(arguments, commands)
+    return tyro.extras.subcommand_cli_from_dict(
+        commands,
+        prog="tfinit",
+        description="Weight initialization, pruning and lottery tickets for Keras networks.",
+        args=arguments,
+    )
+
+
+def _check_word(arguments: list[str] | None, commands: Mapping[str, type["Command"]]) -> None:
     """InputError for the name of no command: with --help beside it tyro would show tfinit's own."""
     word = next(iter(sys.argv[1:] if arguments is None else arguments), "-")
     if not word.startswith("-") and word not in commands:

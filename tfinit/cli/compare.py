@@ -10,7 +10,7 @@ import tyro
 from tfinit.cli.console import (
     check_plot,
     checked,
-    native_stderr_closed,
+    loading,
     png,
     progress_bar,
     say,
@@ -34,7 +34,7 @@ class _Compare(OnDevice, CompareConfig):
     json: tyro.conf.FlagCreatePairsOff[bool] = False
     """Print everything as JSON instead of the table."""
 
-    interrupted: ClassVar[str] = "interrupted. Nothing was written."
+    stopped: ClassVar[str] = "Nothing was written."
 
     def run(self) -> int:
         words = (word for typed in self.schemes for word in typed.split(","))
@@ -57,7 +57,7 @@ def compare(
         WorkError: the figure cannot be written.
     """
     check_plot(plot)
-    with native_stderr_closed():
+    with loading():
         from tfinit.comparison.named import compare_named
 
         wake_up(device)

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from tfinit.cli.signals import nothing_begun
 from tfinit.errors import InputError
 from tfinit.files import check_writable
 
@@ -23,7 +24,8 @@ class Command:
     A dataclass that derives from this and from a configuration gets its flags from its fields.
     """
 
-    interrupted: ClassVar[str] = "interrupted. Start the same command again to go on where it was."
+    stopped: ClassVar[str] = "Start the same command again to go on where it was."
+    """What is said after a signal has ended it: see `tfinit.cli.signals`."""
 
     def __post_init__(self) -> None:
         """No checks: `checked` makes the configuration, whose own these are."""
@@ -58,6 +60,13 @@ def native_stderr_closed() -> Iterator[None]:
         os.dup2(kept, 2)
         os.close(kept)
         os.close(nothing)
+
+
+@contextmanager
+def loading() -> Iterator[None]:
+    """TensorFlow loads: its libraries say nothing, and a signal ends the process at once."""
+    with native_stderr_closed(), nothing_begun():
+        yield
 
 
 def progress_bar() -> "Progress":

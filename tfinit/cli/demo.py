@@ -10,8 +10,9 @@ from typing import Annotated, ClassVar
 
 import tyro
 
-from tfinit.cli.console import native_stderr_closed
+from tfinit.cli.console import loading, native_stderr_closed
 from tfinit.cli.device import OnDevice, prepare
+from tfinit.cli.signals import nothing_begun
 from tfinit.devices import announce
 from tfinit.errors import InputError, MissingPackage
 
@@ -31,7 +32,7 @@ class _Demo(OnDevice):
     open: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Open the page in the browser."""
 
-    interrupted: ClassVar[str] = "interrupted before the page could be opened."
+    stopped: ClassVar[str] = "The page could not be opened yet."
 
     def run(self) -> int:
         demo(self.host, self.port, self.max_runs, self.open, self.device)
@@ -48,7 +49,7 @@ def demo(
     open_page: bool = False,
     device: str = "auto",
 ) -> None:
-    """Serve the page until Ctrl-C.
+    """Serve the page until Ctrl-C or another signal; it ends the process.
 
     Raises:
         InputError: ``port`` or ``max_runs`` is out of range, or there is no such device.
@@ -67,15 +68,16 @@ def demo(
     # It warns of every new network that is compiled.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     try:
-        from tfinit.demo.limits import Limits
-        from tfinit.demo.server import create_app
-        from tfinit.demo.serving import listening, serve
+        with nothing_begun():
+            from tfinit.demo.limits import Limits
+            from tfinit.demo.server import create_app
+            from tfinit.demo.serving import listening, serve
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("tfinit"):
             raise
         raise MissingPackage("`tfinit demo`", "FastAPI and uvicorn", "'tfinit[demo]'") from error
     if device != "auto":  # what may fail, before the page can be opened
-        with native_stderr_closed():
+        with loading():
             prepare(device)
     listener = listening(host, port)
     shown = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
@@ -92,7 +94,7 @@ def demo(
             threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
 
     @contextmanager
-    def loading() -> Iterator[None]:
+    def ready() -> Iterator[None]:
         with native_stderr_closed():
             prepare(device)
             yield
@@ -104,5 +106,5 @@ def demo(
             f"tfinit: anyone who reaches {host} can start trainings on this machine.",
             file=sys.stderr,
         )
-    app = create_app(Limits(max_runs=max_runs), [host], loading=loading)
+    app = create_app(Limits(max_runs=max_runs), [host], loading=ready)
     serve(app, listener, opened)

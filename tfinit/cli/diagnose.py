@@ -3,11 +3,11 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import tyro
 
-from tfinit.cli.console import check_plot, native_stderr_closed, png
+from tfinit.cli.console import check_plot, loading, png
 from tfinit.cli.device import OnDevice, wake_up
 from tfinit.errors import InputError
 from tfinit.files import write_whole
@@ -34,11 +34,13 @@ class _Diagnose(OnDevice):
     allow_lambda: tyro.conf.FlagCreatePairsOff[bool] = False
     """Run Python code in the model file (Lambda layers). Only for files that you trust."""
 
+    stopped: ClassVar[str] = "Nothing was written."
+
     def run(self) -> int:
         check_plot(self.plot)
         if self.examples < 2:
             raise InputError(f"`examples` must be at least 2, received {self.examples}.")
-        with native_stderr_closed():
+        with loading():
             from tfinit.devices import announce
             from tfinit.diagnostics import diagnose
             from tfinit.diagnostics.files import load_batch

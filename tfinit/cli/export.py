@@ -7,6 +7,7 @@ from typing import ClassVar
 import tyro
 
 from tfinit.cli.console import Command, checked, native_stderr_closed
+from tfinit.cli.signals import nothing_begun
 from tfinit.exporting.config import ExportConfig
 
 
@@ -17,7 +18,7 @@ class _Export(Command, ExportConfig):
     json: tyro.conf.FlagCreatePairsOff[bool] = False
     """Print everything as JSON instead of the table."""
 
-    interrupted: ClassVar[str] = "interrupted. Nothing was written."
+    stopped: ClassVar[str] = "Nothing was written."
 
     def run(self) -> int:
         export(checked(self, ExportConfig), self.json)
@@ -31,8 +32,8 @@ def export(config: ExportConfig, as_json: bool = False) -> None:
     """Export a saved model; print its report."""
     # The converters write to stderr, past Python, whatever is asked of them.
     with native_stderr_closed():
-        from tfinit.exporting.command import export_saved
-
+        with nothing_begun():
+            from tfinit.exporting.command import export_saved
         report = export_saved(config)
     if as_json:
         print(json.dumps(report.to_dict(), indent=2))

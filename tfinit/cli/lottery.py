@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tfinit.cli.console import checked, native_stderr_closed, png, progress_bar, say, warn
+from tfinit.cli.console import checked, loading, png, progress_bar, say, warn
 from tfinit.cli.device import OnDevice, wake_up
 from tfinit.files import check_writable, write_whole
 from tfinit.lottery.config import LotteryConfig, StabilityConfig
@@ -65,7 +65,7 @@ def lottery(config: LotteryConfig, device: str = "auto") -> None:
     """Run a lottery-ticket experiment; print its table and conclusion, and leave its figures."""
     from rich.console import Console
 
-    with native_stderr_closed():
+    with loading():
         from tfinit import datasets
         from tfinit.lottery.experiment import run, total_steps
 
@@ -132,7 +132,7 @@ def initializations(config: LotteryConfig, names: tuple[str, ...], device: str =
     """Run a lottery experiment from each initialization; print and draw how their tickets do."""
     from rich.console import Console
 
-    with native_stderr_closed():
+    with loading():
         from tfinit import datasets
         from tfinit.lottery.initializations import compare_initializations, configs, steps_of
 
@@ -172,7 +172,7 @@ def stability(config: StabilityConfig, device: str = "auto") -> None:
     """Measure linear mode connectivity; print and draw the error barrier."""
     from rich.console import Console
 
-    with native_stderr_closed():
+    with loading():
         from tfinit.lottery import stability as experiment
 
         wake_up(device, config.keras)

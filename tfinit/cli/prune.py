@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import tyro
 
-from tfinit.cli.console import checked, native_stderr_closed, progress_bar, warn
+from tfinit.cli.console import checked, loading, progress_bar, warn
 from tfinit.cli.device import OnDevice, wake_up
 from tfinit.fine_tuning.config import PruneConfig
 
@@ -25,7 +25,7 @@ def prune(config: PruneConfig, device: str = "auto") -> None:
     """Prune a saved model; print its report, and what it cost."""
     from rich.console import Console
 
-    with native_stderr_closed():
+    with loading():
         wake_up(device)  # first: Keras on PyTorch chooses as it is imported
         from tfinit.fine_tuning.run import fine_tune
     progress = progress_bar()

@@ -3,11 +3,13 @@
 import asyncio
 import errno
 import os
+import signal
 import socket
 import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from types import FrameType
 from typing import Any, NoReturn
 
 import uvicorn
@@ -57,7 +59,10 @@ def listening(host: str, port: int) -> socket.socket:
 
 
 def serve(app: Any, listener: socket.socket, opened: Callable[[], None]) -> NoReturn:
-    """Serve until Ctrl-C or SIGTERM, and end the process; after Ctrl-C with exit code 0.
+    """Serve until Ctrl-C, SIGTERM or SIGHUP, and end the process.
+
+    Ctrl-C is how a page is closed: exit code 0. After SIGTERM it is 143, as of any process, and
+    after SIGHUP 129.
 
     Args:
         app: What `tfinit.demo.server.create_app` gave.
@@ -65,13 +70,15 @@ def serve(app: Any, listener: socket.socket, opened: Callable[[], None]) -> NoRe
         opened: Called when the page can be opened.
     """
     server = Server(app, opened)
-    with suppress(KeyboardInterrupt):  # which uvicorn raises again after all has ended
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as under nohup; uvicorn leaves it alone
+        signal.signal(signal.SIGHUP, server.handle_exit)
+    with suppress(KeyboardInterrupt):  # uvicorn raises signals again after all has ended
         server.run(sockets=[listener])
     # All has ended, and there is nothing to save. Taking TensorFlow down would last seconds, and
     # crash if a thread is still in the middle of its work.
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(0)
+    os._exit(server.exit_code)
 
 
 class Server(uvicorn.Server):
@@ -81,11 +88,15 @@ class Server(uvicorn.Server):
         app: What `tfinit.demo.server.create_app` gave.
         opened: Called when the page can be opened.
 
+    Attributes:
+        exit_code: Of the process, once a signal has ended it.
+
     Raises:
         InputError: the runs need more open files than the process may have.
     """
 
     def __init__(self, app: Any, opened: Callable[[], None] = lambda: None):
+        self.exit_code = 0
         limits = app.state.runs.limits
         self._opened = opened
         self._connections = Connections(limits, room(limits))
@@ -105,6 +116,11 @@ class Server(uvicorn.Server):
             backlog=BATCH,
         )
         super().__init__(config)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """End, as a signal asks for."""
+        self.exit_code = 0 if sig == signal.SIGINT else 128 + sig
+        super().handle_exit(sig, frame)
 
     async def startup(self, sockets: Any = None) -> None:
         """Begin to serve."""

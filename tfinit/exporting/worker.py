@@ -6,9 +6,11 @@ The job names the files, the inputs (.npz) and what to do; the answer is a .npz 
 the runtime that a file needs is imported, and it gets one thread.
 """
 
+import ctypes
 import json
 import os
 import re
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -19,6 +21,7 @@ import numpy as np
 from tfinit.array_files import open_arrays
 
 _BATCH = 256
+_SIGNAL_AT_PARENTS_DEATH = 1  # PR_SET_PDEATHSIG, prctl(2)
 
 
 class _LiteRT:
@@ -227,7 +230,19 @@ def main(path: str) -> None:
     _TASKS[job["task"]](job, arrays, data)
 
 
+def _end_with_parent() -> None:
+    """Signals to a whole group of processes are the parent's to hear; at its death this one ends.
+
+    It would say that the file crashes its runtime, where Ctrl-C or Slurm has ended this process.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_SIGNAL_AT_PARENTS_DEATH, signal.SIGKILL)
+
+
 if __name__ == "__main__":
+    _end_with_parent()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     main(sys.argv[1])
     sys.stdout.flush()
