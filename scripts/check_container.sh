@@ -9,11 +9,13 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 framework=${1:-tensorflow} device=${2:-cpu}
-needed=(buildah podman runc mmdebstrap)
-for one in "${needed[@]}"; do
-    command -v "$one" >/dev/null || { echo "$0 needs ${needed[*]}: there is no $one." >&2; exit 3; }
+step() { printf '%4d s  %s\n' "$SECONDS" "$*"; }
+fail() { echo "FAILED: $*" >&2; exit 1; }
+missing() { echo "$0: $*" >&2; exit 3; }
+for one in buildah podman runc mmdebstrap; do
+    command -v "$one" >/dev/null || missing "there is no $one."
 done
-[ "$(id -u)" = 0 ] || { echo "$0 needs root." >&2; exit 3; }
+[ "$(id -u)" = 0 ] || missing "this is not root."
 
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/tfinit/container
 mkdir -p "$cache/tmp"
@@ -35,8 +37,6 @@ clear_up() {
 trap 'clear_up; rm -rf "$work"' EXIT
 clear_up
 
-step() { printf '%4d s  %s\n' "$SECONDS" "$*"; }
-fail() { echo "FAILED: $*" >&2; exit 1; }
 # Not root, nothing writable but /tmp and the volume, no network; limits that a sandbox has, too.
 limits=(--network none --ulimit nofile=1024:1024 --ulimit nproc=4096:4096)
 tight=("${limits[@]}" --read-only --read-only-tmpfs=false --tmpfs /tmp --cap-drop all)
@@ -58,13 +58,15 @@ if ! p image exists "$base"; then
     [ -e "${lists[0]}" ] || lists=(/etc/apt/sources.list)
     mmdebstrap --quiet --variant=minbase --include=python3,python3-pip,python3-venv,ca-certificates \
         --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/doc/*' \
-        "$codename" "$work/base.tar" "${lists[@]}"
+        "$codename" "$work/base.tar" "${lists[@]}" ||
+        missing "Debian's packages, for the base, cannot be had."
     container=$(b from scratch)
     b add --quiet "$container" "$work/base.tar" / >/dev/null
     b commit --quiet --rm "$container" "$base" >/dev/null
     rm "$work/base.tar"
 fi
 
+anywhere "$base" true || missing "podman can run no container here."
 step "build: $framework, $device"
 # pip in there reaches what pip reaches here.
 certificates=/etc/ssl/certs/ca-certificates.crt
@@ -95,6 +97,19 @@ refused() {  # refused WORDS-OF-THE-ERROR COMMAND …
 }
 refused 'no command .frankle2019.' frankle2019 --help
 refused 'no script .frankle[.]py.* frankle2019[.]py' frankle.py --help
+
+made='
+import keras, tfinit
+model = tfinit.models.build("lenet-300-100", keras, (8, 8, 1), 10, seed=0)
+model.save("model.keras")'
+if [ "$framework" = jax ]; then
+    step "tfinit prune"
+    logged model t "$image" python3 -c "$made"
+    logged prune t "$image" prune model.keras --loss sparse_categorical_crossentropy \
+        --data digits --epochs 1 --sparsity 0.5 --out pruned.keras
+    step "all is well"
+    exit 0
+fi
 
 step "every script's --help; a short experiment of one, while what follows runs"
 logged scripts t "$image" python3 -c '
@@ -175,15 +190,12 @@ code=$(p wait tfinit-check-page)
 [ "$code" != 137 ] || fail "the page did not hear SIGTERM"
 
 step "export"
-logged model t "$image" python3 -c '
-import keras, tfinit
-model = tfinit.models.build("lenet-300-100", keras, (8, 8, 1), 10, seed=0)
-model.save("model.keras")'
+logged model t "$image" python3 -c "$made"
 logged export t "$image" export model.keras model.tflite
 [ -s "$runs/model.tflite" ] || fail "there is no model.tflite"
 
 step "a folder of the host, of another user"
-tiny=(lottery --levels 0 --steps 50 --seeds 0 --controls --run-dir mine)
+tiny=(lottery --levels 1 --steps 50 --seeds 0 --controls --run-dir mine)
 mkdir "$work/theirs" "$work/root-s"
 chmod 755 "$work"
 chown 4321:8765 "$work/theirs"
