@@ -14,9 +14,8 @@ import tyro
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from tfinit.cli.console import png
 from tfinit.errors import InputError, WorkError
-from tfinit.files import write_whole
+from tfinit.files import png, write_whole
 from tfinit.lottery.config import LotteryConfig
 from tfinit.lottery.network_config import NetworkConfig
 from tfinit.lottery.report import Row, Spread, summarize

@@ -10,6 +10,7 @@ import contextlib
 import errno
 import fcntl
 import hashlib
+import io
 import os
 import secrets
 import shutil
@@ -18,7 +19,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from glob import escape
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from tfinit.errors import InputError, WorkError
 
@@ -41,6 +42,13 @@ def write_whole(path: Path, content: bytes | Path, cure: str = _GO_ON) -> None:
         put(path, content)
     except OSError as error:
         raise WorkError(f"cannot write {path}: {error.strerror or error}. {cure}") from error
+
+
+def png(figure: Any) -> bytes:
+    """A figure of matplotlib as the content of a file."""
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", dpi=120)
+    return picture.getvalue()
 
 
 def put(path: Path, content: bytes | Path) -> None:

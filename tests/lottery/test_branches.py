@@ -4,9 +4,10 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from bare_runs import run
 
 from tfinit import datasets
-from tfinit.lottery import BRANCHES, LotteryConfig, Store, lottery, run
+from tfinit.lottery import BRANCHES, LotteryConfig, Store, lottery
 from tfinit.lottery.branches import AT_INITIALIZATION, CHAINS, CONTROLS
 from tfinit.lottery.experiment import total_steps
 from tfinit.lottery.parts import Training, parts_of

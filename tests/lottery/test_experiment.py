@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+from bare_runs import run
 
 from tfinit import datasets
 from tfinit.errors import InputError, WorkError
-from tfinit.lottery import LotteryConfig, run
+from tfinit.lottery import LotteryConfig
 from tfinit.lottery.experiment import total_steps
 from tfinit.lottery.parts import Training, parts_of
 from tfinit.lottery.report import evaluations_to_csv, to_csv

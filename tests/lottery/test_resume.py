@@ -7,10 +7,11 @@ import sys
 
 import numpy as np
 import pytest
+from bare_runs import run
 
 from tfinit import datasets
 from tfinit.errors import InputError
-from tfinit.lottery import LotteryConfig, Store, lottery, run
+from tfinit.lottery import LotteryConfig, Store, lottery
 from tfinit.lottery.parts import parts_of
 
 REWIND = 7
@@ -155,7 +156,7 @@ def test_data_that_are_replaced_are_refused_and_nothing_is_touched(tmp_path):
     )
     first = run(config, data=noise)
     before = files(tmp_path)
-    with pytest.raises(InputError, match=r"on other data; differing: the bytes of `dataset` 'dig"):
+    with pytest.raises(InputError, match=r"on other data; differing: the bytes of what it"):
         run(config)
     # In place, too.
     noise.train[0][0] = 0

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import tyro
 
-from tfinit.cli.console import Command, check_plot, native_stderr_closed, png
+from tfinit.cli.console import Command, check_plot, native_stderr_closed
 from tfinit.errors import InputError
-from tfinit.files import write_whole
+from tfinit.files import png, write_whole
 
 SEVERE = 3  # the exit code for a network that will not learn
 

@@ -2,8 +2,9 @@
 
 import tyro
 
-from tfinit.cli.console import Command, checked, native_stderr_closed, progress_bar, warn
+from tfinit.cli.console import Command, checked, native_stderr_closed
 from tfinit.fine_tuning.config import PruneConfig
+from tfinit.progress import Bar
 
 
 class _Prune(Command, PruneConfig):
@@ -26,15 +27,8 @@ def prune(config: PruneConfig) -> None:
         from tfinit.training import wake_up
 
         wake_up()
-    progress = progress_bar()
-    with progress:
-        task = progress.add_task(f"pruning to {config.sparsity:.0%}", total=None)
-        result = fine_tune(
-            config,
-            started=lambda done, steps: progress.update(task, completed=done, total=steps),
-            stepped=lambda: progress.advance(task),
-            warn=lambda line: warn(progress, line),
-        )
+    with Bar(f"pruning to {config.sparsity:.0%}") as bar:
+        result = fine_tune(config, progress=bar, warn=bar.warn)
     console = Console()
     console.print(str(result.report), highlight=False, soft_wrap=True, markup=False)
     for name, before in result.before.items():
