@@ -100,7 +100,7 @@ def run_all(configs: Mapping[str, LotteryConfig]) -> dict[str, list[LevelResult]
             )
 
         return {
-            name: run(config, bar.advance, partial(finished, name), bar.warn)
+            name: run(config, bar.advance, partial(finished, name), bar.warn, reports=False)
             for name, config in configs.items()
         }
 

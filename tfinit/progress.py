@@ -10,13 +10,10 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from tfinit.arguments import flag, refused
 from tfinit.errors import InputError
-
-if TYPE_CHECKING:
-    from types import FrameType
 
 
 class Follower(Protocol):
@@ -173,7 +170,7 @@ def following(progress: Any, begin: str = "starting") -> Iterator[Follower]:
 def as_warning(line: str) -> None:
     """Warn (`UserWarning`) of what is told of the work, at the line that called tfinit."""
     level, depth = 1, 1
-    frame: "FrameType | None" = sys._getframe()
+    frame = sys._getframe()
     while frame is not None:
         if str(frame.f_globals.get("__name__", "")).startswith("tfinit."):
             level = depth

@@ -156,7 +156,7 @@ def test_data_that_are_replaced_are_refused_and_nothing_is_touched(tmp_path):
     )
     first = run(config, data=noise)
     before = files(tmp_path)
-    with pytest.raises(InputError, match=r"on other data; differing: the bytes of what it"):
+    with pytest.raises(InputError, match=r"on other data; differing: the bytes of `dataset` 'dig"):
         run(config)
     # In place, too.
     noise.train[0][0] = 0

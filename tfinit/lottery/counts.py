@@ -58,9 +58,9 @@ def ends_early(config: LotteryConfig, sizes: Mapping[str, int]) -> str:
     if level == config.levels:
         return ""
     return (
-        f"The experiment ends at level {level} of {config.levels}, with {left} of {sum(sizes.values())} "
-        "weights: of so few the fraction to prune rounds to none, and further levels would train "
-        "the same tickets again"
+        f"The experiment ends at level {level} of {config.levels}, with {left} of "
+        f"{sum(sizes.values())} weights: of so few the fraction to prune rounds to none, and "
+        "further levels would train the same tickets again"
     )
 
 

@@ -90,8 +90,8 @@ def check_same(config: NetworkConfig, now: Origin | None) -> tuple[bytes, Origin
     if origin is not None and now is not None and origin.data != now.data:
         raise InputError(
             f"`run_dir` {path.parent} holds an experiment on other data; differing: the bytes "
-            f"of what it trains on (SHA-256 there {shown(origin.data)}, now "
-            f"{shown(now.data)}). {_ELSEWHERE}, or put the data back."
+            f"of `dataset` {config.dataset!r}, or of `data` in its place (SHA-256 there "
+            f"{shown(origin.data)}, now {shown(now.data)}). {_ELSEWHERE}, or put the data back."
         )
     return content, origin
 

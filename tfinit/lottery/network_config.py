@@ -15,8 +15,8 @@ OPTIMIZERS = ("adam", "sgd", "momentum")
 KERASES = ("keras", "tf_keras")
 MADE_WITH = "made_with"  # beside the fields in config.json: see tfinit.origin
 _A_NAME = (
-    "It is a name, as 'lenet-300-100', 'mlp-3-relu' or 'resnet-20': each replicate is a new network "
-    "of that kind. Train and prune a model of your own with tfinit.pruning.SparseOptimizer."
+    "It is a name, as 'lenet-300-100', 'mlp-3-relu' or 'resnet-20': each replicate is a new one of "
+    "that kind. Train and prune a model of your own with tfinit.pruning.SparseOptimizer."
 )
 _Config = TypeVar("_Config", bound="NetworkConfig")
 
