@@ -217,6 +217,16 @@ def test_global_allocation_counts_all_weights_as_one(tmp_path):
     config = config_at(
         tmp_path, allocation="global", controls=("shuffle", "one-shot", "synflow", "lr-rewind")
     )
+    results = run(config)
     # 50200, 40160, 32128: exact, however the layers share them.
-    for r in run(config):
+    for r in results:
         assert r.survivors == [50200, 40160, 32128][r.level], r.branch
+    _, before, after = (r for r in results if r.branch == "ticket")
+    shares = {k: m.mean() for k, m in after.mask.items()}
+    assert len({round(float(s), 3) for s in shares.values()}) > 1
+    final, alive = dict(before.final), dict(before.mask)
+    magnitudes = [np.abs(final[k])[m] for k, m in alive.items()]
+    kept = [np.abs(final[k])[m] for k, m in after.mask.items()]
+    assert np.array_equal(
+        np.sort(np.concatenate(magnitudes))[-32128:], np.sort(np.concatenate(kept))
+    )

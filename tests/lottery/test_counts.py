@@ -20,9 +20,11 @@ SMALL = {"model": "mlp-2-relu", "steps": 2, "evaluate_every": 2, "batch_size": 4
 
 def halved(**kwargs):
     """256 and 128 weights, halved: 1 of each at level 8 and 7, and 0.5 rounds to 0."""
-    given = {"levels": 40, "prune_fraction": 0.5}
-    if kwargs.get("allocation") != "global":
-        given["output_prune_fraction"] = 0.5
+    given = {"levels": 40}
+    if kwargs.get("allocation") == "global":
+        given["prune_fraction"] = 0.5
+    else:  # in place of a fifth and a tenth
+        given["layer_prune_fractions"] = {"fc1/kernel": 0.5, "output/kernel": 0.5}
     return LotteryConfig(**{**SMALL, **given, **kwargs})
 
 
@@ -78,6 +80,8 @@ def test_it_ends_with_the_last_level_that_prunes_and_says_so_at_once(
             assert [r.level for r in of] == list(range(branch != "ticket", 9))
             counts = [r.survivors for r in of]
             assert sorted(set(counts), reverse=True) == counts and counts[-1] == left
+        if allocation == "layerwise":
+            assert results[1].alive == {"fc1/kernel": 128, "output/kernel": 64}
         # One weight is in one tensor.
         empty = [key for key, mask in results[-3].mask.items() if not mask.any()]
         assert len(empty) == (allocation == "global")
@@ -93,9 +97,9 @@ def test_it_ends_with_the_last_level_that_prunes_and_says_so_at_once(
 
 @pytest.mark.parametrize("allocation", ["layerwise", "global"])
 def test_a_fraction_that_prunes_nothing_is_refused(tmp_path, allocation):
-    fractions = {"prune_fraction": 1e-4, "output_prune_fraction": 1e-4}
-    if allocation == "global":
-        del fractions["output_prune_fraction"]
+    fractions = {"prune_fraction": 1e-4}
+    if allocation == "layerwise":
+        fractions |= {"output_prune_fraction": 1e-4, "layer_prune_fractions": {}}
     config = halved(run_dir=tmp_path / "r", allocation=allocation, **fractions)
     with pytest.raises(
         InputError, match=r"`prune_fraction` 0\.0001 of the 384 weights rounds to no"

@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 
-from tfinit import datasets
 from tfinit.cli import main
 from tfinit.errors import InputError
 from tfinit.lottery import LotteryConfig, StabilityConfig, compare_initializations, run
+from tfinit.lottery.report_files import drawn_shape
 from tfinit.lottery.stability import stability
+from tfinit.plots.masks import first_layer_image
 
 SMALL = {"model": "mlp-2-relu", "steps": 2, "evaluate_every": 2, "batch_size": 4, "seeds": (0,)}
 FLAGS = "--dataset tiny --model mlp-2-relu --steps 2 --evaluate-every 2 --batch-size 4 --seeds 0"
@@ -38,17 +39,10 @@ def reports(directory):
     return contents
 
 
-def test_a_call_leaves_what_the_command_leaves(tmp_path, tiny, capfd):
-    """The command finds the trainings there, and makes the reports anew."""
-    here = tmp_path / "lottery"
-    run(LotteryConfig(dataset="tiny", levels=1, run_dir=str(here), **SMALL), progress=False)
-    written = reports(here)
-    assert written.keys() == {*OF_AN_EXPERIMENT, "conclusion.txt"}
-    main(["lottery", *FLAGS.split(), "--levels", "1", "--run-dir", str(here)])
-    assert reports(here) == written
-
+def test_a_call_leaves_what_the_commands_leave(tmp_path, tiny, capfd):
+    """What is there is not trained again, but reported anew. `tfinit lottery`: test_cli."""
     here = tmp_path / "stability"
-    config = StabilityConfig(dataset="tiny", spawn_steps=(0,), points=3, run_dir=here, **SMALL)
+    config = StabilityConfig(dataset="tiny", spawn_steps=(0,), points=3, run_dir=str(here), **SMALL)
     stability(config, progress=False)
     written = reports(here)
     assert written.keys() == {"stability.csv", "stability.png"}
@@ -60,19 +54,22 @@ def test_a_call_leaves_what_the_command_leaves(tmp_path, tiny, capfd):
     halves = {"prune_fraction": 0.5, "output_prune_fraction": 0.5, "controls": ()}
     config = LotteryConfig(dataset="tiny", levels=40, run_dir=here, **halves, **SMALL)
     lines, told = [], []
-    found = compare_initializations(config, ["he", "zeros"], told.append, warn=lines.append)
+    names = ["he", "zeros"]
+    found = compare_initializations(config, names, told.append, warn=lines.append, reports=False)
     # 4·64 and 64·2 weights; of one of each, none can be halved.
     assert [line.split(",")[0] for line in lines] == ["The experiment ends at level 8 of 40"]
     assert sum(told) == 2 * (2 + 8 * 2)
     assert {name: results[-1].level for name, results in found.items()} == {"he": 8, "zeros": 8}
-    written = reports(here)
-    each = {f"{name}/{report}" for name in ("he", "zeros") for report in OF_AN_EXPERIMENT}
-    assert written.keys() == {"initializations.png", *each}
+    assert reports(here) == {}
     flags = [*FLAGS.split(), "--levels", "40", "--prune-fraction", "0.5", "--controls"]
-    flags += ["--output-prune-fraction", "0.5", "--initializations", "he", "zeros"]
+    flags += ["--output-prune-fraction", "0.5", "--initializations", "he"]
     main(["initializations", *flags, "--run-dir", str(here)])
-    assert reports(here) == written
     assert capfd.readouterr().err.count("tfinit: The experiment ends at level 8 of 40") == 1
+    written = reports(here)
+    assert written.keys() == {"initializations.png", *(f"he/{name}" for name in OF_AN_EXPERIMENT)}
+    with pytest.warns(UserWarning, match="The experiment ends at level 8 of 40"):
+        compare_initializations(config, ["he"], None)
+    assert reports(here) == written
 
 
 @pytest.mark.parametrize("name", ["tickets.png", "conclusion.txt"])
@@ -84,9 +81,7 @@ def test_what_is_in_the_way_is_known_before_the_training(tmp_path, tiny, name):
     assert [p.name for p in (tmp_path / "r").iterdir()] == [name]
 
 
-def test_inputs_that_are_no_images_are_a_row_of_features(tmp_path):
-    """Of more than three axes; refused only once all had been trained, once."""
-    x = np.random.default_rng(0).random((40, 2, 2, 2, 3), np.float32)
-    data = datasets.from_arrays((x, np.arange(40) % 2), (x, np.arange(40) % 2), name="volumes")
-    run(LotteryConfig(levels=1, controls=(), run_dir=tmp_path / "r", **SMALL), data=data)
-    assert (tmp_path / "r/masks.png").read_bytes().startswith(b"\x89PNG")
+@pytest.mark.parametrize("shape", [(24,), (2, 12), (2, 3, 4), (2, 2, 2, 3), (1, 2, 2, 2, 3)])
+def test_whatever_is_trained_on_can_be_drawn(shape):
+    """Refused else, once all had been trained."""
+    assert first_layer_image(np.ones((24, 5), bool), drawn_shape(shape)).sum() == 24 * 5

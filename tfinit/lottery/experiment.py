@@ -10,7 +10,7 @@ from tfinit.lottery.branches import BRANCHES, ONE_SHOT, TICKET, Branch
 from tfinit.lottery.config import LotteryConfig, NetworkConfig
 from tfinit.lottery.controls import shuffled, signed_constant, with_signs_of
 from tfinit.lottery.counts import check_prunes, ends_early, last_level, next_counts
-from tfinit.lottery.directory import check_network
+from tfinit.lottery.directory import check_directory, check_network
 from tfinit.lottery.parts import Parts, Training, parts_of
 from tfinit.lottery.report_files import OF_A_RUN, check_reports, write_run
 from tfinit.lottery.result import REINIT, LevelResult, Weights
@@ -284,6 +284,7 @@ def experiment(
         **store_options: For `Store`.
     """
     origin = Origin.now(data.digest(), config.keras)
+    check_directory(config, origin)
     if config.train_examples:
         data = data.subset(config.train_examples)
     check_batch_size(config.batch_size, len(data.train[0]))

@@ -112,6 +112,16 @@ def write_stability(
     write_whole(config.run_dir / "stability.png", png(figure))
 
 
+def drawn_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of an example, for `tfinit.plots.masks_figure`: what is no image is a row.
+
+    Example:
+        >>> drawn_shape((8, 8, 1)), drawn_shape((2, 2, 2, 3))
+        ((8, 8, 1), (24,))
+    """
+    return shape if len(shape) <= 3 else (math.prod(shape),)
+
+
 def _write(
     config: LotteryConfig, results: Sequence[LevelResult], heading: str, data: "Dataset"
 ) -> None:
@@ -126,9 +136,7 @@ def _write(
     }
     for name, table in tables.items():
         write_whole(config.run_dir / name, table(results).encode())
-    shape = data.train[0].shape[1:]
-    # What is no image is drawn as a row of features.
-    shape = shape if len(shape) <= 3 else (math.prod(shape),)
+    shape = drawn_shape(data.train[0].shape[1:])
     tickets = plots.lottery_figure(report.summarize(results), heading)
     write_whole(config.run_dir / "tickets.png", png(tickets))
     write_whole(config.run_dir / "curves.png", png(plots.curves_figure(results, heading)))

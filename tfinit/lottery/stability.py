@@ -15,7 +15,7 @@ from tfinit.arguments import array, flag, instance, listed, mapping, number, one
 from tfinit.datasets import Dataset
 from tfinit.errors import InputError
 from tfinit.lottery.config import StabilityConfig
-from tfinit.lottery.directory import check_network
+from tfinit.lottery.directory import check_directory, check_network
 from tfinit.lottery.experiment import checked_data
 from tfinit.lottery.parts import Parts, Training, parts_of
 from tfinit.lottery.report_files import OF_STABILITY, check_reports, write_stability
@@ -237,6 +237,7 @@ def stability(
     if reports:
         check_reports(config.run_dir, OF_STABILITY)
     origin = Origin.now(data.digest(), config.keras)
+    check_directory(config, origin)
     if config.train_examples:
         data = data.subset(config.train_examples)
     check_batch_size(config.batch_size, len(data.train[0]))
