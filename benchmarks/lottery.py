@@ -301,7 +301,7 @@ def levels(turns: int) -> None:
             seeds=tuple(range(turns)),
             run_dir=Path(directory) / "run",
         )
-        run(config, finished=finished)
+        run(config, finished=finished, reports=False)
     took = {
         level: [ends[s, level] - ends[s, level - 1] for s in config.seeds] for level in range(1, 21)
     }
@@ -336,7 +336,7 @@ def sparse(turns: int) -> None:
             seeds=(0,),
             run_dir=Path(directory) / "run",
         )
-        ticket = run(config)[-1]
+        ticket = run(config, reports=False)[-1]
         masks = [np.asarray(mask) for mask in ticket.mask.values()]
         density = ticket.density
     # A pixel without a surviving weight counts for nothing; neither does a unit that nothing reads.

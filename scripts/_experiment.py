@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeVar
 
 import tyro
 
-from tfinit.cli.console import loading, png
+from tfinit.cli.console import loading
 from tfinit.cli.device import wake_up
 from tfinit.cli.signals import heard, nothing_begun
 from tfinit.devices import in_use
 from tfinit.errors import InputError, WorkError
-from tfinit.files import write_whole
+from tfinit.files import png, write_whole
 from tfinit.lottery.branches import TICKET
 from tfinit.lottery.config import LotteryConfig
 from tfinit.lottery.network_config import NetworkConfig
@@ -117,7 +117,7 @@ def run_all(configs: Mapping[str, LotteryConfig]) -> "dict[str, list[LevelResult
             )
 
         return {
-            name: run(config, bar.advance, partial(finished, name), bar.warn)
+            name: run(config, bar.advance, partial(finished, name), bar.warn, reports=False)
             for name, config in configs.items()
         }
 

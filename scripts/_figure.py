@@ -7,9 +7,8 @@ from pathlib import Path
 import _device
 from matplotlib.figure import Figure
 
-from tfinit.cli.console import png
 from tfinit.errors import InputError
-from tfinit.files import check_writable, write_whole
+from tfinit.files import check_writable, png, write_whole
 
 
 def parsed(

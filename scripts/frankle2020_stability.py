@@ -85,6 +85,7 @@ def script(options: Options) -> None:
                     bar.advance,
                     lambda r: bar.say(f"seed {r.seed} k={r.k}: barrier {r.barrier():.1%}"),
                     bar.warn,
+                    reports=False,
                 )
             )
             for name, config in configs.items()

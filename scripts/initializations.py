@@ -60,6 +60,7 @@ def script(settings: Settings) -> None:
             progress=bar.advance,
             finished=lambda name, r: bar.say(f"{name} {r.seed} {r.level} {r.final_accuracy:.1%}"),
             warn=bar.warn,
+            reports=False,
         )
     measured = {name: Measured(results) for name, results in found.items()}
     levels = measured[names[0]].levels[1::2]

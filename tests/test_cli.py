@@ -7,6 +7,7 @@ import os
 
 import pytest
 
+from tfinit import lottery
 from tfinit.cli import main
 
 QUICK = ["--levels", "1", "--steps", "20", "--seeds", "0"]
@@ -127,6 +128,18 @@ def test_it_leaves_results_tickets_and_a_figure(finished):
     assert (directory / "tickets.png").read_bytes().startswith(b"\x89PNG")
     assert " ".join((directory / "conclusion.txt").read_text().split()) in " ".join(out.split())
     assert len((directory / "results.csv").read_text().splitlines()) == 1 + 3
+
+
+def test_in_python_the_same_is_left(finished):
+    """What is there is not trained again, so only the reports are made anew."""
+    directory, _ = finished
+    reports = [p for p in directory.iterdir() if p.suffix in (".csv", ".png", ".txt")]
+    before = {p: p.read_bytes() for p in directory.rglob("*") if p.is_file()}
+    for path in reports:
+        path.unlink()
+    lottery.run(lottery.LotteryConfig(levels=1, steps=20, seeds=(0,), run_dir=str(directory)))
+    assert {p: p.read_bytes() for p in directory.rglob("*") if p.is_file()} == before
+    assert len(reports) == 8
 
 
 def test_another_configuration_in_the_same_directory_is_refused(capfd, finished):

@@ -79,7 +79,7 @@ def test_a_script_leaves_table_and_figure(script, monkeypatch, tmp_path, capsys,
         module, "run_all", lambda of: {n: results(c) for n, c in of.items()}, raising=False
     )
     monkeypatch.setattr(module, "watched", lambda steps: nullcontext(Mock()), raising=False)
-    monkeypatch.setattr(stability, "stability", lambda config, *_: stability_results(config))
+    monkeypatch.setattr(stability, "stability", lambda config, *_, **__: stability_results(config))
     monkeypatch.setattr(
         initializations,
         "compare_initializations",

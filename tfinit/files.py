@@ -10,6 +10,7 @@ import contextlib
 import errno
 import fcntl
 import hashlib
+import io
 import os
 import secrets
 import shutil
@@ -18,7 +19,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from glob import escape
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from tfinit.errors import InputError, WorkError
 
@@ -65,6 +66,13 @@ def barred(path: Path) -> str:
     if owner:
         cure += f", or run this as user {owner} (a container: --user {owner}:{found.st_gid})"
     return f"{place} belongs to user {owner}, and this is user {user}; {cure}"
+
+
+def png(figure: Any) -> bytes:
+    """A figure of matplotlib as the content of a file."""
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", dpi=120)
+    return picture.getvalue()
 
 
 def put(path: Path, content: bytes | Path) -> None:

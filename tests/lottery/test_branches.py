@@ -4,9 +4,10 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from bare_runs import run
 
 from tfinit import datasets
-from tfinit.lottery import BRANCHES, LotteryConfig, Store, lottery, run
+from tfinit.lottery import BRANCHES, LotteryConfig, Store, lottery
 from tfinit.lottery.branches import AT_INITIALIZATION, CHAINS, CONTROLS
 from tfinit.lottery.experiment import total_steps
 from tfinit.lottery.parts import Training, parts_of
@@ -216,6 +217,16 @@ def test_global_allocation_counts_all_weights_as_one(tmp_path):
     config = config_at(
         tmp_path, allocation="global", controls=("shuffle", "one-shot", "synflow", "lr-rewind")
     )
+    results = run(config)
     # 50200, 40160, 32128: exact, however the layers share them.
-    for r in run(config):
+    for r in results:
         assert r.survivors == [50200, 40160, 32128][r.level], r.branch
+    _, before, after = (r for r in results if r.branch == "ticket")
+    shares = {k: m.mean() for k, m in after.mask.items()}
+    assert len({round(float(s), 3) for s in shares.values()}) > 1
+    final, alive = dict(before.final), dict(before.mask)
+    magnitudes = [np.abs(final[k])[m] for k, m in alive.items()]
+    kept = [np.abs(final[k])[m] for k, m in after.mask.items()]
+    assert np.array_equal(
+        np.sort(np.concatenate(magnitudes))[-32128:], np.sort(np.concatenate(kept))
+    )

@@ -7,10 +7,11 @@ import sys
 
 import numpy as np
 import pytest
+from bare_runs import run
 
 from tfinit import datasets
 from tfinit.errors import InputError
-from tfinit.lottery import LotteryConfig, Store, lottery, run
+from tfinit.lottery import LotteryConfig, Store, lottery
 from tfinit.lottery.parts import parts_of
 
 REWIND = 7

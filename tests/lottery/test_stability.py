@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from bare_runs import measure_stability
 
 from tfinit import datasets
 from tfinit.errors import InputError
@@ -15,7 +16,6 @@ from tfinit.lottery.stability import (
     branch_of,
     copy_seed,
     interpolate,
-    stability,
     stability_steps,
     stability_to_csv,
     summarize_stability,
@@ -53,7 +53,7 @@ def same(one, two):
 def experiment(tmp_path_factory):
     config = noisy(tmp_path_factory.mktemp("stability") / "r")
     steps, said = [], []
-    results = stability(config, steps.append, said.append)
+    results = measure_stability(config, steps.append, said.append)
     assert sum(steps) == stability_steps(config) == 20 + 2 * (30 + 22 + 10)
     assert said == results
     return config, results
@@ -150,7 +150,7 @@ def test_copies_of_late_steps_share_a_valley(tmp_path):
         learning_rate_drops=(100,),
         evaluate_every=150,
     )
-    start, late = stability(config)
+    start, late = measure_stability(config)
     for split in ("train", "test"):
         assert start.barrier(split) > 0.05
         assert late.barrier(split) < start.barrier(split) / 4
@@ -225,10 +225,10 @@ def test_interrupted_damaged_and_resumed_it_leaves_the_same_files(experiment, tm
 
         if after is None:
             (torn.run_dir / mark).write_bytes(whole[mark][:-9])
-            again = stability(torn, progress, warn=lines.append, checkpoint_every=0)
+            again = measure_stability(torn, progress, warn=lines.append, checkpoint_every=0)
         else:
             with pytest.raises(Stop):
-                stability(fewer, progress, checkpoint_every=0)
+                measure_stability(fewer, progress, checkpoint_every=0)
             there = files(torn.run_dir)
             assert mark in there
             assert [n for n in there if "partial" in n] == [f"seed-3/{left}/partial-00.npz"]
@@ -243,7 +243,7 @@ def test_a_damaged_line_is_measured_again(experiment):
     whole, lines = files(config.run_dir), []
     name = f"seed-3/{branch_of(8)}/line.npz"
     (config.run_dir / name).write_bytes(whole[name][:-9])
-    stability(config, warn=lines.append)
+    measure_stability(config, warn=lines.append)
     assert len(lines) == 1 and name in lines[0] and lines[0].endswith("damaged: measuring again.")
     assert files(config.run_dir) == whole
 
@@ -252,7 +252,7 @@ def test_what_is_there_is_not_made_again(experiment):
     config, results = experiment
     before = {p: p.stat().st_mtime_ns for p in config.run_dir.rglob("*.npz")}
     steps = []
-    again = stability(config, steps.append)
+    again = measure_stability(config, steps.append)
     assert {p: p.stat().st_mtime_ns for p in config.run_dir.rglob("*.npz")} == before
     assert sum(steps) == stability_steps(config)
     assert stability_to_csv(again) == stability_to_csv(results)
@@ -262,7 +262,7 @@ def test_divergence_is_a_result_without_a_barrier(tmp_path):
     config = noisy(tmp_path / "r", learning_rate=1e12, steps=12, spawn_steps=(0, 10))
     for _ in range(2):  # found the second time
         steps = []
-        results = stability(config, steps.append)
+        results = measure_stability(config, steps.append)
         assert sum(steps) == stability_steps(config)
         assert [(r.k, r.diverged) for r in results] == [(0, True), (10, True)]
         for r in results:
@@ -274,7 +274,7 @@ def test_divergence_is_a_result_without_a_barrier(tmp_path):
 
 def test_tf_keras_too(tmp_path):
     config = noisy(tmp_path / "r", keras="tf_keras", steps=8, spawn_steps=(0, 4), points=3)
-    results = stability(config)
+    results = measure_stability(config)
     for r in results:
         for end, copy in ((0, 1), (-1, 2)):
             metrics = stored(config, branch_of(r.k, copy), r.k).metrics

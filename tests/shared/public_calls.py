@@ -50,7 +50,8 @@ ODD = {
     **dict.fromkeys(
         ("path", "out", "log_dir", "csv", "folder", "run_dir", "baseline", "root"), "text"
     ),
-    **dict.fromkeys(("progress", "finished", "warn", "started", "stepped", "value"), CALL),
+    "progress": f"None {CALL}",
+    **dict.fromkeys(("finished", "warn", "started", "stepped", "value"), CALL),
     **dict.fromkeys(("gradient", "callbacks", "before_evaluation", "checkpoint", "allow"), CALL),
     "activation": "None function",
     "end_step": "-1",

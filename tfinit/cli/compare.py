@@ -3,26 +3,15 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import ClassVar
 
 import tyro
 
-from tfinit.cli.console import (
-    check_plot,
-    checked,
-    loading,
-    png,
-    progress_bar,
-    say,
-)
+from tfinit.cli.console import check_plot, checked, loading
 from tfinit.cli.device import OnDevice, wake_up
 from tfinit.comparison.config import CompareConfig
-from tfinit.files import write_whole
-
-if TYPE_CHECKING:
-    from rich.progress import Progress
-
-    from tfinit.comparison.result import Run
+from tfinit.files import png, write_whole
+from tfinit.progress import Bar
 
 
 @dataclass(frozen=True)
@@ -61,21 +50,8 @@ def compare(
         from tfinit.comparison.named import compare_named
 
         wake_up(device)
-    with progress_bar() as progress:
-        steps = len(config.schemes) * len(config.seeds) * config.steps
-        task = progress.add_task("starting", total=steps)
-        comparison = compare_named(
-            config,
-            progress=lambda steps: progress.advance(task, steps),
-            finished=lambda run: _tell(progress, task, run),
-        )
+    with Bar(lines=True) as bar:
+        comparison = compare_named(config, bar)
     print(json.dumps(comparison.to_dict(), indent=2) if as_json else comparison, flush=True)
     if plot is not None:
         write_whole(plot, png(comparison.plot()), "The results are those above.")
-
-
-def _tell(progress: "Progress", task: Any, run: "Run") -> None:
-    end = f"final loss {run.final_loss:.3g}"
-    if run.diverged_at is not None:
-        end = f"diverged at step {run.diverged_at}"
-    say(progress, task, f"seed {run.seed} {run.label}: {end}")

@@ -1,21 +1,16 @@
-"""What all commands do alike: progress on stderr, lines beside it, pictures, what was typed."""
+"""What all commands do alike: what was typed, a quiet start, where a figure may go."""
 
 import dataclasses
-import io
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from tfinit.cli.signals import nothing_begun
 from tfinit.errors import InputError
 from tfinit.files import check_writable
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-    from rich.progress import Progress
 
 
 class Command:
@@ -69,44 +64,6 @@ def loading() -> Iterator[None]:
         yield
 
 
-def progress_bar() -> "Progress":
-    """A bar on stderr; nothing where that is no terminal."""
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    console = Console(stderr=True)
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.percentage:3.0f}%"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        # Elsewhere it would leave an empty line before the one line of an error.
-        disable=not console.is_terminal,
-    )
-
-
-def say(progress: "Progress", task: Any, line: str) -> None:
-    """Show what was done last."""
-    progress.update(task, description=line)
-    if not progress.console.is_terminal:  # no bar is drawn there
-        progress.console.print(line, highlight=False)
-
-
-def warn(progress: "Progress", line: str) -> None:
-    """Show a line that stays."""
-    progress.console.print(f"tfinit: {line}", highlight=False)
-
-
 def check_plot(plot: Path | None) -> None:
     """See before the work that a figure can be written.
 
@@ -118,10 +75,3 @@ def check_plot(plot: Path | None) -> None:
     if plot.suffix.lower() != ".png":
         raise InputError(f"`plot` must end in .png, received {str(plot)!r}.")
     check_writable("plot", plot, "Choose another with --plot.")
-
-
-def png(figure: "Figure") -> bytes:
-    """A figure as the content of a file."""
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png", dpi=120)
-    return picture.getvalue()

@@ -7,10 +7,10 @@ from typing import Annotated, ClassVar
 
 import tyro
 
-from tfinit.cli.console import check_plot, loading, png
+from tfinit.cli.console import check_plot, loading
 from tfinit.cli.device import OnDevice, wake_up
 from tfinit.errors import InputError
-from tfinit.files import write_whole
+from tfinit.files import png, write_whole
 
 SEVERE = 3  # the exit code for a network that will not learn
 

@@ -4,9 +4,10 @@ from dataclasses import dataclass
 
 import tyro
 
-from tfinit.cli.console import checked, loading, progress_bar, warn
+from tfinit.cli.console import checked, loading
 from tfinit.cli.device import OnDevice, wake_up
 from tfinit.fine_tuning.config import PruneConfig
+from tfinit.progress import Bar
 
 
 @dataclass(frozen=True)
@@ -28,15 +29,8 @@ def prune(config: PruneConfig, device: str = "auto") -> None:
     with loading():
         wake_up(device)  # first: Keras on PyTorch chooses as it is imported
         from tfinit.fine_tuning.run import fine_tune
-    progress = progress_bar()
-    with progress:
-        task = progress.add_task(f"pruning to {config.sparsity:.0%}", total=None)
-        result = fine_tune(
-            config,
-            started=lambda done, steps: progress.update(task, completed=done, total=steps),
-            stepped=lambda: progress.advance(task),
-            warn=lambda line: warn(progress, line),
-        )
+    with Bar(f"pruning to {config.sparsity:.0%}") as bar:
+        result = fine_tune(config, progress=bar, warn=bar.warn)
     console = Console()
     console.print(str(result.report), highlight=False, soft_wrap=True, markup=False)
     for name, before in result.before.items():

@@ -8,19 +8,19 @@ from tfinit.arguments import instance
 from tfinit.comparison.config import CompareConfig
 from tfinit.comparison.race import compare
 from tfinit.comparison.result import Comparison, Run
-from tfinit.training.metrics import Progress, silent
+from tfinit.training.metrics import Progress
 
 
 def compare_named(
     config: CompareConfig,
-    progress: Progress = silent,
+    progress: bool | Progress | None = True,
     finished: Callable[[Run], None] = lambda run: None,
 ) -> Comparison:
     """Do what a `CompareConfig` says; what `tfinit compare` runs.
 
     Args:
         config: The network, its data, and the schemes.
-        progress: Called with the number of steps done since the last call.
+        progress: As for `tfinit.compare`.
         finished: Called with each run.
 
     Raises:

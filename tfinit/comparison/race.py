@@ -13,7 +13,8 @@ from tfinit.comparison.track import Track
 from tfinit.datasets import Dataset, from_arrays, load
 from tfinit.devices import announce
 from tfinit.errors import InputError
-from tfinit.training.metrics import Progress, silent
+from tfinit.progress import check_progress, following
+from tfinit.training.metrics import Progress
 from tfinit.training.order import check_batch_size
 from tfinit.variables import keras_of
 
@@ -32,7 +33,7 @@ def compare(
     target_loss: float | None = None,
     diagnose: bool = True,
     title: str | None = None,
-    progress: Progress = silent,
+    progress: bool | Progress | None = True,
     finished: Callable[[Run], None] = lambda run: None,
 ) -> Comparison:
     """Train one network from several initializations under equal conditions, and rank them.
@@ -74,8 +75,9 @@ def compare(
             see `tfinit.comparison.result.choose_target`.
         diagnose: Whether to call `tfinit.diagnose` before each run, on those 256 examples.
         title: What table and figure are called. None: the model's and the data's names.
-        progress: Called with the number of steps done since the last call; in all they are
-            ``len(schemes) * len(seeds) * steps``.
+        progress: True: a bar with the time that is left, on a terminal or in a notebook. False or
+            None: nothing. Or a function, called with the number of steps done since the last call;
+            in all they are ``len(schemes) * len(seeds) * steps``.
         finished: Called with each run.
 
     Returns:
@@ -99,23 +101,32 @@ def compare(
     target_loss = number("target_loss", target_loss, above=0, none=True)
     diagnose = flag("diagnose", diagnose)
     text("title", title, none=True)
-    function("progress", progress, "the number of steps")
+    check_progress(progress)
     function("finished", finished, "a run")
     field = entrants(schemes)
     data = _dataset(data)
     seeds = _check(build_model, data, seeds, batch_size)
     runs: dict[tuple[str, int], Run] = {}
     device = ""
-    for track, group, own_seeds in _tracks(build_model, data, field, seeds):
-        title = title or f"{track.model.name} on {data.name}"
-        device = device or str(announce())
-        for seed in own_seeds:
-            for entrant in group:
-                run = track.run(
-                    entrant, seed, steps, batch_size, evaluate_every or steps, diagnose, progress
-                )
-                runs[entrant.label, seed] = run
-                finished(run)
+    with following(progress) as follower:
+        follower.expect(len(field) * len(seeds) * steps)
+        for track, group, own_seeds in _tracks(build_model, data, field, seeds):
+            title = title or f"{track.model.name} on {data.name}"
+            device = device or str(announce())
+            for seed in own_seeds:
+                for entrant in group:
+                    run = track.run(
+                        entrant,
+                        seed,
+                        steps,
+                        batch_size,
+                        evaluate_every or steps,
+                        diagnose,
+                        follower,
+                    )
+                    runs[entrant.label, seed] = run
+                    finished(run)
+                    follower.say(str(run))
     ordered = tuple(runs[entrant.label, seed] for entrant in field for seed in seeds)
     if target_loss is None:
         target_loss = choose_target(ordered, data.classes)

@@ -89,6 +89,13 @@ class Run:
         steps = self.steps_to(loss)
         return None if steps is None else steps * self.seconds_per_step
 
+    def __str__(self) -> str:
+        """One line: which run it is, and what came of it."""
+        end = f"final loss {self.final_loss:.3g}"
+        if self.diverged_at is not None:
+            end = f"diverged at step {self.diverged_at}"
+        return f"seed {self.seed} {self.label}: {end}"
+
 
 @dataclass(frozen=True)
 class Row:

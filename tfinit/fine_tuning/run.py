@@ -17,6 +17,7 @@ from tfinit.files import check_writable, remove, write_whole
 from tfinit.fine_tuning.config import PruneConfig
 from tfinit.fine_tuning.kept import alone, as_json, kept_file, read_kept, save
 from tfinit.origin import Origin
+from tfinit.progress import as_warning, check_progress, following
 from tfinit.pruning.low_magnitude import strip_pruning
 from tfinit.pruning.report import SparsityReport, sparsity_report
 from tfinit.pruning.schedules import PolynomialDecay
@@ -54,7 +55,8 @@ def fine_tune(
     config: PruneConfig,
     started: Callable[[int, int], None] = lambda done, steps: None,
     stepped: Callable[[], None] = lambda: None,
-    warn: Callable[[str], None] = lambda line: None,
+    warn: Callable[[str], None] = as_warning,
+    progress: bool | Callable[[int], None] | None = True,
 ) -> FineTuned:
     """Do what a `PruneConfig` says. An interrupted run goes on at its last whole epoch.
 
@@ -67,7 +69,10 @@ def fine_tune(
         started: Called with the number of steps that are done already and of all steps.
         stepped: Called after each step.
         warn: Called with a line about a file of an interrupted run that cannot be used, or was made
-            with other versions.
+            with other versions. By default it is Python's warning.
+        progress: True: a bar with the time that is left, on a terminal or in a notebook. False or
+            None: nothing. Or a function, called with the number of steps done, or found done, since
+            the last call.
 
     Raises:
         InputError: A file cannot be read, data do not fit the model, there is nothing to prune or
@@ -78,6 +83,7 @@ def fine_tune(
     function("started", started, "steps done and all steps")
     function("stepped", stepped)
     function("warn", warn, "a line")
+    check_progress(progress)
     report_file = config.out.with_suffix(".json")
     for path in (config.out, report_file):
         check_writable("out", path, "Choose another with --out.")
@@ -95,8 +101,12 @@ def fine_tune(
     end = max(frequency, int(_RAMP * steps) // frequency * frequency)
     schedule = PolynomialDecay(0.0, config.sparsity, 0, end, frequency=frequency)
 
-    with alone(config.out):
+    with (
+        alone(config.out),
+        following(progress, f"pruning to {config.sparsity:.0%}") as follower,
+    ):
         announce()
+        follower.expect(steps)
         model.compile(loss=loss, metrics=metrics)
         before = _evaluate(model, test)
         unfinished = read_kept(kept, origin, warn)
@@ -115,7 +125,13 @@ def fine_tune(
             optimizer.build(model.trainable_variables)
         done = int(model.optimizer.iterations)
         started(done, steps)
-        on_batch = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: stepped())
+        follower(done)
+
+        def on_step(batch: int, logs: Any) -> None:
+            stepped()
+            follower(1)
+
+        on_batch = keras.callbacks.LambdaCallback(on_train_batch_end=on_step)
         for epoch in range(done // per_epoch, config.epochs):
             order = np.random.default_rng([config.seed, epoch]).permutation(len(train[0]))
             x, y = (part[order] for part in train)

@@ -1,19 +1,24 @@
 """The experiment: train, prune, rewind, retrain."""
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from tfinit import datasets
-from tfinit.arguments import function, instance
+from tfinit.arguments import flag, function, instance
 from tfinit.devices import announce
 from tfinit.lottery.branches import BRANCHES, ONE_SHOT, TICKET, Branch
 from tfinit.lottery.config import LotteryConfig, NetworkConfig
 from tfinit.lottery.controls import shuffled, signed_constant, with_signs_of
-from tfinit.lottery.parts import Parts, Training, next_counts, parts_of
+from tfinit.lottery.counts import check_prunes, ends_early, last_level, next_counts
+from tfinit.lottery.directory import check_directory, check_network
+from tfinit.lottery.parts import Parts, Training, parts_of
+from tfinit.lottery.report_files import OF_A_RUN, check_reports, write_run
 from tfinit.lottery.result import REINIT, LevelResult, Weights
 from tfinit.lottery.resumable import trained
 from tfinit.lottery.store import Place, Store
 from tfinit.origin import Origin
+from tfinit.progress import Follower, as_warning, check_progress, following
 from tfinit.pruning.masks import Masks
 from tfinit.training.metrics import Progress
 from tfinit.training.order import check_batch_size
@@ -39,7 +44,8 @@ def lottery(
 
     Yields:
         The result of each training, as soon as it is stored. What the store has is not trained
-        again. A replicate ends with the first ticket that diverges.
+        again. A replicate ends with the first ticket that diverges, and with the last level at
+        which a weight is pruned.
 
     References:
         Frankle & Carbin, *The Lottery Ticket Hypothesis: Finding Sparse, Trainable Neural
@@ -52,10 +58,11 @@ def lottery(
     yield ticket
     chains = {name: ticket for name in (TICKET, *config.controls) if BRANCHES[name].masks == "own"}
     dense = ticket
-    for level in range(1, config.levels + 1):
+    last, _ = last_level(config, {key: size for key, (_, size) in ticket.counts.items()})
+    for level in range(1, last + 1):
         if ticket.diverged_at is not None:
             return
-        counts = next_counts(config, ticket.counts)
+        counts = next_counts(config, ticket.alive)
         masks = {TICKET: parts.prune(ticket, counts)}
         ticket = network.trained(BRANCHES[TICKET], level, masks[TICKET])
         yield ticket
@@ -63,7 +70,7 @@ def lottery(
             if branch.masks == "own":
                 before = chains[branch.name]
                 if before.diverged_at is None:
-                    mask = parts.prune(before, next_counts(config, before.counts))
+                    mask = parts.prune(before, next_counts(config, before.alive))
                     after = network.trained(branch, level, mask, own=before.final)
                     chains[branch.name] = after
                     yield after
@@ -162,29 +169,38 @@ class _Trainings:
         )
 
 
-def checked_data(
-    config: NetworkConfig, data: Any, progress: Any, finished: Any
-) -> datasets.Dataset:
+def checked_data(config: NetworkConfig, data: Any, finished: Any, warn: Any) -> datasets.Dataset:
     """The data of an experiment, once what it was given with it is clear to be right."""
-    function("progress", progress, "the number of steps")
     function("finished", finished, "a result")
-    instance("data", data, datasets.Dataset, none=True)
+    function("warn", warn, "a line")
+    cure = (
+        "Make one of arrays by tfinit.datasets.from_arrays: those of a generator or of tf.data "
+        "collected first, so that a run that goes on is known to have the same data."
+    )
+    instance("data", data, datasets.Dataset, none=True, cure=cure)
     return datasets.load(config.dataset) if data is None else data
 
 
-def total_steps(config: LotteryConfig) -> int:
-    """How many steps the experiment trains, all networks together."""
+def total_steps(config: LotteryConfig, levels: int | None = None) -> int:
+    """How many steps the experiment trains, all networks together.
+
+    Args:
+        config: The experiment.
+        levels: At how many levels, where that are fewer than it says: see `counts.last_level`.
+    """
+    levels = config.levels if levels is None else levels
     late = [BRANCHES[TICKET], *(BRANCHES[name] for name in config.controls)]
     level = sum(config.steps - config.rewind_step * branch.late for branch in late)
-    return len(config.seeds) * (config.steps + config.levels * level)
+    return len(config.seeds) * (config.steps + levels * level)
 
 
 def run(
     config: LotteryConfig,
-    progress: Progress = lambda done: None,
+    progress: bool | Progress | None = True,
     finished: Callable[[LevelResult], None] = lambda result: None,
-    warn: Callable[[str], None] = lambda line: None,
+    warn: Callable[[str], None] = as_warning,
     data: datasets.Dataset | None = None,
+    reports: bool = True,
     **store_options: Any,
 ) -> list[LevelResult]:
     """Run an experiment in ``config.run_dir``, or go on with it where it was.
@@ -195,14 +211,24 @@ def run(
     with all: what is there is not trained again. While it runs no other process can work in the
     directory.
 
+    It ends before the last of ``config.levels`` where so few weights are left that the next level
+    would prune none, and train the same tickets again; it says so before it begins.
+
     Args:
         config: The experiment.
-        progress: Called with the number of training steps done, or found done, since the last call.
+        progress: True: a bar with the time that is left, on a terminal or in a notebook. False or
+            None: nothing. Or a function, called with the number of training steps done, or found
+            done, since the last call.
         finished: Called with the result of each training, also of those found in the directory.
         warn: Called with a line about each file that is damaged or of another training, and is made
-            again; and about versions other than those the directory was made with.
+            again; about versions other than those the directory was made with; about levels that
+            prune nothing, or leave nothing of a tensor. By default they are Python's warnings.
         data: Train on this in place of what ``config.dataset`` names: see
-            `tfinit.datasets.from_arrays`. The directory remembers its name and its digest.
+            `tfinit.datasets.from_arrays`. The directory remembers the digest of all its arrays
+            (`tfinit.datasets.digest`), and other data are refused there. It is arrays: those of a
+            generator are collected first.
+        reports: Whether to leave what the command leaves: the tables ``results.csv``,
+            ``evaluations.csv`` and ``layers.csv``, four figures, and ``conclusion.txt``.
         **store_options: For `Store`: ``checkpoint_every``, seconds between checkpoints.
 
     Returns:
@@ -211,8 +237,8 @@ def run(
 
     Raises:
         InputError: the configuration does not fit the data, the model or the directory, the
-            directory holds an experiment on other data, or another process works there. Nothing
-            was written.
+            directory holds an experiment on other data, a report cannot be written, no weight would
+            be pruned, or another process works there. Nothing was written.
         WorkError: a file could not be written, or a network diverged and ``on_divergence`` is
             "stop". What was done is kept.
 
@@ -220,28 +246,91 @@ def run(
         >>> config = LotteryConfig(levels=1, steps=20, seeds=(0,), run_dir=Path(tmp) / "run")
         >>> [result.branch for result in run(config)]
         ['ticket', 'ticket', 'reinit']
+        >>> (Path(tmp) / "run" / "tickets.png").exists()
+        True
     """
     instance("config", config, LotteryConfig)
-    data = checked_data(config, data, progress, finished)
+    check_progress(progress)
+    reports = flag("reports", reports)
+    data = checked_data(config, data, finished, warn)
+    if reports:
+        check_reports(config.run_dir, OF_A_RUN)
+    with following(progress) as follower:
+        results = experiment(config, follower, finished, warn, data, **store_options)
+    if reports:
+        write_run(config, results, data)
+    return results
+
+
+def experiment(
+    config: LotteryConfig,
+    follower: Follower,
+    finished: Callable[[LevelResult], None],
+    warn: Callable[[str], None],
+    data: datasets.Dataset,
+    name: str = "",
+    of: int = 1,
+    **store_options: Any,
+) -> list[LevelResult]:
+    """`run` without its reports.
+
+    Args:
+        config: As for `run`, as are the others.
+        follower: What follows it.
+        finished: Called with each result.
+        warn: Called with each line.
+        data: What is trained on.
+        name: What is said of each result begins with this.
+        of: How many experiments of as many steps the follower follows.
+        **store_options: For `Store`.
+    """
     origin = Origin.now(data.digest(), config.keras)
+    check_directory(config, origin)
     if config.train_examples:
         data = data.subset(config.train_examples)
     check_batch_size(config.batch_size, len(data.train[0]))
     parts = parts_of(config, data)
+    shapes = {key: mask.shape for key, mask in parts.full_mask().items()}
+    sizes = {key: math.prod(shape) for key, shape in shapes.items()}
+    last = check_prunes(config, sizes)
     store = Store(config, warn, origin=origin, **store_options)
-    results = []
+    check_network(config.run_dir, shapes)
+    if last < config.levels:
+        warn(f"{ends_early(config, sizes)}.")
+    steps = total_steps(config, last) // len(config.seeds)
+    follower.expect(of * len(config.seeds) * steps)
+    results: list[LevelResult] = []
+    empty: set[tuple[str, str]] = set()
     with store.locked():
         announce(config.keras)
         for seed in config.seeds:
-            left = total_steps(config) // len(config.seeds)
+            left = steps
 
             def count(done: int) -> None:
                 nonlocal left
                 left -= done
-                progress(done)
+                follower(done)
 
             for result in lottery(parts, store, config, seed, count):
                 results.append(result)
                 finished(result)
-            progress(left)  # what a network that diverged left undone
+                follower.say(f"{name} {result}".strip())
+                _tell_of_emptied(result, empty, warn)
+            follower(left)  # what a network that diverged left undone
     return results
+
+
+def _tell_of_emptied(
+    result: LevelResult, told: set[tuple[str, str]], warn: Callable[[str], None]
+) -> None:
+    """Tell of the tensors of which nothing is left, once for each source of masks."""
+    source = BRANCHES[result.branch].masks
+    source = result.branch if source == "own" else source
+    keys = [k for k, n in result.alive.items() if n == 0 and (source, k) not in told]
+    told.update((source, key) for key in keys)
+    if keys:
+        warn(
+            f"seed {result.seed} level {result.level} {result.branch}: nothing is left of "
+            f"{', '.join(keys)}. What comes behind sees nothing of the input, but for what goes "
+            "past it; so it is at all further levels. Ask for fewer."
+        )

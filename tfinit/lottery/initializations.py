@@ -2,15 +2,18 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
-from tfinit.arguments import function, instance, listed
+from tfinit.arguments import flag, instance, listed
 from tfinit.errors import InputError
 from tfinit.lottery.config import LotteryConfig
+from tfinit.progress import as_warning, check_progress, following
 
 if TYPE_CHECKING:  # the command line's --help imports this file, and nothing heavy
     from tfinit.datasets import Dataset
     from tfinit.lottery.result import LevelResult
+    from tfinit.training.metrics import Progress
 
 DEFAULTS = ("xavier", "he", "lecun", "orthogonal", "lsuv", "Sparse")
 
@@ -39,7 +42,10 @@ def configs(config: LotteryConfig, names: Sequence[str]) -> dict[str, LotteryCon
 
 
 def steps_of(config: LotteryConfig, names: Sequence[str]) -> int:
-    """How many steps `compare_initializations` trains, all experiments together."""
+    """How many steps `compare_initializations` trains, all experiments together.
+
+    Fewer where they end before the last level: see `tfinit.lottery.run`.
+    """
     from tfinit.lottery.experiment import total_steps
 
     return len(names) * total_steps(config)
@@ -48,10 +54,11 @@ def steps_of(config: LotteryConfig, names: Sequence[str]) -> int:
 def compare_initializations(
     config: LotteryConfig,
     names: Sequence[str] = DEFAULTS,
-    progress: Callable[[int], None] = lambda done: None,
+    progress: "bool | Progress | None" = True,
     finished: "Callable[[str, LevelResult], None]" = lambda name, result: None,
-    warn: Callable[[str], None] = lambda line: None,
+    warn: Callable[[str], None] = as_warning,
     data: "Dataset | None" = None,
+    reports: bool = True,
 ) -> "dict[str, list[LevelResult]]":
     """Run one lottery experiment from each of several initializations.
 
@@ -63,17 +70,20 @@ def compare_initializations(
             initialization gets a directory, and an interrupted comparison goes on there.
         names: Schemes, initializer classes of tfinit, or Keras's names: see
             `tfinit.models.initializations`; or ``"published"``, the network's own.
-        progress: Called with the number of training steps done, or found done, since the last call.
+        progress: As for `tfinit.lottery.run`.
         finished: Called with initialization and result after each training.
-        warn: Called with a line about each damaged file that is made again.
-        data: As for `run`.
+        warn: As for `tfinit.lottery.run`; with a line that all experiments have, once.
+        data: As for `tfinit.lottery.run`.
+        reports: Whether to leave what the command leaves: the tables and figures of each
+            experiment, and ``initializations.png``.
 
     Returns:
-        Initialization → the results that `run` returns.
+        Initialization → the results that `tfinit.lottery.run` returns.
 
     Raises:
-        InputError: a name is unknown or does not fit the network, or as `run` says.
-        WorkError: as `run` says.
+        InputError: a name is unknown or does not fit the network, or as `tfinit.lottery.run` says
+            of any of the directories: none is touched then.
+        WorkError: as `tfinit.lottery.run` says.
 
     Example:
         >>> config = LotteryConfig(levels=1, steps=20, seeds=(0,), run_dir=Path(tmp) / "inits")
@@ -81,10 +91,34 @@ def compare_initializations(
         >>> {name: len(found) for name, found in results.items()}
         {'he': 3, 'zeros': 3}
     """
-    from tfinit.lottery.experiment import run
+    from tfinit.lottery.directory import check_directory
+    from tfinit.lottery.experiment import checked_data, experiment
+    from tfinit.lottery.report_files import check_initializations, write_initializations
+    from tfinit.origin import Origin
 
-    function("finished", finished, "a name and a result")
-    return {
-        name: run(own, progress, lambda r, name=name: finished(name, r), warn, data)
-        for name, own in configs(config, names).items()
-    }
+    each = configs(config, names)
+    check_progress(progress)
+    reports = flag("reports", reports)
+    data = checked_data(config, data, finished, warn)
+    origin = Origin.now(data.digest(), config.keras)
+    for own in each.values():
+        check_directory(own, origin)
+    if reports:
+        check_initializations(each, config.run_dir)
+    said: set[str] = set()
+
+    def warn_once(line: str) -> None:
+        if line not in said:
+            said.add(line)
+            warn(line)
+
+    with following(progress) as follower:
+        found = {
+            name: experiment(
+                own, follower, partial(finished, name), warn_once, data, name, len(each)
+            )
+            for name, own in each.items()
+        }
+    if reports:
+        write_initializations(each, config.run_dir, found, data)
+    return found

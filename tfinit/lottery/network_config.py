@@ -8,12 +8,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
-from tfinit.arguments import check_fields, number, one_of, seeds, whole, wholes
+from tfinit.arguments import check_fields, number, one_of, seeds, text, whole, wholes
 from tfinit.errors import InputError
 
 OPTIMIZERS = ("adam", "sgd", "momentum")
 KERASES = ("keras", "tf_keras")
 MADE_WITH = "made_with"  # beside the fields in config.json: see tfinit.origin
+_A_NAME = (
+    "It is a name, as 'lenet-300-100', 'mlp-3-relu' or 'resnet-20': each replicate is a new one of "
+    "that kind. Train and prune a model of your own with tfinit.pruning.SparseOptimizer."
+)
 _Config = TypeVar("_Config", bound="NetworkConfig")
 
 
@@ -69,6 +73,8 @@ class NetworkConfig:
     """Directory of the run. An interrupted run that is started again goes on there."""
 
     def __post_init__(self) -> None:
+        text("dataset", self.dataset, cure="It is a name; pass data as the argument `data` of run.")
+        text("model", self.model, cure=_A_NAME)
         check_fields(self)
         self._check_whole(("steps", "batch_size", "evaluate_every"), least=1)
         self._check_whole(("warmup_steps", "train_examples"), least=0)

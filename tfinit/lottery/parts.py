@@ -10,11 +10,12 @@ from tfinit import models
 from tfinit.datasets import Dataset
 from tfinit.errors import InputError
 from tfinit.lottery.config import LotteryConfig
+from tfinit.lottery.counts import Counts, fractions_of
 from tfinit.lottery.network_config import NetworkConfig
 from tfinit.lottery.result import LevelResult, Weights, rewound
 from tfinit.lottery.schedule import LearningRate
 from tfinit.pruning.criteria import keep_globally, keep_layerwise, score
-from tfinit.pruning.masks import Masks, survivors
+from tfinit.pruning.masks import Masks
 from tfinit.training.augment import Augment
 from tfinit.training.compiled import Checkpoint, CompiledLoop, no_checkpoint
 from tfinit.training.fit import FitLoop
@@ -24,7 +25,6 @@ from tfinit.variables import all_weights, prunable_weights, read_weights, write_
 # SNIP and GraSP look at ten examples of each class, as published.
 _EXAMPLES_A_CLASS = 10
 _BATCH_FOR_SCHEMES = 256
-Counts = dict[str, int] | int  # survivors of each weight, or of all together
 
 
 @dataclass(frozen=True)
@@ -77,25 +77,6 @@ class Parts(Protocol):
 
     def prune_at_initialization(self, method: str, initial: Weights, keep: int, seed: int) -> Masks:
         """The mask with so many survivors in all, before training."""
-
-
-def fractions_of(config: LotteryConfig, keys: list[str]) -> dict[str, float]:
-    """The fraction to prune in each weight; the last of ``keys`` is the output layer's."""
-    unknown = sorted(config.layer_prune_fractions.keys() - set(keys))
-    if unknown:
-        raise InputError(f"`layer_prune_fractions` names {unknown}; the weights are {keys}.")
-    fractions = dict.fromkeys(keys, config.prune_fraction)
-    fractions[keys[-1]] = config.output_prune_fraction
-    return fractions | config.layer_prune_fractions
-
-
-def next_counts(config: LotteryConfig, counts: dict[str, tuple[int, int]]) -> Counts:
-    """How many survive the next pruning, from key → (survivors, size)."""
-    alive = {key: n for key, (n, _) in counts.items()}
-    if config.allocation == "global":
-        return survivors(sum(alive.values()), config.prune_fraction)
-    fractions = fractions_of(config, list(alive))
-    return {key: survivors(n, fractions[key]) for key, n in alive.items()}
 
 
 def choose(config: LotteryConfig, trained: LevelResult, counts: Counts) -> Masks:

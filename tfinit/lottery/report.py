@@ -2,14 +2,16 @@
 
 import csv
 import io
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tfinit.arguments import listed
+from tfinit.arguments import instance, listed
 from tfinit.errors import InputError, MissingPackage
+from tfinit.lottery.config import LotteryConfig
+from tfinit.lottery.counts import ends_early
 from tfinit.lottery.result import REINIT, TICKET, LevelResult
 from tfinit.spread import Spread
 
@@ -191,6 +193,10 @@ class Conclusion:
         sparsest_match: Smallest density at which the tickets' mean final accuracy is within 0.5
             points of the dense networks'; None if there is no such level.
         diverged: How many trainings diverged. All else is about those that did not.
+        ended: That and why the experiment ended before its last level; empty if it did not, or if
+            that is not known.
+        emptied: Key of each weight of which nothing is left → the first level of the tickets at
+            which that is so.
     """
 
     dense: Spread
@@ -198,10 +204,25 @@ class Conclusion:
     densities: tuple[float, float] | None
     sparsest_match: float | None
     diverged: int = 0
+    ended: str = ""
+    emptied: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, results: Sequence[LevelResult]) -> "Conclusion":
-        """Draw the conclusion from the results."""
+    def of(
+        cls, results: Sequence[LevelResult], config: LotteryConfig | None = None
+    ) -> "Conclusion":
+        """Draw the conclusion from the results.
+
+        Args:
+            results: What `tfinit.lottery.run` returned.
+            config: The experiment, to tell whether it ended before the last of its levels.
+        """
+        instance("config", config, LotteryConfig, none=True)
+        results = _checked(results)
+        about = (sum(r.diverged_at is not None for r in results), "", _emptied(results))
+        if config is not None and results:
+            sizes = {key: size for key, (_, size) in results[0].counts.items()}
+            about = (about[0], ends_early(config, sizes), about[2])
         tickets = [row for row in summarize(results) if row.branch == TICKET]
         if not tickets:
             raise InputError("`results` must have those of tickets, received none.")
@@ -212,7 +233,6 @@ class Conclusion:
             if row.final_accuracy.mean >= dense.mean - MATCH_POINTS / 100
         ]
         trained = {(r.seed, r.level, r.branch): r for r in results if r.diverged_at is None}
-        diverged = len(results) - len(trained)
         pairs = [
             (r, trained[seed, level, TICKET])
             for (seed, level, branch), r in trained.items()
@@ -220,7 +240,7 @@ class Conclusion:
         ]
         pairs = [p for p in pairs if p[1].density < SPARSE] or pairs
         if not pairs:
-            return cls(dense, None, None, min(matching, default=None), diverged)
+            return cls(dense, None, None, min(matching, default=None), *about)
         margins: dict[int, list[float]] = {}
         for control, ticket in pairs:
             margins.setdefault(ticket.seed, []).append(
@@ -232,16 +252,22 @@ class Conclusion:
             Spread.of([float(np.mean(m)) for m in margins.values()]),
             (min(densities), max(densities)),
             min(matching, default=None),
-            diverged,
+            *about,
         )
 
     def __str__(self) -> str:
-        """One sentence, and another if networks diverged."""
-        if not self.diverged:
-            return self._sentence()
-        what = "1 training" if self.diverged == 1 else f"{self.diverged} trainings"
-        left_out = f"{what} diverged and {'is' if self.diverged == 1 else 'are'} left out."
-        return f"{self._sentence()} {left_out}"
+        """One sentence, and others if networks diverged, or pruning came to its end."""
+        told = [self._sentence()]
+        if self.diverged:
+            what = "1 training" if self.diverged == 1 else f"{self.diverged} trainings"
+            told.append(f"{what} diverged and {'is' if self.diverged == 1 else 'are'} left out.")
+        levels: dict[int, list[str]] = {}
+        for key, level in self.emptied.items():
+            levels.setdefault(level, []).append(key)
+        told += [f"From level {n} on nothing is left of {', '.join(k)}." for n, k in levels.items()]
+        if self.ended:
+            told.append(f"{self.ended}.")
+        return " ".join(told)
 
     def _sentence(self) -> str:
         if self.dense.n == 0:
@@ -275,6 +301,15 @@ class Conclusion:
             why = "but reinitialized networks do better: against them they stand at"
             return f"{match}, {why} {points}."
         return f"{match}; against reinitialized ones they stand at {points}, which could be chance."
+
+
+def _emptied(results: Sequence[LevelResult]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for result in sorted((r for r in results if r.branch == TICKET), key=lambda r: r.level):
+        for key, alive in result.alive.items():
+            if alive == 0:
+                found.setdefault(key, result.level)
+    return found
 
 
 def percent(spread: Spread) -> str:

@@ -52,6 +52,11 @@ class LevelResult:
         return {k: (int(np.count_nonzero(m)), m.size) for k, m in self.mask.items()}
 
     @property
+    def alive(self) -> dict[str, int]:
+        """Key of each prunable weight → survivors."""
+        return {key: survivors for key, (survivors, _) in self.counts.items()}
+
+    @property
     def density(self) -> float:
         """Fraction of the prunable weights that survive."""
         return self.survivors / sum(size for _, size in self.counts.values())
@@ -80,6 +85,14 @@ class LevelResult:
     def untrained_accuracy(self) -> float:
         """Test accuracy before the first step: that of the mask alone (Zhou et al.'s supermask)."""
         return float(self.metrics.values["test_accuracy"][0])
+
+    def __str__(self) -> str:
+        """One line: which training it is, and what came of it."""
+        diverged = "" if self.diverged_at is None else f", diverged at step {self.diverged_at}"
+        return (
+            f"seed {self.seed} level {self.level:2d} {self.branch}: density {self.density:.1%}, "
+            f"test accuracy {self.final_accuracy:.1%}{diverged}"
+        )
 
 
 def rewound(weights: Weights, mask: Mapping[str, np.ndarray] | Masks) -> dict[str, np.ndarray]:

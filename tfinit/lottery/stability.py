@@ -11,20 +11,23 @@ from typing import Any
 import numpy as np
 
 from tfinit import models
-from tfinit.arguments import array, instance, listed, mapping, number, one_of
+from tfinit.arguments import array, flag, instance, listed, mapping, number, one_of
 from tfinit.datasets import Dataset
 from tfinit.devices import announce
 from tfinit.errors import InputError
 from tfinit.lottery.config import StabilityConfig
+from tfinit.lottery.directory import check_directory, check_network
 from tfinit.lottery.experiment import checked_data
 from tfinit.lottery.parts import Parts, Training, parts_of
+from tfinit.lottery.report_files import OF_STABILITY, check_reports, write_stability
 from tfinit.lottery.result import LevelResult, Weights
 from tfinit.lottery.resumable import trained
 from tfinit.lottery.store import Place, Store
 from tfinit.origin import Origin
+from tfinit.progress import as_warning, check_progress, following
 from tfinit.spread import Spread
 from tfinit.training.compiled import Evaluator, choose_xla
-from tfinit.training.metrics import Progress, silent
+from tfinit.training.metrics import Progress
 from tfinit.training.order import check_batch_size
 from tfinit.variables import all_weights, check_same_keys, write_weights
 
@@ -169,10 +172,11 @@ def stability_steps(config: StabilityConfig) -> int:
 
 def stability(
     config: StabilityConfig,
-    progress: Progress = silent,
+    progress: bool | Progress | None = True,
     finished: Callable[[StabilityResult], None] = lambda result: None,
-    warn: Callable[[str], None] = lambda line: None,
+    warn: Callable[[str], None] = as_warning,
     data: Dataset | None = None,
+    reports: bool = True,
     **store_options: Any,
 ) -> list[StabilityResult]:
     """Measure the error barrier between two copies of a network that part at step k, for some k.
@@ -194,13 +198,15 @@ def stability(
 
     Args:
         config: The experiment.
-        progress: Called with the number of training steps done, or found done, since the last call;
-            `stability_steps` in all.
+        progress: True: a bar with the time that is left, on a terminal or in a notebook. False or
+            None: nothing. Or a function, called with the number of training steps done, or found
+            done, since the last call; `stability_steps` in all.
         finished: Called with each result, also of those found in the directory.
         warn: Called with a line about each file that is damaged or of another training, and is made
-            again; and about versions other than those the directory was made with.
-        data: Train on this in place of what ``config.dataset`` names: see
-            `tfinit.datasets.from_arrays`. The directory remembers its name and its digest.
+            again; and about versions other than those the directory was made with. By default they
+            are Python's warnings.
+        data: As for `tfinit.lottery.run`.
+        reports: Whether to leave what the command leaves: ``stability.csv`` and ``stability.png``.
         **store_options: For `Store`: ``checkpoint_every``, seconds between checkpoints.
 
     Returns:
@@ -209,8 +215,8 @@ def stability(
 
     Raises:
         InputError: the configuration does not fit the data, the model or the directory, the
-            directory holds an experiment on other data, or another process works there. Nothing
-            was written.
+            directory holds an experiment on other data, a report cannot be written, or another
+            process works there. Nothing was written.
         WorkError: a file could not be written. What was done is kept.
 
     Example:
@@ -226,22 +232,33 @@ def stability(
         https://github.com/facebookresearch/open_lth.
     """
     instance("config", config, StabilityConfig)
-    data = checked_data(config, data, progress, finished)
+    check_progress(progress)
+    reports = flag("reports", reports)
+    data = checked_data(config, data, finished, warn)
+    if reports:
+        check_reports(config.run_dir, OF_STABILITY)
     origin = Origin.now(data.digest(), config.keras)
+    check_directory(config, origin)
     if config.train_examples:
         data = data.subset(config.train_examples)
     check_batch_size(config.batch_size, len(data.train[0]))
-    parts = parts_of(config, data)
-    store = Store(config, warn, origin=origin, **store_options)
-    line = _Line(config, data)
     results = []
-    with store.locked():
-        announce(config.keras)
-        for seed in config.seeds:
-            trunk = _Trunk(parts, store, config, seed, progress)
-            for k in sorted(config.spawn_steps):
-                results.append(instability(trunk, line, k))
-                finished(results[-1])
+    with following(progress) as follower:
+        follower.expect(stability_steps(config))
+        parts = parts_of(config, data)
+        store = Store(config, warn, origin=origin, **store_options)
+        check_network(config.run_dir, {key: mask.shape for key, mask in parts.full_mask().items()})
+        line = _Line(config, data)
+        with store.locked():
+            announce(config.keras)
+            for seed in config.seeds:
+                trunk = _Trunk(parts, store, config, seed, follower)
+                for k in sorted(config.spawn_steps):
+                    results.append(instability(trunk, line, k))
+                    finished(results[-1])
+                    follower.say(str(results[-1]))
+    if reports:
+        write_stability(config, results, data)
     return results
 
 

@@ -9,7 +9,7 @@
     seed-0/ticket/partial-03.npz  level 3 in the middle of its training, until it is done
     seed-0/reinit/...             the same for each control
     seed-0/from-000100/line.npz   errors between two copies: see `tfinit.lottery.stability`
-    results.csv, evaluations.csv, layers.csv, conclusion.txt, *.png
+    results.csv, evaluations.csv, layers.csv, conclusion.txt, *.png: see `report_files`
     .lock                     held while a process works here
 
 A file appears whole or not at all: see `tfinit.files`. ``.npz`` members carry a checksum, so a
@@ -30,19 +30,13 @@ import numpy as np
 
 from tfinit.arguments import function, number
 from tfinit.errors import InputError, WorkError
-from tfinit.files import (
-    barred,
-    held,
-    make_directory,
-    read_regular,
-    remove,
-    why_not,
-    write_whole,
-)
-from tfinit.lottery.network_config import MADE_WITH, NetworkConfig
+from tfinit.files import barred, held, make_directory, read_regular, remove, write_whole
+from tfinit.lottery.directory import check_directory, check_same, config_file, told, unusable
+from tfinit.lottery.network_config import NetworkConfig
 from tfinit.lottery.result import LevelResult, Weights
 from tfinit.lottery.stored_arrays import Arrays, StoredArrays, forms_of, pack, unpack
-from tfinit.origin import Origin, shown
+from tfinit.origin import Origin
+from tfinit.progress import as_warning
 from tfinit.training.metrics import Metrics, Partial
 
 # Reading an altered .npz may raise anything: BadZipFile, zlib.error, NotImplementedError for a
@@ -85,7 +79,7 @@ class Store:
     def __init__(
         self,
         config: NetworkConfig,
-        warn: Callable[[str], None] = lambda line: None,
+        warn: Callable[[str], None] = as_warning,
         checkpoint_every: float = _CHECKPOINT_EVERY,
         origin: Origin | None = None,
     ):
@@ -96,73 +90,19 @@ class Store:
         self._checkpoint_every = number("checkpoint_every", checkpoint_every, least=0)
         self._origin = origin
         self._unsigned_said = False
-        path = self._config_file
+        check_directory(config, origin)
         try:
-            if os.path.lexists(path):
-                self._check_same()
-            elif self.root.exists() and any(
-                p.name != ".lock" and not _is_aside(p) for p in self.root.iterdir()
-            ):
-                raise InputError(
-                    f"`run_dir` {self.root} is not empty and holds no experiment. "
-                    "Choose another with --run-dir."
-                )
             make_directory(self.root)
             writable = os.access(self.root, os.W_OK | os.X_OK)
         except OSError as error:
-            raise InputError(
-                f"`run_dir` {self.root} cannot be used: {why_not(error, self.root)}. "
-                "Choose another with --run-dir."
-            ) from error
+            raise unusable(self.root, error) from error
         if not writable:
             raise InputError(
                 f"`run_dir` {self.root} is read-only: {barred(self.root)}. "
                 "Choose another with --run-dir."
             )
-        if not path.exists():
-            write_whole(path, self._told(origin))
-
-    @property
-    def _config_file(self) -> Path:
-        return self.root / "config.json"
-
-    def _told(self, origin: Origin | None) -> bytes:
-        """The content of config.json."""
-        text = self._config.to_json()
-        if origin is not None:
-            made_with = {MADE_WITH: origin.to_dict()}
-            text = json.dumps(json.loads(text) | made_with, indent=2) + "\n"
-        return text.encode()
-
-    def _check_same(self) -> tuple[bytes, Origin | None]:
-        """The content of config.json, and the origin in it; InputError if it is of another run."""
-        config, path = self._config, self._config_file
-        elsewhere = "Choose another directory with --run-dir"
-        try:
-            content = read_regular(path)
-            there = type(config).from_json(content.decode("utf-8"), path.parent)
-            differing = there.obstacles(config)
-            made_with = json.loads(content).get(MADE_WITH)
-            origin = None if made_with is None else Origin.of(made_with)
-        except (OSError, ValueError, TypeError) as error:  # an InputError is a ValueError
-            why = error.strerror if isinstance(error, OSError) else error
-            raise InputError(f"{path} cannot be read: {why}. {elsewhere}.") from error
-        if differing:
-            fields = ", ".join(
-                f"{name} (there {old!r}, asked {new!r})" for name, (old, new) in differing.items()
-            )
-            raise InputError(
-                f"`run_dir` {path.parent} holds another experiment; differing: {fields}. "
-                f"{elsewhere}, or ask for the same; of "
-                f"{', '.join(config.grows)} also for more."
-            )
-        if origin is not None and self._origin is not None and origin.data != self._origin.data:
-            raise InputError(
-                f"`run_dir` {path.parent} holds an experiment on other data; differing: the bytes "
-                f"of `dataset` {config.dataset!r} (SHA-256 there {shown(origin.data)}, now "
-                f"{shown(self._origin.data)}). {elsewhere}, or put the data back."
-            )
-        return content, origin
+        if not config_file(self.root).exists():
+            write_whole(config_file(self.root), told(config, origin))
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -179,7 +119,7 @@ class Store:
     def _grow(self) -> None:
         """Remember the experiment as it is asked for now, and what it is made with from now on."""
         # Another process may have let it grow since this store was made.
-        content, there = self._check_same()
+        content, there = check_same(self._config, self._origin)
         now = self._origin
         if now is not None and there is not None and (others := there.other_versions(now)):
             self._warn(
@@ -192,9 +132,9 @@ class Store:
                 "versions. They are taken to be those of now, and noted."
             )
         # What was there first stays: of later versions each file tells.
-        whole = self._told(there or now)
+        whole = told(self._config, there or now)
         if content != whole:
-            write_whole(self._config_file, whole)
+            write_whole(config_file(self.root), whole)
 
     def _clear_up(self) -> None:
         """Remove what a process that was killed left behind: it takes room."""
@@ -396,14 +336,3 @@ class Store:
                 self._warn(f"{path} is of another training ({', '.join(other)}): {cure}.")
                 return None
         return stored
-
-    def write_report(self, name: str, content: bytes) -> Path:
-        """Write a file of the report into the run directory."""
-        path = self.root / name
-        write_whole(path, content)
-        return path
-
-
-def _is_aside(path: Path) -> bool:
-    """Whether it is what a process that was killed left of a file that it wrote."""
-    return path.name.startswith(".") and path.name.endswith(".tmp")

@@ -21,6 +21,7 @@ from tfinit.plots.style import (
     zoom,
 )
 
+_SUMMARIZE = "Results become rows by tfinit.lottery.report.summarize(results)."
 _OPEN = "open: a replicate diverged"
 
 
@@ -35,7 +36,7 @@ def lottery_figure(rows: Sequence[Row], title: str) -> Figure:
         A figure of two panels. The grey band is the dense network. Points are open where some of
         the replicates diverged: they are not in the mean.
     """
-    rows, title = listed("rows", rows, Row), arguments.text("title", title)
+    rows, title = listed("rows", rows, Row, cure=_SUMMARIZE), arguments.text("title", title)
     by_branch: dict[str, list[Row]] = {}
     for row in rows:
         by_branch.setdefault(row.branch, []).append(row)
@@ -74,7 +75,7 @@ def initializations_figure(rows_by_name: Mapping[str, Sequence[Row]], title: str
     """
     arguments.text("title", title)
     rows_by_name = {
-        name: listed(f"rows_by_name[{name!r}]", rows, Row)
+        name: listed(f"rows_by_name[{name!r}]", rows, Row, cure=_SUMMARIZE)
         for name, rows in mapping("rows_by_name", rows_by_name, "names to rows").items()
     }
     if not rows_by_name:

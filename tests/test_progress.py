@@ -1,0 +1,77 @@
+"""What is seen of long work: on a terminal, in a file, and by a function."""
+
+import warnings
+
+import numpy as np
+import pytest
+
+from tfinit.errors import InputError
+from tfinit.progress import Bar, as_warning, check_progress, following
+
+
+def work(progress):
+    """Half of four steps."""
+    with following(progress, "beginning") as follower:
+        follower.expect(4)
+        follower(2)
+        follower.say("two are done")
+
+
+@pytest.fixture
+def terminal(monkeypatch):
+    """For rich, standard error is one."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "100")
+
+
+def test_a_terminal_has_a_bar_with_a_percentage_the_time_left_and_the_last_line(terminal, capsys):
+    work(True)
+    out, err = capsys.readouterr()
+    assert out == ""
+    for word in ("two are done", "50%", "left"):
+        assert word in err
+    assert err.endswith("\x1b[2K")  # and in the end the line is erased
+
+
+@pytest.mark.parametrize("progress", [False, None, np.False_, lambda done: None])
+def test_nothing_is_drawn_where_it_is_not_asked_for(terminal, capsys, progress):
+    work(progress)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_file_gets_nothing_but_from_a_command_its_lines(monkeypatch, capsys):
+    monkeypatch.delenv("FORCE_COLOR", raising=False)
+    work(True)
+    assert capsys.readouterr() == ("", "")
+    with Bar(lines=True) as bar:
+        work(bar)
+        bar.warn("something is odd")
+    assert capsys.readouterr().err == "two are done\ntfinit: something is odd\n"
+
+
+def test_a_function_is_told_the_steps_and_no_more():
+    told = []
+    work(told.append)
+    assert told == [2]
+
+
+@pytest.mark.parametrize("wrong", ["yes", 1, 0, 2.5, [], {}])
+def test_what_is_no_progress_is_refused(wrong):
+    with pytest.raises(InputError, match="`progress` must be True, False or a function of the num"):
+        check_progress(wrong)
+
+
+def test_an_error_in_the_work_comes_through_and_the_bar_is_gone(terminal, capsys):
+    with pytest.raises(ZeroDivisionError), following(True):
+        1 / 0  # noqa: B018
+    assert capsys.readouterr().err.endswith("\x1b[2K")
+
+
+def test_a_warning_is_at_the_line_that_called_tfinit():
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        as_warning("it is so")
+    assert [(str(w.message), w.category, w.filename) for w in seen] == [
+        ("it is so", UserWarning, __file__)
+    ]

@@ -1,0 +1,130 @@
+"""Which experiment a run directory holds, and whether another may begin or go on there.
+
+Nothing here writes, so that it can be asked of several directories before the first is touched.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from tfinit.errors import InputError
+from tfinit.files import read_regular, why_not
+from tfinit.lottery.network_config import MADE_WITH, NetworkConfig
+from tfinit.lottery.stored_arrays import unpack
+from tfinit.origin import Origin, shown
+
+_ELSEWHERE = "Choose another directory with --run-dir"
+
+
+def config_file(directory: Path) -> Path:
+    """Where a directory says which experiment it holds."""
+    return directory / "config.json"
+
+
+def told(config: NetworkConfig, origin: Origin | None) -> bytes:
+    """The content of that file."""
+    text = config.to_json()
+    if origin is not None:
+        text = json.dumps(json.loads(text) | {MADE_WITH: origin.to_dict()}, indent=2) + "\n"
+    return text.encode()
+
+
+def check_directory(config: NetworkConfig, origin: Origin | None) -> None:
+    """See that an experiment can begin or go on in its directory.
+
+    Raises:
+        InputError: it holds another experiment or a larger one, one on other data, or something
+            else; or is no directory.
+    """
+    try:
+        if os.path.lexists(config_file(config.run_dir)):
+            check_same(config, origin)
+        elif config.run_dir.exists() and any(
+            p.name != ".lock" and not _is_aside(p) for p in config.run_dir.iterdir()
+        ):
+            raise InputError(
+                f"`run_dir` {config.run_dir} is not empty and holds no experiment. "
+                "Choose another with --run-dir."
+            )
+    except OSError as error:
+        raise unusable(config.run_dir, error) from error
+
+
+def unusable(directory: Path, error: OSError) -> InputError:
+    """The error for a directory that cannot be read or made."""
+    return InputError(
+        f"`run_dir` {directory} cannot be used: {why_not(error, directory)}. "
+        "Choose another with --run-dir."
+    )
+
+
+def check_same(config: NetworkConfig, now: Origin | None) -> tuple[bytes, Origin | None]:
+    """See that what a directory holds can grow into an experiment.
+
+    Returns:
+        The content of its file, and what it was made with; None if an earlier tfinit did not say.
+
+    Raises:
+        InputError: it holds another experiment, or one on other data.
+    """
+    path = config_file(config.run_dir)
+    try:
+        content = read_regular(path)
+        there = type(config).from_json(content.decode("utf-8"), path.parent)
+        differing = there.obstacles(config)
+        made_with = json.loads(content).get(MADE_WITH)
+        origin = None if made_with is None else Origin.of(made_with)
+    except (OSError, ValueError, TypeError) as error:  # an InputError is a ValueError
+        why = error.strerror if isinstance(error, OSError) else error
+        raise InputError(f"{path} cannot be read: {why}. {_ELSEWHERE}.") from error
+    if differing:
+        fields = ", ".join(
+            f"{name} (there {old!r}, asked {new!r})" for name, (old, new) in differing.items()
+        )
+        raise InputError(
+            f"`run_dir` {path.parent} holds another experiment; differing: {fields}. "
+            f"{_ELSEWHERE}, or ask for the same; of "
+            f"{', '.join(config.grows)} also for more."
+        )
+    if origin is not None and now is not None and origin.data != now.data:
+        raise InputError(
+            f"`run_dir` {path.parent} holds an experiment on other data; differing: the bytes "
+            f"of `dataset` {config.dataset!r}, or of `data` in its place (SHA-256 there "
+            f"{shown(origin.data)}, now {shown(now.data)}). {_ELSEWHERE}, or put the data back."
+        )
+    return content, origin
+
+
+def check_network(directory: Path, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """See that the weights of a directory are of the network that its experiment has now.
+
+    Data of other shapes or classes have another network. The digest does not know of classes of
+    which there is no example, and a directory of an earlier tfinit has none.
+
+    Args:
+        directory: The run directory.
+        shapes: Key of each prunable weight → its shape in the network of now.
+
+    Raises:
+        InputError: the weights have other shapes.
+    """
+    for path in sorted(directory.glob("seed-*/*/initial.npz")):
+        try:
+            there = unpack(read_regular(path))["initial"]
+        except Exception:  # as wherever they are read: a damaged file is made again
+            continue
+        for key, shape in shapes.items():
+            found = there[key].shape if key in there else None
+            if found != shape:
+                raise InputError(
+                    f"`run_dir` {directory} holds an experiment on other data; differing: the "
+                    f"network, whose {key} has the shape {found} there and {shape} with the data "
+                    f"of now. {_ELSEWHERE}, or put the data back."
+                )
+        return
+
+
+def _is_aside(path: Path) -> bool:
+    """Whether it is what a process that was killed left of a file that it wrote."""
+    return path.name.startswith(".") and path.name.endswith(".tmp")
