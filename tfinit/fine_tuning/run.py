@@ -69,7 +69,7 @@ def fine_tune(
         started: Called with the number of steps that are done already and of all steps.
         stepped: Called after each step.
         warn: Called with a line about a file of an interrupted run that cannot be used, or was made
-            with other versions. By default it is Python's warning.
+            with other versions or on another device. By default it is Python's warning.
         progress: True: a bar with the time that is left, on a terminal or in a notebook. False or
             None: nothing. Or a function, called with the number of steps done, or found done, since
             the last call.

@@ -221,8 +221,9 @@ def run(
             done, since the last call.
         finished: Called with the result of each training, also of those found in the directory.
         warn: Called with a line about each file that is damaged or of another training, and is made
-            again; about versions other than those the directory was made with; about levels that
-            prune nothing, or leave nothing of a tensor. By default they are Python's warnings.
+            again; about versions or a device other than those the directory was made with; about
+            levels that prune nothing, or leave nothing of a tensor. By default they are Python's
+            warnings.
         data: Train on this in place of what ``config.dataset`` names: see
             `tfinit.datasets.from_arrays`. The directory remembers the digest of all its arrays
             (`tfinit.datasets.digest`), and other data are refused there. It is arrays: those of a

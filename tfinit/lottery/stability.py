@@ -203,8 +203,8 @@ def stability(
             done, since the last call; `stability_steps` in all.
         finished: Called with each result, also of those found in the directory.
         warn: Called with a line about each file that is damaged or of another training, and is made
-            again; and about versions other than those the directory was made with. By default they
-            are Python's warnings.
+            again; and about versions or a device other than those the directory was made with. By
+            default they are Python's warnings.
         data: As for `tfinit.lottery.run`.
         reports: Whether to leave what the command leaves: ``stability.csv`` and ``stability.png``.
         **store_options: For `Store`: ``checkpoint_every``, seconds between checkpoints.
