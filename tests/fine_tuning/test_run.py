@@ -242,6 +242,8 @@ def test_two_processes_do_not_write_one_file(files):
     [
         (["nowhere.keras"], ["`model`", "nowhere.keras"]),
         (["model.keras", "--sparsity", "1.5"], ["`sparsity`", "1.5"]),
+        # Of 120 and 40 weights a two-hundred-and-fiftieth is less than a half.
+        (["model.keras", "--sparsity", "0.004"], ["`sparsity` 0.004", "none of the 120", "more"]),
         (["model.keras", "--data", "cifar"], ["`data`", "cifar", "digits, mnist"]),
         (["model.keras", "--data", "digits"], ["(8, 8, 1)", "(6,)"]),
         (["model.keras", "--allocation", "half"], ["`allocation`", "uniform, global, erk"]),
