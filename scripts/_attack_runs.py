@@ -44,7 +44,7 @@ def _lottery(home: Path, given: Path) -> None:
 
     config = LotteryConfig(levels=2, steps=400, rewind_step=5, run_dir=home / "r", **_NETWORK)
     # Many checkpoints: what they cost is not the question here.
-    run(config, warn=print, checkpoint_every=0.02)
+    run(config, warn=print, reports=False, checkpoint_every=0.02)
 
 
 def _stability(home: Path, given: Path) -> None:
@@ -54,7 +54,7 @@ def _stability(home: Path, given: Path) -> None:
     config = StabilityConfig(
         steps=300, spawn_steps=(0, 60), points=3, run_dir=home / "r", **_NETWORK
     )
-    stability(config, warn=print, checkpoint_every=0.02)
+    stability(config, warn=print, reports=False, checkpoint_every=0.02)
 
 
 def _initializations(home: Path, given: Path) -> None:

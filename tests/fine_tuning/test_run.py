@@ -134,7 +134,9 @@ def test_an_interrupted_run_ends_as_one_that_was_not(files):
             fine_tune(
                 other, started=lambda done, all_: begun.append((done, all_)), stepped=after(steps)
             )
-    resumed = fine_tune(other, started=lambda done, all_: begun.append((done, all_)))
+    told = []
+    resumed = fine_tune(other, lambda done, all_: begun.append((done, all_)), progress=told.append)
+    assert told == [14, *[1] * 14]
     assert begun == [(0, 28), (0, 28), (14, 28)]
     assert weights(whole) == weights(resumed)
     assert whole.after == resumed.after
@@ -242,6 +244,8 @@ def test_two_processes_do_not_write_one_file(files):
     [
         (["nowhere.keras"], ["`model`", "nowhere.keras"]),
         (["model.keras", "--sparsity", "1.5"], ["`sparsity`", "1.5"]),
+        # Of 120 and 40 weights a two-hundred-and-fiftieth is less than a half.
+        (["model.keras", "--sparsity", "0.004"], ["`sparsity` 0.004", "none of the 120", "more"]),
         (["model.keras", "--data", "cifar"], ["`data`", "cifar", "digits, mnist"]),
         (["model.keras", "--data", "digits"], ["(8, 8, 1)", "(6,)"]),
         (["model.keras", "--allocation", "half"], ["`allocation`", "uniform, global, erk"]),

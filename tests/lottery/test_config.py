@@ -3,9 +3,14 @@ import hashlib
 import json
 from pathlib import Path
 
+import keras
+import numpy as np
 import pytest
 
+from tfinit.comparison import CompareConfig
+from tfinit.datasets import from_arrays
 from tfinit.errors import InputError
+from tfinit.fine_tuning import PruneConfig
 from tfinit.lottery import LotteryConfig, StabilityConfig
 
 OTHER = LotteryConfig(
@@ -142,3 +147,29 @@ def test_a_run_that_was_started_with_a_fraction_that_is_refused_now_goes_on():
 def test_json_that_is_no_configuration(text):
     with pytest.raises(InputError, match="not a lottery configuration"):
         LotteryConfig.from_json(text, Path("x"))
+
+
+@pytest.mark.parametrize("cls", [LotteryConfig, StabilityConfig, CompareConfig, PruneConfig])
+def test_a_model_or_data_in_place_of_a_name_is_told_where_it_goes(cls):
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+    cures = {
+        LotteryConfig: ("SparseOptimizer", "its argument `data`"),
+        StabilityConfig: ("SparseOptimizer", "its argument `data`"),
+        CompareConfig: ("tfinit.compare takes models", "and data of your own"),
+        PruneConfig: (r"model\.save\(", ""),
+    }
+    with pytest.raises(
+        InputError, match=f"`model` must be .*, received Sequential.*{cures[cls][0]}"
+    ):
+        cls(model=model)
+    if cls is not PruneConfig:
+        data = from_arrays(*((np.zeros((4, 2)), np.array([0, 1, 0, 1])),) * 2)
+        with pytest.raises(InputError, match=f"`dataset` .* received Dataset.*{cures[cls][1]}"):
+            cls(dataset=data)
+
+
+def test_paths_may_be_text(tmp_path):
+    for cls in (LotteryConfig, StabilityConfig):
+        assert cls(run_dir="runs/it").run_dir == Path("runs/it")
+    config = PruneConfig("a.keras", out="b.keras")
+    assert (config.model, config.out) == (Path("a.keras"), Path("b.keras"))

@@ -291,3 +291,17 @@ def test_every_figure_can_be_saved(tmp_path):
     ):
         figure.savefig(tmp_path / "figure.png")
         assert figure.get_suptitle() == "made up"
+
+
+def test_what_takes_the_place_of_results_is_told_how_to_get_them():
+    """Rows and results are easily taken for each other."""
+    results = [result(0, "ticket", 0, [0.5], masks_of(0))]
+    for call, given, cure in [
+        (lottery_figure, results, r"received LevelResult. .*report\.summarize\(results\)"),
+        (initializations_figure, {"he": results}, r"report\.summarize\(results\)"),
+        (curves_figure, ROWS, r"received Row\. tfinit\.lottery\.run returns them"),
+        (layers_figure, ROWS, r"tfinit\.lottery\.run returns them"),
+        (summarize, ROWS, r"tfinit\.lottery\.run returns them"),
+    ]:
+        with pytest.raises(InputError, match=cure):
+            call(given) if call is summarize else call(given, "title")

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from tfinit.arguments import check_fields, number, one_of, seeds, whole
+from tfinit.arguments import check_fields, number, one_of, seeds, text, whole
 
 OPTIMIZERS = ("sgd", "adam", "momentum")
 
@@ -40,6 +40,9 @@ class CompareConfig:
     """Learning rate, constant."""
 
     def __post_init__(self) -> None:
+        cure = "It is a name; tfinit.compare takes models and data of your own."
+        for name in ("model", "dataset"):
+            text(name, getattr(self, name), cure=cure)
         check_fields(self)
         whole("steps", self.steps, 1)
         whole("batch_size", self.batch_size, 1)

@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from tfinit.arguments import check_fields, number, one_of, seed, whole
+from tfinit.arguments import check_fields, number, one_of, path, seed, whole
 from tfinit.errors import InputError
 
 _ALLOCATIONS = ("uniform", "global", "erk")
@@ -46,6 +46,7 @@ class PruneConfig:
     """Of the order of the data."""
 
     def __post_init__(self) -> None:
+        path("model", self.model, cure="It is a file: model.save('model.keras') writes one.")
         check_fields(self)
         for name in ("epochs", "batch_size"):
             whole(name, getattr(self, name), 1)

@@ -1,6 +1,7 @@
 """`tfinit prune`: a saved model is trained on while it is pruned, and saved without the pruning."""
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +19,11 @@ from tfinit.fine_tuning.config import PruneConfig
 from tfinit.fine_tuning.kept import alone, as_json, kept_file, read_kept, save
 from tfinit.origin import Origin
 from tfinit.progress import as_warning, check_progress, following
+from tfinit.pruning.allocation import sparsities
 from tfinit.pruning.low_magnitude import strip_pruning
 from tfinit.pruning.report import SparsityReport, sparsity_report
 from tfinit.pruning.schedules import PolynomialDecay
+from tfinit.pruning.selection import keep_count
 from tfinit.pruning.sparse_optimizer import SparseOptimizer
 from tfinit.saved_data import read_splits
 from tfinit.saved_model import load_model
@@ -91,7 +94,7 @@ def fine_tune(
     train, test = read_splits(config.data)
     _check_fits(model, config.data, *train)
     loss = config.loss or _loss_of(model)
-    prunable_weights(model)
+    _check_prunes(config, prunable_weights(model))
     origin = Origin.now(digest(*train, *(test or (None, None))))
     kept = kept_file(config, origin.data)
     metrics = ["accuracy"] if np.issubdtype(train[1].dtype, np.integer) else None
@@ -191,6 +194,22 @@ def _check_fits(model: Any, name: str, x: np.ndarray, y: np.ndarray) -> None:
     ):
         raise InputError(
             f"`data` {name!r} has examples of shape {x.shape[1:]}, the model takes {wanted}."
+        )
+
+
+def _check_prunes(config: PruneConfig, weights: dict[str, Any]) -> None:
+    """A low sparsity of small layers rounds to no weight at all."""
+    if config.blocks is not None:  # whose counts are of blocks
+        return
+    shapes = {key: tuple(weight.shape) for key, weight in weights.items()}
+    # Globally as many are pruned as uniformly.
+    allocation = "uniform" if config.allocation == "global" else config.allocation
+    sizes = {key: math.prod(shape) for key, shape in shapes.items()}
+    parts = sparsities(allocation, config.sparsity, shapes)
+    if all(int(keep_count(sizes[key], part)) == sizes[key] for key, part in parts.items()):
+        raise InputError(
+            f"`sparsity` {config.sparsity:g} rounds to none of the {max(sizes.values())} weights "
+            "of the largest layer, so nothing would be pruned. Ask for more."
         )
 
 

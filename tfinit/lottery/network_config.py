@@ -73,7 +73,11 @@ class NetworkConfig:
     """Directory of the run. An interrupted run that is started again goes on there."""
 
     def __post_init__(self) -> None:
-        text("dataset", self.dataset, cure="It is a name; pass data as the argument `data` of run.")
+        text(
+            "dataset",
+            self.dataset,
+            cure="It is a name; data go to the function that runs it, as its argument `data`.",
+        )
         text("model", self.model, cure=_A_NAME)
         check_fields(self)
         self._check_whole(("steps", "batch_size", "evaluate_every"), least=1)

@@ -12,7 +12,7 @@ from tfinit.arguments import instance, listed
 from tfinit.errors import InputError, MissingPackage
 from tfinit.lottery.config import LotteryConfig
 from tfinit.lottery.counts import ends_early
-from tfinit.lottery.result import REINIT, TICKET, LevelResult
+from tfinit.lottery.result import MADE_BY_RUN, REINIT, TICKET, LevelResult
 from tfinit.spread import Spread
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def _place(result: LevelResult) -> tuple[Any, ...]:
 
 
 def _checked(results: Any) -> list[LevelResult]:
-    return listed("results", results, LevelResult, empty=True)
+    return listed("results", results, LevelResult, empty=True, cure=MADE_BY_RUN)
 
 
 def _trainings(results: Sequence[LevelResult]) -> _Lines:

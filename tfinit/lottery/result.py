@@ -12,6 +12,9 @@ from tfinit.training.metrics import Metrics
 
 __all__ = ["REINIT", "TICKET", "LevelResult", "Weights", "rewound"]
 
+# What errors say where these are wanted.
+MADE_BY_RUN = "tfinit.lottery.run returns them."
+
 # Also what reads them from a file each time it is asked.
 Weights = Mapping[str, np.ndarray]
 

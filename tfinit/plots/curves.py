@@ -7,7 +7,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
 from tfinit.arguments import listed, one_of, text
-from tfinit.lottery.result import TICKET, LevelResult
+from tfinit.lottery.result import MADE_BY_RUN, TICKET, LevelResult
 from tfinit.plots.style import draw, label, panels, percent_format, percent_ticks, sequential, zoom
 from tfinit.spread import Spread
 
@@ -35,7 +35,8 @@ def curves_figure(
     Raises:
         InputError: no training of this branch, or no such metric.
     """
-    results, title = listed("results", results, LevelResult), text("title", title)
+    results = listed("results", results, LevelResult, cure=MADE_BY_RUN)
+    text("title", title)
     one_of("branch", branch, dict.fromkeys(r.branch for r in results))
     shown = [r for r in results if r.diverged_at is None and (r.level == 0 or r.branch == branch)]
     one_of("value", value, dict.fromkeys(name for r in results for name in r.metrics.values))

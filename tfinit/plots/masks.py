@@ -10,7 +10,7 @@ from matplotlib.ticker import NullFormatter
 from tfinit import arguments
 from tfinit.arguments import listed, one_of, refused, text, wholes
 from tfinit.errors import InputError
-from tfinit.lottery.result import TICKET, LevelResult
+from tfinit.lottery.result import MADE_BY_RUN, TICKET, LevelResult
 from tfinit.plots.style import (
     blank,
     density_axis,
@@ -95,7 +95,8 @@ def masks_figure(
         InputError: the first layer is neither dense over such an input nor a convolution of
             images, or there is no such branch or seed.
     """
-    results, title = listed("results", results, LevelResult), text("title", title)
+    results = listed("results", results, LevelResult, cure=MADE_BY_RUN)
+    text("title", title)
     input_shape = wholes("input_shape", input_shape, 1)
     seeds = list(dict.fromkeys(r.seed for r in results))
     seed = seeds[0] if seed is None else arguments.seed("seed", seed)
@@ -167,7 +168,7 @@ def first_layer_image(mask: np.ndarray, input_shape: tuple[int, ...]) -> np.ndar
 
 def _levels(results: Sequence[LevelResult], branch: str) -> list[list[LevelResult]]:
     """The replicates of a branch level by level, from the dense network on."""
-    results = listed("results", results, LevelResult)
+    results = listed("results", results, LevelResult, cure=MADE_BY_RUN)
     one_of("branch", branch, dict.fromkeys(r.branch for r in results))
     levels: dict[int, list[LevelResult]] = {}
     for result in results:

@@ -65,10 +65,11 @@ def stability_figure(records: Sequence[Interpolation], title: str) -> Figure:
         Hypothesis*, ICML 2020, https://arxiv.org/abs/1912.05671, figures 2 and 3.
     """
     text("title", title)
-    records = listed("records", records, object)
+    cure = "tfinit.lottery.stability.stability returns it."
+    records = listed("records", records, object, cure=cure)
     for record in records:
         if not hasattr(record, "barrier"):
-            raise refused("records", "a list of what `tfinit.lottery` measured", record)
+            raise refused("records", "a list of what `tfinit.lottery` measured", record, cure)
     by_k: dict[int, list[Interpolation]] = {}
     for record in sorted(records, key=lambda r: r.k):
         of = by_k.setdefault(record.k, [])
