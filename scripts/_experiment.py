@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeVar
 
 import tyro
 
-from tfinit.cli.console import png
+from tfinit.cli.console import loading, png
+from tfinit.cli.device import wake_up
 from tfinit.cli.signals import heard, nothing_begun
+from tfinit.devices import in_use
 from tfinit.errors import InputError, WorkError
 from tfinit.files import write_whole
 from tfinit.lottery.branches import TICKET
@@ -51,6 +53,8 @@ class Options:
     Left out: runs/SCRIPT/SETTING."""
     figure: Path | None = None
     """Write the figure here."""
+    device: str = "auto"
+    """cpu, gpu: an error where the framework lists none; or auto: the first GPU if it lists one."""
 
     def choose(self, full: Config, quick: Config, label: str = "") -> Config:
         """The paper's setting or the quick one, with what the flags say of it.
@@ -69,7 +73,7 @@ class Options:
     def write(self, directory: Path, figure: "Figure", *texts: str) -> None:
         """Print the texts, and write them and the figure."""
         picture, table = self.figure or directory / "figure.png", directory / "table.md"
-        text = "\n\n".join(texts)
+        text = "\n\n".join([*texts, f"device: {in_use()}"])
         print(text, flush=True)
         write_whole(table, f"{text}\n".encode())
         write_whole(picture, png(figure))
@@ -83,7 +87,8 @@ def main(script: Callable[[Any], None], options: type[Options], description: str
         with heard("Start the same command again to go on where it was."):
             with nothing_begun():
                 asked = tyro.cli(options, description=description)
-                import tfinit.training.compiled  # noqa: F401 and TensorFlow with it
+            with loading():
+                wake_up(asked.device)
             script(asked)
     except (InputError, WorkError) as error:
         print(error, file=sys.stderr)
@@ -124,9 +129,6 @@ class watched:
         from rich.console import Console
         from rich.progress import Progress
 
-        from tfinit.training import wake_up
-
-        wake_up()
         console = Console(stderr=True, soft_wrap=True)
         self._bar = Progress(console=console, transient=True, disable=not console.is_terminal)
         self._task = self._bar.add_task("starting", total=steps)

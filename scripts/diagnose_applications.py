@@ -13,6 +13,7 @@ import time
 
 import keras
 import numpy as np
+from _device import parsed
 
 from tfinit.cli.signals import heard
 from tfinit.diagnostics import diagnose
@@ -41,7 +42,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*")
     parser.add_argument("--all", action="store_true")
-    arguments = parser.parse_args()
+    arguments = parsed(parser)
     chosen = arguments.names or (names() if arguments.all else SMALLEST)
     severe = 0
     for name in chosen:

@@ -20,6 +20,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import tyro
+from _device import on_device
 from applications_table import classes
 
 from tfinit.cli.signals import heard
@@ -159,14 +160,21 @@ def prune(make, loader, folder, compiled):
     return cells, wrong
 
 
-def main(smallest: bool = False, only: tuple[str, ...] = (), compiled: bool = False):
+def main(
+    smallest: bool = False,
+    only: tuple[str, ...] = (),
+    compiled: bool = False,
+    device: str = "auto",
+):
     """Print the table.
 
     Args:
         smallest: Only one class of each family.
         only: Only these classes.
         compiled: The training step in a compiled graph, as `fit` has it, not eagerly: slow.
+        device: cpu, gpu (an error where there is none) or auto.
     """
+    on_device(device)
     loader, tfmot = Process(LOADER), Process(TFMOT, json.dumps(SIZES))
     theirs = tfmot.answer()
     print("| model | image | parameters | tensors | sparsity | max Δ prediction | s | TFMOT |")

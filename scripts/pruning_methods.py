@@ -18,6 +18,7 @@ import warnings
 
 import keras
 import numpy as np
+from _device import parsed
 
 from tfinit.cli.signals import heard
 from tfinit.datasets import Dataset, load
@@ -180,7 +181,7 @@ def main() -> None:
     parser.add_argument("--sparsity", type=float, default=0.98, help="of the methods, 0.98")
     parser.add_argument("--extreme", type=float, default=0.999, help="of the collapse, 0.999")
     parser.add_argument("--only", choices=["gradual", "methods", "collapse"], help="one table")
-    options = parser.parse_args()
+    options = parsed(parser)
     # That the first pruning comes late is meant here.
     warnings.filterwarnings("ignore", "The first pruning comes before")
     start, data = time.monotonic(), load("mnist")

@@ -69,10 +69,10 @@ def test_a_missing_file_of_a_named_data_directory(capfd, tmp_path, monkeypatch):
 def test_a_failure_during_work_is_one_line_and_exit_code_1(capfd, tmp_path):
     flags = [*QUICK, "--optimizer", "sgd", "--learning-rate", "1e30", "--on-divergence", "stop"]
     code, _, err = run(capfd, "lottery", *flags, "--run-dir", str(tmp_path / "r"))
-    lines = [line for line in err.splitlines() if line]
+    device, line = err.splitlines()
     assert code == 1
-    assert len(lines) == 1
-    assert "seed 0, ticket, level 0: the loss is not finite at step" in lines[0]
+    assert device.startswith("device: ")
+    assert "seed 0, ticket, level 0: the loss is not finite at step" in line
 
 
 @pytest.fixture(scope="module")
@@ -113,6 +113,8 @@ def test_it_leaves_results_tickets_and_a_figure(finished):
         "seed-0/reinit/initial.npz",
         "seed-0/reinit/level-01.npz",
     }
+    made_with = json.loads((directory / "config.json").read_text())["made_with"]
+    assert made_with["device"].startswith(("CPU, ", "GPU, "))
     assert (directory / "tickets.png").read_bytes().startswith(b"\x89PNG")
     assert " ".join((directory / "conclusion.txt").read_text().split()) in " ".join(out.split())
     assert len((directory / "results.csv").read_text().splitlines()) == 1 + 3
@@ -272,8 +274,9 @@ def test_diagnose_says_by_its_exit_code_whether_a_network_will_learn(capfd, mode
 
 def test_diagnose_as_json(capfd, models):
     data = str(models / "data.npz")
-    code, out, _ = run(capfd, "diagnose", str(models / "bad.keras"), "--data", data, "--json")
+    code, out, err = run(capfd, "diagnose", str(models / "bad.keras"), "--data", data, "--json")
     assert code == 3
+    assert err.startswith("device: ") and err.count("\n") == 1
     found = json.loads(out)
     assert not found["healthy"]
     assert (found["examples"], found["start"]["classes"]) == (64, 3)

@@ -16,6 +16,7 @@ _SUBMODULES = (
     "callbacks",
     "comparison",
     "datasets",
+    "devices",
     "diagnostics",
     "errors",
     "exporting",

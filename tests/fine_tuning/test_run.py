@@ -285,7 +285,11 @@ def test_a_model_without_a_loss_needs_one(files):
 def test_the_command_line_prints_the_table(files, capfd, monkeypatch):
     monkeypatch.chdir(files)
     main(["prune", "model.keras", "--data", "data.npz", "--epochs", "1", "--sparsity", "0.5"])
-    out, _ = capfd.readouterr()
+    out, err = capfd.readouterr()
+    assert err.startswith("device: ") and err.count("device: ") == 1
+    made_with = json.loads((files / "pruned.json").read_text())["made_with"]
+    assert made_with["device"].split(", ")[0] in err
+    assert made_with["keras"] == f"keras {keras.__version__}"
     assert "50.00%" in out
     assert "test accuracy:" in out
     assert (files / "pruned.keras").exists()

@@ -228,6 +228,7 @@ def test_ctrl_c_says_how_to_go_on(tmp_path):
         # A shell that runs the tests in the background ignores Ctrl-C, and so would the child.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
+    assert process.stderr.readline().startswith("device: ")
     assert process.stderr.readline().startswith("seed 0 level  0 ticket")
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)

@@ -193,7 +193,7 @@ def test_what_an_interrupted_write_left_aside_is_no_obstacle(tmp_path, result):
     assert [p.name for p in place.iterdir()] == ["level-07.npz"]
 
 
-ORIGIN = Origin("ab" * 32, "0.1", "keras 3.12.0", "tensorflow 2.19.0")
+ORIGIN = Origin("ab" * 32, "0.1", "keras 3.12.0", "tensorflow 2.19.0", "CPU, 2 cores")
 PLACE = Place(2, "ticket", 7)
 
 
@@ -300,6 +300,27 @@ def test_other_data_are_refused_and_other_versions_said(tmp_path):
         pass
     assert len(lines) == 1 and "keras 3.12.0 (now keras 3.13.1)" in lines[0]
     assert (tmp_path / "r/config.json").read_bytes() == before
+
+
+def test_another_device_is_said_and_one_that_was_not_noted_is_not(tmp_path):
+    config, lines = config_at(tmp_path / "r"), []
+    Store(config, origin=ORIGIN)
+    before = (tmp_path / "r/config.json").read_bytes()
+    gpu = dataclasses.replace(ORIGIN, device="GPU, NVIDIA H100 80GB HBM3")
+    with Store(config, lines.append, origin=gpu).locked():
+        pass
+    (line,) = lines
+    assert "made with CPU, 2 cores (now GPU, NVIDIA H100 80GB HBM3): it goes on" in line
+    assert (tmp_path / "r/config.json").read_bytes() == before
+    # Of a tfinit that did not know of devices.
+    values = json.loads(before)
+    del values["made_with"]["device"]
+    old = json.dumps(values, indent=2) + "\n"
+    (tmp_path / "r/config.json").write_text(old)
+    with Store(config, lines.append, origin=gpu).locked():
+        pass
+    assert len(lines) == 1
+    assert (tmp_path / "r/config.json").read_text() == old
 
 
 def test_a_flipped_bit_of_the_configuration_is_one_line_or_harmless(tmp_path):

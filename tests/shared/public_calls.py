@@ -47,7 +47,9 @@ ODD = {
     **dict.fromkeys(("target_sparsity", "initial_sparsity", "final_sparsity", "sparsity"), "0"),
     **dict.fromkeys(("fraction", "drop_fraction", "min_density", "from_step"), "0"),
     **dict.fromkeys(("name", "title", "label", "why", "cure", "dataset", "key"), NAME),
-    **dict.fromkeys(("path", "out", "log_dir", "csv", "folder", "run_dir", "baseline"), "text"),
+    **dict.fromkeys(
+        ("path", "out", "log_dir", "csv", "folder", "run_dir", "baseline", "root"), "text"
+    ),
     **dict.fromkeys(("progress", "finished", "warn", "started", "stepped", "value"), CALL),
     **dict.fromkeys(("gradient", "callbacks", "before_evaluation", "checkpoint", "allow"), CALL),
     "activation": "None function",
@@ -203,6 +205,11 @@ def _initialization(calls: Calls) -> None:
     calls.add("initializers.Pretrained", source="a.keras", key="a/vars/0")
     he = initializers.He(seed=1)
     calls.add("initializers.He.__call__", he.__call__, shape=(2, 3), dtype="float32")
+    for name in ("in_use", "announce"):
+        calls.add(f"devices.{name}", framework="tensorflow")
+    calls.add("devices.choose", device="auto", framework="tensorflow")
+    nowhere = Path("no machine is laid out here")
+    calls.add("devices.unlisted", framework="tensorflow", root=nowhere)
     calls.add("gains.gain", activation="relu", mode="forward")
     calls.add("gains.moments", activation="relu", variance=2.0)
     calls.add("gains.check_activation", activation="relu")

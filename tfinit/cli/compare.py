@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import tyro
 
 from tfinit.cli.console import (
-    Command,
     check_plot,
     checked,
     loading,
@@ -16,6 +15,7 @@ from tfinit.cli.console import (
     progress_bar,
     say,
 )
+from tfinit.cli.device import OnDevice, wake_up
 from tfinit.comparison.config import CompareConfig
 from tfinit.files import write_whole
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class _Compare(Command, CompareConfig):
+class _Compare(OnDevice, CompareConfig):
     __doc__ = (CompareConfig.__doc__ or "").split("\n")[0]
 
     plot: Path | None = None
@@ -39,14 +39,17 @@ class _Compare(Command, CompareConfig):
     def run(self) -> int:
         words = (word for typed in self.schemes for word in typed.split(","))
         schemes = tuple(word.strip() for word in words if word.strip())
-        compare(checked(self, CompareConfig, schemes=schemes), self.plot, self.json)
+        config = checked(self, CompareConfig, schemes=schemes)
+        compare(config, self.plot, self.json, self.device)
         return 0
 
 
 COMMANDS = {"compare": _Compare}
 
 
-def compare(config: CompareConfig, plot: Path | None = None, as_json: bool = False) -> None:
+def compare(
+    config: CompareConfig, plot: Path | None = None, as_json: bool = False, device: str = "auto"
+) -> None:
     """Race initializations; print the table or JSON, and write the figure if there is to be one.
 
     Raises:
@@ -56,9 +59,8 @@ def compare(config: CompareConfig, plot: Path | None = None, as_json: bool = Fal
     check_plot(plot)
     with loading():
         from tfinit.comparison.named import compare_named
-        from tfinit.training import wake_up
 
-        wake_up()
+        wake_up(device)
     with progress_bar() as progress:
         steps = len(config.schemes) * len(config.seeds) * config.steps
         task = progress.add_task("starting", total=steps)

@@ -3,20 +3,24 @@
 import logging
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 import tyro
 
-from tfinit.cli.console import Command, native_stderr_closed
+from tfinit.cli.console import native_stderr_closed
+from tfinit.cli.device import OnDevice, prepare
 from tfinit.cli.signals import nothing_begun
+from tfinit.devices import announce
 from tfinit.errors import InputError, MissingPackage
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 @dataclass(frozen=True)
-class _Demo(Command):
+class _Demo(OnDevice):
     """A live page in the browser: watch initialization decide whether a network trains."""
 
     host: str = "127.0.0.1"
@@ -31,7 +35,7 @@ class _Demo(Command):
     stopped: ClassVar[str] = "The page could not be opened yet."
 
     def run(self) -> int:
-        demo(self.host, self.port, self.max_runs, self.open)
+        demo(self.host, self.port, self.max_runs, self.open, self.device)
         return 0
 
 
@@ -39,12 +43,16 @@ COMMANDS = {"demo": _Demo}
 
 
 def demo(
-    host: str = "127.0.0.1", port: int = 8765, max_runs: int = 16, open_page: bool = False
+    host: str = "127.0.0.1",
+    port: int = 8765,
+    max_runs: int = 16,
+    open_page: bool = False,
+    device: str = "auto",
 ) -> None:
     """Serve the page until Ctrl-C or another signal; it ends the process.
 
     Raises:
-        InputError: ``port`` or ``max_runs`` is out of range.
+        InputError: ``port`` or ``max_runs`` is out of range, or there is no such device.
         WorkError: the port is in use, or the host is not this machine's.
         MissingPackage: the extra ``demo`` is not installed.
     """
@@ -68,6 +76,9 @@ def demo(
         if (error.name or "").startswith("tfinit"):
             raise
         raise MissingPackage("`tfinit demo`", "FastAPI and uvicorn", "'tfinit[demo]'") from error
+    if device != "auto":  # what may fail, before the page can be opened
+        with native_stderr_closed():
+            prepare(device)
     listener = listening(host, port)
     shown = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     shown = f"[{shown}]" if ":" in shown else shown
@@ -82,11 +93,18 @@ def demo(
             # Some browsers do not return, and the server has to go on.
             threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
 
+    @contextmanager
+    def loading() -> Iterator[None]:
+        with native_stderr_closed():
+            prepare(device)
+            yield
+        announce()
+
     # Before TensorFlow loads, while stderr is closed.
     if host not in _LOOPBACK:
         print(
             f"tfinit: anyone who reaches {host} can start trainings on this machine.",
             file=sys.stderr,
         )
-    app = create_app(Limits(max_runs=max_runs), [host], loading=native_stderr_closed)
+    app = create_app(Limits(max_runs=max_runs), [host], loading=loading)
     serve(app, listener, opened)

@@ -7,7 +7,8 @@ from typing import Annotated, ClassVar
 
 import tyro
 
-from tfinit.cli.console import Command, check_plot, loading, png
+from tfinit.cli.console import check_plot, loading, png
+from tfinit.cli.device import OnDevice, wake_up
 from tfinit.errors import InputError
 from tfinit.files import write_whole
 
@@ -15,7 +16,7 @@ SEVERE = 3  # the exit code for a network that will not learn
 
 
 @dataclass(frozen=True)
-class _Diagnose(Command):
+class _Diagnose(OnDevice):
     """Say before training whether a network will learn: exit code 0 if so, 3 if not."""
 
     model: Annotated[Path, tyro.conf.Positional]
@@ -40,17 +41,18 @@ class _Diagnose(Command):
         if self.examples < 2:
             raise InputError(f"`examples` must be at least 2, received {self.examples}.")
         with loading():
+            from tfinit.devices import announce
             from tfinit.diagnostics import diagnose
             from tfinit.diagnostics.files import load_batch
             from tfinit.saved_model import load_model
-            from tfinit.training import wake_up
 
-            wake_up()
+            wake_up(self.device)
         cure = "If you trust the file, add --allow-lambda."
         model = load_model(self.model, allow_lambda=self.allow_lambda, cure=cure)
         x, y = (None, None) if self.data is None else load_batch(self.data, model, self.examples)
         if self.data is not None and y is None and self.loss is not None:
             raise InputError(f"`loss` needs targets: {str(self.data)!r} has no array 'y'.")
+        announce()
         diagnosis = diagnose(model, x, y, self.loss)
         print(json.dumps(diagnosis.to_dict(), indent=2) if self.json else diagnosis, flush=True)
         if self.plot is not None:

@@ -4,7 +4,8 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tfinit.cli.console import Command, checked, loading, png, progress_bar, say, warn
+from tfinit.cli.console import checked, loading, png, progress_bar, say, warn
+from tfinit.cli.device import OnDevice, wake_up
 from tfinit.files import check_writable, write_whole
 from tfinit.lottery.config import LotteryConfig, StabilityConfig
 from tfinit.lottery.initializations import DEFAULTS as INITIALIZATIONS
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class _Replicated(Command):
+class _Replicated(OnDevice):
     replicates: int = 0
     """So many replicates, with the seeds 0, 1, 2, ...: in place of --seeds."""
 
@@ -28,7 +29,7 @@ class _Lottery(_Replicated, LotteryConfig):
     __doc__ = (LotteryConfig.__doc__ or "").split("\n")[0]
 
     def run(self) -> int:
-        lottery(checked(self, LotteryConfig))
+        lottery(checked(self, LotteryConfig), self.device)
         return 0
 
 
@@ -40,7 +41,7 @@ class _Initializations(_Lottery):
     """Schemes, initializers of tfinit or of Keras; published: the network's own."""
 
     def run(self) -> int:
-        initializations(checked(self, LotteryConfig), self.initializations)
+        initializations(checked(self, LotteryConfig), self.initializations, self.device)
         return 0
 
 
@@ -49,7 +50,7 @@ class _Stability(_Replicated, StabilityConfig):
     __doc__ = (StabilityConfig.__doc__ or "").split("\n")[0]
 
     def run(self) -> int:
-        stability(checked(self, StabilityConfig))
+        stability(checked(self, StabilityConfig), self.device)
         return 0
 
 
@@ -60,16 +61,15 @@ COMMANDS = {
 }
 
 
-def lottery(config: LotteryConfig) -> None:
+def lottery(config: LotteryConfig, device: str = "auto") -> None:
     """Run a lottery-ticket experiment; print its table and conclusion, and leave its figures."""
     from rich.console import Console
 
     with loading():
         from tfinit import datasets
         from tfinit.lottery.experiment import run, total_steps
-        from tfinit.training import wake_up
 
-        wake_up()
+        wake_up(device, config.keras)
     from tfinit.lottery.report import Conclusion, summarize
     from tfinit.lottery.store import Store
     from tfinit.lottery.table import lottery_table
@@ -128,16 +128,15 @@ def _report(
     _draw(store, "masks.png", plots.masks_figure(results, title, shape))
 
 
-def initializations(config: LotteryConfig, names: tuple[str, ...]) -> None:
+def initializations(config: LotteryConfig, names: tuple[str, ...], device: str = "auto") -> None:
     """Run a lottery experiment from each initialization; print and draw how their tickets do."""
     from rich.console import Console
 
     with loading():
         from tfinit import datasets
         from tfinit.lottery.initializations import compare_initializations, configs, steps_of
-        from tfinit.training import wake_up
 
-        wake_up()
+        wake_up(device, config.keras)
     from tfinit.lottery.report import summarize
     from tfinit.lottery.store import Store
     from tfinit.lottery.table import initializations_table
@@ -169,15 +168,14 @@ def initializations(config: LotteryConfig, names: tuple[str, ...]) -> None:
     _where(console, "Results, tickets and figures", config)
 
 
-def stability(config: StabilityConfig) -> None:
+def stability(config: StabilityConfig, device: str = "auto") -> None:
     """Measure linear mode connectivity; print and draw the error barrier."""
     from rich.console import Console
 
     with loading():
         from tfinit.lottery import stability as experiment
-        from tfinit.training import wake_up
 
-        wake_up()
+        wake_up(device, config.keras)
     from tfinit.lottery.store import Store
     from tfinit.lottery.table import stability_table
     from tfinit.plots import stability_figure

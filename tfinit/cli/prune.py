@@ -1,31 +1,33 @@
 """`tfinit prune`: a saved model in, a pruned one out."""
 
+from dataclasses import dataclass
+
 import tyro
 
-from tfinit.cli.console import Command, checked, loading, progress_bar, warn
+from tfinit.cli.console import checked, loading, progress_bar, warn
+from tfinit.cli.device import OnDevice, wake_up
 from tfinit.fine_tuning.config import PruneConfig
 
 
-class _Prune(Command, PruneConfig):
+@dataclass(frozen=True)
+class _Prune(OnDevice, PruneConfig):
     __doc__ = (PruneConfig.__doc__ or "").split("\n")[0]
 
     def run(self) -> int:
-        prune(checked(self, PruneConfig))
+        prune(checked(self, PruneConfig), self.device)
         return 0
 
 
 COMMANDS = {"prune": tyro.conf.configure(tyro.conf.PositionalRequiredArgs)(_Prune)}
 
 
-def prune(config: PruneConfig) -> None:
+def prune(config: PruneConfig, device: str = "auto") -> None:
     """Prune a saved model; print its report, and what it cost."""
     from rich.console import Console
 
     with loading():
+        wake_up(device)  # first: Keras on PyTorch chooses as it is imported
         from tfinit.fine_tuning.run import fine_tune
-        from tfinit.training import wake_up
-
-        wake_up()
     progress = progress_bar()
     with progress:
         task = progress.add_task(f"pruning to {config.sparsity:.0%}", total=None)

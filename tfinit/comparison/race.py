@@ -11,6 +11,7 @@ from tfinit.comparison.hidden_activations import with_activation
 from tfinit.comparison.result import Comparison, Run, choose_target
 from tfinit.comparison.track import Track
 from tfinit.datasets import Dataset, from_arrays, load
+from tfinit.devices import announce
 from tfinit.errors import InputError
 from tfinit.training.metrics import Progress, silent
 from tfinit.training.order import check_batch_size
@@ -104,8 +105,10 @@ def compare(
     data = _dataset(data)
     seeds = _check(build_model, data, seeds, batch_size)
     runs: dict[tuple[str, int], Run] = {}
+    device = ""
     for track, group, own_seeds in _tracks(build_model, data, field, seeds):
         title = title or f"{track.model.name} on {data.name}"
+        device = device or str(announce())
         for seed in own_seeds:
             for entrant in group:
                 run = track.run(
@@ -116,7 +119,8 @@ def compare(
     ordered = tuple(runs[entrant.label, seed] for entrant in field for seed in seeds)
     if target_loss is None:
         target_loss = choose_target(ordered, data.classes)
-    return Comparison(title or data.name, ordered, data.classes, steps, batch_size, target_loss)
+    title = title or data.name
+    return Comparison(title, ordered, data.classes, steps, batch_size, target_loss, device)
 
 
 def _dataset(data: Any) -> Dataset:

@@ -133,6 +133,7 @@ class Comparison:
         steps: Steps of each run.
         batch_size: Examples a step.
         target_loss: What steps and seconds are counted to; None if no scheme learned anything.
+        device: What it trained on, the `tfinit.devices.Device` as text.
     """
 
     title: str
@@ -141,6 +142,7 @@ class Comparison:
     steps: int
     batch_size: int
     target_loss: float | None
+    device: str = ""
 
     @property
     def labels(self) -> list[str]:
@@ -241,6 +243,7 @@ class Comparison:
             "batch_size": self.batch_size,
             "seeds": self.seeds,
             "target_loss": self.target_loss,
+            "device": self.device,
             "best": self.best,
             "tested": self.ranking.tested,
             "prediction": plain(self.prediction),

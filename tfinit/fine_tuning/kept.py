@@ -126,7 +126,7 @@ def save(model: Any, path: Path, origin: Origin | None = None) -> None:
             model.save(file)
             if origin is not None:
                 with zipfile.ZipFile(file, "a") as archive:
-                    archive.writestr(_MEMBER, json.dumps(dataclasses.asdict(origin)))
+                    archive.writestr(_MEMBER, json.dumps(origin.to_dict()))
             write_whole(path, file)
     except OSError as error:
         raise WorkError(f"cannot write {path}: {error.strerror or error}.") from error

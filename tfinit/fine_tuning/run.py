@@ -11,6 +11,7 @@ import numpy as np
 
 from tfinit.arguments import function, instance
 from tfinit.datasets import digest
+from tfinit.devices import announce
 from tfinit.errors import InputError
 from tfinit.files import check_writable, remove, write_whole
 from tfinit.fine_tuning.config import PruneConfig
@@ -95,6 +96,7 @@ def fine_tune(
     schedule = PolynomialDecay(0.0, config.sparsity, 0, end, frequency=frequency)
 
     with alone(config.out):
+        announce()
         model.compile(loss=loss, metrics=metrics)
         before = _evaluate(model, test)
         unfinished = read_kept(kept, origin, warn)
@@ -137,6 +139,7 @@ def fine_tune(
             "before": before,
             "after": after,
             "config": as_json(config),
+            "made_with": origin.to_dict(),
         }
         write_whole(report_file, (json.dumps(summary, indent=2) + "\n").encode())
         remove(kept)

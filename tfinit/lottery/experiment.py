@@ -5,6 +5,7 @@ from typing import Any
 
 from tfinit import datasets
 from tfinit.arguments import function, instance
+from tfinit.devices import announce
 from tfinit.lottery.branches import BRANCHES, ONE_SHOT, TICKET, Branch
 from tfinit.lottery.config import LotteryConfig, NetworkConfig
 from tfinit.lottery.controls import shuffled, signed_constant, with_signs_of
@@ -230,6 +231,7 @@ def run(
     store = Store(config, warn, origin=origin, **store_options)
     results = []
     with store.locked():
+        announce(config.keras)
         for seed in config.seeds:
             left = total_steps(config) // len(config.seeds)
 

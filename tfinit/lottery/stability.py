@@ -13,6 +13,7 @@ import numpy as np
 from tfinit import models
 from tfinit.arguments import array, instance, listed, mapping, number, one_of
 from tfinit.datasets import Dataset
+from tfinit.devices import announce
 from tfinit.errors import InputError
 from tfinit.lottery.config import StabilityConfig
 from tfinit.lottery.experiment import checked_data
@@ -235,6 +236,7 @@ def stability(
     line = _Line(config, data)
     results = []
     with store.locked():
+        announce(config.keras)
         for seed in config.seeds:
             trunk = _Trunk(parts, store, config, seed, progress)
             for k in sorted(config.spawn_steps):

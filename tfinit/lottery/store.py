@@ -17,7 +17,6 @@ damaged file is noticed when it is read; the member ``about/json`` says whose th
 of another training is noticed too.
 """
 
-import dataclasses
 import json
 import os
 import time
@@ -64,10 +63,11 @@ class Store:
     Args:
         config: The experiment. Its ``run_dir`` is made if it does not exist.
         warn: Called with a line about each file that is damaged, or of another training, and is
-            made again; and about versions that differ from those the directory was made with.
+            made again; and about versions or a device that differ from those the directory was made
+            with.
         checkpoint_every: Seconds between the checkpoints in the middle of a training.
-        origin: The data and the versions that train now. None: nothing is trained; what the
-            directory says of them stays.
+        origin: The data, and the versions and the device that train now. None: nothing is trained;
+            what the directory says of them stays.
 
     Raises:
         InputError: the directory holds another experiment or a larger one, or one on other data,
@@ -119,7 +119,7 @@ class Store:
         """The content of config.json."""
         text = self._config.to_json()
         if origin is not None:
-            made_with = {MADE_WITH: dataclasses.asdict(origin)}
+            made_with = {MADE_WITH: origin.to_dict()}
             text = json.dumps(json.loads(text) | made_with, indent=2) + "\n"
         return text.encode()
 
@@ -335,7 +335,7 @@ class Store:
         return whose | {"experiment": self._config.identity()}
 
     def _write(self, path: Path, whose: dict[str, Any], **groups: Arrays) -> None:
-        origin = {} if self._origin is None else dataclasses.asdict(self._origin)
+        origin = {} if self._origin is None else self._origin.to_dict()
         told = np.frombuffer(json.dumps(whose | origin).encode(), np.uint8)
         write_whole(path, pack(**groups, **{_ABOUT: {"json": told}}))
 

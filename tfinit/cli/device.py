@@ -1,0 +1,81 @@
+"""The device of a command: its flag, and the line on stderr that says which one trains."""
+
+import contextlib
+import logging
+import os
+import sys
+from dataclasses import dataclass, field
+
+from tfinit.cli.console import Command
+from tfinit.devices import choose
+from tfinit.missing_gpu import gpus
+
+
+@dataclass(frozen=True)
+class OnDevice(Command):
+    """A command that computes. The device is no part of what makes two runs the same."""
+
+    device: str = field(default="auto", kw_only=True)
+    """cpu, gpu: an error where the framework lists none; or auto: the first GPU if it lists one."""
+
+
+def prepare(device: str = "auto", keras: str = "keras") -> None:
+    """Load the framework on the device that was asked for; what begins there is said on stderr.
+
+    For processes that are all ours, and before anything is read or written.
+
+    Args:
+        device: ``"auto"``, ``"cpu"`` or ``"gpu"``: see `tfinit.devices.choose`.
+        keras: Whose framework: ``"keras"`` or ``"tf_keras"``.
+
+    Raises:
+        InputError: there is no such device.
+    """
+    # TensorFlow and JAX take all the memory of a GPU at once, if nobody says otherwise.
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    flags = os.environ.get("XLA_FLAGS", "")
+    if gpus() and "deterministic_ops" not in flags:
+        # What goes on must end with the same bits; JAX reads this when it finds its devices.
+        os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".strip()
+    choose(device, keras)
+    log = logging.getLogger("tfinit.devices")
+    log.handlers, log.propagate = [_ToStderr()], False
+    log.setLevel(logging.INFO)
+
+
+def wake_up(device: str = "auto", keras: str = "keras") -> None:
+    """`prepare`, and let TensorFlow compile once: see `tfinit.training.wake_up`.
+
+    Where Keras is on another backend, TensorFlow loads, as parts of Keras may need it, but gets no
+    GPU: it would take memory of it.
+    """
+    prepare(device, keras)
+    from keras import backend
+
+    if keras == "tf_keras" or backend.backend() == "tensorflow":
+        from tfinit.training import wake_up
+
+        wake_up()
+        return
+    with contextlib.suppress(ImportError, RuntimeError):  # not installed; woken up before
+        import tensorflow as tf
+
+        tf.config.set_visible_devices([], "GPU")
+
+
+class _ToStderr(logging.Handler):
+    """Prints each line once. Above a bar that is drawn: rich stands in for stderr then."""
+
+    def __init__(self):
+        super().__init__()
+        self._said: set[str] = set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print a line."""
+        line = record.getMessage()
+        if record.levelno >= logging.WARNING:
+            line = f"tfinit: {line}"
+        if line not in self._said:
+            self._said.add(line)
+            print(line, file=sys.stderr, flush=True)
