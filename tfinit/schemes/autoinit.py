@@ -14,6 +14,7 @@ from tfinit.schemes.moments import Moments, through_activation, through_layer
 from tfinit.schemes.report import Record, Report
 from tfinit.schemes.streams import stream
 from tfinit.schemes.task import Task
+from tfinit.schemes.unit_means import INPUTS, LEAST
 from tfinit.schemes.variance import draw
 from tfinit.variables import keras_of
 
@@ -21,6 +22,7 @@ from tfinit.variables import keras_of
 _BATCH, _NUMBERS = 32, 200_000
 # The size that an axis of unknown size gets in a trial.
 _UNKNOWN = 16
+_RECURRENT = "recurrent: AutoInit leaves these layers as they are, and measures what they put out"
 
 
 def autoinit(task: Task, *, mean: float = 0.0, variance: float = 1.0) -> Report:
@@ -30,6 +32,11 @@ def autoinit(task: Task, *, mean: float = 0.0, variance: float = 1.0) -> Report:
     activations by integration, normalization, dropout (as in training), pooling, sums, products
     and concatenations by formula, and whatever has no formula by a trial: it is called on normal
     numbers of the moments of its inputs. Branches count as independent, biases as zero.
+
+    Recurrent layers keep all their weights, as in the paper: their gates bound what they put out,
+    so no scale of the weights would give it variance 1. They are tried. Layers that the paper
+    does not name (embeddings, attention, separable and transposed convolutions) follow the
+    formula.
 
     Args:
         task: A model of Keras 3. No data is needed.
@@ -59,7 +66,7 @@ def autoinit(task: Task, *, mean: float = 0.0, variance: float = 1.0) -> Report:
         walk.go_through(index, step)
     records = [
         walk.records.get(kernel.key)
-        or kernel.record("kept", note="" if kernel.trainable else "frozen")
+        or (kernel.record("kept") if kernel.trainable else kernel.frozen())
         for kernel in task.kernels
     ]
     more = [f"moments by trial: {', '.join(walk.tried)}"] if walk.tried else []
@@ -96,17 +103,24 @@ class _Walk:
 
     def _set(self, kernel: Kernel, signal: Moments, alone: bool) -> None:
         # What a composite's later kernels read was made by its earlier ones, with variance 1.
-        inner = kernel.name in ("recurrent_kernel", "pointwise_kernel")
-        if inner or (kernel.ends_step and not alone):
+        if kernel.name == "pointwise_kernel" or (kernel.ends_step and not alone):
             signal = Moments(0.0, 1.0)
         if kernel.name == "embeddings":
             signal = Moments(0.0, 1.0)  # a lookup reads no signal
         if not kernel.trainable:
             return
+        if kernel.recurrent:
+            self.records[kernel.key] = kernel.record("kept", note=_RECURRENT)
+            return
         std = 1 / math.sqrt(kernel.fan_in * signal.second)
         random = stream(self.task.seed, kernel.key)
         stds = [std] * len(kernel.activations)
         self.task.write(kernel.variable, draw(kernel, stds, "normal", random))
+        if signal.variance < LEAST**2 * signal.second and not self.task.warnings:
+            self.task.warn(
+                f"at {kernel.key!r} the signal's mean, {signal.mean:.3g}, hides its variance, "
+                f"{signal.variance:.3g}: {INPUTS}."
+            )
         note = f"input: mean {signal.mean:.3g}, variance {signal.variance:.3g}"
         self.records[kernel.key] = kernel.record("set", std=std, note=note)
 

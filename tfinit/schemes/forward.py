@@ -75,12 +75,19 @@ def call(model: Any, data: Any, training: bool = False) -> Any:
     """The model's output for checked data; InputError if it cannot be called on it."""
     try:
         return model(data, training=training)
-    except InputError:
-        raise
+    except InputError as error:
+        raise _as_raised(error) from None
     except Exception as error:
         raise InputError(
             f"`model` {model.name!r} cannot be called on `data`: {reason(error)}"
         ) from error
+
+
+def _as_raised(error: InputError) -> InputError:
+    """The error without the layer's name and arguments, with which Keras raises it anew."""
+    while isinstance(error.__context__, InputError):
+        error = error.__context__
+    return error
 
 
 def check_data(model: Any, data: Any, name: str = "data") -> Any:
