@@ -8,6 +8,7 @@ import numpy as np
 from tfinit.arguments import number
 from tfinit.errors import InputError
 from tfinit.schemes.activations import activation_of
+from tfinit.schemes.forward import is_stateful, states_kept
 from tfinit.schemes.graph import Step, bears_kernel
 from tfinit.schemes.kernels import Kernel
 from tfinit.schemes.moments import Moments, through_activation, through_layer
@@ -119,7 +120,8 @@ class _Walk:
         if signal.variance < LEAST**2 * signal.second and not self.task.warnings:
             self.task.warn(
                 f"at {kernel.key!r} the signal's mean, {signal.mean:.3g}, hides its variance, "
-                f"{signal.variance:.3g}: {INPUTS}."
+                f"{signal.variance:.3g}. If `mean` {self.inputs.mean:.3g} and `variance` "
+                f"{self.inputs.variance:.3g} are not the inputs', pass theirs; else {INPUTS}."
             )
         note = f"input: mean {signal.mean:.3g}, variance {signal.variance:.3g}"
         self.records[kernel.key] = kernel.record("set", std=std, note=note)
@@ -167,17 +169,25 @@ class _Walk:
             self.skipped.append(step.key)
             return signals[0]
         random = stream(self.task.seed, f"autoinit/{step.key}")
-        given: dict[int, Any] = {}
+        drawn: dict[int, Any] = {}
         largest = max(
             math.prod(n or _UNKNOWN for n in tuple(t.shape)[1:]) for t in node.input_tensors
         )
+        # A stateful layer takes batches of its own size only.
         batch = min(_BATCH, max(2, _NUMBERS // largest))
+        part = (node.input_tensors[0].shape[0] if is_stateful(step.op) else None) or batch
+        batch = part * math.ceil(batch / part)
         for tensor, signal in zip(node.input_tensors, signals, strict=False):
             shape = [batch, *(n or _UNKNOWN for n in tuple(tensor.shape)[1:])]
             values = signal.mean + math.sqrt(signal.variance) * random.standard_normal(shape)
-            given[id(tensor)] = keras.ops.convert_to_tensor(values, dtype=tensor.dtype)
-        args, kwargs = node.arguments.fill_in(given)
-        outputs = keras.tree.flatten(step.op(*args, **kwargs))
-        values = keras.ops.convert_to_numpy(keras.ops.cast(outputs[0], "float32"))
+            drawn[id(tensor)] = keras.ops.convert_to_tensor(values, dtype=tensor.dtype)
+        made = []
+        with states_kept(step.op):
+            for start in range(0, batch, part):
+                given = {key: values[start : start + part] for key, values in drawn.items()}
+                args, kwargs = node.arguments.fill_in(given)
+                outputs = keras.tree.flatten(step.op(*args, **kwargs))
+                made.append(keras.ops.convert_to_numpy(keras.ops.cast(outputs[0], "float32")))
+        values = np.concatenate(made) if len(made) > 1 else made[0]
         self.tried.append(step.key)
         return Moments(float(np.mean(values)), float(np.var(values)))

@@ -108,7 +108,7 @@ def lsuv(task: Task, *, std: float = 1.0, start: str | None = "orthogonal") -> R
 
     pass_through(task, reachable(task), stop)
     if dead:
-        task.warn(f"{_listed(dead)} constant over the batch, left as before.")
+        task.warn(f"{_listed(dead)} constant over the batch: left as before.")
     if faint:
         task.warn(
             f"{_listed(faint)} almost constant over the batch: units' means were taken for signal. "

@@ -55,7 +55,7 @@ def metainit(
 
     Raises:
         InputError: another backend than TensorFlow, data that does not fit, bad options, or a
-            quotient that is not finite at the start.
+            quotient that is not finite.
 
     Dauphin & Schoenholz, MetaInit: initializing learning by learning to initialize, NeurIPS 2019.
     """
@@ -74,10 +74,9 @@ def metainit(
     for step in range(steps):
         quotient, slopes = _quotient(task, kernels, data, loss or _random_targets(random))
         if not np.isfinite(quotient):
-            if step:
-                break
             raise InputError(
-                f"The gradient quotient is {quotient} at the start. Use another `start`."
+                f"The gradient quotient is {quotient} after {step} steps. "
+                "Use a smaller `rate`, or another `start`."
             )
         best.see(quotient)
         moves = momentum * moves - rate * np.sign(slopes)
