@@ -1,5 +1,8 @@
 """Schemes that are rules of a paper: literal values on small networks."""
 
+import re
+import warnings
+
 import keras
 import numpy as np
 import pytest
@@ -8,6 +11,7 @@ from keras import layers as L
 from tests.schemes.test_graph import transformer
 from tfinit.errors import InputError
 from tfinit.schemes import initialize
+from tfinit.variables import all_weights
 
 
 def residual_mlp(blocks, per_block=3):
@@ -224,3 +228,96 @@ def test_mup_at_the_base_width_is_plain():
 def test_mup_refuses_another_architecture():
     with pytest.raises(InputError, match="same architecture"):
         initialize(wide(16), "mup", seed=1, base=mlp())
+
+
+def post_norm(blocks):
+    """Transformers' blocks with the normalization behind the sum."""
+    inputs = keras.Input((6,))
+    x = L.Embedding(20, 16)(inputs)
+    for _ in range(blocks):
+        x = L.LayerNormalization()(L.Add()([x, L.MultiHeadAttention(2, 8)(x, x)]))
+        x = L.LayerNormalization()(L.Add()([x, L.Dense(16)(L.Dense(64, "gelu")(x))]))
+    return keras.Model(inputs, L.Dense(5)(L.GlobalAveragePooling1D()(x)))
+
+
+def test_krahenbuhl_keeps_the_first_pass_where_turns_make_it_worse():
+    """Normalizations undo what a turn does: the rates of six post-norm blocks part."""
+    model, x = post_norm(6), np.random.default_rng(0).integers(0, 20, (32, 6))
+    initialize(model, "krahenbuhl", x, seed=1, iterations=0)
+    first = [w.numpy() for w in model.weights]
+    with pytest.warns(
+        UserWarning, match=r'^"krahenbuhl": the turns did not help: .*after turn 2\.'
+    ):
+        report = initialize(model, "krahenbuhl", x, seed=1, iterations=2)
+    assert all(np.array_equal(a, b.numpy()) for a, b in zip(first, model.weights, strict=True))
+    assert {record.scale for record in report} == {1.0}
+    before, after = report.notes[0].split(": ")[1].split(" → ")
+    assert before == after
+
+
+def test_krahenbuhl_keeps_the_best_of_its_turns():
+    inputs = keras.Input((4, 8))
+    x = L.LayerNormalization()(L.MultiHeadAttention(1, 8)(inputs, inputs))
+    model, x = keras.Model(inputs, L.Dense(3)(x)), normal(16, 4, 8)
+    report = initialize(model, "krahenbuhl", x, seed=1, iterations=8, damping=1.0)
+    (kept,) = re.findall(r"turn (\d) of 8 was the best and was kept", report.notes[1])
+    best = [w.numpy() for w in model.weights]
+    spreads = []
+    for turns in range(9):
+        notes = initialize(model, "krahenbuhl", x, seed=1, iterations=turns, damping=1.0).notes
+        spreads.append(float(notes[0].split(" → ")[1]))
+        if turns == int(kept):
+            assert all(
+                np.array_equal(a, b.numpy()) for a, b in zip(best, model.weights, strict=True)
+            )
+    assert spreads[-1] == min(spreads)
+
+
+# Scheme → σ of a recurrent kernel of n units.
+RECURRENT = {
+    **dict.fromkeys(("xavier", "he", "lecun", "orthogonal", "fixup"), lambda n: n**-0.5),
+    "alexnet": lambda n: 0.01,
+    "depth_scaled": lambda n: 0.02,
+    "weightnorm_data": lambda n: 0.05,
+    "lsuv": lambda n: n**-0.5,
+}
+
+
+@pytest.fixture(scope="module")
+def recurrent():
+    inputs = keras.Input((3, 8))
+    x = L.Add()([inputs, L.Dense(8)(L.Dense(8)(inputs))])
+    x = L.Bidirectional(L.LSTM(6, return_sequences=True))(x)
+    x = L.SimpleRNN(5)(L.GRU(4, return_sequences=True)(x))
+    return keras.Model(inputs, L.Dense(2)(x))
+
+
+@pytest.mark.parametrize("scheme", RECURRENT)
+def test_recurrent_kernels_are_orthogonal_gate_by_gate(scheme, recurrent):
+    """As Keras draws them: powers of a Gaussian matrix stretch some directions, and lose others."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        report = initialize(
+            recurrent,
+            scheme,
+            normal(16, 3, 8) if scheme in ("lsuv", "weightnorm_data") else None,
+            seed=1,
+        )
+    found = {k: w.numpy() for k, w in all_weights(recurrent).items() if "recurrent_kernel" in k}
+    assert sorted(w.shape for w in found.values()) == [(4, 12), (5, 5), (6, 24), (6, 24)]
+    for key, kernel in found.items():
+        n = len(kernel)
+        for gate in np.split(kernel, kernel.shape[1] // n, axis=1):
+            assert np.allclose(
+                gate.T @ gate / (n * RECURRENT[scheme](n) ** 2), np.eye(n), atol=1e-5
+            )
+        if report[key].std is not None:
+            assert report[key].std == pytest.approx(RECURRENT[scheme](n))
+
+
+def test_the_recurrent_kernel_of_a_convolution_is_orthogonal_from_window_to_channels():
+    model = keras.Sequential([keras.Input((2, 6, 6, 1)), L.ConvLSTM2D(3, 3, padding="same")])
+    initialize(model, "lecun", seed=1)
+    for gate in np.split(model.layers[0].cell.recurrent_kernel.numpy(), 4, axis=-1):
+        gate = gate.reshape(27, 3)
+        assert np.allclose(gate.T @ gate, np.eye(3), atol=1e-5)
