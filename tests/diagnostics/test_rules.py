@@ -170,5 +170,4 @@ def test_inputs_whose_mean_hides_what_varies_are_no_healthy_start():
     ids=["rescaled", "normalized", "bright", "ones", "one example"],
 )
 def test_inputs_that_vary_or_tell_nothing_are_no_finding(before, x):
-    y = np.arange(len(x)) % 3
-    assert not [f for f in diagnose(offset_net(*before), x, y).findings if f.kind == "scale jump"]
+    assert "scale jump" not in {f.kind for f in diagnose(offset_net(*before), x).findings}

@@ -170,7 +170,8 @@ def test_recurrent_layers_are_left_and_measured(recurrent):
     assert all(np.array_equal(a, b.numpy()) for a, b in zip(before, recurrent.weights, strict=True))
     inside = [record for record in report if record.key.split("/")[0] not in ("before", "after")]
     assert {(r.action, r.note.split(":")[0]) for r in inside} == {("kept", "recurrent")}
-    assert report.notes == [f"moments by trial: {recurrent.name}"]
+    assert len(report.notes) == 1
+    assert report.notes[0].startswith("moments by trial: ")
     # What follows is drawn for what they put out: σ² = 1 / (fan_in · E[h²]) on normal inputs.
     h = recurrent(normal(2048, 5, 12))
     second = float(np.mean(np.square(h)))

@@ -80,8 +80,8 @@ def test_the_best_step_is_kept_where_later_ones_are_worse():
 
     before = [w.numpy() for w in model.variables]
     start = quotient()
-    kept, notes = run(25)
+    kept, notes = run(16)
     # Each shorter run ends where the long one passed, or before: none may be better.
     assert kept < start
-    assert min(run(steps)[0] for steps in range(1, 25, 6)) >= kept * 0.999
+    assert min(run(steps)[0] for steps in (4, 10)) >= kept * 0.999
     assert float(notes[0].split(" → ")[1]) == pytest.approx(kept, rel=1e-3)

@@ -96,7 +96,7 @@ def scale_jump(case: Case) -> Iterator[Finding]:
 
 def _begins_normalized(case: Case) -> bool:
     first = case.layers[0] if case.layers else None
-    return bool(first and (first.normalized or first.depth == 0))
+    return bool(first and (first.normalized or first.depth == 0 or first.reads == "normalization"))
 
 
 def vanishing_and_exploding(case: Case) -> Iterator[Finding]:
