@@ -112,6 +112,22 @@ def test_weightnorm_data_gives_every_unit_mean_0_and_variance_1():
         assert np.abs(std - 1).max() < 1e-4
 
 
+def test_means_that_hide_what_varies_are_told_where_biases_cannot_take_them_out_for_good():
+    far = L.Dense(16, bias_initializer=keras.initializers.Constant(1e3), trainable=False)
+    without = L.Dense(4, use_bias=False, name="b")
+    model = keras.Sequential([keras.Input((20,)), L.Dense(16, name="a"), far, without])
+    with pytest.warns(UserWarning) as seen:
+        report = initialize(model, "weightnorm_data", 2000 + 10 * normal(64, 20), seed=1)
+    told = [str(w.message) for w in seen if str(w.message).startswith('"weightnorm_data": ')]
+    assert [f'"weightnorm_data": {note}' for note in report.notes] == told
+    inputs, hidden = report.notes
+    assert "'a/kernel'" in inputs
+    assert "training brings it back: standardize the inputs" in inputs
+    assert "'b/kernel'" in hidden
+    assert "no bias" in hidden
+    assert initialize(model, "weightnorm_data", normal(64, 20), seed=1).notes == [hidden]
+
+
 @pytest.mark.parametrize(
     ("layer", "shape", "axes"),
     [
