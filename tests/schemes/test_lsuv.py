@@ -260,7 +260,7 @@ def test_standardized_inputs_learn_what_the_raw_ones_cannot():
         initialize(model, scheme, x, seed=1)
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         model.compile(keras.optimizers.Adam(0.02), loss, run_eagerly=True)
-        for _ in range(60):
+        for _ in range(30):
             model.train_on_batch(x, y)
         accuracy[scheme] = float(np.mean(np.argmax(model(x), axis=1) == y))
     assert accuracy["lsuv"] > 0.9

@@ -32,7 +32,7 @@ def test_norms_that_are_wrong_are_mended(factor):
     for layer in model.layers:
         layer.kernel.assign(layer.kernel * factor)
     before = [layer.kernel.numpy() for layer in model.layers]
-    report = initialize(model, "metainit", normal(64, 16), seed=1, steps=30, start=None)
+    report = initialize(model, "metainit", normal(64, 16), seed=1, steps=20, start=None)
     first, last = (float(part) for part in report.notes[0].split(": ")[1].split(" → "))
     assert last < first / 2
     for record, layer, kernel in zip(report, model.layers, before, strict=True):
