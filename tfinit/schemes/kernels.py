@@ -31,6 +31,7 @@ class Kernel:
         fan_out: The products that one input enters; of one gate, in a recurrent cell.
         trainable: False if the layer is frozen.
         ends_step: True if it makes the output of the step: of an attention layer, the last one.
+        recurrent: True if it is part of a recurrent layer: of its cell, or of what its cell holds.
     """
 
     key: str
@@ -44,6 +45,7 @@ class Kernel:
     fan_out: float
     trainable: bool
     ends_step: bool
+    recurrent: bool
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -82,6 +84,7 @@ def find_kernels(model: Any, graph: Graph) -> list[Kernel]:
     keys = {id(variable): key for key, variable in all_weights(model).items()}
     trainable = {id(variable) for variable in model.trainable_weights}
     following = graph.following()
+    inside = _of_recurrent_layers(model)
     found: list[Kernel] = []
     done: set[int] = set()
 
@@ -108,6 +111,7 @@ def find_kernels(model: Any, graph: Graph) -> list[Kernel]:
                     fan_out=fan_out,
                     trainable=id(variable) in trainable,
                     ends_step=last and layer is end,
+                    recurrent=id(layer) in inside or "recurrent_kernel" in own,
                 )
             )
 
@@ -121,6 +125,16 @@ def find_kernels(model: Any, graph: Graph) -> list[Kernel]:
     for _, layer in walk_layers(model):
         collect(layer, None, None, LINEAR)
     return found
+
+
+def _of_recurrent_layers(model: Any) -> set[int]:
+    """The ids of Keras's recurrent layers and of all layers in them, cells of the user's too."""
+    return {
+        id(part)
+        for _, layer in walk_layers(model)
+        if any(cls.__name__ == "RNN" for cls in type(layer).__mro__)
+        for _, part in walk_layers(layer)
+    }
 
 
 def _last_layer(layer: Any) -> Any:
