@@ -175,3 +175,36 @@ def test_tf_keras_models_take_the_schemes_without_data():
     assert float(np.std(initialize(model, "depth_scaled", seed=1)["end/kernel"].std)) == 0
     with pytest.raises(InputError, match="tf_keras"):
         initialize(model, "lsuv", np.zeros((2, 8, 8, 3)), seed=1)
+
+
+class Scaled(L.Layer):
+    """Has a kernel that is a number, or one without entries."""
+
+    def build(self, input_shape):
+        self.kernel = self.add_weight(name="kernel", shape=())
+        self.nothing = L.Dense(2, name="nothing")
+        self.nothing.build((None, 0))
+
+    def call(self, x):
+        return keras.ops.concatenate([x * self.kernel, self.nothing(x[:, :0])], axis=1)
+
+
+@pytest.mark.parametrize("scheme", [*ALL, "mup"])
+def test_a_kernel_that_is_a_number_or_has_no_entries(scheme):
+    def network():
+        inputs = keras.Input((4,))
+        x = Scaled(name="scaled")(L.Dense(4, "relu", name="first")(inputs))
+        x = L.Add()([x, L.Dense(6, name="last")(x)])
+        return keras.Model(inputs, L.Dense(2, name="head")(x))
+
+    model = network()
+    given = {"base": network()} if scheme == "mup" else options(scheme)
+    if "data" in given:
+        given["data"] = given["data"][:, :4]
+    report = initialize(model, scheme, seed=1, **given)
+    assert report["scaled/nothing/kernel"].action in ("kept", "set")
+    if scheme != "reinitialize":
+        assert report["scaled/nothing/kernel"].note == "no entries"
+        assert (report["scaled/kernel"].fan_in, report["scaled/kernel"].fan_out) == (1, 1)
+    assert report["scaled/kernel"].action in ("set", "scaled")
+    assert all(np.isfinite(weight.numpy()).all() for weight in model.weights)

@@ -124,9 +124,10 @@ class _Rules:
         """The advice about a kernel, with what `apply` and the code need."""
         layer = type(kernel.layer).__name__
         if not kernel.trainable:
-            advice = Advice(
-                kernel.key, layer, "kept", None, "", "frozen: its weights are not initialized anew"
-            )
+            why = "frozen: its weights are not initialized anew"
+            if 0 in kernel.shape:
+                why = "it has no entries"
+            advice = Advice(kernel.key, layer, "kept", None, "", why)
             return Plan(advice, kernel, "", "", "", "")
         choice = self.choose(kernel)
         std = choice.std(kernel.fan_in, kernel.fan_out)
@@ -371,7 +372,7 @@ def _fans_by_shape(kernel: Kernel, knows_axes: bool) -> tuple[float, float]:
     kinds = {cls.__name__ for cls in type(kernel.layer).__mro__}
     if knows_axes and "EinsumDense" in kinds:
         return kernel.fan_in, math.prod(kernel.shape) / kernel.fan_in
-    return fans(kernel.shape)
+    return fans(kernel.shape) if kernel.shape else (1.0, 1.0)
 
 
 def _by_source(

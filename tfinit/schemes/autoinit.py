@@ -59,7 +59,7 @@ def autoinit(task: Task, *, mean: float = 0.0, variance: float = 1.0) -> Report:
         walk.go_through(index, step)
     records = [
         walk.records.get(kernel.key)
-        or kernel.record("kept", note="" if kernel.trainable else "frozen")
+        or (kernel.record("kept") if kernel.trainable else kernel.frozen())
         for kernel in task.kernels
     ]
     more = [f"moments by trial: {', '.join(walk.tried)}"] if walk.tried else []
@@ -131,7 +131,7 @@ class _Walk:
         if len(ending) != 1:
             return self._try(index, step, signals)
         kernel = ending[0]
-        if kernel.trainable:
+        if kernel.trainable or 0 in kernel.shape:
             made = Moments(0.0, 1.0)
         else:
             size = float(np.mean(np.square(kernel.variable.numpy(), dtype=np.float64)))
@@ -165,5 +165,7 @@ class _Walk:
         args, kwargs = node.arguments.fill_in(given)
         outputs = keras.tree.flatten(step.op(*args, **kwargs))
         values = keras.ops.convert_to_numpy(keras.ops.cast(outputs[0], "float32"))
+        if not values.size:  # a signal without entries has no moments to go on with
+            return signals[0]
         self.tried.append(step.key)
         return Moments(float(np.mean(values)), float(np.var(values)))
