@@ -154,11 +154,15 @@ def sinusoid(activation: Any) -> Sinusoid | None:
     Args:
         activation: As in :func:`gain`, but not as its gains.
 
+    Raises:
+        InputError: it is none.
+
     Example:
         >>> sinusoid(lambda z: 2 * numpy.sin(30 * z))
         Sinusoid(frequency=30.0, amplitude=2.0)
     """
-    if isinstance(activation, str):  # of those that Keras names none is
+    check_activation(activation)
+    if activation is None or isinstance(activation, str):  # of those that Keras names none is
         return None
     centers = np.linspace(-3, 3, 65) * 0.987  # on no grid that a period could share
     frequency, step = 0.0, 0.01

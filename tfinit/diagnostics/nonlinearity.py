@@ -46,9 +46,9 @@ def nonlinearity(activation: Activation) -> Nonlinearity:
     """
     if activation.source in ("linear", "selu"):
         return Nonlinearity(activation.source)
-    if wave := sinusoid(activation.source):
-        return Nonlinearity("sine", frequency=wave.frequency, amplitude=wave.amplitude)
     try:
+        if wave := sinusoid(activation.source):
+            return Nonlinearity("sine", frequency=wave.frequency, amplitude=wave.amplitude)
         values = evaluate(activation.source, _POINTS)
     except InputError:
         return Nonlinearity("none")
