@@ -120,7 +120,7 @@ def evaluate(activation: Any, points: np.ndarray, **params: float) -> np.ndarray
     # In another order, or a sum of all that came before would pass.
     part = points[: len(points) // 2][::-1]
     try:
-        values, half = (_to_numpy(function(given)) for given in (points, part))
+        values, half = (_asked(function, given) for given in (points, part))
     except Exception as error:
         raise InputError(
             f"`activation` {activation!r} with parameters {params} cannot be evaluated on an "
@@ -188,6 +188,18 @@ def sinusoid(activation: Any) -> Sinusoid | None:
     if frequency < 0.1 or off > 1e-3 + 1e-4 * frequency:
         return None
     return Sinusoid(float(f"{frequency:.5g}"), float(f"{amplitude:.5g}"))
+
+
+def _asked(function: Callable[[Any], Any], points: np.ndarray) -> np.ndarray:
+    try:
+        return _to_numpy(function(points))
+    except Exception:
+        import keras
+
+        # A function of PyTorch's takes its tensors alone.
+        if keras.backend.backend() != "torch":
+            raise
+        return _to_numpy(function(keras.ops.convert_to_tensor(points)))
 
 
 def _to_numpy(value: Any) -> np.ndarray:

@@ -234,6 +234,11 @@ class _Rules:
             return siren(activation, kind, kernel.fan_in, kernel.key in self.around.first)
         if kind.kind in ("sigmoid", "sine"):
             return lecun(f"{activation} then reads a normalized input of order 1")
+        if kind.kind == "none":
+            return lecun(
+                f"{activation} is not elementwise, or cannot be asked, so it has no gain: variance "
+                "1/fan_in keeps what it reads at the scale of the input"
+            )
         return lecun(
             "nothing follows that changes the scale: variance 1/fan_in keeps it (LeCun et al. 1998)"
         )
