@@ -158,7 +158,7 @@ def sinusoid(activation: Any) -> Sinusoid | None:
         InputError: it is none.
 
     Example:
-        >>> sinusoid(lambda z: 2 * numpy.sin(30 * z))
+        >>> sinusoid(lambda z: 2 * keras.ops.sin(30 * z))
         Sinusoid(frequency=30.0, amplitude=2.0)
     """
     check_activation(activation)

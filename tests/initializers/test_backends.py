@@ -134,8 +134,10 @@ def test_a_seed_generator_is_taken_as_keras_takes_it(name):
     assert not np.array_equal(array(made(name, seed=generator(4))((3, 4, 4))), drawn[0])
 
 
-@pytest.mark.parametrize("build", ["call", "symbol", "fit", "function"])
-@pytest.mark.parametrize("name", ["He", "Sparse"])
+@pytest.mark.parametrize(
+    ("name", "build"),
+    [("He", "call"), ("He", "symbol"), ("He", "fit"), ("Sparse", "symbol"), ("Sparse", "function")],
+)
 def test_every_way_to_build_draws_once_a_weight_from_a_seed_generator(name, build):
     if build == "function" and BACKEND != "tensorflow":
         pytest.skip("a function of TensorFlow")
@@ -154,7 +156,7 @@ def test_every_way_to_build_draws_once_a_weight_from_a_seed_generator(name, buil
         tf.function(net)(x)
     assert array(shared.state).tolist() == [3, 2]
     pair = [array(net.a.kernel), array(net.b.kernel)]
-    assert not np.isin(*pair).any() or name == "Sparse"
+    assert not np.array_equal(*pair)
     again = Net(made(name, seed=generator()))
     again(x)
     assert np.array_equal(pair, [array(again.a.kernel), array(again.b.kernel)])

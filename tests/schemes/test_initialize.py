@@ -189,49 +189,33 @@ class Scaled(L.Layer):
         return keras.ops.concatenate([x * self.kernel, self.nothing(x[:, :0])], axis=1)
 
 
-@pytest.mark.parametrize("scheme", [*ALL, "mup"])
-def test_a_kernel_that_is_a_number_or_has_no_entries(scheme):
-    def network():
-        inputs = keras.Input((4,))
-        x = Scaled(name="scaled")(L.Dense(4, "relu", name="first")(inputs))
-        x = L.Add()([x, L.Dense(6, name="last")(x)])
-        return keras.Model(inputs, L.Dense(2, name="head")(x))
-
-    model = network()
-    given = {"base": network()} if scheme == "mup" else options(scheme)
-    if "data" in given:
-        given["data"] = given["data"][:, :4]
-    report = initialize(model, scheme, seed=1, **given)
-    assert report["scaled/nothing/kernel"].action in ("kept", "set")
-    if scheme != "reinitialize":
-        assert report["scaled/nothing/kernel"].note == "no entries"
-        assert (report["scaled/kernel"].fan_in, report["scaled/kernel"].fan_out) == (1, 1)
-    assert report["scaled/kernel"].action in ("set", "scaled")
-    assert all(np.isfinite(weight.numpy()).all() for weight in model.weights)
+def unusual():
+    """A head's prior, an LSTM's forget gate at 1, constants; a number and nothing as kernels."""
+    constants = [keras.initializers.Constant(value) for value in (0.1, 0.5, -4.6)]
+    inputs = keras.Input((3, 6))
+    x = L.LSTM(5, name="lstm")(inputs)
+    x = L.Dense(5, "relu", name="pushed", bias_initializer=constants[0])(x)
+    x = Scaled(name="scaled")(x)
+    y = L.LayerNormalization(name="norm", gamma_initializer=constants[1])(L.Dense(7, name="fc")(x))
+    head = L.Dense(3, "sigmoid", name="head", bias_initializer=constants[2])
+    return keras.Model(inputs, head(L.Add()([x, y])))
 
 
 @pytest.mark.parametrize("scheme", [*ALL, "mup"])
-def test_what_was_set_on_purpose_stays(scheme):
-    """A head's prior, an LSTM's forget gate at 1, a constant bias, gamma = 0.5."""
-
-    def network():
-        inputs = keras.Input((3, 6))
-        x = L.LSTM(5, name="lstm")(inputs)
-        constant = keras.initializers.Constant(0.1)
-        x = L.Dense(5, "relu", name="pushed", bias_initializer=constant)(x)
-        half = keras.initializers.Constant(0.5)
-        y = L.LayerNormalization(name="norm", gamma_initializer=half)(L.Dense(5, name="fc")(x))
-        prior = keras.initializers.Constant(-4.6)
-        x = L.Dense(3, "sigmoid", name="head", bias_initializer=prior)(L.Add()([x, y]))
-        return keras.Model(inputs, x)
-
-    model = network()
+def test_unusual_kernels_are_taken_and_what_was_set_on_purpose_stays(scheme):
+    model = unusual()
     before = weights(model)
-    given = {"base": network()} if scheme == "mup" else options(scheme)
+    given = {"base": unusual()} if scheme == "mup" else options(scheme)
     if "data" in given:
         given["data"] = np.stack([given["data"]] * 3, axis=1)
-    initialize(model, scheme, seed=1, **given)
+    report = initialize(model, scheme, seed=1, **given)
+    if scheme != "reinitialize":
+        nothing, number = report["scaled/nothing/kernel"], report["scaled/kernel"]
+        assert (nothing.action, nothing.note) == ("kept", "no entries")
+        assert (number.fan_in, number.fan_out) == (1, 1)
+        assert number.action in ("set", "scaled")
     after = weights(model)
+    assert all(np.isfinite(value).all() for value in after.values())
     # Biases are what these are about.
     about = {"alexnet", "krahenbuhl", "weightnorm_data"}
     for key in before:
