@@ -152,6 +152,9 @@ class _Walk:
         if node is None:
             self.skipped.append(step.key)
             return signals[0]
+        given_nothing = all(0 in t.shape for t in node.input_tensors)
+        if given_nothing or any(0 in t.shape for t in node.outputs):
+            return signals[0]  # a signal without entries has no moments
         random = stream(self.task.seed, f"autoinit/{step.key}")
         given: dict[int, Any] = {}
         largest = max(
@@ -165,7 +168,5 @@ class _Walk:
         args, kwargs = node.arguments.fill_in(given)
         outputs = keras.tree.flatten(step.op(*args, **kwargs))
         values = keras.ops.convert_to_numpy(keras.ops.cast(outputs[0], "float32"))
-        if not values.size:  # a signal without entries has no moments to go on with
-            return signals[0]
         self.tried.append(step.key)
         return Moments(float(np.mean(values)), float(np.var(values)))
