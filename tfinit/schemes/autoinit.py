@@ -147,7 +147,7 @@ class _Walk:
         if len(ending) != 1:
             return self._try(index, step, signals)
         kernel = ending[0]
-        if kernel.trainable:
+        if kernel.trainable or 0 in kernel.shape:
             made = Moments(0.0, 1.0)
         else:
             size = float(np.mean(np.square(kernel.variable.numpy(), dtype=np.float64)))
@@ -168,6 +168,9 @@ class _Walk:
         if node is None:
             self.skipped.append(step.key)
             return signals[0]
+        given_nothing = all(0 in t.shape for t in node.input_tensors)
+        if given_nothing or any(0 in t.shape for t in node.outputs):
+            return signals[0]  # a signal without entries has no moments
         random = stream(self.task.seed, f"autoinit/{step.key}")
         drawn: dict[int, Any] = {}
         largest = max(
