@@ -6,7 +6,7 @@ import pytest
 import tf_keras
 
 from tfinit.errors import InputError
-from tfinit.gains import gain
+from tfinit.gains import gain, sinusoid
 
 SAMPLES = 4_000_000
 
@@ -107,3 +107,34 @@ def test_a_flat_function_has_no_backward_gain():
         gain(np.sign, "backward")
     with pytest.raises(InputError, match="`mode` must be one of"):
         gain("relu", "sideways")
+
+
+@pytest.mark.parametrize("omega", [0.3, 1, 2 * math.pi, 30, 250])
+def test_sinusoids_are_told_by_their_values(omega):
+    for phase in (0, 1, math.pi / 2):
+        found = sinusoid(lambda z, p=phase: np.float32(2) * np.sin(omega * z + p, dtype="float32"))
+        assert found == pytest.approx((omega, 2), rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        *("tanh", None, np.tanh, np.exp, np.abs, np.sinc, keras.ops.softmax),
+        *(
+            lambda z: z,
+            lambda z: 3 * z + 1,
+            lambda z: z * z,
+            lambda z: 0 * z,
+            lambda z: np.sin(z) + 1,
+        ),
+        *(lambda z: np.clip(z, -1, 1), lambda z: z + np.sin(z) ** 2, lambda z: np.exp(-z * z)),
+        lambda z: np.sin(z) + np.sin(3 * z),
+    ],
+)
+def test_what_is_no_sinusoid(other):
+    assert sinusoid(other) is None
+
+
+def test_a_sum_of_what_came_before_is_not_elementwise():
+    with pytest.raises(InputError, match="not elementwise"):
+        gain(np.cumsum)

@@ -74,3 +74,22 @@ class Own(keras.Model):
 def test_errors(model, message):
     with pytest.raises(InputError, match=message):
         with_activation(compiled(model), "tanh")
+
+
+class Sine(L.Layer):
+    def call(self, x):
+        return keras.ops.sin(x)
+
+
+def test_activations_by_any_name_are_replaced_or_refused():
+    layers = [L.Dense(4, keras.ops.sin), L.Dense(4), Sine(name="own"), L.Lambda(keras.ops.cos)]
+    layers = [keras.Input((4,)), *layers, L.Dropout(0.5), L.Dense(2, "sigmoid")]
+    copy = with_activation(compiled(keras.Sequential(layers)), "tanh")
+    names = [getattr(getattr(layer, "activation", None), "__name__", "") for layer in copy.layers]
+    assert names == ["tanh", "linear", "tanh", "tanh", "", "sigmoid"]
+
+    inputs = keras.Input((4,))
+    x = keras.ops.sin(L.Dense(4, "relu")(inputs))
+    model = compiled(keras.Model(inputs, keras.ops.sin(L.Dense(2)(x))))
+    with pytest.raises(InputError, match="computes sin by the operation 'sin"):
+        with_activation(model, "tanh")

@@ -1,6 +1,7 @@
 """What is recommended for which surroundings, by hand; what `apply` and pasted code do."""
 
 import doctest
+import functools
 import importlib
 import json
 import random
@@ -8,6 +9,7 @@ import random
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import layers as L
 
 import tfinit
@@ -279,12 +281,160 @@ def test_apply_touches_what_it_says_and_nothing_else():
     report = recommend(model).apply(seed=3)
     after = read_weights(all_weights(model))
     changed = {key for key in before if not np.array_equal(before[key], after[key])}
-    assert changed == {"shared/kernel", "nested/inside/kernel", "out/kernel", "out/bias"}
-    assert not np.any(after["out/bias"])
+    assert changed == {"shared/kernel", "nested/inside/kernel", "out/kernel"}
     assert report["kept/kernel"].action == "kept"
     assert recommend(model)["kept/kernel"].initializer == "kept"
     assert '"kept"' not in recommend(model).code
+    assert "bias_initializer" not in recommend(model).code
+    model.get_layer("out").bias.assign([0.0, 0.0, 0.0])  # of a configuration that says ones
     assert 'bias_initializer="zeros"' in recommend(model).code
+
+
+def test_a_bias_that_somebody_chose_is_kept_and_said():
+    constant = keras.initializers.Constant(-4.6)
+    model = chain(
+        L.Dense(8, "relu", name="zeros"),
+        L.Dense(8, "relu", name="pushed", bias_initializer="ones"),
+        L.Dense(6, "relu", name="assigned"),
+        L.BatchNormalization(name="norm", gamma_initializer="zeros"),
+        L.Dense(4, "sigmoid", name="head", bias_initializer=constant),
+    )
+    frequencies = np.log([0.2, 0.1, 0.05, 0.3, 0.3, 0.05]).astype("float32")
+    model.get_layer("assigned").bias.assign(frequencies)
+    found = recommend(model)
+    assert [(a.keeps, a.bias) for a in found] == [
+        (False, 0),
+        (True, None),
+        (True, None),
+        (True, None),
+    ]
+    assert "its bias is not zero (-4.6), so it is kept" in found["head/kernel"].why
+    assert "(-2.996 to -1.204)" in found["assigned/kernel"].why
+    assert [line.split()[-2] for line in str(found).splitlines()[1:5]] == [
+        "0",
+        "kept",
+        "kept",
+        "kept",
+    ]
+    report = found.apply(seed=1)
+    assert report["head/kernel"].note == "LeCun; bias kept"
+    for name, expected in (("zeros", 0), ("pushed", 1), ("assigned", frequencies), ("head", -4.6)):
+        assert np.allclose(model.get_layer(name).bias, expected, atol=1e-6)
+    assert not np.any(model.get_layer("norm").gamma)
+    with pytest.raises(InputError, match="`bias` must be a number"):
+        found.apply(seed=2, bias="zeros")
+    report = found.apply(seed=2, bias=0.0)
+    assert not any(np.any(layer.bias) for layer in model.layers if hasattr(layer, "bias"))
+    assert report["head/kernel"].note == "LeCun"
+
+
+def test_a_bias_behind_sigmoids_is_computed_again_unless_it_is_a_prior():
+    model = chain(L.Dense(6, "sigmoid"), L.Dense(4, name="head"))
+    head = model.get_layer("head")
+    for seed in (1, 2):  # what the first `apply` wrote was nobody's choice
+        recommend(model).apply(seed=seed)
+        assert np.allclose(head.bias, -np.sum(head.kernel, axis=0) / 2, atol=1e-6)
+    head.bias.assign([-4.6] * 4)
+    found = recommend(model)
+    assert (found[-1].keeps, found[-1].cancels) == (True, 0.5)
+    assert "although what it reads has mean 0.5" in found[-1].why
+    assert "apply" not in found.code
+    found.apply(seed=3)
+    assert np.allclose(head.bias, -4.6)
+    found.apply(seed=3, bias=-4.6)
+    assert np.allclose(head.bias, -4.6 - np.sum(head.kernel, axis=0) / 2, atol=1e-6)
+    head.bias.assign([np.nan] * 4)
+    recommend(model).apply(seed=3)
+    assert np.isfinite(head.bias).all()
+
+
+class Sine(L.Layer):
+    def call(self, x):
+        self.add_loss(keras.ops.mean(x))
+        return keras.ops.sin(30.0 * x)
+
+
+def sine(z):
+    return keras.ops.sin(30.0 * z)
+
+
+def subclassed_siren():
+    class Siren(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b, self.c = L.Dense(50), L.Dense(50), L.Dense(1)
+
+        def call(self, x):
+            x = keras.ops.sin(30.0 * self.a(x))
+            return self.c(keras.ops.sin(self.b(x) / (1 / 30)))
+
+    model = Siren()
+    model(np.zeros((1, 2)))
+    return model
+
+
+def siren(activation, *between):
+    steps = [step for _ in range(2) for step in (L.Dense(50, activation), *between)]
+    return chain(*steps, L.Dense(1), shape=(2,))
+
+
+@pytest.mark.parametrize(
+    ("model", "omega"),
+    {
+        "function": (lambda: siren(sine), 30),
+        "lambda": (lambda: siren(lambda z: np.pi * keras.ops.cos(5 * z) / np.pi), 5),
+        "partial": (lambda: siren(functools.partial(lambda z, w: keras.ops.sin(w * z), w=30)), 30),
+        "keras.ops.sin": (lambda: siren(keras.ops.sin), 1),
+        "tf.sin": (lambda: siren(tf.sin), 1),
+        "twice as high": (lambda: siren(lambda z: 2 * keras.ops.sin(15 * z)), 30),
+        "layers": (lambda: siren(None, L.Activation(sine)), 30),
+        "Lambda": (lambda: siren(None, L.Lambda(sine)), 30),
+        "own layer": (lambda: siren(None, Sine()), 30),
+        "layer inside": (lambda: siren(Sine()), 30),
+        "operations": (subclassed_siren, 30),
+    }.values(),
+)
+def test_sine_networks_start_as_siren_whatever_says_that_they_are(model, omega):
+    model = model()
+    found = recommend(model)
+    assert [a.initializer for a in found][::2] == ["SIREN, first", "LeCun"]
+    assert [a.std for a in found] == pytest.approx(
+        [1 / 2 / 3**0.5, (2 / 50) ** 0.5 / omega, 50**-0.5], rel=1e-3
+    )
+    assert "Sitzmann" in found[0].why and "Sitzmann" in found[1].why
+    limit = 6**0.5 / 50**0.5 / omega
+    given = eval(found[1].code.split("=", 1)[1], {"keras": keras})
+    assert (given.minval, given.maxval) == pytest.approx((-limit, limit), rel=1e-3)
+    found.apply(seed=1)
+    kernel = np.asarray(model.weights[2])
+    assert 0.99 * limit < np.abs(kernel).max() <= limit * 1.001
+    assert not model.losses
+
+
+def test_what_a_sine_layer_reads_keeps_its_scale_at_any_depth():
+    model = chain(*(L.Dense(256, sine) for _ in range(8)), L.Dense(1), shape=(2,))
+    recommend(model).apply(seed=1)
+    x = np.random.default_rng(0).uniform(-1, 1, (512, 2)).astype("float32")
+    for layer in model.layers[:-1]:
+        read = 30 * (x @ layer.kernel.numpy())
+        x = np.sin(read)
+    # The fixed point of q = 2 E[sin²(z)], z ~ N(0, q), which is 1 - exp(-2q).
+    assert np.var(read) == pytest.approx(0.7968, abs=0.1)
+
+
+def test_normalized_sines_and_functions_that_are_lines():
+    def first(activation, *steps):
+        return recommend(chain(L.Dense(8), *steps, L.Activation(activation), L.Dense(2)))[0]
+
+    assert first(sine, L.BatchNormalization()).initializer == "LeCun"
+    assert first(lambda z: z).initializer == "LeCun"
+    assert first(lambda z: z * z).initializer == "He, <lambda>"
+    # As `relu` is homogeneous and what stops at 6 is not: whose scale does the normalization undo?
+    scaled = [recommend(chain(L.Dense(8, a), L.BatchNormalization()))[0].why for a in RELUS]
+    assert ["normalization behind it" in why for why in scaled] == [True, True, False]
+
+
+RELUS = (keras.ops.relu, lambda z: 2 * keras.ops.relu(z), lambda z: keras.ops.minimum(z, 6.0))
 
 
 def test_seeds_and_only():
@@ -317,7 +467,7 @@ def test_an_error_on_the_way_puts_everything_back():
 
     model.get_layer("out").bias.assign = full
     with pytest.raises(MemoryError):
-        recommend(model).apply(seed=1)
+        recommend(model).apply(seed=1, bias=0.0)
     after = read_weights(all_weights(model))
     assert all(np.array_equal(before[key], after[key]) for key in before)
 

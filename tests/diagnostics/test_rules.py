@@ -135,3 +135,39 @@ def test_a_network_too_short_for_a_trend_makes_up_none():
     x, y = vectors()
     verdict = diagnose(keras.Sequential([keras.Input((8,)), LAYERS.Dense(3)]), x, y).verdict
     assert "too little was seen to tell a growth" in verdict
+
+
+def offset_net(*before):
+    keras.utils.set_random_seed(0)
+    layers = [LAYERS.Dense(32, "relu", name="fc1"), LAYERS.Dense(32, "relu"), LAYERS.Dense(3)]
+    model = keras.Sequential([keras.Input((8,)), *before, *layers])
+    tfinit.initialize(model, "he", seed=1)
+    if not before:  # what makes pre-activations of size 1 of inputs of 2000
+        layers[0].kernel.assign(layers[0].kernel / 2000)
+    return model
+
+
+def test_inputs_whose_mean_hides_what_varies_are_no_healthy_start():
+    x, y = vectors(64)
+    far = 2000 + 10 * x
+    (finding,) = diagnose(offset_net(), far, y).severe
+    assert (finding.kind, finding.layer) == ("scale jump", "")
+    assert "rms 2e+03 and vary by 10" in finding.evidence
+    assert "(x - mean) / std" in finding.cure
+    one = np.where(np.arange(8) == 3, far, x)  # a column of years
+    assert [f.kind for f in diagnose(offset_net(), one, y).severe] == ["scale jump"]
+
+
+@pytest.mark.parametrize(
+    ("before", "x"),
+    [
+        ([LAYERS.Rescaling(0.1, -200.0)], 2000 + 10 * vectors(64)[0]),
+        ([LAYERS.BatchNormalization()], 2000 + 10 * vectors(64)[0]),
+        ([LAYERS.Rescaling(1.0)], 0.9 + 0.1 * vectors(64)[0]),  # bright images
+        ([LAYERS.Rescaling(1.0)], np.ones((64, 8), "float32")),  # tells nothing of the data
+        ([LAYERS.Rescaling(1.0)], np.full((1, 8), 2.0, "float32")),
+    ],
+    ids=["rescaled", "normalized", "bright", "ones", "one example"],
+)
+def test_inputs_that_vary_or_tell_nothing_are_no_finding(before, x):
+    assert "scale jump" not in {f.kind for f in diagnose(offset_net(*before), x).findings}

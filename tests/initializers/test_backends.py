@@ -1,10 +1,13 @@
 """The per-tensor classes on every backend: this file also runs with KERAS_BACKEND=jax and torch."""
 
+import inspect
+
 import keras
 import numpy as np
 import pytest
 
 import tfinit.initializers as it
+from tfinit.errors import InputError
 
 pytestmark = pytest.mark.backends
 BACKEND = keras.backend.backend()
@@ -81,3 +84,143 @@ def test_layers_differ_and_models_agree(initializer):
         pairs.append([array(net.a.kernel), array(net.b.kernel)])
     assert not np.array_equal(*pairs[0])
     assert np.array_equal(pairs[0], pairs[1])
+
+
+# All classes of the package, a new one too; what they cannot do without.
+CLASSES = {
+    name: found
+    for name in it.__all__
+    if hasattr(found := getattr(it, name), "get_config") and name != "Pretrained"
+}
+NEEDED = {"density": 0.5}
+# The ranks that a class is not for, if not 0 and 1.
+REFUSED = {
+    **dict.fromkeys(["EdgeOfChaos", "He", "LeCun", "SparseScaling", "Xavier"], ()),
+    **dict.fromkeys(["ConvolutionOrthogonal", "DeltaOrthogonal", "Dirac"], (0, 1, 2)),
+    "Identity": (0, 1, 3),
+}
+EVERY_CLASS = pytest.mark.parametrize("name", CLASSES)
+SEEDED = pytest.mark.parametrize(
+    "name", [name for name in CLASSES if "seed" in inspect.signature(CLASSES[name]).parameters]
+)
+
+
+def made(name, **arguments):
+    parameters = inspect.signature(CLASSES[name]).parameters
+    needed = {key: value for key, value in NEEDED.items() if key in parameters}
+    return CLASSES[name](**needed, **arguments)
+
+
+def generator(seed=3):
+    return keras.random.SeedGenerator(seed)
+
+
+@SEEDED
+def test_a_seed_generator_is_taken_as_keras_takes_it(name):
+    ours, theirs = generator(), generator()
+    initializer = made(name, seed=ours)
+    drawn = [array(initializer((3, 4, 4))) for _ in range(2)]
+    assert not np.array_equal(*drawn)
+    of_keras = keras.initializers.RandomNormal(seed=theirs)
+    of_keras((3, 4, 4)), of_keras((3, 4, 4))
+    assert np.array_equal(array(ours.state), array(theirs.state))
+    config = initializer.get_config()["seed"]
+    assert config["class_name"] == of_keras.get_config()["seed"]["class_name"] == "SeedGenerator"
+    assert config["config"]["seed"] == 3
+    # From the start again: of the same seed, and a copy by config.
+    copied = keras.initializers.deserialize(keras.initializers.serialize(initializer))
+    for other in (made(name, seed=generator()), copied):
+        assert np.array_equal([array(other((3, 4, 4))) for _ in range(2)], drawn)
+    assert not np.array_equal(array(made(name, seed=generator(4))((3, 4, 4))), drawn[0])
+
+
+@pytest.mark.parametrize(
+    ("name", "build"),
+    [("He", "call"), ("He", "symbol"), ("He", "fit"), ("Sparse", "symbol"), ("Sparse", "function")],
+)
+def test_every_way_to_build_draws_once_a_weight_from_a_seed_generator(name, build):
+    if build == "function" and BACKEND != "tensorflow":
+        pytest.skip("a function of TensorFlow")
+    x, shared = np.ones((2, 8), "float32"), generator()
+    net = Net(made(name, seed=shared))
+    if build == "call":
+        net(x)
+    elif build == "symbol":
+        net(keras.Input((8,)))
+    elif build == "fit":
+        net.compile(keras.optimizers.SGD(0.0), "mse")
+        net.fit(x, x, verbose=0)
+    else:
+        import tensorflow as tf
+
+        tf.function(net)(x)
+    assert array(shared.state).tolist() == [3, 2]
+    pair = [array(net.a.kernel), array(net.b.kernel)]
+    assert not np.array_equal(*pair)
+    again = Net(made(name, seed=generator()))
+    again(x)
+    assert np.array_equal(pair, [array(again.a.kernel), array(again.b.kernel)])
+
+
+def test_a_seed_generator_that_cannot_be_read_says_so():
+    with pytest.raises(InputError, match=r"`seed` must be a whole number.*SeedGenerator"):
+        it.He(seed=1.5)
+    with pytest.raises(
+        InputError, match=r"`seed` must be a whole number, a keras\.random\.SeedGen"
+    ):
+        it.He(seed={"class_name": "HeNormal", "module": "keras.initializers", "config": {}})
+    if BACKEND == "tensorflow":
+        import tensorflow as tf
+
+        with pytest.raises(InputError, match="while a function is traced"):
+            tf.function(it.Orthogonal(seed=generator()), autograph=False)((2, 2))
+
+
+@EVERY_CLASS
+def test_shapes_without_axes_or_entries(name):
+    initializer, refused = made(name), []
+    for shape in [(), (0,), (0, 3), (3, 0), (0, 0), (3, 0, 4), (0, 3, 4), (3, 2, 0)]:
+        try:
+            values = array(initializer(shape))
+        except InputError as error:
+            assert name in str(error) and str(shape) in str(error)
+            refused.append(len(shape))
+        else:
+            assert values.shape == shape and np.isfinite(values).all()
+    # Keras's Orthogonal and Identity refuse the like of these.
+    assert set(refused) == set(REFUSED.get(name, (0, 1)))
+    with pytest.raises(InputError, match="`shape` must be whole numbers of at least 0"):
+        initializer((2, -1))
+
+
+def test_the_fans_of_a_scalar_are_1_as_in_keras():
+    drawn = np.array([array(it.He(None, distribution="uniform", seed=s)(())) for s in range(40)])
+    assert 1.2 < np.abs(drawn).max() <= np.sqrt(3)
+    keras_own = keras.initializers.VarianceScaling(1.0, "fan_in", "uniform", seed=1)(())
+    assert abs(float(array(keras_own))) <= np.sqrt(3)
+
+
+@EVERY_CLASS
+def test_a_layout_spreads_the_same_values(name):
+    initializer, shape = (
+        made(name, **({"seed": 1} if "seed" in made(name).get_config() else {})),
+        (3, 4, 4),
+    )
+    shape = (4, 4) if name == "Identity" else shape
+    plain = array(initializer(shape))
+    library, axes = keras.distribution, [None] * (len(shape) - 1) + ["model"]
+    assert np.array_equal(array(initializer(shape, layout=None)), plain)
+    if BACKEND != "jax":
+        with pytest.raises(InputError, match="`layout` must be None"):
+            initializer(shape, layout=library.TensorLayout(axes))
+        return
+    mesh = library.DeviceMesh((1, 1), ("batch", "model"), library.list_devices()[:1])
+    layout = library.TensorLayout(axes, mesh)
+    assert np.array_equal(array(initializer(shape, layout=layout)), plain)
+    layouts = library.LayoutMap(mesh)
+    layouts[".*"] = layout
+    with library.ModelParallel(layout_map=layouts).scope():
+        filled = keras.Variable(initializer, shape, name="kernel")
+    assert filled.value.sharding.is_equivalent_to(layout.backend_layout, len(shape))
+    again = keras.Variable(initializer.clone(), shape, name="kernel")
+    assert np.array_equal(array(filled), array(again))

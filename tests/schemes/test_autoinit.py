@@ -1,5 +1,7 @@
 """Moments by formula against sampling, and unit variance through networks of many layers."""
 
+import hashlib
+
 import keras
 import numpy as np
 import pytest
@@ -127,3 +129,77 @@ def test_signal_that_ends_is_an_error():
     )
     with pytest.raises(InputError, match="signal ends at 'batch_normalization'"):
         initialize(model, "autoinit", seed=1)
+
+
+def recurrent_net(recurrent):
+    inputs = keras.Input((5, 8))
+    x = recurrent(L.Dense(12, name="before")(inputs))
+    return keras.Model(inputs, L.Dense(4, name="after")(x))
+
+
+class Cell(L.Layer):
+    """A cell of the user's own, whose kernels are those of a layer in it."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.state_size, self.dense = 6, L.Dense(6, "tanh")
+
+    def build(self, shape):
+        self.dense.build((None, shape[-1] + 6))
+
+    def call(self, x, states):
+        h = self.dense(keras.ops.concatenate([x, states[0]], axis=-1))
+        return h, [h]
+
+
+@pytest.mark.parametrize(
+    "recurrent",
+    [
+        L.LSTM(6),
+        L.Bidirectional(L.GRU(6)),
+        L.RNN([L.SimpleRNNCell(6), L.LSTMCell(3)]),
+        L.RNN(Cell()),
+    ],
+    ids=["lstm", "bidirectional", "stacked", "own"],
+)
+def test_recurrent_layers_are_left_and_measured(recurrent):
+    """Bingham & Miikkulainen leave them to their own initializers, and sample what they put out."""
+    model = recurrent_net(recurrent)
+    before = [w.numpy() for w in recurrent.weights]
+    report = initialize(model, "autoinit", seed=1)
+    assert all(np.array_equal(a, b.numpy()) for a, b in zip(before, recurrent.weights, strict=True))
+    inside = [record for record in report if record.key.split("/")[0] not in ("before", "after")]
+    assert {(r.action, r.note.split(":")[0]) for r in inside} == {("kept", "recurrent")}
+    assert len(report.notes) == 1
+    assert report.notes[0].startswith("moments by trial: ")
+    # What follows is drawn for what they put out: σ² = 1 / (fan_in · E[h²]) on normal inputs.
+    h = recurrent(normal(2048, 5, 12))
+    second = float(np.mean(np.square(h)))
+    assert report["after/kernel"].std == pytest.approx((h.shape[1] * second) ** -0.5, rel=0.25)
+
+
+def test_kernels_are_the_bits_of_their_stream_times_the_formula():
+    """A promise: SFC64 seeded with SHA-256 of seed and key; recurrent layers change none of it."""
+    model = recurrent_net(L.GRU(6))
+    report = initialize(model, "autoinit", seed=1)
+    for key, std in (("before/kernel", 8**-0.5), ("after/kernel", report["after/kernel"].std)):
+        digest = hashlib.sha256(f"1/{key}".encode()).digest()
+        random = np.random.Generator(np.random.SFC64(int.from_bytes(digest, "big")))
+        kernel = model.get_layer(key.split("/")[0]).kernel.numpy()
+        drawn = random.standard_normal(kernel.shape, np.float32) * np.float32(std)
+        assert np.array_equal(kernel, drawn)
+
+
+def test_a_stateful_layer_is_tried_in_its_own_batch():
+    inputs = keras.Input((4, 3), batch_size=1)
+    model = keras.Model(inputs, L.Dense(2)(L.LSTM(5, stateful=True)(inputs)))
+    assert initialize(model, "autoinit", seed=1)[-1].action == "set"
+    assert not any(np.any(state.numpy()) for state in model.layers[1].states)
+
+
+@pytest.mark.parametrize(("mean", "told"), [(2000.0, True), (100.0, False)])
+def test_a_mean_that_hides_the_variance_is_told(mean, told, recwarn):
+    model = keras.Sequential([keras.Input((8,)), L.Dense(4, name="fc"), L.Dense(4)])
+    initialize(model, "autoinit", seed=1, mean=mean, variance=100.0)
+    seen = [str(w.message) for w in recwarn if "at 'fc/kernel' the signal's mean" in str(w.message)]
+    assert len(seen) == told

@@ -175,3 +175,50 @@ def test_tf_keras_models_take_the_schemes_without_data():
     assert float(np.std(initialize(model, "depth_scaled", seed=1)["end/kernel"].std)) == 0
     with pytest.raises(InputError, match="tf_keras"):
         initialize(model, "lsuv", np.zeros((2, 8, 8, 3)), seed=1)
+
+
+class Scaled(L.Layer):
+    """Has a kernel that is a number, or one without entries."""
+
+    def build(self, input_shape):
+        self.kernel = self.add_weight(name="kernel", shape=())
+        self.nothing = L.Dense(2, name="nothing")
+        self.nothing.build((None, 0))
+
+    def call(self, x):
+        return keras.ops.concatenate([x * self.kernel, self.nothing(x[:, :0])], axis=1)
+
+
+def unusual():
+    """A head's prior, an LSTM's forget gate at 1, constants; a number and nothing as kernels."""
+    constants = [keras.initializers.Constant(value) for value in (0.1, 0.5, -4.6)]
+    inputs = keras.Input((3, 6))
+    x = L.LSTM(5, name="lstm")(inputs)
+    x = L.Dense(5, "relu", name="pushed", bias_initializer=constants[0])(x)
+    x = Scaled(name="scaled")(x)
+    y = L.LayerNormalization(name="norm", gamma_initializer=constants[1])(L.Dense(7, name="fc")(x))
+    head = L.Dense(3, "sigmoid", name="head", bias_initializer=constants[2])
+    return keras.Model(inputs, head(L.Add()([x, y])))
+
+
+@pytest.mark.parametrize("scheme", [*ALL, "mup"])
+def test_unusual_kernels_are_taken_and_what_was_set_on_purpose_stays(scheme):
+    model = unusual()
+    before = weights(model)
+    given = {"base": unusual()} if scheme == "mup" else options(scheme)
+    if "data" in given:
+        given["data"] = np.stack([given["data"]] * 3, axis=1)
+    report = initialize(model, scheme, seed=1, **given)
+    if scheme != "reinitialize":
+        nothing, number = report["scaled/nothing/kernel"], report["scaled/kernel"]
+        assert (nothing.action, nothing.note) == ("kept", "no entries")
+        assert (number.fan_in, number.fan_out) == (1, 1)
+        assert number.action in ("set", "scaled")
+    after = weights(model)
+    assert all(np.isfinite(value).all() for value in after.values())
+    # Biases are what these are about.
+    about = {"alexnet", "krahenbuhl", "weightnorm_data"}
+    for key in before:
+        if not key.endswith("kernel") and not (scheme in about and key.endswith("bias")):
+            assert np.array_equal(before[key], after[key]), key
+    assert np.array_equal(before["lstm/lstm_cell/bias"], after["lstm/lstm_cell/bias"])

@@ -90,6 +90,7 @@ def test_every_pre_activation_has_unit_std_after_one_pass(make, x):
     model = make()
     # A start that is cheap to draw: what the pass reaches does not depend on it.
     report = initialize(model, "lsuv", x, seed=1, start="he")
+    assert not report.notes  # units' means are not worth a word, 50 layers deep
     stds = pre_activations(model, x)
     assert len(stds) > 4
     assert max(abs(std - 1) for std in stds.values()) <= 0.01
@@ -156,7 +157,8 @@ def test_dead_layer_is_named_and_left_as_it_was():
     )
     model.layers[0].bias.assign(np.full(8, -1000.0))
     after = model.layers[1].kernel.numpy()
-    report = initialize(model, "lsuv", normal(32, 8), seed=1)
+    with pytest.warns(UserWarning, match="'after/kernel' makes of `data` is constant"):
+        report = initialize(model, "lsuv", normal(32, 8), seed=1)
     assert report["off/kernel"].action == "scaled"
     assert report["after/kernel"].action == "kept"
     assert "dead" in report["after/kernel"].note
@@ -205,3 +207,123 @@ def test_other_dtypes(dtype):
     x = normal(128, 32).astype(dtype) if dtype != "bfloat16" else normal(128, 32)
     initialize(model, "lsuv", x, seed=1)
     assert all(std == pytest.approx(1, abs=0.01) for std in pre_activations(model, x).values())
+
+
+def offset(mean):
+    """Inputs with a mean that hides their standard deviation of 10 where it is large."""
+    return mean + 10 * normal(256, 8)
+
+
+def small(*before, layer=None):
+    first = L.Dense(16, "relu", name="first") if layer is None else layer
+    return keras.Sequential([keras.Input((8,)), *before, first, L.Dense(2, name="head")])
+
+
+def adapted(x):
+    layer = L.Normalization()
+    layer.adapt(x)
+    return layer
+
+
+@pytest.mark.parametrize(
+    ("model", "x"),
+    [
+        (small, offset(2000)),
+        (lambda: small(layer=L.Dense(16, use_bias=False, name="first")), offset(300)),
+        # One column of years among numbers of size 1.
+        (small, np.where(np.arange(8) == 3, offset(2000), normal(256, 8))),
+        (
+            lambda: keras.Sequential([keras.Input((4, 2)), L.LSTM(4, name="first")]),
+            offset(2000).reshape(-1, 4, 2),
+        ),
+    ],
+    ids=["dense", "no bias", "one column", "lstm"],
+)
+def test_inputs_whose_mean_hides_what_varies_are_refused(model, x):
+    """Nearly all of the variance would be that of the units' means, the same for all examples."""
+    model = model()
+    before = [w.numpy() for w in model.weights]
+    with pytest.raises(InputError, match=r"^`data` has a mean that hides the rest: .*'first.*Norm"):
+        initialize(model, "lsuv", x, seed=1)
+    assert all(np.array_equal(a, b.numpy()) for a, b in zip(before, model.weights, strict=True))
+
+
+@pytest.mark.filterwarnings("ignore:.*the mean of `data` hides the rest")
+def test_standardized_inputs_learn_what_the_raw_ones_cannot():
+    """Whether the product of two inputs is positive."""
+    x = offset(2000)
+    y = (normal(256, 8)[:, :2].prod(axis=1) > 0).astype("int32")
+    accuracy = {}
+    # The raw ones get what centres their units: even so the first steps move the means again.
+    for scheme, before in (("weightnorm_data", []), ("lsuv", [adapted(x)])):
+        model = small(*before, layer=L.Dense(64, "relu", name="first"))
+        initialize(model, scheme, x, seed=1)
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        model.compile(keras.optimizers.Adam(0.02), loss, run_eagerly=True)
+        for _ in range(30):
+            model.train_on_batch(x, y)
+        accuracy[scheme] = float(np.mean(np.argmax(model(x), axis=1) == y))
+    assert accuracy["lsuv"] > 0.9
+    assert accuracy["weightnorm_data"] < 0.7
+
+
+@pytest.mark.parametrize(
+    ("before", "layer", "x"),
+    [
+        (lambda x: [adapted(x)], None, offset(2000)),
+        (lambda x: [L.Rescaling(0.1, -200.0)], None, offset(2000)),
+        (lambda x: [], L.Dense(16, use_bias=False), np.abs(offset(0)) * 10),  # pixels: 80 ± 60
+    ],
+    ids=["normalization", "rescaling", "pixels"],
+)
+def test_inputs_that_vary_enough_are_not_refused(before, layer, x):
+    model = small(*before(x), layer=layer)
+    assert not initialize(model, "lsuv", x, seed=1).notes
+
+
+def test_batch_normalization_takes_the_units_means_out():
+    model = small(layer=keras.Sequential([L.Dense(16, name="first"), L.BatchNormalization()]))
+    with pytest.warns(UserWarning, match="'head/kernel'.*almost constant"):  # in inference it is
+        report = initialize(model, "lsuv", offset(2000), seed=1)
+    assert [record.action for record in report] == ["scaled", "scaled"]
+
+
+def test_units_means_deep_inside_are_told_and_the_biases_stay():
+    """Sigmoids put out 0.5 and little else: the paper's rule takes the sums of that for signal."""
+    model = keras.Sequential([keras.Input((16,)), *[L.Dense(16, "sigmoid") for _ in range(8)]])
+    x = normal(64, 16)
+    with pytest.warns(UserWarning, match=r'^"lsuv": what .* more kernels.*almost constant') as seen:
+        report = initialize(model, "lsuv", x, seed=1)
+    told = {str(w.message).removeprefix('"lsuv": '): w.filename for w in seen}
+    assert [told.get(note) for note in report.notes] == [__file__]
+    assert "of its size depends on the example" in report[-1].note
+    assert report[0].note == report[1].note == ""
+    assert max(abs(std - 1) for std in pre_activations(model, x).values()) < 0.01
+    assert not any(np.any(layer.bias.numpy()) for layer in model.layers)
+
+
+def test_a_constant_batch_has_no_signal_whatever_its_units_make_of_it():
+    model = small()
+    before = [w.numpy() for w in model.weights]
+    with pytest.warns(UserWarning, match="'first/kernel' and 1 more kernels.*constant"):
+        report = initialize(model, "lsuv", np.full((32, 8), 5.0), seed=1)
+    assert [record.action for record in report] == ["kept", "kept"]
+    assert all(np.array_equal(a, b.numpy()) for a, b in zip(before, model.weights, strict=True))
+
+
+def test_a_lookup_has_no_means_to_take_for_signal():
+    """One token for all: its row has variance 1 as any other."""
+    model = keras.Sequential([keras.Input((3,)), L.Embedding(4, 64, name="table")])
+    x = np.zeros((16, 3), "int32")
+    assert initialize(model, "lsuv", x, seed=1)["table/embeddings"].action == "scaled"
+    assert float(np.std(model(x))) == pytest.approx(1, abs=1e-3)
+
+
+def test_a_pass_leaves_the_states_of_stateful_layers():
+    inputs = keras.Input((4, 8), batch_size=2)
+    model = keras.Model(inputs, L.GRU(4, stateful=True)(inputs))
+    (state,) = model.layers[1].states
+    state.assign(np.full((2, 4), 0.25))
+    initialize(model, "lsuv", normal(2, 4, 8), seed=1)
+    initialize(model, "autoinit", seed=1)
+    assert np.all(state.numpy() == 0.25)

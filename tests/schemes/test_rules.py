@@ -1,5 +1,7 @@
 """Schemes that are rules of a paper: literal values on small networks."""
 
+import warnings
+
 import keras
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ from keras import layers as L
 from tests.schemes.test_graph import transformer
 from tfinit.errors import InputError
 from tfinit.schemes import initialize
+from tfinit.variables import all_weights
 
 
 def residual_mlp(blocks, per_block=3):
@@ -107,6 +110,22 @@ def test_weightnorm_data_gives_every_unit_mean_0_and_variance_1():
     for mean, std in channels(model, x):
         assert np.abs(mean).max() < 1e-4
         assert np.abs(std - 1).max() < 1e-4
+
+
+def test_means_that_hide_what_varies_are_told_where_biases_cannot_take_them_out_for_good():
+    far = L.Dense(16, bias_initializer=keras.initializers.Constant(1e3), trainable=False)
+    without = L.Dense(4, use_bias=False, name="b")
+    model = keras.Sequential([keras.Input((20,)), L.Dense(16, name="a"), far, without])
+    with pytest.warns(UserWarning) as seen:
+        report = initialize(model, "weightnorm_data", 2000 + 10 * normal(64, 20), seed=1)
+    told = [str(w.message) for w in seen if str(w.message).startswith('"weightnorm_data": ')]
+    assert [f'"weightnorm_data": {note}' for note in report.notes] == told
+    inputs, hidden = report.notes
+    assert "'a/kernel'" in inputs
+    assert "training brings it back: standardize the inputs" in inputs
+    assert "'b/kernel'" in hidden
+    assert "no bias" in hidden
+    assert initialize(model, "weightnorm_data", normal(64, 20), seed=1).notes == [hidden]
 
 
 @pytest.mark.parametrize(
@@ -224,3 +243,92 @@ def test_mup_at_the_base_width_is_plain():
 def test_mup_refuses_another_architecture():
     with pytest.raises(InputError, match="same architecture"):
         initialize(wide(16), "mup", seed=1, base=mlp())
+
+
+def post_norm(blocks):
+    """Transformers' blocks with the normalization behind the sum."""
+    inputs = keras.Input((6,))
+    x = L.Embedding(20, 16)(inputs)
+    for _ in range(blocks):
+        x = L.LayerNormalization()(L.Add()([x, L.MultiHeadAttention(2, 8)(x, x)]))
+        x = L.LayerNormalization()(L.Add()([x, L.Dense(16)(L.Dense(64, "gelu")(x))]))
+    return keras.Model(inputs, L.Dense(5)(L.GlobalAveragePooling1D()(x)))
+
+
+def test_krahenbuhl_keeps_the_best_turn_and_the_first_pass_is_one():
+    """In post-norm blocks turns drive the rates apart: normalizations undo them, one by one."""
+    model, x = post_norm(6), np.random.default_rng(0).integers(0, 20, (32, 6))
+    drawn = model.get_weights()
+
+    def run(turns, damping):
+        model.set_weights(drawn)
+        report = initialize(model, "krahenbuhl", x, seed=1, iterations=turns, damping=damping)
+        spread = [float(part) for part in report.notes[0].split(": ")[1].split(" → ")]
+        return model.get_weights(), spread, report
+
+    def same(a, b):
+        return all(map(np.array_equal, a, b))
+
+    first, (start, _), _ = run(0, 1.0)
+    with pytest.warns(
+        UserWarning, match=r'^"krahenbuhl": the turns did not help: .*after turn 1\.'
+    ):
+        kept, spread, report = run(1, 1.0)
+    assert same(kept, first)
+    assert spread == [start, start]
+    assert {record.scale for record in report} == {1.0}
+    # With smaller steps the first helps, and the second does not.
+    kept, spread, report = run(2, 0.5)
+    assert report.notes[1].startswith("turn 1 of 2 was the best and was kept; the last had ")
+    assert spread[1] < start < float(report.notes[1].split()[-1])
+    assert same(kept, run(1, 0.5)[0])
+
+
+# Scheme → σ of a recurrent kernel of n units.
+RECURRENT = {
+    **dict.fromkeys(("xavier", "he", "lecun", "orthogonal", "fixup"), lambda n: n**-0.5),
+    "alexnet": lambda n: 0.01,
+    "depth_scaled": lambda n: 0.02,
+    "weightnorm_data": lambda n: 0.05,
+    "lsuv": lambda n: n**-0.5,
+}
+
+
+@pytest.fixture(scope="module")
+def recurrent():
+    inputs = keras.Input((3, 8))
+    x = L.Add()([inputs, L.Dense(8)(L.Dense(8)(inputs))])
+    x = L.Bidirectional(L.LSTM(6, return_sequences=True))(x)
+    x = L.SimpleRNN(5)(L.GRU(4, return_sequences=True)(x))
+    return keras.Model(inputs, L.Dense(2)(x))
+
+
+@pytest.mark.parametrize("scheme", RECURRENT)
+def test_recurrent_kernels_are_orthogonal_gate_by_gate(scheme, recurrent):
+    """As Keras draws them: powers of a Gaussian matrix stretch some directions, and lose others."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        report = initialize(
+            recurrent,
+            scheme,
+            normal(16, 3, 8) if scheme in ("lsuv", "weightnorm_data") else None,
+            seed=1,
+        )
+    found = {k: w.numpy() for k, w in all_weights(recurrent).items() if "recurrent_kernel" in k}
+    assert sorted(w.shape for w in found.values()) == [(4, 12), (5, 5), (6, 24), (6, 24)]
+    for key, kernel in found.items():
+        n = len(kernel)
+        for gate in np.split(kernel, kernel.shape[1] // n, axis=1):
+            assert np.allclose(
+                gate.T @ gate / (n * RECURRENT[scheme](n) ** 2), np.eye(n), atol=1e-5
+            )
+        if report[key].std is not None:
+            assert report[key].std == pytest.approx(RECURRENT[scheme](n))
+
+
+def test_the_recurrent_kernel_of_a_convolution_is_orthogonal_from_window_to_channels():
+    model = keras.Sequential([keras.Input((2, 6, 6, 1)), L.ConvLSTM2D(3, 3, padding="same")])
+    initialize(model, "lecun", seed=1)
+    for gate in np.split(model.layers[0].cell.recurrent_kernel.numpy(), 4, axis=-1):
+        gate = gate.reshape(27, 3)
+        assert np.allclose(gate.T @ gate, np.eye(3), atol=1e-5)

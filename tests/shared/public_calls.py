@@ -213,6 +213,7 @@ def _initialization(calls: Calls) -> None:
     calls.add("devices.unlisted", framework="tensorflow", root=nowhere)
     calls.add("gains.gain", activation="relu", mode="forward")
     calls.add("gains.moments", activation="relu", variance=2.0)
+    calls.add("gains.sinusoid", activation="relu")
     calls.add("gains.check_activation", activation="relu")
     calls.add("fans.fans", layer_or_shape=(2, 3))
     layer = model().layers[0]
@@ -385,7 +386,7 @@ def _training(calls: Calls, directory: Path) -> None:
     calls.add("diagnostics.diagnose", model=MODEL, x=X, y=Y, loss=LOSS, _costly=True)
     calls.add("diagnostics.recommend", model=MODEL)
     advice = tfinit.recommend(model())
-    calls.add("diagnostics.Recommendation.apply", advice.apply, seed=1, only="a/kernel")
+    calls.add("diagnostics.Recommendation.apply", advice.apply, seed=1, only="a/kernel", bias=0.0)
     # The batch is looked at when `fit` begins, with the model.
     batch = dict.fromkeys(("x", "y", "loss"), "all own-empty own-texts own-objects own-nan")
     files = {"log_dir": directory / "logs", "csv": directory / "a.csv"}

@@ -27,7 +27,8 @@ from tfinit.errors import InputError, MissingPackage
 _BESIDE = ("lottery.stability", "lottery.report", "pruning.compaction", "pruning.scores")
 # What tfinit makes and hands out: nobody is asked to make one. Their methods are tried.
 MADE_HERE = {
-    *("initializers.CriticalPoint", "schemes.Record", "schemes.Report", "probes.Point"),
+    *("initializers.CriticalPoint", "gains.Sinusoid", "schemes.Record", "schemes.Report"),
+    "probes.Point",
     *("pruning.AtInitialization", "pruning.Compaction", "pruning.LayerSparsity"),
     *("pruning.SparsityReport", "training.Diverged", "training.Metrics", "training.Partial"),
     *("lottery.Branch", "lottery.Conclusion", "lottery.LevelResult", "lottery.StabilityResult"),

@@ -1,10 +1,12 @@
 """The same model with another activation in its hidden layers."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from tfinit.deserializing import filled_afterwards
 from tfinit.errors import InputError
-from tfinit.variables import all_weights
+from tfinit.schemes.activations import activation_of
+from tfinit.variables import all_weights, keras_of
 
 # Layers that are an activation and nothing else; PReLU has weights, and a softmax between layers
 # is attention, not a nonlinearity to choose.
@@ -16,7 +18,8 @@ def with_activation(model: Any, activation: Any) -> Any:
     """A copy of a compiled model whose hidden activations are replaced, compiled as it was.
 
     Every layer with an ``activation`` other than linear or softmax gets the new one, and so does
-    every layer that is an activation itself (Activation, ReLU, LeakyReLU, ELU), at any depth. The
+    every layer that is an activation itself (Activation, ReLU, LeakyReLU, ELU; a Lambda or a layer
+    of one's own that computes one), at any depth. The
     layers that give the model's output keep theirs. Weights other than kernels are copied; kernels
     are for the initializer that follows.
 
@@ -44,12 +47,18 @@ def with_activation(model: Any, activation: Any) -> Any:
             f"{type(model).__name__}. {cure}"
         )
     last = _output_layers(model)
+    for op in _operations(model):
+        if id(op) not in last and (found := activation_of(op)) and str(found) not in _NOT_HIDDEN:
+            raise InputError(
+                f"`build_model`: {model.name!r} computes {found} by the operation {op.name!r}, not "
+                f"a layer, and that cannot be replaced. Use a layer for it. {cure}"
+            )
     replaced = []
 
     def cloned(layer: Any) -> Any:
         config = layer.get_config()
         if id(layer) not in last:
-            if type(layer).__name__ in _PURE and _hidden(config):
+            if _is_pure(layer) and _hidden(config):
                 replaced.append(layer.name)
                 return keras.layers.Activation(activation, name=layer.name)
             if "activation" in config and _hidden(config):
@@ -72,6 +81,24 @@ def with_activation(model: Any, activation: Any) -> Any:
         if key in old:
             weight.assign(old[key])
     return copy
+
+
+def _is_pure(layer: Any) -> bool:
+    """True for a layer that is an activation: one of Keras's, or by what it computes."""
+    if type(layer).__name__ in _PURE:
+        return True
+    found = None if layer.weights else activation_of(layer)
+    return found is not None and str(found) not in _NOT_HIDDEN
+
+
+def _operations(model: Any) -> Iterator[Any]:
+    """What a model computes between its layers, and that of those inside it."""
+    functional = getattr(model, "_functional", None) or model
+    for op in getattr(functional, "operations", None) or ():
+        if keras_of(op) is None:
+            yield op
+        elif _is_graph(op):
+            yield from _operations(op)
 
 
 def _hidden(config: dict[str, Any]) -> bool:

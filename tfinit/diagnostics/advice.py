@@ -3,16 +3,16 @@
 import math
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
+from tfinit.diagnostics.choices import Choice, critical, lecun, named, siren
 from tfinit.diagnostics.nonlinearity import Nonlinearity, nonlinearity
-from tfinit.diagnostics.recommendation import Advice, Plan, Recommendation
+from tfinit.diagnostics.recommendation import Advice, Plan, Recommendation, cancelling
 from tfinit.diagnostics.surroundings import Surroundings
 from tfinit.errors import InputError
 from tfinit.fans import fans
-from tfinit.gains import gain
 from tfinit.initializers.critical import critical_point
 from tfinit.schemes.activations import Activation, gate_activations
 from tfinit.schemes.kernels import Kernel
@@ -46,6 +46,8 @@ def recommend(model: Any) -> Recommendation:
     recurrent: state; input        orthogonal, as a whole; √(2/(fan_in + fan_out)) of one gate
     end of a residual branch       1/√(N·fan_in), N additions; unless a normalization follows
     output layer, none after it    1/√fan_in
+    a sine sin(ω·z) follows        first layer 1/(√3·fan_in), U(±1/fan_in); after it
+                                   √(2/fan_in)/ω, U(±√(6/fan_in)/ω)
     ReLU and its kin follow        gain/√fan_in
     linear, selu follow            1/√fan_in
     tanh and other odd saturating  Xavier with its gain; 1/(φ′(0)·√fan_in), the critical point,
@@ -55,8 +57,10 @@ def recommend(model: Any) -> Recommendation:
                                    before it, or where it is a gate (squeeze and excite)
     ============================== ============================================================
 
-    Biases are 0 otherwise; those of recurrent layers stay as they are (Keras starts the forget
-    gate of an LSTM at 1).
+    Biases are 0 otherwise. Those that are not zero are kept, for they are meant: the prior of a
+    detector's head, class frequencies, a constant of the layer's configuration; for a model that
+    has been trained, ``.apply(bias=0.0)`` sets them too. Those of recurrent layers stay as they
+    are (Keras starts the forget gate of an LSTM at 1).
 
     Args:
         model: Any built model of Keras 3: functional, nested, subclassed, shared. It is left as
@@ -76,7 +80,8 @@ def recommend(model: Any) -> Recommendation:
 
     He et al., Delving deep into rectifiers, ICCV 2015; Glorot & Bengio, AISTATS 2010; LeCun et al.,
     Efficient backprop, 1998; Schoenholz et al., Deep information propagation, ICLR 2017; Radford
-    et al., Language models are unsupervised multitask learners, 2019.
+    et al., Language models are unsupervised multitask learners, 2019; Sitzmann et al., Implicit
+    neural representations with periodic activation functions, NeurIPS 2020.
     """
     if keras_of(model) == "tf_keras":
         raise InputError(
@@ -93,18 +98,6 @@ def recommend(model: Any) -> Recommendation:
     rules = _Rules(task)
     plans = [rules.plan(kernel) for kernel in task.kernels]
     return Recommendation(model, plans, task.report("", []).notes)
-
-
-class _Choice(NamedTuple):
-    """An initializer: in words, as Python, its standard deviation from (fan_in, fan_out), why."""
-
-    text: str
-    expression: str
-    std: Callable[[float, float], float]
-    why: str
-    distribution: str = "normal"
-    # Keras tells initializers derived from its VarianceScaling the axes of an einsum.
-    knows_axes: bool = True
 
 
 class _Rules:
@@ -124,9 +117,10 @@ class _Rules:
         """The advice about a kernel, with what `apply` and the code need."""
         layer = type(kernel.layer).__name__
         if not kernel.trainable:
-            advice = Advice(
-                kernel.key, layer, "kept", None, "", "frozen: its weights are not initialized anew"
-            )
+            why = "frozen: its weights are not initialized anew"
+            if 0 in kernel.shape:
+                why = "it has no entries"
+            advice = Advice(kernel.key, layer, "kept", None, "", why)
             return Plan(advice, kernel, "", "", "", "")
         choice = self.choose(kernel)
         std = choice.std(kernel.fan_in, kernel.fan_out)
@@ -146,16 +140,18 @@ class _Rules:
         code = f"{argument}={expression}"
         if not argument:
             code = f'tfinit.recommend(model).apply(only="{kernel.key}")'
-        bias = 0.0 if kernel.bias is not None and cancels is None else None
-        advice = Advice(kernel.key, layer, choice.text, std, code, why + about, bias, cancels)
+        keeps, kept = _about_bias(kernel, cancels)
+        bias = 0.0 if kernel.bias is not None and cancels is None and not keeps else None
+        why += about if not keeps else kept
+        advice = Advice(kernel.key, layer, choice.text, std, code, why, bias, cancels, keeps)
         return Plan(advice, kernel, distribution, owner, argument, expression)
 
-    def choose(self, kernel: Kernel) -> _Choice:
+    def choose(self, kernel: Kernel) -> Choice:
         """The first rule that fits."""
         around, activation = self.around, kernel.activations[0]
         if kernel.name == "embeddings":
             dim = kernel.shape[-1]
-            return _Choice(
+            return Choice(
                 f"N(0, 1/{dim})",
                 f"keras.initializers.RandomNormal(stddev={dim**-0.5:.4g})",
                 lambda fan_in, fan_out: dim**-0.5,
@@ -164,7 +160,7 @@ class _Rules:
             )
         if kernel.name == "recurrent_kernel":
             longer = max(math.prod(kernel.shape[:-1]), kernel.shape[-1])
-            return _Choice(
+            return Choice(
                 "orthogonal",
                 "tfinit.initializers.Orthogonal()",
                 lambda fan_in, fan_out: longer**-0.5,
@@ -173,7 +169,7 @@ class _Rules:
                 "orthogonal",
             )
         if gate_activations(kernel.layer):
-            return _Choice(
+            return Choice(
                 "Xavier, one gate",
                 "tfinit.initializers.Xavier()",
                 lambda fan_in, fan_out: math.sqrt(2 / (fan_in + fan_out)),
@@ -183,7 +179,7 @@ class _Rules:
             )
         if kernel.key in around.branch_ends and not self._scaled_by_normalization(kernel):
             n = around.additions
-            return _Choice(
+            return Choice(
                 f"LeCun / √{n}" if n > 1 else "LeCun",
                 f"keras.initializers.RandomNormal(stddev={(n * kernel.fan_in) ** -0.5:.4g})",
                 lambda fan_in, fan_out: (n * kernel.fan_in) ** -0.5,
@@ -192,28 +188,28 @@ class _Rules:
             )
         kind = self.kind(activation)
         bare = kernel.key not in around.normalized and kernel.key not in around.shortcuts
-        if kernel.key in around.outputs and bare and kind.kind != "gain":
-            return _lecun(
+        if kernel.key in around.outputs and bare and kind.kind not in ("gain", "sine"):
+            return lecun(
                 "the output layer: variance 1/fan_in starts its outputs at order 1, a softmax near "
                 "even odds (LeCun et al. 1998)"
             )
         if kernel.step is None:
-            return _lecun("no call of it was found: a scale that keeps the signal if it is linear")
+            return lecun("no call of it was found: a scale that keeps the signal if it is linear")
         if kernel.key in around.shortcuts:
-            return _lecun("a shortcut hands on its input: variance 1/fan_in keeps its scale")
+            return lecun("a shortcut hands on its input: variance 1/fan_in keeps its scale")
         return self._by_activation(kernel, activation, kind)
 
-    def _by_activation(self, kernel: Kernel, activation: Activation, kind: Nonlinearity) -> _Choice:
+    def _by_activation(self, kernel: Kernel, activation: Activation, kind: Nonlinearity) -> Choice:
         normalized = kernel.key in self.around.normalized
         if kind.kind == "selu":
-            return _lecun(
+            return lecun(
                 "selu keeps mean 0 and variance 1 by itself at variance 1/fan_in "
                 "(Klambauer et al. 2017)"
             )
         if kind.kind == "sigmoid" and kernel.key in self.around.gates:
-            return _lecun(f"a gate: {activation} starts near {kind.at_zero:g}, far from saturated")
+            return lecun(f"a gate: {activation} starts near {kind.at_zero:g}, far from saturated")
         if kind.kind == "sigmoid" and not normalized:
-            return _critical(
+            return critical(
                 activation,
                 kind.slope**-2,
                 f"{activation} has slope {kind.slope:.4g} at 0, so this keeps gradients (χ₁ = 1, "
@@ -225,7 +221,7 @@ class _Rules:
                 variance = kind.slope**-2
                 with suppress(InputError):  # where there is none, the limit at 0 is as good
                     variance = critical_point(activation.source).weight_variance
-                return _critical(
+                return critical(
                     activation,
                     variance,
                     f"{self.around.saturating_depth} saturating layers in a row: at their critical "
@@ -234,16 +230,23 @@ class _Rules:
             return self._xavier(activation)
         if kind.kind == "gain":
             return self._he(activation)
-        if kind.kind == "sigmoid":
-            return _lecun(f"{activation} then reads a normalized input of order 1")
-        return _lecun(
+        if kind.kind == "sine" and not normalized:
+            return siren(activation, kind, kernel.fan_in, kernel.key in self.around.first)
+        if kind.kind in ("sigmoid", "sine"):
+            return lecun(f"{activation} then reads a normalized input of order 1")
+        if kind.kind == "none":
+            return lecun(
+                f"{activation} is not elementwise, or cannot be asked, so it has no gain: variance "
+                "1/fan_in keeps what it reads at the scale of the input"
+            )
+        return lecun(
             "nothing follows that changes the scale: variance 1/fan_in keeps it (LeCun et al. 1998)"
         )
 
-    def _he(self, activation: Activation) -> _Choice:
+    def _he(self, activation: Activation) -> Choice:
         g = self.task.gain(activation)
         text, arguments = self._named(activation, {"forward": g})
-        return _Choice(
+        return Choice(
             f"He, {text}",
             f"tfinit.initializers.He({arguments})",
             lambda fan_in, fan_out: g / math.sqrt(fan_in),
@@ -251,7 +254,7 @@ class _Rules:
             "it (He et al. 2015)",
         )
 
-    def _xavier(self, activation: Activation) -> _Choice:
+    def _xavier(self, activation: Activation) -> Choice:
         gains = {mode: self.task.gain(activation, mode) for mode in ("forward", "backward")}
         text, arguments = self._named(activation, gains)
 
@@ -259,7 +262,7 @@ class _Rules:
             both = fan_in / gains["forward"] ** 2 + fan_out / gains["backward"] ** 2
             return math.sqrt(2 / both)
 
-        return _Choice(
+        return Choice(
             f"Xavier, {text}",
             f"tfinit.initializers.Xavier({arguments})",
             std,
@@ -272,7 +275,7 @@ class _Rules:
         source = activation.source
         key = (source if isinstance(source, str) else id(source), len(gains))
         if key not in self.names:
-            self.names[key] = _named(activation, gains)
+            self.names[key] = named(activation, gains)
         return self.names[key]
 
     def _scaled_by_normalization(self, kernel: Kernel) -> bool:
@@ -321,49 +324,23 @@ class _Rules:
         return owner, argument if known else ""
 
 
-def _lecun(why: str) -> _Choice:
-    return _Choice(
-        "LeCun", "tfinit.initializers.LeCun()", lambda fan_in, fan_out: fan_in**-0.5, why
-    )
+def _about_bias(kernel: Kernel, cancels: float | None) -> tuple[bool, str]:
+    """Whether the layer's bias is one to keep, and a sentence about it.
 
-
-def _critical(activation: Activation, variance: float, why: str, centred: bool = True) -> _Choice:
-    variance = float(f"{variance:.4g}")  # as in the code
-    # By its variance where no equation knows it: the critical point of a sigmoid is that of the
-    # function without its mean.
-    by_name = centred and activation.source == activation.name
-    arguments = f'"{activation.name}"' if by_name else f"weight_variance={variance}"
-    return _Choice(
-        f"critical, {activation}",
-        f"tfinit.initializers.EdgeOfChaos({arguments})",
-        lambda fan_in, fan_out: math.sqrt(variance / fan_in),
-        why,
-        knows_axes=False,
-    )
-
-
-def _named(activation: Activation, gains: dict[str, float]) -> tuple[str, str]:
-    """An activation for the table, and as an initializer's arguments, which have these gains."""
-    source = activation.source
-    slope = getattr(source, "negative_slope", None)
-    slope = getattr(source, "keywords", {}).get("slope", slope)  # an operation of keras.ops
-    if activation.name == "prelu" and hasattr(source, "alpha"):
-        slope = float(np.sqrt(np.mean(np.square(source.alpha.numpy()))))
-    tries = [(activation.name, {})]
-    if slope is not None:  # said where there is one, even if it is the default
-        with_slope = (activation.name, {"negative_slope": round(float(slope), 6)})
-        tries.insert(0 if slope else 1, with_slope)
-    for name, params in tries:
-        try:
-            found = {mode: gain(name, mode, **params) for mode in gains}
-        except InputError:
-            continue
-        if all(math.isclose(found[mode], gains[mode], rel_tol=1e-5) for mode in gains):
-            said = "".join(f", {key}={value}" for key, value in params.items())
-            shown = "".join(f" {value:g}" for value in params.values())
-            return name + shown, f'"{name}"{said}'
-    # A function of the user's own, or a parameter that initializers do not take.
-    return activation.name, repr({mode: round(value, 6) for mode, value in gains.items()})
+    That is one that somebody chose: not zeros, nor what an earlier `apply` made of the kernel.
+    """
+    if kernel.bias is None:
+        return False, ""
+    value = kernel.bias.numpy().astype(np.float64)
+    if not np.any(value) or not np.all(np.isfinite(value)):
+        return False, ""
+    if cancels and np.allclose(value, cancelling(kernel, cancels), rtol=1e-3, atol=1e-5):
+        return False, ""
+    low, high = f"{value.min():.4g}", f"{value.max():.4g}"
+    said = f"; its bias is not zero ({low if low == high else f'{low} to {high}'}), so it is kept"
+    if cancels:
+        said += f", although what it reads has mean {cancels:g}, which it could take out"
+    return True, said
 
 
 def _fans_by_shape(kernel: Kernel, knows_axes: bool) -> tuple[float, float]:
@@ -371,7 +348,7 @@ def _fans_by_shape(kernel: Kernel, knows_axes: bool) -> tuple[float, float]:
     kinds = {cls.__name__ for cls in type(kernel.layer).__mro__}
     if knows_axes and "EinsumDense" in kinds:
         return kernel.fan_in, math.prod(kernel.shape) / kernel.fan_in
-    return fans(kernel.shape)
+    return fans(kernel.shape) if kernel.shape else (1.0, 1.0)
 
 
 def _by_source(

@@ -15,7 +15,7 @@ _EXPLAINS: dict[str, tuple[str, ...]] = {
     ),
     "twins": ("dead units", "vanishing"),
     "bias off": ("dead units", "saturated", "vanishing", "exploding"),
-    "scale jump": ("confident start", "saturated"),
+    "scale jump": ("dead units", "saturated", "confident start"),
     "dead units": ("vanishing",),
     "saturated": ("vanishing", "exploding", "confident start"),
     "exploding": ("confident start",),

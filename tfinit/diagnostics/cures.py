@@ -76,9 +76,9 @@ def _needs_advice(structure: Structure) -> bool:
 
 
 def _with_biases(structure: Structure) -> str:
-    """`_scheme`, the biases included: `recommend` sets them anyway."""
+    """`_scheme`, the biases included."""
     code = _scheme(structure)
-    return code.replace(")", ", bias=0.0)") if "initialize" in code else code
+    return code.removesuffix(")") + (", " if "initialize" in code else "") + "bias=0.0)"
 
 
 def _keys(structure: Structure, layer: str) -> list[str]:

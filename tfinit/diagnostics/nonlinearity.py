@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tfinit.errors import InputError
-from tfinit.gains import evaluate
+from tfinit.gains import evaluate, sinusoid
 from tfinit.schemes.activations import Activation
 
 # Points on both sides of 0, the far ones where every saturating function has saturated, and the
@@ -21,15 +21,20 @@ class Nonlinearity(NamedTuple):
 
     Attributes:
         kind: ``"linear"``; ``"selu"``; ``"odd"``, a saturating function with φ(-z) = -φ(z), as
-            tanh; ``"sigmoid"``, one that is odd about φ(0) ≠ 0; ``"none"``, one that is not
-            elementwise, as softmax; ``"gain"``, every other, the ReLU family above all.
+            tanh; ``"sigmoid"``, one that is odd about φ(0) ≠ 0; ``"sine"``, a sinusoid of any
+            phase; ``"none"``, one that is not elementwise, as softmax; ``"gain"``, every other,
+            the ReLU family above all.
         at_zero: φ(0) of a sigmoid, else 0.
         slope: |φ′(0)| of an odd function or a sigmoid, else 1.
+        frequency: ω of a sinusoid A·sin(ωz + p), else 0.
+        amplitude: A of a sinusoid, else 1.
     """
 
     kind: str
     at_zero: float = 0.0
     slope: float = 1.0
+    frequency: float = 0.0
+    amplitude: float = 1.0
 
 
 def nonlinearity(activation: Activation) -> Nonlinearity:
@@ -39,9 +44,11 @@ def nonlinearity(activation: Activation) -> Nonlinearity:
         >>> nonlinearity(Activation("hard_sigmoid", "hard_sigmoid")).kind
         'sigmoid'
     """
-    if activation.name in ("linear", "selu"):
-        return Nonlinearity(activation.name)
+    if activation.source in ("linear", "selu"):
+        return Nonlinearity(activation.source)
     try:
+        if wave := sinusoid(activation.source):
+            return Nonlinearity("sine", frequency=wave.frequency, amplitude=wave.amplitude)
         values = evaluate(activation.source, _POINTS)
     except InputError:
         return Nonlinearity("none")

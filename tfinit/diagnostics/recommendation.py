@@ -33,6 +33,8 @@ class Advice:
         bias: What to set the layer's bias to; None: leave it, or there is none.
         cancels: φ(0) where the kernel reads sigmoids and its bias should take out their mean,
             b_j = -φ(0) · Σ_i w_ij; else None.
+        keeps: True where the layer's bias is not zero, as a prior of a detector's classes is not:
+            it stays as it is, unless `Recommendation.apply` is told another.
     """
 
     key: str
@@ -43,6 +45,7 @@ class Advice:
     why: str
     bias: float | None = None
     cancels: float | None = None
+    keeps: bool = False
 
 
 @dataclass(frozen=True)
@@ -128,7 +131,7 @@ class Recommendation(Sequence[Advice]):
                 arguments[plan.argument] = plan.expression
                 if plan.advice.bias == 0 and _other_bias(plan.kernel.layer):
                     arguments["bias_initializer"] = '"zeros"'
-            if not plan.argument or plan.advice.cancels:
+            if not plan.argument or (plan.advice.cancels and not plan.advice.keeps):
                 later.append(plan.advice.key)
         lines = []
         if layers:
@@ -151,7 +154,12 @@ class Recommendation(Sequence[Advice]):
         """``{"advice": [one dictionary for each kernel], "notes": […]}``, ready for JSON."""
         return {"advice": [asdict(advice) for advice in self], "notes": list(self.notes)}
 
-    def apply(self, seed: int | None = None, only: str | Sequence[str] | None = None) -> Report:
+    def apply(
+        self,
+        seed: int | None = None,
+        only: str | Sequence[str] | None = None,
+        bias: float | None = None,
+    ) -> Report:
         """Draw the kernels as advised, and set the biases that an advice names, in place.
 
         Args:
@@ -159,13 +167,15 @@ class Recommendation(Sequence[Advice]):
                 another each time.
             only: A key or keys of `Advice.key`; None: all. Other weights stay as they are, bit
                 for bit, and so do kernels whose layers are frozen.
+            bias: What to set the biases to that are kept otherwise (`Advice.keeps`): 0.0 to start
+                a trained model anew. None keeps them.
 
         Returns:
             What was done to each kernel.
 
         Raises:
-            InputError: a key that is not in the table, or a seed that is no integer. Nothing was
-                written, as after any error.
+            InputError: a key that is not in the table, a seed that is no integer, or a bias that
+                is no number. Nothing was written, as after any error.
 
         Example:
             >>> model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(2, name="fc")])
@@ -174,6 +184,7 @@ class Recommendation(Sequence[Advice]):
         """
         wanted = self._wanted(only)
         seed = arguments.seed("seed", seed, none=True)
+        bias = arguments.number("bias", bias, none=True)
         if seed is None:
             seed = random.randrange(2**31)
         chosen = {
@@ -197,11 +208,11 @@ class Recommendation(Sequence[Advice]):
             task.draw(others, value)
             task.draw(inside, value, threads=1)
             for plan in chosen.values():
-                _set_bias(task, plan)
+                _set_bias(task, plan, bias)
         except BaseException:
             task.undo()
             raise
-        records = [self._record(plan, chosen) for plan in self._plans]
+        records = [self._record(plan, chosen, bias) for plan in self._plans]
         return Report("recommend", records, self.notes)
 
     def _wanted(self, only: str | Sequence[str] | None) -> set[str]:
@@ -214,24 +225,29 @@ class Recommendation(Sequence[Advice]):
         return set(wanted)
 
     @staticmethod
-    def _record(plan: Plan, chosen: dict[str, Plan]) -> Record:
+    def _record(plan: Plan, chosen: dict[str, Plan], bias: float | None) -> Record:
         if not plan.distribution:
             return plan.kernel.frozen()
         if plan.advice.key not in chosen:
             return plan.kernel.record("kept", note="not in `only`")
-        return plan.kernel.record("set", std=plan.advice.std, note=plan.advice.initializer)
+        kept = "; bias kept" if plan.advice.keeps and bias is None else ""
+        return plan.kernel.record("set", std=plan.advice.std, note=plan.advice.initializer + kept)
 
 
-def _set_bias(task: Task, plan: Plan) -> None:
-    bias = plan.kernel.bias
-    if bias is None:
+def _set_bias(task: Task, plan: Plan, given: float | None) -> None:
+    variable, advice = plan.kernel.bias, plan.advice
+    if variable is None or (advice.keeps and given is None):
         return
-    if plan.advice.cancels:
-        kernel = np.asarray(plan.kernel.variable.numpy(), np.float64)
-        sums = kernel.reshape(-1, kernel.shape[-1]).sum(axis=0)
-        task.write(bias, (-plan.advice.cancels * sums).astype(np.float32))
-    elif plan.advice.bias is not None:
-        task.write(bias, np.full(tuple(bias.shape), plan.advice.bias, np.float32))
+    value = np.full(tuple(variable.shape), given if advice.keeps else advice.bias or 0.0)
+    if advice.cancels:
+        value = value + cancelling(plan.kernel, advice.cancels)
+    task.write(variable, value.astype(np.float32))
+
+
+def cancelling(kernel: Kernel, mean: float) -> np.ndarray:
+    """The bias that takes out what a mean of the inputs gives to the outputs of a kernel."""
+    weights = np.asarray(kernel.variable.numpy(), np.float64)
+    return -mean * weights.reshape(-1, weights.shape[-1]).sum(axis=0)
 
 
 def _other_bias(layer: Any) -> bool:
@@ -245,6 +261,8 @@ def _std(advice: Advice) -> str:
 
 
 def _bias(advice: Advice) -> str:
+    if advice.keeps:
+        return "kept"
     if advice.cancels:
         return f"{-advice.cancels:g}·Σw"
     return "" if advice.bias is None else f"{advice.bias:g}"

@@ -15,12 +15,26 @@ _FEW_LAYERS = 3  # steps from layer to layer below which a trend is no trend
 # A layer's factor against its neighbours'.
 _JUMP_SEVERE, _JUMP_WARNING = 100.0, 20.0
 _INPUT_LARGE = 10.0
+# What of the inputs varies over the examples, against all of it: below the first, a network learns
+# hardly; below the second it is rounding, as of a batch of one example, which tells nothing.
+_INPUT_VARIES, _INPUT_SAME = 0.05, 1e-6
 
 
 def scale_jump(case: Case) -> Iterator[Finding]:
     """A layer out of scale with the others, or the inputs with the network."""
     inputs = [signal for signal in case.found.inputs if signal.finite]
-    if inputs and max(s.rms for s in inputs) > _INPUT_LARGE and not _begins_normalized(case):
+    offset = [s for s in inputs if _INPUT_SAME * s.rms < s.variation < _INPUT_VARIES * s.rms]
+    if offset and not _begins_normalized(case):
+        worst = min(offset, key=lambda s: s.variation / s.rms)
+        yield case.finding(
+            "scale jump",
+            SEVERE,
+            "",
+            f"The inputs have rms {worst.rms:.3g} and vary by {worst.variation:.2g} over the "
+            "examples: units see their mean, whatever their weights.",
+            Cure("Standardize the inputs, feature by feature: (x - mean) / std.", ""),
+        )
+    elif inputs and max(s.rms for s in inputs) > _INPUT_LARGE and not _begins_normalized(case):
         rms = max(s.rms for s in inputs)
         yield case.finding(
             "scale jump",
@@ -82,7 +96,7 @@ def scale_jump(case: Case) -> Iterator[Finding]:
 
 def _begins_normalized(case: Case) -> bool:
     first = case.layers[0] if case.layers else None
-    return bool(first and (first.normalized or first.depth == 0))
+    return bool(first and (first.normalized or first.depth == 0 or first.reads == "normalization"))
 
 
 def vanishing_and_exploding(case: Case) -> Iterator[Finding]:

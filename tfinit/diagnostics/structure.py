@@ -39,7 +39,9 @@ class Structure:
     def of(cls, model: Any) -> "Structure":
         """Read a built model of Keras 3."""
         graph = trace(model)
-        found = cls(model, graph, find_kernels(model, graph))
+        # Of a kernel without entries nothing can be said.
+        kernels = [k for k in find_kernels(model, graph) if 0 not in k.shape]
+        found = cls(model, graph, kernels)
         inside = {
             id(part): layer
             for _, layer in walk_layers(model)

@@ -66,6 +66,19 @@ class Surroundings:
         return ending(self.kernels, steps) - self.branch_ends
 
     @cached_property
+    def first(self) -> set[str]:
+        """Keys of the kernels with no other between them and the model's inputs."""
+        behind: set[int] = set()  # values that a kernel had a part in
+        found = set()
+        for index, step in enumerate(self.graph.steps):
+            bears, later = bears_kernel(step.op), any(value in behind for value in step.inputs)
+            if bears and not later:
+                found.add(index)
+            if bears or later:
+                behind.update(step.outputs)
+        return {kernel.key for kernel in self.kernels if kernel.step in found}
+
+    @cached_property
     def outputs(self) -> set[str]:
         """Keys of the kernels with no other between them and the model's outputs."""
         return ending(self.kernels, head_steps(self.graph))

@@ -6,6 +6,10 @@
 Once Keras and tfinit are imported, Keras knows each class by its name and in snake case, with the
 prefix ``tfinit>``; without the prefix, ``"orthogonal"`` is still Keras's own.
 
+Shapes without entries, ``(0, 8)``, give tensors without entries, and the classes of any rank take
+``()``, a scalar, as Keras's do. ``layout`` is that of ``keras.distribution``: Keras 3.15 on JAX
+passes it, and the values do not depend on it.
+
 Seeds
 -----
 The values of a tensor are a function of the seed, the class, the shape, and the *path* of the
@@ -20,6 +24,9 @@ same ones in any process and in any order of building. What to know:
   towers with the same layer names differ. A new instance, or a copy by ``from_config``, starts
   again from the first.
 * A call by hand, outside any weight, is pure: same seed and shape, same values, every time.
+* A ``keras.random.SeedGenerator`` as the seed stands for the next integer at each call, as in
+  Keras's own initializers: repeated calls differ, and so does what was built in another order. The
+  config says how the generator started, and a copy by config starts there again.
 * ``seed=None`` draws a seed when the instance is made, from Python's ``random`` as Keras does, so
   ``keras.utils.set_random_seed`` makes it repeatable. As in Keras the config then says None, and a
   copy by config draws another.

@@ -4,29 +4,40 @@ import hashlib
 import inspect
 import random
 import weakref
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import keras
 import numpy as np
+from keras.src.backend.common import global_state
 
 from tfinit import arguments
-from tfinit.arguments import refused
+from tfinit.arguments import refused, wholes
 from tfinit.errors import InputError
-from tfinit.fans import check_shape
 from tfinit.initializers.target import target_of_call
 
+# What decides a tensor's values; the package's docstring says how.
+Seed = int | keras.random.SeedGenerator | None
 _DTYPES = ("float16", "bfloat16", "float32", "float64")
 
 
 class Initializer(keras.initializers.Initializer):
-    """Checks the call, asks ``values`` for the numbers, and casts them.
+    """Checks the call, asks ``values`` for the numbers, casts and distributes them.
 
     The arguments of a subclass's ``__init__`` are its attributes and its config.
     """
 
-    def __call__(self, shape: Any, dtype: Any = None) -> Any:
-        """A tensor of this shape and float dtype (None: ``keras.config.floatx()``)."""
-        shape, given = check_shape(shape), dtype
+    def __call__(self, shape: Any, dtype: Any = None, layout: Any = None) -> Any:
+        """A tensor of this shape and float dtype (None: ``keras.config.floatx()``).
+
+        Args:
+            shape: Whole numbers of at least 0; ``()`` is a scalar, where the class has one.
+            dtype: ``"float16"``, ``"bfloat16"``, ``"float32"`` or ``"float64"``.
+            layout: How the tensor is spread over devices: a ``keras.distribution.TensorLayout`` or
+                the backend's own, as Keras 3.15 passes it. None: as the backend makes it. The
+                values are the same.
+        """
+        shape, given = _shape(shape), dtype
         try:
             dtype = keras.backend.standardize_dtype(given)
         except Exception:  # of whatever was passed
@@ -34,7 +45,14 @@ class Initializer(keras.initializers.Initializer):
         if dtype not in _DTYPES:
             raise refused("dtype", f"one of {', '.join(_DTYPES)}", given)
         wide = "float64" if dtype == "float64" else "float32"
-        return keras.ops.cast(keras.ops.convert_to_tensor(self.values(shape, wide)), dtype)
+        self.check(shape)
+        # Of a shape without entries no formula is asked: it may divide by them.
+        values = np.zeros(shape, wide) if 0 in shape else self.values(shape, wide)
+        tensor = keras.ops.cast(keras.ops.convert_to_tensor(values), dtype)
+        return tensor if layout is None else _distributed(tensor, layout)
+
+    def check(self, shape: tuple[int, ...]) -> None:
+        """InputError for a shape that this initializer is not for."""
 
     def values(self, shape: tuple[int, ...], dtype: str) -> Any:
         """The numbers, as an array or tensor of any float dtype; ``dtype`` is float32 or 64."""
@@ -45,6 +63,28 @@ class Initializer(keras.initializers.Initializer):
         return {name: getattr(self, name) for name in _arguments(type(self))}
 
 
+def _shape(shape: Any) -> tuple[int, ...]:
+    if hasattr(shape, "as_list"):  # of TensorFlow
+        shape = tuple(shape)
+    cure = "() is a scalar, and an axis of 0 leaves it without entries."
+    return wholes("shape", shape, 0, empty=True, cure=cure)
+
+
+def _distributed(tensor: Any, layout: Any) -> Any:
+    """The tensor spread over devices as the layout says."""
+    backend = keras.backend.backend()
+    if backend != "jax":
+        cure = f"Keras spreads weights over devices on JAX; here it runs on {backend}."
+        raise refused("layout", "None", layout, cure)
+    import jax
+
+    layout = getattr(layout, "backend_layout", layout)
+    # Keras asks under a mesh whose axes are explicit, where only this moves a tensor.
+    if isinstance(getattr(layout, "mesh", None), jax.sharding.AbstractMesh):
+        return jax.sharding.reshard(tensor, layout)
+    return keras.distribution.distribute_tensor(tensor, layout)
+
+
 def _arguments(cls: type) -> list[str]:
     return list(inspect.signature(cls).parameters)
 
@@ -52,21 +92,25 @@ def _arguments(cls: type) -> list[str]:
 class RandomInitializer(Initializer):
     """An initializer with a seed; the rule of the streams is told in the package's docstring."""
 
-    def __init__(self, seed: int | None = None) -> None:
-        cure = (
-            "A SeedGenerator is not needed: one integer already gives every tensor a stream of its "
-            "own."
-        )
-        self._init_seed = arguments.seed("seed", seed, none=True, cure=cure)
+    def __init__(self, seed: Seed | dict[str, Any] = None) -> None:
+        if isinstance(seed, dict):  # a SeedGenerator, out of a configuration
+            seed = _generator_of(seed)
+        if not isinstance(seed, keras.random.SeedGenerator):
+            cure = "Or pass a keras.random.SeedGenerator, for other values at every call."
+            seed = arguments.seed("seed", seed, none=True, cure=cure)
+        self._init_seed = seed
         # Python's generator, as in Keras, so that `keras.utils.set_random_seed` reaches it.
-        self.seed = random.randrange(2**31) if seed is None else self._init_seed
+        self.seed = random.randrange(2**31) if seed is None else seed
         self._filled: dict[tuple, list] = {}
 
     def stream(self, shape: tuple[int, ...]) -> int:
         """A 32-bit seed for the tensor that is being filled. Ask once per call."""
         path, variable = target_of_call()
-        turn = self._turn(path, shape, variable) if path else 0
-        told = repr((self.seed, type(self).__qualname__, path, shape, turn))
+        if isinstance(self.seed, keras.random.SeedGenerator):
+            seed, turn = _next(self.seed, bool(path)), 0
+        else:
+            seed, turn = self.seed, self._turn(path, shape, variable) if path else 0
+        told = repr((seed, type(self).__qualname__, path, shape, turn))
         return int.from_bytes(hashlib.sha256(told.encode()).digest()[:4], "big")
 
     def _turn(self, path: str, shape: tuple[int, ...], variable: Any) -> int:
@@ -80,12 +124,60 @@ class RandomInitializer(Initializer):
         return len(filled) - 1
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments that make this initializer again; the seed as it was given."""
-        return {**super().get_config(), "seed": self._init_seed}
+        """The arguments that make this initializer again; the seed as it was given.
+
+        Of a SeedGenerator it is what makes one that starts where this one started, as in Keras.
+        """
+        seed = keras.saving.serialize_keras_object(self._init_seed)
+        return {**super().get_config(), "seed": seed}
 
     def __getstate__(self) -> dict[str, Any]:
         # Weak references cannot be copied; the copy of an initializer starts afresh.
         return {**self.__dict__, "_filled": {}}
+
+
+def _generator_of(config: dict[str, Any]) -> keras.random.SeedGenerator:
+    try:
+        made = keras.saving.deserialize_keras_object(config)
+    except Exception:  # of whatever was passed
+        made = None
+    if not isinstance(made, keras.random.SeedGenerator):
+        raise refused("seed", "a whole number, a keras.random.SeedGenerator or None", config)
+    return made
+
+
+def _next(generator: keras.random.SeedGenerator, filling: bool) -> list[int]:
+    """The generator's state, which then goes on by one, as ``generator.next()`` does.
+
+    Not by it: it would compute under the mesh that Keras sets on JAX while it fills a weight.
+    """
+    try:
+        with _eagerly() if filling else nullcontext():
+            state = np.array(keras.ops.convert_to_numpy(generator.state.value))
+            generator.state.assign(state + np.array([0, 1], state.dtype))
+            return state.tolist()
+    except Exception as error:
+        if filling and global_state.get_global_attribute("stateless_scope"):
+            # A symbol, for a stand-in whose values nobody sees: Keras asks again for the weight.
+            return [0, 0]
+        raise InputError(
+            "`seed`: the state of a SeedGenerator cannot be read while a function is traced. "
+            "Call the initializer outside of it, or give it a whole number."
+        ) from error
+
+
+def _eagerly() -> AbstractContextManager:
+    """Numbers, not symbols, although the weight is made while a function is traced."""
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        return tf.init_scope()
+    if backend == "jax":
+        import jax
+
+        return jax.ensure_compile_time_eval()
+    return nullcontext()
 
 
 def as_matrix(name: str, shape: tuple[int, ...]) -> tuple[int, int]:

@@ -9,7 +9,7 @@ from tfinit.arguments import number
 from tfinit.errors import InputError
 from tfinit.fans import fans
 from tfinit.gains import check_activation, moments
-from tfinit.initializers.base import RandomInitializer
+from tfinit.initializers.base import RandomInitializer, Seed
 from tfinit.initializers.registry import serializable
 
 # The range of q that is searched, and what counts as zero there.
@@ -78,14 +78,14 @@ class EdgeOfChaos(RandomInitializer):
     """w ~ N(0, σ_w² / fan_in) and b ~ N(0, σ_b²) with χ₁ = σ_w² E[φ′(x)²] = 1.
 
     Use it for the kernels and, where ``bias_variance`` is not 0, for the biases too: a shape of
-    rank 1 is a bias. Any float dtype; fans by Keras's rule from the shape. See
+    rank 0 or 1 is a bias. Any float dtype; fans by Keras's rule from the shape. See
     :func:`critical_point` for the equations.
 
     Args:
         activation: The activation of every layer: a Keras name, layer or function.
         bias_variance: σ_b², 0 or more.
         weight_variance: σ_w²; None: the critical one.
-        seed: An integer or None; see :mod:`tfinit.initializers`.
+        seed: An integer, a SeedGenerator or None; see :mod:`tfinit.initializers`.
 
     Raises:
         InputError: the activation has no critical point with this ``bias_variance``, or a variance
@@ -105,7 +105,7 @@ class EdgeOfChaos(RandomInitializer):
         activation: Any = "tanh",
         bias_variance: float = 0.0,
         weight_variance: float | None = None,
-        seed: int | None = None,
+        seed: Seed = None,
     ) -> None:
         super().__init__(seed)
         check_activation(activation)

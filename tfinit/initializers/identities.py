@@ -34,13 +34,16 @@ class Identity(Initializer):
     def __init__(self, gain: float = 1.0) -> None:
         self.gain = number("gain", gain)
 
-    def values(self, shape: tuple[int, ...], dtype: str) -> Any:
-        """``gain`` times the identity, cut to the shape."""
+    def check(self, shape: tuple[int, ...]) -> None:
+        """InputError unless it is a matrix."""
         if len(shape) != 2:
             raise InputError(
                 f"Identity is for matrices (in, out), received shape {shape}. "
                 "For the kernel of a convolution use Dirac."
             )
+
+    def values(self, shape: tuple[int, ...], dtype: str) -> Any:
+        """``gain`` times the identity, cut to the shape."""
         return self.gain * keras.ops.eye(*shape, dtype=dtype)
 
 
@@ -67,13 +70,16 @@ class Dirac(Initializer):
     def __init__(self, groups: int = 1) -> None:
         self.groups = whole("groups", groups, 1)
 
-    def values(self, shape: tuple[int, ...], dtype: str) -> Any:
-        """An identity per group at the center tap."""
+    def check(self, shape: tuple[int, ...]) -> None:
+        """InputError unless it is the kernel of a convolution of so many groups."""
         if len(shape) < 3 or shape[-1] % self.groups:
             raise InputError(
                 f"Dirac with groups={self.groups} needs a shape (*window, in / groups, out) whose "
                 f"last axis is a multiple of {self.groups}, received {shape}."
             )
+
+    def values(self, shape: tuple[int, ...], dtype: str) -> Any:
+        """An identity per group at the center tap."""
         *window, rows, columns = shape
         values = np.zeros(shape, dtype)
         values[center(tuple(window))] = np.tile(
@@ -105,9 +111,12 @@ class ZerO(Initializer):
     and Ones, TMLR 2022, https://arxiv.org/abs/2110.12661.
     """
 
+    def check(self, shape: tuple[int, ...]) -> None:
+        """InputError for a rank below 2."""
+        as_matrix("ZerO", shape)
+
     def values(self, shape: tuple[int, ...], dtype: str) -> Any:
         """The matrix of the docstring, at the center tap of a kernel."""
-        as_matrix("ZerO", shape)
         *window, rows, columns = shape
         values = np.zeros(shape, dtype)
         values[center(tuple(window))] = (

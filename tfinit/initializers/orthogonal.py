@@ -10,7 +10,7 @@ from tfinit.arguments import number
 from tfinit.errors import InputError
 from tfinit.gains import config_of
 from tfinit.gains import gain as forward_gain
-from tfinit.initializers.base import RandomInitializer, as_matrix, center
+from tfinit.initializers.base import RandomInitializer, Seed, as_matrix, center
 from tfinit.initializers.haar import haar
 from tfinit.initializers.registry import serializable
 
@@ -23,7 +23,7 @@ class GainedRandom(RandomInitializer):
         gain: float | None,
         activation: Any,
         negative_slope: float | None,
-        seed: int | None,
+        seed: Seed,
     ) -> None:
         super().__init__(seed)
         if gain is not None and activation is not None:
@@ -58,7 +58,7 @@ class Orthogonal(GainedRandom):
         gain: A positive factor; None: the forward gain of ``activation``, which is 1 for None.
         activation: The activation that follows, as in :func:`tfinit.gains.gain`.
         negative_slope: Slope of leaky_relu, prelu and relu for negative inputs.
-        seed: An integer or None; see :mod:`tfinit.initializers`.
+        seed: An integer, a SeedGenerator or None; see :mod:`tfinit.initializers`.
 
     Raises:
         InputError: both ``gain`` and ``activation``, a gain that is not positive, an activation
@@ -76,9 +76,13 @@ class Orthogonal(GainedRandom):
         gain: float | None = None,
         activation: Any = None,
         negative_slope: float | None = None,
-        seed: int | None = None,
+        seed: Seed = None,
     ) -> None:
         super().__init__(gain, activation, negative_slope, seed)
+
+    def check(self, shape: tuple[int, ...]) -> None:
+        """InputError for a rank below 2."""
+        as_matrix("Orthogonal", shape)
 
     def values(self, shape: tuple[int, ...], dtype: str) -> Any:
         """``factor`` times an orthogonal matrix in the given shape."""
@@ -107,13 +111,16 @@ class DeltaOrthogonal(GainedRandom):
         gain: float | None = None,
         activation: Any = None,
         negative_slope: float | None = None,
-        seed: int | None = None,
+        seed: Seed = None,
     ) -> None:
         super().__init__(gain, activation, negative_slope, seed)
 
+    def check(self, shape: tuple[int, ...]) -> None:
+        """InputError unless it is the kernel of a convolution."""
+        _check_kernel("DeltaOrthogonal", shape)
+
     def values(self, shape: tuple[int, ...], dtype: str) -> Any:
         """``factor`` times an orthogonal matrix at the center tap."""
-        _check_kernel("DeltaOrthogonal", shape)
         *window, rows, columns = shape
         q = haar(rows, columns, self.stream(shape), dtype, self.factor)
         middle = center(tuple(window))
@@ -147,13 +154,16 @@ class ConvolutionOrthogonal(GainedRandom):
         gain: float | None = None,
         activation: Any = None,
         negative_slope: float | None = None,
-        seed: int | None = None,
+        seed: Seed = None,
     ) -> None:
         super().__init__(gain, activation, negative_slope, seed)
 
+    def check(self, shape: tuple[int, ...]) -> None:
+        """InputError unless it is the kernel of a convolution."""
+        _check_kernel("ConvolutionOrthogonal", shape)
+
     def values(self, shape: tuple[int, ...], dtype: str) -> Any:
         """``factor`` times an orthogonal matrix, spread over the window by the shifts."""
-        _check_kernel("ConvolutionOrthogonal", shape)
         *window, rows, columns = shape
         ops, seeds = keras.ops, _seeds(self.stream(shape))
         kernel = haar(rows, columns, next(seeds), dtype, self.factor)

@@ -74,6 +74,11 @@ class Pretrained(Initializer):
         made._set(**config)
         return made
 
+    def check(self, shape: tuple[int, ...]) -> None:
+        """InputError unless the tensor has this shape, also where that has no entries."""
+        if 0 in shape:
+            self.values(shape, "float32")
+
     def values(self, shape: tuple[int, ...], dtype: str) -> Any:
         """The tensor of the file; zeros where others are written over them at once."""
         if values_follow():

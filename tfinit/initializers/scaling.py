@@ -10,7 +10,7 @@ from tfinit.arguments import number, one_of, wholes
 from tfinit.fans import fans
 from tfinit.gains import MODES as GAIN_MODES
 from tfinit.gains import config_of, gain
-from tfinit.initializers.base import RandomInitializer
+from tfinit.initializers.base import RandomInitializer, Seed
 from tfinit.initializers.registry import serializable
 
 MODES = ("fan_in", "fan_out", "fan_avg")
@@ -32,7 +32,7 @@ class Scaled(RandomInitializer, keras.initializers.VarianceScaling):
         negative_slope: float | None,
         distribution: str,
         mode: str,
-        seed: int | None,
+        seed: Seed,
         input_axes: list[int] | None,
         output_axes: list[int] | None,
     ) -> None:
@@ -57,7 +57,7 @@ class Scaled(RandomInitializer, keras.initializers.VarianceScaling):
     def values(self, shape: tuple[int, ...], dtype: str) -> Any:
         """Independent values of the variance that the fans of ``shape`` ask for."""
         if self.input_axes is None or self.output_axes is None:
-            sides = fans(shape)
+            sides = fans(shape) if shape else (1, 1)  # of a scalar, as in Keras
         else:
             sides = tuple(
                 math.prod(shape[axis] for axis in axes)
@@ -86,8 +86,9 @@ class Xavier(Scaled):
     """Var[w] = 2 / (fan_in / g² + fan_out / g′²); with no activation 2 / (fan_in + fan_out).
 
     g and g′ are the forward and backward gains of ``activation`` (:func:`tfinit.gains.gain`), 1
-    for a linear one. Any shape of rank ≥ 1, any float dtype; fans by Keras's rule from the shape.
-    For depthwise, transposed and grouped kernels use the scheme ``"xavier"``, which sees the layer.
+    for a linear one. Any shape, any float dtype; fans by Keras's rule from the shape, and 1 of a
+    scalar. For depthwise, transposed and grouped kernels use the scheme ``"xavier"``, which sees
+    the layer.
 
     Args:
         activation: The activation that follows, as in :func:`tfinit.gains.gain`; None is linear.
@@ -96,14 +97,14 @@ class Xavier(Scaled):
         distribution: ``"uniform"`` (Glorot and Bengio's), ``"normal"``, or ``"truncated_normal"``,
             cut at two standard deviations and widened so that the variance is the formula's.
         mode: ``"fan_avg"``, or ``"fan_in"`` (1 / (fan_in / g²)) or ``"fan_out"``.
-        seed: An integer or None; see :mod:`tfinit.initializers`.
+        seed: An integer, a SeedGenerator or None; see :mod:`tfinit.initializers`.
         input_axes: Axes of the shape whose product is fan_in, in place of the rule. Keras 3 fills
             this and the next in for EinsumDense and attention.
         output_axes: Axes of the shape whose product is fan_out.
 
     Raises:
         InputError: an argument is not among the allowed, the activation has no gain, or, when
-            called, the shape is empty or not positive.
+            called, the shape is none.
 
     Example:
         >>> layer = keras.layers.Dense(64, "tanh", kernel_initializer=Xavier("tanh", seed=1))
@@ -118,7 +119,7 @@ class Xavier(Scaled):
         negative_slope: float | None = None,
         distribution: str = "uniform",
         mode: str = "fan_avg",
-        seed: int | None = None,
+        seed: Seed = None,
         input_axes: list[int] | None = None,
         output_axes: list[int] | None = None,
     ) -> None:
@@ -148,7 +149,7 @@ class He(Scaled):
         negative_slope: float | None = None,
         distribution: str = "normal",
         mode: str = "fan_in",
-        seed: int | None = None,
+        seed: Seed = None,
         input_axes: list[int] | None = None,
         output_axes: list[int] | None = None,
     ) -> None:
@@ -177,7 +178,7 @@ class LeCun(Scaled):
         negative_slope: float | None = None,
         distribution: str = "normal",
         mode: str = "fan_in",
-        seed: int | None = None,
+        seed: Seed = None,
         input_axes: list[int] | None = None,
         output_axes: list[int] | None = None,
     ) -> None:

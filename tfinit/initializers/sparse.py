@@ -8,7 +8,7 @@ import numpy as np
 
 from tfinit.arguments import number, whole
 from tfinit.errors import InputError
-from tfinit.initializers.base import RandomInitializer, as_matrix
+from tfinit.initializers.base import RandomInitializer, Seed, as_matrix
 from tfinit.initializers.orthogonal import GainedRandom
 from tfinit.initializers.registry import serializable
 from tfinit.initializers.scaling import Scaled
@@ -34,7 +34,7 @@ class Sparse(RandomInitializer):
     Args:
         connections: k, the non-zero weights of each unit.
         std: Their standard deviation; None: 1/√k, which keeps the second moment of the input.
-        seed: An integer or None; see :mod:`tfinit.initializers`.
+        seed: An integer, a SeedGenerator or None; see :mod:`tfinit.initializers`.
 
     Raises:
         InputError: ``connections`` is not a positive integer, ``std`` is not positive, or, when
@@ -46,12 +46,14 @@ class Sparse(RandomInitializer):
     Martens, Deep learning via Hessian-free optimization, ICML 2010 (k = 15, std = 1).
     """
 
-    def __init__(
-        self, connections: int = 15, std: float | None = 1.0, seed: int | None = None
-    ) -> None:
+    def __init__(self, connections: int = 15, std: float | None = 1.0, seed: Seed = None) -> None:
         super().__init__(seed)
         self.connections = whole("connections", connections, 1)
         self.std = number("std", std, above=0, none=True)
+
+    def check(self, shape: tuple[int, ...]) -> None:
+        """InputError for a rank below 2."""
+        as_matrix("Sparse", shape)
 
     def values(self, shape: tuple[int, ...], dtype: str) -> Any:
         """``connections`` normal values in each column."""
@@ -78,7 +80,7 @@ class SparseScaling(Scaled):
         negative_slope: Slope of leaky_relu, prelu and relu for negative inputs.
         distribution: ``"normal"``, ``"truncated_normal"`` or ``"uniform"``, of the non-zero ones.
         mode: ``"fan_in"``, ``"fan_out"`` or ``"fan_avg"``.
-        seed: An integer or None; see :mod:`tfinit.initializers`.
+        seed: An integer, a SeedGenerator or None; see :mod:`tfinit.initializers`.
         input_axes: Axes of the shape whose product is fan_in, in place of Keras's rule.
         output_axes: Axes of the shape whose product is fan_out.
 
@@ -99,7 +101,7 @@ class SparseScaling(Scaled):
         negative_slope: float | None = None,
         distribution: str = "normal",
         mode: str = "fan_in",
-        seed: int | None = None,
+        seed: Seed = None,
         input_axes: list[int] | None = None,
         output_axes: list[int] | None = None,
     ) -> None:
@@ -132,7 +134,7 @@ class SparseOrthogonal(GainedRandom):
         gain: A positive factor; None: the forward gain of ``activation``, which is 1 for None.
         activation: The activation that follows, as in :func:`tfinit.gains.gain`.
         negative_slope: Slope of leaky_relu, prelu and relu for negative inputs.
-        seed: An integer or None; see :mod:`tfinit.initializers`.
+        seed: An integer, a SeedGenerator or None; see :mod:`tfinit.initializers`.
 
     Raises:
         InputError: as for :class:`Orthogonal`, a density outside (0, 1], or, when called, one below
@@ -151,10 +153,14 @@ class SparseOrthogonal(GainedRandom):
         gain: float | None = None,
         activation: Any = None,
         negative_slope: float | None = None,
-        seed: int | None = None,
+        seed: Seed = None,
     ) -> None:
         super().__init__(gain, activation, negative_slope, seed)
         self.density = _checked_density(density)
+
+    def check(self, shape: tuple[int, ...]) -> None:
+        """InputError for a rank below 2."""
+        as_matrix("SparseOrthogonal", shape)
 
     def values(self, shape: tuple[int, ...], dtype: str) -> Any:
         """``factor`` times a sparse orthogonal matrix in the given shape."""

@@ -1,10 +1,18 @@
-"""Which activation a layer or operation applies: in itself, or as a layer of its own."""
+"""Which activation a layer or operation applies: in itself, or as a layer of its own.
 
+Keras's own are known by their names. Any other function, operation or layer is asked: numbers go
+in, and what comes out says whether it is an activation.
+"""
+
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from tfinit.errors import InputError
+from tfinit.gains import evaluate
+from tfinit.overlay import overlaid
 from tfinit.variables import keras_of
 
 
@@ -12,7 +20,7 @@ class Activation(NamedTuple):
     """An activation as the schemes see it.
 
     Attributes:
-        name: Keras's name, ``"relu"``; for a function of the user's own, the function's name.
+        name: Keras's name, ``"relu"``; for another function or layer, its own name.
         source: What `tfinit.gains.gain` takes: the name, or the layer or function if the name
             alone does not say it all.
     """
@@ -23,6 +31,12 @@ class Activation(NamedTuple):
     def __str__(self) -> str:
         return self.name
 
+    def behind(self, factor: float) -> "Activation":
+        """The activation of ``factor · z``."""
+        if factor == 1:
+            return self
+        return Activation(self.name, partial(_scaled, self.source, factor))
+
 
 LINEAR = Activation("linear", "linear")
 
@@ -32,6 +46,8 @@ _OPERATIONS = {
     *("softsign", "sigmoid", "hard_sigmoid", "hard_silu", "log_sigmoid", "tanh", "hard_tanh"),
     *("tanh_shrink", "soft_shrink", "squareplus", "softmax", "log_softmax"),
 }
+# What an unknown function is asked at; the last of each side is twice as far as the one before.
+_POINTS = np.array([-12.0, -6.0, -2.3, -1.0, -0.4, 0.0, 0.4, 1.0, 2.3, 6.0, 12.0])
 _LAYERS = {"ReLU": "relu", "LeakyReLU": "leaky_relu", "PReLU": "prelu", "ELU": "elu"}
 
 
@@ -54,7 +70,7 @@ def activation_of(op: Any) -> Activation | None:
     name = op.symbol.split(".")[-1] if kind == "TFOpLambda" else _snake(kind)
     if name in _OPERATIONS and (keras_of(op) is None or kind == "TFOpLambda"):
         return Activation(name, name)
-    return None
+    return _by_values(name, op)
 
 
 def own_activation(layer: Any) -> Activation | None:
@@ -89,14 +105,77 @@ def _named(function: Any) -> Activation | None:
     if keras_of(function) is not None:  # a layer as the activation of a layer
         return activation_of(function)
     name = getattr(function, "__name__", type(function).__name__)
-    if name == "linear":
-        return None
     package = (getattr(function, "__module__", None) or "").split(".")[0]
-    return Activation(name, name if package in ("keras", "tf_keras") else function)
+    if package in ("keras", "tf_keras") and _is_keras_name(name):
+        return None if name == "linear" else Activation(name, name)
+    try:
+        same = np.allclose(evaluate(function, _POINTS), _POINTS, rtol=1e-5, atol=1e-6)
+    except InputError:  # not elementwise, or of another backend: an activation, if an unknown one
+        same = False
+    return None if same else Activation(name, function)
+
+
+def _is_keras_name(name: str) -> bool:
+    """False for ``"sin"``: `keras.ops` has functions that are no activations by name."""
+    import keras
+
+    try:
+        return keras.activations.get(name) is not None
+    except ValueError:
+        return False
+
+
+def _by_values(name: str, op: Any) -> Activation | None:
+    """An operation, or a layer without kernel, as an activation, if what it does is one.
+
+    That is: elementwise, bent, finite everywhere and no faster than a line far out. So squares,
+    roots and exponentials, of which normalizations are written by hand, are none.
+    """
+    function = _function_of(op)
+    if function is None:
+        return None
+    try:
+        values = evaluate(function, _POINTS)
+    except InputError:
+        return None
+    if not np.all(np.isfinite(values)):
+        return None
+    near, far = np.abs(values[[1, -2]]).max(), np.abs(values[[0, -1]]).max()
+    line = np.polyval(np.polyfit(_POINTS, values, 1), _POINTS)
+    bent = np.abs(values - line).max() > 1e-4 * max(1.0, near)
+    return Activation(name, function) if bent and far <= 3 * max(near, 1.0) else None
+
+
+def _function_of(op: Any) -> Callable[[Any], Any] | None:
+    """What to ask of an operation, or of a layer that may be an activation; None of others."""
+    kind, library = type(op).__name__, keras_of(op)
+    if kind == "TFOpLambda":
+        return op.function
+    if library is None:
+        return getattr(op, "call", None)
+    # Of Keras's own layers those above are activations, and a Lambda is anything.
+    of_user = type(op).__module__.split(".")[0] not in ("keras", "tf_keras")
+    holds = ("kernel", "embeddings")
+    if not (of_user or kind == "Lambda") or any(w.name.endswith(holds) for w in op.weights):
+        return None
+    return partial(_called, op)
+
+
+def _called(layer: Any, z: Any) -> Any:
+    """What a layer makes of numbers; losses that it adds are forgotten."""
+    with overlaid() as put:
+        if keras_of(layer) == "keras":
+            put(layer, "_losses", [])
+            put(layer, "_loss_ids", set())
+        return layer.call(z)
 
 
 def _snake(name: str) -> str:
     return "".join("_" + c.lower() if c.isupper() else c for c in name).lstrip("_")
+
+
+def _scaled(source: Any, factor: float, z: np.ndarray) -> np.ndarray:
+    return evaluate(source, factor * np.asarray(z))
 
 
 def _leaky_relu(z: Any, slope: float) -> Any:

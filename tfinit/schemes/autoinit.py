@@ -8,12 +8,14 @@ import numpy as np
 from tfinit.arguments import number
 from tfinit.errors import InputError
 from tfinit.schemes.activations import activation_of
+from tfinit.schemes.forward import is_stateful, states_kept
 from tfinit.schemes.graph import Step, bears_kernel
 from tfinit.schemes.kernels import Kernel
 from tfinit.schemes.moments import Moments, through_activation, through_layer
 from tfinit.schemes.report import Record, Report
 from tfinit.schemes.streams import stream
 from tfinit.schemes.task import Task
+from tfinit.schemes.unit_means import INPUTS, LEAST
 from tfinit.schemes.variance import draw
 from tfinit.variables import keras_of
 
@@ -21,6 +23,7 @@ from tfinit.variables import keras_of
 _BATCH, _NUMBERS = 32, 200_000
 # The size that an axis of unknown size gets in a trial.
 _UNKNOWN = 16
+_RECURRENT = "recurrent: AutoInit leaves these layers as they are, and measures what they put out"
 
 
 def autoinit(task: Task, *, mean: float = 0.0, variance: float = 1.0) -> Report:
@@ -30,6 +33,11 @@ def autoinit(task: Task, *, mean: float = 0.0, variance: float = 1.0) -> Report:
     activations by integration, normalization, dropout (as in training), pooling, sums, products
     and concatenations by formula, and whatever has no formula by a trial: it is called on normal
     numbers of the moments of its inputs. Branches count as independent, biases as zero.
+
+    Recurrent layers keep all their weights, as in the paper: their gates bound what they put out,
+    so no scale of the weights would give it variance 1. They are tried. Layers that the paper
+    does not name (embeddings, attention, separable and transposed convolutions) follow the
+    formula.
 
     Args:
         task: A model of Keras 3. No data is needed.
@@ -59,7 +67,7 @@ def autoinit(task: Task, *, mean: float = 0.0, variance: float = 1.0) -> Report:
         walk.go_through(index, step)
     records = [
         walk.records.get(kernel.key)
-        or kernel.record("kept", note="" if kernel.trainable else "frozen")
+        or (kernel.record("kept") if kernel.trainable else kernel.frozen())
         for kernel in task.kernels
     ]
     more = [f"moments by trial: {', '.join(walk.tried)}"] if walk.tried else []
@@ -96,17 +104,25 @@ class _Walk:
 
     def _set(self, kernel: Kernel, signal: Moments, alone: bool) -> None:
         # What a composite's later kernels read was made by its earlier ones, with variance 1.
-        inner = kernel.name in ("recurrent_kernel", "pointwise_kernel")
-        if inner or (kernel.ends_step and not alone):
+        if kernel.name == "pointwise_kernel" or (kernel.ends_step and not alone):
             signal = Moments(0.0, 1.0)
         if kernel.name == "embeddings":
             signal = Moments(0.0, 1.0)  # a lookup reads no signal
         if not kernel.trainable:
             return
+        if kernel.recurrent:
+            self.records[kernel.key] = kernel.record("kept", note=_RECURRENT)
+            return
         std = 1 / math.sqrt(kernel.fan_in * signal.second)
         random = stream(self.task.seed, kernel.key)
         stds = [std] * len(kernel.activations)
         self.task.write(kernel.variable, draw(kernel, stds, "normal", random))
+        if signal.variance < LEAST**2 * signal.second and not self.task.warnings:
+            self.task.warn(
+                f"at {kernel.key!r} the signal's mean, {signal.mean:.3g}, hides its variance, "
+                f"{signal.variance:.3g}. If `mean` {self.inputs.mean:.3g} and `variance` "
+                f"{self.inputs.variance:.3g} are not the inputs', pass theirs; else {INPUTS}."
+            )
         note = f"input: mean {signal.mean:.3g}, variance {signal.variance:.3g}"
         self.records[kernel.key] = kernel.record("set", std=std, note=note)
 
@@ -131,7 +147,7 @@ class _Walk:
         if len(ending) != 1:
             return self._try(index, step, signals)
         kernel = ending[0]
-        if kernel.trainable:
+        if kernel.trainable or 0 in kernel.shape:
             made = Moments(0.0, 1.0)
         else:
             size = float(np.mean(np.square(kernel.variable.numpy(), dtype=np.float64)))
@@ -152,18 +168,29 @@ class _Walk:
         if node is None:
             self.skipped.append(step.key)
             return signals[0]
+        given_nothing = all(0 in t.shape for t in node.input_tensors)
+        if given_nothing or any(0 in t.shape for t in node.outputs):
+            return signals[0]  # a signal without entries has no moments
         random = stream(self.task.seed, f"autoinit/{step.key}")
-        given: dict[int, Any] = {}
+        drawn: dict[int, Any] = {}
         largest = max(
             math.prod(n or _UNKNOWN for n in tuple(t.shape)[1:]) for t in node.input_tensors
         )
+        # A stateful layer takes batches of its own size only.
         batch = min(_BATCH, max(2, _NUMBERS // largest))
+        part = (node.input_tensors[0].shape[0] if is_stateful(step.op) else None) or batch
+        batch = part * math.ceil(batch / part)
         for tensor, signal in zip(node.input_tensors, signals, strict=False):
             shape = [batch, *(n or _UNKNOWN for n in tuple(tensor.shape)[1:])]
             values = signal.mean + math.sqrt(signal.variance) * random.standard_normal(shape)
-            given[id(tensor)] = keras.ops.convert_to_tensor(values, dtype=tensor.dtype)
-        args, kwargs = node.arguments.fill_in(given)
-        outputs = keras.tree.flatten(step.op(*args, **kwargs))
-        values = keras.ops.convert_to_numpy(keras.ops.cast(outputs[0], "float32"))
+            drawn[id(tensor)] = keras.ops.convert_to_tensor(values, dtype=tensor.dtype)
+        made = []
+        with states_kept(step.op):
+            for start in range(0, batch, part):
+                given = {key: values[start : start + part] for key, values in drawn.items()}
+                args, kwargs = node.arguments.fill_in(given)
+                outputs = keras.tree.flatten(step.op(*args, **kwargs))
+                made.append(keras.ops.convert_to_numpy(keras.ops.cast(outputs[0], "float32")))
+        values = np.concatenate(made) if len(made) > 1 else made[0]
         self.tried.append(step.key)
         return Moments(float(np.mean(values)), float(np.var(values)))

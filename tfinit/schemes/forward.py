@@ -74,13 +74,46 @@ def pass_through(task: Task, kernels: list[Kernel], stop: Stop) -> set[str]:
 def call(model: Any, data: Any, training: bool = False) -> Any:
     """The model's output for checked data; InputError if it cannot be called on it."""
     try:
-        return model(data, training=training)
-    except InputError:
-        raise
+        with states_kept(model):
+            return model(data, training=training)
+    except InputError as error:
+        raise _as_raised(error) from None
     except Exception as error:
         raise InputError(
             f"`model` {model.name!r} cannot be called on `data`: {reason(error)}"
         ) from error
+
+
+def is_stateful(op: Any) -> bool:
+    """True if a layer is a stateful recurrent one, or has one in it."""
+    return bool(_stateful(op))
+
+
+def _stateful(op: Any) -> list[Any]:
+    layers = [layer for _, layer in walk_layers(op)] if hasattr(op, "weights") else []
+    return [layer for layer in layers if getattr(layer, "stateful", False)]
+
+
+@contextmanager
+def states_kept(op: Any) -> Iterator[None]:
+    """Put back the states of stateful recurrent layers after the block."""
+    import keras
+
+    found = [keras.tree.flatten(getattr(layer, "states", None)) for layer in _stateful(op)]
+    states = [state for part in found for state in part if hasattr(state, "assign")]
+    before = [state.numpy() for state in states]
+    try:
+        yield
+    finally:
+        for state, value in zip(states, before, strict=True):
+            state.assign(value)
+
+
+def _as_raised(error: InputError) -> InputError:
+    """The error without the layer's name and arguments, with which Keras raises it anew."""
+    while isinstance(error.__context__, InputError):
+        error = error.__context__
+    return error
 
 
 def check_data(model: Any, data: Any, name: str = "data") -> Any:

@@ -11,6 +11,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import numpy as np
+
+from tfinit.gains import sinusoid
 from tfinit.overlay import overlaid
 from tfinit.schemes.activations import LINEAR, Activation, activation_of
 from tfinit.variables import keras_of, walk_layers
@@ -57,18 +60,39 @@ class Graph:
         Where a value is used several times, the first use with an activation counts.
         """
         found: dict[int, Activation] = {}
-        for step in reversed(self.steps):
+        for index in reversed(range(len(self.steps))):
+            step = self.steps[index]
             ahead = activation_of(step.op)
             if ahead is None:
                 ahead = LINEAR
                 if not bears_kernel(step.op):
                     seen = (found.get(value, LINEAR) for value in step.outputs)
                     ahead = next((a for a in seen if a is not LINEAR), LINEAR)
+                    # sin(30·z) is written as a product and a sine.
+                    if not isinstance(ahead.source, str) and sinusoid(ahead.source):
+                        ahead = ahead.behind(self._factor(index))
             for value in step.inputs:
                 # Steps come last first, so an earlier use overwrites a later one.
                 if ahead is not LINEAR or value not in found:
                     found[value] = ahead
         return found
+
+    def _factor(self, index: int) -> float:
+        """The number that a step multiplies its input by; 1 of other steps."""
+        op, node = self.steps[index].op, self.nodes[index] if self.nodes else None
+        if type(op).__name__ not in ("Multiply", "Divide", "TrueDivide") or node is None:
+            return 1.0
+        arguments = getattr(node, "arguments", None)
+        given = [] if arguments is None else [*arguments.args, *arguments.kwargs.values()]
+        if len(given) != 2 or len(self.steps[index].inputs) != 1:
+            return 1.0
+        numbers = [n for n in given if not hasattr(n, "_keras_history") and np.size(n) == 1]
+        if len(numbers) != 1:
+            return 1.0
+        factor = float(np.ravel(numbers[0])[0])
+        if type(op).__name__ == "Multiply":
+            return factor
+        return 1 / factor if factor and numbers[0] is given[1] else 1.0
 
 
 def bears_kernel(op: Any) -> bool:

@@ -2,6 +2,7 @@
 
 import inspect
 import random
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -52,8 +53,10 @@ def initialize(
     """Initialize the weights of a built model in place, by a scheme that knows its layers.
 
     A scheme never touches frozen layers or normalization, nor biases unless it is about them or
-    is asked to. Each weight has a random stream of its own, made from the seed and the weight's
-    key: same seed, same bits, in any process.
+    is asked to. Recurrent kernels are drawn orthogonal, gate by gate, with the standard deviation
+    that the scheme has for them, by all but those that leave them or have values of their own
+    ("autoinit", "reinitialize", "pretrained"). Each weight has a random stream of its own, made
+    from the seed and the weight's key: same seed, same bits, in any process.
 
     Threads: calls that share layers wait for each other, so that the weights are those of one of
     them. What trains the model in another thread is not waited for.
@@ -69,7 +72,8 @@ def initialize(
         **options: What the scheme takes.
 
     Returns:
-        One record for each kernel: what was done to it and why. It prints as a table.
+        One record for each kernel: what was done to it and why. It prints as a table. What a
+        scheme could not do is in its notes, and a warning.
 
     Raises:
         InputError: an unknown scheme or option, a model that is not built, data that is missing,
@@ -99,10 +103,13 @@ def initialize(
     with alone(model):
         task = Task(model, seed, data)
         try:
-            return chosen(task, **options)
+            report = chosen(task, **options)
         except BaseException:
             task.undo()
             raise
+    for text in task.warnings:
+        warnings.warn(f'"{scheme}": {text}', stacklevel=2)
+    return report
 
 
 def _scheme(name: str, options: dict[str, Any]) -> Callable[..., Report]:

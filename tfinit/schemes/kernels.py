@@ -29,8 +29,9 @@ class Kernel:
         activations: What follows; one for each gate of a recurrent cell, else one.
         fan_in: The products that one output sums; of one gate, in a recurrent cell.
         fan_out: The products that one input enters; of one gate, in a recurrent cell.
-        trainable: False if the layer is frozen.
+        trainable: False if the layer is frozen, or the weight has no entries.
         ends_step: True if it makes the output of the step: of an attention layer, the last one.
+        recurrent: True if it is part of a recurrent layer: of its cell, or of what its cell holds.
     """
 
     key: str
@@ -44,6 +45,7 @@ class Kernel:
     fan_out: float
     trainable: bool
     ends_step: bool
+    recurrent: bool
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -65,8 +67,8 @@ class Kernel:
         )
 
     def frozen(self) -> Record:
-        """The line of a kernel that is left alone because its layer is frozen."""
-        return self.record("kept", note="frozen")
+        """The line of a kernel that is left alone, as its layer is frozen or it has no entries."""
+        return self.record("kept", note="no entries" if 0 in self.shape else "frozen")
 
 
 def find_kernels(model: Any, graph: Graph) -> list[Kernel]:
@@ -82,6 +84,7 @@ def find_kernels(model: Any, graph: Graph) -> list[Kernel]:
     keys = {id(variable): key for key, variable in all_weights(model).items()}
     trainable = {id(variable) for variable in model.trainable_weights}
     following = graph.following()
+    inside = _of_recurrent_layers(model)
     found: list[Kernel] = []
     done: set[int] = set()
 
@@ -94,7 +97,9 @@ def find_kernels(model: Any, graph: Graph) -> list[Kernel]:
                 continue
             done.add(id(variable))
             last = name != "depthwise_kernel" or "pointwise_kernel" not in own
-            fan_in, fan_out = fans(layer, variable)
+            # As Keras's initializers count: 1 of a scalar, and where there is nothing to sum.
+            some = math.prod(variable.shape) and len(variable.shape)
+            fan_in, fan_out = fans(layer, variable) if some else (1.0, 1.0)
             found.append(
                 Kernel(
                     key=keys[id(variable)],
@@ -106,8 +111,9 @@ def find_kernels(model: Any, graph: Graph) -> list[Kernel]:
                     activations=gates or ((ahead if last else LINEAR),),
                     fan_in=fan_in,
                     fan_out=fan_out,
-                    trainable=id(variable) in trainable,
+                    trainable=id(variable) in trainable and 0 not in variable.shape,
                     ends_step=last and layer is end,
+                    recurrent=id(layer) in inside or "recurrent_kernel" in own,
                 )
             )
 
@@ -121,6 +127,16 @@ def find_kernels(model: Any, graph: Graph) -> list[Kernel]:
     for _, layer in walk_layers(model):
         collect(layer, None, None, LINEAR)
     return found
+
+
+def _of_recurrent_layers(model: Any) -> set[int]:
+    """The ids of Keras's recurrent layers and of all layers in them, cells of the user's too."""
+    return {
+        id(part)
+        for _, layer in walk_layers(model)
+        if any(cls.__name__ == "RNN" for cls in type(layer).__mro__)
+        for _, part in walk_layers(layer)
+    }
 
 
 def _last_layer(layer: Any) -> Any:
@@ -175,7 +191,7 @@ def matrices(kernel: Kernel) -> Matrices:
     if parts == 1 and kernel.name == "kernel":
         parts = getattr(layer, "groups", 1)
     if n < 2:
-        return Matrices((1, *shape), (), (), (0,), (1,))
+        return Matrices((1,) * (2 - n) + shape, (), (), (0,), (1,))
     split = (*shape[:-1], parts, shape[-1] // parts)
     return Matrices(split, (n - 1,), window, (n - 2,), (n,))
 

@@ -8,14 +8,18 @@ import numpy as np
 
 from tfinit.arguments import number, whole
 from tfinit.errors import InputError
+from tfinit.schemes.best import Best, chosen
 from tfinit.schemes.forward import call, check_data
 from tfinit.schemes.kernels import Kernel
-from tfinit.schemes.lsuv import NOT_REACHED
+from tfinit.schemes.lsuv import untouched
 from tfinit.schemes.report import Report
 from tfinit.schemes.start import start_from
 from tfinit.schemes.streams import stream
 from tfinit.schemes.task import Task
 from tfinit.schemes.weightnorm import standardize
+
+# What another η changes in the spread, at most.
+_NOISE = 0.1
 
 
 def krahenbuhl(
@@ -30,6 +34,11 @@ def krahenbuhl(
     and no layer has to undo what was done below it, as in the paper: the rule also holds where
     there is no single next layer.
 
+    Where that is not so, as behind the normalizations of a post-norm transformer, turns can drive
+    the rates apart. The turn with the smallest max C / min C is what the model gets, the first
+    pass counting as one: the last turn unless another was better by a tenth, which η alone does
+    not make. If none was better than the first pass, the report and a warning say so.
+
     Args:
         task: The model, and a batch.
         start: The scheme that the weights are drawn with first; None keeps what is there.
@@ -37,7 +46,8 @@ def krahenbuhl(
         damping: α in the formula, in (0, 1]. The paper has 0.25.
 
     Returns:
-        A report with the product of each kernel's r, and the spread of C before and after.
+        A report with the product of each kernel's r, and the spread of C before and after. Its
+        notes say which turn was kept where that was not the last.
 
     Raises:
         InputError: another backend than TensorFlow, data that does not fit, or bad options.
@@ -51,32 +61,60 @@ def krahenbuhl(
     start_from(task, start)
     reached = standardize(task)
     kernels = [kernel for kernel in task.kernels if kernel.key in reached]
-    products = dict.fromkeys(reached, 1.0)
-    spreads: list[float] = []
+    products = [dict.fromkeys(reached, 1.0)]
+    biases = [kernel.bias for kernel in kernels if kernel.bias is not None]
+    best = Best(task, [*(kernel.variable for kernel in kernels), *biases])
     data = check_data(task.model, task.data)
     for turn in range(iterations + 1):
         rates = _rates(task, kernels, data, turn)
-        if not rates:
+        if turn == 0:
+            reached_first = rates.keys()
+        if not reached_first:
+            break
+        # Kernels that the gradient reaches no more are no way to a smaller spread.
+        lost = reached_first - rates.keys()
+        best.see(math.inf if lost else max(rates.values()) / min(rates.values()))
+        if turn == iterations or not rates:
             break
         mean = sum(map(math.log, rates.values())) / len(rates)
-        spreads.append(max(rates.values()) / min(rates.values()))
-        if turn == iterations:
-            break
+        products.append(dict(products[-1]))
         for kernel in kernels:
             if kernel.key in rates:
                 r = math.exp((math.log(rates[kernel.key]) - mean) * damping / 2)
-                products[kernel.key] *= r
+                products[-1][kernel.key] *= r
                 task.write(kernel.variable, kernel.variable * r)
         standardize(task, scale=False)
+
+    turn, more = _settled(task, best) if best.measures else (0, [])
 
     def record(kernel: Kernel) -> Any:
         if kernel.key in reached:
             note = reached[kernel.key].note
-            return kernel.record("scaled", scale=products[kernel.key], note=note)
-        return kernel.record("set", note=NOT_REACHED) if kernel.trainable else kernel.frozen()
+            return kernel.record("scaled", scale=products[turn][kernel.key], note=note)
+        return untouched(kernel, start)
 
-    more = [f"largest C / smallest C: {spreads[0]:.4g} → {spreads[-1]:.4g}"] if spreads else []
     return task.report("krahenbuhl", [record(kernel) for kernel in task.kernels], *more)
+
+
+def _settled(task: Task, best: Best) -> tuple[int, list[str]]:
+    """Put back the best turn if it is not the last; which turn that is, and what to say."""
+    start, last = best.measures[0], best.measures[-1]
+    turns, turn = len(best.measures) - 1, best.turn
+    kept = chosen(start, best.measures[turn], last, _NOISE)
+    if kept == "last":
+        turn = turns
+    else:
+        best.put_back(turn)
+    notes = [f"largest C / smallest C: {start:.4g} → {best.measures[turn]:.4g}"]
+    if kept == "best":
+        notes.append(f"turn {turn} of {turns} was the best and was kept; the last had {last:.4g}")
+    if kept == "start":
+        task.warn(
+            f"the turns did not help: largest C / smallest C was {start:.4g} after the first pass "
+            f"and {last:.4g} after turn {turns}. The weights are those of the first pass, which "
+            "standardized each unit. A smaller `damping` may help."
+        )
+    return turn, notes
 
 
 def _rates(task: Task, kernels: Sequence[Kernel], data: Any, turn: int) -> dict[str, float]:

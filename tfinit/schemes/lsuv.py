@@ -10,8 +10,15 @@ from tfinit.schemes.kernels import Kernel
 from tfinit.schemes.report import Record, Report
 from tfinit.schemes.start import start_from
 from tfinit.schemes.task import Task
+from tfinit.schemes.unit_means import (
+    INPUTS,
+    LEAST,
+    is_centred_after,
+    reads_inputs,
+    share_of_examples,
+)
 
-# A standard deviation below this share of the mean is rounding in float32.
+# What varies by less than this share of the whole is rounding in float32.
 _CONSTANT = 1e-5
 _SMALLEST = 1e-30
 DEAD = (
@@ -24,9 +31,17 @@ NOT_REACHED = "kept its start: the pass does not reach it as a linear layer of K
 def lsuv(task: Task, *, std: float = 1.0, start: str | None = "orthogonal") -> Report:
     """W ← W · s with std(s · W∗x + b) = std, layer by layer, x being what reaches the layer.
 
-    The standard deviation is over all entries of a layer's output on the batch; over those of one
-    gate in a recurrent layer, whose input kernel alone is rescaled. A shared layer is rescaled
-    where the data first reaches it. Layers run as in inference (no dropout, moving statistics).
+    The standard deviation is over all entries of a layer's output on the batch, as in the paper;
+    over those of one gate in a recurrent layer, whose input kernel alone is rescaled. A shared
+    layer is rescaled where the data first reaches it. Layers run as in inference (no dropout,
+    moving statistics).
+
+    Over all entries, a unit's own mean counts as signal. With inputs of 2000 ± 10, nearly all of a
+    layer's variance is that of its units' means: scaled to 1, what tells examples apart would be
+    0.005, and no bias or factor mends it, as each step of training moves the means again. So what
+    varies over the examples must be 5 % of the whole at least. Data of which less is left in a
+    first layer are refused, unless batch normalization follows; further on, such a layer is named
+    in the report and in a warning.
 
     Args:
         task: The model, and a batch of some dozens of examples.
@@ -36,11 +51,11 @@ def lsuv(task: Task, *, std: float = 1.0, start: str | None = "orthogonal") -> R
 
     Returns:
         A report with the factor of each kernel. A layer whose pre-activation is constant over the
-        batch is named there and left as it was.
+        batch is named there and in a warning, and left as it was.
 
     Raises:
-        InputError: data that does not fit, is not finite, or makes activations that are not; a
-            ``std`` that is not positive.
+        InputError: data that does not fit, is not finite, makes activations that are not, or whose
+            mean hides what varies; a ``std`` that is not positive.
 
     Example:
         >>> model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(64, "relu")])
@@ -55,6 +70,8 @@ def lsuv(task: Task, *, std: float = 1.0, start: str | None = "orthogonal") -> R
     std = number("std", std, above=0)
     start_from(task, start, **({} if start is None else {"gain": 1.0}))
     records: dict[str, Record] = {}
+    dead: list[str] = []
+    faint: list[str] = []
 
     def stop(kernel: Kernel, linear: Any, bias: Any) -> Any:
         import keras
@@ -66,23 +83,51 @@ def lsuv(task: Task, *, std: float = 1.0, start: str | None = "orthogonal") -> R
             _scale(kernel, split[:, part] if parts > 1 else split, bias, std)
             for part in range(parts)
         ]
-        if None in scales:
+        share = share_of_examples(kernel, linear)
+        if None in scales or share <= _CONSTANT:
             task.restore(kernel.variable)
             records[kernel.key] = kernel.record("kept", note=DEAD)
+            dead.append(kernel.key)
             return None
+        note = ""
+        if share < LEAST and not is_centred_after(task, kernel):
+            note = f"{share:.2g} of its size depends on the example"
+            if reads_inputs(task, kernel):
+                raise InputError(
+                    f"`data` has a mean that hides the rest: of what {kernel.key!r} makes, only "
+                    f'{share:.2g} of the size depends on the example, and "lsuv" would take the '
+                    f"units' means for signal. No scale of the weights mends that: {INPUTS}."
+                )
+            faint.append(kernel.key)
         factor = keras.ops.repeat(keras.ops.array(scales, "float32"), last // parts)
         task.write(kernel.variable, kernel.variable * (scales[0] if parts == 1 else factor))
-        records[kernel.key] = kernel.record("scaled", scale=math.prod(scales) ** (1 / parts))
+        scale = math.prod(scales) ** (1 / parts)
+        records[kernel.key] = kernel.record("scaled", scale=scale, note=note)
         linear = linear * scales[0]
         return linear if bias is None else linear + keras.ops.cast(bias, linear.dtype)
 
     pass_through(task, reachable(task), stop)
+    if dead:
+        task.warn(f"{_listed(dead)} constant over the batch: left as before.")
+    if faint:
+        task.warn(
+            f"{_listed(faint)} almost constant over the batch: units' means were taken for signal. "
+            'The layers before lose it. "weightnorm_data" centres each unit; '
+            "tfinit.recommend(model).apply() starts with less loss."
+        )
     return task.report(
-        "lsuv", [records.get(kernel.key) or _untouched(kernel, start) for kernel in task.kernels]
+        "lsuv", [records.get(kernel.key) or untouched(kernel, start) for kernel in task.kernels]
     )
 
 
-def _untouched(kernel: Kernel, start: str | None) -> Record:
+def _listed(keys: list[str]) -> str:
+    """The first of some kernels, how many others, and the verb."""
+    more = f" and {len(keys) - 1} more kernels" if len(keys) > 1 else ""
+    return f"what {keys[0]!r}{more} {'make' if more else 'makes'} of `data` is"
+
+
+def untouched(kernel: Kernel, start: str | None) -> Record:
+    """The line of a kernel that the pass does not set."""
     if not kernel.trainable:
         return kernel.frozen()
     return kernel.record("kept" if start is None else "set", note=NOT_REACHED)

@@ -7,15 +7,18 @@ import numpy as np
 
 from tfinit.arguments import function, number, whole
 from tfinit.errors import InputError
+from tfinit.schemes.best import Best, chosen
 from tfinit.schemes.forward import call, check_data
 from tfinit.schemes.kernels import Kernel
 from tfinit.schemes.krahenbuhl import require_tensorflow
-from tfinit.schemes.report import Report
+from tfinit.schemes.report import Record, Report
 from tfinit.schemes.start import start_from
 from tfinit.schemes.streams import stream
 from tfinit.schemes.task import Task
 
 _SMALL = 1e-5
+# Draws of targets by which steps are compared, and by how much another mean of so many differs.
+_JUDGES, _NOISE = 4, 0.1
 
 
 def metainit(
@@ -33,6 +36,10 @@ def metainit(
     is how much a step of gradient descent changes the gradient itself. Each step moves each norm
     by ``rate``, with momentum, against the sign of GQ's derivative. Directions stay.
 
+    The steps can overshoot, from good weights above all. What the model gets is the last step's,
+    unless the step of the smallest GQ or the start is better, judged on the same targets. If no
+    step was better than the start, the report and a warning say so.
+
     Args:
         task: The model, of layers whose gradients TensorFlow can take three times, and a batch.
         loss: Output of the model → a scalar. None: the distance to random targets from N(0, 1),
@@ -43,7 +50,8 @@ def metainit(
         momentum: Of the moves.
 
     Returns:
-        A report with the factor of each kernel, and the quotient before and after.
+        A report with the factor of each kernel, and the quotient before and after. Its notes say
+        which step was kept where that was not the last.
 
     Raises:
         InputError: another backend than TensorFlow, data that does not fit, bad options, or a
@@ -62,15 +70,15 @@ def metainit(
     random = stream(task.seed, "metainit")
     moves = np.zeros(len(kernels))
     first = np.array([_norm(kernel) for kernel in kernels])
-    quotients: list[float] = []
-    for _ in range(steps):
+    best = Best(task, [kernel.variable for kernel in kernels])
+    for step in range(steps):
         quotient, slopes = _quotient(task, kernels, data, loss or _random_targets(random))
         if not np.isfinite(quotient):
             raise InputError(
-                f"The gradient quotient is {quotient} after {len(quotients)} steps. "
+                f"The gradient quotient is {quotient} after {step} steps. "
                 "Use a smaller `rate`, or another `start`."
             )
-        quotients.append(quotient)
+        best.see(quotient)
         moves = momentum * moves - rate * np.sign(slopes)
         for kernel, move in zip(kernels, moves, strict=True):
             norm = _norm(kernel)
@@ -78,18 +86,63 @@ def metainit(
             if norm > 0:
                 factor = max(norm + move, norm / 2) / norm
                 task.write(kernel.variable, kernel.variable * factor)
-    last, _ = _quotient(task, kernels, data, loss or _random_targets(random))
+    kept, notes = _settled(task, best, kernels, data, loss)
     scales = {
         kernel.key: _norm(kernel) / before if before else 1.0
         for kernel, before in zip(kernels, first, strict=True)
     }
-    records = [
-        kernel.record("scaled", scale=float(scales[kernel.key]))
-        if kernel.trainable
-        else kernel.frozen()
-        for kernel in task.kernels
-    ]
-    return task.report("metainit", records, f"gradient quotient: {quotients[0]:.4g} → {last:.4g}")
+
+    def record(kernel: Kernel) -> Record:
+        if not kernel.trainable:
+            return kernel.frozen()
+        if kept == "start":
+            return kernel.record("kept" if start is None else "set", note="no step was better")
+        return kernel.record("scaled", scale=float(scales[kernel.key]))
+
+    return task.report("metainit", [record(kernel) for kernel in task.kernels], *notes)
+
+
+def _settled(
+    task: Task, best: Best, kernels: list[Kernel], data: Any, loss: Callable[[Any], Any] | None
+) -> tuple[str, list[str]]:
+    """Put back the best step, or the start, if the last is not as good; which, and what to say."""
+    steps, step = len(best.measures), best.turn
+
+    def judged() -> float:
+        if loss:
+            return _finite(_quotient_alone(task, kernels, data, loss))
+        # The same targets for all that are compared: those of the steps were others each time.
+        losses = [_random_targets(stream(task.seed, f"metainit/{n}")) for n in range(_JUDGES)]
+        return float(np.mean([_finite(_quotient_alone(task, kernels, data, f)) for f in losses]))
+
+    last, values = judged(), [kernel.variable.numpy() for kernel in kernels]
+    best.put_back(0)
+    first = judged()
+    smallest = first
+    if step:
+        best.put_back(step)
+        smallest = judged()
+    kept = chosen(first, smallest, last, 0.0 if loss else _NOISE)
+    if kept == "last":
+        for kernel, value in zip(kernels, values, strict=True):
+            task.write(kernel.variable, value)
+    else:
+        best.put_back(step if kept == "best" else 0)
+    now = {"last": last, "best": smallest, "start": first}[kept]
+    notes = [f"gradient quotient: {first:.4g} → {now:.4g}"]
+    if kept == "best":
+        notes.append(f"the best of {steps} steps, number {step}, was kept; the last had {last:.4g}")
+    if kept == "start":
+        task.warn(
+            f"the steps did not help: the gradient quotient was {first:.4g} at the start and "
+            f"{last:.4g} after {steps} of them. The weights are those of the start. Use a smaller "
+            "`rate`, another `start`, or a scheme without steps."
+        )
+    return kept, notes
+
+
+def _finite(quotient: float) -> float:
+    return quotient if np.isfinite(quotient) else np.inf
 
 
 def _norm(kernel: Kernel) -> float:
@@ -120,21 +173,35 @@ def _quotient(
 
     variables = [kernel.variable.value for kernel in kernels]
     with tf.GradientTape() as third:
-        with tf.GradientTape() as second:
-            with tf.GradientTape() as first:
-                value = loss(call(task.model, data))
-            gradients = _dense(first.gradient(value, variables), variables)
-            half = tf.add_n([tf.reduce_sum(tf.square(g)) for g in gradients]) / 2
-        # The gradient of ½‖g‖² is H·g.
-        products = _dense(second.gradient(half, variables), variables)
-        terms = []
-        for g, product in zip(gradients, products, strict=True):
-            away = tf.where(g >= 0, _SMALL, -_SMALL)
-            terms.append(tf.reduce_sum(tf.abs((g - product) / (g + away) - 1)))
-        quotient = tf.add_n(terms) / sum(int(tf.size(v)) for v in variables)
+        quotient = _quotient_of(task, variables, data, loss)
     slopes = _dense(third.gradient(quotient, variables), variables)
     by_norm = [float(tf.reduce_sum(s * v)) for s, v in zip(slopes, variables, strict=True)]
     return float(quotient), np.array(by_norm)
+
+
+def _quotient_alone(
+    task: Task, kernels: list[Kernel], data: Any, loss: Callable[[Any], Any]
+) -> float:
+    """GQ."""
+    return float(_quotient_of(task, [kernel.variable.value for kernel in kernels], data, loss))
+
+
+def _quotient_of(task: Task, variables: list[Any], data: Any, loss: Callable[[Any], Any]) -> Any:
+    """GQ as a tensor."""
+    import tensorflow as tf
+
+    with tf.GradientTape() as second:
+        with tf.GradientTape() as first:
+            value = loss(call(task.model, data))
+        gradients = _dense(first.gradient(value, variables), variables)
+        half = tf.add_n([tf.reduce_sum(tf.square(g)) for g in gradients]) / 2
+    # The gradient of ½‖g‖² is H·g.
+    products = _dense(second.gradient(half, variables), variables)
+    terms = []
+    for g, product in zip(gradients, products, strict=True):
+        away = tf.where(g >= 0, _SMALL, -_SMALL)
+        terms.append(tf.reduce_sum(tf.abs((g - product) / (g + away) - 1)))
+    return tf.add_n(terms) / sum(int(tf.size(v)) for v in variables)
 
 
 def _dense(gradients: list[Any], variables: list[Any]) -> list[Any]:

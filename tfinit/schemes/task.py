@@ -28,6 +28,7 @@ class Task:
 
     def __init__(self, model: Any, seed: int, data: Any = None) -> None:
         self.model, self.seed, self.data = model, seed, data
+        self.warnings: list[str] = []
         self._before: dict[int, tuple[Any, Any]] = {}
         self._gains: dict[tuple[Any, str], float] = {}
 
@@ -91,10 +92,14 @@ class Task:
         for variable, value in self._before.values():
             variable.assign(value)
 
+    def warn(self, text: str) -> None:
+        """Note what the caller must know: it is in the report, and `initialize` warns of it."""
+        self.warnings.append(text)
+
     def report(self, scheme: str, records: list[Record], *more: str) -> Report:
         """The report, with what concerns the whole model."""
         notes = [
             f"layer {key!r} could not be traced: its layers were taken in the order they were made"
             for key in self.graph.guessed
         ]
-        return Report(scheme, records, [*more, *notes])
+        return Report(scheme, records, [*more, *self.warnings, *notes])

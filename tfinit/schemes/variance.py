@@ -1,4 +1,4 @@
-"""Glorot & Bengio, He et al., LeCun et al.: independent weights of a variance set by the fans."""
+"""Glorot & Bengio, He et al., LeCun et al.: random weights of a variance set by the fans."""
 
 import math
 
@@ -7,7 +7,8 @@ import numpy as np
 from tfinit.arguments import number, one_of
 from tfinit.initializers.scaling import CUT_STD
 from tfinit.schemes.activations import LINEAR
-from tfinit.schemes.kernels import Kernel
+from tfinit.schemes.isometries import orthogonal_kernel
+from tfinit.schemes.kernels import Kernel, matrices
 from tfinit.schemes.report import Report
 from tfinit.schemes.task import Task
 
@@ -26,12 +27,14 @@ def xavier(
 ) -> Report:
     """σ² = gain² · 2 / (fan_in + fan_out), of every kernel by its layer's own fans.
 
+    A recurrent kernel of that variance is orthogonal, gate by gate: gain · Q.
+
     Args:
         task: The model.
         gain: A number, or ``"activation"``: the gain of the activation that follows each layer.
         mode: ``"fan_in"``, ``"fan_out"`` or ``"fan_avg"``, which is the formula above.
         distribution: ``"uniform"``, ``"normal"`` or ``"truncated_normal"`` (cut at two standard
-            deviations, the variance corrected).
+            deviations, the variance corrected). Not of recurrent kernels.
         bias: What to set the layers' biases to. None leaves them alone.
 
     Raises:
@@ -60,7 +63,7 @@ def he(
 
     With ``mode="fan_out"`` the gain is the backward one: gain² · E[φ′(z)²] = 1. Each gate of a
     recurrent layer has the gain of its own activation in the kernel, and 1 in the recurrent
-    kernel. Arguments and errors are those of "xavier".
+    kernel, which is orthogonal. Arguments and errors are those of "xavier".
 
     Example:
         >>> model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(2, "relu", name="fc")])
@@ -80,7 +83,7 @@ def lecun(
     distribution: str = "normal",
     bias: float | None = None,
 ) -> Report:
-    """σ² = gain² / fan_in. Arguments and errors are those of "xavier".
+    """σ² = gain² / fan_in. Arguments, recurrent kernels and errors are those of "xavier".
 
     Example:
         >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2, name="fc")])
@@ -140,7 +143,17 @@ def gains(task: Task, kernel: Kernel, gain: float | str, mode: str = "fan_in") -
 def draw(
     kernel: Kernel, stds: list[float], distribution: str, random: np.random.Generator
 ) -> np.ndarray:
-    """Independent weights of zero mean, gate by gate with the given standard deviations."""
+    """Independent weights of zero mean, gate by gate with the given standard deviations.
+
+    A recurrent kernel's have those standard deviations too, but each gate is a multiple of an
+    orthogonal matrix, whatever the distribution (Saxe et al. 2014; Keras's own choice): the state
+    goes through it at every step, and the powers of an orthogonal matrix neither stretch nor lose
+    a direction, as those of independent numbers do.
+    """
+    if kernel.name == "recurrent_kernel":
+        _, window, inputs, outputs = matrices(kernel).sizes()
+        root = math.sqrt(max(window * inputs, outputs))  # 1 / that of an isometry's entries
+        return orthogonal_kernel(kernel, [std * root for std in stds], random)
     dtype = np.float64 if "float64" in str(kernel.variable.dtype) else np.float32
     if distribution == "uniform":
         values = random.random(kernel.shape, dtype)

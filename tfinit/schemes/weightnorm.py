@@ -11,6 +11,7 @@ from tfinit.schemes.kernels import Kernel
 from tfinit.schemes.lsuv import NOT_REACHED, check_finite
 from tfinit.schemes.report import Record, Report
 from tfinit.schemes.task import Task
+from tfinit.schemes.unit_means import INPUTS, LEAST, is_centred_after, reads_inputs, share_in
 from tfinit.schemes.variance import draw
 
 _CONSTANT = 1e-5
@@ -22,11 +23,16 @@ def weightnorm_data(task: Task, *, std: float = 0.05) -> Report:
 
     Every channel of every pre-activation then has mean 0 and variance 1 on the batch. In terms of
     the paper's w = g · v/‖v‖ this is its g and b. A layer without a bias gets the factor alone, so
-    its channels keep a mean. Layers run as in inference.
+    its channels keep a mean, and so does a recurrent one. Layers run as in inference. A recurrent
+    kernel, which the pass does not reach, is orthogonal with entries of that std.
+
+    Where the mean of the inputs hides what varies (2000 ± 10), the biases take it out, but the
+    first steps of training bring it back: the report and a warning say so.
 
     Args:
         task: The model, and a batch.
-        std: The standard deviation of v. It only matters to channels that are constant.
+        std: The standard deviation of v. It only matters to channels that are constant and to
+            recurrent kernels.
 
     Returns:
         A report with the mean factor of each kernel; constant channels are counted there, and
@@ -71,11 +77,13 @@ def standardize(task: Task, scale: bool = True) -> dict[str, Record]:
     def stop(kernel: Kernel, linear: Any, bias: Any) -> Any:
         import keras
 
-        mean, variance = channel_statistics(kernel, linear)
+        statistics = mean, variance = channel_statistics(kernel, linear)
         check_finite(kernel, float(np.sum(variance)))
         varies = (variance > (_CONSTANT * mean) ** 2) & (variance > _SMALLEST)
         factor = np.where(varies & scale, 1 / np.sqrt(np.where(varies, variance, 1)), 1)
         task.write(kernel.variable, kernel.variable * against_kernel(kernel, factor))
+        if scale and np.any(varies):
+            _tell_of_means(task, kernel, share_in(statistics))
         rank = len(linear.shape)
         # An EinsumDense may share a bias between channels; that one cannot centre each.
         if kernel.bias is not None and np.prod(kernel.bias.shape) == mean.size:
@@ -94,3 +102,16 @@ def standardize(task: Task, scale: bool = True) -> dict[str, Record]:
 
     pass_through(task, reachable(task), stop)
     return records
+
+
+def _tell_of_means(task: Task, kernel: Kernel, share: float) -> None:
+    """Warn of units whose means hide what varies, where no bias takes them out for good."""
+    if kernel.name == "embeddings" or share >= LEAST or is_centred_after(task, kernel):
+        return
+    which = f"of what {kernel.key!r} makes, {share:.2g} of the size depends on the example"
+    if reads_inputs(task, kernel):
+        task.warn(
+            f"the mean of `data` hides the rest ({which}), and training brings it back: {INPUTS}."
+        )
+    elif kernel.bias is None:
+        task.warn(f"{which}, and no bias takes the units' means out: give the layer one.")
