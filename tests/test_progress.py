@@ -1,10 +1,12 @@
 """What is seen of long work: on a terminal, in a file, and by a function."""
 
+import doctest
 import warnings
 
 import numpy as np
 import pytest
 
+from tfinit import progress as module
 from tfinit.errors import InputError
 from tfinit.progress import Bar, as_warning, check_progress, following
 
@@ -75,3 +77,8 @@ def test_a_warning_is_at_the_line_that_called_tfinit():
     assert [(str(w.message), w.category, w.filename) for w in seen] == [
         ("it is so", UserWarning, __file__)
     ]
+
+
+def test_examples():
+    failed, tried = doctest.testmod(module)
+    assert (failed, tried > 0) == (0, True)

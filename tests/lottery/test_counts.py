@@ -1,12 +1,14 @@
 """How many survive each level, by hand; and where pruning comes to its end."""
 
+import doctest
+
 import numpy as np
 import pytest
 from bare_runs import run
 
 from tfinit import datasets
 from tfinit.errors import InputError
-from tfinit.lottery import Conclusion, LotteryConfig
+from tfinit.lottery import Conclusion, LotteryConfig, counts
 from tfinit.lottery.counts import last_level, next_counts
 from tfinit.lottery.experiment import total_steps
 
@@ -78,8 +80,8 @@ def test_it_ends_with_the_last_level_that_prunes_and_says_so_at_once(
         for branch in ("ticket", *controls):
             of = [r for r in results if r.branch == branch]
             assert [r.level for r in of] == list(range(branch != "ticket", 9))
-            counts = [r.survivors for r in of]
-            assert sorted(set(counts), reverse=True) == counts and counts[-1] == left
+            left_of = [r.survivors for r in of]
+            assert sorted(set(left_of), reverse=True) == left_of and left_of[-1] == left
         if allocation == "layerwise":
             assert results[1].alive == {"fc1/kernel": 128, "output/kernel": 64}
         # One weight is in one tensor.
@@ -106,3 +108,8 @@ def test_a_fraction_that_prunes_nothing_is_refused(tmp_path, allocation):
     ):
         run(config, data=DATA)
     assert not (tmp_path / "r").exists()
+
+
+def test_examples():
+    failed, tried = doctest.testmod(counts)
+    assert (failed, tried > 0) == (0, True)
