@@ -75,9 +75,15 @@ certificates=/etc/ssl/certs/ca-certificates.crt
     if index=$(python3 -m pip config get global.index-url 2>/dev/null); then echo "index-url = $index"; fi
 } >"$cache/pip.conf"
 mounts=(--volume "${PIP_CERT:-$certificates}:$certificates:ro" --volume "$cache/pip.conf:/etc/pip.conf:ro")
+# Of one time, or the layers of a fresh clone would be other ones.
+mkdir "$work/context"
+tar --create --mtime=2020-01-01 --owner=0 --group=0 --exclude=__pycache__ \
+    .dockerignore docker pyproject.toml scripts setup.py tfinit |
+    tar --extract --directory "$work/context"
 logged build b build --pull-never --layers "${mounts[@]}" --build-arg "BASE=$base" \
     --build-arg "FRAMEWORK=$framework" --build-arg "DEVICE=$device" \
-    --file docker/Dockerfile --tag "$image" .
+    --file docker/Dockerfile --tag "$image" "$work/context"
+b rmi --prune >/dev/null # what the last build was of
 b images --format '        {{.Name}}:{{.Tag}} {{.Size}}' "$image"
 
 if [ "$device" = gpu ]; then

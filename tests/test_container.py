@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from fnmatch import fnmatch
@@ -253,3 +254,31 @@ def test_a_library_that_does_not_load_is_exit_code_1(monkeypatch, capsys):
     assert "1 of 2 are there" in out
     monkeypatch.setattr(check, "WHEELS", {"numpy": ("CUDA", given[:1])})
     assert check.main() == 0
+
+
+@pytest.mark.parametrize(("checked", "code"), [(0, 0), (1, 1), (3, 0)])
+def test_ci_fails_by_the_container_but_not_where_none_can_be_built(tmp_path, checked, code):
+    for name, ends in (("test.sh", 0), ("check_container.sh", checked)):
+        (tmp_path / "scripts").mkdir(exist_ok=True)
+        (tmp_path / "scripts" / name).write_text(f"#!/bin/sh\nexit {ends}\n")
+        (tmp_path / "scripts" / name).chmod(0o755)
+    (tmp_path / ".ci").mkdir()
+    (tmp_path / ".ci" / "run").write_text((ROOT / ".ci" / "run").read_text())
+    ran = subprocess.run(["bash", tmp_path / ".ci" / "run"], capture_output=True, text=True)
+    assert ran.returncode == code
+    assert ("NOT checked" in ran.stdout) == (checked == 3)
+
+
+def test_a_machine_that_cannot_build_one_says_so_and_leaves_nothing(tmp_path):
+    (tmp_path / "bin").mkdir()
+    for name in ("bash", "dirname"):
+        (tmp_path / "bin" / name).symlink_to(shutil.which(name))
+    ran = subprocess.run(
+        [ROOT / "scripts" / "check_container.sh"],
+        env={"PATH": str(tmp_path / "bin"), "HOME": str(tmp_path / "home")},
+        capture_output=True,
+        text=True,
+    )
+    assert ran.returncode == 3
+    assert ran.stderr.endswith("there is no buildah.\n")
+    assert not (tmp_path / "home").exists()
