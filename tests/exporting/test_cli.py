@@ -56,14 +56,30 @@ def test_a_sparse_file_as_a_table(capfd, saved, tmp_path):
 def test_an_int8_onnx_file_as_json(capfd, saved, tmp_path):
     out = tmp_path / "m.onnx"
     flags = ["--quantize", "int8", "--data", "digits", "--baseline", saved]
-    code, text, err = run(capfd, saved, out, *flags, "--seconds", "0", "--json")
+    code, text, err = run(capfd, saved, out, *flags, "--seconds", "0.01", "--json")
     assert (code, err) == (0, "")
     report = json.loads(text)
-    assert [row["label"] for row in report["rows"]] == ["baseline", "int8"]
-    assert report["rows"][1]["path"] == str(out) and report["rows"][1]["format"] == "onnx"
-    assert (report["choice"], report["left_out"]) == (None, [])  # nothing to choose between
-    assert abs(report["rows"][1]["accuracy"] - report["rows"][0]["accuracy"]) < 0.05
+    assert [row["label"] for row in report["rows"]] == ["baseline", "pruned", "int8"]
+    assert [row["format"] for row in report["rows"]] == ["onnx"] * 3
+    assert [row["path"] for row in report["rows"]] == [None, None, str(out)]
+    assert report["choice"]["size"] == "int8" and report["left_out"] == []
+    assert abs(report["rows"][2]["accuracy"] - report["rows"][0]["accuracy"]) < 0.05
     assert report["examples"] == 400
+
+
+def test_data_of_several_inputs_and_outputs(capfd, tmp_path):
+    a, b = (keras.Input((3,), name=name) for name in "ab")
+    outputs = [L.Dense(2, name="c")(a + b), L.Dense(1, name="d")(a - b)]
+    keras.Model([a, b], outputs).save(tmp_path / "m.keras")
+    x = {f"x_{part}_{name}": np.eye(3, dtype="f4") for part in ("train", "test") for name in "ab"}
+    y = {f"y_test_{name}": np.zeros(3, int) for name in "cd"}
+    np.savez(tmp_path / "data.npz", **x, **y)
+    out = tmp_path / "m.tflite"
+    flags = ["--data", tmp_path / "data.npz", "--seconds", "0", "--json"]
+    code, text, err = run(capfd, tmp_path / "m.keras", out, *flags)
+    assert (code, err) == (0, "")
+    (row,) = json.loads(text)["rows"]
+    assert row["accuracy"] is None and row["difference"] < 1e-5  # of which output would it be?
 
 
 @pytest.mark.parametrize(

@@ -108,23 +108,3 @@ def test_what_stands_in_is_not_chosen_and_answers_nothing(compared):
     )
     assert report.choice.size in ("int8", "sparse")
     assert report.file.label == "sparse" and report.file.path.endswith("m.tflite")
-
-
-def test_what_cannot_be_compared_is_said(tmp_path):
-    model = pruned(network(16))
-    report = export(model, tmp_path / "m.tflite", sparse=True, seconds=0.01)
-    assert [row.label for row in report.rows] == ["dense", "pruned", "sparse"]
-    (told,) = report.left_out
-    assert (
-        told.startswith("int8 was not compared. It quantizes") and "`representative_data`" in told
-    )
-
-
-def test_with_a_baseline_that_is_the_first_row(tmp_path):
-    model = network(16)
-    report = export(pruned(model), tmp_path / "m.onnx", baseline=model, seconds=0.01)
-    assert [(row.label, row.format) for row in report.rows] == [
-        ("baseline", "onnx"),
-        ("pruned", "onnx"),
-    ]
-    assert report.choice is None

@@ -291,7 +291,10 @@ def test_a_pruned_convolutional_network_is_size_only(tmp_path):
     )
     weights = model.get_weights()
     report = export(model, tmp_path / "m.tflite", sparse=True, seconds=0.2)
+    assert [row.label for row in report.rows] == ["dense", "pruned", "sparse"]
     assert report.verdict("sparse").startswith("size only: ")
+    (told,) = report.left_out  # without data for the ranges of its activations
+    assert told.startswith("int8 was not compared. It quantizes") and "representative_data" in told
     why = {note.layer: note.why for note in report.file.layers}
     assert "no sparse kernel for Conv2D" in why["c1"] and "2:4" in why["head"]
     assert not any(note.sparse_kernel for note in report.file.layers)

@@ -132,7 +132,8 @@ def export(
             except WorkError as error:
                 if other in beside:
                     raise
-                left_out.append(f"{other.label} was not compared: {error}")
+                why = str(error).removeprefix(f"{other.label} was removed: ")
+                left_out.append(f"{other.label} was not compared: {why}")
         variants = [one for one in variants if one.label in made]
         rows = maker.measured(
             variants, [made[v.label] for v in variants], [files[v.label] for v in variants], seconds
