@@ -17,6 +17,7 @@ from tfinit.exporting.inputs import in_order, names_of, outputs_of, random_input
 from tfinit.exporting.layers import layer_notes
 from tfinit.exporting.result import FileReport, Latency
 from tfinit.exporting.running import TOLERANCE, Job, check, run_latency
+from tfinit.exporting.unrolling import unrolled
 from tfinit.exporting.writers import write
 from tfinit.files import remove
 from tfinit.pruning.effective_weights import counted_weights, is_coded, nonzero
@@ -102,9 +103,10 @@ class Maker:
         model, format = variant.model, variant.format
         # Before it is written: Keras's exporter to ONNX wants a model that was called.
         expected = outputs_of(model, self.inputs)
-        encodings = write(
-            model, file, format, variant.quantize, variant.sparse, self.calibration, blocks
-        )
+        with unrolled(model, format) as loops:
+            encodings = write(
+                model, file, format, variant.quantize, variant.sparse, self.calibration, blocks
+            )
         in_blocks = any(encoding.how == BLOCKS for encoding in encodings)
         cure = _CURES["sparse" if variant.sparse else variant.quantize or "plain"]
         stored, unreadable = _read(file, format)
@@ -144,7 +146,7 @@ class Maker:
             difference=apart,
             accuracy=None if on_data is None else accuracy(on_data, self.y),
             layers=notes,
-            notes=(*_notes(encodings, format), *_flat(expected)),
+            notes=(*loops.notes, *_notes(encodings, format), *_flat(expected)),
         )
 
     def measured(
