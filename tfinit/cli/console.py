@@ -2,15 +2,12 @@
 
 import dataclasses
 import io
-import os
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from tfinit.errors import InputError
 from tfinit.files import check_writable
+from tfinit.native_output import native_stderr_closed as native_stderr_closed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -44,20 +41,6 @@ def checked(typed: Any, cls: type, **changes: Any) -> Any:
             raise InputError("Give `seeds` or `replicates`, not both.")
         values["seeds"] = tuple(range(typed.replicates))
     return cls(**values)
-
-
-@contextmanager
-def native_stderr_closed() -> Iterator[None]:
-    """TensorFlow's libraries write to stderr as they load, at any log level (tensorflow#100442)."""
-    sys.stderr.flush()
-    kept, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nothing, 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nothing)
 
 
 def progress_bar() -> "Progress":

@@ -2,7 +2,9 @@
 
 import gzip
 import io
+import re
 import tarfile
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -126,6 +128,13 @@ def _keras(path: Path) -> list[Stored]:
             for name, tensor in file.tensors().items()
             if len(tensor.shape) >= 2 and "optimizer" not in name
         ]
+
+
+def names_own_classes(path: Path) -> bool:
+    """Whether a .keras file is made of classes or functions of somebody else than Keras and tfinit."""
+    with zipfile.ZipFile(path) as file:
+        config = file.read("config.json").decode()
+    return re.search(r'"registered_name": "(?!tfinit>)', config) is not None
 
 
 def _saved_model(path: Path) -> list[Stored]:
