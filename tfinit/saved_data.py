@@ -9,14 +9,19 @@ from tfinit import datasets
 from tfinit.array_files import read_arrays
 from tfinit.errors import InputError
 
+# One array, or several by name.
+Arrays = np.ndarray | dict[str, np.ndarray]
+
 
 def read_splits(
     name: str, need_targets: bool = True
-) -> tuple[tuple[np.ndarray, np.ndarray | None], tuple[np.ndarray, np.ndarray] | None]:
+) -> tuple[tuple[Arrays, Arrays | None], tuple[Arrays, Arrays] | None]:
     """Training examples (x, y), and test examples or None.
 
     Unlike those of `tfinit.datasets.load`, inputs and targets in a file may be anything that the
-    model takes, and nothing is scaled or held out.
+    model takes, and nothing is scaled or held out. Several inputs or targets of a model are told
+    apart by their names, ``x_train_image`` and ``x_train_text``: x is a dictionary then, of
+    ``"image"`` and ``"text"``.
 
     Args:
         name: A data set of `tfinit.datasets`, or an ``.npz`` file with ``x_train`` and ``y_train``
@@ -35,26 +40,69 @@ def read_splits(
         f"{', '.join(datasets.NAMES)} or an .npz file with {needed}, and maybe x_test and y_test"
     )
     arrays = read_arrays(Path(name), f"`data` must be {allowed}; {name!r} cannot be read as arrays")
-    wanted = ["x_train", *["y_train"] * need_targets, *["y_test"] * ("x_test" in arrays)]
-    if any(key not in arrays for key in wanted):
+    tested = _there(arrays, "x_test")
+    wanted = ["x_train", *["y_train"] * need_targets, *["y_test"] * tested]
+    if not all(_there(arrays, key) for key in wanted):
         raise InputError(f"`data` must be {allowed}; {name!r} holds {', '.join(sorted(arrays))}.")
     train = _pair(name, arrays, "train")
-    return train, _pair(name, arrays, "test") if "x_test" in arrays else None
+    return train, _pair(name, arrays, "test") if tested else None
 
 
-def _pair(name: str, arrays: Mapping[str, np.ndarray], which: str) -> tuple[np.ndarray, np.ndarray]:
-    x, y = arrays[f"x_{which}"], arrays.get(f"y_{which}")
-    rows = [part.shape[0] if part.ndim else 0 for part in (x, y) if part is not None]
+def read_sample_weights(name: str) -> tuple[Arrays | None, Arrays | None]:
+    """How much each example counts, in training and in the test: ``sample_weight_train`` and
+    ``sample_weight_test`` of a file that `read_splits` reads, None where it has none.
+
+    Raises:
+        InputError: they are negative, NaN or infinite, or not as many as the examples.
+    """
+    if name in datasets.NAMES:
+        return None, None
+    arrays = read_arrays(Path(name), f"`data` {name!r} cannot be read as arrays")
+    return _weights(name, arrays, "train"), _weights(name, arrays, "test")
+
+
+def _weights(name: str, arrays: Mapping[str, np.ndarray], which: str) -> Arrays | None:
+    key = f"sample_weight_{which}"
+    if not _there(arrays, key):
+        return None
+    found = _all(arrays, key)
+    examples = len(next(iter(_all(arrays, f"x_{which}").values())))
+    for part, weights in found.items():
+        if weights.shape != (examples,) or not (np.isfinite(weights) & (weights >= 0)).all():
+            raise InputError(
+                f"`data` {name!r} has {part} of shape {weights.shape}. Give one number, 0 or more, "
+                f"for each of the {examples} examples."
+            )
+    return _alone(found, key)
+
+
+def _there(arrays: Mapping[str, np.ndarray], key: str) -> bool:
+    return key in arrays or any(name.startswith(f"{key}_") for name in arrays)
+
+
+def _all(arrays: Mapping[str, np.ndarray], key: str) -> dict[str, np.ndarray]:
+    """What a file has under a name: the array of this name, or else all whose names go on."""
+    names = [key] if key in arrays else [name for name in arrays if name.startswith(f"{key}_")]
+    return {name: arrays[name] for name in names}
+
+
+def _alone(found: dict[str, np.ndarray], key: str) -> Arrays:
+    if key in found:
+        return found[key]
+    return {name[len(key) + 1 :]: array for name, array in found.items()}
+
+
+def _pair(name: str, arrays: Mapping[str, np.ndarray], which: str) -> tuple[Arrays, Arrays | None]:
+    x, y = _all(arrays, f"x_{which}"), _all(arrays, f"y_{which}")
+    parts = x | y
+    rows = [part.shape[0] if part.ndim else 0 for part in parts.values()]
     if min(rows) == 0 or len(set(rows)) > 1:
-        shapes = " and ".join(
-            f"{axis}_{which} of shape {part.shape}"
-            for axis, part in (("x", x), ("y", y))
-            if part is not None
-        )
+        shapes = " and ".join(f"{key} of shape {part.shape}" for key, part in parts.items())
         raise InputError(f"`data` {name!r} has {shapes}. Give as many targets as inputs, not none.")
-    if np.issubdtype(x.dtype, np.floating) and not np.isfinite(x).all():
-        raise InputError(
-            f"`data` {name!r} has inputs in x_{which} that are NaN or infinite. "
-            "Remove or replace them, as numpy.nan_to_num does."
-        )
-    return x, y
+    for key, part in x.items():
+        if np.issubdtype(part.dtype, np.floating) and not np.isfinite(part).all():
+            raise InputError(
+                f"`data` {name!r} has inputs in {key} that are NaN or infinite. "
+                "Remove or replace them, as numpy.nan_to_num does."
+            )
+    return _alone(x, f"x_{which}"), _alone(y, f"y_{which}") if y else None

@@ -19,7 +19,13 @@ def export_saved(config: ExportConfig) -> ExportReport:
     representative = data = None
     if config.data is not None:
         (x, _), data = read_splits(config.data, need_targets=False)
-        representative = x[:_REPRESENTATIVE]
+        representative = (
+            {name: part[:_REPRESENTATIVE] for name, part in x.items()}
+            if isinstance(x, dict)
+            else x[:_REPRESENTATIVE]
+        )
+        if data is not None and isinstance(data[1], dict):
+            data = None  # the accuracy of several outputs is not one number
     return export(
         load_model(config.model),
         config.out,

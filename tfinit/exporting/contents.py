@@ -131,7 +131,7 @@ def _keras(path: Path) -> list[Stored]:
 
 
 def names_own_classes(path: Path) -> bool:
-    """Whether a .keras file is made of classes or functions of somebody else than Keras and tfinit."""
+    """Whether a .keras file is made of classes or functions beside those of Keras and tfinit."""
     with zipfile.ZipFile(path) as file:
         config = file.read("config.json").decode()
     return re.search(r'"registered_name": "(?!tfinit>)', config) is not None

@@ -32,6 +32,7 @@ from tfinit.exporting.lacks import cure_of
 from tfinit.exporting.layers import layer_notes
 from tfinit.exporting.result import FileReport, Latency
 from tfinit.exporting.running import TOLERANCE, Job, check, run_latency
+from tfinit.exporting.unrolling import unrolled
 from tfinit.exporting.writers import write
 from tfinit.files import remove
 from tfinit.pruning.effective_weights import counted_weights, is_coded, nonzero
@@ -131,9 +132,10 @@ class Maker:
         inputs = whole_batches(self.inputs, batch)
         # Before it is written: Keras's exporter to ONNX wants a model that was called.
         expected = outputs_of(model, inputs)
-        encodings = write(
-            model, file, format, variant.quantize, variant.sparse, self.calibration, blocks
-        )
+        with unrolled(model, format) as loops:
+            encodings = write(
+                model, file, format, variant.quantize, variant.sparse, self.calibration, blocks
+            )
         in_blocks = any(encoding.how == BLOCKS for encoding in encodings)
         cure = _CURES.get("sparse" if variant.sparse else variant.quantize or "")
         stored, unreadable = _read(file, format)
@@ -173,7 +175,7 @@ class Maker:
             difference=apart,
             accuracy=None if on_data is None else accuracy(on_data, self.y),
             layers=notes,
-            notes=(*_notes(encodings, variant, file), *_flat(expected)),
+            notes=(*loops.notes, *_notes(encodings, variant, file), *_flat(expected)),
         )
 
     def measured(

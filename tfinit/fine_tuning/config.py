@@ -25,13 +25,16 @@ class PruneConfig:
     sparsity: float = 0.8
     """Fraction of zeros at the end."""
     data: str = "digits"
-    """digits, mnist, or an .npz file with x_train, y_train and, to report on, x_test, y_test."""
+    """digits, mnist, or an .npz file with x_train, y_train and, to report on, x_test, y_test. Of
+    several inputs or outputs: x_train_NAME, y_train_NAME; weights of examples:
+    sample_weight_train."""
     epochs: int = 10
     """Passes over the training data. The sparsity rises over the first three quarters."""
     out: Path = Path("pruned.keras")
     """Where the pruned model goes; the report goes beside it, as .json."""
     loss: str | None = None
-    """A Keras loss, such as sparse_categorical_crossentropy. Default: the one in the file."""
+    """A Keras loss, such as sparse_categorical_crossentropy; for several outputs a=mse,b=mae.
+    Default: losses, loss weights and metrics in the file."""
     allocation: str = "uniform"
     """uniform: the same sparsity in each layer. global: lowest of all. erk: by layer size."""
     blocks: str | None = None

@@ -11,19 +11,31 @@ import numpy as np
 
 from tfinit.arguments import function, instance
 from tfinit.datasets import digest
-from tfinit.errors import InputError
+from tfinit.errors import InputError, reason
 from tfinit.files import check_writable, remove, write_whole
 from tfinit.fine_tuning.config import PruneConfig
+from tfinit.fine_tuning.examples import (
+    arranged,
+    check_shapes,
+    check_trains,
+    each,
+    ends,
+    flat,
+    told,
+)
 from tfinit.fine_tuning.kept import alone, as_json, kept_file, read_kept, save
+from tfinit.fine_tuning.objective import complete, loss_of, settings_of, untrained
 from tfinit.origin import Origin
 from tfinit.pruning.low_magnitude import strip_pruning
 from tfinit.pruning.report import SparsityReport, sparsity_report
 from tfinit.pruning.schedules import PolynomialDecay
 from tfinit.pruning.sparse_optimizer import SparseOptimizer
-from tfinit.saved_data import read_splits
+from tfinit.saved_data import read_sample_weights, read_splits
 from tfinit.saved_model import load_model
 from tfinit.training.fit import torch_seeded
 from tfinit.variables import prunable_weights, walk_layers
+
+Split = tuple[Any, Any, Any]  # inputs, targets, and how much each example counts, or None
 
 _RAMP = 0.75  # of the training; the rest is for the survivors to settle in
 
@@ -81,21 +93,23 @@ def fine_tune(
     for path in (config.out, report_file):
         check_writable("out", path, "Choose another with --out.")
     model = load_model(config.model)
-    train, test = read_splits(config.data)
-    _check_fits(model, config.data, *train)
-    loss = config.loss or _loss_of(model)
+    train, test = _read(config.data, model, config.loss)
+    outputs = ends(model, "outputs")
+    loss = complete(loss_of(model, config.loss, outputs), outputs)
+    settings = settings_of(model, config.loss is None, train[1])
     prunable_weights(model)
-    origin = Origin.now(digest(*train, *(test or (None, None))))
+    _compile(model, None, loss, settings)
+    check_trains(model, *train, config.data)
+    origin = Origin.now(_digest(train, test))
     kept = kept_file(config, origin.data)
-    metrics = ["accuracy"] if np.issubdtype(train[1].dtype, np.integer) else None
-    per_epoch = -(-len(train[0]) // config.batch_size)
+    examples = len(flat(train[0])[0])
+    per_epoch = -(-examples // config.batch_size)
     steps = per_epoch * config.epochs
     frequency = max(1, steps // 100)
     end = max(frequency, int(_RAMP * steps) // frequency * frequency)
     schedule = PolynomialDecay(0.0, config.sparsity, 0, end, frequency=frequency)
 
     with alone(config.out):
-        model.compile(loss=loss, metrics=metrics)
         before = _evaluate(model, test)
         unfinished = read_kept(kept, origin, warn)
         if unfinished is not None:
@@ -109,19 +123,20 @@ def fine_tune(
                 block_size=config.blocks or (1, 1),
                 keep_zeros=config.keep_zeros,
             )
-            model.compile(optimizer, loss, metrics=metrics)
+            _compile(model, optimizer, loss, settings)
             optimizer.build(model.trainable_variables)
         done = int(model.optimizer.iterations)
         started(done, steps)
         on_batch = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: stepped())
         for epoch in range(done // per_epoch, config.epochs):
-            order = np.random.default_rng([config.seed, epoch]).permutation(len(train[0]))
-            x, y = (part[order] for part in train)
+            order = np.random.default_rng([config.seed, epoch]).permutation(examples)
+            x, y, weights = (each(lambda part, at=order: part[at], parts) for parts in train)
             _set_noise(model, config.seed, epoch)
             with torch_seeded(False, config.seed, epoch):
                 model.fit(
                     x,
                     y,
+                    sample_weight=weights,
                     batch_size=config.batch_size,
                     shuffle=False,
                     verbose=0,
@@ -162,30 +177,55 @@ def _generators(layer: Any) -> list[Any]:
     return getattr(layer, "_seed_generators", [])
 
 
-def _check_fits(model: Any, name: str, x: np.ndarray, y: np.ndarray) -> None:
-    shape = model.input_shape
-    if isinstance(shape, list | dict):
-        raise InputError("`model` has several inputs; train it with SparseOptimizer in Python.")
-    wanted = tuple(shape[1:])
-    if len(wanted) != x.ndim - 1 or any(
-        n is not None and n != m for n, m in zip(wanted, x.shape[1:], strict=True)
-    ):
+def _read(data: str, model: Any, loss: str | None) -> tuple[Split, Split | None]:
+    """Training and test examples as the model takes them."""
+    inputs, outputs = ends(model, "inputs"), ends(model, "outputs")
+    optional = untrained(loss_of(model, loss, outputs), outputs)
+    found: list[Split | None] = []
+    splits, weights = read_splits(data), read_sample_weights(data)
+    for which, pair, weight in zip(("train", "test"), splits, weights, strict=True):
+        if pair is None:
+            found.append(None)
+            continue
+        x = arranged(pair[0], inputs, f"x_{which}", data)
+        check_shapes(inputs, x, data)
+        y = arranged(pair[1], outputs, f"y_{which}", data, optional)
+        if isinstance(weight, dict):  # all count as much where nothing is said
+            ones = {name: np.ones(len(flat(x)[0])) for name in outputs.names}
+            weight = arranged(ones | weight, outputs, f"sample_weight_{which}", data)
+        found.append((x, y, weight))
+    assert found[0] is not None
+    return found[0], found[1]
+
+
+def _digest(train: Split, test: Split | None) -> str:
+    """Of the arrays in the model's order; of one input and one output, as it always was."""
+    x_test, y_test, test_weights = test or (None, None, None)
+    weights = [one for one in (train[2], test_weights) if one is not None]
+    parts = (*train[:2], x_test, y_test, *weights)
+    return digest(*(array for part in parts for array in flat(part)))
+
+
+def _compile(model: Any, optimizer: Any, loss: Any, settings: dict[str, Any]) -> None:
+    """Raises InputError if Keras does not know the loss or a metric."""
+    try:
+        model.compile(*([] if optimizer is None else [optimizer]), loss=loss, **settings)
+    except (ValueError, TypeError) as error:
         raise InputError(
-            f"`data` {name!r} has examples of shape {x.shape[1:]}, the model takes {wanted}."
-        )
+            f"`loss` {told(loss)} cannot be compiled: {reason(error)} Name another with --loss."
+        ) from error
 
 
-def _loss_of(model: Any) -> Any:
-    loss = getattr(model, "loss", None)
-    if loss is None:
-        raise InputError(
-            "`model` was saved without a loss. Name one: --loss sparse_categorical_crossentropy."
-        )
-    return loss
-
-
-def _evaluate(model: Any, test: tuple[np.ndarray, np.ndarray] | None) -> dict[str, float]:
+def _evaluate(model: Any, test: Split | None) -> dict[str, float]:
     if test is None:
         return {}
-    found = model.evaluate(*test, verbose=0, return_dict=True)
-    return {name: float(value) for name, value in found.items()}
+    x, y, weights = test
+    found = model.evaluate(x, y, sample_weight=weights, verbose=0, return_dict=True)
+    metrics = {}
+    for name, value in found.items():
+        values = np.asarray(value, "float64")  # of some metrics one a class
+        metrics |= {
+            name if not values.ndim else f"{name}[{n}]": float(one)
+            for n, one in enumerate(values.reshape(-1))
+        }
+    return metrics
