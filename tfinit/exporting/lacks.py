@@ -10,6 +10,11 @@ import keras
 
 from tfinit.exporting.formats import FORMATS
 
+# Types of inputs that LiteRT has no kernels for, and what holds the same.
+_INPUTS = {
+    "bfloat16": "float32",
+    "uint64": "int64",
+}
 # How many operations a message names.
 _NAMED = 3
 _LONGEST = 160  # characters of what a converter says
@@ -37,21 +42,21 @@ def lacking_in_litert(path: Path) -> list[Lack]:
     TensorFlow and is not there."""
     from ai_edge_litert import schema_py_generated as schema
 
-    model = schema.Model.GetRootAs(path.read_bytes(), 0)
-    codes = [model.OperatorCodes(n) for n in range(model.OperatorCodesLength())]
-    kinds = [(code.CustomCode() or b"").decode(errors="replace") for code in codes]
-    found = []
-    for g in range(model.SubgraphsLength()):
-        graph = model.Subgraphs(g)
-        for n in range(graph.OperatorsLength()):
-            operator = graph.Operators(n)
-            kind = kinds[operator.OpcodeIndex()]
-            if kind.startswith("Flex"):
-                outputs = [
-                    graph.Tensors(operator.Outputs(o)) for o in range(operator.OutputsLength())
-                ]
-                names = [(tensor.Name() or b"").decode(errors="replace") for tensor in outputs]
-                found.append(Lack(kind.removeprefix("Flex"), names[0] if names else ""))
+    try:
+        model = schema.Model.GetRootAs(path.read_bytes(), 0)
+        codes = [model.OperatorCodes(n) for n in range(model.OperatorCodesLength())]
+        kinds = [(code.CustomCode() or b"").decode(errors="replace") for code in codes]
+        graphs = [model.Subgraphs(g) for g in range(model.SubgraphsLength())]
+        found = []
+        for graph in graphs:
+            for operator in map(graph.Operators, range(graph.OperatorsLength())):
+                kind = kinds[operator.OpcodeIndex()]
+                if kind.startswith("Flex") and operator.OutputsLength():
+                    name = graph.Tensors(operator.Outputs(0)).Name() or b""
+                    found.append(Lack(kind.removeprefix("Flex"), name.decode(errors="replace")))
+    # A reader of a damaged file may raise anything, and its runtime says it better.
+    except Exception:
+        return []
     return found
 
 
@@ -112,6 +117,12 @@ def cure_of(model: Any, format: str, lacks: Sequence[Lack] = ()) -> str:
             "Export the model as it was before `model.quantize`; with quantize='int8' its file is "
             "in int8 too."
         )
+    for spec in getattr(model, "inputs", None) or []:
+        if format == "litert" and spec.dtype in _INPUTS:
+            return (
+                f"Make the input {spec.name!r} of type {_INPUTS[spec.dtype]} in place of "
+                f"{spec.dtype}, with keras.Input(…, dtype={_INPUTS[spec.dtype]!r})."
+            )
     odd = sorted(
         {layer.compute_dtype for layer in model._flatten_layers()}
         & {"float16", "bfloat16", "float64"}
