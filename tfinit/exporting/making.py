@@ -91,12 +91,6 @@ class Maker:
                 self.x = in_order(variant.model, self.data[0], "data")
                 self.y = classes_of(self.data[1], len(self.x[0]))
                 self.examples = len(self.y)
-                first = (getattr(variant.model, "outputs", None) or [None])[0]
-                if first is not None and first.dtype == "string":
-                    raise InputError(
-                        "`data` is for the accuracy, and the first output of the model is text. "
-                        "Leave it out."
-                    )
         # Two batches at least: the second one shows what is kept of the first.
         most = max(_COMPARED, *(2 * (batch_of(variant.model) or 1) for variant in variants))
         if self.calibration is not None:
@@ -132,6 +126,11 @@ class Maker:
         inputs = whole_batches(self.inputs, batch)
         # Before it is written: Keras's exporter to ONNX wants a model that was called.
         expected = outputs_of(model, inputs)
+        if self.x and expected[0].dtype.kind == "U":
+            raise InputError(
+                "`data` is for the accuracy, and the first output of the model is text. Leave it "
+                "out."
+            )
         with unrolled(model, format) as loops:
             encodings = write(
                 model, file, format, variant.quantize, variant.sparse, self.calibration, blocks
