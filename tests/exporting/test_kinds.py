@@ -128,6 +128,26 @@ def test_a_fixed_batch(tmp_path):
         assert row.notes[0].startswith("It takes batches of 4")
 
 
+def test_augmentation_is_for_training_only(tmp_path):
+    """Keras's exporters call the model without `training`, and these layers train by default."""
+    layers = [L.RandomRotation(0.5), L.RandomContrast(0.5), L.RandomFlip(), L.Flatten()]
+    model = keras.Sequential([keras.Input((3, 3, 2)), *layers])
+    x = RNG.normal(size=(8, 3, 3, 2)).astype("f4")
+    report = export(model, tmp_path / "m.onnx", "onnx", representative_data=x, seconds=0)
+    assert report.file.difference == 0
+    found = in_this_process(model, tmp_path / "saved", "saved_model", [x])
+    np.testing.assert_array_equal(found["batch"][0], x.reshape(8, 18))
+    assert "call" not in vars(layers[0])
+
+
+def test_a_model_that_cannot_be_called_is_one_line(tmp_path):
+    short = keras.Sequential([keras.Input((None,)), L.Reshape((3, 3)), L.Flatten()])
+    with pytest.raises(InputError, match=r"called on inputs of shape \(8, 32\): .*Give `represe"):
+        export(short, tmp_path / "m.tflite", seconds=0)
+    x = RNG.normal(size=(8, 9))
+    assert export(short, tmp_path / "m.tflite", representative_data=x, seconds=0)
+
+
 def gelu(x):
     return 0.5 * x * (1 + np.vectorize(math.erf)(x / math.sqrt(2)))
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tfinit.arguments import flag, one_of, text
-from tfinit.errors import InputError, WorkError
+from tfinit.errors import InputError, WorkError, reason
 from tfinit.exporting.blocks import BLOCK, BLOCKS, Encoding
 from tfinit.exporting.classes import accuracy, classes_of
 from tfinit.exporting.contents import (
@@ -125,7 +125,14 @@ class Maker:
         batch = batch_of(model)
         inputs = whole_batches(self.inputs, batch)
         # Before it is written: Keras's exporter to ONNX wants a model that was called.
-        expected = outputs_of(model, inputs)
+        try:
+            expected = outputs_of(model, inputs)
+        except Exception as error:  # of any kind, from layers of any kind
+            shapes = ", ".join(str(array.shape) for array in inputs)
+            raise InputError(
+                f"`model` cannot be called on inputs of shape {shapes}: {reason(error)} Give "
+                "`representative_data` that it takes."
+            ) from error
         if self.x and expected[0].dtype.kind == "U":
             raise InputError(
                 "`data` is for the accuracy, and the first output of the model is text. Leave it "

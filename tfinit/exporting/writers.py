@@ -1,6 +1,7 @@
 """A Keras model into a file, one function a format. What is written is not yet checked."""
 
 import contextlib
+import inspect
 import io
 import logging
 import warnings
@@ -24,6 +25,8 @@ from tfinit.exporting.lacks import (
 )
 from tfinit.exporting.onnx_graph import as_tf2onnx_takes_it
 from tfinit.native_output import native_stderr_closed
+from tfinit.overlay import overlaid
+from tfinit.variables import walk_layers
 
 # Examples that the ranges of the activations are taken from.
 _CALIBRATION = 200
@@ -185,7 +188,7 @@ def _onnx(
 
 
 def _plain_onnx(model: Any, path: Path) -> None:
-    with as_tf2onnx_takes_it(model):
+    with as_tf2onnx_takes_it(model), _at_inference(model):
         model.export(path, format="onnx", verbose=False, input_signature=signature(model))
 
 
@@ -209,8 +212,31 @@ def without_optimizer(model: Any) -> Any:
 
 
 def _saved_model(model: Any, path: Path, *_: Any) -> list[Encoding]:
-    model.export(path, format="tf_saved_model", verbose=False, input_signature=signature(model))
+    with _at_inference(model):
+        model.export(path, format="tf_saved_model", verbose=False, input_signature=signature(model))
     return []
+
+
+@contextlib.contextmanager
+def _at_inference(model: Any) -> Iterator[None]:
+    """While this is open, layers that train unless they are told not to are told, in this thread.
+
+    Keras exports to ONNX and SavedModel what it calls without ``training``, and by default the
+    layers that augment images do so: their files would turn and move what they are given.
+    """
+    with overlaid() as put:
+        for _, layer in walk_layers(model):
+            training = inspect.signature(layer.call).parameters.get("training")
+            if training is not None and training.default is True:
+                put(layer, "call", _without_training(layer.call))
+        yield
+
+
+def _without_training(call: Callable[..., Any]) -> Callable[..., Any]:
+    def at_inference(*args: Any, **kwargs: Any) -> Any:
+        return call(*args, **{**kwargs, "training": False})
+
+    return at_inference
 
 
 _WRITERS: dict[str, Callable[..., list[Encoding]]] = {
