@@ -71,9 +71,8 @@ def write(
         lacks, said = said_by_converter(str(error))
         lacks = lacks or lacking_in_onnx(logged)
         # Where LiteRT's converter says it in MLIR, that is all there is to its traceback.
-        raise _failure(model, format, lacks, said or _first_line(error)) from (
-            None if said else error
-        )
+        shown = said if lacks else _first_line(error)
+        raise _failure(model, format, lacks, shown) from (None if said else error)
     if format in _LACKING and (lacks := _LACKING[format](path, logged)):
         raise _failure(model, format, lacks)
     return encodings
@@ -113,7 +112,13 @@ def _litert(
             "representative_dataset": _calibration(model, representative or []),
         }
     if not sparse:
-        model.export(path, format="litert", verbose=False, input_signature=fed, **settings)
+        try:
+            model.export(path, format="litert", verbose=False, input_signature=fed, **settings)
+        except RuntimeError as error:
+            if not (quantize and "Flex" in str(error)):
+                raise
+            # Calibration ran it, without what it lacks: in float32 the file tells what that is.
+            model.export(path, format="litert", verbose=False, input_signature=fed)
         return []
     with steered_layers(model, blocks) as encodings:
         optimizations = [tf.lite.Optimize.EXPERIMENTAL_SPARSITY]
