@@ -1,4 +1,4 @@
-"""Twelve kinds of models to each format that tfinit exports to: a right file, or a line that helps.
+"""Kinds of models to each format that tfinit exports to: a right file, or a line that helps.
 
 Each file is run by its runtime, here, beside the check that `tfinit.export` makes, and has to
 compute what Keras does. Where `export` refuses in one line, the cure that the line names is done
