@@ -18,10 +18,8 @@ _INPUTS = {
 # How many operations a message names.
 _NAMED = 3
 _LONGEST = 160  # characters of what a converter says
-_GENERAL = (
-    "Export it in another format, such as saved_model, which holds all that TensorFlow computes; "
-    "or replace the layer."
-)
+# Operations that call Python; files hold none.
+_PYTHON = {"EagerPyFunc", "PyFunc", "PyFuncStateless"}
 
 
 @dataclass(frozen=True)
@@ -133,7 +131,14 @@ def cure_of(model: Any, format: str, lacks: Sequence[Lack] = ()) -> str:
             "keras.models.clone_model(model, clone_function=lambda layer: type(layer).from_config("
             "{**layer.get_config(), 'dtype': 'float32'})); made.set_weights(model.get_weights())."
         )
-    return _GENERAL
+    if any(lack.op in _PYTHON for lack in lacks):
+        return "It calls Python, which no file holds: compute it by keras.ops."
+    if format == "saved_model":
+        return "Export it to keras, or replace the layer."
+    return (
+        "Export it in another format, such as saved_model, which holds all that TensorFlow "
+        "computes; or replace the layer."
+    )
 
 
 def _lookups(model: Any) -> list[Any]:
