@@ -74,7 +74,6 @@ def test_text_in_and_out(tmp_path):
     with pytest.raises(InputError, match="first output of the model is text"):
         words = keras.Model(model.inputs, model.outputs[::-1])
         export(words, tmp_path / "m.keras", "keras", data=(x, [0, 1, 1]))
-    assert not (tmp_path / "m.tflite").exists()
 
 
 def recurrence(model, x):
@@ -144,8 +143,7 @@ def test_a_model_that_cannot_be_called_is_one_line(tmp_path):
     short = keras.Sequential([keras.Input((None,)), L.Reshape((3, 3)), L.Flatten()])
     with pytest.raises(InputError, match=r"called on inputs of shape \(8, 32\): .*Give `represe"):
         export(short, tmp_path / "m.tflite", seconds=0)
-    x = RNG.normal(size=(8, 9))
-    assert export(short, tmp_path / "m.tflite", representative_data=x, seconds=0)
+    assert not list(tmp_path.iterdir())
 
 
 def gelu(x):
