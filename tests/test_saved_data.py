@@ -6,7 +6,7 @@ import pytest
 from tfinit.array_files import read_arrays
 from tfinit.diagnostics.files import load_batch
 from tfinit.errors import InputError
-from tfinit.saved_data import read_splits
+from tfinit.saved_data import read_sample_weights, read_splits
 
 X = np.arange(12.0).reshape(4, 3)
 Y = np.array([0.5, 1.5, 2.5, 3.5])
@@ -33,6 +33,24 @@ def test_splits_are_taken_as_they_are(tmp_path):
     assert (x.tolist(), y, test) == (X.tolist(), None, None)
     with pytest.raises(InputError, match=r"with x_train and y_train.*holds x_train"):
         read_splits(str(path))
+
+
+def test_several_inputs_and_targets_by_name(tmp_path):
+    path = tmp_path / "data.npz"
+    arrays = {"x_train_a": X, "x_train_b": Y, "y_train_c": Y, "sample_weight_train": Y}
+    np.savez(path, **arrays, sample_weight_test_c=Y[:1], x_test_a=X[:1], y_test=Y[:1])
+    (x, y), (x_test, y_test) = read_splits(str(path))
+    assert {name: part.tolist() for name, part in x.items()} == {"a": X.tolist(), "b": Y.tolist()}
+    assert (list(y), list(x_test), y_test.tolist()) == (["c"], ["a"], [0.5])
+    train, test = read_sample_weights(str(path))
+    assert (train.tolist(), test["c"].tolist()) == (Y.tolist(), [0.5])
+    # The plain name goes first, as ever: what else is in the file is not asked for.
+    np.savez(path, **arrays, x_train=X, y_train=Y)
+    assert read_splits(str(path))[0][0].tolist() == X.tolist()
+    np.savez(path, x_train=X, y_train=Y, sample_weight_train=Y[:2])
+    with pytest.raises(InputError, match=r"sample_weight_train of shape \(2,\). Give one number"):
+        read_sample_weights(str(path))
+    assert read_sample_weights("digits") == (None, None)
 
 
 def test_a_data_set_by_name():
@@ -102,6 +120,11 @@ def test_what_cannot_be_read_is_named(make, tmp_path):
             "x_test that are NaN",
         ),
         ({"images": X}, "holds images"),
+        ({"x_train_a": X, "x_train_b": X[:2], "y_train": Y}, r"x_train_a of .*b of shape \(2, 3\)"),
+        (
+            {"x_train_a": X, "x_train_b": X * np.inf, "y_train": Y},
+            "x_train_b that are NaN or infinite",
+        ),
     ],
 )
 def test_what_does_not_fit_is_named(arrays, words, tmp_path):

@@ -42,24 +42,44 @@ def test_a_sparse_file_as_a_table(capfd, saved, tmp_path):
     assert (code, err) == (0, "")
     lines = text.splitlines()
     assert lines[0].split()[:4] == ["format", "bytes", "gzipped", "zeros"]
-    assert [line.split()[:2] for line in lines[1:3]] == [
-        ["float32", "litert"],
-        ["sparse", "litert"],
+    rows = [line.split() for line in lines[1:5]]
+    assert [row[:2] for row in rows] == [
+        [label, "litert"] for label in ("dense", "pruned", "int8", "sparse")
     ]
+    assert rows[0][4] == "0.0%" and "1.00×" in rows[0]
+    assert "dense: the same model with small random numbers in place of its zeros" in text
+    assert any(line.startswith("Choose ") for line in lines)
     assert lines[-1] == f"{out}: run by LiteRT, agrees with Keras."
     assert [p.name for p in out.parent.iterdir()] == ["m.tflite"]
 
 
 def test_an_int8_onnx_file_as_json(capfd, saved, tmp_path):
     out = tmp_path / "m.onnx"
-    flags = ["--format", "onnx", "--quantize", "int8", "--data", "digits", "--baseline", saved]
-    code, text, err = run(capfd, saved, out, *flags, "--seconds", "0", "--json")
+    flags = ["--quantize", "int8", "--data", "digits", "--baseline", saved]
+    code, text, err = run(capfd, saved, out, *flags, "--seconds", "0.01", "--json")
     assert (code, err) == (0, "")
     report = json.loads(text)
-    assert [row["label"] for row in report["rows"]] == ["baseline", "int8"]
-    assert report["rows"][1]["path"] == str(out)
-    assert abs(report["rows"][1]["accuracy"] - report["rows"][0]["accuracy"]) < 0.05
+    assert [row["label"] for row in report["rows"]] == ["baseline", "pruned", "int8"]
+    assert [row["format"] for row in report["rows"]] == ["onnx"] * 3
+    assert [row["path"] for row in report["rows"]] == [None, None, str(out)]
+    assert report["choice"]["size"] == "int8" and report["left_out"] == []
+    assert abs(report["rows"][2]["accuracy"] - report["rows"][0]["accuracy"]) < 0.05
     assert report["examples"] == 400
+
+
+def test_data_of_several_inputs_and_outputs(capfd, tmp_path):
+    a, b = (keras.Input((3,), name=name) for name in "ab")
+    outputs = [L.Dense(2, name="c")(a + b), L.Dense(1, name="d")(a - b)]
+    keras.Model([a, b], outputs).save(tmp_path / "m.keras")
+    x = {f"x_{part}_{name}": np.eye(3, dtype="f4") for part in ("train", "test") for name in "ab"}
+    y = {f"y_test_{name}": np.zeros(3, int) for name in "cd"}
+    np.savez(tmp_path / "data.npz", **x, **y)
+    out = tmp_path / "m.tflite"
+    flags = ["--data", tmp_path / "data.npz", "--seconds", "0", "--json"]
+    code, text, err = run(capfd, tmp_path / "m.keras", out, *flags)
+    assert (code, err) == (0, "")
+    (row,) = json.loads(text)["rows"]
+    assert row["accuracy"] is None and row["difference"] < 1e-5  # of which output would it be?
 
 
 @pytest.mark.parametrize(
@@ -73,7 +93,10 @@ def test_an_int8_onnx_file_as_json(capfd, saved, tmp_path):
             ["`model` 'nowhere.keras' does not exist", "a .keras file"],
         ),
         (["{m}", "m.tflite", "--data", "nowhere.npz"], ["`data` must be digits", "nowhere.npz"]),
-        (["{m}", "m.onnx", "--sparse"], ["must end in .tflite"]),
+        (["{m}", "m.onnx", "--sparse"], ["`sparse=True` is for format 'litert'", "'onnx'"]),
+        (["{m}", "m.onnx", "--format", "litert"], ["must end in .tflite", "Leave `format` out"]),
+        (["{m}", "m.pb"], ["`out` must end in .tflite, .onnx, .keras, or have no suffix", "m.pb"]),
+        (["{m}", "m.weights.h5"], ["m.weights.h5", "model.save_weights"]),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(

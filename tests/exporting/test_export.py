@@ -131,7 +131,9 @@ def half():
         ({"quantize": "int8", "format": "keras", "representative_data": X}, "compute in float32"),
         ({"quantize": "float16"}, "must be one of None, int8, received 'float16'"),
         ({"format": "tflite"}, "one of litert, onnx, keras, saved_model, received 'tflite'"),
-        ({"path": "m.onnx"}, r"must end in .tflite for litert, received"),
+        ({"path": "m.onnx", "format": "litert"}, r"must end in .tflite for litert, received"),
+        ({"path": "m.keras", "format": "saved_model"}, "`path` is a directory for saved_model"),
+        ({"path": "m.txt"}, "`path` must end in .tflite, .onnx, .keras, or have no suffix"),
         ({"model": half(), "sparse": True}, "float32 only, and `model` has float16"),
         ({"model": keras.Sequential([L.Dense(2)])}, "not built"),
         ({"model": L.Dense(2)}, "must be a Keras model, received Dense"),
@@ -291,7 +293,10 @@ def test_a_pruned_convolutional_network_is_size_only(tmp_path):
     )
     weights = model.get_weights()
     report = export(model, tmp_path / "m.tflite", sparse=True, seconds=0.2)
+    assert [row.label for row in report.rows] == ["dense", "pruned", "sparse"]
     assert report.verdict("sparse").startswith("size only: ")
+    (told,) = report.left_out  # without data for the ranges of its activations
+    assert told.startswith("int8 was not compared. It quantizes") and "representative_data" in told
     why = {note.layer: note.why for note in report.file.layers}
     assert "no sparse kernel for Conv2D" in why["c1"] and "2:4" in why["head"]
     assert not any(note.sparse_kernel for note in report.file.layers)

@@ -7,6 +7,7 @@ import pytest
 from tfinit.cli import main
 from tfinit.errors import InputError
 from tfinit.fine_tuning import PruneConfig, fine_tune
+from tfinit.fine_tuning.examples import check_trains
 
 L = keras.layers
 RNG = np.random.default_rng(0)
@@ -60,29 +61,25 @@ def cross_entropy(logits, y):
     return np.log(np.exp(shifted).sum(axis=1)) - shifted[np.arange(len(y)), y]
 
 
-def predictions(result, x):
-    found = result.model(x)
-    return [y.numpy() for y in (found.values() if isinstance(found, dict) else found)]
-
-
-@pytest.mark.parametrize("as_dict", [False, True], ids=["lists", "dictionaries"])
-def test_two_inputs_two_losses_weighted(tmp_path, as_dict):
-    model = two_heads(as_dict)
+def test_two_inputs_two_losses_weighted(tmp_path):
+    """Examples of one output count as much as the file says, those of the other all alike."""
+    model, weights = two_heads(), RNG.integers(0, 3, N).astype("float32")
     losses = {"kind": CROSS, "size": "mse"}
-    model.compile("sgd", losses, metrics={"size": ["mae"]}, loss_weights={"kind": 1.0, "size": 3.0})
-    write(tmp_path, model, **BOTH)
+    metrics, heeding = {"kind": ["accuracy"], "size": ["mae"]}, {"kind": [], "size": ["mse"]}
+    shares = {"kind": 1.0, "size": 3.0}
+    model.compile("sgd", losses, shares, metrics, heeding)
+    write(tmp_path, model, **BOTH, weights={"size": weights})
     result = run(tmp_path)
-    x = {"left": LEFT[30:], "right": RIGHT[30:]}
-    kind, size = predictions(result, x if as_dict else list(x.values()))
-    apart = {
-        "kind": cross_entropy(kind, KIND[30:]).mean(),
-        "size": ((size - SIZE[30:]) ** 2).mean(),
-    }
+    kind, size = (y.numpy() for y in result.model([LEFT[30:], RIGHT[30:]]))
+    error, count = (size - SIZE[30:])[:, 0], weights[30:]
+    apart = {"kind": cross_entropy(kind, KIND[30:]).mean(), "size": (count * error**2).mean()}
     expected = {
         "loss": apart["kind"] + 3 * apart["size"],
         "kind_loss": apart["kind"],
         "size_loss": apart["size"],
-        "size_mae": np.abs(size - SIZE[30:]).mean(),
+        "kind_accuracy": np.mean(kind.argmax(axis=1) == KIND[30:]),
+        "size_mae": np.abs(error).mean(),
+        "size_mse": np.average(error**2, weights=count),
     }
     assert result.after == pytest.approx(expected, rel=1e-4)
     assert result.before.keys() == expected.keys()
@@ -96,7 +93,7 @@ def test_an_output_without_a_loss_needs_no_targets_and_is_not_trained(tmp_path):
     model.compile("sgd", [CROSS, None])
     heads = {name: model.get_layer(name).kernel.numpy() for name in ("kind", "size")}
     write(tmp_path, model, BOTH["x"], {"kind": KIND})
-    result = run(tmp_path)
+    result = run(tmp_path, epochs=1)
     moved = {}
     for name, before in heads.items():
         after = result.model.get_layer(name).kernel.numpy()
@@ -116,35 +113,37 @@ def test_a_loss_for_each_output_on_the_command_line(tmp_path, monkeypatch, capfd
     assert sorted(named) == ["test kind_accuracy", "test kind_loss", "test loss", "test size_loss"]
 
 
-def test_metrics_of_the_file_and_weights_of_examples(tmp_path):
-    """One output. A metric with a value for each class, and one that heeds the weights."""
+def test_several_metrics_of_one_output(tmp_path):
+    """One of them has a value for each class."""
     model, y = one_head(), np.eye(2, dtype="float32")[KIND]
     f1 = keras.metrics.F1Score(average=None, name="f1")
-    model.compile("sgd", "mse", metrics=["mae", f1], weighted_metrics=["mse"])
-    weights = RNG.integers(0, 3, N).astype("float32")
-    write(tmp_path, model, LEFT, y, weights)
-    result = run(tmp_path)
+    model.compile("sgd", "mse", metrics=["mae", f1])
+    write(tmp_path, model, LEFT, y)
+    result = run(tmp_path, epochs=1)
     found = result.model(LEFT[30:]).numpy()
-    squares = ((found - y[30:]) ** 2).mean(axis=1)
-    assert result.after["loss"] == pytest.approx((weights[30:] * squares).mean(), rel=1e-4)
-    assert result.after["mse"] == pytest.approx(np.average(squares, weights=weights[30:]), rel=1e-4)
-    assert result.after["mae"] == pytest.approx(np.abs(found - y[30:]).mean(), rel=1e-4)
-    right = (found.argmax(axis=1)[:, None] == [0, 1]) & (y[30:] == 1)
-    chosen = (found.argmax(axis=1)[:, None] == [0, 1]).sum(axis=0) + y[30:].sum(axis=0)
-    for n in range(2):
-        assert result.after[f"f1[{n}]"] == pytest.approx(
-            2 * right[:, n].sum() / chosen[n], rel=1e-4
-        )
+    chosen = found.argmax(axis=1)[:, None] == [0, 1]
+    both = (chosen & (y[30:] == 1)).sum(axis=0)
+    scores = 2 * both / (chosen.sum(axis=0) + y[30:].sum(axis=0))
+    expected = {
+        "loss": ((found - y[30:]) ** 2).mean(),
+        "mae": np.abs(found - y[30:]).mean(),
+        "f1[0]": scores[0],
+        "f1[1]": scores[1],
+    }
+    assert result.after == pytest.approx(expected, rel=1e-4)
 
 
-def test_examples_that_count_nothing_change_nothing(tmp_path):
-    model = two_heads()
-    model.compile("sgd", [CROSS, "mse"])
-    counts = {"kind": np.zeros(N), "size": np.ones(N)}
-    write(tmp_path, model, **BOTH, weights=counts)
-    after = run(tmp_path, epochs=1).model.get_layer("kind").kernel.numpy()
-    before = model.get_layer("kind").kernel.numpy()
-    np.testing.assert_array_equal(after[after != 0], before[after != 0])
+def test_what_is_tried_before_the_training_leaves_no_trace():
+    """The state of a layer that keeps one, for a batch of a fixed size."""
+    lstm = L.LSTM(2, stateful=True)
+    model = keras.Sequential([keras.Input(batch_shape=(4, 3, 2)), lstm])
+    model.compile(loss="mse")
+    x, y = RNG.normal(size=(9, 3, 2)), np.zeros((9, 2))
+    check_trains(model, x, y, None, "data.npz", 4)
+    assert all((state.numpy() == 0).all() for state in lstm.states)
+    with pytest.raises(InputError, match=r"shape \(4, 5\), of outputs \(4, 2\). Give other"):
+        check_trains(model, x, np.zeros((9, 5)), None, "data.npz", 4)
+    assert all((state.numpy() == 0).all() for state in lstm.states)
 
 
 @pytest.mark.parametrize(

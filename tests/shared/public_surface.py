@@ -34,7 +34,7 @@ MADE_HERE = {
     *("lottery.stability.StabilityRow", "lottery.report.Row", "datasets.Dataset"),
     *("comparison.Comparison", "comparison.Ranking", "comparison.Row", "comparison.Run"),
     *("diagnostics.Diagnosis", "diagnostics.Finding", "diagnostics.Recommendation"),
-    *("exporting.ExportReport", "exporting.FileReport", "exporting.Latency"),
+    *("exporting.Choice", "exporting.ExportReport", "exporting.FileReport", "exporting.Latency"),
     *("exporting.LayerNote", "fine_tuning.FineTuned", "spread.Spread"),
     *("errors.InputError", "errors.WorkError", "errors.MissingPackage"),
     *("pruning.compaction.Kept", "pruning.compaction.Removed"),

@@ -7,6 +7,7 @@ wrote in a process of its own and compare it with Keras before they let it stand
 from tfinit.lazy import loading
 
 _HOME = {
+    "Choice": "choice",
     "ExportConfig": "config",
     "ExportReport": "result",
     "FileReport": "result",

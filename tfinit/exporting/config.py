@@ -6,9 +6,9 @@ from pathlib import Path
 
 from tfinit.arguments import check_fields, number, one_of
 from tfinit.errors import InputError
+from tfinit.exporting.suffixes import format_of
 
 LONGEST = 1e8  # seconds, three years: what waits for longer overflows
-_FORMATS = ("litert", "onnx", "keras", "saved_model")
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,8 @@ class ExportConfig:
     """The .keras file of the model."""
     out: Path
     """Where it goes: .tflite, .onnx, .keras, or a directory for saved_model."""
-    format: str = "litert"
-    """litert, onnx, keras or saved_model."""
+    format: str | None = None
+    """litert, onnx, keras or saved_model. Default: what the suffix of OUT says."""
     quantize: str | None = None
     """int8: weights and activations in 8 bits, their ranges taken from the training data."""
     sparse: bool = False
@@ -41,7 +41,7 @@ class ExportConfig:
 
     def __post_init__(self) -> None:
         check_fields(self)
-        one_of("format", self.format, _FORMATS)
+        object.__setattr__(self, "format", format_of("out", self.out, self.format))
         one_of("quantize", self.quantize, (None, "int8"))
         number("seconds", self.seconds, least=0, most=LONGEST)
         number("timeout", self.timeout, above=0, most=LONGEST)

@@ -6,6 +6,7 @@ from typing import Any
 
 from tfinit.arguments import flag, one_of
 from tfinit.errors import InputError, MissingPackage
+from tfinit.exporting.suffixes import SUFFIXES
 from tfinit.pruning.effective_weights import is_coded
 from tfinit.variables import keras_of, own_weights
 
@@ -26,10 +27,10 @@ class Format:
 
 
 FORMATS = {
-    "litert": Format(".tflite", "LiteRT", ("ai_edge_litert",)),
-    "onnx": Format(".onnx", "ONNX Runtime", ("onnx", "tf2onnx", "onnxruntime")),
-    "keras": Format(".keras", "Keras"),
-    "saved_model": Format("", "TensorFlow"),
+    "litert": Format(SUFFIXES["litert"], "LiteRT", ("ai_edge_litert",)),
+    "onnx": Format(SUFFIXES["onnx"], "ONNX Runtime", ("onnx", "tf2onnx", "onnxruntime")),
+    "keras": Format(SUFFIXES["keras"], "Keras"),
+    "saved_model": Format(SUFFIXES["saved_model"], "TensorFlow"),
 }
 QUANTIZE = (None, "int8")
 _QUANTIZED = ("litert", "onnx")

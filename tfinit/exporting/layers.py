@@ -8,13 +8,12 @@ import numpy as np
 
 from tfinit.exporting.blocks import BLOCKS, CONVERTER_MINIMUM, DENSE, PAYS, Encoding
 from tfinit.exporting.contents import Stored
+from tfinit.exporting.dense import PRUNED, kernels
 from tfinit.pruning.effective_weights import nonzero
-from tfinit.variables import PRUNABLE_NAMES, own_weights, walk_layers, weight_name
+from tfinit.variables import walk_layers
 
 # Of an int8 layer too, which may be faster for being int8.
 _SLOW = "will not run faster for the zeros"
-# Fewer zeros than this were not put there by pruning.
-_PRUNED = 0.05
 
 
 @dataclass(frozen=True)
@@ -55,14 +54,14 @@ def layer_notes(
     blocks = [weight for weight in stored if weight.encoding == "blocks" and not weight.unpacked]
     notes = []
     for key, layer in walk_layers(model):
-        kernels = [weight for weight in own_weights(layer) if _is_kernel(weight)]
-        there = [nonzero(layer, kernel) for kernel in kernels]
+        own = kernels(layer)
+        there = [nonzero(layer, kernel) for kernel in own]
         size = sum(kernel.size for kernel in there)
         zeros = size - sum(int(np.count_nonzero(kernel)) for kernel in there)
         if not size:
             continue
         kind = type(layer).__name__
-        if zeros / size < _PRUNED:
+        if zeros / size < PRUNED:
             if sparse:
                 notes.append(LayerNote(key, kind, zeros / size, False, "it has hardly any"))
             continue
@@ -70,15 +69,11 @@ def layer_notes(
         if quantize:
             why = "an int8 zero is multiplied like any other int8 number"
         elif sparse:
-            runs, why = _in_sparse_file(kind, np.asarray(kernels[0]), planned.get(key), blocks)
+            runs, why = _in_sparse_file(kind, np.asarray(own[0]), planned.get(key), blocks)
         elif format == "litert":
             why = "they are stored and multiplied like any number; see `sparse=True`"
         notes.append(LayerNote(key, kind, zeros / size, runs, why))
     return tuple(notes)
-
-
-def _is_kernel(variable: Any) -> bool:
-    return weight_name(variable) in PRUNABLE_NAMES and len(variable.shape) >= 2
 
 
 _WHY = {

@@ -9,13 +9,12 @@ import numpy as np
 
 from tfinit.arguments import listed, number, one_of
 from tfinit.errors import MissingPackage
+from tfinit.exporting.choice import Choice, choose, is_faster
 from tfinit.exporting.layers import LayerNote, sentences
 
 if TYPE_CHECKING:
     import pandas
 
-# A median that is nearer to the other one than this is no difference that a user would notice.
-_NOTICEABLE = 1.1
 # Quartiles that are further apart: something else ran on the machine.
 _STEADY = 1.3
 _WIDTH = 100
@@ -84,6 +83,7 @@ class FileReport:
         accuracy: Share of right classes on the data, if there were any.
         layers: What becomes of each pruned layer.
         notes: What else there is to know.
+        reference: Whether it is there to compare with only, and none to choose.
     """
 
     label: str
@@ -102,6 +102,7 @@ class FileReport:
     accuracy: float | None = None
     layers: tuple[LayerNote, ...] = field(default=(), repr=False)
     notes: tuple[str, ...] = ()
+    reference: bool = False
 
     @property
     def sparsity(self) -> float:
@@ -118,13 +119,18 @@ class ExportReport:
     """Exported files side by side; the others are compared with the first. Prints as a table.
 
     Attributes:
-        rows: The files. Of `tfinit.export` the last one is the file that was asked for, and the
-            first, if there are two, the same model plain.
+        rows: The files. Of `tfinit.export` the last one is the file that was asked for. The first,
+            if there are more, is the dense model: the ``baseline``, or a pruned model with its
+            zeros filled (``"dense"``), or the model itself where nothing is pruned. Between them
+            are the pruned model as it is (``"pruned"``), and sparse or int8, which was not asked
+            for, to choose from.
         examples: How many examples the accuracy is of; 0 without.
+        left_out: A sentence for each file that could not be compared.
     """
 
     rows: tuple[FileReport, ...]
     examples: int = 0
+    left_out: tuple[str, ...] = ()
 
     @property
     def file(self) -> FileReport:
@@ -135,6 +141,11 @@ class ExportReport:
         """The row of a label."""
         rows = {row.label: row for row in self.rows}
         return rows[one_of("label", label, rows)]
+
+    @property
+    def choice(self) -> Choice | None:
+        """Which file to ship; None where there is nothing to choose between."""
+        return choose(self.rows)
 
     def speedup(self, label: str) -> float | None:
         """Median latency of the first row over that of another; None if not measured."""
@@ -155,10 +166,9 @@ class ExportReport:
             return f"{size} of {first.label}; its speed was not measured."
         against = f"{size} of {first.label}, and"
         assert row.latency is not None and first.latency is not None
-        apart = row.latency.high < first.latency.low or first.latency.high < row.latency.low
-        if speed > _NOTICEABLE and apart:
+        if is_faster(row.latency, first.latency):
             return f"{against} {speed:.2f}× as fast at batch 1."
-        if speed < 1 / _NOTICEABLE and apart:
+        if is_faster(first.latency, row.latency):
             return f"{against} slower at batch 1: {speed:.2f}× as fast."
         shrunk = row.bytes < 0.95 * first.bytes or row.gzip_bytes < 0.95 * first.gzip_bytes
         told = "size only: " if shrunk else "nothing gained: "
@@ -174,12 +184,18 @@ class ExportReport:
         return ""
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values: rows with speed-up and verdict, as `json` takes them."""
+        """Plain values as `json` takes them: rows with speed-up and verdict, and the choice."""
         rows = [
             row.to_dict() | {"speedup": self.speedup(row.label), "verdict": self.verdict(row.label)}
             for row in self.rows
         ]
-        return {"rows": rows, "examples": self.examples}
+        choice = self.choice
+        return {
+            "rows": rows,
+            "examples": self.examples,
+            "left_out": list(self.left_out),
+            "choice": None if choice is None else asdict(choice),
+        }
 
     def to_frame(self) -> "pandas.DataFrame":
         """One line a file.
@@ -199,7 +215,7 @@ class ExportReport:
         return pandas.DataFrame(rows)
 
     def __str__(self) -> str:
-        """The table, a verdict for each file, and a sentence for each layer that stays slow."""
+        """The table, a verdict for each file, a sentence for each slow layer, and the choice."""
         lines = [*_table(self), ""]
         for row in self.rows:
             told = [self.verdict(row.label), *row.notes, *sentences(row.layers)]
@@ -212,6 +228,9 @@ class ExportReport:
         if restless:
             told = f"The times of {', '.join(restless)} vary much: the machine was busy with other "
             lines += textwrap.wrap(f"{told}things. Measure again when it is quiet.", _WIDTH)
+        choice = self.choice
+        for words in (*self.left_out, *([] if choice is None else [choice.why])):
+            lines += textwrap.wrap(words, _WIDTH)
         return "\n".join(lines).rstrip()
 
 

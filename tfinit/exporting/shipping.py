@@ -12,6 +12,7 @@ from tfinit import arguments
 from tfinit.arguments import listed, number
 from tfinit.errors import InputError, WorkError
 from tfinit.exporting.config import LONGEST
+from tfinit.exporting.dense import NOTE, dense_model, pruned_kernels
 from tfinit.exporting.formats import (
     FORMATS,
     check_combination,
@@ -20,7 +21,8 @@ from tfinit.exporting.formats import (
     numbers_of,
 )
 from tfinit.exporting.making import Maker, Variant
-from tfinit.exporting.result import ExportReport
+from tfinit.exporting.result import ExportReport, FileReport
+from tfinit.exporting.suffixes import SUFFIXES, fits, format_of
 from tfinit.files import check_writable, write_whole
 
 _CURE = "What was there before still is."
@@ -30,7 +32,7 @@ _OF_SAVED = "saved_model.pb"  # by which a SavedModel is known
 def export(
     model: Any,
     path: str | os.PathLike[str],
-    format: str = "litert",
+    format: str | None = None,
     quantize: str | None = None,
     sparse: bool = False,
     representative_data: Any = None,
@@ -44,8 +46,11 @@ def export(
     """Write a model for a device, run the file, and tell what it gained.
 
     The file is run with its default runtime (LiteRT, ONNX Runtime, Keras, TensorFlow) in a process
-    of its own, and stands only if it computes what Keras does. It is measured beside ``baseline``,
-    or, with ``sparse=True`` or ``quantize``, beside the same model in plain float32.
+    of its own, and stands only if it computes what Keras does. It is measured beside the dense
+    model: ``baseline``, or the same one with numbers in place of its zeros. With ``sparse=True`` or
+    ``quantize`` the model as it is stands beside it too, and in LiteRT the other of the two, if
+    something is pruned; the report ends with which to choose. Without ``seconds`` there is the file
+    and the baseline alone.
 
     With ``sparse=True`` Dense layers with 1×4 blocks of zeros (``block_size="litert"`` when
     pruning) run in LiteRT's sparse kernel; scattered zeros of 95% and more are put into such
@@ -57,6 +62,7 @@ def export(
         path: Where; a file that is there is replaced. It ends in ``.tflite``, ``.onnx`` or
             ``.keras``; a SavedModel is a directory.
         format: ``"litert"``, ``"onnx"``, ``"keras"`` (without the optimizer), ``"saved_model"``.
+            None: what the suffix of ``path`` says.
         quantize: ``"int8"``: weights (one scale a channel) and activations in 8 bits, with ranges
             from ``representative_data``; inputs and outputs stay float32, and so does an operation
             without an int8 kernel. LiteRT and ONNX only; in ONNX the weights use 7 of the bits,
@@ -94,6 +100,8 @@ def export(
         https://arxiv.org/abs/1911.09723, for what sparse kernels on CPUs can gain; LiteRT ships
         those for Dense layers in 1×4 blocks.
     """
+    path = arguments.path("path", path)
+    format = format_of("path", path, format)
     check_combination(format, quantize, sparse, representative_data is not None)
     check_model(model, format, sparse)
     variant = Variant(_label(model, quantize, sparse), model, format, quantize, sparse)
@@ -101,25 +109,75 @@ def export(
     _check_variant(variant, representative_data is not None)
     path = _checked_path(path, format)
     maker = Maker(representative_data, data, tolerance, timeout)
-    plain = None
+    beside = []
     if baseline is not None:
-        plain = Variant("baseline", baseline, format)
-        _check_variant(plain, False, "baseline")
-    elif (sparse or quantize) and seconds:
-        plain = Variant(_label(model), model, format)
-    maker.look_at([variant] if plain is None else [plain, variant])
+        beside = [Variant("baseline", baseline, format)]
+        _check_variant(beside[0], False, "baseline")
+    pruned = bool(seconds) and bool(pruned_kernels(model))
+    if seconds and (sparse or quantize) and (baseline is None or pruned):
+        beside.append(Variant(_label(model), model, format))
+    maker.look_at([*beside, variant])
+    left_out: list[str] = []
     with _home() as home:
-        file, beside = (home / f"{name}{FORMATS[format].suffix}" for name in ("own", "plain"))
-        row = maker.made(variant, file, path)
-        variants, rows, files = [variant], [row], [file]
-        if plain is not None:
-            variants, files = [plain, variant], [beside, file]
-            rows = [maker.made(plain, beside, beside), row]
-        rows = maker.measured(variants, rows, files, seconds)
-        write_whole(path, file, _CURE)
-    # The plain one is there to compare with; its layers are no news.
-    first = [replace(row, layers=(), notes=()) for row in rows[:-1]]
-    return ExportReport((*first, replace(rows[-1], path=str(path))), maker.examples)
+        files = {variant.label: home / f"own{FORMATS[format].suffix}"}
+        made = {variant.label: maker.made(variant, files[variant.label], path)}
+        variants = [*beside, variant]
+        if pruned and baseline is None:
+            variants = [*_dense(model, format, left_out), *variants]
+        if pruned:
+            variants[-1:-1] = _other(variant, representative_data is not None, left_out)
+        for n, other in enumerate(variants[:-1]):
+            file = files[other.label] = home / f"{n}{FORMATS[format].suffix}"
+            try:
+                made[other.label] = maker.made(other, file, Path(other.label))
+            except WorkError as error:
+                if other in beside:
+                    raise
+                why = str(error).removeprefix(f"{other.label} was removed: ")
+                left_out.append(f"{other.label} was not compared: {why}")
+        variants = [one for one in variants if one.label in made]
+        rows = maker.measured(
+            variants, [made[v.label] for v in variants], [files[v.label] for v in variants], seconds
+        )
+        write_whole(path, files[variant.label], _CURE)
+    # The others are there to compare with; their layers are no news.
+    rows = [*map(_beside, rows[:-1]), replace(rows[-1], path=str(path))]
+    return ExportReport(tuple(rows), maker.examples, tuple(left_out))
+
+
+def _dense(model: Any, format: str, left_out: list[str]) -> list[Variant]:
+    """The dense model that a pruned one stands beside, if it can be made."""
+    dense = dense_model(model)
+    if dense is None:
+        left_out.append(
+            "The dense model was not compared, since no copy of this one can be filled: pass it as "
+            "`baseline`."
+        )
+        return []
+    return [Variant("dense", dense, format)]
+
+
+def _other(variant: Variant, has_representative_data: bool, left_out: list[str]) -> list[Variant]:
+    """Sparse beside int8 and int8 beside sparse, to choose from: LiteRT has both."""
+    if variant.format != "litert" or not (variant.sparse or variant.quantize):
+        return []
+    quantize = "int8" if variant.sparse else None
+    other = replace(
+        variant, label=quantize or "sparse", quantize=quantize, sparse=not variant.sparse
+    )
+    try:
+        _check_variant(other, has_representative_data)
+    except InputError as error:
+        told = str(error).replace("`quantize='int8'` quantizes", "It quantizes")
+        left_out.append(f"{other.label} was not compared. {told}")
+        return []
+    return [other]
+
+
+def _beside(row: FileReport) -> FileReport:
+    """A row to compare with. What the stand-in for the dense model answers is no news either."""
+    row = replace(row, layers=(), notes=(), reference=row.label in ("baseline", "dense"))
+    return replace(row, accuracy=None, notes=(NOTE,)) if row.label == "dense" else row
 
 
 def side_by_side(
@@ -182,8 +240,13 @@ def side_by_side(
 
 
 def _label(model: Any, quantize: str | None = None, sparse: bool = False) -> str:
-    """What a row of `export` is called."""
-    return quantize or ("sparse" if sparse else numbers_of(model))
+    """What a row of `export` is called: what was done, or else what the model is."""
+    if quantize or sparse:
+        return quantize or "sparse"
+    numbers = numbers_of(model)
+    if not pruned_kernels(model):
+        return numbers
+    return "pruned" if numbers == "float32" else f"pruned {numbers}"
 
 
 def _check_variant(variant: Variant, has_representative_data: bool, name: str = "model") -> None:
@@ -198,11 +261,14 @@ def _check_numbers(seconds: float, tolerance: float | None, timeout: float) -> N
     number("timeout", timeout, above=0, most=LONGEST)
 
 
-def _checked_path(path: str | os.PathLike[str], format: str) -> Path:
-    path, suffix = arguments.path("path", path), FORMATS[format].suffix
-    if suffix and path.suffix != suffix:
-        raise InputError(f"`path` must end in {suffix} for {format}, received {str(path)!r}.")
-    if not suffix and path.suffix in (".tflite", ".onnx", ".keras", ".h5"):
+def _checked_path(path: Path, format: str) -> Path:
+    suffix = SUFFIXES[format]
+    if suffix and not fits(path, format):
+        raise InputError(
+            f"`path` must end in {suffix} for {format}, received {str(path)!r}. Leave `format` out "
+            "to go by the suffix."
+        )
+    if not suffix and path.suffix.lower() in (*SUFFIXES.values(), ".h5") and path.suffix:
         raise InputError(f"`path` is a directory for {format}, received {str(path)!r}.")
     _check_place("path", path, format, "Choose another path.")
     return path

@@ -45,7 +45,8 @@ def unrolled(model: Any, format: str) -> Iterator[Unrolled]:
 
     Keras's loop over time is a ``tf.while_loop`` on lists of tensors, which LiteRT runs by the Flex
     delegate only. It covers what derives from `keras.layers.RNN` (LSTM, GRU, SimpleRNN, ConvLSTM,
-    RNN around cells), wherever it is in the model. Other formats have loops: there it does nothing.
+    RNN around cells), wherever it is in the model, and TimeDistributed as far as its length has to
+    be known. Other formats have loops: there it does nothing.
 
     Args:
         model: A built Keras model; it is left as it was.
@@ -66,13 +67,16 @@ def unrolled(model: Any, format: str) -> Iterator[Unrolled]:
             if isinstance(layer, keras.layers.RNN) and not layer.unroll:
                 put(layer, "unroll", True)
                 put(layer, "call", _noting(key, layer.call, found))
+            elif isinstance(layer, keras.layers.TimeDistributed):
+                # Keras itself writes it out where the length is known, and maps over it otherwise.
+                put(layer, "call", _noting(key, layer.call, Unrolled(free=found.free)))
         try:
             yield found
         except WorkError as error:
             if not found.free:
                 raise
             raise InputError(
-                f"`model` has a recurrent layer, {found.free[0]!r}, over sequences of any length. "
+                f"`model` has a layer, {found.free[0]!r}, that goes over sequences of any length. "
                 "LiteRT has no loop for it, so that it is written step by step, for one length. "
                 f"{_cure(model)}, or export it to onnx, which takes any length."
             ) from error

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from tfinit.errors import InputError, reason
+from tfinit.variables import walk_layers
 
 # An array; several by name, as they are in a file; or as the model takes them.
 Arrays = Any
@@ -114,28 +115,36 @@ def check_shapes(inputs: Ends, x: Any, data: str) -> None:
             )
 
 
-def check_trains(model: Any, x: Any, y: Any, weights: Any, data: str) -> None:
+def check_trains(model: Any, x: Any, y: Any, weights: Any, data: str, batch_size: int) -> None:
     """Raise InputError unless loss and metrics of a compiled model can be computed.
 
-    On the first two examples, eagerly: what Keras says of a whole step ends in a trace of its own.
+    On the first batch, eagerly: what Keras says of a whole step ends in a trace of its own.
     """
     x, y, weights = (
-        each(lambda part: keras.ops.convert_to_tensor(part[:2]), part) for part in (x, y, weights)
+        each(lambda part: keras.ops.convert_to_tensor(part[:batch_size]), part)
+        for part in (x, y, weights)
     )
+    # Training begins where it would have begun. Keras does not count an RNN's states among these.
+    kept = [getattr(layer, "states", None) or [] for _, layer in walk_layers(model)]
+    variables = [*model.non_trainable_variables, *keras.tree.flatten(kept)]
+    states = [(v, np.array(keras.ops.convert_to_numpy(v))) for v in variables]
+    outputs = None
     try:
-        found = model(x, training=False)
-        model.compute_loss(x=x, y=y, y_pred=found, sample_weight=weights, training=False)
-        model.compute_metrics(x, y, found, sample_weight=weights)
+        outputs = model(x, training=False)
+        model.compute_loss(x=x, y=y, y_pred=outputs, sample_weight=weights, training=False)
+        model.compute_metrics(x, y, outputs, sample_weight=weights)
         model.reset_metrics()
     # A loss or a metric may raise anything.
     except Exception as error:
-        shapes = each(lambda part: tuple(part.shape), y)
+        of_y, of_outputs = (each(lambda part: tuple(part.shape), one) for one in (y, outputs))
         raise InputError(
             f"`data` {data!r} does not fit the model, its loss {told(model.loss)} and its metrics: "
-            f"{reason(error)} The targets are of shape {shapes}, the outputs "
-            f"{each(lambda part: tuple(part.shape), found) if 'found' in locals() else 'unknown'}. "
+            f"{reason(error)} A batch of targets has the shape {of_y}, of outputs {of_outputs}. "
             "Give other targets, or another --loss."
         ) from error
+    finally:
+        for variable, value in states:
+            variable.assign(value)
 
 
 def told(loss: Any) -> str:

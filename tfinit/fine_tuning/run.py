@@ -99,7 +99,7 @@ def fine_tune(
     settings = settings_of(model, config.loss is None, train[1])
     prunable_weights(model)
     _compile(model, None, loss, settings)
-    check_trains(model, *train, config.data)
+    check_trains(model, *train, config.data, config.batch_size)
     origin = Origin.now(_digest(train, test))
     kept = kept_file(config, origin.data)
     examples = len(flat(train[0])[0])
