@@ -1,8 +1,6 @@
 """What all commands do alike: what was typed, a quiet start, where a figure may go."""
 
 import dataclasses
-import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +9,7 @@ from typing import Any, ClassVar
 from tfinit.cli.signals import nothing_begun
 from tfinit.errors import InputError
 from tfinit.files import check_writable
+from tfinit.native_output import native_stderr_closed
 
 
 class Command:
@@ -41,20 +40,6 @@ def checked(typed: Any, cls: type, **changes: Any) -> Any:
             raise InputError("Give `seeds` or `replicates`, not both.")
         values["seeds"] = tuple(range(typed.replicates))
     return cls(**values)
-
-
-@contextmanager
-def native_stderr_closed() -> Iterator[None]:
-    """TensorFlow's libraries write to stderr as they load, at any log level (tensorflow#100442)."""
-    sys.stderr.flush()
-    kept, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nothing, 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nothing)
 
 
 @contextmanager

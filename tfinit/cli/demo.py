@@ -10,11 +10,12 @@ from typing import Annotated, ClassVar
 
 import tyro
 
-from tfinit.cli.console import loading, native_stderr_closed
+from tfinit.cli.console import loading
 from tfinit.cli.device import OnDevice, prepare
 from tfinit.cli.signals import nothing_begun
 from tfinit.devices import announce
 from tfinit.errors import InputError, MissingPackage
+from tfinit.native_output import native_stderr_closed
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 

@@ -6,9 +6,10 @@ from typing import ClassVar
 
 import tyro
 
-from tfinit.cli.console import Command, checked, native_stderr_closed
+from tfinit.cli.console import Command, checked
 from tfinit.cli.signals import nothing_begun
 from tfinit.exporting.config import ExportConfig
+from tfinit.native_output import native_stderr_closed
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,9 @@
 
 import gzip
 import io
+import json
 import tarfile
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -126,6 +128,23 @@ def _keras(path: Path) -> list[Stored]:
             for name, tensor in file.tensors().items()
             if len(tensor.shape) >= 2 and "optimizer" not in name
         ]
+
+
+def names_own_classes(path: Path) -> bool:
+    """Whether a .keras file is made of classes or functions beside those of Keras and tfinit."""
+    with zipfile.ZipFile(path) as file:
+        config = json.loads(file.read("config.json"))
+
+    def own(part: Any) -> bool:
+        if isinstance(part, list):
+            return any(map(own, part))
+        if not isinstance(part, dict):
+            return False
+        name, module = part.get("registered_name"), part.get("module") or ""
+        here = bool(name) and not f"{module or name}".startswith(("keras", "builtins", "tfinit"))
+        return here or any(map(own, part.values()))
+
+    return own(config)
 
 
 def _saved_model(path: Path) -> list[Stored]:

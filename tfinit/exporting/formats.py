@@ -104,6 +104,13 @@ def check_model(model: Any, format: str, sparse: bool, name: str = "model") -> N
             f"{keras.backend.backend()!r} here. Save the model as .keras, and load it under "
             "KERAS_BACKEND=tensorflow."
         )
+    kept = [layer.name for layer in model._flatten_layers() if getattr(layer, "stateful", False)]
+    if format == "onnx" and kept:
+        raise InputError(
+            f"`{name}` has a stateful layer, {kept[0]!r}, and an .onnx file keeps nothing from one "
+            "run to the next. Build it with stateful=False and the same weights, for whole "
+            "sequences; or export it to litert, keras or saved_model."
+        )
     if sparse:
         other = sorted({w.dtype for w in model.weights if w.dtype != "float32"} & _FLOATS)
         policies = sorted({_compute_dtype(layer) for layer in model._flatten_layers()} & _FLOATS)

@@ -1,6 +1,7 @@
 """What a model is fed: the user's arrays, or random ones, in the order of the model's inputs."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import keras
@@ -11,6 +12,8 @@ from tfinit.errors import InputError
 
 # What stands for a free length, such as a sequence's or an image's.
 _FREE = 32
+# Where a model's layers know no words.
+_WORDS = ("a", "b", "c", "d")
 
 
 def names_of(model: Any) -> list[str] | None:
@@ -24,6 +27,34 @@ def _specs(model: Any) -> list[Any] | None:
     return list(inputs) if inputs else None
 
 
+def batch_of(model: Any) -> int | None:
+    """How many examples a model takes at once; None where that is free."""
+    shapes = [tuple(spec.shape) for spec in _specs(model) or []]
+    return next((shape[0] for shape in shapes if shape and shape[0] is not None), None)
+
+
+def signature(model: Any) -> list[Any] | None:
+    """What Keras's exporters are told where the batch is fixed; None: what they find themselves."""
+    batch = batch_of(model)
+    if batch is None:
+        return None
+
+    def fixed(spec: Any) -> Any:
+        return keras.InputSpec(spec.dtype, (batch, *spec.shape[1:]), name=spec.name)
+
+    if isinstance(model, keras.Sequential):
+        return [fixed(spec) for spec in model.inputs]
+    return [keras.tree.map_structure(fixed, model.input)]
+
+
+def whole_batches(arrays: list[np.ndarray], batch: int | None) -> list[np.ndarray]:
+    """The examples, of which the first are repeated until they fill batches."""
+    if batch is None:
+        return arrays
+    taken = np.arange(-(-len(arrays[0]) // batch) * batch) % len(arrays[0])
+    return [array[taken] for array in arrays]
+
+
 def in_order(model: Any, given: Any, name: str) -> list[np.ndarray]:
     """One array for each input, with the examples along the first axis.
 
@@ -33,7 +64,7 @@ def in_order(model: Any, given: Any, name: str) -> list[np.ndarray]:
         name: Of the argument, for errors.
 
     Raises:
-        InputError: their number, shapes or lengths do not fit the model.
+        InputError: their number, shapes, lengths or kinds of values do not fit the model.
     """
     specs = _specs(model)
     if isinstance(given, Mapping):
@@ -45,7 +76,7 @@ def in_order(model: Any, given: Any, name: str) -> list[np.ndarray]:
         arrays = list(given)
     else:
         arrays = [given]
-    arrays = [arguments.array(name, array) for array in arrays]
+    arrays = [text if (text := _text(a)) is not None else arguments.array(name, a) for a in arrays]
     if specs is not None and len(specs) != len(arrays):
         raise InputError(
             f"`{name}` must hold {len(specs)} arrays, one for each input of the model "
@@ -68,11 +99,40 @@ def in_order(model: Any, given: Any, name: str) -> list[np.ndarray]:
                 f"the model takes {wanted_shape}."
             )
     dtypes = [spec.dtype for spec in specs] if specs else [_plain(array) for array in arrays]
-    arrays = [array.astype(dtype) for array, dtype in zip(arrays, dtypes, strict=True)]
-    for array in arrays:
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
-            raise InputError(f"`{name}` has values that are NaN or infinite.")
-    return arrays
+    return [_as(array, dtype, name) for array, dtype in zip(arrays, dtypes, strict=True)]
+
+
+def _text(value: Any) -> np.ndarray | None:
+    """Words as NumPy's array of text; None where it is something else."""
+    try:
+        found = np.asarray(value)
+    except Exception:  # of any kind, from what is no array; `arguments.array` says it
+        return None
+    if found.dtype.kind == "O" and all(isinstance(word, str | bytes) for word in found.flat):
+        # As TensorFlow has them: bytes in UTF-8.
+        plain = [w.decode(errors="replace") if isinstance(w, bytes) else w for w in found.flat]
+        found = np.array(plain, str).reshape(found.shape)
+    elif found.dtype.kind == "S":
+        found = np.char.decode(found, errors="replace")
+    return found if found.dtype.kind == "U" and found.size else None
+
+
+def _as(array: np.ndarray, dtype: Any, name: str) -> np.ndarray:
+    """An array as an input takes it, if it can hold the values."""
+    if (str(dtype) == "string") != (array.dtype.kind == "U") and array.dtype != dtype:
+        given = "text" if array.dtype.kind == "U" else f"numbers of type {array.dtype}"
+        raise InputError(f"`{name}` holds {given} for an input of type {dtype}.")
+    if array.dtype.kind == "U":
+        return array
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise InputError(f"`{name}` has values that are NaN or infinite.")
+    there = array.astype(dtype)
+    if np.dtype(dtype).kind in "biu" and not np.array_equal(there, array):
+        raise InputError(
+            f"`{name}` has values that an input of type {dtype} cannot hold, between {array.min()} "
+            f"and {array.max()}. Round, scale or clip them."
+        )
+    return there
 
 
 def _plain(array: np.ndarray) -> Any:
@@ -80,13 +140,13 @@ def _plain(array: np.ndarray) -> Any:
 
 
 def random_inputs(model: Any, examples: int, seed: int = 0) -> list[np.ndarray]:
-    """Standard normal numbers, and 0 or 1 for whole numbers.
+    """Standard normal numbers, 0 or 1 for whole numbers, words that the model knows for text.
 
     Raises:
-        InputError: the model does not know its inputs' shapes, or takes text.
+        InputError: the model does not know its inputs' shapes.
     """
     specs = _specs(model)
-    if specs is None or any("string" in str(spec.dtype) for spec in specs):
+    if specs is None:
         raise InputError(
             "`representative_data` is needed: the model does not say what its inputs look like. "
             "Pass a few of them."
@@ -95,21 +155,77 @@ def random_inputs(model: Any, examples: int, seed: int = 0) -> list[np.ndarray]:
     arrays = []
     for spec in specs:
         shape = (examples, *(n or _FREE for n in tuple(spec.shape)[1:]))
-        if np.issubdtype(np.dtype(spec.dtype), np.floating):
-            arrays.append(rng.normal(size=shape).astype(spec.dtype))
-        else:
+        if spec.dtype == "string":
+            arrays.append(_random_text(model, shape, rng))
+        elif np.issubdtype(np.dtype(spec.dtype), np.integer) or spec.dtype == "bool":
             arrays.append(rng.integers(0, 2, shape).astype(spec.dtype))
+        else:
+            arrays.append(rng.normal(size=shape).astype(spec.dtype))
     return arrays
 
 
-def outputs_of(model: Any, inputs: list[np.ndarray], batch: int = 32) -> list[np.ndarray]:
-    """What Keras computes: one array for each output, flattened in the order of `keras.tree`."""
+def _random_text(model: Any, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+    """Three words each where the model takes text apart, else one."""
+    layers = [each for each in model._flatten_layers() if hasattr(each, "get_vocabulary")]
+    words = [w for layer in layers for w in layer.get_vocabulary(include_special_tokens=False)]
+    words = [str(word) for word in words] or list(_WORDS)
+    length = 3 if any(isinstance(each, keras.layers.TextVectorization) for each in layers) else 1
+    chosen = rng.choice(words, (int(np.prod(shape)), length))
+    return np.array([" ".join(some) for some in chosen]).reshape(shape)
+
+
+def outputs_of(model: Any, inputs: list[np.ndarray]) -> list[np.ndarray]:
+    """What Keras computes: one array for each output, flattened in the order of `keras.tree`.
+
+    What a layer keeps from one batch to the next goes on here, and is in the model as before after.
+    """
+    size = batch_of(model) or 32
     parts = []
-    for start in range(0, len(inputs[0]), batch):
-        taken = [array[start : start + batch] for array in inputs]
-        outputs = keras.tree.flatten(model(packed(model, taken), training=False))
-        parts.append([keras.ops.convert_to_numpy(output) for output in outputs])
+    if not all(layer.built for layer in model._flatten_layers()):
+        model(packed(model, [tensor(array[:size]) for array in inputs]))  # makes its variables
+    with keras.StatelessScope():
+        for start in range(0, len(inputs[0]), size):
+            taken = [tensor(array[start : start + size]) for array in inputs]
+            outputs = keras.tree.flatten(model(packed(model, taken), training=False))
+            parts.append([_numpy(output) for output in outputs])
     return [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
+
+
+@contextmanager
+def from_rest(model: Any) -> Iterator[None]:
+    """While this is open, what stateful layers keep between batches is as they begin: zero."""
+    states = [
+        state for layer in stateful_layers(model) for state in keras.tree.flatten(layer.states)
+    ]
+    before = [keras.ops.copy(state.value) for state in states]
+    try:
+        for state in states:
+            state.assign(keras.ops.zeros_like(state.value))
+        yield
+    finally:
+        for state, value in zip(states, before, strict=True):
+            state.assign(value)
+
+
+def stateful_layers(model: Any) -> list[Any]:
+    """The recurrent layers that go on in the next batch where they were."""
+    return [
+        layer
+        for layer in model._flatten_layers()
+        if getattr(layer, "stateful", False) and getattr(layer, "states", None) is not None
+    ]
+
+
+def tensor(array: np.ndarray) -> Any:
+    """An array of numbers, or of text, as Keras takes it."""
+    kind = "string" if array.dtype.kind == "U" else array.dtype.name
+    return keras.ops.convert_to_tensor(array, dtype=kind)
+
+
+def _numpy(output: Any) -> np.ndarray:
+    found = keras.ops.convert_to_numpy(output)
+    text = _text(found) if found.dtype.kind in "OSU" else None
+    return found if text is None else text
 
 
 def packed(model: Any, flat: list[Any]) -> Any:
@@ -122,11 +238,12 @@ def packed(model: Any, flat: list[Any]) -> Any:
         return flat[0] if len(flat) == 1 else flat
 
 
-def each(arrays: list[np.ndarray], most: int) -> Callable[[], Any]:
-    """A function that gives the examples one by one, as lists of batches of 1."""
+def each(arrays: list[np.ndarray], most: int, batch: int | None = None) -> Callable[[], Any]:
+    """A function that gives the examples one by one, or in batches that the model takes."""
+    arrays = whole_batches([array[:most] for array in arrays], batch)
 
     def examples() -> Any:
-        for n in range(min(most, len(arrays[0]))):
-            yield [array[n : n + 1] for array in arrays]
+        for n in range(0, len(arrays[0]), batch or 1):
+            yield [array[n : n + (batch or 1)] for array in arrays]
 
     return examples

@@ -8,12 +8,27 @@ from typing import Any
 import numpy as np
 
 from tfinit.arguments import flag, one_of, text
-from tfinit.errors import InputError, WorkError
+from tfinit.errors import InputError, WorkError, reason
 from tfinit.exporting.blocks import BLOCK, BLOCKS, Encoding
 from tfinit.exporting.classes import accuracy, classes_of
-from tfinit.exporting.contents import Stored, gzipped_size, size_of, stored_weights
+from tfinit.exporting.contents import (
+    Stored,
+    gzipped_size,
+    names_own_classes,
+    size_of,
+    stored_weights,
+)
 from tfinit.exporting.formats import FORMATS, QUANTIZE
-from tfinit.exporting.inputs import in_order, names_of, outputs_of, random_inputs
+from tfinit.exporting.inputs import (
+    batch_of,
+    from_rest,
+    in_order,
+    names_of,
+    outputs_of,
+    random_inputs,
+    whole_batches,
+)
+from tfinit.exporting.lacks import cure_of
 from tfinit.exporting.layers import layer_notes
 from tfinit.exporting.result import FileReport, Latency
 from tfinit.exporting.running import TOLERANCE, Job, check, run_latency
@@ -76,47 +91,67 @@ class Maker:
                 self.x = in_order(variant.model, self.data[0], "data")
                 self.y = classes_of(self.data[1], len(self.x[0]))
                 self.examples = len(self.y)
+        # Two batches at least: the second one shows what is kept of the first.
+        most = max(_COMPARED, *(2 * (batch_of(variant.model) or 1) for variant in variants))
         if self.calibration is not None:
-            self.inputs = [array[:_COMPARED] for array in self.calibration]
+            self.inputs = [array[:most] for array in self.calibration]
         elif self.x:
-            self.inputs = [array[:_COMPARED] for array in self.x]
+            self.inputs = [array[:most] for array in self.x]
         else:
-            self.inputs = random_inputs(variants[0].model, _COMPARED)
+            self.inputs = random_inputs(variants[0].model, most)
 
     def made(self, variant: Variant, file: Path, shown: Path) -> FileReport:
         """Write, read again, run and compare; the file is gone if that fails."""
         try:
-            try:
-                return self._made(variant, file, blocks=True)
-            except _WrongBlocks as error:
-                remove(file)
-                row = self._made(variant, file, blocks=False)
-                note = f"Stored sparse and unpacked, since with 1×4 blocks {error}."
-                return replace(row, notes=(*row.notes, note))
+            with from_rest(variant.model):
+                return self._made_once(variant, file)
         except BaseException as error:
             remove(file)
             if isinstance(error, _Unfit):
                 raise WorkError(f"{shown} was removed: {error}. {error.cure}") from error
             raise
 
+    def _made_once(self, variant: Variant, file: Path) -> FileReport:
+        try:
+            return self._made(variant, file, blocks=True)
+        except _WrongBlocks as error:
+            remove(file)
+            row = self._made(variant, file, blocks=False)
+            note = f"Stored sparse and unpacked, since with 1×4 blocks {error}."
+            return replace(row, notes=(*row.notes, note))
+
     def _made(self, variant: Variant, file: Path, blocks: bool) -> FileReport:
         model, format = variant.model, variant.format
+        batch = batch_of(model)
+        inputs = whole_batches(self.inputs, batch)
         # Before it is written: Keras's exporter to ONNX wants a model that was called.
-        expected = outputs_of(model, self.inputs)
+        try:
+            expected = outputs_of(model, inputs)
+        except Exception as error:  # of any kind, from layers of any kind
+            shapes = ", ".join(str(array.shape) for array in inputs)
+            raise InputError(
+                f"`model` cannot be called on inputs of shape {shapes}: {reason(error)} Give "
+                "`representative_data` that it takes."
+            ) from error
+        if self.x and expected[0].dtype.kind == "U":
+            raise InputError(
+                "`data` is for the accuracy, and the first output of the model is text. Leave it "
+                "out."
+            )
         with unrolled(model, format) as loops:
             encodings = write(
                 model, file, format, variant.quantize, variant.sparse, self.calibration, blocks
             )
         in_blocks = any(encoding.how == BLOCKS for encoding in encodings)
-        cure = _CURES["sparse" if variant.sparse else variant.quantize or "plain"]
+        cure = _CURES.get("sparse" if variant.sparse else variant.quantize or "")
         stored, unreadable = _read(file, format)
         try:
             _check_blocks(stored)
             apart, on_data = check(
-                Job(file, format, names_of(model)),
-                self.inputs,
+                _job(variant, file),
+                inputs,
                 expected,
-                TOLERANCE[variant.quantize] if self.tolerance is None else self.tolerance,
+                _tolerance(variant) if self.tolerance is None else self.tolerance,
                 self.timeout,
                 self.x,
             )
@@ -125,7 +160,7 @@ class Maker:
         except WorkError as error:
             if in_blocks:
                 raise _WrongBlocks(str(error)) from error
-            raise _Unfit(str(error).rstrip("."), cure) from error
+            raise _Unfit(str(error).rstrip("."), cure or cure_of(model, format)) from error
         model_zeros, total = _counts_of(model)
         zeros = model_zeros
         if not (format in ("keras", "saved_model") and any(map(is_coded, model._flatten_layers()))):
@@ -146,7 +181,7 @@ class Maker:
             difference=apart,
             accuracy=None if on_data is None else accuracy(on_data, self.y),
             layers=notes,
-            notes=(*loops.notes, *_notes(encodings, format), *_flat(expected)),
+            notes=(*loops.notes, *_notes(encodings, variant, file), *_flat(expected)),
         )
 
     def measured(
@@ -159,10 +194,7 @@ class Maker:
         """The rows with latencies; the files take turns."""
         if not seconds:
             return rows
-        jobs = [
-            Job(file, variant.format, names_of(variant.model))
-            for variant, file in zip(variants, files, strict=True)
-        ]
+        jobs = [_job(variant, file) for variant, file in zip(variants, files, strict=True)]
         try:
             times = run_latency(jobs, self.inputs, self.timeout, seconds)
         except WorkError as error:
@@ -190,8 +222,23 @@ _CURES = {
         "Give more `representative_data`, of all kinds; allow more with `tolerance`; or export "
         "float32."
     ),
-    "plain": "Export it in another format, or replace the layer that the runtime cannot compute.",
 }
+
+
+def _job(variant: Variant, file: Path) -> Job:
+    names, batch = names_of(variant.model), batch_of(variant.model)
+    here = variant.format == "keras" and names_own_classes(file)
+    return Job(file, variant.format, names, batch, here)
+
+
+def _tolerance(variant: Variant) -> float:
+    """What `TOLERANCE` says, and a few roundings of the numbers that the model computes in."""
+    kinds = {layer.compute_dtype for layer in variant.model._flatten_layers()} & {*_ROUNDING}
+    return max([TOLERANCE[variant.quantize], *(16 * _ROUNDING[kind] for kind in kinds)])
+
+
+# The distance from 1 to the next number.
+_ROUNDING = {"float16": 2.0**-10, "bfloat16": 2.0**-7}
 
 
 def _read(file: Path, format: str) -> tuple[list[Stored], str]:
@@ -213,8 +260,15 @@ def _check_blocks(stored: Sequence[Stored]) -> None:
             )
 
 
-def _notes(encodings: Sequence[Encoding], format: str) -> tuple[str, ...]:
-    notes = []
+def _notes(encodings: Sequence[Encoding], variant: Variant, file: Path) -> tuple[str, ...]:
+    notes, job = [], _job(variant, file)
+    if (job.batch or 1) > 1:
+        notes.append(f"It takes batches of {job.batch}, and its time is that of one.")
+    if job.here:
+        notes.append(
+            "It names classes or functions that are not Keras's: it was run in this process, which "
+            "knows them, and whoever loads it needs them too."
+        )
     padded = [encoding.key for encoding in encodings if encoding.padding]
     if padded:
         notes.append(
@@ -223,7 +277,7 @@ def _notes(encodings: Sequence[Encoding], format: str) -> tuple[str, ...]:
         )
     if any(encoding.how == BLOCKS for encoding in encodings):
         notes.append("The sparse kernels gain at small batches; in large ones dense is as fast.")
-    if format == "saved_model":
+    if job.format == "saved_model":
         notes.append("Keras writes every variable of a SavedModel twice.")
     return tuple(notes)
 
@@ -231,6 +285,8 @@ def _notes(encodings: Sequence[Encoding], format: str) -> tuple[str, ...]:
 def _flat(expected: Sequence[np.ndarray]) -> list[str]:
     """A warning where agreeing with Keras proves nothing."""
     for output in expected:
+        if output.dtype.kind == "U":
+            continue
         varies = np.ptp(output.reshape(len(output), -1), axis=0)
         if len(output) > 1 and varies.max(initial=0) <= 1e-6 * np.abs(output).max(initial=0):
             return [

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,12 +17,17 @@ import numpy as np
 
 import tfinit
 from tfinit.array_files import open_arrays
-from tfinit.errors import WorkError
+from tfinit.errors import WorkError, reason
+from tfinit.exporting import worker
 from tfinit.exporting.formats import FORMATS
+from tfinit.exporting.inputs import whole_batches
+from tfinit.native_output import native_stderr_closed
 
 # Of the spread of Keras's outputs. In float32 only the order of sums differs, 1e-6 or so; int8 is
 # a rounding of each activation, and says what it is in `FileReport.difference`.
 TOLERANCE = {None: 1e-3, "int8": 0.3}
+# Characters of what a runtime complains of.
+_LONGEST = 300
 # Of the size of the outputs: where they are nearly constant their spread is all rounding.
 _LEAST_SPREAD = 0.005
 
@@ -34,11 +40,15 @@ class Job:
         path: Where it is.
         format: A word of `FORMATS`.
         names: Of the inputs, in their order; None if they are not known.
+        batch: How many examples it takes at once; None if that is free.
+        here: Whether only this process can run it, which knows the classes that it names.
     """
 
     path: Path
     format: str
     names: list[str] | None = None
+    batch: int | None = None
+    here: bool = False
 
 
 def run_outputs(
@@ -48,13 +58,13 @@ def run_outputs(
 
     Args:
         job: The file.
-        inputs: An array for each input, few examples.
+        inputs: An array for each input, few examples; whole batches where the job has a batch.
         timeout: Seconds that it may take.
-        data: The same, many examples.
+        data: The same, many examples; any number of them.
 
     Returns:
-        ``"single"`` (run one by one), ``"batch"`` (all at once) and ``"data"`` → one array for each
-        output. A file that takes a fixed batch has no ``"batch"``.
+        ``"single"`` (run one by one, or by the job's batch), ``"batch"`` (all at once) and
+        ``"data"`` → one array for each output. A file that takes a fixed batch has no ``"batch"``.
 
     Raises:
         WorkError: it crashes, fails or takes too long.
@@ -77,11 +87,11 @@ def run_latency(
     seconds: float,
     rounds: int = 10,
 ) -> list[list[float]]:
-    """Seconds of each single run at batch 1, for each file; files take turns in one process.
+    """Seconds of each run at batch 1, or the job's, for each file; all take turns in one process.
 
     Args:
         jobs: The files.
-        inputs: The first example is used.
+        inputs: The first example is used, or the first batch.
         timeout: Seconds that all of it may take.
         seconds: To spend on each file.
         rounds: Turns.
@@ -89,7 +99,8 @@ def run_latency(
     Raises:
         WorkError: a file crashes, fails or takes too long.
     """
-    first = [array[:1] for array in inputs]
+    most = max(job.batch or 1 for job in jobs)
+    first = whole_batches([array[:most] for array in inputs], most)
     extra = {"task": "latency", "seconds": seconds, "rounds": rounds}
     with _answer(jobs, first, timeout, (), **extra) as answer:
         return json.loads(answer.read_text(encoding="utf-8"))
@@ -108,9 +119,14 @@ def _answer(
         answer = home / ("answer.npz" if extra["task"] == "outputs" else "answer.json")
         fed = {f"input_{n}": array for n, array in enumerate(inputs)}
         fed |= {f"data_{n}": array for n, array in enumerate(data)}
-        np.savez(home / "inputs.npz", **fed)
+        np.savez(home / "inputs.npz", **{name: _storable(array) for name, array in fed.items()})
         files = [
-            {"path": str(job.path.resolve()), "format": job.format, "names": job.names}
+            {
+                "path": str(job.path.resolve()),
+                "format": job.format,
+                "names": job.names,
+                "batch": job.batch,
+            }
             for job in jobs
         ]
         told = {"files": files, "inputs": str(home / "inputs.npz")}
@@ -120,8 +136,20 @@ def _answer(
         yield answer
 
 
+def _storable(array: np.ndarray) -> np.ndarray:
+    """bfloat16 and the like, which NumPy's files do not know, in a type that holds them."""
+    return array if array.dtype.kind in "biufcU" else array.astype(np.float32)
+
+
 def _run(job: Path, jobs: Sequence[Job], timeout: float) -> None:
     runtime = " and ".join(dict.fromkeys(FORMATS[j.format].runtime for j in jobs))
+    if any(each.here for each in jobs):
+        try:
+            with native_stderr_closed():
+                worker.main(str(job))
+        except Exception as error:  # of any kind: the code is the user's
+            raise WorkError(f"{runtime} cannot run it: {reason(error)}") from error
+        return
     root = str(Path(tfinit.__file__).resolve().parents[1])
     environment = dict(os.environ)
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
@@ -151,7 +179,10 @@ def _last_line(stderr: bytes) -> str:
     # Python's traceback ends with the error; what is indented is where.
     told = [line for line in lines if line] or ["no reason given"]
     errors = [line for line in told if "Error" in line or "Exception" in line]
-    return (errors or told)[-1][:500]
+    # Without the names of classes and files that say nothing to who exports.
+    plain = re.sub(r"\S*onnxruntime_pybind11_state\.", "", (errors or told)[-1])
+    plain = re.sub(r"\[ONNXRuntimeError\] : \d+ : \w+ : (Load model from \S+ failed:)?", "", plain)
+    return plain[:_LONGEST]
 
 
 def difference(found: Sequence[np.ndarray], expected: Sequence[np.ndarray]) -> float:
@@ -159,7 +190,8 @@ def difference(found: Sequence[np.ndarray], expected: Sequence[np.ndarray]) -> f
 
     For each output: max|found − expected| / max|expected − mean|, with the mean of each unit over
     the examples (0 for a single one). The divisor is at least 0.005·max|expected|: what varies
-    less than that is rounding. Infinite where one is finite and the other not, or shapes differ.
+    less than that is rounding. Infinite where one is finite and the other not, shapes differ, or
+    a word does.
 
     Example:
         >>> round(difference([np.array([[0.0], [1.1]])], [np.array([[0.0], [1.0]])]), 3)
@@ -169,6 +201,9 @@ def difference(found: Sequence[np.ndarray], expected: Sequence[np.ndarray]) -> f
         return float("inf")
     worst = 0.0
     for a, b in zip(found, expected, strict=True):
+        if np.asarray(b).dtype.kind == "U":
+            worst = worst if np.array_equal(a, b) else float("inf")
+            continue
         a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
         if a.shape != b.shape or not np.array_equal(np.isfinite(a), np.isfinite(b)):
             return float("inf")
@@ -215,7 +250,8 @@ def check(
             continue
         apart = difference(found[how], expected)
         if not apart <= tolerance:
-            at = "at batch 1" if how == "single" else f"in a batch of {len(inputs[0])}"
+            size = len(inputs[0]) if how == "batch" else job.batch or 1
+            at = "at batch 1" if size == 1 else f"in a batch of {size}"
             what = "NaN, or other shapes" if np.isinf(apart) else f"up to {apart:.2g}"
             raise WorkError(
                 f"{FORMATS[job.format].runtime} computes something else from it than Keras does "

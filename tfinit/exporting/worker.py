@@ -75,10 +75,14 @@ class _Onnx:
         inputs = {node.name: node for node in self.session.get_inputs()}
         known = names is not None and set(names) == set(inputs)
         self.names = names if known else list(inputs)
+        self.types = {name: node.type for name, node in inputs.items()}
         self.any_batch = not any(isinstance(n.shape[0], int) for n in inputs.values() if n.shape)
 
     def set(self, arrays: list[np.ndarray]) -> None:
-        self.feed = dict(zip(self.names, arrays, strict=True))
+        cast = (
+            _for_onnx(array, self.types[n]) for n, array in zip(self.names, arrays, strict=True)
+        )
+        self.feed = dict(zip(self.names, cast, strict=True))
 
     def invoke(self) -> None:
         self.found = self.session.run(None, self.feed)
@@ -87,11 +91,24 @@ class _Onnx:
         return self.found
 
 
+def _for_onnx(array: np.ndarray, kind: str) -> np.ndarray:
+    """An array in the type of an input such as ``tensor(float16)``."""
+    if array.dtype.kind == "U":
+        return array.astype(object)
+    kinds = {"tensor(float16)": np.float16, "tensor(float)": np.float32}
+    return array.astype(kinds.get(kind, array.dtype))
+
+
 class _TensorFlow:
     any_batch = True
+    dtypes: list[Any]  # of the inputs
 
     def set(self, arrays: list[np.ndarray]) -> None:
-        self.feed = [self.tf.constant(array) for array in arrays]
+        made = [self.tf.constant(array) for array in arrays]
+        self.feed = [
+            self.tf.cast(one, dtype) if dtype is not None and dtype != self.tf.string else one
+            for one, dtype in zip(made, self.dtypes or [None] * len(made), strict=True)
+        ]
 
     def invoke(self) -> None:
         self.found = self.call(*self.feed)
@@ -107,7 +124,9 @@ class _SavedModel(_TensorFlow):
         self.tf = _tensorflow()
         self.loaded = self.tf.saved_model.load(path)
         signature = self.loaded.signatures["serving_default"]
-        order = _ordered(names, signature.structured_input_signature[1])
+        specs = signature.structured_input_signature[1]
+        order = _ordered(names, specs)
+        self.dtypes = [specs[name].dtype for name in order]
 
         def call(*flat: Any) -> list[Any]:
             found = signature(**dict(zip(order, flat, strict=True)))
@@ -126,6 +145,9 @@ class _KerasFile(_TensorFlow):
         from tfinit.exporting.inputs import packed
 
         model = keras.saving.load_model(path, compile=False)
+        self.dtypes = [
+            self.tf.as_dtype(spec.dtype) for spec in getattr(model, "inputs", None) or []
+        ]
         self.call = self.tf.function(
             lambda *flat: keras.tree.flatten(model(packed(model, list(flat)), training=False))
         )
@@ -134,8 +156,9 @@ class _KerasFile(_TensorFlow):
 def _tensorflow() -> Any:
     import tensorflow as tf
 
-    tf.config.threading.set_intra_op_parallelism_threads(1)
-    tf.config.threading.set_inter_op_parallelism_threads(1)
+    if __name__ == "__main__":  # else in a program of somebody's, with its own threads
+        tf.config.threading.set_intra_op_parallelism_threads(1)
+        tf.config.threading.set_inter_op_parallelism_threads(1)
     return tf
 
 
@@ -157,29 +180,37 @@ def _ordered(names: list[str] | None, there: Any) -> list[str]:
 
 
 def outputs(job: dict[str, Any], arrays: list[np.ndarray], data: list[np.ndarray]) -> None:
-    """What a file computes: example by example, and in batches where it takes any; of the data in
-    the quicker way."""
-    runtime = _open(job["files"][0])
-    found = {}
-    for name, fed, size in (
-        ("single", arrays, 1),
-        ("batch", arrays if runtime.any_batch else [], _BATCH),
-        ("data", data, _BATCH if runtime.any_batch else 1),
+    """What a file computes: example by example, or by the batch that it takes; in batches where it
+    takes any; of the data in the quicker way."""
+    file = job["files"][0]
+    size, runtime, found = file["batch"] or 1, _open(file), {}
+    any_batch = runtime.any_batch and not file["batch"]
+    for name, fed, step in (
+        ("single", arrays, size),
+        ("batch", arrays if any_batch else [], _BATCH),
+        ("data", data, _BATCH if any_batch else size),
     ):
-        if fed:
-            starts = range(0, len(fed[0]), size)
-            parts = [_run(runtime, [array[s : s + size] for array in fed]) for s in starts]
-            joined = (np.concatenate(outputs) for outputs in zip(*parts, strict=True))
-            found |= {f"{name}_{k}": output for k, output in enumerate(joined)}
+        if not fed:
+            continue
+        if name == "data" and file["batch"]:
+            runtime = _open(file)  # without what it keeps of the batches before
+        count = len(fed[0])
+        rows = np.arange(count if any_batch else -(-count // step) * step) % count
+        parts = [
+            _run(runtime, [array[rows[start : start + step]] for array in fed])
+            for start in range(0, count, step)
+        ]
+        joined = (np.concatenate(outputs)[:count] for outputs in zip(*parts, strict=True))
+        found |= {f"{name}_{k}": output for k, output in enumerate(joined)}
     np.savez(job["answer"], **found)
 
 
 def latency(job: dict[str, Any], arrays: list[np.ndarray], _: list[np.ndarray]) -> None:
-    """Seconds of single runs at batch 1, warm. Several files take turns, so that all meet the
-    same machine."""
+    """Seconds of single runs at batch 1, or the file's, warm. Several files take turns, so that
+    all meet the same machine."""
     runtimes = [_open(file) for file in job["files"]]
-    for runtime in runtimes:
-        runtime.set([array[:1] for array in arrays])
+    for file, runtime in zip(job["files"], runtimes, strict=True):
+        runtime.set([array[: file["batch"] or 1] for array in arrays])
     # The first calls plan and compile.
     costs = [_seconds(runtime, 3)[-1] for runtime in runtimes]
     share = job["seconds"] / job["rounds"]
@@ -200,7 +231,15 @@ def _open(file: dict[str, Any]) -> Any:
 def _run(runtime: Any, arrays: list[np.ndarray]) -> list[np.ndarray]:
     runtime.set(arrays)
     runtime.invoke()
-    return [np.array(output, np.float32) for output in runtime.get()]
+    return [_plain(np.asarray(output)) for output in runtime.get()]
+
+
+def _plain(output: np.ndarray) -> np.ndarray:
+    """Text as NumPy's files know it, and numbers in float32."""
+    if output.dtype.kind not in "OSU":
+        return output.astype(np.float32)
+    words = [w.decode(errors="replace") if isinstance(w, bytes) else w for w in output.flat]
+    return np.array(words, str).reshape(output.shape)
 
 
 def _seconds(runtime: Any, count: int) -> list[float]:

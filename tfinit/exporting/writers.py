@@ -1,6 +1,7 @@
 """A Keras model into a file, one function a format. What is written is not yet checked."""
 
 import contextlib
+import inspect
 import io
 import logging
 import warnings
@@ -11,9 +12,21 @@ from typing import Any
 import keras
 import numpy as np
 
-from tfinit.errors import WorkError
+from tfinit.errors import InputError, WorkError, reason
 from tfinit.exporting.blocks import Encoding, restore_zeros, steered_layers
-from tfinit.exporting.inputs import each, names_of
+from tfinit.exporting.inputs import batch_of, each, names_of, signature
+from tfinit.exporting.lacks import (
+    Lack,
+    cure_of,
+    lacking_in_litert,
+    lacking_in_onnx,
+    said_by_converter,
+    told,
+)
+from tfinit.exporting.onnx_graph import as_tf2onnx_takes_it
+from tfinit.native_output import native_stderr_closed
+from tfinit.overlay import overlaid
+from tfinit.variables import walk_layers
 
 # Examples that the ranges of the activations are taken from.
 _CALIBRATION = 200
@@ -45,18 +58,39 @@ def write(
     Raises:
         WorkError: the exporter cannot write this model.
     """
+    logged: list[str] = []
     try:
-        with _quiet():
-            return _WRITERS[format](model, path, quantize, sparse, representative, blocks)
+        with _quiet(logged):
+            encodings = _WRITERS[format](model, path, quantize, sparse, representative, blocks)
     except OSError as error:
         raise WorkError(f"cannot write {path}: {error.strerror or error}.") from error
+    except (InputError, WorkError):
+        raise
     # An exporter may raise anything: ConverterError, ValueError, KeyError, RuntimeError, ...
     except Exception as error:
-        reason = str(error).strip().split("\n")[0] or type(error).__name__
-        raise WorkError(
-            f"the exporter to {format} cannot write the model {model.name!r}: {reason[:400]}. "
-            "Nothing was written. Try another format, or replace the layer that it names."
-        ) from error
+        lacks, said = said_by_converter(str(error))
+        lacks = lacks or lacking_in_onnx(logged)
+        # Where LiteRT's converter says it in MLIR, that is all there is to its traceback.
+        shown = said if lacks else _first_line(error)
+        raise _failure(model, format, lacks, shown) from (None if said else error)
+    if format in _LACKING and (lacks := _LACKING[format](path, logged)):
+        raise _failure(model, format, lacks)
+    return encodings
+
+
+_LACKING: dict[str, Callable[[Path, list[str]], list[Lack]]] = {
+    "litert": lambda path, _: lacking_in_litert(path),
+    "onnx": lambda _, logged: lacking_in_onnx(logged),
+}
+
+
+def _failure(model: Any, format: str, lacks: list[Lack], said: str = "") -> WorkError:
+    cure = cure_of(model, format, lacks)
+    return WorkError(f"{told(model, format, lacks, said)}. Nothing was written. {cure}")
+
+
+def _first_line(error: Exception) -> str:
+    return reason(error) or type(error).__name__
 
 
 def _litert(
@@ -69,6 +103,7 @@ def _litert(
 ) -> list[Encoding]:
     import tensorflow as tf
 
+    fed = signature(model)
     settings: dict[str, Any] = {}
     if quantize:
         # Where LiteRT has no int8 kernel the operation stays in float32.
@@ -77,18 +112,30 @@ def _litert(
             "representative_dataset": _calibration(model, representative or []),
         }
     if not sparse:
-        model.export(path, format="litert", verbose=False, **settings)
+        try:
+            model.export(path, format="litert", verbose=False, input_signature=fed, **settings)
+        except RuntimeError as error:
+            if not (quantize and "Flex" in str(error)):
+                raise
+            # Calibration ran it, without what it lacks: in float32 the file tells what that is.
+            model.export(path, format="litert", verbose=False, input_signature=fed)
         return []
     with steered_layers(model, blocks) as encodings:
         optimizations = [tf.lite.Optimize.EXPERIMENTAL_SPARSITY]
-        model.export(path, format="litert", verbose=False, optimizations=optimizations)
+        model.export(
+            path,
+            format="litert",
+            verbose=False,
+            input_signature=fed,
+            optimizations=optimizations,
+        )
     path.write_bytes(restore_zeros(path.read_bytes()))
     return encodings
 
 
 def _calibration(model: Any, arrays: list[np.ndarray]) -> Callable[[], Any]:
     names = names_of(model)
-    examples = each(arrays, _CALIBRATION)
+    examples = each(arrays, _CALIBRATION, batch_of(model))
     if names is None or len(names) == 1:
         return examples
     # By name: the file has its inputs in an order of its own.
@@ -104,7 +151,7 @@ def _onnx(
     blocks: bool,
 ) -> list[Encoding]:
     if not quantize:
-        model.export(path, format="onnx", verbose=False)
+        _plain_onnx(model, path)
         return []
     from onnxruntime import InferenceSession
     from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
@@ -113,7 +160,7 @@ def _onnx(
     whole = path.with_name(f"{path.stem}.float.onnx")
     prepared = path.with_name(f"{path.stem}.prepared.onnx")
     try:
-        model.export(whole, format="onnx", verbose=False)
+        _plain_onnx(model, whole)
         quant_pre_process(str(whole), str(prepared), skip_symbolic_shape=True)
         session = InferenceSession(str(prepared), providers=["CPUExecutionProvider"])
         names = [node.name for node in session.get_inputs()]
@@ -122,7 +169,7 @@ def _onnx(
 
         class Examples(CalibrationDataReader):
             def __init__(self) -> None:
-                self.rest = iter(each(representative or [], _CALIBRATION)())
+                self.rest = iter(each(representative or [], _CALIBRATION, batch_of(model))())
 
             def get_next(self) -> dict[str, np.ndarray] | None:
                 example = next(self.rest, None)
@@ -145,6 +192,11 @@ def _onnx(
     return []
 
 
+def _plain_onnx(model: Any, path: Path) -> None:
+    with as_tf2onnx_takes_it(model), _at_inference(model):
+        model.export(path, format="onnx", verbose=False, input_signature=signature(model))
+
+
 def _keras(model: Any, path: Path, *_: Any) -> list[Encoding]:
     without_optimizer(model).save(path)
     return []
@@ -165,8 +217,31 @@ def without_optimizer(model: Any) -> Any:
 
 
 def _saved_model(model: Any, path: Path, *_: Any) -> list[Encoding]:
-    model.export(path, format="tf_saved_model", verbose=False)
+    with _at_inference(model):
+        model.export(path, format="tf_saved_model", verbose=False, input_signature=signature(model))
     return []
+
+
+@contextlib.contextmanager
+def _at_inference(model: Any) -> Iterator[None]:
+    """While this is open, layers that train unless they are told not to are told, in this thread.
+
+    Keras exports to ONNX and SavedModel what it calls without ``training``, and by default the
+    layers that augment images do so: their files would turn and move what they are given.
+    """
+    with overlaid() as put:
+        for _, layer in walk_layers(model):
+            training = inspect.signature(layer.call).parameters.get("training")
+            if training is not None and training.default is True:
+                put(layer, "call", _without_training(layer.call))
+        yield
+
+
+def _without_training(call: Callable[..., Any]) -> Callable[..., Any]:
+    def at_inference(*args: Any, **kwargs: Any) -> Any:
+        return call(*args, **{**kwargs, "training": False})
+
+    return at_inference
 
 
 _WRITERS: dict[str, Callable[..., list[Encoding]]] = {
@@ -178,23 +253,40 @@ _WRITERS: dict[str, Callable[..., list[Encoding]]] = {
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the exporters' notes to their own developers."""
+def _quiet(logged: list[str]) -> Iterator[None]:
+    """Without the exporters' notes to their own developers; tf2onnx's errors go to ``logged``."""
     loud = [logging.getLogger(name) for name in ("tf2onnx", "tensorflow", "absl")]
-    levels = [logger.level for logger in loud]
+    before = [(logger, logger.level, logger.propagate) for logger in loud]
     root = logging.getLogger()
     root_level = root.level
+    kept = _Kept(logged)
     try:
         for logger in loud:
             logger.setLevel(logging.ERROR)
+        loud[0].propagate = False
+        loud[0].addHandler(kept)
         with (
             warnings.catch_warnings(),
             contextlib.redirect_stdout(io.StringIO()),
+            native_stderr_closed(),
         ):
             warnings.simplefilter("ignore")
             root.setLevel(max(root_level, logging.ERROR))  # onnxruntime.quantization logs here
             yield
     finally:
         root.setLevel(root_level)
-        for logger, level in zip(loud, levels, strict=True):
+        loud[0].removeHandler(kept)
+        for logger, level, propagate in before:
             logger.setLevel(level)
+            logger.propagate = propagate
+
+
+class _Kept(logging.Handler):
+    """A log in a list."""
+
+    def __init__(self, into: list[str]) -> None:
+        super().__init__(logging.ERROR)
+        self.into = into
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.into.append(record.getMessage())
