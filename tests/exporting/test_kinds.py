@@ -179,7 +179,8 @@ def test_half_precision_may_round(tmp_path):
 
 def no_kernel():
     inputs = keras.Input((4, 4), name="x")
-    return keras.Model(inputs, keras.ops.logdet(inputs))
+    definite = keras.ops.matmul(inputs, keras.ops.transpose(inputs, (0, 2, 1))) + keras.ops.eye(4)
+    return keras.Model(inputs, keras.ops.logdet(definite))
 
 
 def quantized():
