@@ -31,7 +31,7 @@ podman=(podman "${store[@]}" --cgroup-manager cgroupfs --events-backend file --r
 p() { "${podman[@]}" "$@" </dev/null 9>&-; }
 names=(tfinit-check-stopped tfinit-check-page tfinit-check-script)
 clear_up() {
-    p rm --force --ignore --time 0 "${names[@]}" >/dev/null 2>&1 || true
+    p rm --force --ignore --volumes --time 0 "${names[@]}" >/dev/null 2>&1 || true
     p volume rm --force "$volume" >/dev/null 2>&1 || true
 }
 trap 'clear_up; rm -rf "$work"' EXIT
