@@ -95,7 +95,7 @@ def check_disk_full(root, whole, size="700k"):
         assert output == "", output
         assert "No space left on device" in lines[-1], errors
         assert lines[-1].startswith("tfinit: cannot write"), errors
-        assert all(line.startswith("seed ") for line in lines[:-1]), errors
+        assert all(line.startswith(("device: ", "seed ")) for line in lines[:-1]), errors
         there = files(disk / "r")
         assert 1 < len(there) < len(whole), list(there)
         assert all(whole[name] == content for name, content in there.items())
