@@ -273,7 +273,7 @@ def main(arguments: list[str] | None = None) -> int:
     quantize = "int8" if chosen.int8 else None
     formats = [f for f in chosen.format if not quantize or f in ("litert", "onnx")]
     width = max(map(len, chosen.kind))
-    print(" " * width, *(f"{format:18}" for format in formats))
+    print(" " * width, *(f"{format:22}" for format in formats))
     lines: dict[str, int] = {}
     failed = False
     for name in chosen.kind:
@@ -283,7 +283,7 @@ def main(arguments: list[str] | None = None) -> int:
                 cell, line = tried(KINDS[name], format, quantize, Path(home))
             number = f" [{lines.setdefault(line, len(lines) + 1)}]" if line else ""
             failed |= not cell.startswith(("right", "line"))
-            cells.append(f"{cell + number:18}")
+            cells.append(f"{cell + number:22}")
         print(f"{name:{width}}", *cells, flush=True)
     for line, number in lines.items():
         print()
