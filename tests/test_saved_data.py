@@ -50,6 +50,13 @@ def test_several_inputs_and_targets_by_name(tmp_path):
     np.savez(path, x_train=X, y_train=Y, sample_weight_train=Y[:2])
     with pytest.raises(InputError, match=r"sample_weight_train of shape \(2,\). Give one number"):
         read_sample_weights(str(path))
+    np.savez(path, x_train=X, y_train=Y, sample_weight_train=-np.ones(len(X)))
+    with pytest.raises(InputError, match=r"with -1.0 in it. Give one number, 0 or more"):
+        read_sample_weights(str(path))
+    both = {"sample_weight_train": Y, "sample_weight_train_c": Y}
+    np.savez(path, x_train=X, y_train_c=Y, **both)
+    with pytest.raises(InputError, match=r"_train and sample_weight_train_c\. Give one"):
+        read_sample_weights(str(path))
     assert read_sample_weights("digits") == (None, None)
 
 

@@ -53,7 +53,8 @@ def read_sample_weights(name: str) -> tuple[Arrays | None, Arrays | None]:
     ``sample_weight_test`` of a file that `read_splits` reads, None where it has none.
 
     Raises:
-        InputError: they are negative, NaN or infinite, or not as many as the examples.
+        InputError: they are negative, NaN or infinite, not as many as the examples, or there are
+            both those of all outputs and those of one.
     """
     if name in datasets.NAMES:
         return None, None
@@ -66,12 +67,20 @@ def _weights(name: str, arrays: Mapping[str, np.ndarray], which: str) -> Arrays 
     if not _there(arrays, key):
         return None
     found = _all(arrays, key)
+    named = [name for name in arrays if name.startswith(f"{key}_")]
+    if key in arrays and named:
+        raise InputError(
+            f"`data` {name!r} has {key} and {', '.join(named)}. Give one for all outputs, or one "
+            "for each."
+        )
     examples = len(next(iter(_all(arrays, f"x_{which}").values())))
     for part, weights in found.items():
-        if weights.shape != (examples,) or not (np.isfinite(weights) & (weights >= 0)).all():
+        wrong = ~(np.isfinite(weights) & (weights >= 0))
+        if weights.shape != (examples,) or wrong.any():
+            held = f", with {weights[wrong][0]} in it" if wrong.any() else ""
             raise InputError(
-                f"`data` {name!r} has {part} of shape {weights.shape}. Give one number, 0 or more, "
-                f"for each of the {examples} examples."
+                f"`data` {name!r} has {part} of shape {weights.shape}{held}. Give one "
+                f"number, 0 or more, for each of the {examples} examples."
             )
     return _alone(found, key)
 

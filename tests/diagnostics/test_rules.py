@@ -171,3 +171,20 @@ def test_inputs_whose_mean_hides_what_varies_are_no_healthy_start():
 )
 def test_inputs_that_vary_or_tell_nothing_are_no_finding(before, x):
     assert "scale jump" not in {f.kind for f in diagnose(offset_net(*before), x).findings}
+
+
+def test_an_offset_that_no_kernel_reads_is_no_finding():
+    x, y = vectors(64)
+    a, b = keras.Input((8,)), keras.Input((8,))
+    by_hand = LAYERS.Dense(8, "relu")((a - 2000.0) / 10.0)
+    bins = LAYERS.Discretization(bin_boundaries=[1990.0, 2000.0], output_mode="multi_hot")(b)
+    model = keras.Model([a, b], LAYERS.Dense(3)(by_hand) + LAYERS.Dense(3)(bins))
+    found = diagnose(model, [2000 + 10 * x, 2000 + 10 * x], y)
+    assert "scale jump" not in {f.kind for f in found.findings}
+    mask = np.ones((64, 8), "float32")
+    mask[5, 2] = 0  # one padded step in all the batch
+    masked = keras.Model([a, b], LAYERS.Dense(3)(LAYERS.Dense(8, "relu")(a) * b))
+    assert "scale jump" not in {f.kind for f in diagnose(masked, [x, mask], y).findings}
+    found = diagnose(masked, [100 * x, mask], y).findings
+    (told,) = [f.evidence for f in found if f.kind == "scale jump"]
+    assert told.startswith("The inputs have rms 1")  # 100: the mask hides no other input

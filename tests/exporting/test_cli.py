@@ -82,6 +82,15 @@ def test_data_of_several_inputs_and_outputs(capfd, tmp_path):
     assert row["accuracy"] is None and row["difference"] < 1e-5  # of which output would it be?
 
 
+def test_a_long_layer_is_told_before_one_waits(capfd, tmp_path, monkeypatch):
+    monkeypatch.setattr("tfinit.exporting.unrolling._LONG", 3)
+    layers = [L.SimpleRNN(2, return_sequences=True, name="long"), L.Flatten()]
+    keras.Sequential([keras.Input((3, 2)), *layers]).save(tmp_path / "m.keras")
+    flags = [tmp_path / "m.tflite", "--seconds", "0"]
+    code, _, err = run(capfd, tmp_path / "m.keras", *flags)
+    assert (code, err) == (0, "Writing out the 3 steps of 'long': this may take minutes.\n")
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

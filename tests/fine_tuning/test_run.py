@@ -297,3 +297,13 @@ def test_the_command_line_prints_the_table(files, capfd, monkeypatch):
     assert "50.00%" in out
     assert "test accuracy:" in out
     assert (files / "pruned.keras").exists()
+
+
+def test_an_optimizer_that_never_trained_is_no_news(tmp_path, recwarn):
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+    model.compile("adam", "mse")
+    model.save(tmp_path / "m.keras")
+    np.savez(tmp_path / "d.npz", x_train=np.ones((3, 5)), y_train=np.ones((3, 2)))
+    with pytest.raises(InputError, match="examples of shape"):
+        fine_tune(PruneConfig(tmp_path / "m.keras", data=str(tmp_path / "d.npz")))
+    assert not [one for one in recwarn if "optimizer" in str(one.message)]

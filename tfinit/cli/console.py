@@ -1,10 +1,11 @@
 """What all commands do alike: what was typed, a quiet start, where a figure may go."""
 
 import dataclasses
-from collections.abc import Iterator
+import logging
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TextIO
 
 from tfinit.cli.signals import nothing_begun
 from tfinit.errors import InputError
@@ -47,6 +48,39 @@ def loading() -> Iterator[None]:
     """TensorFlow loads: its libraries say nothing, and a signal ends the process at once."""
     with native_stderr_closed(), nothing_begun():
         yield
+
+
+class EachLineOnce(logging.Handler):
+    """Prints what is logged, each line once."""
+
+    def __init__(self, stream: Callable[[], TextIO]):
+        super().__init__()
+        self._stream, self._said = stream, set[str]()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print a line."""
+        line = record.getMessage()
+        if record.levelno >= logging.WARNING:
+            line = f"tfinit: {line}"
+        if line not in self._said:
+            self._said.add(line)
+            print(line, file=self._stream(), flush=True)
+
+
+@contextmanager
+def said_on(stream: TextIO, logger: str) -> Iterator[None]:
+    """What a logger of ours says, from INFO on, is printed while this is open."""
+    log, handler = logging.getLogger(logger), EachLineOnce(lambda: stream)
+    before = log.level, log.propagate
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(before[0])
+        log.propagate = before[1]
 
 
 def check_plot(plot: Path | None) -> None:

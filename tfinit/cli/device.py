@@ -6,7 +6,7 @@ import os
 import sys
 from dataclasses import dataclass, field
 
-from tfinit.cli.console import Command
+from tfinit.cli.console import Command, EachLineOnce
 from tfinit.devices import choose
 from tfinit.missing_gpu import gpus
 
@@ -40,7 +40,8 @@ def prepare(device: str = "auto", keras: str = "keras") -> None:
         os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".strip()
     choose(device, keras)
     log = logging.getLogger("tfinit.devices")
-    log.handlers, log.propagate = [_ToStderr()], False
+    # At each line anew: above a bar that is drawn, rich stands in for stderr.
+    log.handlers, log.propagate = [EachLineOnce(lambda: sys.stderr)], False
     log.setLevel(logging.INFO)
 
 
@@ -62,20 +63,3 @@ def wake_up(device: str = "auto", keras: str = "keras") -> None:
         import tensorflow as tf
 
         tf.config.set_visible_devices([], "GPU")
-
-
-class _ToStderr(logging.Handler):
-    """Prints each line once. Above a bar that is drawn: rich stands in for stderr then."""
-
-    def __init__(self):
-        super().__init__()
-        self._said: set[str] = set()
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Print a line."""
-        line = record.getMessage()
-        if record.levelno >= logging.WARNING:
-            line = f"tfinit: {line}"
-        if line not in self._said:
-            self._said.add(line)
-            print(line, file=sys.stderr, flush=True)

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import tyro
 
-from tfinit.cli.console import Command, checked
+from tfinit.cli.console import Command, checked, said_on
 from tfinit.cli.signals import nothing_begun
 from tfinit.exporting.config import ExportConfig
 from tfinit.native_output import native_stderr_closed
@@ -32,10 +32,11 @@ COMMANDS = {"export": tyro.conf.configure(tyro.conf.PositionalRequiredArgs)(_Exp
 def export(config: ExportConfig, as_json: bool = False) -> None:
     """Export a saved model; print its report."""
     # The converters write to stderr, past Python, whatever is asked of them.
-    with native_stderr_closed():
+    with native_stderr_closed() as stderr:
         with nothing_begun():
             from tfinit.exporting.command import export_saved
-        report = export_saved(config)
+        with said_on(stderr, "tfinit.exporting.unrolling"):
+            report = export_saved(config)
     if as_json:
         print(json.dumps(report.to_dict(), indent=2))
         return

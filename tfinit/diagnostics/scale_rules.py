@@ -7,6 +7,7 @@ from tfinit.diagnostics.case import Case, elsewhere
 from tfinit.diagnostics.cures import Cure
 from tfinit.diagnostics.findings import NOTE, SEVERE, WARNING, Finding
 from tfinit.diagnostics.measurement import LayerSignals
+from tfinit.diagnostics.signals import Signal
 from tfinit.diagnostics.trends import Trend
 
 # How much a signal may change from the first layer to the last, in decades.
@@ -23,8 +24,11 @@ _INPUT_VARIES, _INPUT_SAME = 0.05, 1e-6
 def scale_jump(case: Case) -> Iterator[Finding]:
     """A layer out of scale with the others, or the inputs with the network."""
     inputs = [signal for signal in case.found.inputs if signal.finite]
-    offset = [s for s in inputs if _INPUT_SAME * s.rms < s.variation < _INPUT_VARIES * s.rms]
-    if offset and not _begins_normalized(case):
+    offset = [s for s in inputs if _is_offset(s)]
+    large = max((s.rms for s in inputs if not _is_offset(s)), default=0.0)
+    if _begins_normalized(case):
+        pass
+    elif offset and _means_reach_kernels(case):
         worst = min(offset, key=lambda s: s.variation / s.rms)
         yield case.finding(
             "scale jump",
@@ -34,13 +38,12 @@ def scale_jump(case: Case) -> Iterator[Finding]:
             "examples: units see their mean, whatever their weights.",
             Cure("Standardize the inputs, feature by feature: (x - mean) / std.", ""),
         )
-    elif inputs and max(s.rms for s in inputs) > _INPUT_LARGE and not _begins_normalized(case):
-        rms = max(s.rms for s in inputs)
+    elif large > _INPUT_LARGE:
         yield case.finding(
             "scale jump",
             WARNING,
             "",
-            f"The inputs have rms {rms:.3g}: every layer carries that scale on.",
+            f"The inputs have rms {large:.3g}: every layer carries that scale on.",
             Cure("Scale the inputs to variance 1, as (x - mean) / std.", ""),
         )
     trend = case.trends.size
@@ -92,6 +95,21 @@ def scale_jump(case: Case) -> Iterator[Finding]:
             "that from the signal, but the layer's effective learning rate goes with 1 / its "
             f"scale squared.{more}",
         )
+
+
+def _is_offset(inputs: Signal) -> bool:
+    return _INPUT_SAME * inputs.rms < inputs.variation < _INPUT_VARIES * inputs.rms
+
+
+def _means_reach_kernels(case: Case) -> bool:
+    """True if a first layer makes as little of the examples as its inputs hold.
+
+    Else no kernel reads such an input as it is: it is a mask, or is standardized, looked up or
+    sorted into bins before.
+    """
+    first = (layer.linear for layer in case.kernels if layer.depth == 1)
+    # Few units may see somewhat more than their inputs hold.
+    return any(s.finite and 0 < s.variation < 3 * _INPUT_VARIES * s.rms for s in first)
 
 
 def _begins_normalized(case: Case) -> bool:

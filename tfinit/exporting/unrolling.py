@@ -1,5 +1,6 @@
 """Recurrent layers in a .tflite file, written step by step: LiteRT has no loop that Keras uses."""
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -11,7 +12,11 @@ from tfinit.errors import InputError, WorkError
 from tfinit.overlay import overlaid
 from tfinit.variables import walk_layers
 
+LOG = logging.getLogger(__name__)
+"""Says, at level INFO, before a long layer is written out. The command prints it."""
+
 _EXAMPLE = 20  # a length, in a cure
+_LONG = 100  # steps from which on one waits for a file
 
 
 @dataclass
@@ -91,6 +96,8 @@ def _noting(key: str, call: Callable[..., Any], found: Unrolled) -> Callable[...
             found.free.append(key)
             # Keras makes another error of it; `unrolled` says what to do.
             raise ValueError("the length is not known")
+        if steps >= _LONG:
+            LOG.info("Writing out the %d steps of %r: this may take minutes.", steps, key)
         found.steps[key] = max(steps, found.steps.get(key, 0))
         return call(*args, **kwargs)
 

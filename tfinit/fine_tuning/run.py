@@ -2,6 +2,7 @@
 
 import json
 import math
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,7 +103,10 @@ def fine_tune(
     report_file = config.out.with_suffix(".json")
     for path in (config.out, report_file):
         check_writable("out", path, "Choose another with --out.")
-    model = load_model(config.model)
+    with warnings.catch_warnings():
+        # The optimizer of the file, here one that never trained, is not that of the pruning.
+        warnings.filterwarnings("ignore", "Skipping variable loading for optimizer")
+        model = load_model(config.model)
     train, test = _read(config.data, model, config.loss)
     outputs = ends(model, "outputs")
     loss = complete(loss_of(model, config.loss, outputs), outputs)

@@ -35,9 +35,9 @@ def autoinit(task: Task, *, mean: float = 0.0, variance: float = 1.0) -> Report:
     numbers of the moments of its inputs. Branches count as independent, biases as zero.
 
     Recurrent layers keep all their weights, as in the paper: their gates bound what they put out,
-    so no scale of the weights would give it variance 1. They are tried. Layers that the paper
-    does not name (embeddings, attention, separable and transposed convolutions) follow the
-    formula.
+    so no scale of the weights would give it variance 1. What they put out is found by such a
+    trial. Layers that the paper does not name (embeddings, attention, separable and transposed
+    convolutions) follow the formula.
 
     Args:
         task: A model of Keras 3. No data is needed.

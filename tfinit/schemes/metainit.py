@@ -182,12 +182,12 @@ def _quotient(
 def _quotient_alone(
     task: Task, kernels: list[Kernel], data: Any, loss: Callable[[Any], Any]
 ) -> float:
-    """GQ."""
+    """GQ of the kernels as they are now, without its gradient."""
     return float(_quotient_of(task, [kernel.variable.value for kernel in kernels], data, loss))
 
 
 def _quotient_of(task: Task, variables: list[Any], data: Any, loss: Callable[[Any], Any]) -> Any:
-    """GQ as a tensor."""
+    """GQ as a tensor, which a tape around it can derive."""
     import tensorflow as tf
 
     with tf.GradientTape() as second:
