@@ -61,8 +61,8 @@ def test_a_masked_lstm_is_the_recurrence(tmp_path):
         np.testing.assert_array_equal(one, other)
 
 
-def everything():
-    """All kinds in one model, so that it is one file: two inputs, two lengths, shared, nested."""
+def vectors():
+    """Two inputs of two lengths, shared, with states from one to the other, nested."""
     a, b = keras.Input((2, 3), name="a"), keras.Input((1, 3), name="b")
     shared = L.SimpleRNN(3, return_sequences=True, go_backwards=True, name="shared")
     x, h, c = L.LSTM(3, return_state=True, return_sequences=True, name="first")(shared(a))
@@ -71,27 +71,41 @@ def everything():
     inner = keras.Sequential(
         [keras.Input((2, 4)), L.RNN([L.GRUCell(3), L.LSTMCell(2)], name="stack")], name="inner"
     )
-    images = L.Reshape((2, 2, 2))(both)
-    rows = L.ConvLSTM1D(2, 2, name="rows")(images)
-    each = L.TimeDistributed(L.GRU(2, reset_after=False, name="each"), name="time")(images)
-    return keras.Model([a, b], [y, inner(both), L.Flatten()(rows), L.Flatten()(each)])
+    return keras.Model([a, b], [y, inner(both)])
 
 
-def test_every_kind_is_unrolled_wherever_it_is(tmp_path):
-    model = everything()
-    x = [RNG.normal(size=(8, n, 3)).astype("f4") for n in (2, 1)]
+def images():
+    a = keras.Input((2, 2, 2), name="a")
+    rows = L.ConvLSTM1D(2, 2, name="rows")(a)
+    each = L.TimeDistributed(L.GRU(2, reset_after=False, name="each"), name="time")(a)
+    return keras.Model(a, [L.Flatten()(rows), L.Flatten()(each)])
+
+
+# Not in one model: of a graph like that, XNNPACK in LiteRT 2.3.0 computes wrong numbers from its
+# second run on, now and then, by how its memory lies. `export` sees that, and removes the file.
+@pytest.mark.parametrize(
+    ("make", "shapes", "unrolled_by"),
+    [
+        (
+            vectors,
+            [(8, 2, 3), (8, 1, 3)],
+            {
+                "shared": "2",  # and 1
+                "first": "2",
+                "second": "1",
+                "both/forward_gru": "2",
+                "both/backward_gru": "2",
+                "inner/stack": "2",
+            },
+        ),
+        (images, [(8, 2, 2, 2)], {"rows": "2", "time/each": "2"}),
+    ],
+)
+def test_every_kind_is_unrolled_wherever_it_is(tmp_path, make, shapes, unrolled_by):
+    model = make()
+    x = [RNG.normal(size=shape).astype("f4") for shape in shapes]
     report = export(model, tmp_path / "m.tflite", representative_data=x, seconds=0)
-    steps = dict(re.findall(r"([\w/]+) \((\d+)\)", report.file.notes[0]))
-    assert steps == {
-        "shared": "2",  # and 1
-        "first": "2",
-        "second": "1",
-        "both/forward_gru": "2",
-        "both/backward_gru": "2",
-        "inner/stack": "2",
-        "rows": "2",
-        "time/each": "2",
-    }
+    assert dict(re.findall(r"([\w/]+) \((\d+)\)", report.file.notes[0])) == unrolled_by
     expected = sorted((y.numpy() for y in model(x)), key=lambda y: y.shape)
     found = sorted(run(report.file.path, *x), key=lambda y: y.shape)
     for one, other in zip(found, expected, strict=True):
