@@ -224,6 +224,29 @@ def test_a_layer_without_weights_is_a_gap():
     assert axes.get_ylim()[0] > 10
 
 
+def test_networks_without_weights_are_in_no_figure_that_the_logarithm_draws(tmp_path):
+    """A run of high fractions ends there, and its figures are drawn after all of its training."""
+    none = {key: np.zeros_like(mask) for key, mask in masks_of(0).items()}
+    results = [
+        *(result(seed, "ticket", 0, [0.1, 0.9], masks_of(0)) for seed in (0, 1)),
+        *(result(seed, "ticket", 1, [0.1, 0.8], masks_of(1)) for seed in (0, 1)),
+        *(result(seed, "ticket", 2, [0.1, 0.1], none) for seed in (0, 1)),
+    ]
+    for given, levels, lowest in [(results, 2, 100 * 10 / 12), (results[:2] + results[4:], 1, 100)]:
+        rows = summarize(given)
+        curves = curves_figure(given, "made up")
+        layers = layers_figure(given, "made up")
+        tickets = lottery_figure(rows, "made up")
+        assert len(curves.axes[0].get_lines()) == levels
+        np.testing.assert_allclose(line(layers.axes[0], "network"), [[100, lowest]] * 2)
+        for figure in (curves, layers, tickets, initializations_figure({"he": rows}, "made up")):
+            figure.savefig(tmp_path / "figure.png")
+        for axes in (layers.axes[0], *tickets.axes):
+            np.testing.assert_allclose(axes.get_xlim(), [110, lowest / 1.1])
+            assert not np.isfinite(axes.xaxis.get_transform().transform([0.0]))
+    masks_figure(results, "made up", (2, 2)).savefig(tmp_path / "figure.png")
+
+
 def test_masks_show_weights_per_pixel():
     panels = masks_figure(RESULTS, "made up", (2, 2)).axes
     assert [one.get_title() for one in panels] == [

@@ -24,7 +24,7 @@ def curves_figure(
     """Learning curves, one line for each level, coloured by density.
 
     Args:
-        results: The trainings. Those that diverged are left out.
+        results: The trainings. Those that diverged are left out, and networks without a weight.
         title: Title of the figure.
         branch: Whose curves. Those of the dense network are shown with them, in black.
         value: Which metric: a name in ``LevelResult.metrics.values``. Accuracies are in percent.
@@ -38,7 +38,8 @@ def curves_figure(
     results = listed("results", results, LevelResult, cure=MADE_BY_RUN)
     text("title", title)
     one_of("branch", branch, dict.fromkeys(r.branch for r in results))
-    shown = [r for r in results if r.diverged_at is None and (r.level == 0 or r.branch == branch)]
+    of = [r for r in results if r.level == 0 or r.branch == branch]
+    shown = [r for r in of if r.diverged_at is None and r.survivors]
     one_of("value", value, dict.fromkeys(name for r in results for name in r.metrics.values))
     scale = 100.0 if value.endswith("accuracy") else 1.0
     figure, (axes,) = panels(title, 1, (8, 4.5))

@@ -37,7 +37,7 @@ def layers_figure(results: Sequence[LevelResult], title: str, branch: str = TICK
 
     Returns:
         A figure of one panel. On the grey diagonal a layer is pruned as much as the network. A
-        layer without a weight left, which the logarithm cannot show, is a gap.
+        layer or a network without a weight left, which the logarithm cannot show, is a gap.
     """
     text("title", title)
     groups = _levels(results, branch)
@@ -51,7 +51,7 @@ def layers_figure(results: Sequence[LevelResult], title: str, branch: str = TICK
         for key in keys
     }
     figure, (axes,) = panels(title, 1, (8, max(4.5, 0.26 * len(keys))))
-    lowest = min(densities) * 100
+    lowest = 100 * min((d for d in densities if d > 0), default=1)
     axes.plot([100, lowest], [100, lowest], color="0.6", linewidth=3, alpha=0.6, label="network")
     look = styles(keys)
     for key in keys:

@@ -118,9 +118,12 @@ def zoom(axes: Axes, spreads: Iterable[Spread], scale: float = 1.0) -> None:
 
 
 def density_axis(axes: Axes, densities: Iterable[float]) -> None:
-    """Make x an axis of densities in percent, from dense to sparse."""
-    percents = [100 * d for d in densities]
-    axes.set_xscale("log")
+    """Make x an axis of densities in percent, from dense to sparse.
+
+    Where no weight is left there is no place on it: nothing is drawn of a density of 0.
+    """
+    percents = [100 * d for d in densities if d > 0] or [100.0]
+    axes.set_xscale("log", nonpositive="mask")
     axes.set_xlim(max(percents) * 1.1, min(percents) / 1.1)
     axes.set_xticks(percent_ticks(percents))
     axes.xaxis.set_major_formatter(percent_format())
