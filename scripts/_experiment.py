@@ -24,6 +24,7 @@ from tfinit.files import png, write_whole
 from tfinit.lottery.branches import TICKET
 from tfinit.lottery.config import LotteryConfig
 from tfinit.lottery.network_config import NetworkConfig
+from tfinit.native_output import open_streams
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -83,6 +84,7 @@ class Options:
 def main(script: Callable[[Any], None], options: type[Options], description: str | None) -> None:
     """Parse the flags, and run the script. Errors and signals: one line, tfinit's exit codes."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    open_streams()
     try:
         with heard("Start the same command again to go on where it was."):
             with nothing_begun():

@@ -52,6 +52,17 @@ def test_a_file_gets_nothing_but_from_a_command_its_lines(monkeypatch, capsys):
     assert capsys.readouterr().err == "two are done\ntfinit: something is odd\n"
 
 
+def test_what_is_said_is_text_and_a_line_stays_one(terminal, capsys):
+    """For rich "[/x]" is the end of something, and more than 80 columns are two lines."""
+    for lines in (False, True):
+        with Bar("runs/[/x]", lines) as bar:
+            bar.say("runs/[/y] [bold]b")
+            bar.warn("[/z]" * 100)
+        err = capsys.readouterr().err
+        assert "runs/[/y] [bold]b" in err
+        assert f"tfinit: {'[/z]' * 100}\n" in err
+
+
 def test_a_function_is_told_the_steps_and_no_more():
     told = []
     work(told.append)

@@ -55,12 +55,12 @@ class Bar:
             TimeRemainingColumn,
         )
 
-        console = Console(stderr=True)
+        console = Console(stderr=True, markup=False, highlight=False, soft_wrap=True)
         # rich says of a notebook that it is no terminal.
         self._is_drawn = console.is_terminal or console.is_jupyter
         self._lines = lines and not console.is_terminal
         self._rich = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             TextColumn("{task.percentage:3.0f}%"),
             TimeElapsedColumn(),
@@ -97,11 +97,11 @@ class Bar:
         """What was just done: beside the bar, or a line of its own."""
         self._rich.update(self._task, description=line)
         if self._lines:
-            self._rich.console.print(line, highlight=False)
+            self._rich.console.print(line)
 
     def warn(self, line: str) -> None:
         """A line that stays."""
-        self._rich.console.print(f"tfinit: {line}", highlight=False)
+        self._rich.console.print(f"tfinit: {line}")
 
 
 class _Function:

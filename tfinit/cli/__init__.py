@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from tfinit.cli.signals import heard, nothing_begun
 from tfinit.errors import InputError, MissingPackage, WorkError
+from tfinit.native_output import open_streams
 
 if TYPE_CHECKING:
     from tfinit.cli.console import Command
@@ -25,6 +26,7 @@ def main(arguments: list[str] | None = None) -> None:
     """
     # Settings of this process, not of the package: quiet logs unless asked for.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    open_streams()
     try:
         with heard() as signals:
             with nothing_begun():

@@ -70,9 +70,9 @@ def lottery(config: LotteryConfig, device: str = "auto") -> None:
     check_reports(config.run_dir, OF_A_RUN)
     with Bar(lines=True) as bar:
         results = run(config, bar, warn=bar.warn, data=data, reports=False)
-    console = Console()
+    console = Console(markup=False, highlight=False)
     console.print(lottery_table(summarize(results), title(config)))
-    console.print(str(Conclusion.of(results, config)), highlight=False)
+    console.print(str(Conclusion.of(results, config)))
     # Where they cannot be written any more, the results have been printed.
     write_run(config, results, data)
     _where(console, "Results, tickets and figures", config)
@@ -99,7 +99,7 @@ def initializations(config: LotteryConfig, names: tuple[str, ...], device: str =
     check_initializations(each, config.run_dir)
     with Bar(lines=True) as bar:
         found = compare_initializations(config, names, bar, warn=bar.warn, data=data, reports=False)
-    console = Console()
+    console = Console(markup=False, highlight=False)
     rows = {name: summarize(results) for name, results in found.items()}
     console.print(initializations_table(rows, title(config)))
     write_initializations(each, config.run_dir, found, data)
@@ -120,11 +120,11 @@ def stability(config: StabilityConfig, device: str = "auto") -> None:
     check_reports(config.run_dir, OF_STABILITY)
     with Bar(lines=True) as bar:
         results = experiment.stability(config, bar, warn=bar.warn, reports=False)
-    console = Console()
+    console = Console(markup=False, highlight=False)
     console.print(stability_table(experiment.summarize_stability(results), title(config)))
     write_stability(config, results)
     _where(console, "Results and figure", config)
 
 
 def _where(console: Any, what: str, config: Any) -> None:
-    console.print(f"{what}: {config.run_dir}", highlight=False, soft_wrap=True)
+    console.print(f"{what}: {config.run_dir}", soft_wrap=True)

@@ -31,14 +31,12 @@ def prune(config: PruneConfig, device: str = "auto") -> None:
         from tfinit.fine_tuning.run import fine_tune
     with Bar(f"pruning to {config.sparsity:.0%}") as bar:
         result = fine_tune(config, progress=bar, warn=bar.warn)
-    console = Console()
-    console.print(str(result.report), highlight=False, soft_wrap=True, markup=False)
+    console = Console(markup=False, highlight=False, soft_wrap=True)
+    console.print(str(result.report))
     for name, before in result.before.items():
         line = f"test {name}: {before:.4g} before, {result.after[name]:.4g} pruned"
-        console.print(line, highlight=False)
+        console.print(line)
     console.print(
         f"Model: {result.out}, report: {result.report_file}. The zeros are real; they save space "
-        "once the file is compressed, and time where the runtime skips them.",
-        highlight=False,
-        soft_wrap=True,
+        "once the file is compressed, and time where the runtime skips them."
     )
