@@ -166,6 +166,16 @@ def test_a_truncated_checkpoint_is_trained_again_and_said(capfd, finished):
     assert level.read_bytes() == whole
 
 
+def test_the_page_on_another_backend_is_refused_before_it_is_opened(capfd, monkeypatch):
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    code, out, err = run(capfd, "demo", "--port", "0")
+    assert (code, out) == (2, "")
+    assert err == (
+        "tfinit: `tfinit demo` trains with TensorFlow, received KERAS_BACKEND='jax'. "
+        "Set KERAS_BACKEND=tensorflow.\n"
+    )
+
+
 RACE = ["compare", "--model", "mlp-2-relu", "--steps", "20", "--batch-size", "20"]
 
 

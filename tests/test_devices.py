@@ -3,6 +3,8 @@
 import doctest
 import os
 import re
+import subprocess
+import sys
 
 import pytest
 import tensorflow as tf
@@ -129,6 +131,26 @@ def test_other_settings_hide_gpus_from_their_own_framework(
 ):
     environment.setenv(name, value)
     assert missing_gpu.hidden_by(framework) == (f"{name}={value!r}" if hidden else "")
+
+
+@without_gpu
+def test_a_platform_that_jax_does_not_find_is_told_and_the_cpu_can_be_chosen():
+    """Of "cuda", where it sees no GPU, JAX says nothing but AssertionError."""
+    code = """
+import tfinit.devices as d
+try:
+    d.in_use("jax")
+except d.InputError as error:
+    print(error)
+print(d.choose("cpu", "jax").kind)
+"""
+    environment = {**os.environ, "JAX_PLATFORMS": "cuda"}
+    asked = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True
+    )
+    said, chosen = asked.stdout.splitlines()
+    assert said.startswith("JAX finds no device: ") and "JAX_PLATFORMS=" in said
+    assert chosen == "CPU"
 
 
 @without_gpu

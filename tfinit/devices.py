@@ -201,8 +201,11 @@ def _listed_by_jax() -> _Listed:
 
     try:
         found = [device for device in jax.local_devices() if device.platform != "cpu"]
-    except RuntimeError as error:
-        raise InputError(f"JAX finds no device: {reason(error)}") from error
+    except (RuntimeError, AssertionError) as error:
+        # Of "cuda", where JAX sees no GPU, the latter, without a word.
+        asked = os.environ.get("JAX_PLATFORMS", "")
+        why = reason(error) or f"none of JAX_PLATFORMS={asked!r} is here. Unset it."
+        raise InputError(f"JAX finds no device: {why}") from error
     return [("TPU" if d.platform == "tpu" else "GPU", d.device_kind, d.id) for d in found]
 
 

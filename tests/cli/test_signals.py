@@ -243,12 +243,25 @@ def test_whose_process_it_is_not_gets_no_handlers():
     assert process(work) == (0, "True\n", "")
 
 
-def test_after_the_block_all_is_as_before():
+@pytest.fixture(params=["heard", "ignored"])
+def numbers(request):
+    """The signals, as they are here or ignored as under nohup and in a shell's background."""
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.getsignal(number) for number in numbers}
+    if request.param == "ignored":
+        for number in numbers:
+            signal.signal(number, signal.SIG_IGN)
+    yield numbers
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def test_after_the_block_all_is_as_before(numbers):
     before = [*map(signal.getsignal, numbers), sys.unraisablehook]
     descriptors = len(os.listdir("/proc/self/fd"))
     with heard():
         assert signal.getsignal(signal.SIGTERM) != signal.SIG_DFL
+    assert sys.unraisablehook == before[-1]
     with pytest.raises(ValueError, match="of mine"), heard():
         raise ValueError("of mine")
     assert [*map(signal.getsignal, numbers), sys.unraisablehook] == before

@@ -53,7 +53,8 @@ def demo(
     """Serve the page until Ctrl-C or another signal; it ends the process.
 
     Raises:
-        InputError: ``port`` or ``max_runs`` is out of range, or there is no such device.
+        InputError: ``port`` or ``max_runs`` is out of range, there is no such device, or
+            KERAS_BACKEND asks for another backend than TensorFlow.
         WorkError: the port is in use, or the host is not this machine's.
         MissingPackage: the extra ``demo`` is not installed.
     """
@@ -63,6 +64,13 @@ def demo(
         raise InputError(f"`port` must be 0 to 65535, received {port}.")
     if max_runs < 1:
         raise InputError(f"`max_runs` must be at least 1, received {max_runs}.")
+    backend = os.environ.get("KERAS_BACKEND") or "tensorflow"
+    if backend != "tensorflow":
+        raise InputError(
+            f"`tfinit demo` trains with TensorFlow, received KERAS_BACKEND={backend!r}. "
+            "Set KERAS_BACKEND=tensorflow."
+        )
+    os.environ["KERAS_BACKEND"] = backend  # whatever Keras's own file says
     # Before TensorFlow loads. Two threads train; the networks are too small for more each.
     os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
     os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")

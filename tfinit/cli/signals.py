@@ -82,6 +82,7 @@ class heard:
         self._open = False
         self._sending = threading.Lock()
         self._before: dict[signal.Signals, Any] = {}
+        self._unraisable: Any = None
 
     def __enter__(self) -> "heard":
         self._outer, heard.innermost = heard.innermost, self
@@ -106,7 +107,7 @@ class heard:
         with self._sending:
             for number, handler in self._before.items():
                 signal.signal(number, handler)
-        if self._before:
+        if self._unraisable is not None:
             sys.unraisablehook = self._unraisable
         if self._stderr is not None:
             os.close(self._stderr)
