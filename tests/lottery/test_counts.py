@@ -52,6 +52,14 @@ def test_the_last_level_that_prunes(kwargs, sizes, expected):
     assert last_level(LotteryConfig(**{"prune_fraction": 0.5, **kwargs}), sizes) == expected
 
 
+def test_that_nothing_is_left_is_no_rounding():
+    config = LotteryConfig(levels=9, layer_prune_fractions={"a": 0.6, "b": 0.9})
+    assert counts.ends_early(config, {"a": 2, "b": 1}) == (
+        "The experiment ends at level 2 of 9, with 0 of 3 weights: further levels would train the "
+        "same tickets again"
+    )
+
+
 def test_counts_of_a_level():
     config = LotteryConfig(layer_prune_fractions={"b": 0.5})
     assert next_counts(config, {"a": 100, "b": 10, "c": 50}) == {"a": 80, "b": 5, "c": 45}

@@ -53,9 +53,11 @@ class Track:
             warnings.simplefilter("ignore")  # what the error below says
             self._loop = trainer(model, alone)
         if self._loop.engine == "fit":
+            backend = keras.backend.backend()
+            cure = "" if backend == "tensorflow" else " Set KERAS_BACKEND=tensorflow."
             raise InputError(
                 f"`build_model`: the race needs the compiled loop, which tells the loss of every "
-                f"step, and it cannot train this model: {self._loop.why}."
+                f"step, and it cannot train this model: {self._loop.why}.{cure}"
             )
         if model.loss is None and not model.losses:
             raise InputError(

@@ -57,10 +57,10 @@ def ends_early(config: LotteryConfig, sizes: Mapping[str, int]) -> str:
     level, left = last_level(config, sizes)
     if level == config.levels:
         return ""
+    rounds = "of so few the fraction to prune rounds to none, and " if left else ""
     return (
         f"The experiment ends at level {level} of {config.levels}, with {left} of "
-        f"{sum(sizes.values())} weights: of so few the fraction to prune rounds to none, and "
-        "further levels would train the same tickets again"
+        f"{sum(sizes.values())} weights: {rounds}further levels would train the same tickets again"
     )
 
 
