@@ -143,6 +143,31 @@ def test_in_python_the_same_is_left(finished):
     assert len(reports) == 8
 
 
+def test_what_is_left_does_not_hang_on_who_reads_the_table(finished, tmp_path):
+    """As with ``| head -1``: the reader goes, and the results of the training stay."""
+    directory, _ = finished
+    before = {p: p.read_bytes() for p in directory.iterdir() if p.is_file()}
+    for path in before:
+        if path.suffix in (".csv", ".png", ".txt"):
+            path.unlink()
+
+    class Gone(io.StringIO):
+        def write(self, text):
+            raise BrokenPipeError
+
+        def fileno(self):
+            return file.fileno()
+
+    with (
+        (tmp_path / "file").open("w") as file,
+        contextlib.redirect_stdout(Gone()),
+        pytest.raises(SystemExit) as stop,
+    ):
+        main(["lottery", *QUICK, "--run-dir", str(directory)])
+    assert stop.value.code == 1
+    assert {p: p.read_bytes() for p in directory.iterdir() if p.is_file()} == before
+
+
 def test_another_configuration_in_the_same_directory_is_refused(capfd, finished):
     directory, _ = finished
     before = {p: p.read_bytes() for p in directory.rglob("*") if p.is_file()}

@@ -32,6 +32,14 @@ def test_the_device_is_that_of_the_backend(caplog):
     assert f"device: {device}" in caplog.messages
 
 
+@pytest.mark.parametrize("framework", NAMES)
+def test_any_framework_can_be_asked_whatever_keras_is_on(framework):
+    pytest.importorskip(framework)
+    device = in_use(framework)
+    assert device.framework.startswith(f"{framework} ")
+    assert device.kind in ("CPU", "GPU", "TPU") and device.name
+
+
 def test_without_a_gpu_it_says_why_and_the_cpu_can_be_chosen(tmp_path):
     if in_use().kind != "CPU":
         pytest.skip("there is one, and it is in use")

@@ -213,7 +213,10 @@ def _listed_by_torch() -> _Listed:
     import keras
     import torch
 
-    device = keras.ops.zeros(()).device  # what Keras chose
+    if keras.backend.backend() == "torch":
+        device = keras.ops.zeros(()).device  # what Keras chose
+    else:
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if device.type != "cuda":
         return [] if device.type == "cpu" else [("GPU", device.type.upper(), device.index or 0)]
     first = device.index or 0

@@ -71,10 +71,11 @@ def lottery(config: LotteryConfig, device: str = "auto") -> None:
     with Bar(lines=True) as bar:
         results = run(config, bar, warn=bar.warn, data=data, reports=False)
     console = Console(markup=False, highlight=False)
-    console.print(lottery_table(summarize(results), title(config)))
-    console.print(str(Conclusion.of(results, config)))
-    # Where they cannot be written any more, the results have been printed.
-    write_run(config, results, data)
+    try:
+        console.print(lottery_table(summarize(results), title(config)))
+        console.print(str(Conclusion.of(results, config)))
+    finally:  # whoever read the table may be gone; and where they cannot be written, it is printed
+        write_run(config, results, data)
     _where(console, "Results, tickets and figures", config)
 
 
@@ -101,8 +102,10 @@ def initializations(config: LotteryConfig, names: tuple[str, ...], device: str =
         found = compare_initializations(config, names, bar, warn=bar.warn, data=data, reports=False)
     console = Console(markup=False, highlight=False)
     rows = {name: summarize(results) for name, results in found.items()}
-    console.print(initializations_table(rows, title(config)))
-    write_initializations(each, config.run_dir, found, data)
+    try:
+        console.print(initializations_table(rows, title(config)))
+    finally:
+        write_initializations(each, config.run_dir, found, data)
     _where(console, "Results, tickets and figures", config)
 
 
@@ -121,8 +124,10 @@ def stability(config: StabilityConfig, device: str = "auto") -> None:
     with Bar(lines=True) as bar:
         results = experiment.stability(config, bar, warn=bar.warn, reports=False)
     console = Console(markup=False, highlight=False)
-    console.print(stability_table(experiment.summarize_stability(results), title(config)))
-    write_stability(config, results)
+    try:
+        console.print(stability_table(experiment.summarize_stability(results), title(config)))
+    finally:
+        write_stability(config, results)
     _where(console, "Results and figure", config)
 
 
