@@ -186,7 +186,7 @@ def total_steps(config: LotteryConfig, levels: int | None = None) -> int:
 
     Args:
         config: The experiment.
-        levels: At how many levels, where that are fewer than it says: see `counts.last_level`.
+        levels: At how many levels, if those are fewer than it says: see `counts.last_level`.
     """
     levels = config.levels if levels is None else levels
     late = [BRANCHES[TICKET], *(BRANCHES[name] for name in config.controls)]
