@@ -7,7 +7,8 @@ import dataclasses
 import math
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from tfinit.lottery.report import Row
     from tfinit.lottery.result import LevelResult
+    from tfinit.progress import Bar
     from tfinit.spread import Spread
 
 DENSITY = "density: weights left"
@@ -119,42 +121,25 @@ def run_all(configs: Mapping[str, LotteryConfig]) -> "dict[str, list[LevelResult
             )
 
         return {
-            name: run(config, bar.advance, partial(finished, name), bar.warn, reports=False)
+            name: run(
+                config, lambda done: bar(done), partial(finished, name), bar.warn, reports=False
+            )
             for name, config in configs.items()
         }
 
 
-class watched:
-    """A bar on stderr for so many steps; where no terminal is, one line for each training."""
+@contextmanager
+def watched(steps: int) -> "Iterator[Bar]":
+    """The bar of tfinit's commands, for several experiments of so many steps in all.
 
-    def __init__(self, steps: int):
-        from rich.console import Console
-        from rich.progress import Progress
+    Give it to each as a function, ``lambda done: bar(done)``: as a bar it would be told the steps
+    of that one alone.
+    """
+    from tfinit.progress import Bar
 
-        console = Console(stderr=True, soft_wrap=True)
-        self._bar = Progress(console=console, transient=True, disable=not console.is_terminal)
-        self._task = self._bar.add_task("starting", total=steps)
-
-    def __enter__(self) -> "watched":
-        self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
-
-    def advance(self, steps: int) -> None:
-        """So many steps more are done."""
-        self._bar.advance(self._task, steps)
-
-    def say(self, line: str) -> None:
-        """What was just done."""
-        self._bar.update(self._task, description=line)
-        if not self._bar.console.is_terminal:
-            self.warn(line)
-
-    def warn(self, line: str) -> None:
-        """A line that stays."""
-        self._bar.console.print(line, highlight=False)
+    with Bar(lines=True) as bar:
+        bar.expect(steps)
+        yield bar
 
 
 class Measured:

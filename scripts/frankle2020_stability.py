@@ -82,7 +82,7 @@ def script(options: Options) -> None:
             name: summarize_stability(
                 stability(
                     config,
-                    bar.advance,
+                    lambda done: bar(done),
                     lambda r: bar.say(f"seed {r.seed} k={r.k}: barrier {r.barrier():.1%}"),
                     bar.warn,
                     reports=False,

@@ -57,7 +57,7 @@ def script(settings: Settings) -> None:
         found = compare_initializations(
             config,
             names,
-            progress=bar.advance,
+            progress=lambda done: bar(done),
             finished=lambda name, r: bar.say(f"{name} {r.seed} {r.level} {r.final_accuracy:.1%}"),
             warn=bar.warn,
             reports=False,
