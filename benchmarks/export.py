@@ -31,7 +31,7 @@ from tfinit.exporting import ExportReport, Variant, side_by_side
 from tfinit.lottery import Ticket
 from tfinit.pruning import ConstantSparsity, PolynomialDecay, SparseOptimizer, top_mask
 from tfinit.pruning.compaction import compact
-from tfinit.pruning.low_magnitude import strip_pruning
+from tfinit.pruning.tfmot_api.low_magnitude import strip_pruning
 from tfinit.variables import all_weights, prunable_weights, read_weights
 
 BATCH = 128

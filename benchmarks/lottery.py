@@ -98,7 +98,7 @@ def keras_fit_tuned() -> Run:
 def tfmot_fit() -> Run:
     import tf_keras
 
-    from tfinit.pruning.tfmot import load_tfmot
+    from tfinit.pruning.tfmot_api.tfmot import load_tfmot
 
     api = load_tfmot().sparsity.keras
     x, y = numbers()

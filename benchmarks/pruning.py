@@ -28,9 +28,9 @@ import numpy as np
 import tensorflow as tf
 from pruning_step import factors, first_step, growth, sparse_gradients
 
-from tfinit.pruning.schedules import ConstantSparsity
-from tfinit.pruning.selection import keep_count, top_masks
-from tfinit.pruning.tfmot import load_tfmot
+from tfinit.pruning.in_training.schedules import ConstantSparsity
+from tfinit.pruning.in_training.selection import keep_count, top_masks
+from tfinit.pruning.tfmot_api.tfmot import load_tfmot
 
 REPEATS = 5
 

@@ -23,7 +23,7 @@ import tensorflow as tf
 
 from tfinit import models
 from tfinit.pruning import ConstantSparsity, PolynomialDecay, SparseOptimizer
-from tfinit.pruning.tfmot import load_tfmot
+from tfinit.pruning.tfmot_api.tfmot import load_tfmot
 
 BOUND = 1.10
 NEVER_AGAIN = 10**8  # the first update is the only one

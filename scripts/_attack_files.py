@@ -70,7 +70,7 @@ def _entrances(place):
     from tfinit.array_files import open_arrays
     from tfinit.cli import main
     from tfinit.comparison.hidden_activations import with_activation
-    from tfinit.diagnostics.files import load_batch
+    from tfinit.diagnostics.batch_file import load_batch
     from tfinit.initializers import Pretrained
     from tfinit.lottery.ticket import Ticket
     from tfinit.pruning import compact

@@ -127,7 +127,7 @@ def check_all_kills(root: Path, names: list[str], kills: int, chance: random.Ran
 def _import_all() -> None:
     import matplotlib.pyplot  # noqa: F401
 
-    import tfinit.comparison.named
+    import tfinit.comparison.from_config
     import tfinit.exporting.command
     import tfinit.fine_tuning.run
     import tfinit.lottery.stability

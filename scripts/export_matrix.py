@@ -28,7 +28,7 @@ from tfinit.errors import InputError, WorkError
 from tfinit.exporting import export
 from tfinit.exporting.formats import FORMATS
 from tfinit.exporting.inputs import batch_of, in_order, names_of, outputs_of
-from tfinit.exporting.running import TOLERANCE, difference
+from tfinit.exporting.isolated_runs import TOLERANCE, difference
 
 L = keras.layers
 RNG = np.random.default_rng(0)
@@ -258,7 +258,7 @@ def tried(kind: Kind, format: str, quantize: str | None, home: Path) -> tuple[st
 
 
 def allowed(model: Any, quantize: str | None) -> float:
-    """The difference that numbers of a model's kind have; see `tfinit.exporting.making`."""
+    """The difference that numbers of a model's kind have; see `tfinit.exporting.one_file`."""
     half = any(layer.compute_dtype == "float16" for layer in model._flatten_layers())
     return max(TOLERANCE[quantize], 0.016 if half else 0)
 

@@ -23,7 +23,7 @@ from _device import parsed
 from tfinit.cli.signals import heard
 from tfinit.datasets import Dataset, load
 from tfinit.pruning import ConstantSparsity, PolynomialDecay, SparseOptimizer
-from tfinit.pruning.at_initialization import prune_at_initialization
+from tfinit.pruning.scoring.at_initialization import prune_at_initialization
 
 L = keras.layers
 RATE = 2e-3

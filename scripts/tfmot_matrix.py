@@ -24,7 +24,7 @@ from _device import parsed
 
 import tfinit.pruning as ours
 from tfinit.cli.signals import heard
-from tfinit.pruning.tfmot import load_tfmot
+from tfinit.pruning.tfmot_api.tfmot import load_tfmot
 
 X = np.random.default_rng(0).normal(size=(64, 12)).astype("float32")
 IMAGES = np.random.default_rng(1).normal(size=(64, 8, 8, 4)).astype("float32")

@@ -113,8 +113,8 @@ seen = [alone, "tfinit>SparseOptimizer" in keras.saving.get_custom_objects()]
 FIRST = [
     "tfinit.initializers",
     "tfinit.pruning",
-    "tfinit.pruning.sparse_optimizer",
-    "tfinit.pruning.masks",
+    "tfinit.pruning.in_training.sparse_optimizer",
+    "tfinit.pruning.scoring.masks",
     "tfinit.variables",
     "tfinit.fans",
     "tfinit.gains",
@@ -152,7 +152,7 @@ def test_tfmot_leaves_a_legacy_tf_keras_as_it_was():
         """
 import os
 import tensorflow as tf
-from tfinit.pruning.tfmot import load_tfmot
+from tfinit.pruning.tfmot_api.tfmot import load_tfmot
 load_tfmot()
 seen = [os.environ.get("TF_USE_LEGACY_KERAS"), tf.keras.Model.__module__.split(".")[0]]
 """,

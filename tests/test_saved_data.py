@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tfinit.array_files import read_arrays
-from tfinit.diagnostics.files import load_batch
+from tfinit.diagnostics.batch_file import load_batch
 from tfinit.errors import InputError
 from tfinit.saved_data import read_sample_weights, read_splits
 

@@ -10,6 +10,8 @@ from typing import Any
 
 import wrapt
 
+from tfinit.moved import install
+
 __version__ = "0.1.0"
 
 _SUBMODULES = (
@@ -66,9 +68,10 @@ def _register_with_keras(keras: ModuleType) -> None:
     flat modules among them (fans, gains, variables, errors) do not import Keras at their top.
     """
     importlib.import_module("tfinit.initializers")
-    importlib.import_module("tfinit.pruning.sparse_optimizer")
-    importlib.import_module("tfinit.pruning.marks")
+    importlib.import_module("tfinit.pruning.in_training.sparse_optimizer")
+    importlib.import_module("tfinit.pruning.tfmot_api.marks")
 
 
+install()
 # Runs at once if Keras is already loaded.
 wrapt.register_post_import_hook(_register_with_keras, "keras")

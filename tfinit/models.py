@@ -10,9 +10,9 @@ from tfinit import arguments
 from tfinit.arguments import instance, one_of, refused, text, whole, wholes
 from tfinit.errors import InputError
 from tfinit.networks import conv_2, conv_4, conv_6, lenet_300_100, mlp, resnet_20, vgg_16
-from tfinit.schemes.forward import check_data
+from tfinit.schemes.engine.forward import check_data
+from tfinit.schemes.engine.streams import digest
 from tfinit.schemes.initialize import SCHEMES, WITH_DATA, initialize
-from tfinit.schemes.streams import digest
 from tfinit.variables import PRUNABLE_NAMES, all_weights, weight_name
 
 

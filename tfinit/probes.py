@@ -6,8 +6,9 @@ several inputs. Nothing is kept: each tensor is handed over as it appears, and g
 backpropagation reaches them, so a probe costs no memory.
 
 Threads: the wrapping is seen by the thread that opened the probe, and by no other
-(`tfinit.overlay`). The layers themselves have nothing in them at any time, so the model may be
-called, trained, traced, saved or probed in other threads meanwhile, and neither notices the other.
+(`tfinit.graph.overlay`). The layers themselves have nothing in them at any time, so the model may
+be called, trained, traced, saved or probed in other threads meanwhile, and neither notices the
+other.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,8 +17,8 @@ from typing import Any, NamedTuple
 
 from tfinit.arguments import function, listed, refused
 from tfinit.errors import InputError
-from tfinit.overlay import overlaid
-from tfinit.schemes.activations import activation_of
+from tfinit.graph.activations import activation_of
+from tfinit.graph.overlay import overlaid
 from tfinit.variables import children, keras_of, walk_layers
 
 # Layers that call the one inside them in a loop of their own, maybe compiled: seen from outside.

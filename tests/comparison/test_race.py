@@ -8,7 +8,7 @@ import pytest
 
 from tfinit import datasets
 from tfinit.comparison import compare
-from tfinit.comparison.track import Track
+from tfinit.comparison.shared_network import Track
 from tfinit.errors import InputError
 from tfinit.training import CompiledLoop, batch_indices
 from tfinit.variables import all_weights, read_weights
@@ -148,7 +148,7 @@ def test_nothing_of_an_earlier_run_or_of_the_process_is_left():
 
 
 def test_at_equal_seed_all_starts_are_equal_but_for_the_scheme():
-    from tfinit.comparison.entrants import entrants
+    from tfinit.comparison.initializations import entrants
 
     def only_a(model, x, seed):
         model.get_layer("a").kernel.assign(np.full((8, 8, 1, 16), 0.5, "float32"))

@@ -10,8 +10,8 @@ import tensorflow as tf
 import tfinit
 from tfinit.demo.menu import INITIALIZATIONS
 from tfinit.demo.network import network
+from tfinit.demo.plane import plane, scene
 from tfinit.demo.python_code import python_code
-from tfinit.demo.scene import plane, scene
 from tfinit.demo.settings import Pane, Settings
 from tfinit.demo.training import Training
 from tfinit.training.order import batch_indices

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from tfinit.diagnostics import diagnose
-from tfinit.diagnostics.signals import measure_signal
+from tfinit.diagnostics.measuring.signals import measure_signal
 
 # They move each entry by itself: of their large weights some entries are tried.
 ENTRYWISE = ["SGD", "Adam", "AdamW", "Adamax", "Nadam", "RMSprop", "Adagrad", "Adadelta", "Ftrl"]

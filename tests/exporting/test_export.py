@@ -14,7 +14,7 @@ from tfinit.errors import InputError, MissingPackage, WorkError
 from tfinit.exporting import Variant, blocks, export, making, shipping, side_by_side, writers
 from tfinit.exporting.contents import stored_weights
 from tfinit.exporting.formats import numbers_of
-from tfinit.exporting.running import Job, check
+from tfinit.exporting.isolated_runs import Job, check
 
 L = keras.layers
 RNG = np.random.default_rng(0)

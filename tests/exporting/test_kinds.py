@@ -13,7 +13,7 @@ from ai_edge_litert.interpreter import Interpreter
 from tfinit.errors import InputError, WorkError
 from tfinit.exporting import export
 from tfinit.exporting.inputs import names_of, random_inputs
-from tfinit.exporting.running import Job, run_outputs
+from tfinit.exporting.isolated_runs import Job, run_outputs
 from tfinit.exporting.writers import write
 
 L = keras.layers

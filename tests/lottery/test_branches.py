@@ -10,7 +10,7 @@ from tfinit import datasets
 from tfinit.lottery import BRANCHES, LotteryConfig, Store, lottery
 from tfinit.lottery.branches import AT_INITIALIZATION, CHAINS, CONTROLS
 from tfinit.lottery.experiment import total_steps
-from tfinit.lottery.parts import Training, parts_of
+from tfinit.lottery.frameworks import Training, parts_of
 
 STEPS, REWIND, SEED = 6, 2, 4
 KERNELS = {"fc1/kernel": 19200, "fc2/kernel": 30000, "output/kernel": 1000}

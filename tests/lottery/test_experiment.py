@@ -8,7 +8,7 @@ from tfinit import datasets
 from tfinit.errors import InputError, WorkError
 from tfinit.lottery import LotteryConfig
 from tfinit.lottery.experiment import total_steps
-from tfinit.lottery.parts import Training, parts_of
+from tfinit.lottery.frameworks import Training, parts_of
 from tfinit.lottery.report import evaluations_to_csv, to_csv
 
 # Survivors by hand: 19200, 30000 and 1000 weights, 20% (10% in the output layer) a level.

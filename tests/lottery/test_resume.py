@@ -12,7 +12,7 @@ from bare_runs import run
 from tfinit import datasets
 from tfinit.errors import InputError
 from tfinit.lottery import LotteryConfig, Store, lottery
-from tfinit.lottery.parts import parts_of
+from tfinit.lottery.frameworks import parts_of
 
 REWIND = 7
 STEPS = 40

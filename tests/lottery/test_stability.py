@@ -10,7 +10,7 @@ from bare_runs import measure_stability
 from tfinit import datasets
 from tfinit.errors import InputError
 from tfinit.lottery import LotteryConfig, StabilityConfig, StabilityResult, Store
-from tfinit.lottery.parts import Training, parts_of
+from tfinit.lottery.frameworks import Training, parts_of
 from tfinit.lottery.stability import (
     barrier,
     branch_of,

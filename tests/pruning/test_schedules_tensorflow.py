@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tfinit.errors import InputError
-from tfinit.pruning.schedules import ConstantSparsity, PolynomialDecay, check_schedule
-from tfinit.pruning.tfmot import load_tfmot
+from tfinit.pruning.in_training.schedules import ConstantSparsity, PolynomialDecay, check_schedule
+from tfinit.pruning.tfmot_api.tfmot import load_tfmot
 
 TFMOT = load_tfmot().sparsity.keras
 FRACTION = st.floats(0, 0.999)

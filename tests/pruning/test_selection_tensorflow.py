@@ -6,11 +6,11 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tfinit.pruning.masks import top_mask
-from tfinit.pruning.patterns import block_mask, n_m_mask
-from tfinit.pruning.schedules import ConstantSparsity
-from tfinit.pruning.selection import keep_count, top_masks
-from tfinit.pruning.tfmot import load_tfmot
+from tfinit.pruning.in_training.patterns import block_mask, n_m_mask
+from tfinit.pruning.in_training.schedules import ConstantSparsity
+from tfinit.pruning.in_training.selection import keep_count, top_masks
+from tfinit.pruning.scoring.masks import top_mask
+from tfinit.pruning.tfmot_api.tfmot import load_tfmot
 
 load_tfmot()
 from tensorflow_model_optimization.python.core.sparsity.keras import pruning_impl  # noqa: E402

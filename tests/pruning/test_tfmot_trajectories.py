@@ -8,7 +8,7 @@ import pytest
 import tf_keras
 
 import tfinit.pruning as sparsity
-from tfinit.pruning.tfmot import load_tfmot
+from tfinit.pruning.tfmot_api.tfmot import load_tfmot
 
 RNG = np.random.default_rng(3)
 X = RNG.normal(size=(96, 12)).astype("float32")

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from keras import layers as L
 
-from tests.schemes.test_graph import transformer
+from tests.graph.test_tracing import transformer
 from tests.schemes.test_lsuv import normal, pre_activations
 from tfinit.errors import InputError
+from tfinit.graph.activations import Activation
 from tfinit.schemes import initialize
-from tfinit.schemes.activations import Activation
-from tfinit.schemes.moments import Moments, through_activation, through_layer
+from tfinit.schemes.engine.moments import Moments, through_activation, through_layer
 
 
 @pytest.mark.parametrize(

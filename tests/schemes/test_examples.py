@@ -10,7 +10,11 @@ import pytest
 from tfinit.schemes import SCHEMES, Record, Report, initialize
 
 MODULES = sorted({scheme.__module__ for scheme in SCHEMES.values()})
-OTHERS = ["tfinit.schemes.initialize", "tfinit.schemes.report", "tfinit.schemes.streams"]
+OTHERS = [
+    "tfinit.schemes.initialize",
+    "tfinit.schemes.engine.report",
+    "tfinit.schemes.engine.streams",
+]
 
 
 @pytest.mark.parametrize("name", MODULES + OTHERS)

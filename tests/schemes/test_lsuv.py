@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 from keras import layers as L
 
-from tests.schemes.test_graph import Transformer
+from tests.graph.test_tracing import Transformer
 from tfinit.errors import InputError
+from tfinit.graph.kernels import find_kernels
+from tfinit.graph.tracing import trace
 from tfinit.schemes import initialize
-from tfinit.schemes.graph import trace
-from tfinit.schemes.kernels import find_kernels
 from tfinit.variables import read_weights, walk_layers
 
 LINEAR = (

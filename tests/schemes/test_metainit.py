@@ -7,8 +7,8 @@ from keras import layers as L
 
 from tests.schemes.test_lsuv import normal
 from tfinit.schemes import initialize
+from tfinit.schemes.engine.task import Task
 from tfinit.schemes.metainit import _quotient
-from tfinit.schemes.task import Task
 
 
 def test_quotient_of_a_parabola_is_its_curvature():

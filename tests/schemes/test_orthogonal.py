@@ -6,7 +6,7 @@ import pytest
 from keras import layers as L
 
 from tfinit.schemes import initialize
-from tfinit.schemes.isometries import _orthogonalized, haar
+from tfinit.schemes.engine.isometries import _orthogonalized, haar
 
 
 def built(layer, shape):

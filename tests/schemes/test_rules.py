@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from keras import layers as L
 
-from tests.schemes.test_graph import transformer
+from tests.graph.test_tracing import transformer
 from tfinit.errors import InputError
 from tfinit.schemes import initialize
 from tfinit.variables import all_weights

@@ -5,7 +5,7 @@ import numpy as np
 from keras import ops
 
 from tfinit.pruning import SparseOptimizer
-from tfinit.pruning.model_masks import sparse_optimizer_of
+from tfinit.pruning.in_training.model_masks import sparse_optimizer_of
 from tfinit.variables import prunable_weights
 
 BACKEND = keras.backend.backend()

@@ -47,7 +47,7 @@ def compare(
     """
     check_plot(plot)
     with loading():
-        from tfinit.comparison.named import compare_named
+        from tfinit.comparison.from_config import compare_named
 
         wake_up(device)
     with Bar(lines=True) as bar:

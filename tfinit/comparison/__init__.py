@@ -11,7 +11,7 @@ _HOME = {
     "Row": "result",
     "Run": "result",
     "CompareConfig": "config",
-    "compare_named": "named",
+    "compare_named": "from_config",
     "rank": "ranking",
     "Ranking": "ranking",
 }

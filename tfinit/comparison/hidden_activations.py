@@ -5,7 +5,7 @@ from typing import Any
 
 from tfinit.deserializing import filled_afterwards
 from tfinit.errors import InputError
-from tfinit.schemes.activations import activation_of
+from tfinit.graph.activations import activation_of
 from tfinit.variables import all_weights, keras_of
 
 # Layers that are an activation and nothing else; PReLU has weights, and a softmax between layers

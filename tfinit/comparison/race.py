@@ -6,10 +6,10 @@ from typing import Any
 
 from tfinit import arguments
 from tfinit.arguments import flag, function, number, text, whole
-from tfinit.comparison.entrants import Entrant, entrants
 from tfinit.comparison.hidden_activations import with_activation
+from tfinit.comparison.initializations import Entrant, entrants
 from tfinit.comparison.result import Comparison, Run, choose_target
-from tfinit.comparison.track import Track
+from tfinit.comparison.shared_network import Track
 from tfinit.datasets import Dataset, from_arrays, load
 from tfinit.devices import announce
 from tfinit.errors import InputError

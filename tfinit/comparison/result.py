@@ -11,7 +11,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from tfinit.arguments import number, one_of, text
 from tfinit.comparison.ranking import Ranking, foretold, rank
-from tfinit.diagnostics.plain import plain
+from tfinit.diagnostics.json_values import plain
 from tfinit.errors import MissingPackage
 from tfinit.spread import Spread
 from tfinit.training.metrics import Metrics

@@ -17,10 +17,10 @@ def load_engine() -> Engine:
     # The last two are imported by the others in the middle of their work, where two threads could
     # wait for each other's modules.
     import tfinit.diagnostics.diagnosis
-    import tfinit.pruning.model_masks  # noqa: F401
+    import tfinit.pruning.in_training.model_masks  # noqa: F401
     from tfinit.demo.lottery import Lottery
+    from tfinit.demo.plane import scene
     from tfinit.demo.python_code import python_code
-    from tfinit.demo.scene import scene
     from tfinit.demo.training import Training
 
     return Engine(Training, scene, Lottery, python_code)

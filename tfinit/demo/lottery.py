@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from tfinit.demo.initialization import initialize_pane
 from tfinit.demo.network import Guest, network
 from tfinit.demo.settings import LotterySettings
-from tfinit.demo.starts import initialize_pane
 from tfinit.demo.training import CURVES, Training, boundary, fresh, packed, record, train
 from tfinit.errors import InputError
-from tfinit.pruning.masks import Masks, density, prune_globally
+from tfinit.pruning.scoring.masks import Masks, density, prune_globally
 from tfinit.training.metrics import Diverged
 from tfinit.variables import write_weights
 
@@ -73,7 +73,7 @@ class Lottery(Guest):
 
     def _rewind(self, level: int, curves: dict[str, list[Any]]) -> None:
         """Put the network where the level begins: masked, and not trained."""
-        from tfinit.pruning.model_masks import set_masks
+        from tfinit.pruning.in_training.model_masks import set_masks
 
         with self._network.lent_to(self):
             fresh(self._network, self._run)

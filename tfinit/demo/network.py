@@ -18,9 +18,9 @@ import numpy as np
 import tensorflow as tf
 
 from tfinit import models
-from tfinit.demo.scene import plane
+from tfinit.demo.initialization import optimizer_of
+from tfinit.demo.plane import plane
 from tfinit.demo.settings import Settings
-from tfinit.demo.starts import optimizer_of
 from tfinit.training.compiled import CompiledLoop, Evaluator
 from tfinit.variables import all_weights, prunable_weights
 
@@ -97,7 +97,7 @@ class Network:
         )
         optimizer: Any = optimizer_of(architecture.optimizer, 0.01)
         if architecture.masked:
-            from tfinit.pruning.sparse_optimizer import SparseOptimizer
+            from tfinit.pruning.in_training.sparse_optimizer import SparseOptimizer
 
             optimizer = SparseOptimizer(optimizer, scope=self.model)
         self.model.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True))

@@ -1,7 +1,7 @@
 """A pane as Python: code that runs by itself and ends with the same cost."""
 
+from tfinit.demo.initialization import EXAMPLES, code_for, optimizer_code
 from tfinit.demo.settings import Settings
-from tfinit.demo.starts import EXAMPLES, code_for, optimizer_code
 
 _CODE = """\
 import keras

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from tfinit.demo.initialization import EXAMPLES, initialize_pane
 from tfinit.demo.network import Guest, Network, Observation, network
 from tfinit.demo.outcome import FAILS, LEARNS, STRUGGLES, Course, judge
-from tfinit.demo.scene import SIZE
+from tfinit.demo.plane import SIZE
 from tfinit.demo.settings import Settings
-from tfinit.demo.starts import EXAMPLES, initialize_pane
 from tfinit.training.metrics import Diverged
 
 CURVES = ("step", "train_cost", "train_accuracy", "test_cost", "test_accuracy")

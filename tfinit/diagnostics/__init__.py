@@ -8,11 +8,11 @@ from tfinit.lazy import loading
 
 _HOME = {
     "Diagnosis": "diagnosis",
-    "Finding": "findings",
-    "KINDS": "findings",
-    "Recommendation": "recommendation",
+    "Finding": "judging.findings",
+    "KINDS": "judging.findings",
+    "Recommendation": "advising.recommendation",
     "diagnose": "diagnosis",
-    "recommend": "advice",
+    "recommend": "advising.advice",
 }
 __all__ = [*_HOME]
 __getattr__ = loading(__name__, _HOME)

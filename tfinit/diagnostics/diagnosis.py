@@ -5,12 +5,12 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from tfinit.arguments import text
-from tfinit.diagnostics.causes import find
-from tfinit.diagnostics.findings import SEVERE, Finding
-from tfinit.diagnostics.measurement import LayerSignals, Measurement, Weights, measure
-from tfinit.diagnostics.plain import plain
+from tfinit.diagnostics.json_values import plain
+from tfinit.diagnostics.judging.causes import find
+from tfinit.diagnostics.judging.findings import SEVERE, Finding
+from tfinit.diagnostics.judging.trends import Trends
+from tfinit.diagnostics.measuring.measurement import LayerSignals, Measurement, Weights, measure
 from tfinit.diagnostics.table import layers_table
-from tfinit.diagnostics.trends import Trends
 from tfinit.errors import MissingPackage
 
 if TYPE_CHECKING:

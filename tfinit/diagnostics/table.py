@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from tfinit.diagnostics.findings import NOTE, Finding
-from tfinit.diagnostics.measurement import LayerSignals, Weights
+from tfinit.diagnostics.judging.findings import NOTE, Finding
+from tfinit.diagnostics.measuring.measurement import LayerSignals, Weights
 
 _COLUMNS = (
     *("layer", "fan in", "init", "w std", "activation", "mean", "std", "zeros", "saturated"),

@@ -13,9 +13,9 @@ _HOME = {
     "FileReport": "result",
     "Latency": "result",
     "LayerNote": "layers",
-    "Variant": "making",
-    "export": "shipping",
-    "side_by_side": "shipping",
+    "Variant": "one_file",
+    "export": "export_models",
+    "side_by_side": "export_models",
 }
 __all__ = [*_HOME]
 # On demand: the command line's --help needs the configuration and nothing heavy.

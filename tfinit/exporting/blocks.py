@@ -22,7 +22,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from tfinit.overlay import overlaid
+from tfinit.graph.overlay import overlaid
 from tfinit.variables import walk_layers
 
 BLOCK = 4

@@ -1,8 +1,8 @@
 """`tfinit export`: a saved model and data from files into `export`."""
 
 from tfinit.exporting.config import ExportConfig
+from tfinit.exporting.export_models import export
 from tfinit.exporting.result import ExportReport
-from tfinit.exporting.shipping import export
 from tfinit.saved_data import read_splits
 from tfinit.saved_model import load_model
 

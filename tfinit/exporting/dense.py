@@ -5,7 +5,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from tfinit.pruning.effective_weights import is_coded
+from tfinit.pruning.counting.effective_weights import is_coded
 from tfinit.variables import PRUNABLE_NAMES, own_weights, walk_layers, weight_name
 
 # Fewer zeros than this were not put there by pruning.

@@ -7,7 +7,7 @@ from typing import Any
 from tfinit.arguments import flag, one_of
 from tfinit.errors import InputError, MissingPackage
 from tfinit.exporting.suffixes import SUFFIXES
-from tfinit.pruning.effective_weights import is_coded
+from tfinit.pruning.counting.effective_weights import is_coded
 from tfinit.variables import keras_of, own_weights
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from tfinit.exporting.blocks import BLOCKS, CONVERTER_MINIMUM, DENSE, PAYS, Encoding
 from tfinit.exporting.contents import Stored
 from tfinit.exporting.dense import PRUNED, kernels
-from tfinit.pruning.effective_weights import nonzero
+from tfinit.pruning.counting.effective_weights import nonzero
 from tfinit.variables import walk_layers
 
 # Of an int8 layer too, which may be faster for being int8.

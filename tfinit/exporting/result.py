@@ -78,7 +78,7 @@ class FileReport:
         zeros: How many of those are zero, counted there too.
         model_zeros: How many are zero in the weights of rank 2 or more of the model.
         difference: The largest difference from Keras's outputs, over the outputs' spread; see
-            `tfinit.exporting.running.difference`.
+            `tfinit.exporting.isolated_runs.difference`.
         latency: At batch 1, if it was measured.
         accuracy: Share of right classes on the data, if there were any.
         layers: What becomes of each pruned layer.

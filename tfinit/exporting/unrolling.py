@@ -9,7 +9,7 @@ from typing import Any
 import keras
 
 from tfinit.errors import InputError, WorkError
-from tfinit.overlay import overlaid
+from tfinit.graph.overlay import overlaid
 from tfinit.variables import walk_layers
 
 LOG = logging.getLogger(__name__)

@@ -24,8 +24,8 @@ from tfinit.exporting.lacks import (
     told,
 )
 from tfinit.exporting.onnx_graph import as_tf2onnx_takes_it
+from tfinit.graph.overlay import overlaid
 from tfinit.native_output import native_stderr_closed
-from tfinit.overlay import overlaid
 from tfinit.variables import walk_layers
 
 # Examples that the ranges of the activations are taken from.

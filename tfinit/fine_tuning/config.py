@@ -8,7 +8,7 @@ from tfinit.arguments import check_fields, number, one_of, path, seed, whole
 from tfinit.errors import InputError
 
 _ALLOCATIONS = ("uniform", "global", "erk")
-_BLOCKS = ("litert",)  # names of tfinit.pruning.rules.BLOCK_SIZES, which loads Keras
+_BLOCKS = ("litert",)  # names of tfinit.pruning.in_training.rules.BLOCK_SIZES, which loads Keras
 
 
 @dataclass(frozen=True)

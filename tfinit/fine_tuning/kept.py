@@ -29,7 +29,7 @@ from tfinit.files import (
 )
 from tfinit.fine_tuning.config import PruneConfig
 from tfinit.origin import Origin
-from tfinit.pruning.sparse_optimizer import SparseOptimizer
+from tfinit.pruning.in_training.sparse_optimizer import SparseOptimizer
 from tfinit.saved_model import load_model
 
 _MEMBER = "tfinit.json"

@@ -30,12 +30,12 @@ from tfinit.fine_tuning.kept import alone, as_json, kept_file, read_kept, save
 from tfinit.fine_tuning.objective import complete, loss_of, settings_of, untrained
 from tfinit.origin import Origin
 from tfinit.progress import as_warning, check_progress, following
-from tfinit.pruning.allocation import sparsities
-from tfinit.pruning.low_magnitude import strip_pruning
-from tfinit.pruning.report import SparsityReport, sparsity_report
-from tfinit.pruning.schedules import PolynomialDecay
-from tfinit.pruning.selection import keep_count
-from tfinit.pruning.sparse_optimizer import SparseOptimizer
+from tfinit.pruning.counting.report import SparsityReport, sparsity_report
+from tfinit.pruning.in_training.schedules import PolynomialDecay
+from tfinit.pruning.in_training.selection import keep_count
+from tfinit.pruning.in_training.sparse_optimizer import SparseOptimizer
+from tfinit.pruning.scoring.allocation import sparsities
+from tfinit.pruning.tfmot_api.low_magnitude import strip_pruning
 from tfinit.saved_data import read_sample_weights, read_splits
 from tfinit.saved_model import load_model
 from tfinit.training.fit import torch_seeded

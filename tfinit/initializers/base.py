@@ -14,7 +14,7 @@ from keras.src.backend.common import global_state
 from tfinit import arguments
 from tfinit.arguments import refused, wholes
 from tfinit.errors import InputError
-from tfinit.initializers.target import target_of_call
+from tfinit.initializers.current_weight import target_of_call
 
 # What decides a tensor's values; the package's docstring says how.
 Seed = int | keras.random.SeedGenerator | None

@@ -23,7 +23,8 @@ __all__ = [
 ALLOCATIONS = ("layerwise", "global")
 ON_DIVERGENCE = ("record", "stop")
 _OUTPUT_PRUNE_FRACTION = 0.1
-# The keys of tfinit.pruning.criteria.CRITERIA, which would import Keras; a test compares them.
+# The keys of CRITERIA in tfinit.pruning.scoring.criteria, which would import Keras; a test compares
+# them.
 CRITERIA = (
     "magnitude",
     "small-final",

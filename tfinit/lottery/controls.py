@@ -22,8 +22,8 @@ import numpy as np
 
 from tfinit.errors import InputError
 from tfinit.lottery.result import Weights
-from tfinit.pruning.criteria import stream
-from tfinit.pruning.masks import Masks
+from tfinit.pruning.scoring.criteria import stream
+from tfinit.pruning.scoring.masks import Masks
 
 
 def shuffled(mask: Masks, seed: int) -> Masks:

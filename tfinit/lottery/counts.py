@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from tfinit.errors import InputError
 from tfinit.lottery.config import LotteryConfig
-from tfinit.pruning.masks import survivors
+from tfinit.pruning.scoring.masks import survivors
 
 Counts = dict[str, int] | int  # survivors of each weight, or of all together
 

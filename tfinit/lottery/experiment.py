@@ -12,14 +12,14 @@ from tfinit.lottery.config import LotteryConfig, NetworkConfig
 from tfinit.lottery.controls import shuffled, signed_constant, with_signs_of
 from tfinit.lottery.counts import check_prunes, ends_early, last_level, next_counts
 from tfinit.lottery.directory import check_directory, check_network
-from tfinit.lottery.parts import Parts, Training, parts_of
+from tfinit.lottery.frameworks import Parts, Training, parts_of
 from tfinit.lottery.report_files import OF_A_RUN, check_reports, write_run
 from tfinit.lottery.result import REINIT, LevelResult, Weights
-from tfinit.lottery.resumable import trained
 from tfinit.lottery.store import Place, Store
+from tfinit.lottery.stored_training import trained
 from tfinit.origin import Origin
 from tfinit.progress import Follower, as_warning, check_progress, following
-from tfinit.pruning.masks import Masks
+from tfinit.pruning.scoring.masks import Masks
 from tfinit.training.metrics import Progress
 from tfinit.training.order import check_batch_size
 

@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 
 from tfinit.lottery.branches import REINIT, TICKET
-from tfinit.pruning.masks import Masks
+from tfinit.pruning.scoring.masks import Masks
 from tfinit.training.metrics import Metrics
 
 __all__ = ["REINIT", "TICKET", "LevelResult", "Weights", "rewound"]

@@ -18,11 +18,11 @@ from tfinit.errors import InputError
 from tfinit.lottery.config import StabilityConfig
 from tfinit.lottery.directory import check_directory, check_network
 from tfinit.lottery.experiment import checked_data
-from tfinit.lottery.parts import Parts, Training, parts_of
+from tfinit.lottery.frameworks import Parts, Training, parts_of
 from tfinit.lottery.report_files import OF_STABILITY, check_reports, write_stability
 from tfinit.lottery.result import LevelResult, Weights
-from tfinit.lottery.resumable import trained
 from tfinit.lottery.store import Place, Store
+from tfinit.lottery.stored_training import trained
 from tfinit.origin import Origin
 from tfinit.progress import as_warning, check_progress, following
 from tfinit.spread import Spread

@@ -30,8 +30,8 @@ from tfinit.errors import InputError, WorkError
 from tfinit.file_bounds import array_bytes, check_bytes
 from tfinit.files import open_regular, put, why_not
 from tfinit.lottery.result import LevelResult, Weights
-from tfinit.pruning.masks import Masks, check_mask, density
-from tfinit.pruning.model_masks import ensure_sparse_optimizer, set_masks
+from tfinit.pruning.in_training.model_masks import ensure_sparse_optimizer, set_masks
+from tfinit.pruning.scoring.masks import Masks, check_mask, density
 from tfinit.variables import (
     all_weights,
     check_same_keys,

@@ -12,8 +12,8 @@ from tfinit.errors import InputError
 from tfinit.plots.style import blank, sequential
 
 if TYPE_CHECKING:
-    from tfinit.diagnostics.measurement import LayerSignals
-    from tfinit.diagnostics.signals import Signal
+    from tfinit.diagnostics.measuring.measurement import LayerSignals
+    from tfinit.diagnostics.measuring.signals import Signal
 
 _RIDGES = 14  # at most: of deeper networks some layers, evenly spread
 _BINS = 81

@@ -14,12 +14,15 @@ from typing import Any
 
 import keras  # noqa: F401  (first: it lets tfinit register with Keras before what follows)
 
-from tfinit.pruning.at_initialization import AtInitialization, prune_at_initialization
-from tfinit.pruning.callbacks import PruningSummaries, UpdatePruningStep
 from tfinit.pruning.compaction import Compaction, compact
-from tfinit.pruning.lora import mask_lora, merge_lora
-from tfinit.pruning.low_magnitude import prune_low_magnitude, prune_scope, strip_pruning
-from tfinit.pruning.masks import (
+from tfinit.pruning.counting.report import LayerSparsity, SparsityReport, sparsity_report
+from tfinit.pruning.in_training.lora import mask_lora, merge_lora
+from tfinit.pruning.in_training.model_masks import get_masks, hold_zeros, set_masks
+from tfinit.pruning.in_training.rules import PruningRule
+from tfinit.pruning.in_training.schedules import ConstantSparsity, PolynomialDecay, PruningSchedule
+from tfinit.pruning.in_training.sparse_optimizer import SparseOptimizer
+from tfinit.pruning.scoring.at_initialization import AtInitialization, prune_at_initialization
+from tfinit.pruning.scoring.masks import (
     check_mask,
     density,
     magnitude_scores,
@@ -28,13 +31,10 @@ from tfinit.pruning.masks import (
     survivors,
     top_mask,
 )
-from tfinit.pruning.model_masks import get_masks, hold_zeros, set_masks
-from tfinit.pruning.policy import PruneForLatencyOnXNNPack, PruningPolicy
-from tfinit.pruning.prunable_layer import PrunableLayer
-from tfinit.pruning.report import LayerSparsity, SparsityReport, sparsity_report
-from tfinit.pruning.rules import PruningRule
-from tfinit.pruning.schedules import ConstantSparsity, PolynomialDecay, PruningSchedule
-from tfinit.pruning.sparse_optimizer import SparseOptimizer
+from tfinit.pruning.tfmot_api.callbacks import PruningSummaries, UpdatePruningStep
+from tfinit.pruning.tfmot_api.low_magnitude import prune_low_magnitude, prune_scope, strip_pruning
+from tfinit.pruning.tfmot_api.policy import PruneForLatencyOnXNNPack, PruningPolicy
+from tfinit.pruning.tfmot_api.prunable_layer import PrunableLayer
 
 __all__ = [
     "AtInitialization",
@@ -75,5 +75,5 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name == "TfmotPruner":  # needs TensorFlow, which the rest does not
-        return importlib.import_module("tfinit.pruning.tfmot").TfmotPruner
+        return importlib.import_module("tfinit.pruning.tfmot_api.tfmot").TfmotPruner
     raise AttributeError(f"module 'tfinit.pruning' has no attribute {name!r}")

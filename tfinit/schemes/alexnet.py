@@ -3,9 +3,9 @@
 import numpy as np
 
 from tfinit.arguments import number
-from tfinit.schemes.kernels import Kernel
-from tfinit.schemes.report import Report
-from tfinit.schemes.task import Task
+from tfinit.graph.kernels import Kernel
+from tfinit.schemes.engine.report import Report
+from tfinit.schemes.engine.task import Task
 from tfinit.schemes.variance import draw
 
 _WITHOUT_ONES = (1, 3)

@@ -7,15 +7,15 @@ import numpy as np
 
 from tfinit.arguments import number
 from tfinit.errors import InputError
-from tfinit.schemes.activations import activation_of
-from tfinit.schemes.forward import is_stateful, states_kept
-from tfinit.schemes.graph import Step, bears_kernel
-from tfinit.schemes.kernels import Kernel
-from tfinit.schemes.moments import Moments, through_activation, through_layer
-from tfinit.schemes.report import Record, Report
-from tfinit.schemes.streams import stream
-from tfinit.schemes.task import Task
-from tfinit.schemes.unit_means import INPUTS, LEAST
+from tfinit.graph.activations import activation_of
+from tfinit.graph.kernels import Kernel
+from tfinit.graph.tracing import Step, bears_kernel
+from tfinit.schemes.engine.forward import is_stateful, states_kept
+from tfinit.schemes.engine.moments import Moments, through_activation, through_layer
+from tfinit.schemes.engine.report import Record, Report
+from tfinit.schemes.engine.streams import stream
+from tfinit.schemes.engine.task import Task
+from tfinit.schemes.engine.unit_means import INPUTS, LEAST
 from tfinit.schemes.variance import draw
 from tfinit.variables import keras_of
 

@@ -5,11 +5,11 @@ import math
 import numpy as np
 
 from tfinit.arguments import number
-from tfinit.schemes.kernels import Kernel
-from tfinit.schemes.report import Report
-from tfinit.schemes.residual import ending, require_branches
-from tfinit.schemes.start import start_from
-from tfinit.schemes.task import Task
+from tfinit.graph.kernels import Kernel
+from tfinit.graph.residual import ending, require_branches
+from tfinit.schemes.engine.report import Report
+from tfinit.schemes.engine.start import start_from
+from tfinit.schemes.engine.task import Task
 from tfinit.schemes.variance import draw
 
 

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from tfinit.schemes.kernels import Kernel
-from tfinit.schemes.report import Report
-from tfinit.schemes.residual import ending, head_steps, require_branches
-from tfinit.schemes.task import Task
+from tfinit.graph.kernels import Kernel
+from tfinit.graph.residual import ending, head_steps, require_branches
+from tfinit.schemes.engine.report import Report
+from tfinit.schemes.engine.task import Task
 from tfinit.schemes.variance import draw, gains, rms
 
 

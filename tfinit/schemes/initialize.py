@@ -9,10 +9,12 @@ from typing import Any
 from tfinit import arguments
 from tfinit.arguments import one_of
 from tfinit.errors import InputError
-from tfinit.exclusive import alone
+from tfinit.graph.exclusive import alone
 from tfinit.schemes.alexnet import alexnet
 from tfinit.schemes.autoinit import autoinit
 from tfinit.schemes.depth_scaled import depth_scaled
+from tfinit.schemes.engine.report import Report
+from tfinit.schemes.engine.task import Task
 from tfinit.schemes.fixup import fixup
 from tfinit.schemes.krahenbuhl import krahenbuhl
 from tfinit.schemes.lsuv import lsuv
@@ -21,8 +23,6 @@ from tfinit.schemes.mup import mup
 from tfinit.schemes.orthogonal import delta_orthogonal, orthogonal
 from tfinit.schemes.pretrained import pretrained
 from tfinit.schemes.reinitialize import reinitialize
-from tfinit.schemes.report import Report
-from tfinit.schemes.task import Task
 from tfinit.schemes.variance import he, lecun, xavier
 from tfinit.schemes.weightnorm import weightnorm_data
 from tfinit.variables import all_weights

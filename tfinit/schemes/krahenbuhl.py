@@ -8,14 +8,14 @@ import numpy as np
 
 from tfinit.arguments import number, whole
 from tfinit.errors import InputError
-from tfinit.schemes.best import Best, chosen
-from tfinit.schemes.forward import call, check_data
-from tfinit.schemes.kernels import Kernel
+from tfinit.graph.kernels import Kernel
+from tfinit.schemes.engine.best import Best, chosen
+from tfinit.schemes.engine.forward import call, check_data
+from tfinit.schemes.engine.report import Report
+from tfinit.schemes.engine.start import start_from
+from tfinit.schemes.engine.streams import stream
+from tfinit.schemes.engine.task import Task
 from tfinit.schemes.lsuv import untouched
-from tfinit.schemes.report import Report
-from tfinit.schemes.start import start_from
-from tfinit.schemes.streams import stream
-from tfinit.schemes.task import Task
 from tfinit.schemes.weightnorm import standardize
 
 # What another η changes in the spread, at most.

@@ -5,12 +5,12 @@ from typing import Any
 
 from tfinit.arguments import number
 from tfinit.errors import InputError
-from tfinit.schemes.forward import pass_through, reachable
-from tfinit.schemes.kernels import Kernel
-from tfinit.schemes.report import Record, Report
-from tfinit.schemes.start import start_from
-from tfinit.schemes.task import Task
-from tfinit.schemes.unit_means import (
+from tfinit.graph.kernels import Kernel
+from tfinit.schemes.engine.forward import pass_through, reachable
+from tfinit.schemes.engine.report import Record, Report
+from tfinit.schemes.engine.start import start_from
+from tfinit.schemes.engine.task import Task
+from tfinit.schemes.engine.unit_means import (
     INPUTS,
     LEAST,
     is_centred_after,

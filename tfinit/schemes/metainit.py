@@ -7,14 +7,14 @@ import numpy as np
 
 from tfinit.arguments import function, number, whole
 from tfinit.errors import InputError
-from tfinit.schemes.best import Best, chosen
-from tfinit.schemes.forward import call, check_data
-from tfinit.schemes.kernels import Kernel
+from tfinit.graph.kernels import Kernel
+from tfinit.schemes.engine.best import Best, chosen
+from tfinit.schemes.engine.forward import call, check_data
+from tfinit.schemes.engine.report import Record, Report
+from tfinit.schemes.engine.start import start_from
+from tfinit.schemes.engine.streams import stream
+from tfinit.schemes.engine.task import Task
 from tfinit.schemes.krahenbuhl import require_tensorflow
-from tfinit.schemes.report import Record, Report
-from tfinit.schemes.start import start_from
-from tfinit.schemes.streams import stream
-from tfinit.schemes.task import Task
 
 _SMALL = 1e-5
 # Draws of targets by which steps are compared, and by how much another mean of so many differs.

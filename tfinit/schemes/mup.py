@@ -7,10 +7,10 @@ import numpy as np
 
 from tfinit.arguments import number, one_of
 from tfinit.errors import InputError
-from tfinit.schemes.graph import trace
-from tfinit.schemes.kernels import Kernel, find_kernels
-from tfinit.schemes.report import Report
-from tfinit.schemes.task import Task
+from tfinit.graph.kernels import Kernel, find_kernels
+from tfinit.graph.tracing import trace
+from tfinit.schemes.engine.report import Report
+from tfinit.schemes.engine.task import Task
 from tfinit.schemes.variance import draw
 from tfinit.variables import check_built
 

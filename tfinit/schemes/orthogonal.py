@@ -3,10 +3,10 @@
 import numpy as np
 
 from tfinit.arguments import number
-from tfinit.schemes.isometries import by_map, haar, orthogonal_kernel
-from tfinit.schemes.kernels import Kernel, matrices
-from tfinit.schemes.report import Report
-from tfinit.schemes.task import Task
+from tfinit.graph.kernels import Kernel, matrices
+from tfinit.schemes.engine.isometries import by_map, haar, orthogonal_kernel
+from tfinit.schemes.engine.report import Report
+from tfinit.schemes.engine.task import Task
 from tfinit.schemes.variance import gains, set_biases
 
 

@@ -14,8 +14,8 @@ from tfinit.array_files import Stored, is_number, open_arrays
 from tfinit.errors import InputError, reason
 from tfinit.hdf5_files import open_hdf5
 from tfinit.saved_model import load_model
-from tfinit.schemes.report import Record, Report
-from tfinit.schemes.task import Task
+from tfinit.schemes.engine.report import Record, Report
+from tfinit.schemes.engine.task import Task
 from tfinit.variables import all_weights, keras_of, own_weights, walk_layers
 
 _SUFFIXES = (".keras", ".h5", ".npz")

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 from tfinit.errors import InputError
-from tfinit.schemes.report import Record, Report
-from tfinit.schemes.streams import digest
-from tfinit.schemes.task import Task
+from tfinit.schemes.engine.report import Record, Report
+from tfinit.schemes.engine.streams import digest
+from tfinit.schemes.engine.task import Task
 from tfinit.variables import all_weights, keras_of, own_weights, walk_layers, weight_name
 
 # Where the initializer of a weight is not called after the weight.

@@ -5,12 +5,12 @@ import math
 import numpy as np
 
 from tfinit.arguments import number, one_of
+from tfinit.graph.activations import LINEAR
+from tfinit.graph.kernels import Kernel, matrices
 from tfinit.initializers.scaling import CUT_STD
-from tfinit.schemes.activations import LINEAR
-from tfinit.schemes.isometries import orthogonal_kernel
-from tfinit.schemes.kernels import Kernel, matrices
-from tfinit.schemes.report import Report
-from tfinit.schemes.task import Task
+from tfinit.schemes.engine.isometries import orthogonal_kernel
+from tfinit.schemes.engine.report import Report
+from tfinit.schemes.engine.task import Task
 
 MODES = ("fan_in", "fan_out", "fan_avg")
 DISTRIBUTIONS = ("normal", "truncated_normal", "uniform")

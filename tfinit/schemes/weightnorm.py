@@ -5,13 +5,13 @@ from typing import Any
 import numpy as np
 
 from tfinit.arguments import number
-from tfinit.schemes.channels import against_kernel, against_output, channel_statistics
-from tfinit.schemes.forward import pass_through, reachable
-from tfinit.schemes.kernels import Kernel
+from tfinit.graph.kernels import Kernel
+from tfinit.graph.output_channels import against_kernel, against_output, channel_statistics
+from tfinit.schemes.engine.forward import pass_through, reachable
+from tfinit.schemes.engine.report import Record, Report
+from tfinit.schemes.engine.task import Task
+from tfinit.schemes.engine.unit_means import INPUTS, LEAST, is_centred_after, reads_inputs, share_in
 from tfinit.schemes.lsuv import NOT_REACHED, check_finite
-from tfinit.schemes.report import Record, Report
-from tfinit.schemes.task import Task
-from tfinit.schemes.unit_means import INPUTS, LEAST, is_centred_after, reads_inputs, share_in
 from tfinit.schemes.variance import draw
 
 _CONSTANT = 1e-5

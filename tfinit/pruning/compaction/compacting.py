@@ -6,12 +6,12 @@ import keras
 
 from tfinit.deserializing import filled_afterwards
 from tfinit.errors import InputError
-from tfinit.pruning.compaction.channels import follow
+from tfinit.graph.channels import follow
 from tfinit.pruning.compaction.liveness import find_live, kept_dead
 from tfinit.pruning.compaction.rebuilding import Rebuilder
 from tfinit.pruning.compaction.result import Compaction, Kept, Removed
-from tfinit.pruning.marks import marked_parts, unmark
-from tfinit.pruning.model_masks import find_sparse_optimizer
+from tfinit.pruning.in_training.model_masks import find_sparse_optimizer
+from tfinit.pruning.tfmot_api.marks import marked_parts, unmark
 from tfinit.variables import keras_of
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tfinit.pruning.compaction.channels import Channels, Value
+from tfinit.graph.channels import Channels, Value
 
 _SHARED = "they stand or fall with channels that are in use (Add, Flatten, a depth multiplier)"
 _LAST = "one is kept of channels that are all dead"

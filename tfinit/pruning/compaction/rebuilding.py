@@ -8,8 +8,8 @@ import numpy as np
 from keras import layers
 
 from tfinit.errors import InputError
-from tfinit.pruning.compaction.channels import Channels, Mixing, nodes_of
-from tfinit.pruning.compaction.layer_rules import array_of, weighted
+from tfinit.graph.channel_rules import array_of, weighted
+from tfinit.graph.channels import Channels, Mixing, nodes_of
 from tfinit.pruning.compaction.liveness import Liveness
 
 _UNITS = {layers.Dense: "units"}  # the others call them filters

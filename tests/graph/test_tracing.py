@@ -1,0 +1,171 @@
+"""The walk of a model: who follows whom, what is a residual branch, and that nothing is left."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers as L
+
+from tfinit.graph.kernels import find_kernels
+from tfinit.graph.residual import residual_branches
+from tfinit.graph.tracing import bears_kernel, trace
+from tfinit.variables import walk_layers
+
+
+def activations(model):
+    return {k.key: str(k.activations[0]) for k in find_kernels(model, trace(model))}
+
+
+class Block(keras.layers.Layer):
+    def __init__(self, width, raw=False):
+        super().__init__()
+        self.raw = raw
+        self.norm = L.LayerNormalization()
+        self.attention = L.MultiHeadAttention(2, width // 2)
+        self.up, self.down = L.Dense(2 * width), L.Dense(width)
+
+    def call(self, x):
+        if self.raw:
+            x = keras.ops.convert_to_tensor(np.asarray(x))  # needs real values
+        normed = self.norm(x)
+        x = x + self.attention(normed, normed)
+        return x + self.down(keras.ops.gelu(self.up(x)))
+
+
+class Transformer(keras.Model):
+    def __init__(self, depth=2, raw=False):
+        super().__init__()
+        self.tokens, self.positions = L.Embedding(11, 8), L.Embedding(5, 8)
+        self.blocks = [Block(8, raw) for _ in range(depth)]
+        self.head = L.Dense(11)
+
+    def call(self, x):
+        x = self.tokens(x) + self.positions(keras.ops.arange(5))
+        for block in self.blocks:
+            x = block(x)
+        return self.head(x)
+
+
+def transformer(**options):
+    model = Transformer(**options)
+    model(np.zeros((2, 5), "int32"))
+    return model
+
+
+def test_activation_is_found_inside_after_and_behind_normalization():
+    inputs = keras.Input((8, 8, 3))
+    x = L.Conv2D(4, 3, activation="tanh", name="inside")(inputs)
+    x = L.Conv2D(4, 3, name="after")(x)
+    x = L.LeakyReLU(negative_slope=0.2)(x)
+    x = L.Conv2D(4, 1, name="normalized")(x)
+    x = L.Dropout(0.1)(L.BatchNormalization()(x))
+    x = L.MaxPooling2D()(L.ReLU()(x))
+    x = L.Dense(4, name="operation")(L.Flatten()(x))
+    x = L.Dense(4, name="none")(keras.ops.silu(x))
+    outputs = L.Dense(2, activation="softmax", name="head")(x)
+    assert activations(keras.Model(inputs, outputs)) == {
+        "inside/kernel": "tanh",
+        "after/kernel": "leaky_relu",
+        "normalized/kernel": "relu",
+        "operation/kernel": "silu",
+        "none/kernel": "linear",
+        "head/kernel": "softmax",
+    }
+
+
+def test_activation_is_found_past_the_end_of_a_nested_model():
+    backbone = keras.Sequential([keras.Input((4,)), L.Dense(4, name="last")], name="backbone")
+    model = keras.Sequential([keras.Input((4,)), backbone, L.ReLU(), L.Dense(2, name="head")])
+    assert activations(model) == {"backbone/last/kernel": "relu", "head/kernel": "linear"}
+
+
+def test_activation_after_a_residual_addition_counts_for_the_branch():
+    inputs = keras.Input((8, 8, 4))
+    x = L.Conv2D(4, 3, padding="same", activation="relu", name="first")(inputs)
+    x = L.Conv2D(4, 3, padding="same", name="second")(x)
+    outputs = L.ReLU()(L.Add()([inputs, x]))
+    assert activations(keras.Model(inputs, outputs))["second/kernel"] == "relu"
+
+
+def test_gates_have_their_own_activations():
+    model = keras.Sequential([keras.Input((5, 3)), L.LSTM(4, name="lstm")])
+    kernel, recurrent = find_kernels(model, trace(model))
+    assert kernel.key == "lstm/lstm_cell/kernel"
+    assert [str(a) for a in kernel.activations] == ["sigmoid", "sigmoid", "tanh", "sigmoid"]
+    assert kernel.activations == recurrent.activations
+
+
+def test_wrapped_layer_and_attention_pass_on_what_follows_them():
+    inputs = keras.Input((5, 8))
+    x = L.TimeDistributed(L.Dense(8, name="dense"), name="wrapped")(inputs)
+    x = L.MultiHeadAttention(2, 4, name="attention")(L.ReLU()(x), x)
+    outputs = L.Activation("gelu")(x)
+    found = activations(keras.Model(inputs, outputs))
+    assert found["wrapped/dense/kernel"] == "relu"
+    assert found["attention/query/kernel"] == "linear"
+    assert found["attention/attention_output/kernel"] == "gelu"
+
+
+def test_shared_layer_is_one_kernel_with_its_first_call():
+    shared = L.Dense(4, name="shared")
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, shared(L.ReLU()(shared(inputs))))
+    assert activations(model) == {"shared/kernel": "relu"}
+    assert [bears_kernel(step.op) for step in trace(model).steps].count(True) == 2
+
+
+def test_subclassed_model_is_opened():
+    model = transformer()
+    graph = trace(model)
+    assert graph.guessed == []
+    keys = [step.key for step in graph.steps if bears_kernel(step.op)]
+    assert keys[1:4] == ["block/multi_head_attention", "block/dense", "block/dense_1"]
+    assert activations(model)["block_1/dense/kernel"] == "gelu"
+
+
+def test_layers_of_a_model_that_cannot_be_opened_are_taken_in_order():
+    model = transformer(depth=1, raw=True)
+    graph = trace(model)
+    assert graph.guessed == [model.name]
+    assert len(find_kernels(model, graph)) == 9
+
+
+def test_tracing_leaves_the_model_as_it_was():
+    model = transformer()
+    before = [(len(x._inbound_nodes), len(x._outbound_nodes)) for _, x in walk_layers(model)]
+    trace(model)
+    trace(model)
+    assert before == [
+        (len(x._inbound_nodes), len(x._outbound_nodes)) for _, x in walk_layers(model)
+    ]
+
+
+def test_branches_of_a_transformer_and_no_other_additions():
+    branches = residual_branches(trace(transformer(depth=3)))
+    assert [len(branch.steps) for branch in branches] == [1, 2] * 3
+    assert all(len(branch.last) == 1 for branch in branches)
+
+
+def test_projection_is_the_shortcut_and_the_longer_path_the_branch():
+    inputs = keras.Input((8, 8, 4))
+    x = L.Conv2D(6, 3, padding="same", name="a")(inputs)
+    x = L.Conv2D(6, 3, padding="same", name="b")(L.ReLU()(x))
+    outputs = L.Add()([L.Conv2D(6, 1, name="projection")(inputs), x])
+    graph = trace(keras.Model(inputs, outputs))
+    (branch,) = residual_branches(graph)
+    assert [graph.steps[i].key for i in branch.steps] == ["a", "b"]
+    assert [graph.steps[i].key for i in branch.last] == ["b"]
+
+
+def test_equal_paths_are_not_residual():
+    inputs = keras.Input((8,))
+    outputs = L.Add()([L.Dense(4)(inputs), L.Dense(4)(inputs)])
+    assert residual_branches(trace(keras.Model(inputs, outputs))) == []
+
+
+@pytest.mark.parametrize("depth", [600])
+def test_deep_models_do_not_exhaust_the_stack(depth):
+    inputs = x = keras.Input((2,))
+    for _ in range(depth):
+        x = L.Identity()(x)
+    model = keras.Model(inputs, L.ReLU()(L.Dense(2, name="fc")(x)))
+    assert activations(model) == {"fc/kernel": "relu"}

@@ -1,0 +1,171 @@
+"""Where the entrants run: one network, compiled once, trained again and again from new weights."""
+
+import dataclasses
+import time
+import warnings
+from typing import Any
+
+import numpy as np
+
+from tfinit.comparison.initializations import Entrant
+from tfinit.comparison.result import Run
+from tfinit.datasets import Dataset
+from tfinit.errors import InputError
+from tfinit.models import kernels
+from tfinit.schemes.initialize import initialize
+from tfinit.training.engine import trainer
+from tfinit.training.metrics import Diverged, Progress, Record, silent
+from tfinit.training.order import evaluation_steps
+from tfinit.variables import all_weights, read_weights, write_weights
+
+# Rows for the schemes and the diagnosis, which look at one batch.
+_EXAMPLES = 256
+
+
+class Track:
+    """Trains one compiled model from what each entrant makes of it.
+
+    What a run starts from is a function of the model as it was given, the entrant and the seed:
+    nothing of an earlier run is left. What is not a kernel is as given; kernels are drawn by the
+    seed from their layers' own initializers, then the entrant sets those that it is about. The
+    optimizer is fresh; data order and noise are the seed's.
+
+    Args:
+        model: A built and compiled model of Keras 3.
+        data: What to train and evaluate on.
+
+    Raises:
+        InputError: the compiled loop cannot train the model: ``fit`` does not tell the loss of
+            each step, which is what a race is about.
+    """
+
+    def __init__(self, model: Any, data: Dataset):
+        import keras
+
+        self.model, self._data = model, data
+        self._weights = all_weights(model)
+        self._given = read_weights(self._weights)
+        self._base: tuple[int, dict[str, np.ndarray]] | None = None
+        self._x, self._y = keras.tree.map_structure(lambda a: a[:_EXAMPLES], tuple(data.train[:2]))
+        # Evaluations are made here, so that their time is not the training's.
+        alone = dataclasses.replace(data, validation=None, test=None)  # type: ignore[arg-type]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what the error below says
+            self._loop = trainer(model, alone)
+        if self._loop.engine == "fit":
+            backend = keras.backend.backend()
+            cure = "" if backend == "tensorflow" else " Set KERAS_BACKEND=tensorflow."
+            raise InputError(
+                f"`build_model`: the race needs the compiled loop, which tells the loss of every "
+                f"step, and it cannot train this model: {self._loop.why}.{cure}"
+            )
+        if model.loss is None and not model.losses:
+            raise InputError(
+                "`build_model` must return a model that was compiled with a loss: "
+                "model.compile(optimizer, loss)."
+            )
+        from tfinit.training.compiled import Evaluator
+
+        # A compilation would take longer than the few evaluations.
+        self._evaluate = Evaluator(model, data, None, jit_compile=False)
+        self._warm = False
+
+    def start(self, entrant: Entrant, seed: int) -> None:
+        """Set all weights to what the entrant starts from, and the optimizer to a fresh one."""
+        if self._base is None or self._base[0] != seed:
+            write_weights(self._weights, self._given)
+            initialize(self.model, "reinitialize", seed=seed)
+            drawn = {key: np.array(w.numpy()) for key, w in kernels(self.model).items()}
+            self._base = seed, {**self._given, **drawn}
+        write_weights(self._weights, self._base[1])
+        self._loop.reset()
+        entrant.initialize(self.model, self._x, seed)
+
+    def run(
+        self,
+        entrant: Entrant,
+        seed: int,
+        steps: int,
+        batch_size: int,
+        evaluate_every: int,
+        diagnosed: bool,
+        progress: Progress,
+    ) -> Run:
+        """One training, diagnosed before the first step if asked; arguments as for `compare`."""
+        if not self._warm:  # compile, untimed
+            self.start(entrant, seed)
+            self._train(1, 1, batch_size, seed, evaluate_every, silent)
+            self._warm = True
+        self.start(entrant, seed)
+        diagnosis = None
+        if diagnosed:
+            from tfinit.diagnostics import diagnose
+
+            diagnosis = diagnose(self.model, self._x, self._y)
+        done = 0
+
+        def count(more: int) -> None:
+            nonlocal done
+            done += more
+            progress(more)
+
+        diverged_at, record, seconds = self._train(
+            steps, steps, batch_size, seed, evaluate_every, count
+        )
+        if diverged_at is not None:
+            # The losses of the steps before, which a loop that diverges does not give.
+            self.start(entrant, seed)
+            _, record, seconds = self._train(
+                diverged_at - 1, steps, batch_size, seed, evaluate_every, silent
+            )
+            progress(steps - done)
+        made = len(record.losses)
+        return Run(
+            entrant.label,
+            seed,
+            steps,
+            record.metrics(),
+            diverged_at,
+            seconds / made if made else float("nan"),
+            diagnosis,
+        )
+
+    def _train(
+        self,
+        stop: int,
+        steps: int,
+        batch_size: int,
+        seed: int,
+        evaluate_every: int,
+        progress: Progress,
+    ) -> tuple[int | None, Record, float]:
+        """Train ``stop`` of the steps: where it diverged, what was measured, and its seconds."""
+        record = Record(self._evaluate.names)
+        evaluating = 0.0
+
+        def evaluate(step: int) -> None:
+            nonlocal evaluating
+            began = time.perf_counter()
+            record.row(step, self._evaluate())
+            evaluating += time.perf_counter() - began
+
+        due = [int(s) for s in evaluation_steps(steps, evaluate_every) if s <= stop]
+        if stop == 0:
+            evaluate(0)
+            return None, record, 0.0
+        diverged_at = None
+        began = time.perf_counter()
+        try:
+            metrics = self._loop(
+                stop,
+                batch_size,
+                seed,
+                stop,
+                progress,
+                at={step: lambda s=step: evaluate(s) for step in due},
+            )
+        except Diverged as error:
+            diverged_at, metrics = error.step, error.metrics
+        seconds = time.perf_counter() - began - evaluating
+        record.add_losses(metrics.losses)
+        return diverged_at, record, seconds

@@ -1,0 +1,1 @@
+"""`recommend`: which initializer suits each layer, and why."""

@@ -1,0 +1,1 @@
+"""What the measurements mean: rules, causes and cures."""

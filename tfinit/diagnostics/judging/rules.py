@@ -1,0 +1,232 @@
+"""Rules: what was measured → what is wrong, where, and how one sees it.
+
+Each rule is a function of a `Case` that yields findings. `tfinit.diagnostics.judging.causes` runs
+them all.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+
+from tfinit.diagnostics.judging.cures import Cure
+from tfinit.diagnostics.judging.evidence import Case, elsewhere
+from tfinit.diagnostics.judging.findings import NOTE, SEVERE, WARNING, Finding
+from tfinit.diagnostics.judging.scale_rules import scale_jump, vanishing_and_exploding
+from tfinit.diagnostics.measuring.measurement import LayerSignals
+
+# Fractions of units or entries.
+_DEAD_SEVERE, _DEAD_WARNING = 0.95, 0.5
+_SATURATED_SEVERE, _SATURATED_WARNING = 1 / 3, 0.2
+# A layer's bias against what its kernel makes of the data.
+_BIAS_SEVERE, _BIAS_WARNING, _BIAS_LEAST = 8.0, 3.0, 0.1
+# Cross-entropy before training, over that of guessing.
+_START_SEVERE, _START_WARNING = 10.0, 2.0
+
+
+def _no_gradient(case: Case) -> Iterator[Finding]:
+    cut = [
+        weights.key
+        for layer in case.layers
+        for weights in layer.weights
+        if weights.trainable and weights.gradient_std is None
+    ]
+    if cut:
+        others = f" and {len(cut) - 1} others" if len(cut) > 1 else ""
+        trained = [w for layer in case.layers for w in layer.weights if w.trainable]
+        yield case.finding(
+            "vanishing",
+            SEVERE if len(cut) == len(trained) else WARNING,
+            cut[0].rsplit("/", 1)[0],
+            f"No gradient of the loss reaches {cut[0]!r}{others}.",
+            Cure("Look for stop_gradient, rounding or argmax behind it, or an unused output.", ""),
+        )
+
+
+def _not_finite(case: Case) -> Iterator[Finding]:
+    for key in case.found.broken[:1]:
+        others = len(case.found.broken) - 1
+        more = f", and {others} more" if others else ""
+        yield case.finding(
+            "not finite", SEVERE, key, f"The weights of {key!r} are NaN or infinite{more}."
+        )
+    if case.found.broken:
+        return
+    for layer in case.layers:
+        for signal, what in ((layer.linear, "before"), (layer.output, "after")):
+            if not signal.finite:
+                where = f"The output of {layer.key!r}"
+                if layer.activation:
+                    where += f" {what} its {layer.activation}"
+                half = " in float16, which ends at 65504" if case.found.half else ""
+                yield case.finding(
+                    "not finite", SEVERE, layer.key, f"{where} is NaN or infinite{half}."
+                )
+                return
+    for layer in reversed(case.layers):
+        gradient = layer.linear_gradient or layer.output_gradient
+        if gradient is not None and not gradient.finite:
+            yield case.finding(
+                "not finite",
+                SEVERE,
+                layer.key,
+                f"The gradient by the output of {layer.key!r} is NaN or infinite.",
+            )
+            return
+    if not math.isfinite(case.found.loss):
+        yield case.finding("not finite", SEVERE, "", f"The loss is {case.found.loss}.")
+
+
+def _twins(case: Case) -> Iterator[Finding]:
+    tied, copied = [], []
+    for layer in case.kernels:
+        for weights in layer.weights:
+            if weights.twins is not None and weights.twins.tied:
+                tied.append((layer, weights.twins))
+            elif weights.twins is not None and weights.twins.copies:
+                copied.append((layer, weights.twins))
+    if tied:
+        layer, twins = max(tied, key=lambda pair: pair[1].tied / pair[1].units)
+        layer, twins = next(
+            pair for pair in tied if pair[1].tied / pair[1].units >= twins.tied / twins.units / 2
+        )
+        fraction = twins.tied / twins.units
+        more = elsewhere(tied)
+        yield case.finding(
+            "twins",
+            SEVERE if fraction >= 0.5 else WARNING,
+            layer.key,
+            f"{twins.tied} of the {twins.units} units of {layer.key!r} have a twin with the same "
+            f"incoming weights and the same update: training keeps them equal.{more}",
+        )
+    for layer, twins in copied[:1]:
+        yield case.finding(
+            "twins",
+            NOTE,
+            layer.key,
+            f"{twins.copies} units of {layer.key!r} share their incoming weights with another; "
+            "other outgoing weights will part them.",
+        )
+
+
+def _bias_off(case: Case) -> Iterator[Finding]:
+    worst: list[tuple[float, LayerSignals, float]] = []
+    for layer in case.kernels:
+        bias = layer.weights[-1].bias_rms if layer.weights else None
+        if bias is None or not layer.linear.finite or layer.head or layer.normalized:
+            continue
+        varies = layer.linear.variation
+        # What the units have whatever the input; biases that cancel it are on purpose.
+        offset = math.sqrt(max(layer.linear.rms**2 - varies**2, 0.0))
+        ratio = min(bias, offset) / max(varies, 1e-30)
+        if ratio > _BIAS_WARNING and bias > _BIAS_LEAST:
+            worst.append((ratio, layer, bias))
+    if worst:
+        severe = [w for w in worst if w[0] >= _BIAS_SEVERE]
+        # Layers that nothing reaches any more were cut off by one before them.
+        seen = (w for w in severe if w[1].linear.variation > 0)
+        _, layer, bias = next(seen, worst[0])
+        more = elsewhere(worst)
+        yield case.finding(
+            "bias off",
+            SEVERE if severe else WARNING,
+            layer.key,
+            f"The biases of {layer.key!r} have rms {bias:.3g}, what its kernel makes of the data "
+            f"varies by {layer.linear.variation:.3g}: its units hardly see their inputs.{more}",
+        )
+
+
+def _dead(case: Case) -> Iterator[Finding]:
+    worst: list[LayerSignals] = []
+    for layer in case.layers:
+        rectified = "relu" in layer.activation and layer.output.finite
+        if rectified and layer.output.dead >= _DEAD_WARNING:
+            worst.append(layer)
+    if worst:
+        layer = next((w for w in worst if w.output.dead >= _DEAD_SEVERE), worst[0])
+        units = layer.shape[-1]
+        more = elsewhere(worst)
+        yield case.finding(
+            "dead units",
+            SEVERE if layer.output.dead >= _DEAD_SEVERE else WARNING,
+            layer.key,
+            f"{layer.output.dead:.0%} of the {units} units of {layer.key!r} are zero for all "
+            f"{case.found.examples} examples, so nothing trains them.{more}",
+        )
+
+
+def _saturated(case: Case) -> Iterator[Finding]:
+    worst = [
+        layer
+        for layer in case.layers
+        if (layer.output.saturated or 0.0) >= _SATURATED_WARNING
+        and not (layer.activation == "softmax" and layer is case.layers[-1])
+        and not layer.head
+    ]
+    if worst:
+        layer = next((w for w in worst if w.output.saturated >= _SATURATED_SEVERE), worst[0])
+        severe = layer.output.saturated >= _SATURATED_SEVERE and layer.activation != "softmax"
+        more = elsewhere(worst)
+        yield case.finding(
+            "saturated",
+            SEVERE if severe else WARNING,
+            layer.key,
+            f"{layer.output.saturated:.0%} of what {layer.key!r} puts out is at the flat ends of "
+            f"{layer.activation}, where its slope is near zero (inputs of rms "
+            f"{layer.linear.rms:.3g}).{more}",
+        )
+
+
+def _confident_start(case: Case) -> Iterator[Finding]:
+    if case.found.start is None:
+        return
+    loss, classes = case.found.start
+    guess = math.log(classes)
+    if loss <= _START_WARNING * guess:
+        return
+    head = next((layer.key for layer in reversed(case.kernels)), "")
+    times = loss / guess
+    factor = f"{times:,.0f}" if 1e3 <= times < 1e6 else f"{times:.3g}"
+    yield case.finding(
+        "confident start",
+        SEVERE if loss > _START_SEVERE * guess else WARNING,
+        head,
+        f"The cross-entropy before training is {loss:.3g}, {factor} times the "
+        f"{guess:.3g} of guessing among {classes} classes: the network is sure, and wrong.",
+    )
+
+
+def _wrong_fans(case: Case) -> Iterator[Finding]:
+    wrong = [
+        (layer, weights)
+        for layer in case.layers
+        for weights in layer.weights
+        if weights.wrong_fans is not None
+    ]
+    if not wrong:
+        return
+    layer, weights = max(wrong, key=lambda pair: abs(math.log(pair[1].wrong_fans or 1)))
+    off = weights.wrong_fans or 1.0
+    more = elsewhere(wrong)
+    hidden = " The normalization after it hides that." if layer.normalized else ""
+    size = f"{1 / off:.2g} times too small" if off < 1 else f"{off:.2g} times too large"
+    yield case.finding(
+        "wrong fans",
+        NOTE if layer.normalized else WARNING,
+        layer.key,
+        f"{weights.initializer} read the fans of {weights.key!r} from its shape; in this layer an "
+        f"output sums {weights.fan_in:g} products and an input enters {weights.fan_out:g}. The "
+        f"weights are {size} for its formula.{more}{hidden}",
+    )
+
+
+RULES: Sequence[Callable[[Case], Iterator[Finding]]] = (
+    _not_finite,
+    _no_gradient,
+    _twins,
+    _bias_off,
+    scale_jump,
+    _dead,
+    _saturated,
+    vanishing_and_exploding,
+    _confident_start,
+    _wrong_fans,
+)

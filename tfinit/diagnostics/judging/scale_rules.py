@@ -1,0 +1,189 @@
+"""Rules about how signals change from layer to layer: jumps, growth and decay with depth."""
+
+import statistics
+from collections.abc import Iterator
+
+from tfinit.diagnostics.judging.cures import Cure
+from tfinit.diagnostics.judging.evidence import Case, elsewhere
+from tfinit.diagnostics.judging.findings import NOTE, SEVERE, WARNING, Finding
+from tfinit.diagnostics.judging.trends import Trend
+from tfinit.diagnostics.measuring.measurement import LayerSignals
+from tfinit.diagnostics.measuring.signals import Signal
+
+# How much a signal may change from the first layer to the last, in decades.
+_DECADES_SEVERE, _DECADES_WARNING = 3.0, 2.0
+_FEW_LAYERS = 3  # steps from layer to layer below which a trend is no trend
+# A layer's factor against its neighbours'.
+_JUMP_SEVERE, _JUMP_WARNING = 100.0, 20.0
+_INPUT_LARGE = 10.0
+# What of the inputs varies over the examples, against all of it: below the first, a network learns
+# hardly; below the second it is rounding, as of a batch of one example, which tells nothing.
+_INPUT_VARIES, _INPUT_SAME = 0.05, 1e-6
+
+
+def scale_jump(case: Case) -> Iterator[Finding]:
+    """A layer out of scale with the others, or the inputs with the network."""
+    inputs = [signal for signal in case.found.inputs if signal.finite]
+    offset = [s for s in inputs if _is_offset(s)]
+    large = max((s.rms for s in inputs if not _is_offset(s)), default=0.0)
+    if _begins_normalized(case):
+        pass
+    elif offset and _means_reach_kernels(case):
+        worst = min(offset, key=lambda s: s.variation / s.rms)
+        yield case.finding(
+            "scale jump",
+            SEVERE,
+            "",
+            f"The inputs have rms {worst.rms:.3g} and vary by {worst.variation:.2g} over the "
+            "examples: units see their mean, whatever their weights.",
+            Cure("Standardize the inputs, feature by feature: (x - mean) / std.", ""),
+        )
+    elif large > _INPUT_LARGE:
+        yield case.finding(
+            "scale jump",
+            WARNING,
+            "",
+            f"The inputs have rms {large:.3g}: every layer carries that scale on.",
+            Cure("Scale the inputs to variance 1, as (x - mean) / std.", ""),
+        )
+    trend = case.trends.size
+    rows = [layer for layer in case.kernels if layer.linear.finite and layer.linear.rms > 0]
+    if len(rows) < _FEW_LAYERS:
+        return
+    before = inputs[0].rms if len(inputs) == 1 and inputs[0].rms > 0 else None
+    of_depth: dict[int, float] = {}
+    for layer in rows:
+        # What a normalization passes on has size 1, whatever it got.
+        made = 1.0 if layer.normalized else layer.linear.rms
+        of_depth[layer.depth] = max(made, of_depth.get(layer.depth, 0.0))
+    jumps: list[tuple[LayerSignals, float, float]] = []
+    for layer in rows:
+        last = of_depth.get(layer.depth - 1, before if layer.depth == 1 else None)
+        if layer.reads:
+            # A sum's size is not that of the branch that ends in it.
+            last = 1.0 if layer.reads == "normalization" else None
+        if last and last >= 1e-290:
+            jumps.append((layer, last, layer.linear.rms / last))
+    # Against the trend, and against what most layers do: with shortcuts there is no trend.
+    usual = (trend.factor, statistics.median([jump for *_, jump in jumps] or [1.0]))
+    hidden: list[tuple[float, LayerSignals, float]] = []
+    for layer, last, factor in jumps:
+        size, jump = min((max(factor / u, u / factor), factor / u) for u in usual)
+        if size < _JUMP_WARNING:
+            continue
+        if layer.normalized:
+            hidden.append((size, layer, jump))
+            continue
+        # Inputs have scales of their own, and a head may well start small.
+        if layer.depth == 1 or (layer.head and jump < 1 and size < _JUMP_SEVERE):
+            continue
+        yield case.finding(
+            "scale jump",
+            SEVERE if size >= _JUMP_SEVERE and not layer.head else WARNING,
+            layer.key,
+            f"{layer.key!r} multiplies the signal by {jump:.3g} against the other layers "
+            f"(rms {last:.3g} before, {layer.linear.rms:.3g} after).",
+        )
+    if hidden:
+        _, layer, jump = max(hidden, key=lambda h: h[0])
+        more = elsewhere(hidden)
+        yield case.finding(
+            "normalization hides it",
+            NOTE,
+            layer.key,
+            f"{layer.key!r} multiplies the signal by {jump:.3g}. The normalization after it hides "
+            "that from the signal, but the layer's effective learning rate goes with 1 / its "
+            f"scale squared.{more}",
+        )
+
+
+def _is_offset(inputs: Signal) -> bool:
+    return _INPUT_SAME * inputs.rms < inputs.variation < _INPUT_VARIES * inputs.rms
+
+
+def _means_reach_kernels(case: Case) -> bool:
+    """True if a first layer makes as little of the examples as its inputs hold.
+
+    Else no kernel reads such an input as it is: it is a mask, or is standardized, looked up or
+    sorted into bins before.
+    """
+    first = (layer.linear for layer in case.kernels if layer.depth == 1)
+    # Few units may see somewhat more than their inputs hold.
+    return any(s.finite and 0 < s.variation < 3 * _INPUT_VARIES * s.rms for s in first)
+
+
+def _begins_normalized(case: Case) -> bool:
+    first = case.layers[0] if case.layers else None
+    return bool(first and (first.normalized or first.depth == 0 or first.reads == "normalization"))
+
+
+def vanishing_and_exploding(case: Case) -> Iterator[Finding]:
+    """Gradients, or what depends on the input, that shrink or grow from layer to layer."""
+    trends = case.trends
+    gradient = trends.gradient
+    if gradient.layers >= _FEW_LAYERS:
+        # On the way back: values at small depths against those at the last.
+        decades = -gradient.decades
+        if decades <= -_DECADES_WARNING:
+            yield _vanishing(case, gradient, decades)
+        elif decades >= _DECADES_WARNING:
+            yield _exploding(case, "Gradients grow", trends.backward_factor, gradient, decades)
+            return
+    if trends.size.layers >= _FEW_LAYERS:
+        growth, fall = trends.size.decades, trends.variation.decades
+        if growth >= _DECADES_WARNING:
+            yield _exploding(case, "Activations grow", trends.forward_factor, trends.size, growth)
+        elif fall <= -_DECADES_WARNING and -gradient.decades > -_DECADES_WARNING:
+            yield case.finding(
+                "vanishing",
+                SEVERE if fall <= -_DECADES_SEVERE else WARNING,
+                _where(case, trends.variation, 10**-_DECADES_WARNING, backward=False),
+                f"What depends on the input shrinks {trends.variation.factor:.2g}× a layer: after "
+                f"{trends.variation.layers} layers it is {10**fall:.0e} of the first.",
+            )
+
+
+def _vanishing(case: Case, gradient: Trend, decades: float) -> Finding:
+    last = gradient.values[-1]
+    ratios = [value / last if last > 0 else 0.0 for value in gradient.values]
+    deepest = max(n for n, r in enumerate(ratios) if r <= max(10**decades, min(ratios)) * 1.001)
+    at = gradient.depths[deepest]
+    ratio = ratios[deepest]
+    size = "zero" if ratio < 1e-200 else f"{ratio:.0e} of the last"
+    return case.finding(
+        "vanishing",
+        _by_decades(case, -decades),
+        _where(case, gradient, 10**-_DECADES_WARNING, backward=True),
+        f"Gradients shrink {case.trends.backward_factor:.2g}× a layer: at layer {at} of "
+        f"{gradient.depths[-1]} they are {size}.",
+    )
+
+
+def _exploding(case: Case, what: str, factor: float, trend: Trend, decades: float) -> Finding:
+    backward = trend is case.trends.gradient
+    return case.finding(
+        "exploding",
+        _by_decades(case, decades),
+        _where(case, trend, 10**_DECADES_WARNING, backward),
+        f"{what} {factor:.3g}× a layer, {10**decades:.0e} times over {trend.layers} layers.",
+    )
+
+
+def _by_decades(case: Case, decades: float) -> str:
+    # Behind normalizations a step's size does not depend on the gradient's: such networks learn.
+    if case.found.structure.is_normalized_throughout:
+        return WARNING
+    return SEVERE if decades >= _DECADES_SEVERE else WARNING
+
+
+def _where(case: Case, trend: Trend, beyond: float, backward: bool) -> str:
+    """The layer at which a signal has changed by a factor, in the direction it goes."""
+    ends = list(zip(trend.depths, trend.values, strict=True))
+    if backward:
+        ends.reverse()
+    start = ends[0][1] or 1e-300
+    for depth, value in ends:
+        ratio = value / start
+        if (beyond < 1 and ratio <= beyond) or (beyond > 1 and ratio >= beyond):
+            return next(layer.key for layer in case.kernels if layer.depth == depth)
+    return next((layer.key for layer in case.kernels if layer.depth == ends[-1][0]), "")

@@ -1,0 +1,1 @@
+"""What a diagnosis measures: two passes, and statistics of what they show."""

@@ -1,0 +1,275 @@
+"""What a model is diagnosed on: a batch, its targets, and the number whose gradient is taken."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tfinit.arguments import array
+from tfinit.diagnostics.measuring.preprocessing import preprocessing, undo
+from tfinit.errors import InputError
+from tfinit.graph.tracing import Graph, symbolic_arguments
+from tfinit.schemes.engine.forward import check_data
+from tfinit.schemes.engine.streams import stream
+
+# Of the inputs that are made up: at most so many numbers, and between so many examples.
+_NUMBERS, _FEWEST, _MOST = 2**21, 8, 128
+_UNKNOWN = 32  # the size of an axis that the model leaves open
+_VOCABULARY = 2  # for whole numbers that no embedding reads
+_PIXELS = 256  # for those of one byte
+_SEED = 0  # of everything that is made up: a diagnosis repeats
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A batch as tensors.
+
+    Attributes:
+        x: What the model is called with.
+        loss: Its outputs → the scalar whose gradient is taken.
+        y: The targets, or None.
+        notes: What was made up, in words.
+        made_up: True if the inputs were.
+    """
+
+    x: Any
+    loss: Callable[[Any], Any]
+    y: Any
+    notes: tuple[str, ...]
+    made_up: bool = False
+
+
+def make_batch(model: Any, graph: Graph, x: Any, y: Any, loss: Any) -> Batch:
+    """The batch to diagnose on, with what was not given made up.
+
+    Raises:
+        InputError: data that is not finite or does not fit, a loss without targets, targets that
+            fit no loss.
+    """
+    import keras
+
+    notes = []
+    made_up = x is None
+    if made_up:
+        if y is not None:
+            raise InputError("`y` was given without `x`. Pass the inputs that the targets are of.")
+        x = _normal_inputs(model, graph)
+        notes.append("no data given: inputs of the model's shape drawn from N(0, 1)")
+    x = _inputs(model, x)
+    if y is None:
+        if loss is not None:
+            raise InputError("`loss` was given without `y`. Pass the targets of `x`.")
+        notes.append("no targets given: gradients of random sums of the outputs, η·f(x), η~N(0, 1)")
+        return Batch(x, _random_sums, None, tuple(notes), made_up)
+    y = _targets(y, len(keras.tree.flatten(x)[0]))
+    if loss is not None:
+        return Batch(x, _given(loss, y), y, tuple(notes))
+    if getattr(model, "compiled", False) and getattr(model, "loss", None) is not None:
+
+        def compiled(outputs: Any) -> Any:
+            return model.compute_loss(x=x, y=y, y_pred=outputs, training=True)
+
+        return Batch(x, compiled, y, tuple(notes))
+    return Batch(x, lambda outputs: _guessed(outputs, y), y, tuple(notes))
+
+
+def _inputs(model: Any, x: Any) -> Any:
+    """The inputs as tensors, all of them with the same examples."""
+    import keras
+
+    x = check_data(model, x, "x")
+    rows = [part.shape[0] if len(part.shape) else 0 for part in keras.tree.flatten(x)]
+    if not rows or not min(rows) or len(set(rows)) > 1:
+        raise InputError(
+            "`x` must have one example or more, as many in each of its arrays, along the first "
+            f"axis; received {rows}."
+        )
+    return x
+
+
+def _targets(y: Any, rows: int) -> Any:
+    """The targets as arrays, one row for each example."""
+    import keras
+
+    parts = keras.tree.flatten(y)
+    if len(parts) > 1 and all(np.ndim(part) == 0 for part in parts):
+        y = np.asarray(parts)  # a list of numbers is one array
+    y = keras.tree.map_structure(lambda part: _as_array(array("y", part)), y)
+    for part in keras.tree.flatten(y):
+        if not part.ndim or len(part) != rows:
+            received = len(part) if part.ndim else "a single value"
+            raise InputError(
+                f"`x` has {rows} examples and `y` has {received}. Pass a target for each."
+            )
+        if part.dtype.kind == "f" and not np.all(np.isfinite(part)):
+            raise InputError("`y` has NaN or infinite values. Remove or replace them.")
+    return y
+
+
+def _as_array(part: Any) -> np.ndarray:
+    array = np.asarray(part)
+    return array.astype(np.float32) if array.dtype == np.float64 else array
+
+
+def _normal_inputs(model: Any, graph: Graph) -> Any:
+    """Standard normal behind the model's own preprocessing; whole numbers where it embeds them."""
+    import keras
+
+    inputs = getattr(model, "inputs", None)
+    if not inputs:
+        args, kwargs = symbolic_arguments(model)
+        if not args or kwargs:
+            raise InputError(
+                f"`x` is needed: `model` {model.name!r} does not say the shape of its inputs."
+            )
+        inputs = args[0]
+    flat = keras.tree.flatten(inputs)
+    if any(str(tensor.dtype) == "string" for tensor in flat):
+        raise InputError(f"`x` is needed: `model` {model.name!r} reads text, which is not made up.")
+    shapes = [[n or _UNKNOWN for n in tuple(tensor.shape)[1:]] for tensor in flat]
+    size = max(math.prod(shape) for shape in shapes)
+    rows = flat[0].shape[0] or max(_FEWEST, min(_MOST, _NUMBERS // max(size, 1)))
+    random = stream(_SEED, "diagnose/x")
+    vocabularies = {
+        value: step.op.input_dim
+        for step in graph.steps
+        if hasattr(step.op, "input_dim")
+        for value in step.inputs
+    }
+    made = []
+    for n, (tensor, shape) in enumerate(zip(flat, shapes, strict=True)):
+        vocabulary = vocabularies.get(graph.inputs[n]) if n < len(graph.inputs) else None
+        if vocabulary or "int" in str(tensor.dtype):
+            least = _PIXELS if str(tensor.dtype) == "uint8" else _VOCABULARY
+            drawn = random.integers(0, vocabulary or least, (rows, *shape))
+            dtype = str(tensor.dtype) if "int" in str(tensor.dtype) else "int32"
+            made.append(drawn.astype(dtype))
+        else:
+            normal = random.standard_normal((rows, *shape))
+            if n < len(graph.inputs):
+                normal = undo(preprocessing(graph, graph.inputs[n]), normal)
+            made.append(normal.astype("float32"))
+    if getattr(model, "inputs", None):
+        # As the model was given its inputs: a single one, a list, or a dictionary by name.
+        structure = getattr(getattr(model, "_functional", None) or model, "_inputs_struct", None)
+        return made[0] if structure is None else keras.tree.pack_sequence_as(structure, made)
+    return made[0] if len(made) == 1 else keras.tree.pack_sequence_as(inputs, made)
+
+
+def _random_sums(outputs: Any) -> Any:
+    """Mean over the examples of η·f(x), an η for each: no direction is preferred."""
+    import tensorflow as tf
+
+    random = stream(_SEED, "diagnose/η")
+    sums = []
+    for output in tf.nest.flatten(outputs):
+        if output.dtype.is_floating:
+            wide = tf.cast(output, tf.float64 if output.dtype == tf.float64 else tf.float32)
+            eta = tf.constant(random.standard_normal(tuple(output.shape)), wide.dtype)
+            sums.append(tf.reduce_sum(wide * eta) / int(output.shape[0]))
+    if not sums:
+        raise InputError(
+            "`model` puts out no floating-point numbers, so that nothing has a gradient. Pass the "
+            "part of it that ends before argmax, rounding or the like."
+        )
+    return tf.add_n([tf.cast(s, tf.float32) for s in sums])
+
+
+def _given(loss: Any, y: Any) -> Callable[[Any], Any]:
+    import keras
+
+    cure = (
+        "For several outputs, compile the model with their losses, and leave it out."
+        if isinstance(loss, dict | list | tuple)
+        else 'Pass its name, as "mse", or an instance.'
+    )
+    try:
+        function = keras.losses.get(loss) if isinstance(loss, str) else loss
+    except ValueError:
+        function = None
+    if not callable(function) or isinstance(function, type):
+        raise InputError(
+            "`loss` must be a Keras loss, its name, or a function (y, outputs) → loss, received "
+            f"{loss!r}. {cure}"
+        )
+
+    def value(outputs: Any) -> Any:
+        import tensorflow as tf
+
+        return tf.reduce_mean(function(y, outputs))
+
+    return value
+
+
+def are_probabilities(outputs: np.ndarray) -> bool:
+    """True if the rows are non-negative and sum to one, as softmax makes them."""
+    return bool(np.all(outputs >= 0) and np.allclose(outputs.sum(-1), 1, atol=2e-2))
+
+
+def _guessed(outputs: Any, y: Any) -> Any:
+    """Cross-entropy for classes, the mean squared error for numbers."""
+    import keras
+
+    if hasattr(outputs, "shape") and isinstance(y, np.ndarray):
+        shape = tuple(outputs.shape)
+        whole = np.issubdtype(y.dtype, np.integer) or y.dtype == bool
+        if shape in (y.shape, (*y.shape, 1)):
+            y = y.reshape(shape)
+            rows = y.ndim > 1 and shape[-1] > 1 and np.allclose(y.sum(-1), 1) and np.all(y >= 0)
+            if rows:
+                logits = not are_probabilities(keras.ops.convert_to_numpy(outputs))
+                return _mean(keras.losses.categorical_crossentropy(y, outputs, logits))
+            if whole and set(np.unique(y)) <= {0, 1}:
+                values = keras.ops.convert_to_numpy(outputs)
+                logits = bool(values.min() < 0 or values.max() > 1)
+                return _mean(keras.losses.binary_crossentropy(y, outputs, logits))
+            return _mean(keras.losses.mean_squared_error(y.astype("float32"), outputs))
+        labels = y.reshape(y.shape[:-1]) if whole and y.shape[-1:] == (1,) else y
+        if whole and labels.shape == shape[:-1] and 0 <= labels.min() <= labels.max() < shape[-1]:
+            logits = not are_probabilities(keras.ops.convert_to_numpy(outputs))
+            return _mean(keras.losses.sparse_categorical_crossentropy(labels, outputs, logits))
+    raise InputError(
+        "`loss` is needed: the model is not compiled, and no loss can be told from the shapes of "
+        f"`y` ({shapes(y)}) and of the outputs ({shapes(outputs)}). Classes are whole numbers from "
+        "0 on, one for each of the outputs."
+    )
+
+
+def _mean(losses: Any) -> Any:
+    import keras
+
+    return keras.ops.mean(losses)
+
+
+def shapes(structure: Any) -> str:
+    """The shapes of the arrays in it, in words."""
+    import keras
+
+    return ", ".join(str(tuple(part.shape)) for part in keras.tree.flatten(structure))
+
+
+def start_loss(outputs: Any, y: Any) -> tuple[float, int] | None:
+    """Cross-entropy and number of classes, where outputs and targets are of a classification."""
+    import keras
+
+    if y is None or not hasattr(outputs, "shape") or not isinstance(y, np.ndarray):
+        return None
+    values = keras.ops.convert_to_numpy(keras.ops.cast(outputs, "float32")).astype(np.float64)
+    labels = y.reshape(y.shape[:-1]) if y.shape[-1:] == (1,) else y
+    classes = values.shape[-1]
+    if classes < 2 or not np.all(np.isfinite(values)):
+        return None
+    if y.shape == values.shape and np.allclose(y.sum(-1), 1) and np.all((y == 0) | (y == 1)):
+        labels = y.argmax(-1)
+    elif not np.issubdtype(labels.dtype, np.integer) or labels.shape != values.shape[:-1]:
+        return None
+    if labels.max() >= classes or labels.min() < 0:
+        return None
+    if are_probabilities(values):
+        logs = np.log(np.maximum(values, 1e-30))
+    else:
+        top = values.max(-1, keepdims=True)
+        logs = values - top - np.log(np.exp(values - top).sum(-1, keepdims=True))
+    return float(-np.take_along_axis(logs, labels[..., None], -1).mean()), int(classes)

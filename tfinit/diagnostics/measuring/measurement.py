@@ -1,0 +1,407 @@
+"""One forward and one backward pass, and what was seen on the way; the model is left as it was."""
+
+import math
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from tfinit.diagnostics.measuring.batch import Batch, make_batch, shapes, start_loss
+from tfinit.diagnostics.measuring.preprocessing import preprocessed
+from tfinit.diagnostics.measuring.signals import BOUNDED, Signal, measure_beside, measure_signal
+from tfinit.diagnostics.measuring.twins import Twins, find_twins
+from tfinit.diagnostics.measuring.updates import update_ratios
+from tfinit.errors import InputError, reason
+from tfinit.graph.activations import activation_of, own_activation
+from tfinit.graph.kernels import Kernel
+from tfinit.graph.normalizations import is_normalization
+from tfinit.graph.output_channels import channel_axes
+from tfinit.graph.structure import Structure, is_merge
+from tfinit.probes import Point, probing, require_tensorflow, seen_layers
+from tfinit.variables import all_weights, keras_of, own_weights, walk_layers
+
+# Half-precision gradients are lifted by this, as a LossScaleOptimizer does, and set down again.
+_HALF_SCALE = 2.0**12
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What is known of one kernel.
+
+    Attributes:
+        key: Its stable key.
+        fan_in: Of the layer that owns it (`tfinit.fans`).
+        fan_out: The same.
+        trainable: False if its layer is frozen.
+        initializer: The class of the initializer that the layer holds for it, or "".
+        mean: Over the weights.
+        std: Over the weights.
+        gradient_std: Over the gradient; None if there is none.
+        gradient_norm: Of the gradient.
+        update_ratio: rms of the optimizer's first update / rms of the weights, as `update_ratios`
+            gives it; None without one.
+        bias_rms: Of the layer's bias; None if it has none.
+        twins: Units that cannot be told apart.
+        wrong_fans: σ of the weights / σ that the initializer's formula gives with the layer's true
+            fans, where the weights were drawn with others; else None.
+    """
+
+    key: str
+    fan_in: float
+    fan_out: float
+    trainable: bool
+    initializer: str
+    mean: float
+    std: float
+    gradient_std: float | None
+    gradient_norm: float | None
+    update_ratio: float | None
+    bias_rms: float | None
+    twins: Twins | None
+    wrong_fans: float | None
+
+
+@dataclass(frozen=True)
+class LayerSignals:
+    """What was seen of one call of one layer.
+
+    Attributes:
+        key: The layer's stable key; with ``#2`` for its second call, and so on.
+        layer: Its class.
+        shape: Of its output, with the batch.
+        depth: How many layers with kernels the signal has passed, this one included.
+        activation: The activation inside it, or that it is; else "".
+        follows: The activation that its kernel feeds, inside it or after it.
+        normalized: True if a normalization undoes the scale of its output.
+        reads: ``"normalization"`` or ``"sum"`` where one of them stands between it and the kernels
+            before it; else "".
+        head: True if no other kernel comes between it and the model's output.
+        is_kernel: True if it has a kernel that sums inputs (no embedding).
+        weights: Of its kernels.
+        linear: What the kernel makes, before the layer's own activation.
+        output: What the layer makes.
+        linear_gradient: Gradient by `linear`; None if backpropagation did not get there.
+        output_gradient: Gradient by `output`.
+    """
+
+    key: str
+    layer: str
+    shape: tuple[int, ...]
+    depth: int
+    activation: str
+    follows: str
+    normalized: bool
+    reads: str
+    head: bool
+    is_kernel: bool
+    weights: tuple[Weights, ...]
+    linear: Signal
+    output: Signal
+    linear_gradient: Signal | None
+    output_gradient: Signal | None
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """All that a diagnosis is made from.
+
+    Attributes:
+        layers: The calls of the layers that have something to say, in the order they were made.
+        inputs: Statistics of each float input, behind the model's own Rescaling or Normalization.
+        examples: Size of the batch.
+        loss: The scalar whose gradient was taken.
+        start: Cross-entropy and number of classes, for a classification with targets.
+        broken: Keys of weights that are not finite.
+        notes: What was made up or could not be told.
+        half: True if the model computes in float16.
+        structure: The model's graph, read.
+    """
+
+    layers: tuple[LayerSignals, ...]
+    inputs: tuple[Signal, ...]
+    examples: int
+    loss: float
+    start: tuple[float, int] | None
+    broken: tuple[str, ...]
+    notes: tuple[str, ...]
+    half: bool
+    structure: Structure
+
+
+@dataclass
+class _Seen:
+    """One call while the passes run; its signals are still being measured."""
+
+    layer: Any
+    shape: tuple[int, ...] = ()
+    values: dict[str, Future[Signal]] = field(default_factory=dict)
+    gradients: dict[str, Future[Signal]] = field(default_factory=dict)
+
+
+def measure(model: Any, x: Any = None, y: Any = None, loss: Any = None) -> Measurement:
+    """Run a model forward and backward once on a batch, as a training step does.
+
+    BatchNormalization uses the batch, dropout drops. It is done on the weights, moving statistics,
+    seeds and metrics that the model has when it begins, and none of them is written.
+
+    Raises:
+        InputError: as `tfinit.diagnose` says.
+    """
+    import keras
+    import tensorflow as tf
+
+    _check(model)
+    # They import Keras.
+    from tfinit.graph.snapshot import apart, streams_left
+
+    structure = Structure.of(model)
+    batch = make_batch(model, structure.graph, x, y, loss)
+    layers = seen_layers(model)
+    half = "float16" in {str(getattr(layer, "compute_dtype", "")) for _, layer in layers}
+    scale = _HALF_SCALE if half else 1.0
+    watched = [(key, layer) for key, layer in layers if _has_something_to_say(layer)]
+    seen: dict[tuple[str, int], _Seen] = {}
+
+    def value(point: Point, tensor: Any) -> None:
+        record = seen.setdefault(point[:2], _Seen(point.layer))
+        record.shape = tuple(tensor.shape)
+        if _is_seen_before(point, structure):
+            return
+        axis = _channel(structure.kernels_of(point.layer), point.layer, len(tensor.shape))
+        activation = _activation_name(point.layer) if point.what == "output" else ""
+        record.values[point.what] = measure_beside(
+            beside, tensor, axis, activation, count_zeros=bool(activation)
+        )
+
+    def gradient(point: Point, tensor: Any) -> None:
+        if _is_seen_before(point, structure):
+            return
+        axis = _channel(structure.kernels_of(point.layer), point.layer, len(tensor.shape))
+        wide = tf.cast(tensor, tf.float32) / scale if half else tensor
+        seen[point[:2]].gradients[point.what] = measure_beside(
+            beside, wide, axis, count_zeros=False
+        )
+
+    variables = {k.key: k.variable for k in structure.kernels}
+    biases = {k.key: k.bias for k in structure.kernels if k.bias is not None}
+    # What the passes leave of the other cores is enough to measure beside them.
+    with (
+        ThreadPoolExecutor(1) as beside,
+        streams_left(model, loss, getattr(model, "loss", None)),
+        apart(model) as snapshot,
+    ):
+        with probing(model, value, gradient, watched):
+            with snapshot.recorded() as tape:
+                outputs = _outputs(model, batch)
+                number = _scalar(batch, outputs)
+                lifted = number * tf.cast(scale, number.dtype)
+            asked = [*variables.values(), *biases.values()]
+            tapped = snapshot.gradients(tape, lifted, asked)
+            start = start_loss(outputs, batch.y)
+        inputs = tuple(map(measure_signal, preprocessed(structure.graph, batch.x)))
+    gradients: dict[int, Any] = {
+        id(v): _single(g.numpy(), scale)
+        for v, g in zip(asked, tapped, strict=True)
+        if g is not None
+    }
+    with snapshot.before():
+        values = {kernel.key: _wide(kernel.variable) for kernel in structure.kernels}
+        broken = tuple(
+            key
+            for key, variable in all_weights(model).items()
+            if "float" in str(variable.dtype) and not _all_finite(variable)
+        )
+    by_key = {
+        k.key: gradients[id(k.variable)] for k in structure.kernels if id(k.variable) in gradients
+    }
+    ratios = update_ratios(model, values, by_key)
+    with snapshot.before():
+        weights = {
+            kernel.key: _weights(structure, kernel, values[kernel.key], gradients, ratios)
+            for kernel in structure.kernels
+        }
+    return Measurement(
+        layers=tuple(_rows(seen, structure, weights)),
+        inputs=inputs,
+        examples=int(keras.tree.flatten(batch.x)[0].shape[0]),
+        loss=float(number),
+        start=start,
+        broken=broken,
+        notes=(*batch.notes, *structure.notes, *_notes(model, structure)),
+        half=half,
+        structure=structure,
+    )
+
+
+def _check(model: Any) -> None:
+    if keras_of(model) == "tf_keras":
+        raise InputError(
+            "`model` must be a model of Keras 3, received a tf_keras model. Build it with `keras`."
+        )
+    if not all_weights(model):  # refuses what is no model, or is not built
+        raise InputError(
+            f"`model` {model.name!r} has no weights: there is nothing to diagnose. If it is to "
+            "have some, it is not built yet: call it on a batch."
+        )
+    require_tensorflow("The gradients of a diagnosis")
+
+
+def _notes(model: Any, structure: Structure) -> Iterator[str]:
+    """What a reader of the table would miss."""
+    if not model.trainable_weights:
+        yield "all weights are frozen: training would change none"
+    known = {id(kernel.layer) for kernel in structure.kernels}
+    others = [
+        key or layer.name
+        for key, layer in walk_layers(model)
+        if id(layer) not in known
+        and activation_of(layer) is None
+        and any(len(weight.shape) > 1 for weight in own_weights(layer) if weight.trainable)
+    ]
+    if others:
+        yield (
+            f"layer {others[0]!r}{f' and {len(others) - 1} others' if others[1:] else ''}: no "
+            "weight is named kernel, so the rules about kernels pass it over"
+        )
+
+
+def _is_seen_before(point: Point, structure: Structure) -> bool:
+    """What enters an activation that is a layer was the output of another, but for bounded ones."""
+    if point.what == "output" or structure.kernels_of(point.layer):
+        return False
+    return _activation_name(point.layer) not in BOUNDED
+
+
+def _has_something_to_say(layer: Any) -> bool:
+    """Kernels, activations, sums of branches, and layers of the user's own with weights."""
+    if is_normalization(layer):
+        return False
+    return bool(
+        activation_of(layer) is not None or is_merge(layer) or getattr(layer, "weights", None)
+    )
+
+
+def _activation_name(layer: Any) -> str:
+    found = activation_of(layer) or own_activation(layer)
+    return "" if found is None else found.name
+
+
+def _channel(kernels: list[Kernel], layer: Any, rank: int) -> int:
+    """The axis of the units of a layer's output."""
+    if kernels and hasattr(kernels[-1].layer, "equation"):
+        return channel_axes(kernels[-1], rank)[-1]
+    return 1 if getattr(layer, "data_format", None) == "channels_first" else rank - 1
+
+
+def _outputs(model: Any, batch: Batch) -> Any:
+    try:
+        return model(batch.x, training=True)
+    except InputError:
+        raise
+    except Exception as error:
+        if batch.made_up:
+            raise InputError(
+                f"`x` is needed: `model` {model.name!r} cannot be called on numbers that are made "
+                f"up ({shapes(batch.x)}): {reason(error)}"
+            ) from error
+        raise InputError(
+            f"`model` {model.name!r} cannot be called on `x` ({shapes(batch.x)}): {reason(error)}"
+        ) from error
+
+
+def _scalar(batch: Batch, outputs: Any) -> Any:
+    import tensorflow as tf
+
+    try:
+        return tf.convert_to_tensor(batch.loss(outputs))
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(
+            f"The loss cannot be computed from `y` ({shapes(batch.y)}) and the outputs "
+            f"({shapes(outputs)}): {reason(error)} Pass the targets that the loss takes, or as "
+            "`loss` one that fits."
+        ) from error
+
+
+def _all_finite(variable: Any) -> bool:
+    import tensorflow as tf
+
+    return bool(tf.reduce_all(tf.math.is_finite(variable.value)))
+
+
+def _wide(variable: Any) -> np.ndarray:
+    values = variable.numpy()
+    return values if values.dtype == np.float64 else values.astype(np.float32, copy=False)
+
+
+def _single(gradient: np.ndarray, scale: float) -> np.ndarray:
+    wide = gradient.astype(np.float32, copy=False)
+    return wide if scale == 1 else wide / scale
+
+
+def _weights(
+    structure: Structure,
+    kernel: Kernel,
+    wide: np.ndarray,
+    gradients: dict[int, Any],
+    ratios: dict[str, float],
+) -> Weights:
+    gradient = gradients.get(id(kernel.variable))
+    bias = None if kernel.bias is None else kernel.bias.numpy().astype(np.float32)
+    with np.errstate(all="ignore"):
+        std, mean = float(wide.std()), float(wide.mean())
+        return Weights(
+            key=kernel.key,
+            fan_in=kernel.fan_in,
+            fan_out=kernel.fan_out,
+            trainable=kernel.trainable,
+            initializer=structure.initializer_of(kernel),
+            mean=mean,
+            std=std,
+            gradient_std=None if gradient is None else float(gradient.std()),
+            gradient_norm=None if gradient is None else _norm(gradient),
+            update_ratio=ratios.get(kernel.key),
+            bias_rms=None if bias is None else float(np.sqrt(np.mean(bias**2))),
+            twins=find_twins(structure, kernel, wide, gradients),
+            wrong_fans=structure.wrong_fans(kernel, std),
+        )
+
+
+def _norm(array: np.ndarray) -> float:
+    peak = float(np.max(np.abs(array), initial=0.0))
+    if not (peak > 0 and math.isfinite(peak)):
+        return peak
+    return float(np.linalg.norm((array / peak).ravel())) * peak
+
+
+def _rows(
+    seen: dict[tuple[str, int], _Seen], structure: Structure, weights: dict[str, Weights]
+) -> Iterator[LayerSignals]:
+    depths = structure.depths([(key, n, record.layer) for (key, n), record in seen.items()])
+    for (key, n), record in seen.items():
+        if "output" not in record.values:
+            continue
+        kernels = structure.kernels_of(record.layer)
+        values = {what: signal.result() for what, signal in record.values.items()}
+        gradients = {what: signal.result() for what, signal in record.gradients.items()}
+        output, back = values["output"], gradients.get("output")
+        yield LayerSignals(
+            key=key if n == 0 else f"{key}#{n + 1}",
+            layer=type(record.layer).__name__,
+            shape=record.shape,
+            depth=depths[key, n],
+            activation=_activation_name(record.layer),
+            follows=str(kernels[-1].activations[0]) if kernels else "",
+            normalized=structure.is_normalized(record.layer),
+            reads=structure.reads(record.layer),
+            head=structure.is_head(record.layer),
+            is_kernel=any(kernel.name != "embeddings" for kernel in kernels),
+            weights=tuple(weights[kernel.key] for kernel in kernels),
+            linear=values.get("preactivation", output),
+            output=output,
+            linear_gradient=gradients.get("preactivation", back),
+            output_gradient=back,
+        )

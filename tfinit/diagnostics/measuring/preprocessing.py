@@ -1,0 +1,49 @@
+"""What a model itself does to its inputs first: Rescaling and Normalization, and their inverse.
+
+What comes out of them is what its layers are to be judged by, and what has variance 1 where data
+are made up.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from tfinit.graph.tracing import Graph
+
+
+def preprocessing(graph: Graph, value: int) -> list[Any]:
+    """The Rescaling and Normalization layers that an input passes before anything else."""
+    found: list[Any] = []
+    while True:
+        readers = [step for step in graph.steps if value in step.inputs]
+        if len(readers) != 1 or type(readers[0].op).__name__ not in ("Rescaling", "Normalization"):
+            return found
+        found.append(readers[0].op)
+        (value,) = readers[0].outputs
+
+
+def preprocessed(graph: Graph, x: Any) -> list[Any]:
+    """The float tensors that a model's inputs become by them."""
+    import keras
+
+    parts = keras.tree.flatten(x)
+    values = graph.inputs if len(graph.inputs) == len(parts) else [-1] * len(parts)
+    found = []
+    for value, part in zip(values, parts, strict=True):
+        for layer in preprocessing(graph, value):
+            part = layer(part)
+        if "float" in str(part.dtype):
+            found.append(part)
+    return found
+
+
+def undo(layers: list[Any], wanted: np.ndarray) -> np.ndarray:
+    """What the layers turn into the wanted array."""
+    for layer in reversed(layers):
+        if type(layer).__name__ == "Rescaling":
+            wanted = (wanted - np.asarray(layer.offset)) / np.asarray(layer.scale)
+        else:
+            mean = np.asarray(layer.mean)
+            std = np.maximum(np.sqrt(np.asarray(layer.variance)), 1e-7)
+            wanted = (wanted - mean) / std if layer.invert else wanted * std + mean
+    return wanted

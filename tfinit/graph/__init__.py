@@ -1,0 +1,1 @@
+"""What tfinit knows of a Keras model: its calls, kinds of layers, kernels, channels."""

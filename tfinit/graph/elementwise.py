@@ -1,0 +1,58 @@
+"""Functions that treat each channel by itself, and what they make of a constant channel."""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+from keras import activations, layers
+
+from tfinit.graph.channels import Untouchable
+
+# Keras's activations but those that mix channels: glu, softmax, log_softmax and sparsemax.
+# fmt: off
+_FUNCTIONS = (
+    activations.celu, activations.elu, activations.exponential, activations.gelu,
+    activations.hard_shrink, activations.hard_sigmoid, activations.hard_silu,
+    activations.hard_tanh, activations.leaky_relu, activations.linear, activations.log_sigmoid,
+    activations.mish, activations.relu, activations.relu6, activations.selu, activations.sigmoid,
+    activations.silu, activations.soft_shrink, activations.softplus, activations.softsign,
+    activations.sparse_plus, activations.sparse_sigmoid, activations.squareplus,
+    activations.tanh, activations.tanh_shrink, activations.threshold,
+)
+# fmt: on
+_LAYERS = (layers.ReLU, layers.LeakyReLU, layers.ELU)
+
+
+def elementwise(activation: Any) -> Callable[[Any], Any]:
+    """The function of an activation, or of an activation layer, that treats channels one by one.
+
+    Raises:
+        Untouchable: It may mix channels.
+    """
+    if type(activation) is layers.Activation:
+        activation = activation.activation
+    if type(activation) in _LAYERS:
+        return activation.call
+    if activation is None:
+        return activations.linear
+    # By identity: an activation may be any object.
+    if any(activation is known for known in _FUNCTIONS):
+        return activation
+    name = getattr(activation, "__name__", type(activation).__name__)
+    raise Untouchable(f"its activation {name} may mix channels")
+
+
+def applied(function: Callable[[Any], Any], constants: np.ndarray, dtype: str) -> np.ndarray:
+    """What a function makes of constant channels, in the precision of its layer.
+
+    Args:
+        function: Takes a tensor of shape (1, channels) and keeps its shape.
+        constants: NaN for channels that are not constant: they stay NaN. A result that is not
+            finite counts as not constant, for it cannot be folded.
+        dtype: That of the layer's computations.
+    """
+    known = np.isfinite(constants)
+    tensor = keras.ops.convert_to_tensor(np.where(known, constants, 0.0)[None], dtype=dtype)
+    made = keras.ops.convert_to_numpy(function(tensor))[0].astype("float64")
+    return np.where(known & np.isfinite(made), made, np.nan)

@@ -1,0 +1,60 @@
+"""Normalizations in a model's graph: which layers they are, and whose scale they undo."""
+
+from typing import Any
+
+import numpy as np
+
+from tfinit.errors import InputError
+from tfinit.gains import evaluate
+from tfinit.graph.activations import LINEAR, Activation, activation_of, own_activation
+from tfinit.graph.tracing import Graph, bears_kernel
+
+# Keras's preprocessing layer of this name knows the data, not the layer before it.
+_NOT_NORMALIZING = {"Normalization", "SpectralNormalization"}
+_POINTS = np.array([-12.0, -1.0, -0.3, 0.0, 0.3, 1.0, 12.0])
+
+
+def is_normalization(op: Any) -> bool:
+    """True for a layer that sets the scale of its input anew, on every batch or example."""
+    names = {cls.__name__ for cls in type(op).__mro__}
+    return not names & _NOT_NORMALIZING and any(
+        name.endswith(("Normalization", "Norm")) for name in names
+    )
+
+
+def applied(op: Any) -> Activation:
+    """The activation that a step applies to what it makes."""
+    inner = getattr(op, "layer", None)  # a wrapper's
+    found = activation_of(op) or own_activation(op)
+    return found or (own_activation(inner) if inner is not None else None) or LINEAR
+
+
+def normalized_steps(graph: Graph) -> set[int]:
+    """The steps whose output meets a normalization before anything that sees its scale.
+
+    ReLU and the leaky ones are passed through: they scale with their input. Kernels, other
+    activations, what joins several values and the model's outputs see the scale.
+    """
+    lost = dict.fromkeys(graph.outputs, False)  # value → do all that read it undo its scale?
+    found: set[int] = set()
+    for index in reversed(range(len(graph.steps))):
+        step = graph.steps[index]
+        passes = bool(step.outputs) and _is_homogeneous(applied(step.op))
+        # What nobody reads is undone by nobody.
+        if passes and all(lost.get(value, False) for value in step.outputs):
+            found.add(index)
+        through = index in found and not bears_kernel(step.op) and len(step.inputs) == 1
+        for value in step.inputs:
+            lost[value] = lost.get(value, True) and (through or is_normalization(step.op))
+    return found
+
+
+def _is_homogeneous(activation: Activation) -> bool:
+    """True if φ(2z) = 2φ(z), as of lines, ReLU and the leaky ones."""
+    if activation is LINEAR:
+        return True
+    try:
+        once, twice = (evaluate(activation.source, n * _POINTS) for n in (1, 2))
+    except InputError:
+        return False
+    return bool(np.allclose(twice, 2 * once, rtol=1e-4, atol=1e-6))

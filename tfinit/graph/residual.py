@@ -1,0 +1,126 @@
+"""Residual branches, found from a graph: what is added to a shorter path from the same fork."""
+
+from typing import NamedTuple
+
+from tfinit.errors import InputError
+from tfinit.graph.kernels import Kernel
+from tfinit.graph.tracing import Graph, Step, bears_kernel
+
+_ROOT = -1
+
+
+class Branch(NamedTuple):
+    """One residual branch.
+
+    Attributes:
+        add: The index of the step that adds the branch to its shortcut.
+        steps: The steps with kernels on the branch, in data-flow order.
+        last: Those of them with no other between them and the addition.
+    """
+
+    add: int
+    steps: tuple[int, ...]
+    last: tuple[int, ...]
+
+
+def residual_branches(graph: Graph) -> list[Branch]:
+    """The branches of every addition that has a shortcut with fewer kernels than the branch.
+
+    The fork of an addition is the last step that all its paths pass (its immediate dominator).
+    Two paths with equally many kernels, such as the embeddings of tokens and of positions, are
+    neither a shortcut of the other.
+    """
+    producers = graph.producers()
+    bearing = [bears_kernel(step.op) for step in graph.steps]
+    forks: list[int] = []
+    depth: list[int] = []
+
+    def parents_of(step: Step) -> list[int]:
+        return [producers.get(value, _ROOT) for value in step.inputs] or [_ROOT]
+
+    def common(a: int, b: int) -> int:
+        while a != b:
+            if a == _ROOT or b == _ROOT:
+                return _ROOT
+            if depth[a] >= depth[b]:
+                a = forks[a]
+            else:
+                b = forks[b]
+        return a
+
+    def walk(start: int, fork: int) -> tuple[list[int], list[int]]:
+        """The steps with kernels from `start` back to `fork`, and those that come first."""
+        # Each entry says whether a step with a kernel was already passed on the way.
+        stack, seen, found, last = [(start, False)], set(), set(), set()
+        while stack:
+            index, passed = stack.pop()
+            if index in (fork, _ROOT) or (index, passed) in seen:
+                continue
+            seen.add((index, passed))
+            if bearing[index]:
+                found.add(index)
+                if not passed:
+                    last.add(index)
+            stack.extend((p, passed or bearing[index]) for p in parents_of(graph.steps[index]))
+        return sorted(found), sorted(last)
+
+    branches: list[Branch] = []
+    for index, step in enumerate(graph.steps):
+        parents = parents_of(step)
+        fork = parents[0]
+        for parent in parents[1:]:
+            fork = common(fork, parent)
+        forks.append(fork)
+        depth.append(0 if fork == _ROOT else depth[fork] + 1)
+        if _adds(step.op) and len(parents) > 1:
+            paths = [walk(parent, fork) for parent in parents]
+            shortest = min(len(found) for found, _ in paths)
+            branches += [
+                Branch(index, tuple(found), tuple(last))
+                for found, last in paths
+                if len(found) > shortest
+            ]
+    return branches
+
+
+def require_branches(scheme: str, graph: Graph) -> list[Branch]:
+    """`residual_branches`; InputError if there are none."""
+    branches = residual_branches(graph)
+    if not branches:
+        raise InputError(
+            f"Scheme {scheme!r} needs a residual network, but the model adds no branch to a "
+            'shortcut. Use "he" or "lsuv".'
+        )
+    return branches
+
+
+def ending(kernels: list[Kernel], steps: set[int]) -> set[str]:
+    """The keys of the kernels that make the outputs of the given steps."""
+    return {kernel.key for kernel in kernels if kernel.step in steps and kernel.ends_step}
+
+
+def head_steps(graph: Graph) -> set[int]:
+    """The steps with kernels that have no other between them and the model's outputs."""
+    producers = graph.producers()
+    stack = [producers[value] for value in graph.outputs if value in producers]
+    seen: set[int] = set()
+    heads: set[int] = set()
+    while stack:
+        index = stack.pop()
+        if index in seen:
+            continue
+        seen.add(index)
+        if bears_kernel(graph.steps[index].op):
+            heads.add(index)
+        else:
+            inputs = graph.steps[index].inputs
+            stack.extend(producers[value] for value in inputs if value in producers)
+    return heads
+
+
+def _adds(op: object) -> bool:
+    kind = type(op).__name__
+    if kind == "TFOpLambda":  # tf_keras's record of a TensorFlow function
+        return op.symbol.split(".")[-1] == "add"
+    # The second is Keras's own, of Inception-ResNet.
+    return kind in ("Add", "CustomScaleLayer")

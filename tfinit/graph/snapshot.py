@@ -1,0 +1,218 @@
+"""A model's variables as they were at one moment, and a run on them that writes none. TensorFlow.
+
+A pass in training mode changes moving statistics, seeds and metrics, and what measures may want
+other weights in the model. All of that happens here in a scope of the thread: Keras reads and
+writes tensors in the place of the variables, which are never touched, so that whoever trains, calls
+or saves the model in another thread does not notice.
+"""
+
+import random
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras.src.backend.common import global_state
+
+from tfinit.errors import InputError
+from tfinit.graph.exclusive import alone
+from tfinit.graph.overlay import overlaid
+from tfinit.variables import walk_layers
+
+# Of reading all variables, until twice the same is read.
+_TRIES = 20
+
+
+class Snapshot(keras.StatelessScope):
+    """What Keras's variables are in this thread while the scope is open: copies of their own.
+
+    Of trainable ones the copies are TensorFlow's variables, which tapes and custom gradients find;
+    of others, tensors. They share the memory of what was read until something is assigned. What is
+    traced into a ``tf.function`` meanwhile has the variables themselves: it outlives the scope.
+
+    Args:
+        values: Variables and their values.
+    """
+
+    def __init__(self, values: list[tuple[Any, Any]]) -> None:
+        super().__init__(collect_losses=True)
+        self._values = {id(variable): (variable, value) for variable, value in values}
+        # TensorFlow's own behind each: what it is outside of the scope.
+        self._live = {id(variable): variable.value for variable, _ in values}
+
+    def get_current_value(self, variable: Any) -> Any:
+        """The copy of a variable; None in a graph, where the variable itself is meant."""
+        if not tf.executing_eagerly():
+            return None
+        found = super().get_current_value(variable)
+        if found is None and id(variable) in self._values:
+            live, (_, found) = self._live[id(variable)], self._values[id(variable)]
+            if live.trainable:
+                with tf.device(live.device):
+                    found = tf.Variable(found)
+            self.state_mapping[id(variable)] = found
+        return found
+
+    def add_update(self, update: tuple[Any, Any]) -> None:
+        """Assign to the copy; in a graph, to the variable itself."""
+        variable, value = update
+        if not tf.executing_eagerly():
+            variable._direct_assign(value)
+            return
+        copy = self.get_current_value(variable)
+        if isinstance(copy, tf.Variable):
+            copy.assign(value)
+        else:
+            # As from a variable, no gradient goes back from it to where it was made.
+            super().add_update((variable, tf.stop_gradient(value)))
+
+    @contextmanager
+    def recorded(self) -> Iterator[tf.GradientTape]:
+        """A tape; what a ``tf.function`` in the model did to its variables is undone at the end."""
+        with tf.GradientTape() as tape:
+            try:
+                yield tape
+            finally:
+                if self.is_passed_by(tape):
+                    for key, (_, value) in self._values.items():
+                        if not _same(tf.convert_to_tensor(self._live[key]), value):
+                            self._live[key].assign(value)
+
+    def is_passed_by(self, tape: tf.GradientTape) -> bool:
+        """True if a ``tf.function`` in the model used its variables themselves on the tape."""
+        live = {id(variable) for variable in self._live.values()}
+        return any(id(variable) in live for variable in tape.watched_variables())
+
+    def gradients(self, tape: tf.GradientTape, target: Any, variables: list[Any]) -> list[Any]:
+        """By each variable, as a dense tensor; None where there is none."""
+        sources = [[self.get_current_value(v), self._live[id(v)]] for v in variables]
+        found = []
+        for parts in tape.gradient(target, sources):
+            dense = [tf.convert_to_tensor(part) for part in parts if part is not None]
+            found.append(tf.add_n(dense) if dense else None)
+        return found
+
+    def before(self) -> keras.StatelessScope:
+        """Another scope, with the values that there were first."""
+        scope = keras.StatelessScope()
+        scope.state_mapping.update((key, value) for key, (_, value) in self._values.items())
+        return scope
+
+
+@contextmanager
+def apart(model: Any) -> Iterator[Snapshot]:
+    """The model as it is now, for this thread: what is done to it in the block is forgotten.
+
+    That is: the values of variables, seeds and metrics; losses that layers add; the generator of
+    layers that draw without a seed; what `compute_loss` makes when it is first asked. A `call` that
+    is a ``tf.function`` runs as Python.
+
+    Raises:
+        InputError: another thread trains the model so fast that no single state can be read.
+    """
+    with alone(model):
+        values = _read(model, list({id(v): v for v in model.variables}.values()))
+    # Of layers that draw without a seed of their own. Keras has one a thread, made when needed.
+    shared = global_state.get_global_attribute("global_seed_generator")
+    drawn = shared or keras.random.SeedGenerator(_next_seed(), name="global_seed_generator")
+    values.append((drawn.state, tf.convert_to_tensor(drawn.state.value)))
+    snapshot = Snapshot(values)
+    global_state.set_global_attribute("global_seed_generator", drawn)
+    try:
+        with overlaid() as put, snapshot:
+            for _, layer in walk_layers(model):
+                put(layer, "_losses", [])
+                put(layer, "_loss_ids", set())
+                put(layer, "_called", layer._called)
+                # Traced, it would use the variables, and nobody could look inside.
+                traced = getattr(getattr(layer, "call", None), "python_function", None)
+                if traced is not None:
+                    put(layer, "call", traced)
+            loss = getattr(model, "_compile_loss", None)
+            if loss is not None:
+                put(model, "_compile_loss", _unbuilt(loss))
+            yield snapshot
+    finally:
+        global_state.set_global_attribute("global_seed_generator", shared)
+
+
+@contextmanager
+def streams_left(model: Any, *functions: Any) -> Iterator[None]:
+    """Put back Python's and NumPy's random streams where code of the user's own may draw from them.
+
+    They are the process's: what another thread draws meanwhile is drawn again. Keras's layers and
+    losses do not draw from them, so that for a model of these nothing is put back.
+    """
+    if not _has_own_code(model, functions):
+        yield
+        return
+    streams = random.getstate(), np.random.get_state()
+    try:
+        yield
+    finally:
+        random.setstate(streams[0])
+        np.random.set_state(streams[1])
+
+
+def _unbuilt(loss: Any) -> Any:
+    """What `compile` made of the losses, anew: it is built, with metrics, as it is first called."""
+    return type(loss)(loss._user_loss, loss._user_loss_weights, loss.reduction, loss.output_names)
+
+
+def _has_own_code(model: Any, functions: tuple[Any, ...]) -> bool:
+    layers = [layer for _, layer in walk_layers(model)]
+    activations = [vars(layer).get("activation") for layer in layers]
+    parts = [*layers, *activations, *keras.tree.flatten(functions)]
+    return any(
+        isinstance(part, keras.layers.Lambda) or str(part.__module__).split(".")[0] != "keras"
+        for part in parts
+        if not isinstance(part, str | float | int | None)
+    )
+
+
+def _next_seed() -> int:
+    """The seed that Keras would draw, which it would take from the stream."""
+    copy = random.Random()
+    copy.setstate(random.getstate())
+    return copy.randint(1, int(1e9))
+
+
+def _read(model: Any, variables: list[Any]) -> list[tuple[Any, Any]]:
+    """The variables' values at one moment: two readings in a row that are the same."""
+    # What is read shares the variable's memory; TensorFlow copies when somebody assigns.
+    values = [tf.convert_to_tensor(v.value) for v in variables]
+    for _ in range(_TRIES):
+        if threading.enumerate() == [threading.current_thread()]:  # nobody else
+            break
+        again = [tf.convert_to_tensor(v.value) for v in variables]
+        if all(_same(one, other) for one, other in zip(values, again, strict=True)):
+            break
+        values = again
+    else:
+        raise InputError(
+            f"`model` {model.name!r} is being trained by another thread: its weights changed "
+            f"{_TRIES} times while they were read. Ask between two steps, in a callback of `fit` "
+            "(as SignalMonitor does), or take a copy: keras.models.clone_model and set_weights."
+        )
+    return list(zip(variables, values, strict=True))
+
+
+def _same(one: Any, other: Any) -> bool:
+    """True if two tensors hold the same bits; nothing is compared if they are the same memory."""
+    try:
+        if _address(one) == _address(other):
+            return True
+    except (
+        BufferError,
+        TypeError,
+        ValueError,
+    ):  # not in memory of the host, or of a type of its own
+        pass
+    return one.numpy().tobytes() == other.numpy().tobytes()
+
+
+def _address(tensor: Any) -> int:
+    return np.frombuffer(memoryview(tensor).cast("B"), np.uint8).ctypes.data

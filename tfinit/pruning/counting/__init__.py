@@ -1,0 +1,1 @@
+"""What pruning came to: zeros, weights and multiply-adds, layer by layer."""

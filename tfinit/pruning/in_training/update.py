@@ -1,0 +1,215 @@
+"""From the weights of a rule to its new masks: score → allocation → selection, in one place.
+
+Pure functions of tensors in `keras.ops`, so that they run inside a compiled step.
+"""
+
+import functools
+import hashlib
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+from keras import ops
+
+from tfinit.pruning.in_training.binding import Group
+from tfinit.pruning.in_training.patterns import block_mask, n_m_mask
+from tfinit.pruning.in_training.selection import keep_count, top_masks, top_masks_of_each
+from tfinit.pruning.scoring.allocation import floor_counts, is_global, sparsities
+from tfinit.pruning.scoring.masks import top_mask
+
+
+class State(NamedTuple):
+    """What a rule decides from: one list entry for each of its weights.
+
+    Attributes:
+        weights: The weights, zero where pruned.
+        masks: Their present masks.
+        gradients: Their gradients before masking; None where there was none, or before the first.
+        movement: Σ −w·∂w, for that score.
+    """
+
+    weights: list[Any]
+    masks: list[Any]
+    gradients: list[Any]
+    movement: list[Any]
+
+
+def first_masks(group: Group, sparsity: Any, weights: list[Any]) -> list[Any]:
+    """The masks before the first step: as `start` says for a rule that regrows, else `new_masks`.
+
+    The weights are here, not in a traced function, so NumPy selects: `top_masks` would be compiled
+    for every size of tensor, and be called once.
+    """
+    if group.rule.regrow:
+        scores = [_random(group, i, 0) for i in range(len(weights))]
+        if group.rule.start == "magnitude":
+            scores = [ops.abs(w) for w in weights]
+        return _layerwise(group, scores, sparsity, _top_masks_in_numpy)
+    ones = [ops.ones(shape, "bool") for shape in group.shapes]
+    state = State(weights, ones, [None] * len(ones), [])
+    return new_masks(group, 1, sparsity, state, _top_masks_in_numpy)
+
+
+def _top_masks_in_numpy(scores: list[Any], keep: Any, absolute: bool = False) -> list[Any]:
+    arrays = [ops.convert_to_numpy(ops.cast(s, "float32")) for s in scores]
+    pool = np.concatenate([a.ravel() for a in arrays])
+    mask = top_mask(np.abs(pool) if absolute else pool, int(ops.convert_to_numpy(keep)))
+    ends = np.cumsum([a.size for a in arrays])[:-1]
+    return [m.reshape(a.shape) for m, a in zip(np.split(mask, ends), arrays, strict=True)]
+
+
+def new_masks(
+    group: Group,
+    step: Any,
+    sparsity: Any,
+    state: State,
+    select: Callable[..., list[Any]] = top_masks,
+) -> list[Any]:
+    """The masks that a rule takes before training step ``step``, at ``sparsity``.
+
+    Args:
+        group: The rule and its weights.
+        step: The step, counted from 1: an integer or a scalar tensor.
+        sparsity: What the schedule says, a float or a float32 scalar tensor.
+        state: What it decides from.
+        select: `top_masks`, or what selects alike.
+
+    Returns:
+        One boolean tensor for each weight, with the exact count of survivors.
+    """
+    rule = group.rule
+    if rule.regrow:
+        return _regrown(group, step, sparsity, state)
+    plain = rule.block_size == (1, 1) and not rule.sparsity_m_by_n and not rule.monotone
+    # Ranked by |w| without writing |w| to memory.
+    absolute = rule.score == "magnitude" and plain
+    scores = state.weights if absolute else _scores(group, state)
+    if rule.monotone:
+        lowest = [ops.cast(-math.inf, s.dtype) for s in scores]
+        scores = [
+            ops.where(m, s, low) for s, m, low in zip(scores, state.masks, lowest, strict=True)
+        ]
+    if rule.sparsity_m_by_n:
+        masks = [
+            n_m_mask(s, *rule.sparsity_m_by_n, axis)
+            for s, axis in zip(scores, group.input_axes, strict=True)
+        ]
+    elif is_global(rule.allocation):
+        keep = sum(keep_count(math.prod(shape), sparsity) for shape in group.shapes)
+        select = functools.partial(select, absolute=absolute)
+        if rule.min_density > 0:
+            scores, keep = _with_floors(scores, keep, rule.min_density, select)
+        masks = select(scores, keep)
+    else:
+        masks = _layerwise(group, scores, sparsity, select, absolute)
+    if rule.monotone:
+        masks = [ops.logical_and(new, old) for new, old in zip(masks, state.masks, strict=True)]
+    return masks
+
+
+def _with_floors(
+    scores: list[Any], keep: Any, min_density: float, select: Callable[..., list[Any]]
+) -> tuple[list[Any], Any]:
+    """The scores with the best of each tensor before all others, and how many survive in all."""
+    floors = floor_counts([math.prod(s.shape) for s in scores], keep, min_density)
+    raised = []
+    for score, floor in zip(scores, floors, strict=True):
+        (best,) = select([score], floor)
+        low, high = (ops.cast(x, score.dtype) for x in (-math.inf, math.inf))
+        # Not what `monotone` has ruled out: its place would be lost.
+        raised.append(ops.where(ops.logical_and(best, score > low), high, score))
+    return raised, ops.maximum(keep, sum(floors))
+
+
+def _scores(group: Group, state: State) -> list[Any]:
+    score = group.rule.score
+    if score == "magnitude":
+        return [ops.abs(w) for w in state.weights]
+    if score == "movement":
+        return [ops.add(movement, 0) for movement in state.movement]  # a tensor of the variable
+    if score == "snip":
+        return [
+            ops.zeros_like(w) if g is None else ops.abs(w * ops.cast(g, w.dtype))
+            for w, g in zip(state.weights, state.gradients, strict=True)
+        ]
+    # The same numbers at each update: as the sparsity grows, the masks are nested.
+    return [_random(group, i, 0) for i in range(len(state.weights))]
+
+
+def _layerwise(
+    group: Group, scores: list[Any], sparsity: Any, select: Any, absolute: bool = False
+) -> list[Any]:
+    rule = group.rule
+    by_key = _sparsities(group, sparsity)
+    if rule.block_size != (1, 1):
+        blocks = rule.block_size, rule.block_pooling_type
+        return [block_mask(s, part, *blocks) for s, part in zip(scores, by_key, strict=True)]
+    keeps = [keep_count(math.prod(s), part) for s, part in zip(group.shapes, by_key, strict=True)]
+    if select is top_masks:
+        return top_masks_of_each(scores, keeps, absolute)
+    return [
+        mask
+        for score, keep in zip(scores, keeps, strict=True)
+        for mask in select([score], keep, absolute)
+    ]
+
+
+def _sparsities(group: Group, sparsity: Any) -> list[Any]:
+    """One sparsity for each weight, whatever name the allocation calls it by."""
+    allocation = group.rule.allocation
+    names = [keys[0] for keys in group.keys]
+    if isinstance(allocation, dict):
+        names = [next((k for k in keys if k in allocation), keys[0]) for keys in group.keys]
+    shapes = dict(zip(names, group.shapes, strict=True))
+    found = sparsities(allocation, sparsity, shapes, group.final)
+    return [found[name] for name in names]
+
+
+def _regrown(group: Group, step: Any, sparsity: Any, state: State) -> list[Any]:
+    rule = group.rule
+    fraction = rule.drop_fraction
+    end = getattr(rule.schedule, "end_step", -1)
+    if end > 0:
+        progress = ops.minimum(ops.cast(step, "float32") / end, 1.0)
+        fraction = fraction / 2 * (1 + ops.cos(math.pi * progress))
+    masks = []
+    for i, part in enumerate(_sparsities(group, sparsity)):
+        weight, mask = state.weights[i], state.masks[i]
+        count = keep_count(math.prod(group.shapes[i]), part)
+        dropped = ops.cast(ops.round(fraction * ops.cast(count, "float32")), "int32")
+        lowest, highest = (ops.cast(x, weight.dtype) for x in (-math.inf, math.inf))
+        (kept,) = top_masks([ops.where(mask, ops.abs(weight), lowest)], count - dropped)
+        kept = ops.logical_and(kept, mask)
+        gradient = state.gradients[i]
+        if rule.regrow == "set" or gradient is None:
+            growth = ops.cast(_random(group, i, step), weight.dtype)
+        else:
+            growth = ops.abs(ops.cast(gradient, weight.dtype))
+        masks += top_masks([ops.where(kept, highest, growth)], count)
+    return masks
+
+
+class _Seed(keras.random.SeedGenerator):
+    # Keras draws from a fixed integer or from a generator's own variable. A step of training is a
+    # tensor, and keeping no variable leaves the optimizer without one more state to save.
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def next(self, ordered: bool = True) -> Any:
+        return self.value
+
+
+def _random(group: Group, i: int, step: Any) -> Any:
+    """Uniform numbers: a function of the seed, which weight it is, its shape and the step."""
+    text = f"{group.rule.seed}/{group.indices[i]}/{group.shapes[i]}"
+    own = int.from_bytes(hashlib.sha256(text.encode()).digest()[:3], "big")
+    # PyTorch takes the first of the two only.
+    counter = own * 64 + ops.cast(step, "int32")
+    seed = ops.cast(ops.stack([counter, ops.cast(step, "int32")]), _seed_dtype())
+    return keras.random.uniform(group.shapes[i], seed=_Seed(seed))
+
+
+def _seed_dtype() -> str:
+    return "int32" if keras.backend.backend() == "tensorflow" else "uint32"

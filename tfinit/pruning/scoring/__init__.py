@@ -1,0 +1,1 @@
+"""Which weights survive: scores, shares of each tensor, and masks of arrays."""

@@ -1,0 +1,150 @@
+"""The flow of SynFlow: ones through a model that is made linear, and its gradients. TensorFlow."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from tfinit.errors import InputError
+from tfinit.graph.overlay import overlaid
+from tfinit.pruning.scoring.loss_gradients import called, dense
+from tfinit.variables import own_weights, walk_layers, weight_name
+
+
+def synaptic_flow(
+    model: Any, ones: Any, kernels: list[tuple[Any, np.ndarray]], wide: bool
+) -> tuple[float, list[np.ndarray]]:
+    """R, the sum of the outputs, and its derivatives by the kernels.
+
+    No variable is written: while it runs, Keras reads other values in their place, those that
+    `tfinit.pruning.scoring.scores.synflow` tells.
+
+    Args:
+        model: A built Keras 3 model.
+        ones: What `ones_like_input` gives.
+        kernels: Variables, and the values to put in their place.
+        wide: Whether to compute in float64, whatever the model's dtypes are; it may contain
+            operations that this does not fit.
+
+    Returns:
+        R, which may be infinite, and float64 arrays in the order of ``kernels``.
+
+    Raises:
+        InputError: the model cannot be called so.
+    """
+    import tensorflow as tf
+
+    def tensor(values: Any, variable: Any) -> Any:
+        return ops.convert_to_tensor(np.asarray(values), "float64" if wide else variable.dtype)
+
+    with _linear_layers(model), _dtypes(model, wide), keras.StatelessScope() as scope:
+        for _, layer in walk_layers(model):
+            for variable in own_weights(layer):
+                if _is_float(variable):
+                    scope.add_update((variable, tensor(_linear_value(variable), variable)))
+        watched = [tensor(values, variable) for variable, values in kernels]
+        for (variable, _), values in zip(kernels, watched, strict=True):
+            scope.add_update((variable, values))
+        with tf.GradientTape() as tape:
+            tape.watch(watched)
+            outputs = called(model, ones)
+            # A sum in float16 would be the first to overflow.
+            at_least = "float64" if wide else "float32"
+            parts = [tf.reduce_sum(tf.cast(o, at_least)) for o in keras.tree.flatten(outputs)]
+            total = tf.add_n(parts)
+        gradients = dense(tape.gradient(total, watched), watched)
+    return float(total), [np.asarray(g).astype("float64") for g in gradients]
+
+
+def _is_float(variable: Any) -> bool:
+    return keras.backend.is_float_dtype(keras.backend.standardize_dtype(variable.dtype))
+
+
+def _linear_value(variable: Any) -> np.ndarray:
+    name, values = weight_name(variable), ops.convert_to_numpy(variable)
+    if name in ("bias", "beta", "moving_mean"):
+        return np.zeros_like(values)
+    if name == "moving_variance":
+        return np.ones_like(values)
+    return np.abs(values)
+
+
+@contextmanager
+def _linear_layers(model: Any) -> Iterator[None]:
+    """The identity in place of the activations that layers hold, or are; no offsets of inputs."""
+    with overlaid() as put:
+        for _, layer in walk_layers(model):
+            # The gates of recurrent cells are no activations between layers.
+            if vars(layer).get("activation") and not hasattr(layer, "recurrent_activation"):
+                put(layer, "activation", keras.activations.linear)
+            elif ".layers.activations." in type(layer).__module__:
+                put(layer, "call", lambda inputs, *args, **kwargs: inputs)
+            kinds = {cls.__name__ for cls in type(layer).__mro__}
+            for kind, offset in (("Rescaling", "offset"), ("Normalization", "mean")):
+                if kind in kinds and vars(layer).get(offset) is not None:
+                    put(layer, offset, ops.zeros_like(vars(layer)[offset]))
+        yield
+
+
+@contextmanager
+def _dtypes(model: Any, wide: bool) -> Iterator[None]:
+    """The model's layers computing in float64, if ``wide``."""
+    with overlaid() as put:
+        for _, layer in walk_layers(model) if wide else ():
+            put(layer, "_dtype_policy", keras.DTypePolicy("float64"))
+            # A functional model casts what it gets to the dtype of its symbolic inputs.
+            functional = getattr(layer, "_functional", None) or layer
+            for symbol in getattr(functional, "_inputs", None) or []:
+                if _is_float(symbol):
+                    put(symbol, "_dtype", "float64")
+        yield
+
+
+def ones_like_input(model: Any, x: Any = None) -> Any:
+    """Ones as a batch of one input, as the model takes it.
+
+    Args:
+        model: A built Keras 3 model.
+        x: An example, whose shapes are taken where the model leaves its own open.
+
+    Raises:
+        InputError: the shape is not known, or an input is not of floats.
+    """
+    like = _own_inputs(model)
+    if x is not None and (
+        like is None or any(None in symbol.shape[1:] for symbol in keras.tree.flatten(like))
+    ):
+        like = keras.tree.map_structure(
+            lambda a: keras.KerasTensor((1, *np.shape(a)[1:]), np.asarray(a).dtype.name), x
+        )
+    if like is None:
+        raise InputError(
+            f"`model` {model.name!r} does not say what its inputs look like. Pass an example "
+            "as `x`: its values are ignored."
+        )
+    for symbol in keras.tree.flatten(like):
+        if not _is_float(symbol):
+            raise InputError(
+                f"'synflow' sends ones through the model, but its input {symbol.name!r} is of "
+                f"{symbol.dtype}. Use 'snip' or 'magnitude'."
+            )
+        if None in symbol.shape[1:]:
+            raise InputError(
+                f"The input {symbol.name!r} of `model` has the open shape {symbol.shape}. Pass an "
+                "example as `x`: its values are ignored."
+            )
+    return keras.tree.map_structure(lambda s: ops.ones((1, *s.shape[1:]), s.dtype), like)
+
+
+def _own_inputs(model: Any) -> Any:
+    """Symbolic inputs of the model, as it takes them; None where it does not tell."""
+    functional = getattr(model, "_functional", None) or model
+    if getattr(functional, "inputs", None):
+        return functional.input
+    shape = (model.get_build_config() or {}).get("input_shape")
+    if not shape or not isinstance(shape[-1], int):  # none, or several
+        return None
+    return keras.KerasTensor(tuple(shape), model.compute_dtype)

@@ -1,0 +1,1 @@
+"""What the schemes are built on: the model, read; the pass that sets kernels; streams; report."""

@@ -1,0 +1,258 @@
+"""One forward pass in which each layer's kernel is set as the data reaches it.
+
+A pre-activation is linear in the kernel: z = W∗x + b. So the pass computes it once, a scheme
+chooses a factor from it, and what goes on to the next layer is φ(factor · W∗x + b): no layer is
+ever run twice.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from tfinit.arguments import check_real
+from tfinit.errors import InputError, reason
+from tfinit.graph.activations import gate_activations
+from tfinit.graph.kernels import Kernel
+from tfinit.graph.overlay import overlaid
+from tfinit.schemes.engine.task import Task
+from tfinit.variables import keras_of, walk_layers
+
+# The classes whose output is φ(W∗x + b), by the names of Keras's base classes.
+_LINEAR = (
+    "Dense",
+    "EinsumDense",
+    "BaseConv",
+    "BaseConvTranspose",
+    "BaseDepthwiseConv",
+    "BaseSeparableConv",
+    "Embedding",
+)
+
+# Given a kernel, W∗x and b as tensors that broadcast (b is None where it is zero), it writes the
+# weights and returns the new pre-activation; None to have the layer called with what it holds now.
+Stop = Callable[[Kernel, Any, Any], Any]
+
+
+def reachable(task: Task) -> list[Kernel]:
+    """The trainable kernels that a pass can rescale: those of layers whose output is φ(W∗x + b).
+
+    Of a recurrent layer this is the kernel of its inputs; what it makes is the share of the inputs
+    in each gate. Of a separable convolution it is the pointwise kernel.
+    """
+    cells = {id(getattr(layer, "cell", None)) for _, layer in walk_layers(task.model)}
+    return [kernel for kernel in task.kernels if kernel.trainable and _is_linear(kernel, cells)]
+
+
+def pass_through(task: Task, kernels: list[Kernel], stop: Stop) -> set[str]:
+    """Call the model once on the data, in inference mode; stop at each of the kernels' layers.
+
+    Args:
+        task: The model and the data.
+        kernels: Some of `reachable`'s.
+        stop: Called once for each kernel, when the data first reaches its layer.
+
+    Returns:
+        The keys of the kernels that the data reached.
+
+    Raises:
+        InputError: the model is not of Keras 3, or the data does not fit it or is not finite.
+    """
+    if keras_of(task.model) != "keras":
+        raise InputError(
+            "Schemes that use data run on models of Keras 3, received a tf_keras model. "
+            "Use a scheme that needs no data."
+        )
+    data = check_data(task.model, task.data)
+    reached: set[str] = set()
+    with _stopping(task, kernels, stop, reached):
+        call(task.model, data)
+    return reached
+
+
+def call(model: Any, data: Any, training: bool = False) -> Any:
+    """The model's output for checked data; InputError if it cannot be called on it."""
+    try:
+        with states_kept(model):
+            return model(data, training=training)
+    except InputError as error:
+        raise _as_raised(error) from None
+    except Exception as error:
+        raise InputError(
+            f"`model` {model.name!r} cannot be called on `data`: {reason(error)}"
+        ) from error
+
+
+def is_stateful(op: Any) -> bool:
+    """True if a layer is a stateful recurrent one, or has one in it."""
+    return bool(_stateful(op))
+
+
+def _stateful(op: Any) -> list[Any]:
+    layers = [layer for _, layer in walk_layers(op)] if hasattr(op, "weights") else []
+    return [layer for layer in layers if getattr(layer, "stateful", False)]
+
+
+@contextmanager
+def states_kept(op: Any) -> Iterator[None]:
+    """Put back the states of stateful recurrent layers after the block."""
+    import keras
+
+    found = [keras.tree.flatten(getattr(layer, "states", None)) for layer in _stateful(op)]
+    states = [state for part in found for state in part if hasattr(state, "assign")]
+    before = [state.numpy() for state in states]
+    try:
+        yield
+    finally:
+        for state, value in zip(states, before, strict=True):
+            state.assign(value)
+
+
+def _as_raised(error: InputError) -> InputError:
+    """The error without the layer's name and arguments, with which Keras raises it anew."""
+    while isinstance(error.__context__, InputError):
+        error = error.__context__
+    return error
+
+
+def check_data(model: Any, data: Any, name: str = "data") -> Any:
+    """The data as tensors; InputError if it is not finite or does not fit the model's inputs.
+
+    ``name`` is what errors call it.
+    """
+    import keras
+
+    arrays = keras.tree.flatten(data)
+    for array in arrays:
+        check_real(name, array)
+        if not hasattr(array, "shape") and not np.isscalar(array):
+            raise InputError(
+                f"`{name}` must be arrays as the model takes them, received "
+                f"{type(array).__name__}. Of a dataset, pass the inputs of one batch."
+            )
+    try:
+        data = keras.tree.map_structure(keras.ops.convert_to_tensor, data)
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"`{name}` must be arrays of numbers as the model takes them, received what is no "
+            f"tensor: {reason(error)}"
+        ) from error
+    arrays = keras.tree.flatten(data)
+    for array in arrays:
+        if 0 in tuple(array.shape)[:1]:
+            raise InputError(f"`{name}` must have one example or more, received none.")
+        if keras.backend.is_float_dtype(keras.backend.standardize_dtype(array.dtype)):
+            finite = keras.ops.all(keras.ops.isfinite(array))
+            if not bool(keras.ops.convert_to_numpy(finite)):
+                raise InputError(f"`{name}` has NaN or infinite values. Remove or replace them.")
+    inputs = getattr(model, "inputs", None) or []
+    if inputs and len(arrays) != len(inputs):
+        raise InputError(
+            f"`{name}` has {len(arrays)} arrays, the model has {len(inputs)} inputs: "
+            f"{[tensor.name for tensor in inputs]}."
+        )
+    for wanted, array in zip(inputs, arrays, strict=False):
+        # A dict is flattened by its keys, as the model's inputs are.
+        shape, given = tuple(wanted.shape)[1:], tuple(array.shape)[1:]
+        if len(shape) != len(given) or any(
+            n is not None and n != m for n, m in zip(shape, given, strict=True)
+        ):
+            raise InputError(
+                f"`{name}` has shape {tuple(array.shape)}, the model's input {wanted.name!r} "
+                f"takes {tuple(wanted.shape)}, with the examples along the first axis."
+            )
+    return data
+
+
+def _is_linear(kernel: Kernel, cells: set[int]) -> bool:
+    layer = kernel.layer
+    if gate_activations(layer):
+        return kernel.name == "kernel" and len(kernel.shape) == 2 and id(layer) in cells
+    if kernel.name == "depthwise_kernel":
+        return False
+    return any(
+        cls.__name__ in _LINEAR and cls.__module__.split(".")[0] == "keras"
+        for cls in type(layer).__mro__
+    )
+
+
+@contextmanager
+def _stopping(task: Task, kernels: list[Kernel], stop: Stop, reached: set[str]) -> Iterator[None]:
+    """Put a stop into the `call` of each kernel's layer, for the calls of this thread."""
+    recurrent = {id(getattr(layer, "cell", None)): layer for _, layer in walk_layers(task.model)}
+    with overlaid() as put:
+        for kernel in kernels:
+            gated = bool(gate_activations(kernel.layer))
+            layer = recurrent[id(kernel.layer)] if gated else kernel.layer
+            with_stop = _with_stop_before if gated else _with_stop
+            put(layer, "call", with_stop(kernel, layer.call, stop, reached))
+        yield
+
+
+def _with_stop(
+    kernel: Kernel, plain: Callable[..., Any], stop: Stop, reached: set[str]
+) -> Callable[..., Any]:
+    layer = kernel.layer
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if kernel.key in reached:  # a shared layer, called again
+            return plain(*args, **kwargs)
+        reached.add(kernel.key)
+        with _without_activation(layer) as activation:
+            z = plain(*args, **kwargs)
+        z = _stopped(kernel, z, stop)
+        return plain(*args, **kwargs) if z is None else activation(z)
+
+    return call
+
+
+@contextmanager
+def _without_activation(layer: Any) -> Iterator[Callable[[Any], Any]]:
+    """The layer's activation, which it does not apply while the block runs."""
+    activation = getattr(layer, "activation", None)
+    if activation is None:
+        yield lambda z: z
+        return
+    with overlaid() as put:
+        put(layer, "activation", None)
+        yield activation
+
+
+def _stopped(kernel: Kernel, z: Any, stop: Stop) -> Any:
+    """The new pre-activation, from the old one."""
+    import keras
+
+    bias = bias_of(kernel, z)
+    if bias is None:
+        return stop(kernel, z, None)
+    return stop(kernel, z - keras.ops.cast(bias, z.dtype), bias)
+
+
+def bias_of(kernel: Kernel, z: Any) -> Any:
+    """The layer's bias, shaped to broadcast against its output; None if all of it is zero."""
+    import keras
+
+    if kernel.bias is None:
+        return None
+    bias = keras.ops.convert_to_numpy(kernel.bias)
+    if not np.any(bias):
+        return None
+    if getattr(kernel.layer, "data_format", None) == "channels_first":
+        bias = bias.reshape(-1, *(1,) * (len(z.shape) - 2))
+    return keras.ops.convert_to_tensor(bias)
+
+
+def _with_stop_before(
+    kernel: Kernel, plain: Callable[..., Any], stop: Stop, reached: set[str]
+) -> Callable[..., Any]:
+    import keras
+
+    def call(sequences: Any, *args: Any, **kwargs: Any) -> Any:
+        if kernel.key not in reached:
+            reached.add(kernel.key)
+            weights = keras.ops.cast(kernel.variable, sequences.dtype)
+            stop(kernel, keras.ops.matmul(sequences, weights), None)
+        return plain(sequences, *args, **kwargs)
+
+    return call
