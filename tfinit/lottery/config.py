@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from tfinit.arguments import number, one_of, wholes
 from tfinit.errors import InputError
-from tfinit.lottery.branches import AT_INITIALIZATION, BRANCHES, CONTROLS
+from tfinit.lottery.branches import AT_INITIALIZATION, BRANCHES, TICKET
 from tfinit.lottery.network_config import KERASES, OPTIMIZERS, NetworkConfig
 
 __all__ = [
@@ -97,9 +97,10 @@ class LotteryConfig(NetworkConfig):
         one_of("allocation", self.allocation, ALLOCATIONS)
         one_of("criterion", self.criterion, CRITERIA)
         one_of("on_divergence", self.on_divergence, ON_DIVERGENCE)
-        unknown = [c for c in self.controls if c not in CONTROLS]
+        known = [name for name in BRANCHES if name != TICKET]
+        unknown = [c for c in self.controls if c not in known]
         if unknown:
-            raise InputError(f"`controls` may name {', '.join(CONTROLS)}, received {unknown}.")
+            raise InputError(f"`controls` may name {', '.join(known)}, received {unknown}.")
         if len(set(self.controls)) < len(self.controls):
             raise InputError(f"`controls` names one twice: {self.controls}.")
         defaults = {"output_prune_fraction": _OUTPUT_PRUNE_FRACTION, "layer_prune_fractions": {}}
