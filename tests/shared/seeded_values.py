@@ -30,11 +30,11 @@ _INITIALIZERS = {
     "Identity": [{}],
 }
 _OF_KERNELS = {"Dirac": {}, "DeltaOrthogonal": {}, "ConvolutionOrthogonal": {}}
-SCHEMES = {
-    **dict.fromkeys(("xavier", "he", "lecun", "orthogonal", "delta_orthogonal", "alexnet"), {}),
-    **dict.fromkeys(("autoinit", "depth_scaled", "fixup", "reinitialize"), {}),
-    **dict.fromkeys(("lsuv", "krahenbuhl", "weightnorm_data", "metainit"), {}),
-}
+_WITHOUT_DATA = (
+    *("xavier", "he", "lecun", "orthogonal", "delta_orthogonal", "alexnet"),
+    *("autoinit", "depth_scaled", "fixup", "reinitialize"),
+)
+_WITH_DATA = ("lsuv", "krahenbuhl", "weightnorm_data", "metainit")
 _CRITERIA = (
     *("magnitude", "small-final", "large-init", "small-init", "large-init-large-final"),
     *("small-init-small-final", "magnitude-increase", "movement", "large-final-same-sign"),
@@ -75,12 +75,10 @@ def values(score: Any, renamed: bool) -> Iterator[tuple[str, np.ndarray]]:
         layer.build((None, 8, 8, 4))
         yield f"initializer {name} of a convolution", np.array(layer.kernel)
     data = np.random.default_rng(0).normal(size=(32, 8, 8, 3)).astype("float32")
-    with_data = ("lsuv", "krahenbuhl", "weightnorm_data", "metainit")
-    for name, options in SCHEMES.items():
+    for name in (*_WITHOUT_DATA, *_WITH_DATA):
         model = network()
         tfinit.initialize(model, "xavier", seed=5)
-        given = [data] if name in with_data else []
-        tfinit.initialize(model, name, *given, seed=3, **options)
+        tfinit.initialize(model, name, *([data] if name in _WITH_DATA else []), seed=3)
         for variable in model.trainable_variables:
             if "kernel" in variable.path:
                 yield f"scheme {name} {variable.path}", np.array(variable)
@@ -95,10 +93,9 @@ def values(score: Any, renamed: bool) -> Iterator[tuple[str, np.ndarray]]:
     for key, found in controls.shuffled(mask, 4).items():
         yield f"control shuffled {key}", found
     digits = datasets.load("digits")
-    for name in ("lenet-300-100",):
-        model = models.build(name, keras, digits.train[0].shape[1:], digits.classes, 6)
-        for variable in model.trainable_variables:
-            yield f"network {name} {variable.path}", np.array(variable)
+    model = models.build("lenet-300-100", keras, digits.train[0].shape[1:], digits.classes, 6)
+    for variable in model.trainable_variables:
+        yield f"network lenet-300-100 {variable.path}", np.array(variable)
     yield "training order", batch_indices(rows=50, batch_size=8, steps=20, seed=7, start=3)
     yield "split of digits", digits.train[1]
 
