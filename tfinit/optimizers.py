@@ -38,4 +38,8 @@ OPTIMIZERS = {
 
 def optimizers_help() -> str:
     """The optimizers, in a sentence for ``--help``."""
-    return f"{', '.join(f'{name} ({made.label})' for name, made in OPTIMIZERS.items())}."
+    told = [
+        name if made.label.lower() == name else f"{name} ({made.label})"
+        for name, made in OPTIMIZERS.items()
+    ]
+    return f"Optimizer: {', '.join(told)}."

@@ -77,7 +77,7 @@ _ONE_SHOT = Branch(
     False,
     True,
     "one-shot pruning",
-    "the dense network pruned at once to the ticket's sparsity, rewound",
+    "the trained dense network pruned at once, and rewound",
 )
 # Method of `tfinit.pruning.prune_at_initialization` → what it is called in a legend.
 _METHODS = {"snip": "SNIP", "grasp": "GraSP", "synflow": "SynFlow", "magnitude": "magnitude"}
@@ -95,7 +95,7 @@ _SOURCES = [
                 False,
                 False,
                 f"{label} at initialization",
-                f"the network pruned by {label} before training, to the ticket's sparsity",
+                f"pruned by {label} before training",
             ),
             label,
         )
@@ -109,8 +109,7 @@ _CHAINS = (
         "own",
         False,
         label="learning-rate rewinding",
-        description="pruned from its own last training and trained on, the learning rate from the "
-        "rewind step on",
+        description="not rewound: trained on, with the learning rate from the rewind step on",
     ),
     Branch(
         "fine-tune",
@@ -118,7 +117,7 @@ _CHAINS = (
         "own",
         False,
         label="fine-tuning",
-        description="pruned from its own last training and trained on, at the last learning rate",
+        description="not rewound: trained on, at the last learning rate",
         last_rate=True,
     ),
 )
@@ -183,6 +182,6 @@ def controls_help() -> str:
     ]
     example = f"{AT_INITIALIZATION[0]}-{REINIT}"
     return (
-        f"What to train beside tickets: {'; '.join(told)}; and those of other masks with those of "
-        f"the ticket's, as {example}."
+        f"What to train beside tickets, with as many weights: {'; '.join(told)}; and combinations, "
+        f"as {example}."
     )

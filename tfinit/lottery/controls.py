@@ -193,7 +193,7 @@ register(
     Control(
         "reinit-signs",
         "reinitialized, signs kept",
-        "the ticket's mask on other random weights, with the signs that the ticket's had",
+        "the ticket's mask on other random weights with the signs of its own",
         weights=lambda own, other, keys: with_signs_of(dict(other), own, keys),
         late=False,
     )
@@ -202,7 +202,7 @@ register(
     Control(
         "constant-signs",
         "sign × constant",
-        "the ticket's mask and signs, with one magnitude for each tensor: its standard deviation",
+        "the ticket's mask and signs, each tensor's standard deviation as magnitude",
         weights=lambda own, other, keys: signed_constant(dict(own), keys),
     )
 )
