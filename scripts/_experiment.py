@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeVar
 import tyro
 
 from tfinit.cli.console import loading
-from tfinit.cli.device import wake_up
+from tfinit.cli.device import warm_up
 from tfinit.cli.signals import heard, nothing_begun
 from tfinit.devices import in_use
 from tfinit.errors import InputError, WorkError
@@ -92,7 +92,7 @@ def main(script: Callable[[Any], None], options: type[Options], description: str
             with nothing_begun():
                 asked = tyro.cli(options, description=description)
             with loading():
-                wake_up(asked.device)
+                warm_up(asked.device)
             script(asked)
     except (InputError, WorkError) as error:
         print(error, file=sys.stderr)

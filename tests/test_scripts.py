@@ -14,8 +14,8 @@ import pytest
 
 from tfinit.lottery import initializations, stability
 from tfinit.lottery.config import LotteryConfig
+from tfinit.lottery.linear_connectivity import StabilityResult
 from tfinit.lottery.result import LevelResult
-from tfinit.lottery.stability import StabilityResult
 from tfinit.training.metrics import Metrics
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"

@@ -96,7 +96,11 @@ MOVED = {
     "initializers.target": "initializers.current_weight",
     "lottery.resumable": "lottery.stored_training",
     "lottery.parts": "lottery.frameworks",
+    "lottery.stability": "lottery.stability_experiment",
 }
+# Of these a function of the package has the name today. It has the module's names as attributes,
+# and stays what the name means in the package.
+FUNCTIONS = ("lottery.stability",)
 
 
 class FormerNames(importlib.abc.MetaPathFinder, importlib.abc.Loader):
@@ -120,7 +124,11 @@ class FormerNames(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         return _Former(spec.name, importlib.import_module(today))
 
     def exec_module(self, module: ModuleType) -> None:
-        """Nothing: it has run under its name of today."""
+        """Nothing: it has run under its name of today. One of `FUNCTIONS` takes its place."""
+        former = module.__name__.partition(".")[2]
+        if former in FUNCTIONS:
+            # What is here is what is imported, and what the package has by the name.
+            sys.modules[module.__name__] = getattr(module, former.rpartition(".")[2])
 
 
 class _Former(ModuleType):

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from tfinit.lottery.linear_connectivity import StabilityRow
 from tfinit.lottery.report import Row
-from tfinit.lottery.stability import StabilityRow
 from tfinit.lottery.table import initializations_table, lottery_table, stability_table
 from tfinit.spread import Spread
 

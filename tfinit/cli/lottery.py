@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tfinit.cli.console import checked, loading
-from tfinit.cli.device import OnDevice, wake_up
+from tfinit.cli.device import OnDevice, warm_up
 from tfinit.lottery.config import LotteryConfig, StabilityConfig
 from tfinit.lottery.initializations import DEFAULTS as INITIALIZATIONS
 from tfinit.progress import Bar
@@ -61,7 +61,7 @@ def lottery(config: LotteryConfig, device: str = "auto") -> None:
         from tfinit import datasets
         from tfinit.lottery.experiment import run
 
-        wake_up(device, config.keras)
+        warm_up(device, config.keras)
     from tfinit.lottery.report import Conclusion, summarize
     from tfinit.lottery.report_files import OF_A_RUN, check_reports, title, write_run
     from tfinit.lottery.table import lottery_table
@@ -87,7 +87,7 @@ def initializations(config: LotteryConfig, names: tuple[str, ...], device: str =
         from tfinit import datasets
         from tfinit.lottery.initializations import compare_initializations, configs
 
-        wake_up(device, config.keras)
+        warm_up(device, config.keras)
     from tfinit.lottery.report import summarize
     from tfinit.lottery.report_files import (
         check_initializations,
@@ -114,18 +114,19 @@ def stability(config: StabilityConfig, device: str = "auto") -> None:
     from rich.console import Console
 
     with loading():
-        from tfinit.lottery import stability as experiment
+        from tfinit.lottery import stability as measure
+        from tfinit.lottery import summarize_stability
 
-        wake_up(device, config.keras)
+        warm_up(device, config.keras)
     from tfinit.lottery.report_files import OF_STABILITY, check_reports, title, write_stability
     from tfinit.lottery.table import stability_table
 
     check_reports(config.run_dir, OF_STABILITY)
     with Bar(lines=True) as bar:
-        results = experiment.stability(config, bar, warn=bar.warn, reports=False)
+        results = measure(config, bar, warn=bar.warn, reports=False)
     console = Console(markup=False, highlight=False)
     try:
-        console.print(stability_table(experiment.summarize_stability(results), title(config)))
+        console.print(stability_table(summarize_stability(results), title(config)))
     finally:
         write_stability(config, results)
     _where(console, "Results and figure", config)

@@ -3,6 +3,7 @@
 `run` does a whole experiment in a directory; `lottery` is its algorithm.
 """
 
+from tfinit.former_names import former_names
 from tfinit.lazy import loading
 
 _HOME = {
@@ -14,17 +15,18 @@ _HOME = {
     "StabilityConfig": "config",
     "lottery": "experiment",
     "run": "experiment",
-    "KerasParts": "frameworks",
-    "Parts": "frameworks",
-    "TfmotParts": "frameworks",
+    "Framework": "frameworks",
+    "KerasFramework": "frameworks",
+    "TfmotFramework": "frameworks",
     "Conclusion": "report",
     "LevelResult": "result",
     "Store": "store",
-    # Not the function `stability`: its module has that name here.
-    "StabilityResult": "stability",
-    "stability_to_csv": "stability",
-    "summarize_stability": "stability",
+    "StabilityResult": "linear_connectivity",
+    "stability": "stability_experiment",
+    "stability_to_csv": "linear_connectivity",
+    "summarize_stability": "linear_connectivity",
 }
 __all__ = [*_HOME]
 # On demand: the command line's --help needs the configuration and nothing heavy.
-__getattr__ = loading(__name__, _HOME)
+_FORMER = {"KerasParts": "KerasFramework", "Parts": "Framework", "TfmotParts": "TfmotFramework"}
+__getattr__ = former_names(__name__, _FORMER, loading(__name__, _HOME))

@@ -14,7 +14,7 @@ from tfinit.lottery.result import TICKET
 from tfinit.spread import Spread
 
 if TYPE_CHECKING:
-    from tfinit.lottery.stability import StabilityRow
+    from tfinit.lottery.linear_connectivity import StabilityRow
 
 _COLUMNS = 80
 _DIVERGED = "†n: n replicates diverged, left out"
@@ -75,7 +75,7 @@ def stability_table(rows: "Sequence[StabilityRow]", title: str) -> Table:
     """The error barriers by the step k at which the networks part.
 
     Args:
-        rows: What `tfinit.lottery.stability.summarize_stability` returns.
+        rows: What `tfinit.lottery.summarize_stability` returns.
         title: What is above the table.
     """
     table = _table(f"{title}\nerror barrier in points, {_DEVIATION}")

@@ -8,6 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from tfinit import arguments
+from tfinit.arguments import listed, refused
 from tfinit.errors import InputError
 from tfinit.plots.style import blank, sequential
 
@@ -38,6 +40,11 @@ def signals_figure(layers: "Sequence[LayerSignals]", title: str) -> Figure:
     Raises:
         InputError: there is no layer with a kernel.
     """
+    arguments.text("title", title)
+    cure = "The `layers` of what tfinit.diagnose returns are that."
+    for layer in listed("layers", layers, object, empty=True, cure=cure):
+        if not hasattr(layer, "is_kernel"):
+            raise refused("layers", "a list of what a diagnosis saw of layers", layer, cure)
     shown = [layer for layer in layers if layer.is_kernel]
     if not shown:
         raise InputError("`layers` has no layer with a kernel: there is nothing to draw.")

@@ -5,6 +5,7 @@ model and its backend allow, else Keras's own ``fit`` on the same batches (`FitL
 two, and why, is in the loop's ``engine`` and ``why``.
 """
 
+from tfinit.former_names import former_names
 from tfinit.lazy import loading
 
 _HOME = {
@@ -20,8 +21,8 @@ _HOME = {
     "check_batch_size": "order",
     "evaluation_steps": "order",
     "trainer": "engine",
-    "wake_up": "compiled",
+    "warm_up": "compiled",
 }
 __all__ = [*_HOME]
 # On demand: the compiled loop needs TensorFlow, the rest does not.
-__getattr__ = loading(__name__, _HOME)
+__getattr__ = former_names(__name__, {"wake_up": "warm_up"}, loading(__name__, _HOME))

@@ -10,6 +10,7 @@ import numpy as np
 from tfinit.arguments import flag, function, instance, refused
 from tfinit.datasets import Dataset
 from tfinit.errors import InputError, MissingPackage
+from tfinit.former_names import former_names
 from tfinit.training.augment import Augment
 from tfinit.training.checks import checked, finite_weights, outputs_of
 from tfinit.training.metrics import (
@@ -50,7 +51,7 @@ def no_checkpoint(partial: Callable[[], Partial]) -> None:
     """Nothing kept."""
 
 
-def wake_up() -> None:
+def warm_up() -> None:
     """Let TensorFlow find its devices and compile once, for processes that are all ours.
 
     With a GPU, ask for deterministic kernels: a run that goes on must end with the same bits.
@@ -250,7 +251,7 @@ class CompiledLoop:
             progress: Called with the number of steps done since the last call.
             start: The step to begin at: the data goes on from there.
             at: Step → called once that step is done, with the model as it is then.
-            resume: Go on from there, to the same bits (with a GPU: after `wake_up`). ``at`` is not
+            resume: Go on from there, to the same bits (with a GPU: after `warm_up`). ``at`` is not
                 called for steps done.
             checkpoint: Called now and then with a function that gives the `Partial` to resume
                 from.
@@ -380,3 +381,6 @@ def _program(model: Any, train: tuple, augment: Augment | None) -> Callable[...,
         return losses.stack()
 
     return run
+
+
+__getattr__ = former_names(__name__, {"wake_up": "warm_up"})
