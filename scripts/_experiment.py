@@ -30,7 +30,7 @@ from tfinit.native_output import open_streams
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from tfinit.lottery.report import Row
+    from tfinit.lottery.report import LevelSummary
     from tfinit.lottery.result import LevelResult
     from tfinit.progress import Bar
     from tfinit.spread import Spread
@@ -154,11 +154,11 @@ class Measured:
         self._rows = {(row.branch, row.level): row for row in rows}
         self.levels = sorted({row.level for row in rows} - {0})
 
-    def row(self, level: int, branch: str = TICKET) -> "Row | None":
+    def row(self, level: int, branch: str = TICKET) -> "LevelSummary | None":
         """The row of a branch at a level; None if it was not trained there."""
         return self._rows.get((branch, level))
 
-    def rows(self, branch: str = TICKET) -> "list[Row]":
+    def rows(self, branch: str = TICKET) -> "list[LevelSummary]":
         """The pruned levels of a branch."""
         return [row for level in self.levels if (row := self.row(level, branch))]
 

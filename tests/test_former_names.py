@@ -7,7 +7,7 @@ import pytest
 
 import tfinit.lottery
 import tfinit.training
-from tfinit.lottery import frameworks
+from tfinit.lottery import frameworks, report
 from tfinit.training import compiled
 
 
@@ -19,6 +19,7 @@ from tfinit.training import compiled
         (tfinit.lottery, "TfmotParts", "TfmotFramework"),
         (frameworks, "parts_of", "framework_of"),
         (frameworks, "Training", "TrainingPlan"),
+        (report, "Row", "LevelSummary"),
         (tfinit.training, "wake_up", "warm_up"),
         (compiled, "wake_up", "warm_up"),
     ],

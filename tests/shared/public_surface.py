@@ -38,7 +38,11 @@ MADE_HERE = {
     *("pruning.AtInitialization", "pruning.Compaction", "pruning.LayerSparsity"),
     *("pruning.SparsityReport", "training.Diverged", "training.Metrics", "training.Partial"),
     *("lottery.Branch", "lottery.Conclusion", "lottery.LevelResult", "lottery.StabilityResult"),
-    *("lottery.linear_connectivity.StabilityRow", "lottery.report.Row", "datasets.Dataset"),
+    *(
+        "lottery.linear_connectivity.StabilityRow",
+        "lottery.report.LevelSummary",
+        "datasets.Dataset",
+    ),
     *("comparison.Comparison", "comparison.Ranking", "comparison.Row", "comparison.Run"),
     *("diagnostics.Diagnosis", "diagnostics.Finding", "diagnostics.Recommendation"),
     *("exporting.Choice", "exporting.ExportReport", "exporting.FileReport", "exporting.Latency"),

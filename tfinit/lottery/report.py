@@ -10,6 +10,7 @@ import numpy as np
 
 from tfinit.arguments import instance, listed
 from tfinit.errors import InputError, MissingPackage
+from tfinit.former_names import former_names
 from tfinit.lottery.config import LotteryConfig
 from tfinit.lottery.counts import ends_early
 from tfinit.lottery.result import MADE_BY_RUN, REINIT, TICKET, LevelResult
@@ -33,7 +34,7 @@ _MEASURED = (
 
 
 @dataclass(frozen=True)
-class Row:
+class LevelSummary:
     """One level of one branch, over all replicates. Accuracies are fractions of the test split.
 
     Attributes:
@@ -57,7 +58,7 @@ class Row:
     diverged: int = 0
 
 
-def summarize(results: Sequence[LevelResult]) -> list[Row]:
+def summarize(results: Sequence[LevelResult]) -> list[LevelSummary]:
     """One row for each level and branch: by level, tickets first, then as they come in results."""
     results = _checked(results)
     groups: dict[tuple[int, str], list[LevelResult]] = {}
@@ -69,9 +70,9 @@ def summarize(results: Sequence[LevelResult]) -> list[Row]:
     return [_row(branch, level, group) for (level, branch), group in ordered]
 
 
-def _row(branch: str, level: int, group: Sequence[LevelResult]) -> Row:
+def _row(branch: str, level: int, group: Sequence[LevelResult]) -> LevelSummary:
     trained = [r for r in group if r.diverged_at is None]
-    return Row(
+    return LevelSummary(
         branch,
         level,
         float(np.mean([r.density for r in group])),
@@ -316,3 +317,6 @@ def percent(spread: Spread) -> str:
     """Mean ± standard deviation of a fraction, in percent."""
     deviation = f" ± {100 * spread.std:.1f}" if spread.n > 1 else ""
     return f"{100 * spread.mean:.1f}{deviation}%"
+
+
+__getattr__ = former_names(__name__, {"Row": "LevelSummary"})

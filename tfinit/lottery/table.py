@@ -9,7 +9,7 @@ from rich import box
 from rich.console import Console, Group
 from rich.table import Table
 
-from tfinit.lottery.report import Row
+from tfinit.lottery.report import LevelSummary
 from tfinit.lottery.result import TICKET
 from tfinit.spread import Spread
 
@@ -21,7 +21,7 @@ _DIVERGED = "†n: n replicates diverged, left out"
 _DEVIATION = "mean±std"
 
 
-def lottery_table(rows: Sequence[Row], title: str) -> Group:
+def lottery_table(rows: Sequence[LevelSummary], title: str) -> Group:
     """Accuracies and early-stop steps by level and branch.
 
     Up to two branches are shown in full, side by side. More, or what would be too wide, are a table
@@ -50,7 +50,7 @@ def lottery_table(rows: Sequence[Row], title: str) -> Group:
     )
 
 
-def initializations_table(rows_by_name: Mapping[str, Sequence[Row]], title: str) -> Group:
+def initializations_table(rows_by_name: Mapping[str, Sequence[LevelSummary]], title: str) -> Group:
     """Final accuracy of the tickets by level, a column for each initialization.
 
     Args:
@@ -86,13 +86,13 @@ def stability_table(rows: "Sequence[StabilityRow]", title: str) -> Table:
     return _wide(table)
 
 
-def _captioned(tables: Sequence[Table], rows: Sequence[Row]) -> Group:
+def _captioned(tables: Sequence[Table], rows: Sequence[LevelSummary]) -> Group:
     if any(row.diverged for row in rows):
         tables[-1].caption = _DIVERGED
     return Group(*map(_wide, tables))
 
 
-def _full(rows: Sequence[Row], branches: Sequence[str], title: str) -> Table:
+def _full(rows: Sequence[LevelSummary], branches: Sequence[str], title: str) -> Table:
     control = next((branch for branch in branches if branch != TICKET), None)
     compared = control is not None and TICKET in branches
     gain = "; gain of ticket in points" if compared else ""
@@ -119,7 +119,10 @@ def _full(rows: Sequence[Row], branches: Sequence[str], title: str) -> Table:
 
 
 def _compact(
-    rows: Sequence[Row], branches: Sequence[str], title: str, cell: Callable[[Row], str]
+    rows: Sequence[LevelSummary],
+    branches: Sequence[str],
+    title: str,
+    cell: Callable[[LevelSummary], str],
 ) -> list[Table]:
     """As few tables as hold all branches, each with the ticket to compare with."""
 
@@ -153,9 +156,9 @@ def _wide(table: Table) -> Table:
     return table
 
 
-def _levels(rows: Sequence[Row]) -> list[tuple[tuple[str, str], dict[str, Row]]]:
+def _levels(rows: Sequence[LevelSummary]) -> list[tuple[tuple[str, str], dict[str, LevelSummary]]]:
     """For each level its number and density, as cells, and branch → row."""
-    levels: dict[int, dict[str, Row]] = {}
+    levels: dict[int, dict[str, LevelSummary]] = {}
     for row in rows:
         levels.setdefault(row.level, {})[row.branch] = row
     # Rows come with the ticket first; the others have as many survivors.
@@ -178,9 +181,9 @@ def _cell(spread: Spread, scale: float, digits: int) -> str:
     return f"{scale * spread.mean:.{digits}f}{deviation}"
 
 
-def _final(row: Row) -> str:
+def _final(row: LevelSummary) -> str:
     return _cell(row.final_accuracy, 100, 1) + (f" †{row.diverged}" if row.diverged else "")
 
 
-def _step(row: Row) -> str:
+def _step(row: LevelSummary) -> str:
     return _cell(row.early_stop_step, 1, 0) + (f" †{row.diverged}" if row.diverged else "")

@@ -16,9 +16,9 @@ from tfinit.training.checks import checked, finite_weights, outputs_of
 from tfinit.training.metrics import (
     Diverged,
     Metrics,
+    MetricsRecorder,
     Partial,
     Progress,
-    Record,
     has_classes,
     metric_names,
     silent,
@@ -278,7 +278,7 @@ class CompiledLoop:
             )
         due = set(evaluation_steps(steps, evaluate_every, start).tolist())
         at = dict(at or {})
-        record = Record(self._evaluate.names, resume)
+        record = MetricsRecorder(self._evaluate.names, resume)
         if resume is None:
             step = start
             for n, state in enumerate(self._seeds):

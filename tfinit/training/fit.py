@@ -14,8 +14,8 @@ from tfinit.training.checks import checked, finite_weights, outputs_of
 from tfinit.training.metrics import (
     Diverged,
     Metrics,
+    MetricsRecorder,
     Progress,
-    Record,
     has_classes,
     metric_names,
     silent,
@@ -124,7 +124,7 @@ class FitLoop:
         due = evaluation_steps(steps, evaluate_every, start)
         done_before = dict(zip(due[1:].tolist(), due[:-1].tolist(), strict=True))
         at = dict(at or {})
-        record = Record(self._names)
+        record = MetricsRecorder(self._names)
         self._set_noise(seed, start)
         if start in at:
             at[start]()
