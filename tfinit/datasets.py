@@ -75,6 +75,15 @@ def at_hand() -> tuple[str, ...]:
     return tuple(name for name, known in DATASETS.items() if known.at_hand)
 
 
+def data_help(arrays: str) -> str:
+    """What a command that takes any arrays is given, in a sentence for ``--help``.
+
+    Args:
+        arrays: Those that a file must and may have.
+    """
+    return f"{', '.join(DATASETS)}, or an .npz file with {arrays}."
+
+
 def datasets_help() -> str:
     """The data sets by their names, in a sentence for ``--help``."""
     known = ", ".join(f"{name} ({one.description})" for name, one in DATASETS.items())

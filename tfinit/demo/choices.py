@@ -12,10 +12,10 @@ from tfinit.demo.settings import (
     NORMAL,
     Activation,
     Control,
-    Dataset,
     LotterySettings,
     Optimizer,
     Settings,
+    datasets_offered,
 )
 from tfinit.optimizers import OPTIMIZERS
 
@@ -44,7 +44,7 @@ def choices() -> dict[str, Any]:
     """The menus: names with their labels, ranges of numbers, defaults."""
     return {
         "datasets": _named(
-            get_args(Dataset), {name: known.label for name, known in DATASETS.items()}
+            datasets_offered(), {name: known.label for name, known in DATASETS.items()}
         ),
         "activations": _named(get_args(Activation), _ACTIVATIONS),
         "optimizers": _named(
