@@ -24,7 +24,7 @@ from tfinit.array_files import read_arrays
 from tfinit.errors import InputError, MissingPackage, WorkError
 from tfinit.splits import SPLIT_SEED, Dataset, Split, digest, from_arrays
 
-__all__ = ["DATA_DIR", "NAMES", "Dataset", "Split", "digest", "from_arrays", "load"]
+__all__ = ["DATA_DIR", "NAMES", "Dataset", "digest", "from_arrays", "load"]
 
 DATA_DIR = "TFINIT_DATA_DIR"
 NAMES: tuple[str, ...]

@@ -76,6 +76,7 @@ def description(name: str) -> str:
         >>> description("circles")
         "points: a disc's rim inside another"
     """
+    one_of("name", name, NAMES)
     words = (_MAKERS[name].__doc__ or "").partition(":")[0].partition(",")[0].rstrip(".")
     return f"points: {words[0].lower()}{words[1:]}"
 

@@ -388,7 +388,8 @@ def _training(calls: Calls, directory: Path) -> None:
     splits = dict.fromkeys(("train", "test", "validation"), (X, Y))
     calls.add("datasets.from_arrays", **splits, name="it", classes=3)
     calls.add("datasets.load", name="blobs", _said={"name": "dataset"})
-    calls.add("points.make", name="blobs")
+    for name in ("make", "description"):
+        calls.add(f"points.{name}", name="blobs")
     calls.add("datasets.Dataset.subset", data().subset, train_rows=4, seed=0)
     calls.add("diagnostics.diagnose", model=MODEL, x=X, y=Y, loss=LOSS, _costly=True)
     calls.add("diagnostics.recommend", model=MODEL)
