@@ -33,7 +33,7 @@ Dataset = Annotated[
 Activation = Literal[
     "relu", "tanh", "sigmoid", "leaky_relu", "elu", "selu", "gelu", "silu", "softplus", "linear"
 ]
-Optimizer = Literal[tuple(OPTIMIZERS)]
+Optimizer = Literal[tuple(OPTIMIZERS)]  # ty: ignore[invalid-type-form]
 Action = Literal["start", "pause", "step", "reset"]
 Rewind = Literal["rewind", "reinitialize"]
 

@@ -1,6 +1,7 @@
 """One training of an experiment: from the store if it is there, else made and stored."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from tfinit.errors import WorkError
 from tfinit.lottery.frameworks import Framework, TrainingPlan
@@ -47,7 +48,7 @@ def stored_or_trained(
         return stored
     partial = store.partial(place, framework.fits)
     if partial is not None and usable(partial.step):
-        training = TrainingPlan(**{**vars(training), "resume": partial})
+        training = replace(training, resume=partial)
     done = 0
 
     def count(more: int) -> None:

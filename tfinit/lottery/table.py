@@ -108,9 +108,10 @@ def _full(rows: Sequence[LevelSummary], branches: Sequence[str], title: str) -> 
         cells = list(place)
         for branch in branches:
             row = of.get(branch)
-            there = None if row is None else _cell(row.early_stop_accuracy, 100, 1)
-            # The dense network has no control.
-            cells += ["", "", ""] if row is None else [_step(row), there, _final(row)]
+            if row is None:  # the dense network has no control
+                cells += ["", "", ""]
+            else:
+                cells += [_step(row), _cell(row.early_stop_accuracy, 100, 1), _final(row)]
         both = [of[branch].final_accuracy for branch in (TICKET, control) if branch in of]
         if compared and len(both) == 2 and all(spread.n for spread in both):
             cells.append(f"{100 * (both[0].mean - both[1].mean):+.1f}")

@@ -69,11 +69,11 @@ def signals_figure(layers: "Sequence[LayerSignals]", title: str) -> Figure:
         below_right,
         shown,
         {
-            "with respect to the activations": lambda r: (
-                r.output_gradient and r.output_gradient.std
+            "with respect to the activations": lambda layer: (
+                layer.output_gradient.std if layer.output_gradient else None
             ),
-            "with respect to the weights": lambda r: (
-                r.weights[-1].gradient_std if r.weights else None
+            "with respect to the weights": lambda layer: (
+                layer.weights[-1].gradient_std if layer.weights else None
             ),
         },
     )

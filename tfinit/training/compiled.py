@@ -201,7 +201,8 @@ class CompiledLoop:
             )
         data = checked(model, data)
         xla = flag("xla", xla, none=True)
-        if instance("augment", augment, Augment, none=True) is not None:
+        instance("augment", augment, Augment, none=True)
+        if augment is not None:
             augment.check(data.train[0])
         self.model = model
         self.rows = leading(data.train[0])
@@ -357,16 +358,16 @@ def _program(model: Any, train: tuple, augment: Augment | None) -> Callable[...,
     """The program: trains on the first ``count`` of the rows of indices, returns their losses."""
     optimizer = model.optimizer
 
-    def run(indices: tf.Tensor, count: tf.Tensor, draws: tf.Tensor | None = None) -> tf.Tensor:
+    def run(indices: Any, count: Any, draws: Any = None) -> tf.Tensor:
         losses = tf.TensorArray(tf.float32, size=indices.shape[0], element_shape=())
         # Not `for step in tf.range(count)`: XLA builds the bounds of that into its program, and
         # would compile one for each number of steps.
-        step = tf.constant(0)
+        step: Any = tf.constant(0)
         while step < count:
             rows = indices[step]
             batch = tf.nest.map_structure(lambda a: tf.gather(a, rows), train)  # noqa: B023
             x, y, weight = (*batch, None)[:3]
-            if draws is not None:
+            if draws is not None and augment is not None:
                 x = augment.apply(x, draws[step])
             with tf.GradientTape() as tape:
                 predictions = model(x, training=True)
