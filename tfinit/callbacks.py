@@ -61,8 +61,8 @@ class SignalMonitor(keras.callbacks.Callback):
     goes on counting. Of each layer: ``activation_mean``, ``activation_std``, ``variation``,
     ``zeros``, ``dead``, ``saturated``, ``gradient_std`` (with respect to its activations),
     ``weight_std``, ``weight_gradient_std`` and ``update_ratio`` (of a fresh optimizer's first step,
-    as in `tfinit.diagnose`). What a layer does not have is left out; a layer with several kernels has
-    the last three under the kernels' keys. Of the network: ``loss``, ``forward_factor``,
+    as in `tfinit.diagnose`). What a layer does not have is left out; a layer with several kernels
+    has the last three under the kernels' keys. Of the network: ``loss``, ``forward_factor``,
     ``backward_factor``, ``depth_scale`` and ``risk``. What is not finite is NaN (the risk:
     infinite); the first time, a warning says where.
 
