@@ -35,6 +35,8 @@ from tfinit.pruning.scoring.loss_gradients import (
 )
 from tfinit.pruning.scoring.synaptic_flow import ones_like_input, synaptic_flow
 
+__all__ = ["grasp", "magnitude", "random", "snip", "synflow"]
+
 
 def magnitude(model: Any, *, masks: Mapping[str, np.ndarray] | None = None) -> Scores:
     """|w|.
