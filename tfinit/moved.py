@@ -87,7 +87,7 @@ MOVED = {
     "diagnostics.recommendation": "diagnostics.advising.recommendation",
     "diagnostics.nonlinearity": "diagnostics.advising.nonlinearity",
     "diagnostics.files": "diagnostics.batch_file",
-    "diagnostics.plain": "diagnostics.json_values",
+    "diagnostics.plain": "results",
     "comparison.track": "comparison.shared_network",
     "comparison.entrants": "comparison.initializations",
     "comparison.named": "comparison.from_config",

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tfinit.arguments import instance, listed
-from tfinit.errors import InputError, MissingPackage
+from tfinit.errors import InputError
 from tfinit.lottery.config import LotteryConfig
 from tfinit.lottery.counts import ends_early
 from tfinit.lottery.result import MADE_BY_RUN, REINIT, TICKET, LevelResult
+from tfinit.results import Result, frame
 from tfinit.spread import Spread
 
 if TYPE_CHECKING:
@@ -113,12 +114,7 @@ class _Lines:
         return out.getvalue()
 
     def frame(self, part: str) -> "pandas.DataFrame":
-        try:
-            import pandas
-        except ImportError as error:
-            part = f"tfinit.lottery.report.{part}"
-            raise MissingPackage(part, "pandas", "tfinit[pandas]") from error
-        return pandas.DataFrame(self.lines, columns=list(self.columns))
+        return frame(self.lines, f"tfinit.lottery.report.{part}", self.columns)
 
 
 def _place(result: LevelResult) -> tuple[Any, ...]:
@@ -196,7 +192,7 @@ def layers_to_frame(results: Sequence[LevelResult]) -> "pandas.DataFrame":
 
 
 @dataclass(frozen=True)
-class Conclusion:
+class Conclusion(Result):
     """What the results say about the lottery ticket hypothesis.
 
     Attributes:

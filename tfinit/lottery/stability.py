@@ -6,7 +6,7 @@ import importlib
 import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -25,11 +25,15 @@ from tfinit.lottery.store import Place, Store
 from tfinit.lottery.stored_training import trained
 from tfinit.origin import Origin
 from tfinit.progress import as_warning, check_progress, following
+from tfinit.results import Result
 from tfinit.spread import Spread
 from tfinit.training.compiled import Evaluator, choose_xla
 from tfinit.training.metrics import Progress
 from tfinit.training.order import check_batch_size
 from tfinit.variables import all_weights, check_same_keys, write_weights
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = [
     "COPIES",
@@ -58,7 +62,7 @@ MEASURES = ("train_error", "test_error", "train_loss", "test_loss")
 
 
 @dataclass(frozen=True, eq=False)
-class StabilityResult:
+class StabilityResult(Result):
     """What was measured along the line between two copies of a network, parted at step ``k``.
 
     All arrays have one value for each point of the line. Where the trunk diverged before step k, or
@@ -104,6 +108,25 @@ class StabilityResult:
             train, test = (f"{self.barrier(split):.1%}" for split in ("train", "test"))
             told = f"error barrier {train} in training, {test} in test"
         return f"seed {self.seed} k={self.k}: {told}"
+
+    def _rows(self) -> list[dict[str, Any]]:
+        """One for each point of the line."""
+        columns = {name: getattr(self, name).tolist() for name in ("alphas", *MEASURES)}
+        return [
+            {
+                "seed": self.seed,
+                "k": self.k,
+                "alpha": alpha,
+                **dict(zip(MEASURES, point, strict=True)),
+            }
+            for alpha, *point in zip(*columns.values(), strict=True)
+        ]
+
+    def plot(self, title: str | None = None) -> "Figure":
+        """The errors along the line, see `tfinit.plots.stability_figure`."""
+        from tfinit.plots import stability_figure
+
+        return stability_figure([self], title or str(self))
 
 
 def barrier(errors: np.ndarray) -> float:

@@ -17,6 +17,7 @@ from tfinit.pruning.counting.effective_weights import (
 )
 from tfinit.pruning.in_training.lora import is_masked
 from tfinit.pruning.tfmot_api.adoption import warn_of_dense_report
+from tfinit.results import Result
 from tfinit.variables import find_prunable, keras_of, walk_layers, weight_name
 
 
@@ -70,7 +71,7 @@ class LayerSparsity:
         return asdict(self) | {"sparsity": self.sparsity, "sparsity_of_all": self.sparsity_of_all}
 
 
-class SparsityReport(Sequence[LayerSparsity]):
+class SparsityReport(Result, Sequence[LayerSparsity]):
     """The records of `sparsity_report`, in the model's order. Prints as a table.
 
     Attributes:
@@ -129,6 +130,9 @@ class SparsityReport(Sequence[LayerSparsity]):
             "total": self.total.to_dict(),
             "notes": list(self.notes),
         }
+
+    def _rows(self) -> list[dict[str, Any]]:
+        return [record.to_dict() for record in self.records]
 
     def __str__(self) -> str:
         """The table; ``sparsity`` is that of the prunable weights, ``of all`` of all."""

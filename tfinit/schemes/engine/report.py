@@ -2,6 +2,9 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
+from typing import Any
+
+from tfinit.results import Result, json_ready
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ class Record:
     note: str = ""
 
 
-class Report(Sequence[Record]):
+class Report(Result, Sequence[Record]):
     """The records of one call of `initialize`, in the model's order.
 
     Args:
@@ -85,6 +88,13 @@ class Report(Sequence[Record]):
 
     def __repr__(self) -> str:
         return str(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as what JSON can hold: scheme, records, notes."""
+        return json_ready({"scheme": self.scheme, "records": self._records, "notes": self.notes})
+
+    def _rows(self) -> list[dict[str, Any]]:
+        return [dict(vars(record)) for record in self._records]
 
 
 def _cell(value: object) -> str:
