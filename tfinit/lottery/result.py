@@ -9,7 +9,7 @@ import numpy as np
 
 from tfinit.lottery.branches import REINIT, TICKET
 from tfinit.pruning.scoring.masks import Masks
-from tfinit.results import Result, flat, json_ready
+from tfinit.results import Result, json_ready
 from tfinit.training.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -112,8 +112,8 @@ class LevelResult(Result):
         return json_ready({**found, "weights": weights, "evaluations": evaluations})
 
     def _rows(self) -> list[dict[str, Any]]:
-        found = self.to_dict()
-        return [flat({name: found[name] for name in found.keys() - {"weights", "evaluations"}})]
+        inner = ("weights", "evaluations")
+        return [{name: v for name, v in self.to_dict().items() if name not in inner}]
 
     def plot(self, title: str | None = None) -> "Figure":
         """The learning curve, see `tfinit.plots.curves_figure`."""
