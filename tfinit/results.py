@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tfinit.errors import MissingPackage
+from tfinit.text_table import of_shape
 
 if TYPE_CHECKING:
     import pandas
@@ -154,7 +155,7 @@ def _cell(value: Any) -> str:
     if isinstance(value, int):
         return f"{value:,}"
     if isinstance(value, list | tuple):
-        return "×".join(map(str, value))
+        return of_shape(value)
     return str(value)
 
 

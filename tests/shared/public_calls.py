@@ -26,8 +26,7 @@ from tfinit.lottery.result import LevelResult
 from tfinit.lottery.stability import StabilityResult
 from tfinit.spread import Spread
 
-RNG = np.random.default_rng(0)
-X, Y = RNG.normal(size=(8, 4)).astype("f4"), np.arange(8, dtype="i4") % 3
+X, Y = np.random.default_rng(0).normal(size=(8, 4)).astype("f4"), np.arange(8, dtype="i4") % 3
 LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 HALF = pruning.ConstantSparsity(0.5, 1)
 NAME = "text empty-text"

@@ -11,6 +11,7 @@ from tfinit.arguments import listed, number, one_of
 from tfinit.exporting.choice import Choice, choose, is_faster
 from tfinit.exporting.layers import LayerNote, sentences
 from tfinit.results import Result, flat, json_ready
+from tfinit.text_table import aligned
 
 # Quartiles that are further apart: something else ran on the machine.
 _STEADY = 1.3
@@ -210,7 +211,8 @@ class ExportReport(Result):
 
     def __str__(self) -> str:
         """The table, a verdict for each file, a sentence for each slow layer, and the choice."""
-        lines = [*_table(self), ""]
+        rows = [_COLUMNS, *(_cells(self, row) for row in self.rows)]
+        lines = [*aligned(rows, right=range(2, len(_COLUMNS)), drop_empty=True), ""]
         for row in self.rows:
             told = [self.verdict(row.label), *row.notes, *sentences(row.layers)]
             for n, words in enumerate(filter(None, told)):
@@ -231,17 +233,6 @@ class ExportReport(Result):
 _COLUMNS = (
     *("", "format", "bytes", "gzipped", "zeros", "ms at batch 1", "speed", "accuracy", "differs"),
 )
-
-
-def _table(report: ExportReport) -> list[str]:
-    rows = [_COLUMNS, *(_cells(report, row) for row in report.rows)]
-    filled = [i for i in range(len(_COLUMNS)) if any(row[i] for row in rows[1:])]
-    widths = {i: max(len(row[i]) for row in rows) for i in filled}
-    lines = []
-    for row in rows:
-        cells = [row[i].ljust(widths[i]) if i < 2 else row[i].rjust(widths[i]) for i in filled]
-        lines.append("  ".join(cells).rstrip())
-    return lines
 
 
 def _cells(report: ExportReport, row: FileReport) -> tuple[str, ...]:

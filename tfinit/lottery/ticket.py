@@ -33,6 +33,7 @@ from tfinit.lottery.result import LevelResult, Weights
 from tfinit.pruning.in_training.model_masks import ensure_sparse_optimizer, set_masks
 from tfinit.pruning.scoring.masks import Masks, check_mask, density
 from tfinit.results import Result, json_ready
+from tfinit.text_table import aligned
 from tfinit.variables import (
     all_weights,
     check_same_keys,
@@ -156,12 +157,12 @@ class Ticket(Result):
             f"ticket: {self.survivors:,} of {total:,} weights ({self.density:.2%}), "
             f"rewinds to step {self.step}{told}"
         ]
-        width = max(map(len, self.mask))
+        rows = []
         for key, mask in self.mask.items():
             kept = int(np.count_nonzero(mask))
             share = f" ({kept / mask.size:.2%})" if mask.size else ""
-            lines.append(f"  {key:<{width}}  {kept:,} of {mask.size:,}{share}")
-        return "\n".join(lines)
+            rows.append((f"  {key}", f"{kept:,} of {mask.size:,}{share}"))
+        return "\n".join([*lines, *aligned(rows)])
 
     def to_dict(self) -> dict[str, Any]:
         """What it is, and how much of each weight survives; the arrays are for `save`."""

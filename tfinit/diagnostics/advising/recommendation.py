@@ -16,6 +16,7 @@ from tfinit.schemes.engine.report import Record, Report
 from tfinit.schemes.engine.task import Task
 from tfinit.schemes.orthogonal import haar
 from tfinit.schemes.variance import draw
+from tfinit.text_table import aligned
 
 
 @dataclass(frozen=True)
@@ -106,10 +107,8 @@ class Recommendation(Result, Sequence[Advice]):
         for a in self:
             number = f"[{reasons.index(a.why) + 1}]"
             rows.append((a.key, a.layer, a.initializer, _std(a), _bias(a), number))
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
         because = [f"[{i}] {why}." for i, why in enumerate(reasons, 1)]
-        return "\n".join([*lines, *because, *self.notes])
+        return "\n".join([*aligned(rows), *because, *self.notes])
 
     def __repr__(self) -> str:
         return str(self)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from tfinit.results import Result
+from tfinit.text_table import aligned
 
 
 class Removed(NamedTuple):
@@ -71,11 +72,10 @@ class Compaction(Result):
         lines = [f"{self.model.name}: {self.parameters_before:,} → {self.parameters:,} parameters"]
         if not self.removed:
             lines.append("nothing to remove: no unit is dead that could be removed")
-        width = max(map(len, self.removed), default=0)
-        lines += [
-            f"  {layer:{width}}  removed {removed.units:,} of {removed.of:,}"
+        lines += aligned(
+            (f"  {layer}", f"removed {removed.units:,} of {removed.of:,}")
             for layer, removed in self.removed.items()
-        ]
+        )
         alike: dict[tuple[str, bool], list[Kept]] = {}
         for kept in self.kept:
             alike.setdefault((kept.reason, kept.units > 0), []).append(kept)

@@ -18,6 +18,7 @@ from tfinit.pruning.counting.effective_weights import (
 from tfinit.pruning.in_training.lora import is_masked
 from tfinit.pruning.tfmot_api.adoption import warn_of_dense_report
 from tfinit.results import Result
+from tfinit.text_table import aligned, of_shape
 from tfinit.variables import find_prunable, keras_of, walk_layers, weight_name
 
 
@@ -139,15 +140,8 @@ class SparsityReport(Result, Sequence[LayerSparsity]):
         rows = [_HEAD, *map(_cells, self.records), _cells(self.total)]
         if not any(record.note for record in self.records):
             rows = [row[:-1] for row in rows]
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = [
-            "  ".join(
-                cell.rjust(width) if 2 <= i <= 7 else cell.ljust(width)
-                for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-            ).rstrip()
-            for row in rows
-        ]
-        sample = " and ".join("×".join(map(str, shape)) or "scalar" for shape in self.input_shapes)
+        lines = aligned(rows, right=range(2, 8))
+        sample = " and ".join(map(of_shape, self.input_shapes))
         head = f"{self.name}: multiply-adds for one sample" + (f" of {sample}" if sample else "")
         rule = "-" * max(map(len, lines))
         return "\n".join([head, lines[0], rule, *lines[1:-1], rule, lines[-1], *self.notes])

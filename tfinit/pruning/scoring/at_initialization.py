@@ -29,6 +29,7 @@ from tfinit.pruning.scoring.allocation import (
 from tfinit.pruning.scoring.loss_gradients import Loss, Scores, weights_of
 from tfinit.pruning.scoring.masks import Masks, density, top_mask
 from tfinit.pruning.scoring.scores import grasp, magnitude, random, snip, synflow
+from tfinit.text_table import aligned, of_shape
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -64,19 +65,12 @@ class AtInitialization:
         """The table; the last line warns of collapsed layers."""
         rows = [("weight", "shape", "weights", "kept", "sparsity")]
         for key, mask in self.masks.items():
-            shape = "×".join(map(str, mask.shape)) or "scalar"
-            rows.append((key, shape, *_cells(int(np.count_nonzero(mask)), mask.size)))
+            kept = int(np.count_nonzero(mask))
+            rows.append((key, of_shape(mask.shape), *_cells(kept, mask.size)))
         size = sum(mask.size for mask in self.masks.values())
         kept = sum(int(np.count_nonzero(mask)) for mask in self.masks.values())
         rows.append(("total", "", *_cells(kept, size)))
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = [
-            "  ".join(
-                cell.rjust(width) if i >= 2 else cell.ljust(width)
-                for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-            )
-            for row in rows
-        ]
+        lines = aligned(rows, right=(2, 3, 4))
         if self.collapsed:
             method = "more iterations" if self.method == "synflow" else "'synflow'"
             lines.append(f"WARNING: {emptied_message(self.collapsed, method)}")

@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from tfinit.results import Result, json_ready
+from tfinit.text_table import aligned, of_shape
 
 
 @dataclass(frozen=True)
@@ -80,11 +81,9 @@ class Report(Result, Sequence[Record]):
             if any(getattr(record, f.name) not in ("", None) for record in self._records)
         ]
         rows = [names, *([_cell(getattr(r, name)) for name in names] for r in self._records)]
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
         changed = sum(record.action != "kept" for record in self._records)
         head = f"{self.scheme}: {changed} of {len(self._records)} weights initialized"
-        return "\n".join([head, *lines, *self.notes])
+        return "\n".join([head, *aligned(rows), *self.notes])
 
     def __repr__(self) -> str:
         return str(self)
@@ -103,5 +102,5 @@ def _cell(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, tuple):
-        return "×".join(map(str, value)) or "scalar"
+        return of_shape(value)
     return str(value)
