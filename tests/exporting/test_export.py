@@ -138,8 +138,10 @@ def half():
         ({"model": keras.Sequential([L.Dense(2)])}, "not built"),
         ({"model": L.Dense(2)}, "must be a Keras model, received Dense"),
         ({"representative_data": X[:, :9]}, r"examples of shape \(9,\) .*'pixels'.*\(64,\)"),
-        ({"data": (X, X)}, "one class in y for each of the 40 examples"),
-        ({"data": (X * np.nan, np.zeros(40))}, "NaN or infinite"),
+        ({"x": X, "y": X}, "`y` must have one class for each of the 40 examples"),
+        ({"x": X}, "`x` was passed without `y`"),
+        ({"y": np.zeros(40)}, "`y` was passed without `x`"),
+        ({"x": X * np.nan, "y": np.zeros(40)}, "NaN or infinite"),
         ({"timeout": 0}, "`timeout` must be a number above 0"),
     ],
 )
@@ -149,6 +151,20 @@ def test_what_is_refused(tmp_path, arguments, message):
     with pytest.raises(InputError, match=message):
         export(**given)
     assert not list(tmp_path.iterdir())
+
+
+def test_examples_with_classes_under_their_former_name(tmp_path):
+    with (
+        pytest.warns(DeprecationWarning, match="export: `data` is now `x` and `y`"),
+        pytest.raises(InputError, match="`y` must have one class for each of the 40 examples"),
+    ):
+        export(mlp(8), tmp_path / "m.keras", data=(X, X))
+    variants = [Variant("a", mlp(8), "keras")]
+    with (
+        pytest.warns(DeprecationWarning, match="side_by_side: `data` "),
+        pytest.raises(InputError, match="`y` must have one class for each of the 40 examples"),
+    ):
+        side_by_side(variants, X, (X, X))
 
 
 def test_an_exporter_that_is_not_installed(tmp_path, monkeypatch):
@@ -217,7 +233,7 @@ def compared(tmp_path_factory):
         Variant("onnx int8", dense, "onnx", quantize="int8"),
     ]
     models = {variant.label: variant.model for variant in variants}
-    report = side_by_side(variants, X, (X, y), folder=folder, seconds=0.05)
+    report = side_by_side(variants, X, x=X, y=y, folder=folder, seconds=0.05)
     return report, models
 
 

@@ -217,7 +217,7 @@ def _initialization(calls: Calls) -> None:
     calls.add("fans.fans", layer_or_shape=(2, 3))
     layer = model().layers[0]
     calls.add("fans.fans of a layer", tfinit.fans.fans, layer_or_shape=layer, weight="kernel")
-    calls.add("schemes.initialize", model=MODEL, scheme="lsuv", data=X, seed=1)
+    calls.add("schemes.initialize", model=MODEL, scheme="lsuv", x=X, seed=1)
     for name, scheme in tfinit.schemes.SCHEMES.items():
         parameters = inspect.signature(scheme).parameters.values()
         options = tuple(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
@@ -227,7 +227,7 @@ def _initialization(calls: Calls) -> None:
             "metainit": {"steps": 1},
             "krahenbuhl": {"iterations": 1},
         }.get(name, {})
-        batch = {"data": X} if models.needs_data(name) else {}
+        batch = {"x": X} if models.needs_data(name) else {}
         if options and name != "depth_scaled":  # for residual networks
             calls.add(
                 f"schemes.initialize {name}",
@@ -244,7 +244,7 @@ def _initialization(calls: Calls) -> None:
     said = {"name": "model"}
     odd = {"x": "all"}  # which this initialization does not look at
     calls.add("models.build", **network, initialization="he", x=X, _odd=odd, _said=said)
-    with_data = {"initialization": "lsuv", "x": X, "_costly": True, "_said": said | {"x": "data"}}
+    with_data = {"initialization": "lsuv", "x": X, "_costly": True, "_said": said}
     calls.add("models.build with data", models.build, **network, **with_data)
     calls.add("models.fill", model=MODEL, initializer=he, seed=1)
     calls.add("models.initializations")
@@ -504,7 +504,7 @@ def _experiments(calls: Calls, directory: Path) -> None:
     calls.add("exporting.ExportConfig", model=source, out=directory / "a", **given, _odd=odd)
     given |= {"format": "keras"}
     limits = {"seconds": 0.0, "tolerance": 0.1, "timeout": 60.0}
-    arrays = {"representative_data": X, "data": (X, Y)}
+    arrays = {"representative_data": X, "x": X, "y": Y}
     # The model is looked at with the others, by `side_by_side`.
     odd = {"model": "all"}
     calls.add("exporting.Variant", label="it", model=MODEL, format="keras", sparse=False, _odd=odd)
