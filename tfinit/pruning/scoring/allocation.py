@@ -215,33 +215,5 @@ def _tensor(values: Any) -> Any:
     return ops.convert_to_tensor(np.asarray(values, np.float32))
 
 
-def allocation_config(allocation: Allocation) -> Any:
-    """What a config holds of an allocation: names and mappings as they are, a function by its name.
-
-    Raises:
-        InputError: a function that Keras could not find again, as it is not registered.
-    """
-    if isinstance(allocation, str):
-        return allocation
-    if isinstance(allocation, Mapping):
-        return dict(allocation)
-    named = allocation if hasattr(allocation, "__name__") else type(allocation)
-    if keras.saving.get_registered_object(keras.saving.get_registered_name(named)) is not named:
-        raise InputError(
-            f"`allocation` {allocation!r} cannot be saved: Keras does not know its name. Decorate "
-            "it with @keras.saving.register_keras_serializable(), or use a name or a mapping."
-        )
-    return {"function": keras.saving.serialize_keras_object(allocation)}
-
-
-def allocation_from_config(config: Any, custom_objects: dict[str, Any] | None = None) -> Allocation:
-    """The allocation that `allocation_config` described."""
-    if isinstance(config, Mapping) and isinstance(config.get("function"), Mapping):
-        return keras.saving.deserialize_keras_object(
-            config["function"], custom_objects=custom_objects
-        )
-    return config
-
-
 def _checked_number(value: Any, name: str) -> float:
     return number(name, value, least=0, most=1)
