@@ -19,6 +19,8 @@ from tfinit.diagnostics.diagnosis import Diagnosis, diagnose, line_of
 from tfinit.errors import InputError, MissingPackage
 from tfinit.files import check_writable, make_directory, why_not
 
+__all__ = ["HEADER", "SignalMonitor"]
+
 # Seconds of training on which the first reading and the last are charged: were it by the time
 # trained so far, the second reading would wait very long for the first, which is the slowest.
 _CHARGED = 60.0

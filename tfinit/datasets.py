@@ -21,6 +21,8 @@ from tfinit.arguments import array, text, whole
 from tfinit.array_files import read_arrays
 from tfinit.errors import InputError, MissingPackage, WorkError
 
+__all__ = ["DATA_DIR", "NAMES", "Dataset", "Split", "digest", "from_arrays", "load"]
+
 Split = tuple[np.ndarray, np.ndarray]
 
 DATA_DIR = "TFINIT_DATA_DIR"

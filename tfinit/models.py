@@ -15,6 +15,18 @@ from tfinit.schemes.engine.streams import digest
 from tfinit.schemes.initialize import SCHEMES, WITH_DATA, initialize
 from tfinit.variables import PRUNABLE_NAMES, all_weights, weight_name
 
+__all__ = [
+    "NAMES",
+    "PATTERN",
+    "build",
+    "check_initialization",
+    "fill",
+    "initializations",
+    "initializer",
+    "kernels",
+    "needs_data",
+]
+
 
 class _Network(NamedTuple):
     build: Callable[..., Any]

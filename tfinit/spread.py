@@ -8,6 +8,8 @@ from scipy.stats import t as student_t
 
 from tfinit.arguments import array, refused
 
+__all__ = ["Spread"]
+
 
 @dataclass(frozen=True)
 class Spread:

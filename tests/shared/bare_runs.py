@@ -2,8 +2,8 @@
 
 from functools import partial
 
-import tfinit.lottery
+from tfinit.lottery import run as run_lottery
 from tfinit.lottery import stability
 
-run = partial(tfinit.lottery.run, reports=False)
-measure_stability = partial(stability.stability, reports=False)
+run = partial(run_lottery, reports=False)
+measure_stability = partial(stability, reports=False)

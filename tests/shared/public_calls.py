@@ -333,11 +333,11 @@ def _pruning(calls: Calls, directory: Path) -> None:
     calls.add("pruning.prune_scope")
     batch = {"x": X, "y": Y, "loss": LOSS, "batch_size": 4, "_odd": odd, "_costly": True}
     for name in ("snip", "grasp"):
-        calls.add(f"pruning.scores.{name}", model=MODEL, **batch, masks=MASKS, _said=said)
-    calls.add("pruning.scores.magnitude", model=MODEL, masks=MASKS, _said=said)
-    calls.add("pruning.scores.random", model=MODEL, seed=1)
+        calls.add(f"pruning.scoring.before_training.{name}", model=MODEL, **batch, masks=MASKS, _said=said)
+    calls.add("pruning.scoring.before_training.magnitude", model=MODEL, masks=MASKS, _said=said)
+    calls.add("pruning.scoring.before_training.random", model=MODEL, seed=1)
     ones = {"x": "all"}  # of which only the shape is read, and that where the model has none
-    calls.add("pruning.scores.synflow", model=MODEL, masks=MASKS, _odd=ones, _said=said)
+    calls.add("pruning.scoring.before_training.synflow", model=MODEL, masks=MASKS, _odd=ones, _said=said)
     calls.add("pruning.sparsity_report", model=MODEL, input_shape=(None, 4))
     calls.add("pruning.strip_pruning", model=SPARSE)
     legacy = _of_tf_keras()
@@ -458,7 +458,7 @@ def _experiments(calls: Calls, directory: Path) -> None:
     of_stability = lottery.StabilityConfig(steps=4, spawn_steps=(0,), run_dir=directory / "line")
     store = {"_more": ("checkpoint_every",), "_costly": True}
     calls.add("lottery.run", config=tiny(directory), **store)
-    calls.add("lottery.stability.stability", config=of_stability, **store)
+    calls.add("lottery.stability", config=of_stability, **store)
     calls.add("lottery.stability.stability_steps", config=of_stability)
     said = {"names": "initializations?"}
     given = {"config": tiny(directory), "names": ("he",)}

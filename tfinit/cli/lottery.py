@@ -114,7 +114,8 @@ def stability(config: StabilityConfig, device: str = "auto") -> None:
     from rich.console import Console
 
     with loading():
-        from tfinit.lottery import stability as experiment
+        from tfinit.lottery.stability import stability as measure
+        from tfinit.lottery.stability import summarize_stability
 
         wake_up(device, config.keras)
     from tfinit.lottery.report_files import OF_STABILITY, check_reports, title, write_stability
@@ -122,10 +123,10 @@ def stability(config: StabilityConfig, device: str = "auto") -> None:
 
     check_reports(config.run_dir, OF_STABILITY)
     with Bar(lines=True) as bar:
-        results = experiment.stability(config, bar, warn=bar.warn, reports=False)
+        results = measure(config, bar, warn=bar.warn, reports=False)
     console = Console(markup=False, highlight=False)
     try:
-        console.print(stability_table(experiment.summarize_stability(results), title(config)))
+        console.print(stability_table(summarize_stability(results), title(config)))
     finally:
         write_stability(config, results)
     _where(console, "Results and figure", config)

@@ -18,6 +18,21 @@ from tfinit.spread import Spread
 if TYPE_CHECKING:
     import pandas
 
+__all__ = [
+    "MATCH_POINTS",
+    "SPARSE",
+    "Conclusion",
+    "Row",
+    "evaluations_to_csv",
+    "evaluations_to_frame",
+    "layers_to_csv",
+    "layers_to_frame",
+    "percent",
+    "summarize",
+    "to_csv",
+    "to_frame",
+]
+
 # Accuracies are compared in points: hundredths.
 MATCH_POINTS = 0.5
 SPARSE = 0.1

@@ -31,6 +31,24 @@ from tfinit.training.metrics import Progress
 from tfinit.training.order import check_batch_size
 from tfinit.variables import all_weights, check_same_keys, write_weights
 
+__all__ = [
+    "COPIES",
+    "MEASURES",
+    "MOST_TRAIN_ROWS",
+    "TRUNK",
+    "StabilityResult",
+    "StabilityRow",
+    "barrier",
+    "branch_of",
+    "copy_seed",
+    "instability",
+    "interpolate",
+    "stability",
+    "stability_steps",
+    "stability_to_csv",
+    "summarize_stability",
+]
+
 TRUNK = "trunk"
 COPIES = (1, 2)
 # So many training examples tell an error to half a point; all of a large set would take as long as

@@ -12,15 +12,15 @@
 Everything is float32 `keras.ops` on static shapes, so it works alike on a number and on the scalar
 tensor of a compiled step. The numbers that survive follow from a sparsity by
 `tfinit.pruning.in_training.selection.keep_count`.
+
+Keras is imported where it is used: configurations and the command line read the names.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from numbers import Real
 from typing import Any
 
-import keras
 import numpy as np
-from keras import ops
 
 from tfinit.arguments import number
 from tfinit.errors import InputError
@@ -105,6 +105,8 @@ def floor_counts(sizes: Sequence[int], keep: Any, min_density: float) -> list[An
         >>> [int(n) for n in floor_counts([100, 1000, 3], 500, 0.05)]
         [5, 50, 1]
     """
+    from keras import ops
+
     share = ops.cast(ops.convert_to_tensor(keep), "float32") / np.float32(sum(sizes))
     density = ops.minimum(share, np.float32(min_density))
     floors = [ops.cast(ops.round(np.float32(n) * density), "int32") for n in sizes]
@@ -142,6 +144,8 @@ def sparsities(
         connectivity*, 2018, https://arxiv.org/abs/1707.04780. Evci et al., *Rigging the lottery*,
         2020, https://arxiv.org/abs/1911.11134, section 3 and appendix: the kernel's axes count too.
     """
+    from keras import ops
+
     allocation = check_allocation(allocation, shapes)
     if is_global(allocation):
         raise InputError(
@@ -163,6 +167,8 @@ def sparsities(
 
 
 def _called(function: Callable, key: str, shape: tuple[int, ...], overall: Any) -> Any:
+    from keras import ops
+
     value = function(key, shape, overall)
     if value is None or isinstance(value, Real | str):
         value = _checked_number(value, f"allocation({key!r}, {shape}, sparsity)")
@@ -184,6 +190,8 @@ def _erk(sparsity: Any, shapes: Shapes) -> dict[str, Any]:
 
     and tensor j+1 becomes dense where ε·raw_{j+1} = 1. The knots are known beforehand, in float64.
     """
+    from keras import ops
+
     if not shapes:
         return {}
     size = np.array([np.prod(shape, dtype=np.float64) for shape in shapes.values()])
@@ -212,6 +220,8 @@ def _erk(sparsity: Any, shapes: Shapes) -> dict[str, Any]:
 
 
 def _tensor(values: Any) -> Any:
+    from keras import ops
+
     return ops.convert_to_tensor(np.asarray(values, np.float32))
 
 
