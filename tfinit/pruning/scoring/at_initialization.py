@@ -130,7 +130,7 @@ def prune_at_initialization(
         loss: For scores that need gradients: a Keras loss, its name or ``(y, output) -> tensor``.
             None: the compiled one.
         batch_size: Rows of one gradient. Bounds memory, changes nothing else.
-        iterations: The number of rounds T. None: the score's own, 100 for SynFlow, 1 for the others.
+        iterations: The number of rounds T. None: 100 for SynFlow, 1 for the others.
         seed: Of what is random.
 
     Returns:

@@ -74,4 +74,4 @@ FORMULAS: dict[str, Callable[..., np.ndarray]] = {
         abs(weights) - abs(initial), initial, weights, generator
     ),
 }
-"""Name → formula of the surviving weights of one tensor, as `tfinit.pruning.scoring.scores` asks."""
+"""Name → formula of one tensor's survivors: see `tfinit.pruning.scoring.scores`."""

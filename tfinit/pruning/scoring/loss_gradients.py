@@ -147,7 +147,7 @@ def finite_scores(score: str, scores: Scores) -> Scores:
 def checked_gradients(
     score: str, model: Any, x: Any, y: Any, masks: Any, loss: Loss | None, batch_size: int
 ) -> LossGradients:
-    """Check what `tfinit.pruning.scoring.before_training.snip` is given, before anything is computed.
+    """Check what `before_training.snip` is given, before anything is computed.
 
     Raises:
         InputError: as `tfinit.pruning.scoring.before_training.snip` tells.

@@ -128,10 +128,9 @@ class Score:
         """
         if type(self).of_model is not Score.of_model:
             return ("model",)
-        formula = getattr(self, "__call__", None)
-        if formula is None:
+        if not callable(self):
             raise InputError(f"`score` {self!r} has no formula. Define `__call__`, or `of_model`.")
-        parameters = _parameters(formula)
+        parameters = _parameters(self)
         if not parameters or any(name not in _ASKED for name in parameters):
             raise InputError(
                 f"`score` {self!r} has a formula of ({', '.join(parameters)}). Its parameters must "
