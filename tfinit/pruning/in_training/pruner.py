@@ -24,7 +24,7 @@ from tfinit.pruning.in_training.rules import PruningRule
 from tfinit.pruning.in_training.schedules import PruningSchedule, falls_short, late, never_prunes
 from tfinit.pruning.in_training.update import State, first_masks, new_masks
 from tfinit.pruning.scoring.allocation import is_global
-from tfinit.pruning.scoring.scores import Score
+from tfinit.pruning.scoring.scores import Score, check_values
 
 # No training is shorter, so a schedule that begins by this step needs no warning.
 _SOON = 10
@@ -304,8 +304,9 @@ class Pruner:
 
     def updated_state(self, i: int, state: Any, weights: Any, gradients: Any) -> Any:
         """What the score of a weight remembers after a step."""
-        gradients = ops.cast(gradients, weights.dtype)
-        return self._scores[i].update(ops.convert_to_tensor(state), weights, gradients)
+        state, score = ops.convert_to_tensor(state), self._scores[i]
+        after = score.update(state, weights, ops.cast(gradients, weights.dtype))
+        return ops.cast(check_values(score, after, state.shape), state.dtype)
 
     def after_step(
         self,

@@ -131,7 +131,7 @@ def _scores(group: Group, state: State) -> list[Any]:
     for i, (weights, gradient) in enumerate(zip(state.weights, state.gradients, strict=True)):
         values = score.evaluate(
             {
-                "weights": lambda w=weights: ops.convert_to_tensor(w),
+                "weights": lambda w=weights: w,
                 "gradients": lambda w=weights, g=gradient: (
                     ops.zeros_like(w) if g is None else ops.cast(g, w.dtype)
                 ),

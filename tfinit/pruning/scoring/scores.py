@@ -38,6 +38,7 @@ __all__ = [
     "Score",
     "check_score",
     "names",
+    "register",
 ]
 
 BEFORE, STEP, AFTER = "before training", "in a training step", "after training"
@@ -165,12 +166,8 @@ class Score:
         return optimizer.add_variable_from_reference(variable, self.name)
 
     def update(self, state: Any, weights: Any, gradients: Any) -> Any:
-        """The state after a step, from the weights before it and their gradients, not masked.
-
-        Raises:
-            InputError: the score needs ``state``, and does not say how it changes.
-        """
-        raise InputError(f"`score` {self!r} needs `state`. Define its method `update`.")
+        """The state after a step, from the weights before it and their gradients, not masked."""
+        raise NotImplementedError
 
     def of_model(self, model: Any, x: Any, masks: Mapping[str, np.ndarray] | None) -> Any:
         """The scores of a whole model: key → array, for `tfinit.variables.prunable_weights`.
@@ -286,19 +283,37 @@ class _SynFlow(Score):
 AnyScore = str | Score | Callable[..., Any]
 """What a user may give as ``score``."""
 
-SCORES: dict[str, Score] = {
-    score.name: score
-    for score in (
-        Formula(lambda weights: abs(weights), "magnitude", absolute=True),
-        *(Formula(formula, name, (AFTER,)) for name, formula in trained.FORMULAS.items()),
-        Formula(lambda random: random, "random", allocation="erk"),
-        _Movement(),
-        Formula(lambda weights, gradients: abs(weights * gradients), "snip", label="SNIP"),
-        Formula(lambda weights, curvature: weights * curvature, "grasp", label="GraSP"),
-        _SynFlow(),
-    )
-}
-"""Name → score. A score that is added here is one of the names wherever it can be used."""
+SCORES: dict[str, Score] = {}
+"""Name → score: the names wherever a score can be chosen. `register` adds one."""
+
+
+def register(score: Score) -> Score:
+    """Let a score be chosen by its name, wherever it can be used.
+
+    Raises:
+        InputError: the name is taken.
+
+    Example:
+        >>> register(Formula(lambda weights: weights**2, "energy")).places
+        ('before training', 'in a training step', 'after training')
+        >>> del SCORES["energy"]
+    """
+    if score.name in SCORES:
+        raise InputError(f"There is a score {score.name!r} already. The names are {list(SCORES)}.")
+    SCORES[score.name] = score
+    return score
+
+
+for _score in (
+    Formula(lambda weights: abs(weights), "magnitude", absolute=True),
+    *(Formula(formula, name, (AFTER,)) for name, formula in trained.FORMULAS.items()),
+    Formula(lambda random: random, "random", allocation="erk"),
+    _Movement(),
+    Formula(lambda weights, gradients: abs(weights * gradients), "snip", label="SNIP"),
+    Formula(lambda weights, curvature: weights * curvature, "grasp", label="GraSP"),
+    _SynFlow(),
+):
+    register(_score)
 
 
 def names(place: str) -> tuple[str, ...]:
@@ -344,7 +359,7 @@ def check_score(value: Any, place: str) -> Score:
             f"there are {', '.join(names(place))}."
         )
     if "state" in score.needs and type(score).update is Score.update:
-        score.update(None, None, None)  # says so
+        raise InputError(f"`score` {score!r} needs `state`. Define its method `update`.")
     return score
 
 
