@@ -120,9 +120,9 @@ def test_modules_of_a_package_are_attributes_also_under_their_former_names():
     assert tfinit.plots.style.__name__ == "tfinit.plots.style"
     sys.modules.pop("tfinit.pruning.scores", None)
     vars(tfinit.pruning).pop("scores", None)
-    with pytest.warns(DeprecationWarning, match="is now tfinit.pruning.scoring.scores"):
+    with pytest.warns(DeprecationWarning, match="is now tfinit.pruning.scoring.before_training"):
         scores = tfinit.pruning.scores
-    assert scores.snip is importlib.import_module("tfinit.pruning.scoring.scores").snip
+    assert scores.snip is importlib.import_module("tfinit.pruning.scoring.before_training").snip
     with pytest.raises(AttributeError, match=r"'tfinit.pruning' has no attribute 'nonsense'"):
         _ = tfinit.pruning.nonsense
 

@@ -16,7 +16,7 @@ import tfinit
 from tfinit.errors import MissingPackage
 from tfinit.exporting import Choice
 from tfinit.lottery import Conclusion, Ticket
-from tfinit.pruning import compact, sparsity_report
+from tfinit.pruning import compact, prune_at_initialization, sparsity_report
 from tfinit.results import Result, flat, html_table, json_ready
 from tfinit.spread import Spread
 
@@ -43,6 +43,7 @@ MADE = {
     "Diagnosis": (lambda: tfinit.diagnose(model(), X, Y), 2),
     "Recommendation": (lambda: tfinit.recommend(model()), 2),
     "Comparison": (race, 1),
+    "AtInitialization": (lambda: prune_at_initialization(model(), 0.5, "magnitude"), 2),
     "SparsityReport": (lambda: sparsity_report(model()), 2),
     "Compaction": (compacted, 1),
     "ExportReport": (exported, 2),
@@ -132,6 +133,12 @@ def test_plot_gives_a_figure_where_there_is_something_to_see(results, name):
 
 
 def test_numbers_of_some_results():
+    pruned = prune_at_initialization(model(), 0.6, "magnitude", allocation="uniform").to_dict()
+    assert pruned["score"] == "magnitude" and pruned["sparsity"] == pytest.approx(0.6, abs=0.02)
+    assert pruned["weights"][0] == {
+        **{"weight": "a/kernel", "shape": [4, 5], "weights": 20, "kept": 8},
+        "sparsity": pytest.approx(0.6),
+    }
     report = tfinit.initialize(model(), "he", seed=1).to_dict()
     assert [(r["key"], r["shape"], r["fan_in"]) for r in report["records"]] == [
         ("a/kernel", [4, 5], 4.0),

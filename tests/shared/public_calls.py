@@ -322,7 +322,7 @@ def _pruning(calls: Calls, directory: Path) -> None:
     both = {"weights": WEIGHTS, "masks": MASKS, "_odd": odd, "_said": {"weights": "weight"}}
     calls.add("pruning.prune_globally", **both, fraction=0.5)
     calls.add("pruning.prune_layerwise", **both, fractions=dict.fromkeys(masks(), 0.5))
-    given = {"model": MODEL, "sparsity": 0.5, "method": "snip", "x": X, "y": Y}
+    given = {"model": MODEL, "sparsity": 0.5, "score": "snip", "x": X, "y": Y}
     given |= {"allocation": "global", "loss": LOSS, "batch_size": 4, "iterations": 1, "seed": 0}
     odd = {"loss": CALL}
     calls.add("pruning.prune_at_initialization", **given, _costly=True, _odd=odd)
@@ -332,11 +332,15 @@ def _pruning(calls: Calls, directory: Path) -> None:
     calls.add("pruning.prune_scope")
     batch = {"x": X, "y": Y, "loss": LOSS, "batch_size": 4, "_odd": odd, "_costly": True}
     for name in ("snip", "grasp"):
-        calls.add(f"pruning.scoring.scores.{name}", model=MODEL, **batch, masks=MASKS, _said=said)
-    calls.add("pruning.scoring.scores.magnitude", model=MODEL, masks=MASKS, _said=said)
-    calls.add("pruning.scoring.scores.random", model=MODEL, seed=1)
+        calls.add(
+            f"pruning.scoring.before_training.{name}", model=MODEL, **batch, masks=MASKS, _said=said
+        )
+    calls.add("pruning.scoring.before_training.magnitude", model=MODEL, masks=MASKS, _said=said)
+    calls.add("pruning.scoring.before_training.random", model=MODEL, seed=1)
     ones = {"x": "all"}  # of which only the shape is read, and that where the model has none
-    calls.add("pruning.scoring.scores.synflow", model=MODEL, masks=MASKS, _odd=ones, _said=said)
+    calls.add(
+        "pruning.scoring.before_training.synflow", model=MODEL, masks=MASKS, _odd=ones, _said=said
+    )
     calls.add("pruning.sparsity_report", model=MODEL, input_shape=(None, 4))
     calls.add("pruning.strip_pruning", model=SPARSE)
     legacy = _of_tf_keras()
@@ -445,8 +449,8 @@ def _experiments(calls: Calls, directory: Path) -> None:
         prune_fraction=0.5,
         output_prune_fraction=0.5,
         layer_prune_fractions={"a": 0.5},
-        allocation="layerwise",
-        criterion="magnitude",
+        allocation="uniform",
+        score="magnitude",
         rewind_step=1,
         controls=("reinit",),
         on_divergence="record",
@@ -559,4 +563,7 @@ def _results(calls: Calls, directory: Path) -> None:
     calls.add("exporting.Latency.of", exporting.Latency.of, seconds=[0.1, 0.2], _odd=odd)
     calls.add("spread.Spread.of", Spread.of, values=[1.0, 2.0], _odd=none)
     diagnosis = tfinit.diagnose(model(), X, Y)
-    calls.add("diagnostics.Diagnosis.plot", diagnosis.plot, title="it")
+    plotted = {"diagnostics.Diagnosis": diagnosis, "comparison.Comparison": race()}
+    plotted |= {"lottery.LevelResult": level(), "lottery.StabilityResult": line()}
+    for name, result in plotted.items():
+        calls.add(f"{name}.plot", result.plot, title="it")

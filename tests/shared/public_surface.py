@@ -25,7 +25,12 @@ import tfinit
 from tfinit.errors import InputError, MissingPackage
 
 # Beside the packages that `tfinit.__all__` names.
-_BESIDE = ("lottery.stability", "lottery.report", "pruning.compaction", "pruning.scoring.scores")
+_BESIDE = (
+    "lottery.stability",
+    "lottery.report",
+    "pruning.compaction",
+    "pruning.scoring.before_training",
+)
 PUBLIC_MODULES = (
     *(name for name in tfinit.__all__ if isinstance(getattr(tfinit, name), ModuleType)),
     *_BESIDE,

@@ -230,11 +230,12 @@ class Comparison(Result):
 
         return conclusion(self)
 
-    def plot(self) -> "Figure":
+    def plot(self, title: str | None = None) -> "Figure":
         """The learning curves, see `tfinit.plots.race_figure`."""
+        text("title", title, none=True)
         from tfinit.plots import race_figure
 
-        return race_figure(self)
+        return race_figure(self, title)
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain values for JSON; what is not a finite number is None."""

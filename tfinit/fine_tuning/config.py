@@ -6,8 +6,8 @@ from pathlib import Path
 
 from tfinit.arguments import check_fields, number, one_of, path, seed, whole
 from tfinit.errors import InputError
+from tfinit.pruning.scoring.allocation import NAMES
 
-_ALLOCATIONS = ("uniform", "global", "erk")
 _BLOCKS = ("litert",)  # names of tfinit.pruning.in_training.rules.BLOCK_SIZES, which loads Keras
 
 
@@ -57,7 +57,7 @@ class PruneConfig:
         number("sparsity", self.sparsity, above=0, below=1, cure=cure)
         number("learning_rate", self.learning_rate, above=0)
         seed("seed", self.seed, 0)
-        one_of("allocation", self.allocation, _ALLOCATIONS)
+        one_of("allocation", self.allocation, NAMES)
         one_of("blocks", self.blocks, (None, *_BLOCKS))
         if self.blocks is not None and self.allocation == "global":
             raise InputError(

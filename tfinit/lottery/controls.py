@@ -22,7 +22,7 @@ import numpy as np
 
 from tfinit.errors import InputError
 from tfinit.lottery.result import Weights
-from tfinit.pruning.scoring.criteria import stream
+from tfinit.pruning.scoring.after_training import stream
 from tfinit.pruning.scoring.masks import Masks
 
 

@@ -13,6 +13,7 @@ from tfinit.errors import InputError
 from tfinit.lottery.config import LotteryConfig
 from tfinit.lottery.counts import ends_early
 from tfinit.lottery.result import MADE_BY_RUN, REINIT, TICKET, LevelResult
+from tfinit.lottery.stored_arrays import shapes_of
 from tfinit.results import Result, frame
 from tfinit.spread import Spread
 
@@ -232,8 +233,7 @@ class Conclusion(Result):
         results = _checked(results)
         about = (sum(r.diverged_at is not None for r in results), "", _emptied(results))
         if config is not None and results:
-            sizes = {key: size for key, (_, size) in results[0].counts.items()}
-            about = (about[0], ends_early(config, sizes), about[2])
+            about = (about[0], ends_early(config, shapes_of(results[0].mask)), about[2])
         tickets = [row for row in summarize(results) if row.branch == TICKET]
         if not tickets:
             raise InputError("`results` must have those of tickets, received none.")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tfinit.arguments import text
 from tfinit.lottery.branches import REINIT, TICKET
 from tfinit.pruning.scoring.masks import Masks
 from tfinit.results import Result, json_ready
@@ -117,6 +118,7 @@ class LevelResult(Result):
 
     def plot(self, title: str | None = None) -> "Figure":
         """The learning curve, see `tfinit.plots.curves_figure`."""
+        text("title", title, none=True)
         from tfinit.plots import curves_figure
 
         return curves_figure([self], title or str(self), self.branch)

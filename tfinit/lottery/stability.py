@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tfinit import models
-from tfinit.arguments import array, flag, instance, listed, mapping, number, one_of
+from tfinit.arguments import array, flag, instance, listed, mapping, number, one_of, text
 from tfinit.datasets import Dataset
 from tfinit.devices import announce
 from tfinit.errors import InputError
@@ -124,6 +124,7 @@ class StabilityResult(Result):
 
     def plot(self, title: str | None = None) -> "Figure":
         """The errors along the line, see `tfinit.plots.stability_figure`."""
+        text("title", title, none=True)
         from tfinit.plots import stability_figure
 
         return stability_figure([self], title or str(self))

@@ -22,6 +22,8 @@ from .scoring.masks import prune_globally as prune_globally
 from .scoring.masks import prune_layerwise as prune_layerwise
 from .scoring.masks import survivors as survivors
 from .scoring.masks import top_mask as top_mask
+from .scoring.scores import SCORES as SCORES
+from .scoring.scores import Score as Score
 from .tfmot_api.callbacks import PruningSummaries as PruningSummaries
 from .tfmot_api.callbacks import UpdatePruningStep as UpdatePruningStep
 from .tfmot_api.low_magnitude import prune_low_magnitude as prune_low_magnitude

@@ -16,6 +16,7 @@ tensor of a compiled step. The numbers that survive follow from a sparsity by
 Keras is imported where it is used: configurations and the command line read the names.
 """
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from numbers import Real
 from typing import Any
@@ -29,6 +30,7 @@ Allocation = str | Mapping[str, float] | Callable[[str, tuple[int, ...], Any], A
 Shapes = Mapping[str, tuple[int, ...]]
 
 NAMES = ("uniform", "erk", "global")
+FORMER = {"layerwise": "uniform"}  # what the lottery called it
 
 
 def is_global(allocation: Allocation) -> bool:
@@ -36,12 +38,13 @@ def is_global(allocation: Allocation) -> bool:
     return isinstance(allocation, str) and allocation == "global"
 
 
-def check_allocation(allocation: Any, keys: Any = None) -> Allocation:
+def check_allocation(allocation: Any, keys: Any = None, stacklevel: int = 3) -> Allocation:
     """Return ``allocation`` (a copy, if it is a mapping), or say what is wrong with it.
 
     Args:
         allocation: What the user gave.
         keys: The keys that a mapping may name; None where they are not known yet.
+        stacklevel: As for `warnings.warn`, which tells of a former name.
 
     Raises:
         InputError: not one of `NAMES`, a mapping or a callable; a sparsity outside of 0..1; a key
@@ -63,6 +66,10 @@ def check_allocation(allocation: Any, keys: Any = None) -> Allocation:
         if unknown:
             raise InputError(f"`allocation` names {unknown}. The keys are {list(keys)}.")
         return {key: float(sparsity) for key, sparsity in allocation.items()}
+    if isinstance(allocation, str) and allocation in FORMER:
+        told = f"The allocation `{allocation}` is now `{FORMER[allocation]}`."
+        warnings.warn(told, DeprecationWarning, stacklevel=stacklevel)
+        return FORMER[allocation]
     if isinstance(allocation, str) and allocation in NAMES:
         return allocation
     if callable(allocation) and not isinstance(allocation, type):
@@ -223,38 +230,6 @@ def _tensor(values: Any) -> Any:
     from keras import ops
 
     return ops.convert_to_tensor(np.asarray(values, np.float32))
-
-
-def allocation_config(allocation: Allocation) -> Any:
-    """What a config holds of an allocation: names and mappings as they are, a function by its name.
-
-    Raises:
-        InputError: a function that Keras could not find again, as it is not registered.
-    """
-    import keras
-
-    if isinstance(allocation, str):
-        return allocation
-    if isinstance(allocation, Mapping):
-        return dict(allocation)
-    named = allocation if hasattr(allocation, "__name__") else type(allocation)
-    if keras.saving.get_registered_object(keras.saving.get_registered_name(named)) is not named:
-        raise InputError(
-            f"`allocation` {allocation!r} cannot be saved: Keras does not know its name. Decorate "
-            "it with @keras.saving.register_keras_serializable(), or use a name or a mapping."
-        )
-    return {"function": keras.saving.serialize_keras_object(allocation)}
-
-
-def allocation_from_config(config: Any, custom_objects: dict[str, Any] | None = None) -> Allocation:
-    """The allocation that `allocation_config` described."""
-    if isinstance(config, Mapping) and isinstance(config.get("function"), Mapping):
-        import keras
-
-        return keras.saving.deserialize_keras_object(
-            config["function"], custom_objects=custom_objects
-        )
-    return config
 
 
 def _checked_number(value: Any, name: str) -> float:

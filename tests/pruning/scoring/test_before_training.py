@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tfinit.errors import InputError
-from tfinit.pruning.scoring import scores
+from tfinit.pruning.scoring import before_training as scores
 from tfinit.variables import prunable_weights
 
 L = keras.layers
