@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import keras
@@ -22,8 +23,8 @@ from tfinit import (
     training,
     variables,
 )
+from tfinit.lottery.linear_connectivity import StabilityResult
 from tfinit.lottery.result import LevelResult
-from tfinit.lottery.stability import StabilityResult
 from tfinit.spread import Spread
 
 X, Y = np.random.default_rng(0).normal(size=(8, 4)).astype("f4"), np.arange(8, dtype="i4") % 3
@@ -105,6 +106,12 @@ def line() -> StabilityResult:
 def run() -> comparison.Run:
     metrics = training.Metrics(np.array([0]), {"validation_loss": np.ones(1)}, np.ones(10))
     return comparison.Run("he", 0, 10, metrics, None, 0.1)
+
+
+def signals() -> SimpleNamespace:
+    seen = SimpleNamespace(std=1.0, finite=True, sample=np.ones(2))
+    of = dict.fromkeys(("output", "linear", "output_gradient"), seen)
+    return SimpleNamespace(key="fc", depth=1, is_kernel=True, weights=[], **of)
 
 
 def race() -> comparison.Comparison:
@@ -380,11 +387,12 @@ def _training(calls: Calls, directory: Path) -> None:
     calls.add("training.batch_indices", rows=8, batch_size=4, steps=2, seed=0, start=0)
     said = {"every": "evaluate_every"}
     calls.add("training.evaluation_steps", steps=4, every=2, start=0, _said=said)
-    calls.add("training.wake_up")
+    calls.add("training.warm_up")
     splits = dict.fromkeys(("train", "test", "validation"), (X, Y))
     calls.add("datasets.from_arrays", **splits, name="it", classes=3)
     calls.add("datasets.load", name="blobs", _said={"name": "dataset"})
-    calls.add("points.make", name="blobs")
+    for name in ("make", "description"):
+        calls.add(f"points.{name}", name="blobs")
     calls.add("datasets.Dataset.subset", data().subset, train_rows=4, seed=0)
     calls.add("diagnostics.diagnose", model=MODEL, x=X, y=Y, loss=LOSS, _costly=True)
     calls.add("diagnostics.recommend", model=MODEL)
@@ -462,7 +470,7 @@ def _experiments(calls: Calls, directory: Path) -> None:
     store = {"_more": ("checkpoint_every",), "_costly": True}
     calls.add("lottery.run", config=tiny(directory), **store)
     calls.add("lottery.stability", config=of_stability, **store)
-    calls.add("lottery.stability.stability_steps", config=of_stability)
+    calls.add("lottery.stability_experiment.stability_steps", config=of_stability)
     said = {"names": "initializations?"}
     given = {"config": tiny(directory), "names": ("he",)}
     calls.add("lottery.compare_initializations", **given, _costly=True, _said=said)
@@ -537,8 +545,10 @@ def _results(calls: Calls, directory: Path) -> None:
         calls.add(f"lottery.report.{name}", results=levels, _odd=none)
     calls.add("lottery.Conclusion.of", lottery.Conclusion.of, results=levels)
     odd = dict.fromkeys(("one", "two", "errors"), "array own-nan dict own-empty")
-    calls.add("lottery.stability.barrier", errors=np.array([0.1, 0.5, 0.2]), _odd=odd)
-    calls.add("lottery.stability.interpolate", one=WEIGHTS, two=WEIGHTS, alpha=0.5, _odd=odd)
+    calls.add("lottery.linear_connectivity.barrier", errors=np.array([0.1, 0.5, 0.2]), _odd=odd)
+    calls.add(
+        "lottery.linear_connectivity.interpolate", one=WEIGHTS, two=WEIGHTS, alpha=0.5, _odd=odd
+    )
     calls.add("lottery.StabilityResult.barrier", line().barrier, split="test")
     calls.add("lottery.summarize_stability", results=[line()], _odd=none)
     calls.add("lottery.stability_to_csv", results=[line()], _odd=none)
@@ -551,6 +561,7 @@ def _results(calls: Calls, directory: Path) -> None:
     calls.add("plots.initializations_figure", rows_by_name={"he": rows}, title="it")
     calls.add("plots.race_figure", comparison=race(), title="it")
     calls.add("plots.stability_figure", records=[line()], title="it")
+    calls.add("plots.signals_figure", layers=[signals()], title="it")
     calls.add("comparison.Comparison.of", race().of, label="he")
     calls.add("comparison.Run.last", run().last, name="validation_loss")
     odd = {"loss": "None -1 0 1.5 2**63"}

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import tyro
 
 from tfinit.cli.console import checked, loading
-from tfinit.cli.device import OnDevice, wake_up
+from tfinit.cli.device import OnDevice, warm_up
 from tfinit.fine_tuning.config import PruneConfig
 from tfinit.progress import Bar
 
@@ -27,7 +27,7 @@ def prune(config: PruneConfig, device: str = "auto") -> None:
     from rich.console import Console
 
     with loading():
-        wake_up(device)  # first: Keras on PyTorch chooses as it is imported
+        warm_up(device)  # first: Keras on PyTorch chooses as it is imported
         from tfinit.fine_tuning.run import fine_tune
     with Bar(f"pruning to {config.sparsity:.0%}") as bar:
         result = fine_tune(config, progress=bar, warn=bar.warn)

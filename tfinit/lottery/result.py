@@ -9,6 +9,7 @@ import numpy as np
 
 from tfinit.arguments import text
 from tfinit.lottery.branches import REINIT, TICKET
+from tfinit.lottery.controls import Weights
 from tfinit.pruning.scoring.masks import Masks
 from tfinit.results import Result, json_ready
 from tfinit.training.metrics import Metrics
@@ -20,9 +21,6 @@ __all__ = ["REINIT", "TICKET", "LevelResult", "Weights", "rewound"]
 
 # What errors say where these are wanted.
 MADE_BY_RUN = "tfinit.lottery.run returns them."
-
-# Also what reads them from a file each time it is asked.
-Weights = Mapping[str, np.ndarray]
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ class LearningRate:
         class Schedule(keras.optimizers.schedules.LearningRateSchedule):
             def __call__(self, step: Any) -> Any:
                 now = tf.cast(tf.cast(step, tf.int64) + offset, tf.float32)
-                rate = tf.constant(peak, tf.float32)
+                rate: Any = tf.constant(peak, tf.float32)
                 for drop in drops:
                     rate = tf.where(now >= drop, rate * 0.1, rate)
                 if warmup:  # the first step is the first fraction, not 0

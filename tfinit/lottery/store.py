@@ -156,6 +156,9 @@ class Store:
         if stored is None:
             self._keep_weights(seed, branch, "initial", compute())
             stored = self._weights(seed, branch, "initial", "")
+        if stored is None:
+            path = self._branch(seed, branch) / "initial.npz"
+            raise WorkError(f"{path} does not hold what was just written to it.")
         return stored
 
     def rewind(self, seed: int, branch: str) -> Weights | None:

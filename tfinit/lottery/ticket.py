@@ -126,7 +126,7 @@ class Ticket(Result):
         instance("result", result, LevelResult)
         about = {} if about is None else mapping("about", about, "text to text")
         known = {name: str(getattr(result, name)) for name in ("seed", "branch", "level")}
-        return cls(result.mask, result.rewind, step, known | about)
+        return cls(dict(result.mask), result.rewind, step, known | about)
 
     @property
     def survivors(self) -> int:
@@ -204,13 +204,13 @@ class Ticket(Result):
                 "tfinit.pruning.TfmotPruner(model).set_masks(ticket.mask)."
             )
         variables = all_weights(model)
-        check_same_keys("rewind", self.rewind, variables)
+        check_same_keys("rewind", dict(self.rewind), variables)
         check_same_keys("mask", self.mask, prunable_weights(model))
         if getattr(model, "optimizer", None) is not None:
             ensure_sparse_optimizer(model)
             # Before the weights: this may find that the optimizer has no place for a mask.
             set_masks(model, self.mask)
-        write_weights(variables, self.weights)
+        write_weights(variables, dict(self.weights))
 
     # -- the file ------------------------------------------------------------------------------
 
@@ -256,7 +256,8 @@ class Ticket(Result):
             "values": np.concatenate(values),
         }
         buffer = io.BytesIO()
-        np.savez_compressed(buffer, **members, sha256=_digest(members))
+        members["sha256"] = _digest(members)
+        np.savez_compressed(buffer, **members)  # ty: ignore[invalid-argument-type]
         return buffer.getvalue()
 
     @classmethod

@@ -80,7 +80,7 @@ class Diverged(WorkError):
         self.metrics = metrics
 
 
-class Record:
+class MetricsRecorder:
     """Collects the rows and losses of one training into `Metrics`."""
 
     def __init__(self, names: tuple[str, ...], partial: Partial | None = None):
