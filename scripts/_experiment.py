@@ -26,6 +26,7 @@ from tfinit.lottery.branches import TICKET
 from tfinit.lottery.config import LotteryConfig
 from tfinit.lottery.network_config import NetworkConfig
 from tfinit.native_output import open_streams
+from tfinit.text_table import padded
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -214,14 +215,9 @@ def cell(spread: "Spread | None", digits: int = 1, sign: str = "") -> str:
 
 def markdown(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table in markdown, its columns aligned."""
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-
-    def line(cells: Sequence[str]) -> str:
-        padded = (text.ljust(width) for text, width in zip(cells, widths, strict=True))
-        return f"| {' | '.join(padded)} |"
-
-    rule = line(["-" * width for width in widths])
-    return "\n".join([f"**{title}**", "", line(header), rule, *map(line, rows)])
+    head, *body = padded([header, *rows])
+    lines = (head, ["-" * len(cell) for cell in head], *body)
+    return "\n".join([f"**{title}**", "", *(f"| {' | '.join(line)} |" for line in lines)])
 
 
 def claims(paper: str, rows: Sequence[tuple[str, str, str]]) -> str:

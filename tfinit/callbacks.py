@@ -19,6 +19,8 @@ from tfinit.diagnostics.diagnosis import Diagnosis, diagnose, line_of
 from tfinit.errors import InputError, MissingPackage
 from tfinit.files import check_writable, make_directory, why_not
 
+__all__ = ["HEADER", "SignalMonitor"]
+
 # Readings may take their share of at least so many seconds of training. Of the seconds trained so
 # far alone, the second reading would wait very long: the first is the slowest.
 _CHARGED = 60.0

@@ -24,7 +24,20 @@ from tfinit.array_files import read_arrays
 from tfinit.errors import InputError, MissingPackage, WorkError
 from tfinit.splits import SPLIT_SEED, Dataset, Split, digest, from_arrays
 
-__all__ = ["DATA_DIR", "NAMES", "Dataset", "digest", "from_arrays", "load"]
+__all__ = [
+    "DATASETS",
+    "DATA_DIR",
+    "NAMES",
+    "Dataset",
+    "NamedDataset",
+    "at_hand",
+    "data_help",
+    "datasets_help",
+    "digest",
+    "from_arrays",
+    "load",
+    "named",
+]
 
 DATA_DIR = "TFINIT_DATA_DIR"
 NAMES: tuple[str, ...]

@@ -10,6 +10,8 @@ import numpy as np
 
 from tfinit.arguments import one_of
 
+__all__ = ["NAMES", "Points", "description", "make"]
+
 _TRAIN, _VALIDATION, _TEST = 300, 100, 200
 _COUNT = _TRAIN + _VALIDATION + _TEST
 _SEED = 0

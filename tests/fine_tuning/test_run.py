@@ -16,8 +16,7 @@ from tfinit.fine_tuning import PruneConfig, fine_tune
 from tfinit.fine_tuning.kept import kept_file, read_kept
 from tfinit.origin import Origin
 
-RNG = np.random.default_rng(0)
-X = RNG.normal(size=(90, 6)).astype("float32")
+X = np.random.default_rng(0).normal(size=(90, 6)).astype("float32")
 Y = (X[:, 0] > 0).astype("int32")
 
 

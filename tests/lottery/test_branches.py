@@ -197,9 +197,9 @@ def test_results_are_read_when_they_are_asked_for(everything):
         _ = of["ticket", 2].final["fc9/kernel"]
 
 
-def test_the_criterion_decides_which_survive(tmp_path):
-    """The others: tests/pruning/test_criteria.py."""
-    config = config_at(tmp_path, criterion="magnitude-increase", controls=("one-shot",))
+def test_the_score_decides_which_survive(tmp_path):
+    """The others: tests/pruning/scoring/test_after_training.py."""
+    config = config_at(tmp_path, score="magnitude-increase", controls=("one-shot",))
     of = {(r.branch, r.level): r for r in run(config)}
     for branch, level, before in (
         ("ticket", 1, ("ticket", 0)),

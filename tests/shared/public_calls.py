@@ -27,8 +27,7 @@ from tfinit.lottery.linear_connectivity import StabilityResult
 from tfinit.lottery.result import LevelResult
 from tfinit.spread import Spread
 
-RNG = np.random.default_rng(0)
-X, Y = RNG.normal(size=(8, 4)).astype("f4"), np.arange(8, dtype="i4") % 3
+X, Y = np.random.default_rng(0).normal(size=(8, 4)).astype("f4"), np.arange(8, dtype="i4") % 3
 LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 HALF = pruning.ConstantSparsity(0.5, 1)
 NAME = "text empty-text"
@@ -225,7 +224,7 @@ def _initialization(calls: Calls) -> None:
     calls.add("fans.fans", layer_or_shape=(2, 3))
     layer = model().layers[0]
     calls.add("fans.fans of a layer", tfinit.fans.fans, layer_or_shape=layer, weight="kernel")
-    calls.add("schemes.initialize", model=MODEL, scheme="lsuv", data=X, seed=1)
+    calls.add("schemes.initialize", model=MODEL, scheme="lsuv", x=X, seed=1)
     for name, scheme in tfinit.schemes.SCHEMES.items():
         parameters = inspect.signature(scheme).parameters.values()
         options = tuple(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
@@ -235,7 +234,7 @@ def _initialization(calls: Calls) -> None:
             "metainit": {"steps": 1},
             "krahenbuhl": {"iterations": 1},
         }.get(name, {})
-        batch = {"data": X} if models.needs_data(name) else {}
+        batch = {"x": X} if models.needs_data(name) else {}
         if options and name != "depth_scaled":  # for residual networks
             calls.add(
                 f"schemes.initialize {name}",
@@ -252,7 +251,7 @@ def _initialization(calls: Calls) -> None:
     said = {"name": "model"}
     odd = {"x": "all"}  # which this initialization does not look at
     calls.add("models.build", **network, initialization="he", x=X, _odd=odd, _said=said)
-    with_data = {"initialization": "lsuv", "x": X, "_costly": True, "_said": said | {"x": "data"}}
+    with_data = {"initialization": "lsuv", "x": X, "_costly": True, "_said": said}
     calls.add("models.build with data", models.build, **network, **with_data)
     calls.add("models.fill", model=MODEL, initializer=he, seed=1)
     calls.add("models.initializations")
@@ -330,7 +329,7 @@ def _pruning(calls: Calls, directory: Path) -> None:
     both = {"weights": WEIGHTS, "masks": MASKS, "_odd": odd, "_said": {"weights": "weight"}}
     calls.add("pruning.prune_globally", **both, fraction=0.5)
     calls.add("pruning.prune_layerwise", **both, fractions=dict.fromkeys(masks(), 0.5))
-    given = {"model": MODEL, "sparsity": 0.5, "method": "snip", "x": X, "y": Y}
+    given = {"model": MODEL, "sparsity": 0.5, "score": "snip", "x": X, "y": Y}
     given |= {"allocation": "global", "loss": LOSS, "batch_size": 4, "iterations": 1, "seed": 0}
     odd = {"loss": CALL}
     calls.add("pruning.prune_at_initialization", **given, _costly=True, _odd=odd)
@@ -340,11 +339,15 @@ def _pruning(calls: Calls, directory: Path) -> None:
     calls.add("pruning.prune_scope")
     batch = {"x": X, "y": Y, "loss": LOSS, "batch_size": 4, "_odd": odd, "_costly": True}
     for name in ("snip", "grasp"):
-        calls.add(f"pruning.scores.{name}", model=MODEL, **batch, masks=MASKS, _said=said)
-    calls.add("pruning.scores.magnitude", model=MODEL, masks=MASKS, _said=said)
-    calls.add("pruning.scores.random", model=MODEL, seed=1)
+        calls.add(
+            f"pruning.scoring.before_training.{name}", model=MODEL, **batch, masks=MASKS, _said=said
+        )
+    calls.add("pruning.scoring.before_training.magnitude", model=MODEL, masks=MASKS, _said=said)
+    calls.add("pruning.scoring.before_training.random", model=MODEL, seed=1)
     ones = {"x": "all"}  # of which only the shape is read, and that where the model has none
-    calls.add("pruning.scores.synflow", model=MODEL, masks=MASKS, _odd=ones, _said=said)
+    calls.add(
+        "pruning.scoring.before_training.synflow", model=MODEL, masks=MASKS, _odd=ones, _said=said
+    )
     calls.add("pruning.sparsity_report", model=MODEL, input_shape=(None, 4))
     calls.add("pruning.strip_pruning", model=SPARSE)
     legacy = _of_tf_keras()
@@ -454,8 +457,8 @@ def _experiments(calls: Calls, directory: Path) -> None:
         prune_fraction=0.5,
         output_prune_fraction=0.5,
         layer_prune_fractions={"a": 0.5},
-        allocation="layerwise",
-        criterion="magnitude",
+        allocation="uniform",
+        score="magnitude",
         rewind_step=1,
         controls=("reinit",),
         on_divergence="record",
@@ -513,7 +516,7 @@ def _experiments(calls: Calls, directory: Path) -> None:
     calls.add("exporting.ExportConfig", model=source, out=directory / "a", **given, _odd=odd)
     given |= {"format": "keras"}
     limits = {"seconds": 0.0, "tolerance": 0.1, "timeout": 60.0}
-    arrays = {"representative_data": X, "data": (X, Y)}
+    arrays = {"representative_data": X, "x": X, "y": Y}
     # The model is looked at with the others, by `side_by_side`.
     odd = {"model": "all"}
     calls.add("exporting.Variant", label="it", model=MODEL, format="keras", sparse=False, _odd=odd)
@@ -571,4 +574,7 @@ def _results(calls: Calls, directory: Path) -> None:
     calls.add("exporting.Latency.of", exporting.Latency.of, seconds=[0.1, 0.2], _odd=odd)
     calls.add("spread.Spread.of", Spread.of, values=[1.0, 2.0], _odd=none)
     diagnosis = tfinit.diagnose(model(), X, Y)
-    calls.add("diagnostics.Diagnosis.plot", diagnosis.plot, title="it")
+    plotted = {"diagnostics.Diagnosis": diagnosis, "comparison.Comparison": race()}
+    plotted |= {"lottery.LevelResult": level(), "lottery.StabilityResult": line()}
+    for name, result in plotted.items():
+        calls.add(f"{name}.plot", result.plot, title="it")

@@ -10,6 +10,7 @@ import importlib
 import inspect
 import os
 import re
+import typing
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -29,7 +30,11 @@ _BESIDE = (
     "lottery.stability_experiment",
     "lottery.report",
     "pruning.compaction",
-    "pruning.scores",
+    "pruning.scoring.before_training",
+)
+PUBLIC_MODULES = (
+    *(name for name in tfinit.__all__ if isinstance(getattr(tfinit, name), ModuleType)),
+    *_BESIDE,
 )
 # What tfinit makes and hands out: nobody is asked to make one. Their methods are tried.
 MADE_HERE = {
@@ -53,8 +58,11 @@ MADE_HERE = {
 # Bases to derive from; and what the rest of tfinit, Keras or a layer calls, not a user.
 NOT_CALLED = {
     *("pruning.PruningSchedule", "pruning.PruningPolicy", "pruning.PrunableLayer"),
+    *("pruning.Score", "pruning.scoring.before_training.score_model"),
+    *("datasets.NamedDataset", "datasets.named", "datasets.at_hand", "datasets.data_help"),
+    "datasets.datasets_help",
     "plots.Interpolation",
-    *("errors.reason", "training.check_batch_size", "training.Progress", "fans.summed_axes"),
+    *("errors.reason", "training.check_batch_size", "fans.summed_axes"),
     *("fans.check_shape", "gains.config_of", "gains.evaluate", "lottery.lottery"),
     *(
         "lottery.stability_experiment.instability",
@@ -84,23 +92,13 @@ METHODS_NOT_CALLED = re.compile(
 def public() -> dict[str, Any]:
     """Name, without ``tfinit.`` → function or class, each once."""
     found: dict[int, tuple[str, Any]] = {}
-    for module in (*tfinit.__all__, *_BESIDE):
-        if module in tfinit._FUNCTIONS:
-            continue
+    for module in PUBLIC_MODULES:
         home = importlib.import_module(f"tfinit.{module}")
-        for name in getattr(home, "__all__", None) or _own_names(home):
+        for name in home.__all__:
             thing = getattr(home, name)
-            if callable(thing):
+            if callable(thing) and typing.get_origin(thing) is None:  # which a type has
                 found.setdefault(id(thing), (f"{module}.{name}", thing))
     return dict(found.values())
-
-
-def _own_names(home: ModuleType) -> list[str]:
-    return [
-        name
-        for name, thing in vars(home).items()
-        if not name.startswith("_") and getattr(thing, "__module__", None) == home.__name__
-    ]
 
 
 def methods(name: str, thing: Any) -> Iterator[str]:

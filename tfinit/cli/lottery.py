@@ -1,11 +1,19 @@
 """`tfinit lottery`, `tfinit initializations`, `tfinit stability`: experiments in a directory."""
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+import tyro
 
 from tfinit.cli.console import checked, loading
 from tfinit.cli.device import OnDevice, warm_up
-from tfinit.lottery.config import LotteryConfig, StabilityConfig
+from tfinit.flag_help import FlagHelp
+from tfinit.lottery.config import (
+    LotteryConfig,
+    StabilityConfig,
+    allocations_help,
+    scores_help,
+)
 from tfinit.lottery.initializations import DEFAULTS as INITIALIZATIONS
 from tfinit.progress import Bar
 
@@ -19,6 +27,12 @@ class _Replicated(OnDevice):
 @dataclass(frozen=True)
 class _Lottery(_Replicated, LotteryConfig):
     __doc__ = (LotteryConfig.__doc__ or "").split("\n")[0]
+
+    # Names only: a function is no flag. `--criterion` is what the score was called.
+    allocation: str = field(default="uniform", metadata=FlagHelp(allocations_help))
+    score: Annotated[str, tyro.conf.arg(aliases=("--criterion",))] = field(
+        default="magnitude", metadata=FlagHelp(scores_help)
+    )
 
     def run(self) -> int:
         lottery(checked(self, LotteryConfig), self.device)

@@ -32,10 +32,7 @@ def prune(config: PruneConfig, device: str = "auto") -> None:
     with Bar(f"pruning to {config.sparsity:.0%}") as bar:
         result = fine_tune(config, progress=bar, warn=bar.warn)
     console = Console(markup=False, highlight=False, soft_wrap=True)
-    console.print(str(result.report))
-    for name, before in result.before.items():
-        line = f"test {name}: {before:.4g} before, {result.after[name]:.4g} pruned"
-        console.print(line)
+    console.print(str(result))
     console.print(
         f"Model: {result.out}, report: {result.report_file}. The zeros are real; they save space "
         "once the file is compressed, and time where the runtime skips them."

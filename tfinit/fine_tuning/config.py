@@ -8,12 +8,12 @@ from tfinit.arguments import check_fields, number, one_of, path, seed, whole
 from tfinit.datasets import data_help
 from tfinit.errors import InputError
 from tfinit.flag_help import FlagHelp
+from tfinit.pruning.scoring.allocation import NAMES
 
 _ARRAYS = (
     "x_train, y_train and, to report on, x_test, y_test. Of several inputs or outputs: "
     "x_train_NAME, y_train_NAME; weights of examples: sample_weight_train"
 )
-_ALLOCATIONS = ("uniform", "global", "erk")
 _BLOCKS = ("litert",)  # names of tfinit.pruning.in_training.rules.BLOCK_SIZES, which loads Keras
 
 
@@ -61,7 +61,7 @@ class PruneConfig:
         number("sparsity", self.sparsity, above=0, below=1, cure=cure)
         number("learning_rate", self.learning_rate, above=0)
         seed("seed", self.seed, 0)
-        one_of("allocation", self.allocation, _ALLOCATIONS)
+        one_of("allocation", self.allocation, NAMES)
         one_of("blocks", self.blocks, (None, *_BLOCKS))
         if self.blocks is not None and self.allocation == "global":
             raise InputError(

@@ -36,6 +36,7 @@ from tfinit.pruning.in_training.selection import keep_count
 from tfinit.pruning.in_training.sparse_optimizer import SparseOptimizer
 from tfinit.pruning.scoring.allocation import sparsities
 from tfinit.pruning.tfmot_api.low_magnitude import strip_pruning
+from tfinit.results import Result, json_ready
 from tfinit.saved_data import read_sample_weights, read_splits
 from tfinit.saved_model import load_model
 from tfinit.training.fit import torch_seeded
@@ -47,7 +48,7 @@ _RAMP = 0.75  # of the training; the rest is for the survivors to settle in
 
 
 @dataclass(frozen=True)
-class FineTuned:
+class FineTuned(Result):
     """What `fine_tune` did.
 
     Attributes:
@@ -65,6 +66,24 @@ class FineTuned:
     model: Any
     out: Path
     report_file: Path
+
+    def __str__(self) -> str:
+        """The table of the sparsity, and a line for each metric."""
+        return "\n".join([str(self.report), *self._remarks()])
+
+    def to_dict(self) -> dict[str, Any]:
+        """All but the model, which is in its file."""
+        found = {"sparsity": self.report, "before": self.before, "after": self.after}
+        return json_ready({**found, "out": self.out, "report_file": self.report_file})
+
+    def _rows(self) -> list[dict[str, Any]]:
+        return self.report._rows()
+
+    def _remarks(self) -> list[str]:
+        return [
+            f"test {name}: {before:.4g} before, {self.after[name]:.4g} pruned"
+            for name, before in self.before.items()
+        ]
 
 
 def fine_tune(

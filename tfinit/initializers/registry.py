@@ -5,6 +5,7 @@ import re
 from types import ModuleType
 
 import keras
+import wrapt
 
 _CLASSES: dict[str, type] = {}
 _SNAKE_CASE = {"LeCun": "lecun"}  # as in Keras's "lecun_normal"
@@ -36,3 +37,7 @@ def register_with_tf_keras(tf_keras: ModuleType) -> None:
         tf_keras.saving.register_keras_serializable("tfinit", name)(cls)
         tf_keras.saving.get_custom_objects()[f"tfinit>{_snake_case(name)}"] = cls
         known[cls.__name__] = cls
+
+
+# Runs at once if tf_keras is already loaded.
+wrapt.register_post_import_hook(register_with_tf_keras, "tf_keras")

@@ -100,7 +100,7 @@ def shuffled(mask: Mapping[str, np.ndarray], seed: int) -> dict[str, np.ndarray]
         1
     """
     # Not at the top: the command line's --help reads the names of the controls, without Keras.
-    from tfinit.pruning.scoring.criteria import stream
+    from tfinit.pruning.scoring.after_training import stream
 
     return {
         key: stream("shuffled mask", seed, key).permutation(np.ravel(m)).reshape(np.shape(m))

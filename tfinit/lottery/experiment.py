@@ -1,6 +1,5 @@
 """The experiment: train, prune, rewind, retrain."""
 
-import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -16,6 +15,7 @@ from tfinit.lottery.frameworks import Framework, TrainingPlan, framework_of
 from tfinit.lottery.report_files import OF_A_RUN, check_reports, write_run
 from tfinit.lottery.result import REINIT, LevelResult, Weights
 from tfinit.lottery.store import Place, Store
+from tfinit.lottery.stored_arrays import shapes_of
 from tfinit.lottery.stored_training import stored_or_trained
 from tfinit.origin import Origin
 from tfinit.progress import Follower, as_warning, check_progress, following
@@ -58,11 +58,12 @@ def lottery(
     yield ticket
     chains = {name: ticket for name in (TICKET, *config.controls) if BRANCHES[name].masks == "own"}
     dense = ticket
-    last, _ = last_level(config, {key: size for key, (_, size) in ticket.counts.items()})
+    shapes = shapes_of(ticket.mask)
+    last, _ = last_level(config, shapes)
     for level in range(1, last + 1):
         if ticket.diverged_at is not None:
             return
-        counts = next_counts(config, ticket.alive)
+        counts = next_counts(config, ticket.alive, shapes)
         masks = {TICKET: framework.prune(ticket, counts)}
         ticket = network.trained(BRANCHES[TICKET], level, masks[TICKET])
         yield ticket
@@ -70,7 +71,7 @@ def lottery(
             if branch.masks == "own":
                 before = chains[branch.name]
                 if before.diverged_at is None:
-                    mask = framework.prune(before, next_counts(config, before.alive))
+                    mask = framework.prune(before, next_counts(config, before.alive, shapes))
                     after = network.trained(branch, level, mask, own=before.final)
                     chains[branch.name] = after
                     yield after
@@ -132,9 +133,9 @@ class _Trainings:
         initial = self._start(BRANCHES[REINIT]) if branch.weights == "reinit" else self._initial
         return self._made(Place(self._seed, branch.name, level), training, initial)
 
-    def at_initialization(self, method: str, keep: int) -> Masks:
-        """The mask of a method that prunes before training."""
-        return self._framework.prune_at_initialization(method, self._initial, keep, self._seed)
+    def at_initialization(self, score: str, keep: int) -> Masks:
+        """The mask by a score before training."""
+        return self._framework.prune_at_initialization(score, self._initial, keep, self._seed)
 
     def _start(self, branch: Branch) -> Weights:
         """The dense weights that a branch starts from."""
@@ -292,12 +293,11 @@ def experiment(
     check_batch_size(config.batch_size, len(data.train[0]))
     framework = framework_of(config, data)
     shapes = {key: mask.shape for key, mask in framework.full_mask().items()}
-    sizes = {key: math.prod(shape) for key, shape in shapes.items()}
-    last = check_prunes(config, sizes)
+    last = check_prunes(config, shapes)
     store = Store(config, warn, origin=origin, **store_options)
     check_network(config.run_dir, shapes)
     if last < config.levels:
-        warn(f"{ends_early(config, sizes)}.")
+        warn(f"{ends_early(config, shapes)}.")
     steps = total_steps(config, last) // len(config.seeds)
     follower.expect(of * len(config.seeds) * steps)
     results: list[LevelResult] = []

@@ -16,8 +16,8 @@ from tfinit.lottery.network_config import NetworkConfig
 from tfinit.lottery.result import LevelResult, Weights, rewound
 from tfinit.lottery.schedule import LearningRate
 from tfinit.optimizers import OPTIMIZERS
-from tfinit.pruning.scoring.criteria import keep_globally, keep_layerwise, score
-from tfinit.pruning.scoring.masks import Masks
+from tfinit.pruning.scoring.after_training import score_trained
+from tfinit.pruning.scoring.masks import Masks, keep_globally, keep_layerwise
 from tfinit.training.augment import Augment
 from tfinit.training.compiled import Checkpoint, CompiledLoop, no_checkpoint
 from tfinit.training.fit import FitLoop
@@ -77,14 +77,14 @@ class Framework(Protocol):
     def prune(self, trained: LevelResult, counts: Counts) -> Masks:
         """The mask with so many survivors, inside the result's, by its trained weights."""
 
-    def prune_at_initialization(self, method: str, initial: Weights, keep: int, seed: int) -> Masks:
+    def prune_at_initialization(self, score: str, initial: Weights, keep: int, seed: int) -> Masks:
         """The mask with so many survivors in all, before training."""
 
 
 def choose(config: LotteryConfig, trained: LevelResult, counts: Counts) -> Masks:
-    """The mask of the largest scores by the configuration's criterion, inside the result's."""
+    """The mask of the largest scores, by the configuration's, inside the result's."""
     mask = dict(trained.mask)
-    scores = score(config.criterion, trained.rewind, trained.final, mask, trained.seed)
+    scores = score_trained(config.score, trained.rewind, trained.final, mask, trained.seed)
     if isinstance(counts, int):
         return keep_globally(scores, mask, counts)
     return keep_layerwise(scores, mask, counts)
@@ -169,7 +169,7 @@ class KerasFramework:
         """The mask with so many survivors, inside the result's, by its trained weights."""
         return choose(self._config, trained, counts)
 
-    def prune_at_initialization(self, method: str, initial: Weights, keep: int, seed: int) -> Masks:
+    def prune_at_initialization(self, score: str, initial: Weights, keep: int, seed: int) -> Masks:
         """The mask with so many survivors in all, before training."""
         from tfinit.pruning.scoring.at_initialization import prune_at_initialization
 
@@ -182,7 +182,7 @@ class KerasFramework:
         )
         sparsity = 1 - keep / sum(m.size for m in full.values())
         return prune_at_initialization(
-            self._model, sparsity, method, x[rows], y[rows], seed=seed
+            self._model, sparsity, score, x[rows], y[rows], seed=seed
         ).masks
 
 
@@ -255,9 +255,9 @@ class TfmotFramework:
         self._pruner.set_masks(dict(trained.mask))
         return self._pruner.prune(counts)
 
-    def prune_at_initialization(self, method: str, initial: Weights, keep: int, seed: int) -> Masks:
+    def prune_at_initialization(self, score: str, initial: Weights, keep: int, seed: int) -> Masks:
         """Not for tf_keras, and its configuration says so."""
-        raise InputError(f"{method!r} needs keras 'keras'.")
+        raise InputError(f"{score!r} needs keras 'keras'.")
 
 
 def framework_of(config: NetworkConfig, data: Dataset) -> Framework:

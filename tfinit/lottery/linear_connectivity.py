@@ -4,20 +4,35 @@ import csv
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tfinit.arguments import array, listed, mapping, number, one_of
+from tfinit.arguments import array, listed, mapping, number, one_of, text
 from tfinit.errors import InputError
 from tfinit.lottery.controls import Weights
+from tfinit.results import Result
 from tfinit.spread import Spread
 from tfinit.variables import check_same_keys
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = [
+    "MEASURES",
+    "StabilityResult",
+    "StabilityRow",
+    "barrier",
+    "interpolate",
+    "stability_to_csv",
+    "summarize_stability",
+]
 
 MEASURES = ("train_error", "test_error", "train_loss", "test_loss")
 
 
 @dataclass(frozen=True, eq=False)
-class StabilityResult:
+class StabilityResult(Result):
     """What was measured along the line between two copies of a network, parted at step ``k``.
 
     All arrays have one value for each point of the line. Where the trunk diverged before step k, or
@@ -63,6 +78,22 @@ class StabilityResult:
             train, test = (f"{self.barrier(split):.1%}" for split in ("train", "test"))
             told = f"error barrier {train} in training, {test} in test"
         return f"seed {self.seed} k={self.k}: {told}"
+
+    def _rows(self) -> list[dict[str, Any]]:
+        """One for each point of the line."""
+        columns = [getattr(self, name).tolist() for name in MEASURES]
+        names = ("seed", "k", "alpha", *MEASURES)
+        return [
+            dict(zip(names, (self.seed, self.k, *point), strict=True))
+            for point in zip(self.alphas.tolist(), *columns, strict=True)
+        ]
+
+    def plot(self, title: str | None = None) -> "Figure":
+        """The errors along the line, see `tfinit.plots.stability_figure`."""
+        text("title", title, none=True)
+        from tfinit.plots import stability_figure
+
+        return stability_figure([self], title or str(self))
 
 
 def barrier(errors: np.ndarray) -> float:

@@ -9,15 +9,32 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tfinit.arguments import instance, listed
-from tfinit.errors import InputError, MissingPackage
+from tfinit.errors import InputError
 from tfinit.former_names import former_names
 from tfinit.lottery.config import LotteryConfig
 from tfinit.lottery.counts import ends_early
 from tfinit.lottery.result import MADE_BY_RUN, REINIT, TICKET, LevelResult
+from tfinit.lottery.stored_arrays import shapes_of
+from tfinit.results import Result, frame
 from tfinit.spread import Spread
 
 if TYPE_CHECKING:
     import pandas
+
+__all__ = [
+    "MATCH_POINTS",
+    "SPARSE",
+    "Conclusion",
+    "LevelSummary",
+    "evaluations_to_csv",
+    "evaluations_to_frame",
+    "layers_to_csv",
+    "layers_to_frame",
+    "percent",
+    "summarize",
+    "to_csv",
+    "to_frame",
+]
 
 # Accuracies are compared in points: hundredths.
 MATCH_POINTS = 0.5
@@ -99,12 +116,7 @@ class _Lines:
         return out.getvalue()
 
     def frame(self, part: str) -> "pandas.DataFrame":
-        try:
-            import pandas
-        except ImportError as error:
-            part = f"tfinit.lottery.report.{part}"
-            raise MissingPackage(part, "pandas", "tfinit[pandas]") from error
-        return pandas.DataFrame(self.lines, columns=list(self.columns))
+        return frame(self.lines, f"tfinit.lottery.report.{part}", self.columns)
 
 
 def _place(result: LevelResult) -> tuple[Any, ...]:
@@ -182,7 +194,7 @@ def layers_to_frame(results: Sequence[LevelResult]) -> "pandas.DataFrame":
 
 
 @dataclass(frozen=True)
-class Conclusion:
+class Conclusion(Result):
     """What the results say about the lottery ticket hypothesis.
 
     Attributes:
@@ -222,8 +234,7 @@ class Conclusion:
         results = _checked(results)
         about = (sum(r.diverged_at is not None for r in results), "", _emptied(results))
         if config is not None and results:
-            sizes = {key: size for key, (_, size) in results[0].counts.items()}
-            about = (about[0], ends_early(config, sizes), about[2])
+            about = (about[0], ends_early(config, shapes_of(results[0].mask)), about[2])
         tickets = [row for row in summarize(results) if row.branch == TICKET]
         if not tickets:
             raise InputError("`results` must have those of tickets, received none.")

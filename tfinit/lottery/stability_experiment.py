@@ -28,6 +28,17 @@ from tfinit.training.metrics import Progress
 from tfinit.training.order import check_batch_size
 from tfinit.variables import all_weights, write_weights
 
+__all__ = [
+    "COPIES",
+    "MOST_TRAIN_ROWS",
+    "TRUNK",
+    "branch_of",
+    "copy_seed",
+    "instability",
+    "stability",
+    "stability_steps",
+]
+
 TRUNK = "trunk"
 COPIES = (1, 2)
 # So many training examples tell an error to half a point; all of a large set would take as long as

@@ -49,6 +49,11 @@ class StoredArrays(Mapping[str, np.ndarray]):
         return len(self.forms)
 
 
+def shapes_of(arrays: Arrays) -> dict[str, tuple[int, ...]]:
+    """Key → shape, without reading what is in a file."""
+    return {key: shape for key, (shape, _) in forms_of(arrays).items()}
+
+
 def forms_of(arrays: Arrays) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
     """Key → shape and type."""
     if isinstance(arrays, StoredArrays):

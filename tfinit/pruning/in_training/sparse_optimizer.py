@@ -426,7 +426,7 @@ class SparseOptimizer(WrappingOptimizer):
         self._check_variables_are_known(trainable_variables)
         places = [self._get_variable_index(v) for v in trainable_variables]
         gradients = self._pruner.gradients_for_scores(dict(zip(places, grads, strict=True)))
-        moved = self._pruner.moved(gradients)
+        before = self._pruner.weights_for_states(gradients)
         given = dict(zip(places, grads, strict=True))
         # Those of this step, of all variables: an average may overwrite one without a gradient.
         in_step = {
@@ -439,12 +439,12 @@ class SparseOptimizer(WrappingOptimizer):
         }
         self.inner_optimizer.apply([given[i] for i in places], trainable_variables)
         if replicas() is not None:
-            self._after_step_in_replicas(gradients, moved)
+            self._after_step_in_replicas(gradients, before)
         else:
             for i, mask in in_step.items():
                 self._mask_after_step(self._trainable_variables[i], mask, given.get(i))
             if self._pruner.step is not None:
-                self._pruner.after_step(gradients, moved, self._forget)
+                self._pruner.after_step(gradients, before, self._forget)
         self._mask_averages()
 
     def _mask_after_step(self, variable: Any, mask: Any, gradient: Any) -> None:
@@ -457,12 +457,12 @@ class SparseOptimizer(WrappingOptimizer):
         values = masked(values, ops.take(ops.convert_to_tensor(mask), rows, axis=0))
         variable.value.scatter_update(type(gradient)(values, rows))
 
-    def _after_step_in_replicas(self, gradients: dict[int, Any], moved: dict[int, Any]) -> None:
+    def _after_step_in_replicas(self, gradients: dict[int, Any], before: dict[int, Any]) -> None:
         """By the masks of this step and of the next: what grows again begins at zero."""
         in_step = self._pruner.masks
         masks = {i: ops.copy(m) for i, m in enumerate(in_step) if m is not None}
         if self._pruner.step is not None:
-            self._pruner.after_step_in_replicas(gradients, moved)
+            self._pruner.after_step_in_replicas(gradients, before)
             for group in self._pruner.scheduled:
                 for i in group.indices:
                     if group.rule.regrow:
@@ -504,9 +504,11 @@ class SparseOptimizer(WrappingOptimizer):
         own = optimizer_variables[: len(self._variables)]
         state = dict(zip(map(id, self._variables), own, strict=True))
         masks = [None if m is None else state[id(m)] for m in self._pruner.masks]
-        for i, movement in self._pruner.movement.items():
+        for i, kept in self._pruner.states.items():
             if grads[i] is not None:
-                state[id(movement)] -= trainable_variables[i] * grads[i]
+                state[id(kept)] = self._pruner.updated_state(
+                    i, state[id(kept)], trainable_variables[i], grads[i]
+                )
         # Not through `apply` in a scope: the inner optimizer may have a stateless form of its own.
         weights, inner = self.inner_optimizer.stateless_apply(
             optimizer_variables[len(own) :],
