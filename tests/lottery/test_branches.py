@@ -11,6 +11,7 @@ from tfinit.lottery import BRANCHES, LotteryConfig, Store, lottery
 from tfinit.lottery.branches import AT_INITIALIZATION, CHAINS, TICKET
 from tfinit.lottery.experiment import total_steps
 from tfinit.lottery.frameworks import TrainingPlan, framework_of
+from tfinit.pruning.scoring.scores import SCORES, Formula, register
 
 STEPS, REWIND, SEED = 6, 2, 4
 CONTROLS = tuple(name for name in BRANCHES if name != TICKET)
@@ -65,6 +66,20 @@ def test_there_are_38_branches_and_their_names_say_what_they_are():
     assert not BRANCHES["reinit"].late
     assert not BRANCHES["snip-constant-signs"].late
     assert all(BRANCHES[name].late for name in ("ticket", "shuffle", "constant-signs", *CHAINS))
+
+
+def test_a_score_for_before_training_is_a_source_of_masks_too():
+    try:
+        register(Formula(lambda weights: weights**2, "energy"))
+        assert len(BRANCHES) == 7 * 6 + 2
+        branch = BRANCHES["energy-reinit"]
+        assert (branch.masks, branch.weights, branch.late) == ("energy", "reinit", False)
+        assert branch.label == "energy, reinitialized"
+        assert BRANCHES["energy"].label == "energy at initialization"
+        assert LotteryConfig(controls=("energy",)).controls == ("energy",)
+    finally:
+        del SCORES["energy"]
+    assert "energy" not in BRANCHES
 
 
 def test_all_are_there_and_progress_adds_up(config, everything):

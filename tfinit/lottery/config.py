@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from tfinit.arguments import number, one_of, refused, wholes
 from tfinit.errors import InputError
 from tfinit.flag_help import FlagHelp
-from tfinit.lottery.branches import AT_INITIALIZATION, BRANCHES, TICKET, controls_help
+from tfinit.lottery.branches import BRANCHES, TICKET, controls_help
 from tfinit.lottery.network_config import NetworkConfig
 from tfinit.pruning.scoring.allocation import FORMER as FORMER_ALLOCATIONS
 from tfinit.pruning.scoring.allocation import NAMES, check_allocation
@@ -168,9 +168,7 @@ class LotteryConfig(NetworkConfig):
         return values
 
     def _keras_3_only(self) -> list[tuple[str, Any, Any]]:
-        early = [
-            c for c in self.controls if c in BRANCHES and BRANCHES[c].masks in AT_INITIALIZATION
-        ]
+        early = [c for c in self.controls if c in BRANCHES and BRANCHES[c].early]
         return [
             ("controls", early, []),
             *super()._keras_3_only(),

@@ -171,7 +171,7 @@ class _Trainings:
 
 
 def checked_data(config: NetworkConfig, data: Any, finished: Any, warn: Any) -> datasets.Dataset:
-    """The data of an experiment, once what it was given with it is clear to be right."""
+    """The data of an experiment, after the arguments beside it are checked."""
     function("finished", finished, "a result")
     function("warn", warn, "a line")
     cure = (

@@ -132,7 +132,7 @@ class NetworkConfig:
             raise InputError(f"not a {cls.kind} configuration: {error}") from error
 
     def identity(self) -> str:
-        """A SHA-256 that tells experiments apart: of what is neither a default nor may grow.
+        """SHA-256 of the fields that are no defaults and may not grow: one for each experiment.
 
         A field that a later version adds changes nothing where it has its default.
         """

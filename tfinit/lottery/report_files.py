@@ -113,7 +113,7 @@ def write_stability(
 
 
 def drawn_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape of an example, for `tfinit.plots.masks_figure`: what is no image is a row.
+    """The shape of an example, for `tfinit.plots.masks_figure`: flattened unless it is an image.
 
     Example:
         >>> drawn_shape((8, 8, 1)), drawn_shape((2, 2, 2, 3))

@@ -1,4 +1,4 @@
-"""The learning rate of an experiment, for both Kerases."""
+"""The learning rate of an experiment, for Keras 3 and tf_keras."""
 
 from types import ModuleType
 from typing import Any
@@ -7,7 +7,7 @@ from tfinit.lottery.network_config import NetworkConfig
 
 
 class LearningRate:
-    """Warm-up in a line, then constant, a tenth from each drop on; from any step on.
+    """A linear warm-up, then a constant, divided by ten at each drop; begins at any step.
 
     Step s of a training is step s + `begin_at` of the schedule. An optimizer counts its steps from
     0 also where a training begins late (rewinding, fine-tuning): Adam's corrections want that.

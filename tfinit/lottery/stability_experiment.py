@@ -47,7 +47,7 @@ MOST_TRAIN_ROWS = 10_000
 
 
 def copy_seed(seed: int, copy: int) -> int:
-    """What decides order, augmentation and noise of a copy: a function of replicate and copy.
+    """The seed of a copy's data order, augmentation and noise, from replicate and copy.
 
     Not of k: the copies of all k see the same two streams, each from step k on. Both differ from
     the trunk's, which is that of ``seed``, so copies that part at step 0 share weights only.

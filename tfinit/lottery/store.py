@@ -106,7 +106,7 @@ class Store:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep other processes from working in the directory. Freed by the system at any death.
+        """Keep other processes from working in the directory, until the end or that of the process.
 
         Raises:
             InputError: another process works there, or another experiment by now.

@@ -87,7 +87,7 @@ def band(spread: Spread) -> tuple[float, float]:
 
 
 def zoom(axes: Axes, spreads: Iterable[Spread], scale: float = 1.0) -> None:
-    """Show all means, and bands as far as they leave the lines apart: few replicates make wide.
+    """Fit the y axis to all means, and to bands only so far that the lines stay apart.
 
     A band may take half the range of the means above and below it; beyond, it leaves the panel.
     """

@@ -52,7 +52,7 @@ def no_checkpoint(partial: Callable[[], Partial]) -> None:
 
 
 def warm_up() -> None:
-    """Let TensorFlow find its devices and compile once, for processes that are all ours.
+    """Let TensorFlow find its devices and compile once, in processes that run nothing else.
 
     With a GPU, ask for deterministic kernels: a run that goes on must end with the same bits.
     """
@@ -84,7 +84,7 @@ def choose_xla(model: Any) -> tuple[bool, str]:
 
 
 class Evaluator:
-    """Loss and accuracy of a compiled model on the validation and test split. Both Kerases.
+    """Loss and accuracy of a compiled model on the validation and test split, of either Keras.
 
     Args:
         model: A model compiled with a loss.

@@ -47,7 +47,7 @@ class Metrics:
 
 @dataclass(frozen=True)
 class Partial:
-    """A training in the middle: all it takes to go on to the same bits.
+    """A training that is not finished: all that it takes to go on to the same bits.
 
     Attributes:
         step: Steps done.
