@@ -55,7 +55,14 @@ MADE = {
     "FineTuned": (fine_tuned, 2),
     "Ticket": (lambda: Ticket(masks(), weights()), 2),
 }
-PLOTTED = {"Diagnosis", "Comparison", "LevelResult", "StabilityResult"}
+PLOTTED = {
+    "SparsityReport",
+    "AtInitialization",
+    "Diagnosis",
+    "Comparison",
+    "LevelResult",
+    "StabilityResult",
+}
 
 
 @pytest.fixture(scope="module")

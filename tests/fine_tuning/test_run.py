@@ -134,7 +134,10 @@ def test_an_interrupted_run_ends_as_one_that_was_not(files):
                 other, started=lambda done, all_: begun.append((done, all_)), stepped=after(steps)
             )
     told = []
-    resumed = fine_tune(other, lambda done, all_: begun.append((done, all_)), progress=told.append)
+    with pytest.warns(DeprecationWarning, match="fine_tune: `started` by position"):
+        resumed = fine_tune(
+            other, lambda done, all_: begun.append((done, all_)), progress=told.append
+        )
     assert told == [14, *[1] * 14]
     assert begun == [(0, 28), (0, 28), (14, 28)]
     assert weights(whole) == weights(resumed)

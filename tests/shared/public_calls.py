@@ -561,6 +561,7 @@ def _results(calls: Calls, directory: Path) -> None:
     calls.add("plots.initializations_figure", rows_by_name={"he": rows}, title="it")
     calls.add("plots.race_figure", comparison=race(), title="it")
     calls.add("plots.stability_figure", records=[line()], title="it")
+    calls.add("plots.sparsity_figure", sparsities={"a": 0.5}, title="it")
     calls.add("plots.signals_figure", layers=[signals()], title="it")
     calls.add("comparison.Comparison.of", race().of, label="he")
     calls.add("comparison.Run.last", run().last, name="validation_loss")
@@ -575,6 +576,9 @@ def _results(calls: Calls, directory: Path) -> None:
     calls.add("spread.Spread.of", Spread.of, values=[1.0, 2.0], _odd=none)
     diagnosis = tfinit.diagnose(model(), X, Y)
     plotted = {"diagnostics.Diagnosis": diagnosis, "comparison.Comparison": race()}
+    plotted["pruning.SparsityReport"] = pruning.sparsity_report(model())
+    of = pruning.prune_at_initialization(model(), 0.5, "magnitude")
+    plotted["pruning.AtInitialization"] = of
     plotted |= {"lottery.LevelResult": level(), "lottery.StabilityResult": line()}
     for name, result in plotted.items():
         calls.add(f"{name}.plot", result.plot, title="it")

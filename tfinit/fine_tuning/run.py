@@ -36,6 +36,7 @@ from tfinit.pruning.in_training.selection import keep_count
 from tfinit.pruning.in_training.sparse_optimizer import SparseOptimizer
 from tfinit.pruning.scoring.allocation import sparsities
 from tfinit.pruning.tfmot_api.low_magnitude import strip_pruning
+from tfinit.renamed import renamed
 from tfinit.results import Result, json_ready
 from tfinit.saved_data import read_sample_weights, read_splits
 from tfinit.saved_model import load_model
@@ -86,12 +87,14 @@ class FineTuned(Result):
         ]
 
 
+@renamed(("config", "started", "stepped", "warn", "progress"))
 def fine_tune(
     config: PruneConfig,
+    *,
+    progress: bool | Callable[[int], None] | None = True,
+    warn: Callable[[str], None] = as_warning,
     started: Callable[[int, int], None] = lambda done, steps: None,
     stepped: Callable[[], None] = lambda: None,
-    warn: Callable[[str], None] = as_warning,
-    progress: bool | Callable[[int], None] | None = True,
 ) -> FineTuned:
     """Do what a `PruneConfig` says. An interrupted run goes on at its last whole epoch.
 
@@ -101,13 +104,13 @@ def fine_tune(
 
     Args:
         config: What to do.
-        started: Called with the number of steps that are done already and of all steps.
-        stepped: Called after each step.
-        warn: Called with a line about a file of an interrupted run that cannot be used, or was made
-            with other versions or on another device. By default it is Python's warning.
         progress: True: a bar with the time that is left, on a terminal or in a notebook. False or
             None: nothing. Or a function, called with the number of steps done, or found done, since
             the last call.
+        warn: Called with a line about a file of an interrupted run that cannot be used, or was made
+            with other versions or on another device. By default it is Python's warning.
+        started: Called with the number of steps that are done already and of all steps.
+        stepped: Called after each step.
 
     Raises:
         InputError: A file cannot be read, data do not fit the model, there is nothing to prune or

@@ -34,6 +34,11 @@ _OUTPUT_PRUNE_FRACTION = 0.1
 _FORMER_SCORES = {"movement": "distance"}
 
 
+def _today(name: Any, names: dict[str, str]) -> Any:
+    """Another name for a name, where it has one."""
+    return names.get(name, name) if isinstance(name, str) else name
+
+
 def scores_help() -> str:
     """What the flag of the score says."""
     return f"Which trained weights survive: {', '.join(names(AFTER))}."
@@ -119,8 +124,8 @@ class LotteryConfig(NetworkConfig):
 
     def _check_choices(self) -> None:
         """The allocation and the score, names or a user's own; former names are warned of."""
-        if isinstance(self.score, str) and self.score in _FORMER_SCORES:
-            today = _FORMER_SCORES[self.score]
+        today = _today(self.score, _FORMER_SCORES)
+        if today is not self.score:
             warnings.warn(
                 f"LotteryConfig: the score `{self.score}` is now `{today}`, |w_f − w_i|.",
                 DeprecationWarning,
@@ -144,21 +149,19 @@ class LotteryConfig(NetworkConfig):
         told = super()._first_told(told)
         if "score" in told:
             score = told.pop("score")
-            first = {today: former for former, today in _FORMER_SCORES.items()}
-            told["criterion"] = first.get(score, score) if isinstance(score, str) else score
+            told["criterion"] = _today(score, {now: then for then, now in _FORMER_SCORES.items()})
         return told
 
     @classmethod
     def _accepted(cls, values: dict[str, Any]) -> dict[str, Any]:
-        if "criterion" in values:  # its name once
-            former = values["criterion"]
-            values = {key: value for key, value in values.items() if key != "criterion"}
-            values["score"] = _FORMER_SCORES.get(former, former)
-        if values.get("allocation") in FORMER_ALLOCATIONS:
-            values = values | {"allocation": FORMER_ALLOCATIONS[values["allocation"]]}
+        values = dict(values)
+        if "criterion" in values:  # its name once, with names of its own
+            values["score"] = _today(values.pop("criterion"), _FORMER_SCORES)
         for name, read in (("allocation", allocation_from_config), ("score", score_from_config)):
             if name in values:
-                values = values | {name: read(values[name])}
+                values[name] = read(values[name], known=True)
+        if "allocation" in values:
+            values["allocation"] = _today(values["allocation"], FORMER_ALLOCATIONS)
         # It was ignored there once, and so in runs that are to go on.
         if values.get("allocation") == "global":
             values = values | {"output_prune_fraction": _OUTPUT_PRUNE_FRACTION}

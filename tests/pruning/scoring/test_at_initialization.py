@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tfinit.errors import InputError
-from tfinit.pruning import ConstantSparsity, SparseOptimizer, get_masks, set_masks
+from tfinit.pruning import ConstantSparsity, Score, SparseOptimizer, get_masks, set_masks
 from tfinit.pruning.scoring import before_training as scores
 from tfinit.pruning.scoring.at_initialization import prune_at_initialization, select
 from tfinit.pruning.scoring.scores import BEFORE, names
@@ -94,6 +94,41 @@ def test_the_survivors_are_the_largest_of_the_scores(score):
     pooled = np.concatenate([found[key].ravel() for key in found])
     masks = np.concatenate([mask.ravel() for mask in report.masks.values()])
     assert pooled[masks].min() >= pooled[~masks].max()
+
+
+class FirstRows(Score):
+    """Of whole models: the earlier a row is, the better."""
+
+    rounds = 2
+
+    def of_model(self, model, x, masks):
+        shapes = {key: tuple(w.shape) for key, w in prunable_weights(model).items()}
+        return {key: np.repeat(-np.arange(n), m).reshape(n, m) for key, (n, m) in shapes.items()}
+
+
+def test_the_survivors_are_the_largest_of_a_score_of_ones_own():
+    gradients = scores.snip(compiled(), X, Y)
+    for score, found in (
+        (lambda weights: -abs(weights), lambda key, w: -np.abs(w)),
+        (lambda weights, gradients: (weights * gradients) ** 2, lambda key, w: gradients[key] ** 2),
+        (lambda generator, weights: generator.random(weights.shape) + 9 * (weights > 0), None),
+        (FirstRows(), lambda key, w: -np.indices(w.shape)[0]),
+    ):
+        model = compiled()
+        before = {key: np.array(w) for key, w in prunable_weights(model).items()}
+        report = prune_at_initialization(model, 0.6, score, X, Y, allocation="uniform")
+        assert report.score == (score.name if isinstance(score, Score) else "<lambda>")
+        for key, mask in report.masks.items():
+            values = before[key] > 0 if found is None else found(key, before[key])
+            assert mask.sum() == round(0.4 * mask.size)
+            assert values[mask].min() >= values[~mask].max()
+
+
+def test_former_names_are_taken_with_a_warning():
+    with pytest.warns(DeprecationWarning, match="`method` is now `score`"):
+        report = prune_at_initialization(compiled(), 0.5, method="magnitude")
+    with pytest.warns(DeprecationWarning, match="`method` is now `score`"):
+        assert report.method == report.score == "magnitude"
 
 
 def test_pruned_weights_stay_zero_in_training():
@@ -298,6 +333,13 @@ def test_nested_subclassed_and_shared(build, score):
         ({"sparsity": "half"}, "received 'half'"),
         ({"sparsity": True}, "received True"),
         ({"score": "SNIP"}, r"`score` must be one of magnitude, .*received 'SNIP'"),
+        ({"score": "movement"}, r"`score` must be one of .*in a training step"),
+        (
+            {"score": lambda initial: initial},
+            r"`score` '<lambda>' needs `initial`.*before training",
+        ),
+        ({"score": lambda weights: 1}, r"return one number for each weight, of shape \(8, 16\)"),
+        ({"score": lambda weights: weights * np.nan}, "has NaN"),
         ({"allocation": "local"}, "`allocation` must be one of"),
         ({"allocation": {"d/kernel": 0.5}}, r"names \['d/kernel'\]. The keys are \['a/kernel'"),
         ({"allocation": lambda key, shape, s: 2.0}, "received 2.0"),

@@ -2,7 +2,7 @@
 
 import dataclasses
 import warnings
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,13 +21,12 @@ from tfinit.pruning.in_training.assigning import (
 from tfinit.pruning.in_training.binding import Group, bind
 from tfinit.pruning.in_training.fresh import why_not_fresh
 from tfinit.pruning.in_training.rules import PruningRule
-from tfinit.pruning.in_training.schedules import PruningSchedule, falls_short, late, never_prunes
+from tfinit.pruning.in_training.schedule_checks import told_of_timing
+from tfinit.pruning.in_training.schedules import PruningSchedule
 from tfinit.pruning.in_training.update import State, first_masks, new_masks
 from tfinit.pruning.scoring.allocation import is_global
 from tfinit.pruning.scoring.scores import Score, check_values
 
-# No training is shorter, so a schedule that begins by this step needs no warning.
-_SOON = 10
 # The share of weights that may be zero without anybody having pruned them.
 _BY_CHANCE = 1e-3
 
@@ -114,7 +113,7 @@ class Pruner:
         Args:
             steps: How many the inner optimizer has taken.
         """
-        for told in dict.fromkeys(self._timing()):
+        for told in dict.fromkeys(told_of_timing(self.rules)):
             warnings.warn(told, stacklevel=5)
         for group in self.groups:
             self._look_for_zeros(group)
@@ -135,22 +134,6 @@ class Pruner:
                 self._zero(group.indices)
             if group.rule.keep_zeros:
                 self._assign(group, [ops.not_equal(self._trained[i], 0) for i in group.indices])
-
-    def _timing(self) -> Iterator[str]:
-        """What may not be expected of when the rules prune: sentences for warnings."""
-        rules = [rule for rule in self.rules if rule.prunes]
-        first = {i: step for i, r in enumerate(rules) if (step := r.first_step()) is not None}
-        if first and min(first.values()) > _SOON:
-            soonest = min(first, key=first.__getitem__)
-            yield late(rules[soonest].schedule, first[soonest])
-        for rule in rules:
-            if rule.sparsity_m_by_n is not None:  # its schedule is not asked
-                continue
-            if rule.schedule.first_step() is None:
-                told = never_prunes(rule.schedule)
-                yield f"With `regrow` the masks of step 1 stay. {told}" if rule.regrow else told
-            elif short := falls_short(rule.schedule):
-                yield short
 
     def _look_for_zeros(self, group: Group) -> None:
         """Say so where zeros that are there will be trained away, or none are there to be kept."""

@@ -8,7 +8,8 @@ import keras
 from tfinit import arguments
 from tfinit.arguments import flag, is_whole, number, one_of, wholes
 from tfinit.errors import InputError
-from tfinit.pruning.in_training.schedules import PruningSchedule, check_schedule
+from tfinit.pruning.in_training.schedule_checks import check_schedule
+from tfinit.pruning.in_training.schedules import PruningSchedule
 from tfinit.pruning.scoring.allocation import check_allocation, check_min_density
 from tfinit.pruning.scoring.configured import (
     allocation_config,

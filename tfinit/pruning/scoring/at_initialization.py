@@ -3,12 +3,12 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tfinit import arguments
-from tfinit.arguments import number, whole
+from tfinit.arguments import number, text, whole
 from tfinit.errors import InputError
 from tfinit.pruning.counting.emptied import emptied, emptied_message
 from tfinit.pruning.in_training.model_masks import (
@@ -33,6 +33,9 @@ from tfinit.pruning.scoring.scores import BEFORE, SCORES, AnyScore, check_score
 from tfinit.renamed import renamed
 from tfinit.results import Result, json_ready
 from tfinit.text_table import aligned, of_shape
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -87,6 +90,14 @@ class AtInitialization(Result):
             row = {"weight": key, "shape": mask.shape, "weights": mask.size, "kept": kept}
             rows.append({**row, "sparsity": 1 - kept / mask.size})
         return rows
+
+    def plot(self, title: str | None = None) -> "Figure":
+        """The sparsity of each weight, see `tfinit.plots.sparsity_figure`."""
+        text("title", title, none=True)
+        from tfinit.plots import sparsity_figure
+
+        weights = {row["weight"]: row["sparsity"] for row in self._rows()}
+        return sparsity_figure(weights, title or f"{self.score} at initialization")
 
     def _remarks(self) -> list[str]:
         if not self.collapsed:

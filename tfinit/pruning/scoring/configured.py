@@ -47,21 +47,42 @@ def _own(name: str, value: Any) -> dict[str, Any]:
     return {"function": keras.saving.serialize_keras_object(value)}
 
 
-def score_from_config(config: Any, custom_objects: dict[str, Any] | None = None) -> AnyScore:
-    """The score that `score_config` described."""
-    return _from_config(config, custom_objects)
+def score_from_config(
+    config: Any, custom_objects: dict[str, Any] | None = None, known: bool = False
+) -> AnyScore:
+    """The score that `score_config` described.
+
+    Args:
+        config: What it returned.
+        custom_objects: Name → class or function, beside those that are registered.
+        known: Whether to take only what is registered, and import nothing that the file names.
+
+    Raises:
+        InputError: a user's own is not registered, and ``known``.
+    """
+    return _from_config("score", config, custom_objects, known)
 
 
-def allocation_from_config(config: Any, custom_objects: dict[str, Any] | None = None) -> Allocation:
-    """The allocation that `allocation_config` described."""
-    return _from_config(config, custom_objects)
+def allocation_from_config(
+    config: Any, custom_objects: dict[str, Any] | None = None, known: bool = False
+) -> Allocation:
+    """The allocation that `allocation_config` described; arguments as for `score_from_config`."""
+    return _from_config("allocation", config, custom_objects, known)
 
 
-def _from_config(config: Any, custom_objects: dict[str, Any] | None) -> Any:
-    if isinstance(config, Mapping) and isinstance(config.get("function"), Mapping):
-        import keras
+def _from_config(name: str, config: Any, custom_objects: dict[str, Any] | None, known: bool) -> Any:
+    if not isinstance(config, Mapping) or not isinstance(config.get("function"), Mapping):
+        return config
+    import keras
 
-        return keras.saving.deserialize_keras_object(
-            config["function"], custom_objects=custom_objects
+    own = config["function"]
+    if not known:
+        return keras.saving.deserialize_keras_object(own, custom_objects=custom_objects)
+    registered = own["config" if own["class_name"] == "function" else "registered_name"]
+    found = keras.saving.get_registered_object(registered, custom_objects)
+    if found is None:
+        raise InputError(
+            f"`{name}` is {registered!r}, which Keras does not know. Import what "
+            "registers it before."
         )
-    return config
+    return found.from_config(own["config"]) if isinstance(found, type) else found
