@@ -65,7 +65,7 @@ SMALL = {
 SPOKEN_OF = (
     "magnitude",
     "magnitude-increase",
-    "movement",
+    "distance",
     "large-init",
     "random",
     "small-final",
