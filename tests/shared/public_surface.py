@@ -53,6 +53,7 @@ MADE_HERE = {
 # Bases to derive from; and what the rest of tfinit, Keras or a layer calls, not a user.
 NOT_CALLED = {
     *("pruning.PruningSchedule", "pruning.PruningPolicy", "pruning.PrunableLayer"),
+    "pruning.Score",
     "plots.Interpolation",
     *("errors.reason", "training.check_batch_size", "fans.summed_axes"),
     *("fans.check_shape", "gains.config_of", "gains.evaluate", "lottery.lottery"),
