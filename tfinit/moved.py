@@ -6,11 +6,13 @@ import importlib.machinery
 import importlib.util
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
 import lazy_loader
+
+from tfinit.former_names import former_names
 
 # Former name → today's, both inside tfinit.
 MOVED = {
@@ -87,7 +89,7 @@ MOVED = {
     "diagnostics.recommendation": "diagnostics.advising.recommendation",
     "diagnostics.nonlinearity": "diagnostics.advising.nonlinearity",
     "diagnostics.files": "diagnostics.batch_file",
-    "diagnostics.plain": "diagnostics.json_values",
+    "diagnostics.plain": "results",
     "comparison.track": "comparison.shared_network",
     "comparison.entrants": "comparison.initializations",
     "comparison.named": "comparison.from_config",
@@ -99,7 +101,11 @@ MOVED = {
     "initializers.target": "initializers.current_weight",
     "lottery.resumable": "lottery.stored_training",
     "lottery.parts": "lottery.frameworks",
+    "lottery.stability": "lottery.stability_experiment",
 }
+# Of these a function of the package has the name today. It has the module's names as attributes,
+# and stays what the name means in the package.
+FUNCTIONS = ("lottery.stability",)
 
 
 class FormerNames(importlib.abc.MetaPathFinder, importlib.abc.Loader):
@@ -123,7 +129,11 @@ class FormerNames(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         return _Former(spec.name, importlib.import_module(today))
 
     def exec_module(self, module: ModuleType) -> None:
-        """Nothing: it has run under its name of today."""
+        """Nothing: it has run under its name of today. One of `FUNCTIONS` takes its place."""
+        former = module.__name__.partition(".")[2]
+        if former in FUNCTIONS:
+            # What is here is what is imported, and what the package has by the name.
+            sys.modules[module.__name__] = getattr(module, former.rpartition(".")[2])
 
 
 class _Former(ModuleType):
@@ -146,9 +156,10 @@ def install() -> None:
         sys.meta_path.append(FormerNames())
 
 
-def attach(
-    package: str, file: str
-) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
+Attached = tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]
+
+
+def attach(package: str, file: str, former: Mapping[str, str] | None = None) -> Attached:
     """The ``__getattr__``, ``__dir__`` and ``__all__`` of a package.
 
     Its names are those of the stub beside it, ``__init__.pyi``, where type checkers and editors
@@ -159,6 +170,7 @@ def attach(
     Args:
         package: ``__name__``.
         file: ``__file__``.
+        former: Former name → today's in the package: found with a warning.
     """
     load, names, public = lazy_loader.attach_stub(package, file)
 
@@ -170,4 +182,4 @@ def attach(
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         return importlib.import_module(module)
 
-    return get, names, public
+    return former_names(package, former or {}, get), names, public

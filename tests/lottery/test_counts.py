@@ -12,10 +12,10 @@ from tfinit.lottery import Conclusion, LotteryConfig, counts
 from tfinit.lottery.counts import last_level, next_counts
 from tfinit.lottery.experiment import total_steps
 
-RNG = np.random.default_rng(0)
 # 4 inputs and 2 classes: of mlp-2-relu 4·64 + 64·2 weights.
 DATA = datasets.from_arrays(
-    *((RNG.random((40, 4), np.float32), np.arange(40) % 2) for _ in range(2)), name="noise"
+    *((np.random.default_rng(i).random((40, 4), np.float32), np.arange(40) % 2) for i in range(2)),
+    name="noise",
 )
 SMALL = {"model": "mlp-2-relu", "steps": 2, "evaluate_every": 2, "batch_size": 4, "seeds": (0,)}
 

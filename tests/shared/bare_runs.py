@@ -2,8 +2,7 @@
 
 from functools import partial
 
-from tfinit.lottery import run as run_lottery
-from tfinit.lottery import stability
+import tfinit.lottery
 
-run = partial(run_lottery, reports=False)
-measure_stability = partial(stability, reports=False)
+run = partial(tfinit.lottery.run, reports=False)
+measure_stability = partial(tfinit.lottery.stability, reports=False)

@@ -26,7 +26,8 @@ from tfinit.errors import InputError, MissingPackage
 
 # Beside the packages that `tfinit.__all__` names.
 _BESIDE = (
-    "lottery.stability",
+    "lottery.linear_connectivity",
+    "lottery.stability_experiment",
     "lottery.report",
     "pruning.compaction",
     "pruning.scoring.before_training",
@@ -42,7 +43,11 @@ MADE_HERE = {
     *("pruning.AtInitialization", "pruning.Compaction", "pruning.LayerSparsity"),
     *("pruning.SparsityReport", "training.Diverged", "training.Metrics", "training.Partial"),
     *("lottery.Branch", "lottery.Conclusion", "lottery.LevelResult", "lottery.StabilityResult"),
-    *("lottery.stability.StabilityRow", "lottery.report.Row", "datasets.Dataset"),
+    *(
+        "lottery.linear_connectivity.StabilityRow",
+        "lottery.report.LevelSummary",
+        "datasets.Dataset",
+    ),
     *("comparison.Comparison", "comparison.Ranking", "comparison.Row", "comparison.Run"),
     *("diagnostics.Diagnosis", "diagnostics.Finding", "diagnostics.Recommendation"),
     *("exporting.Choice", "exporting.ExportReport", "exporting.FileReport", "exporting.Latency"),
@@ -54,17 +59,27 @@ MADE_HERE = {
 NOT_CALLED = {
     *("pruning.PruningSchedule", "pruning.PruningPolicy", "pruning.PrunableLayer"),
     "pruning.Score",
+    *("datasets.NamedDataset", "datasets.named", "datasets.at_hand", "datasets.data_help"),
+    "datasets.datasets_help",
     "plots.Interpolation",
     *("errors.reason", "training.check_batch_size", "fans.summed_axes"),
     *("fans.check_shape", "gains.config_of", "gains.evaluate", "lottery.lottery"),
-    *("lottery.stability.instability", "lottery.stability.copy_seed", "probes.require_tensorflow"),
-    *("lottery.stability.branch_of", "models.check_initialization", "models.initializer"),
+    *(
+        "lottery.stability_experiment.instability",
+        "lottery.stability_experiment.copy_seed",
+        "probes.require_tensorflow",
+    ),
+    *(
+        "lottery.stability_experiment.branch_of",
+        "models.check_initialization",
+        "models.initializer",
+    ),
     *("models.needs_data", "variables.children", "variables.keras_of", "variables.own_weights"),
     *("variables.weight_name", "variables.check_same_keys", "lottery.report.percent"),
     *("models.kernels", "probes.seen_layers", "variables.find_prunable", "variables.check_built"),
     "variables.unique_name",
     # The parts of an experiment: `lottery.run` makes and calls them.
-    *("lottery.KerasParts", "lottery.Parts", "lottery.TfmotParts", "lottery.Store"),
+    *("lottery.KerasFramework", "lottery.Framework", "lottery.TfmotFramework", "lottery.Store"),
 }
 METHODS_NOT_CALLED = re.compile(
     r"\.(values|draw|stream|variance|get_config|from_config|on_\w+|set_model|set_params|apply_numpy|check|build|"

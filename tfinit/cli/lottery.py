@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import tyro
 
 from tfinit.cli.console import checked, loading
-from tfinit.cli.device import OnDevice, wake_up
+from tfinit.cli.device import OnDevice, warm_up
 from tfinit.flag_help import FlagHelp
 from tfinit.lottery.config import (
     LotteryConfig,
@@ -75,7 +75,7 @@ def lottery(config: LotteryConfig, device: str = "auto") -> None:
         from tfinit import datasets
         from tfinit.lottery.experiment import run
 
-        wake_up(device, config.keras)
+        warm_up(device, config.keras)
     from tfinit.lottery.report import Conclusion, summarize
     from tfinit.lottery.report_files import OF_A_RUN, check_reports, title, write_run
     from tfinit.lottery.table import lottery_table
@@ -101,7 +101,7 @@ def initializations(config: LotteryConfig, names: tuple[str, ...], device: str =
         from tfinit import datasets
         from tfinit.lottery.initializations import compare_initializations, configs
 
-        wake_up(device, config.keras)
+        warm_up(device, config.keras)
     from tfinit.lottery.report import summarize
     from tfinit.lottery.report_files import (
         check_initializations,
@@ -128,10 +128,10 @@ def stability(config: StabilityConfig, device: str = "auto") -> None:
     from rich.console import Console
 
     with loading():
-        from tfinit.lottery.stability import stability as measure
-        from tfinit.lottery.stability import summarize_stability
+        from tfinit.lottery import stability as measure
+        from tfinit.lottery import summarize_stability
 
-        wake_up(device, config.keras)
+        warm_up(device, config.keras)
     from tfinit.lottery.report_files import OF_STABILITY, check_reports, title, write_stability
     from tfinit.lottery.table import stability_table
 

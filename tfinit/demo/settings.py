@@ -5,15 +5,35 @@ Nothing here is code, a file name or an object: names from closed lists, and num
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from tfinit import points
+from tfinit.datasets import at_hand
 from tfinit.demo.menu import INITIALIZATIONS
+from tfinit.optimizers import OPTIMIZERS
 
-Dataset = Literal["blobs", "circles", "moons", "xor", "spiral", "digits"]
+
+def datasets_offered() -> tuple[str, ...]:
+    """The data sets that need no download: points first, then images."""
+    return tuple(sorted(at_hand(), key=lambda name: name not in points.NAMES))
+
+
+def _offered(name: str) -> str:
+    """The name of a data set, as the menu is now."""
+    if name not in datasets_offered():
+        raise ValueError(f"must be one of {', '.join(datasets_offered())}, received {name!r}.")
+    return name
+
+
+Dataset = Annotated[
+    str,
+    AfterValidator(_offered),
+    Field(json_schema_extra=lambda schema: schema.update(enum=[*datasets_offered()])),
+]
 Activation = Literal[
     "relu", "tanh", "sigmoid", "leaky_relu", "elu", "selu", "gelu", "silu", "softplus", "linear"
 ]
-Optimizer = Literal["sgd", "momentum", "rmsprop", "adam"]
+Optimizer = Literal[tuple(OPTIMIZERS)]  # ty: ignore[invalid-type-form]
 Action = Literal["start", "pause", "step", "reset"]
 Rewind = Literal["rewind", "reinitialize"]
 

@@ -1,13 +1,19 @@
 """What `tfinit prune` does: one frozen dataclass, from which its flags come."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tfinit.arguments import check_fields, number, one_of, path, seed, whole
+from tfinit.datasets import data_help
 from tfinit.errors import InputError
+from tfinit.flag_help import FlagHelp
 from tfinit.pruning.scoring.allocation import NAMES
 
+_ARRAYS = (
+    "x_train, y_train and, to report on, x_test, y_test. Of several inputs or outputs: "
+    "x_train_NAME, y_train_NAME; weights of examples: sample_weight_train"
+)
 _BLOCKS = ("litert",)  # names of tfinit.pruning.in_training.rules.BLOCK_SIZES, which loads Keras
 
 
@@ -24,10 +30,8 @@ class PruneConfig:
     """The .keras file of the model."""
     sparsity: float = 0.8
     """Fraction of zeros at the end."""
-    data: str = "digits"
-    """digits, mnist, or an .npz file with x_train, y_train and, to report on, x_test, y_test. Of
-    several inputs or outputs: x_train_NAME, y_train_NAME; weights of examples:
-    sample_weight_train."""
+    data: str = field(default="digits", metadata=FlagHelp(lambda: data_help(_ARRAYS)))
+    """A data set of `tfinit.datasets`, or an .npz file of arrays."""
     epochs: int = 10
     """Passes over the training data. The sparsity rises over the first three quarters."""
     out: Path = Path("pruned.keras")

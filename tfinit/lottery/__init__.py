@@ -5,4 +5,5 @@
 
 from tfinit.moved import attach
 
-__getattr__, __dir__, __all__ = attach(__name__, __file__)
+_FORMER = {"KerasParts": "KerasFramework", "Parts": "Framework", "TfmotParts": "TfmotFramework"}
+__getattr__, __dir__, __all__ = attach(__name__, __file__, _FORMER)

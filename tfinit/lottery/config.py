@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 from tfinit.arguments import number, one_of, refused, wholes
 from tfinit.errors import InputError
 from tfinit.flag_help import FlagHelp
-from tfinit.lottery.branches import AT_INITIALIZATION, BRANCHES, CONTROLS
-from tfinit.lottery.network_config import KERASES, OPTIMIZERS, NetworkConfig
+from tfinit.lottery.branches import BRANCHES, TICKET, controls_help
+from tfinit.lottery.network_config import NetworkConfig
 from tfinit.pruning.scoring.allocation import FORMER as FORMER_ALLOCATIONS
 from tfinit.pruning.scoring.allocation import NAMES, check_allocation
 from tfinit.pruning.scoring.configured import (
@@ -22,9 +22,7 @@ from tfinit.pruning.scoring.scores import AFTER, check_score, names
 from tfinit.renamed import renamed
 
 __all__ = [
-    "KERASES",
     "ON_DIVERGENCE",
-    "OPTIMIZERS",
     "LotteryConfig",
     "NetworkConfig",
     "StabilityConfig",
@@ -83,10 +81,8 @@ class LotteryConfig(NetworkConfig):
     """Training steps at each level."""
     rewind_step: int = 0
     """The step whose weights survivors return to. 0: initialization; more: late rewinding."""
-    controls: tuple[str, ...] = ("reinit",)
-    """What to train beside tickets: reinit (the ticket's mask, other random weights), random,
-    shuffle, reinit-signs, constant-signs, one-shot, lr-rewind, fine-tune, snip, grasp, synflow,
-    magnitude, and snip-reinit, one-shot-shuffle and so on."""
+    controls: tuple[str, ...] = field(default=("reinit",), metadata=FlagHelp(controls_help))
+    """What to train beside tickets: names of `tfinit.lottery.BRANCHES`."""
     on_divergence: str = "record"
     """When a loss is not finite. record: that is the result, and the experiment goes on. stop."""
     run_dir: Path = field(default=Path("runs/lottery"), compare=False)
@@ -111,9 +107,10 @@ class LotteryConfig(NetworkConfig):
             number(name, value, above=0, below=1, cure=cure)
         self._check_choices()
         one_of("on_divergence", self.on_divergence, ON_DIVERGENCE)
-        unknown = [c for c in self.controls if c not in CONTROLS]
+        known = [name for name in BRANCHES if name != TICKET]
+        unknown = [c for c in self.controls if c not in known]
         if unknown:
-            raise InputError(f"`controls` may name {', '.join(CONTROLS)}, received {unknown}.")
+            raise InputError(f"`controls` may name {', '.join(known)}, received {unknown}.")
         if len(set(self.controls)) < len(self.controls):
             raise InputError(f"`controls` names one twice: {self.controls}.")
         defaults = {"output_prune_fraction": _OUTPUT_PRUNE_FRACTION, "layer_prune_fractions": {}}
@@ -171,9 +168,7 @@ class LotteryConfig(NetworkConfig):
         return values
 
     def _keras_3_only(self) -> list[tuple[str, Any, Any]]:
-        early = [
-            c for c in self.controls if c in BRANCHES and BRANCHES[c].masks in AT_INITIALIZATION
-        ]
+        early = [c for c in self.controls if c in BRANCHES and BRANCHES[c].early]
         return [
             ("controls", early, []),
             *super()._keras_3_only(),

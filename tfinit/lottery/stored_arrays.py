@@ -15,7 +15,7 @@ def pack(**groups: Arrays) -> bytes:
     """The content of a file with some groups of arrays, whose members are ``group/key``."""
     buffer = io.BytesIO()
     members = {f"{group}/{k}": v for group, arrays in groups.items() for k, v in arrays.items()}
-    np.savez_compressed(buffer, **members)
+    np.savez_compressed(buffer, **members)  # ty: ignore[invalid-argument-type]
     return buffer.getvalue()
 
 

@@ -7,4 +7,4 @@ two, and why, is in the loop's ``engine`` and ``why``.
 
 from tfinit.moved import attach
 
-__getattr__, __dir__, __all__ = attach(__name__, __file__)
+__getattr__, __dir__, __all__ = attach(__name__, __file__, {"wake_up": "warm_up"})

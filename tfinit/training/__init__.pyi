@@ -1,6 +1,6 @@
 from .augment import Augment as Augment
 from .compiled import CompiledLoop as CompiledLoop
-from .compiled import wake_up as wake_up
+from .compiled import warm_up as warm_up
 from .engine import trainer as trainer
 from .fit import FitLoop as FitLoop
 from .metrics import METRICS as METRICS

@@ -15,9 +15,8 @@ from tfinit.pruning.scoring.scores import BEFORE, names
 from tfinit.variables import prunable_weights
 
 L = keras.layers
-RNG = np.random.default_rng(0)
-X = RNG.normal(size=(20, 8)).astype("float32")
-Y = RNG.integers(0, 3, 20)
+X = np.random.default_rng(0).normal(size=(20, 8)).astype("float32")
+Y = np.random.default_rng(1).integers(0, 3, 20)
 SIZES = {"a/kernel": 8 * 16, "b/kernel": 16 * 12, "c/kernel": 12 * 3}
 TOTAL = sum(SIZES.values())
 SCORES = names(BEFORE)

@@ -3,12 +3,12 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tfinit import arguments
-from tfinit.arguments import number, whole
+from tfinit.arguments import number, text, whole
 from tfinit.errors import InputError
 from tfinit.pruning.counting.emptied import emptied, emptied_message
 from tfinit.pruning.in_training.model_masks import (
@@ -30,13 +30,18 @@ from tfinit.pruning.scoring.masks import Masks, density, top_mask
 from tfinit.pruning.scoring.scores import BEFORE, SCORES, AnyScore, check_score
 from tfinit.pruning.scoring.sparsities import floor_counts, sparsities
 from tfinit.renamed import renamed
+from tfinit.results import Result, json_ready
+from tfinit.text_table import aligned, of_shape
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Shapes = Mapping[str, tuple[int, ...]]
 
 
 @renamed(method="score")
 @dataclass(frozen=True)
-class AtInitialization:
+class AtInitialization(Result):
     """What `prune_at_initialization` did. Prints as a table, a line for each weight.
 
     Attributes:
@@ -63,24 +68,42 @@ class AtInitialization:
         """The table; the last line warns of collapsed layers."""
         rows = [("weight", "shape", "weights", "kept", "sparsity")]
         for key, mask in self.masks.items():
-            shape = "×".join(map(str, mask.shape)) or "scalar"
-            rows.append((key, shape, *_cells(int(np.count_nonzero(mask)), mask.size)))
+            kept = int(np.count_nonzero(mask))
+            rows.append((key, of_shape(mask.shape), *_cells(kept, mask.size)))
         size = sum(mask.size for mask in self.masks.values())
         kept = sum(int(np.count_nonzero(mask)) for mask in self.masks.values())
         rows.append(("total", "", *_cells(kept, size)))
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = [
-            "  ".join(
-                cell.rjust(width) if i >= 2 else cell.ljust(width)
-                for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-            )
-            for row in rows
-        ]
-        if self.collapsed:
-            in_rounds = self.score in SCORES and SCORES[self.score].rounds > 1
-            cure = "more iterations" if in_rounds else "'synflow'"
-            lines.append(f"WARNING: {emptied_message(self.collapsed, cure)}")
-        return "\n".join([f"{self.score} at initialization", *lines])
+        lines = aligned(rows, right=(2, 3, 4))
+        return "\n".join([f"{self.score} at initialization", *lines, *self._remarks()])
+
+    def to_dict(self) -> dict[str, Any]:
+        """What was asked for, and how much of each weight is kept; not the masks themselves."""
+        found = {"score": self.score, "target": self.target, "sparsity": self.sparsity}
+        return json_ready({**found, "weights": self._rows(), "collapsed": self.collapsed})
+
+    def _rows(self) -> list[dict[str, Any]]:
+        """One for each weight."""
+        rows = []
+        for key, mask in self.masks.items():
+            kept = int(np.count_nonzero(mask))
+            row = {"weight": key, "shape": mask.shape, "weights": mask.size, "kept": kept}
+            rows.append({**row, "sparsity": 1 - kept / mask.size})
+        return rows
+
+    def plot(self, title: str | None = None) -> "Figure":
+        """The sparsity of each weight, see `tfinit.plots.sparsity_figure`."""
+        text("title", title, none=True)
+        from tfinit.plots import sparsity_figure
+
+        weights = {row["weight"]: row["sparsity"] for row in self._rows()}
+        return sparsity_figure(weights, title or f"{self.score} at initialization")
+
+    def _remarks(self) -> list[str]:
+        if not self.collapsed:
+            return []
+        in_rounds = self.score in SCORES and SCORES[self.score].rounds > 1
+        cure = "more iterations" if in_rounds else "'synflow'"
+        return [f"WARNING: {emptied_message(self.collapsed, cure)}"]
 
 
 def _cells(kept: int, size: int) -> tuple[str, ...]:
