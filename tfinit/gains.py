@@ -31,6 +31,11 @@ _POINTS = 8
 _LEAST = 1e-8  # a float32 backend differentiates a constant to less than this
 MODES = ("forward", "backward")
 
+# Where a truncated normal is cut, and what is left of a standard one: its standard deviation.
+CUT = 2.0
+_MASS = math.erf(CUT / math.sqrt(2))
+CUT_STD = math.sqrt(1 - 2 * CUT * math.exp(-(CUT**2) / 2) / math.sqrt(2 * math.pi) / _MASS)
+
 
 @functools.cache
 def _rule() -> tuple[np.ndarray, np.ndarray, np.ndarray]:

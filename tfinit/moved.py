@@ -62,7 +62,7 @@ MOVED = {
     "schemes.isometries": "schemes.engine.isometries",
     "schemes.moments": "schemes.engine.moments",
     "schemes.report": "schemes.engine.report",
-    "schemes.start": "schemes.engine.start",
+    "schemes.start": "schemes.engine.registry",
     "schemes.streams": "schemes.engine.streams",
     "schemes.task": "schemes.engine.task",
     "schemes.unit_means": "schemes.engine.unit_means",
@@ -93,7 +93,7 @@ MOVED = {
     "exporting.making": "exporting.one_file",
     "exporting.shipping": "exporting.export_models",
     "exporting.running": "exporting.isolated_runs",
-    "initializers.target": "initializers.current_weight",
+    "initializers.target": "initializers.base",
     "lottery.resumable": "lottery.stored_training",
     "lottery.parts": "lottery.frameworks",
 }

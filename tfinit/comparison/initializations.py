@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from tfinit.errors import InputError
-from tfinit.models import fill, initializations, initializer, needs_data
+from tfinit.models import fill, initializations, initializer
+from tfinit.schemes.engine.registry import REGISTRY
 from tfinit.schemes.initialize import SCHEMES, initialize
 
 # The textbook's "too small" and "too large": normal, with one deviation for every layer.
@@ -125,11 +126,9 @@ def _takes_three(function: Callable[..., Any]) -> None:
 def _named(name: str) -> Callable[[Any, Any, int], Any]:
     if name in SCHEMES:
         # `initialize` refuses data that a scheme does not want.
-        wants = needs_data(name)
+        wants = REGISTRY[name].needs_data
         # Fail before anything is built, for those that cannot run without options.
-        parameters = inspect.signature(SCHEMES[name]).parameters.values()
-        needed = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
-        if needed:
+        if needed := REGISTRY[name].needed:
             raise InputError(
                 f"`schemes`: {name!r} needs options ({', '.join(needed)}). Pass a function: "
                 f"lambda model, x, seed: tfinit.initialize(model, {name!r}, seed=seed, "

@@ -36,32 +36,12 @@ same ones in any process and in any order of building. What to know:
 import keras  # noqa: F401  first: tfinit's hook on Keras may import this package in the middle
 import wrapt
 
-from tfinit.initializers.critical import CriticalPoint, EdgeOfChaos, critical_point
-from tfinit.initializers.identities import Dirac, Identity, ZerO
-from tfinit.initializers.orthogonal import ConvolutionOrthogonal, DeltaOrthogonal, Orthogonal
-from tfinit.initializers.pretrained import Pretrained
-from tfinit.initializers.registry import register_with_tf_keras
-from tfinit.initializers.scaling import He, LeCun, Xavier
-from tfinit.initializers.sparse import Sparse, SparseOrthogonal, SparseScaling
+from tfinit.initializers.critical import CriticalPoint, critical_point  # noqa: F401
+from tfinit.initializers.registry import CLASSES, import_all, register_with_tf_keras
 
-__all__ = [
-    "ConvolutionOrthogonal",
-    "CriticalPoint",
-    "DeltaOrthogonal",
-    "Dirac",
-    "EdgeOfChaos",
-    "He",
-    "Identity",
-    "LeCun",
-    "Orthogonal",
-    "Pretrained",
-    "Sparse",
-    "SparseOrthogonal",
-    "SparseScaling",
-    "Xavier",
-    "ZerO",
-    "critical_point",
-]
+import_all()
+globals().update(CLASSES)
+__all__ = sorted([*CLASSES, "CriticalPoint", "critical_point"])
 
 # Runs at once if tf_keras is already loaded.
 wrapt.register_post_import_hook(register_with_tf_keras, "tf_keras")
