@@ -1,41 +1,45 @@
 """Networks by their names, initialized as published or as asked, for Keras 3 and tf_keras alike."""
 
-import math
 import re
-from collections.abc import Callable
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any
 
 from tfinit import arguments
 from tfinit.arguments import instance, one_of, refused, text, whole, wholes
+from tfinit.devices import KERASES
 from tfinit.errors import InputError
-from tfinit.networks import conv_2, conv_4, conv_6, lenet_300_100, mlp, resnet_20, vgg_16
+from tfinit.networks import (  # noqa: F401  (the architectures are found here, too)
+    MLP,
+    NETWORKS,
+    Network,
+    conv_2,
+    conv_4,
+    conv_6,
+    lenet_300_100,
+    mlp,
+    resnet_20,
+    vgg_16,
+)
 from tfinit.schemes.engine.forward import check_data
 from tfinit.schemes.engine.registry import REGISTRY
 from tfinit.schemes.engine.streams import digest
 from tfinit.schemes.initialize import SCHEMES, initialize
 from tfinit.variables import PRUNABLE_NAMES, all_weights, weight_name
 
+__all__ = [
+    "NAMES",
+    "PATTERN",
+    "build",
+    "check_initialization",
+    "fill",
+    "initializations",
+    "initializer",
+    "kernels",
+    "needs_data",
+]
 
-class _Network(NamedTuple):
-    build: Callable[..., Any]
-    scheme: str | None  # with which it was published, and its options; None: Keras's default
-    options: dict[str, Any]
-    of_images: bool = True
-
-
-_XAVIER = ("xavier", {"distribution": "truncated_normal"})
-_HE = ("he", {"gain": math.sqrt(2)})  # also in the output layer, as the published code has it
-_NETWORKS = {
-    "lenet-300-100": _Network(lenet_300_100, *_XAVIER, of_images=False),
-    "conv-2": _Network(conv_2, *_XAVIER),
-    "conv-4": _Network(conv_4, *_XAVIER),
-    "conv-6": _Network(conv_6, *_XAVIER),
-    "resnet-20": _Network(resnet_20, *_HE),
-    "vgg-16": _Network(vgg_16, *_HE),
-}
-NAMES = tuple(_NETWORKS)
-PATTERN = "mlp-<depth>-<activation>"
+NAMES: tuple[str, ...]
+PATTERN = MLP
 _MLP = re.compile(r"mlp-(\d{1,4})-(\w+)")
 
 # Without "orthogonal", which is the scheme, and "constant", whose constant would be zero.
@@ -53,6 +57,12 @@ _OF_KERAS = (
     "zeros",
 )
 _DEFAULT_OF_KERAS = "glorot_uniform"
+
+
+def __getattr__(name: str) -> tuple[str, ...]:
+    if name == "NAMES":  # as of now
+        return tuple(NETWORKS)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def initializations() -> tuple[str, ...]:
@@ -93,11 +103,11 @@ def needs_data(initialization: str | None) -> bool:
     return initialization in REGISTRY and REGISTRY[initialization].needs_data
 
 
-def _network(name: str, keras: ModuleType) -> _Network:
+def _network(name: str, keras: ModuleType) -> Network:
     text("name", name)
-    if name in _NETWORKS:
-        return _NETWORKS[name]
-    known = f"`model` must be one of {', '.join(NAMES)}, or {PATTERN} as in mlp-30-relu"
+    if name in NETWORKS:
+        return NETWORKS[name]
+    known = f"`model` must be one of {', '.join(NETWORKS)}, or {PATTERN} as in mlp-30-relu"
     found = _MLP.fullmatch(name)
     if found is None:
         raise InputError(f"{known}; received {name!r}.")
@@ -117,7 +127,7 @@ def _network(name: str, keras: ModuleType) -> _Network:
     def build_mlp(keras: ModuleType, input_shape: tuple[int, ...], classes: int) -> Any:
         return mlp(keras, input_shape, classes, depth, activation)
 
-    return _Network(build_mlp, None, {}, of_images=False)
+    return Network(build_mlp, None, {}, of_images=False)
 
 
 def build(
@@ -160,7 +170,7 @@ def build(
         >>> list(kernels(model))
         ['fc1/kernel', 'fc2/kernel', 'output/kernel']
     """
-    if getattr(keras, "__name__", "") not in ("keras", "tf_keras"):
+    if getattr(keras, "__name__", "") not in KERASES:
         raise refused("keras", "the module keras or tf_keras", keras)
     network = _network(name, keras)
     input_shape = wholes("input_shape", input_shape, 1)

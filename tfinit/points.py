@@ -41,7 +41,7 @@ def _moons() -> Points:
 
 
 def _xor() -> Points:
-    """Uniform in the square; the class is whether the signs differ. A gap of 0.05 at the axes."""
+    """Four squares, classes across: whether the signs differ. A gap of 0.05 at the axes."""
     rng = np.random.default_rng(_SEED)
     y = np.arange(_COUNT) % 2
     size = rng.uniform(0.05, 1, (_COUNT, 2))
@@ -67,6 +67,17 @@ _MAKERS: dict[str, Callable[[], Points]] = {
     "spiral": _spiral,
 }
 NAMES = tuple(_MAKERS)
+
+
+def description(name: str) -> str:
+    """What a data set of `NAMES` is, in a few words.
+
+    Example:
+        >>> description("circles")
+        "points: a disc's rim inside another"
+    """
+    words = (_MAKERS[name].__doc__ or "").partition(":")[0].partition(",")[0].rstrip(".")
+    return f"points: {words[0].lower()}{words[1:]}"
 
 
 def make(name: str) -> dict[str, Points]:

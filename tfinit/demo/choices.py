@@ -5,6 +5,7 @@ from typing import Any, get_args
 from pydantic import BaseModel
 
 import tfinit
+from tfinit.datasets import DATASETS
 from tfinit.demo.menu import LABELS
 from tfinit.demo.settings import (
     CONSTANT,
@@ -16,15 +17,8 @@ from tfinit.demo.settings import (
     Optimizer,
     Settings,
 )
+from tfinit.optimizers import OPTIMIZERS
 
-_DATASETS = {
-    "blobs": "Blobs",
-    "circles": "Circles",
-    "moons": "Moons",
-    "xor": "XOR",
-    "spiral": "Spiral",
-    "digits": "Digits (8×8 images)",
-}
 _ACTIVATIONS = {
     "relu": "ReLU",
     "leaky_relu": "Leaky ReLU",
@@ -34,7 +28,6 @@ _ACTIVATIONS = {
     "silu": "SiLU (Swish)",
     "softplus": "Softplus",
 }
-_OPTIMIZERS = {"sgd": "SGD", "momentum": "SGD, momentum 0.9", "rmsprop": "RMSprop", "adam": "Adam"}
 _VALUES: dict[str, dict[str, Any]] = {
     NORMAL: {"label": "Standard deviation", "min": 1e-4, "max": 10, "default": 0.01, "log": True},
     CONSTANT: {"label": "Constant", "min": -10, "max": 10, "default": 0.1, "log": False},
@@ -50,9 +43,13 @@ _RANGES = {
 def choices() -> dict[str, Any]:
     """The menus: names with their labels, ranges of numbers, defaults."""
     return {
-        "datasets": _named(get_args(Dataset), _DATASETS),
+        "datasets": _named(
+            get_args(Dataset), {name: known.label for name, known in DATASETS.items()}
+        ),
         "activations": _named(get_args(Activation), _ACTIVATIONS),
-        "optimizers": _named(get_args(Optimizer), _OPTIMIZERS),
+        "optimizers": _named(
+            get_args(Optimizer), {name: known.label for name, known in OPTIMIZERS.items()}
+        ),
         "initializations": [
             {"name": name, "label": label, "value": _VALUES.get(name)}
             for name, label in LABELS.items()

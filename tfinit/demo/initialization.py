@@ -6,15 +6,9 @@ import numpy as np
 
 from tfinit import models
 from tfinit.demo.settings import CONSTANT, NORMAL, Pane
+from tfinit.optimizers import OPTIMIZERS
 from tfinit.schemes.initialize import SCHEMES, initialize
 
-# The page's name → Keras's class, and its arguments beside the learning rate.
-_OPTIMIZERS: dict[str, tuple[str, dict[str, float]]] = {
-    "sgd": ("SGD", {}),
-    "momentum": ("SGD", {"momentum": 0.9}),
-    "rmsprop": ("RMSprop", {}),
-    "adam": ("Adam", {}),
-}
 EXAMPLES = 256  # what a scheme that looks at data, and the diagnosis, see of the training examples
 
 
@@ -59,12 +53,11 @@ def optimizer_of(name: str, rate: float) -> Any:
     """An optimizer of Keras by the page's name for it."""
     import keras
 
-    kind, arguments = _OPTIMIZERS[name]
-    return getattr(keras.optimizers, kind)(rate, **arguments)
+    return OPTIMIZERS[name].make(keras, rate)
 
 
 def optimizer_code(name: str, rate: float) -> str:
     """What `optimizer_of` makes, as Python about ``keras.optimizers``."""
-    kind, arguments = _OPTIMIZERS[name]
-    given = [repr(rate), *(f"{key}={value!r}" for key, value in arguments.items())]
-    return f"{kind}({', '.join(given)})"
+    optimizer = OPTIMIZERS[name]
+    given = [repr(rate), *(f"{key}={value!r}" for key, value in optimizer.arguments.items())]
+    return f"{optimizer.kind}({', '.join(given)})"

@@ -7,13 +7,17 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from tfinit import points
+from tfinit.datasets import at_hand
 from tfinit.demo.menu import INITIALIZATIONS
+from tfinit.optimizers import OPTIMIZERS
 
-Dataset = Literal["blobs", "circles", "moons", "xor", "spiral", "digits"]
+# Those that need no download: points first, then images.
+Dataset = Literal[tuple(sorted(at_hand(), key=lambda name: name not in points.NAMES))]
 Activation = Literal[
     "relu", "tanh", "sigmoid", "leaky_relu", "elu", "selu", "gelu", "silu", "softplus", "linear"
 ]
-Optimizer = Literal["sgd", "momentum", "rmsprop", "adam"]
+Optimizer = Literal[tuple(OPTIMIZERS)]
 Action = Literal["start", "pause", "step", "reset"]
 Rewind = Literal["rewind", "reinitialize"]
 

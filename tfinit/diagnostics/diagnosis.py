@@ -108,7 +108,7 @@ class Diagnosis:
             A matplotlib figure: ``figure.savefig("diagnosis.png")``.
         """
         text("title", title, none=True)
-        from tfinit.plots.signals import signals_figure
+        from tfinit.plots import signals_figure
 
         return signals_figure(self.layers, title or f"{self.model}: {self._short()}")
 

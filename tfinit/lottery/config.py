@@ -6,15 +6,14 @@ from typing import Any, ClassVar
 
 from tfinit.arguments import number, one_of, wholes
 from tfinit.errors import InputError
-from tfinit.lottery.branches import AT_INITIALIZATION, BRANCHES, CONTROLS
-from tfinit.lottery.network_config import KERASES, OPTIMIZERS, NetworkConfig
+from tfinit.flag_help import FlagHelp
+from tfinit.lottery.branches import AT_INITIALIZATION, BRANCHES, TICKET, controls_help
+from tfinit.lottery.network_config import NetworkConfig
 
 __all__ = [
     "ALLOCATIONS",
     "CRITERIA",
-    "KERASES",
     "ON_DIVERGENCE",
-    "OPTIMIZERS",
     "LotteryConfig",
     "NetworkConfig",
     "StabilityConfig",
@@ -68,10 +67,8 @@ class LotteryConfig(NetworkConfig):
     """Training steps at each level."""
     rewind_step: int = 0
     """The step whose weights survivors return to. 0: initialization; more: late rewinding."""
-    controls: tuple[str, ...] = ("reinit",)
-    """What to train beside tickets: reinit (the ticket's mask, other random weights), random,
-    shuffle, reinit-signs, constant-signs, one-shot, lr-rewind, fine-tune, snip, grasp, synflow,
-    magnitude, and snip-reinit, one-shot-shuffle and so on."""
+    controls: tuple[str, ...] = field(default=("reinit",), metadata=FlagHelp(controls_help))
+    """What to train beside tickets: names of `tfinit.lottery.BRANCHES`."""
     on_divergence: str = "record"
     """When a loss is not finite. record: that is the result, and the experiment goes on. stop."""
     run_dir: Path = field(default=Path("runs/lottery"), compare=False)
@@ -97,9 +94,10 @@ class LotteryConfig(NetworkConfig):
         one_of("allocation", self.allocation, ALLOCATIONS)
         one_of("criterion", self.criterion, CRITERIA)
         one_of("on_divergence", self.on_divergence, ON_DIVERGENCE)
-        unknown = [c for c in self.controls if c not in CONTROLS]
+        known = [name for name in BRANCHES if name != TICKET]
+        unknown = [c for c in self.controls if c not in known]
         if unknown:
-            raise InputError(f"`controls` may name {', '.join(CONTROLS)}, received {unknown}.")
+            raise InputError(f"`controls` may name {', '.join(known)}, received {unknown}.")
         if len(set(self.controls)) < len(self.controls):
             raise InputError(f"`controls` names one twice: {self.controls}.")
         defaults = {"output_prune_fraction": _OUTPUT_PRUNE_FRACTION, "layer_prune_fractions": {}}

@@ -9,7 +9,7 @@ from tfinit.arguments import flag, function, instance
 from tfinit.devices import announce
 from tfinit.lottery.branches import BRANCHES, ONE_SHOT, TICKET, Branch
 from tfinit.lottery.config import LotteryConfig, NetworkConfig
-from tfinit.lottery.controls import shuffled, signed_constant, with_signs_of
+from tfinit.lottery.controls import CONTROLS
 from tfinit.lottery.counts import check_prunes, ends_early, last_level, next_counts
 from tfinit.lottery.directory import check_directory, check_network
 from tfinit.lottery.frameworks import Parts, Training, parts_of
@@ -82,7 +82,8 @@ def lottery(
                     else network.at_initialization(branch.masks, ticket.survivors)
                 )
             mask = masks[branch.masks]
-            yield network.trained(branch, level, shuffled(mask, seed) if branch.shuffled else mask)
+            change = CONTROLS[branch.control].mask if branch.control else None
+            yield network.trained(branch, level, change(mask, seed) if change else mask)
 
 
 class _Trainings:
@@ -120,8 +121,7 @@ class _Trainings:
     ) -> LevelResult:
         """The training of a branch at a level."""
         k = self._config.rewind_step if branch.late else 0
-        # Fine-tuning goes on at the last learning rate.
-        rate_from = self._config.steps if branch.name == "fine-tune" else k
+        rate_from = self._config.steps if branch.last_rate else k
         start = self._start(branch) if own is None else own
         training = Training(start, mask, self._seed, k, rate_from)
         initial = self._start(BRANCHES[REINIT]) if branch.weights == "reinit" else self._initial
@@ -133,20 +133,15 @@ class _Trainings:
 
     def _start(self, branch: Branch) -> Weights:
         """The dense weights that a branch starts from."""
-        if branch.weights == "rewind":
-            return self._rewind if branch.late else self._initial
         source = self._rewind if branch.late else self._initial
+        if branch.weights == "rewind":
+            return source
         which = (branch.weights, branch.late)
         if which not in self._starts:
             other = self._store.initial(
                 self._seed, REINIT, lambda: self._parts.initial(self._seed + _REINIT_SEED)
             )
-            made: Callable[[], Weights] = {
-                "reinit": lambda: other,
-                "reinit-signs": lambda: with_signs_of(dict(other), source, self._keys),
-                "constant-signs": lambda: signed_constant(dict(source), self._keys),
-            }[branch.weights]
-            self._starts[which] = made()
+            self._starts[which] = CONTROLS[branch.weights].start(source, other, self._keys)
         return self._starts[which]
 
     def _made(

@@ -14,6 +14,7 @@ from tfinit.lottery.counts import Counts, fractions_of
 from tfinit.lottery.network_config import NetworkConfig
 from tfinit.lottery.result import LevelResult, Weights, rewound
 from tfinit.lottery.schedule import LearningRate
+from tfinit.optimizers import OPTIMIZERS
 from tfinit.pruning.scoring.criteria import keep_globally, keep_layerwise, score
 from tfinit.pruning.scoring.masks import Masks
 from tfinit.training.augment import Augment
@@ -88,13 +89,6 @@ def choose(config: LotteryConfig, trained: LevelResult, counts: Counts) -> Masks
     return keep_layerwise(scores, mask, counts)
 
 
-def _optimizer(keras: Any, config: NetworkConfig, rate: Any) -> Any:
-    if config.optimizer == "adam":
-        return keras.optimizers.Adam(rate)
-    momentum = {"sgd": 0.0, "momentum": 0.9}[config.optimizer]
-    return keras.optimizers.SGD(rate, momentum=momentum)
-
-
 def _build(keras: Any, config: NetworkConfig, data: Dataset, seed: int) -> Any:
     chosen = None if config.initialization == "published" else config.initialization
     x = data.train[0]
@@ -119,7 +113,9 @@ class KerasParts:
             for weight in self._prunable.values():
                 weight.regularizer = keras.regularizers.L2(config.weight_decay / 2)
         self._model.compile(
-            SparseOptimizer(_optimizer(keras, config, self._rate.value), scope=self._model),
+            SparseOptimizer(
+                OPTIMIZERS[config.optimizer].make(keras, self._rate.value), scope=self._model
+            ),
             keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         )
         if isinstance(config, LotteryConfig):
@@ -201,7 +197,7 @@ class TfmotParts:
         self._rate = LearningRate(tf_keras, config)
         self._pruner = TfmotPruner(_build(tf_keras, config, data, seed=0))
         self._pruner.model.compile(
-            _optimizer(tf_keras, config, self._rate.value),
+            OPTIMIZERS[config.optimizer].make(tf_keras, self._rate.value),
             tf_keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         )
         if isinstance(config, LotteryConfig):

@@ -7,6 +7,7 @@ from functools import cached_property
 import numpy as np
 
 from tfinit.lottery.branches import REINIT, TICKET
+from tfinit.lottery.controls import Weights
 from tfinit.pruning.scoring.masks import Masks
 from tfinit.training.metrics import Metrics
 
@@ -14,9 +15,6 @@ __all__ = ["REINIT", "TICKET", "LevelResult", "Weights", "rewound"]
 
 # What errors say where these are wanted.
 MADE_BY_RUN = "tfinit.lottery.run returns them."
-
-# Also what reads them from a file each time it is asked.
-Weights = Mapping[str, np.ndarray]
 
 
 @dataclass(frozen=True)

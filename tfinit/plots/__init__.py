@@ -4,19 +4,19 @@ Lines are means over the replicates, bands 95% confidence intervals of the mean 
 replicate has no band. Every function returns a matplotlib figure, to be saved with ``savefig``.
 """
 
-from tfinit.plots.curves import curves_figure
-from tfinit.plots.lottery import initializations_figure, lottery_figure
-from tfinit.plots.masks import layers_figure, masks_figure
-from tfinit.plots.race import race_figure
-from tfinit.plots.stability import Interpolation, stability_figure
+from tfinit.lazy import loading
 
-__all__ = [
-    "Interpolation",
-    "curves_figure",
-    "initializations_figure",
-    "layers_figure",
-    "lottery_figure",
-    "masks_figure",
-    "race_figure",
-    "stability_figure",
-]
+_HOME = {
+    "Interpolation": "stability",
+    "curves_figure": "curves",
+    "initializations_figure": "lottery",
+    "layers_figure": "masks",
+    "lottery_figure": "lottery",
+    "masks_figure": "masks",
+    "race_figure": "race",
+    "signals_figure": "signals",
+    "stability_figure": "stability",
+}
+__all__ = [*_HOME]
+# On demand: what a diagnosis draws needs nothing of the lottery.
+__getattr__ = loading(__name__, _HOME)

@@ -8,13 +8,12 @@ from matplotlib.figure import Figure
 
 from tfinit import arguments
 from tfinit.arguments import listed, mapping, refused
+from tfinit.lottery.branches import BRANCHES, TICKET, label
 from tfinit.lottery.report import Row
-from tfinit.lottery.result import REINIT, TICKET
 from tfinit.plots.style import (
     band,
     density_axis,
     draw,
-    label,
     legend_below,
     panels,
     styles,
@@ -40,8 +39,7 @@ def lottery_figure(rows: Sequence[Row], title: str) -> Figure:
     by_branch: dict[str, list[Row]] = {}
     for row in rows:
         by_branch.setdefault(row.branch, []).append(row)
-    # These two look the same in every such figure.
-    look = styles((TICKET, REINIT, *by_branch))
+    look = styles(by_branch, {branch.name: branch.look for branch in BRANCHES.values()})
     columns = 3
     legend_lines = -(-(len(by_branch) + 2) // columns)  # with the dense network and the bands
     figure, (accuracy, speed) = panels(title, 2, (10, 4 + 0.22 * legend_lines))

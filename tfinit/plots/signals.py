@@ -44,7 +44,12 @@ def signals_figure(layers: "Sequence[LayerSignals]", title: str) -> Figure:
     figure = blank(title, (10, 7.5))
     (left, right), (below_left, below_right) = figure.subplots(2, 2, height_ratios=(3, 2))
     _ridges(left, shown, lambda layer: layer.output, "activations")
-    _ridges(right, shown, lambda layer: layer.output_gradient, "gradients by the activations")
+    _ridges(
+        right,
+        shown,
+        lambda layer: layer.output_gradient,
+        "gradients with respect to the activations",
+    )
     _by_depth(
         below_left,
         shown,
@@ -57,8 +62,12 @@ def signals_figure(layers: "Sequence[LayerSignals]", title: str) -> Figure:
         below_right,
         shown,
         {
-            "by the activations": lambda r: r.output_gradient and r.output_gradient.std,
-            "by the weights": lambda r: r.weights[-1].gradient_std if r.weights else None,
+            "with respect to the activations": lambda r: (
+                r.output_gradient and r.output_gradient.std
+            ),
+            "with respect to the weights": lambda r: (
+                r.weights[-1].gradient_std if r.weights else None
+            ),
         },
     )
     below_left.set_ylabel("std of activations")
