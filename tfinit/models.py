@@ -43,7 +43,7 @@ PATTERN = MLP
 _MLP = re.compile(r"mlp-(\d{1,4})-(\w+)")
 
 # Without "orthogonal", which is the scheme, and "constant", whose constant would be zero.
-_OF_KERAS = (
+OF_KERAS = (
     "glorot_normal",
     "glorot_uniform",
     "he_normal",
@@ -56,7 +56,7 @@ _OF_KERAS = (
     "truncated_normal",
     "zeros",
 )
-_DEFAULT_OF_KERAS = "glorot_uniform"
+_DEFAULTOF_KERAS = "glorot_uniform"
 
 
 def __getattr__(name: str) -> tuple[str, ...]:
@@ -73,7 +73,7 @@ def initializations() -> tuple[str, ...]:
     (``"Orthogonal"``, which sees shapes, with its default arguments); then ``"keras"``, which is
     what Keras does by default, and Keras's initializers by their names.
     """
-    return (*_schemes(), *_of_tfinit(), "keras", *_OF_KERAS)
+    return (*_schemes(), *_of_tfinit(), "keras", *OF_KERAS)
 
 
 def _schemes() -> list[str]:
@@ -209,7 +209,7 @@ def initializer(name: str) -> Any:
 
     if name in of_any_kernel():
         return CLASSES[name]()
-    return keras.initializers.get(_DEFAULT_OF_KERAS if name == "keras" else name)
+    return keras.initializers.get(_DEFAULTOF_KERAS if name == "keras" else name)
 
 
 def fill(model: Any, initializer: Any, seed: int) -> None:

@@ -93,6 +93,7 @@ MOVED = {
     "exporting.making": "exporting.one_file",
     "exporting.shipping": "exporting.export_models",
     "exporting.running": "exporting.isolated_runs",
+    "exporting.suffixes": "exporting.formats",
     "initializers.target": "initializers.base",
     "lottery.resumable": "lottery.stored_training",
     "lottery.parts": "lottery.frameworks",

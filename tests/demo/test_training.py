@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 import tfinit
-from tfinit.demo.menu import INITIALIZATIONS
+from tfinit.demo.menu import labels
 from tfinit.demo.network import network
 from tfinit.demo.plane import plane, scene
 from tfinit.demo.python_code import python_code
@@ -72,7 +72,7 @@ def test_another_initialization_seed_or_rate_compiles_nothing():
     assert network(settings(width=9)) is not first
 
 
-@pytest.mark.parametrize("name", INITIALIZATIONS)
+@pytest.mark.parametrize("name", labels())
 def test_every_initialization_of_the_menu_trains(name):
     value = {"normal": 0.3, "constant": 0.1}.get(name)
     training = begun(settings(name, value, steps=5))

@@ -6,10 +6,8 @@ from pydantic import BaseModel
 
 import tfinit
 from tfinit.datasets import DATASETS
-from tfinit.demo.menu import LABELS
+from tfinit.demo.menu import CONSTANT, NORMAL, labels
 from tfinit.demo.settings import (
-    CONSTANT,
-    NORMAL,
     Activation,
     Control,
     Dataset,
@@ -52,7 +50,7 @@ def choices() -> dict[str, Any]:
         ),
         "initializations": [
             {"name": name, "label": label, "value": _VALUES.get(name)}
-            for name, label in LABELS.items()
+            for name, label in labels().items()
         ],
         "ranges": {name: _range(model, name) for model, names in _RANGES.items() for name in names},
         "defaults": Settings().model_dump(mode="json"),

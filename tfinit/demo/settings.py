@@ -5,11 +5,11 @@ Nothing here is code, a file name or an object: names from closed lists, and num
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from tfinit import points
 from tfinit.datasets import at_hand
-from tfinit.demo.menu import INITIALIZATIONS
+from tfinit.demo.menu import CONSTANT, NORMAL, labels
 from tfinit.optimizers import OPTIMIZERS
 
 # Those that need no download: points first, then images.
@@ -21,8 +21,12 @@ Optimizer = Literal[tuple(OPTIMIZERS)]
 Action = Literal["start", "pause", "step", "reset"]
 Rewind = Literal["rewind", "reinitialize"]
 
-# The names of those that take a number.
-NORMAL, CONSTANT = "normal", "constant"
+
+def _known(name: str) -> str:
+    """The name of an initialization, as the menu is now."""
+    if name not in labels():
+        raise ValueError(f"must be one of {', '.join(labels())}, received {name!r}.")
+    return name
 
 
 class _Strict(BaseModel):
@@ -32,8 +36,10 @@ class _Strict(BaseModel):
 class Pane(_Strict):
     """One training beside the others: its initialization."""
 
-    initialization: Literal[INITIALIZATIONS] = Field(
-        "he", description="A scheme or an initializer; normal and constant take a value."
+    initialization: Annotated[str, AfterValidator(_known)] = Field(
+        "he",
+        description="A scheme or an initializer; normal and constant take a value.",
+        json_schema_extra=lambda schema: schema.update(enum=[*labels()]),
     )
     value: float | None = Field(
         None,

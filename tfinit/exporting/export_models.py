@@ -11,22 +11,15 @@ from typing import Any
 from tfinit import arguments
 from tfinit.arguments import listed, number
 from tfinit.errors import InputError, WorkError
+from tfinit.exporting.checks import check_combination, check_model, numbers_of
 from tfinit.exporting.config import LONGEST
 from tfinit.exporting.dense import NOTE, dense_model, pruned_kernels
-from tfinit.exporting.formats import (
-    FORMATS,
-    check_combination,
-    check_model,
-    check_packages,
-    numbers_of,
-)
+from tfinit.exporting.formats import FORMATS, fits, format_of
 from tfinit.exporting.one_file import Maker, Variant
 from tfinit.exporting.result import ExportReport, FileReport
-from tfinit.exporting.suffixes import SUFFIXES, fits, format_of
 from tfinit.files import check_writable, write_whole
 
 _CURE = "What was there before still is."
-_OF_SAVED = "saved_model.pb"  # by which a SavedModel is known
 
 
 def export(
@@ -159,7 +152,7 @@ def _dense(model: Any, format: str, left_out: list[str]) -> list[Variant]:
 
 def _other(variant: Variant, has_representative_data: bool, left_out: list[str]) -> list[Variant]:
     """Sparse beside int8 and int8 beside sparse, to choose from: LiteRT has both."""
-    if variant.format != "litert" or not (variant.sparse or variant.quantize):
+    if not FORMATS[variant.format].sparse or not (variant.sparse or variant.quantize):
         return []
     quantize = "int8" if variant.sparse else None
     other = replace(
@@ -252,7 +245,7 @@ def _label(model: Any, quantize: str | None = None, sparse: bool = False) -> str
 def _check_variant(variant: Variant, has_representative_data: bool, name: str = "model") -> None:
     check_combination(variant.format, variant.quantize, variant.sparse, has_representative_data)
     check_model(variant.model, variant.format, variant.sparse, name)
-    check_packages(variant.format)
+    FORMATS[variant.format].check_packages()
 
 
 def _check_numbers(seconds: float, tolerance: float | None, timeout: float) -> None:
@@ -262,13 +255,17 @@ def _check_numbers(seconds: float, tolerance: float | None, timeout: float) -> N
 
 
 def _checked_path(path: Path, format: str) -> Path:
-    suffix = SUFFIXES[format]
+    suffix = FORMATS[format].suffix
     if suffix and not fits(path, format):
         raise InputError(
             f"`path` must end in {suffix} for {format}, received {str(path)!r}. Leave `format` out "
             "to go by the suffix."
         )
-    if not suffix and path.suffix.lower() in (*SUFFIXES.values(), ".h5") and path.suffix:
+    if (
+        not suffix
+        and path.suffix.lower() in (*(f.suffix for f in FORMATS.values()), ".h5")
+        and path.suffix
+    ):
         raise InputError(f"`path` is a directory for {format}, received {str(path)!r}.")
     _check_place("path", path, format, "Choose another path.")
     return path
@@ -293,9 +290,10 @@ def _paths(variants: Sequence[Variant], folder: str | os.PathLike[str] | None) -
 
 
 def _check_place(name: str, path: Path, format: str, cure: str) -> None:
-    directory = not FORMATS[format].suffix
+    known = FORMATS[format]
+    directory = not known.suffix
     check_writable(name, path, cure, directory)
-    if directory and path.is_dir() and any(path.iterdir()) and not (path / _OF_SAVED).exists():
+    if directory and path.is_dir() and any(path.iterdir()) and not (path / known.marker).exists():
         raise InputError(
             f"`{name}` {str(path)!r} is a directory with something else than a SavedModel in it, "
             f"which would be lost. {cure}"

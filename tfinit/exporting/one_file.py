@@ -11,13 +11,7 @@ from tfinit.arguments import flag, one_of, text
 from tfinit.errors import InputError, WorkError, reason
 from tfinit.exporting.blocks import BLOCK, BLOCKS, Encoding
 from tfinit.exporting.classes import accuracy, classes_of
-from tfinit.exporting.contents import (
-    Stored,
-    gzipped_size,
-    names_own_classes,
-    size_of,
-    stored_weights,
-)
+from tfinit.exporting.contents import Stored, gzipped_size, size_of
 from tfinit.exporting.formats import FORMATS, QUANTIZE
 from tfinit.exporting.inputs import (
     batch_of,
@@ -48,7 +42,7 @@ class Variant:
     Attributes:
         label: What the table calls it.
         model: A built Keras 3 model.
-        format: ``"litert"``, ``"onnx"``, ``"keras"`` or ``"saved_model"``.
+        format: A word of `tfinit.exporting.formats.FORMATS`.
         quantize: None or ``"int8"``.
         sparse: Store zeros sparse; LiteRT and float32 only.
     """
@@ -163,7 +157,7 @@ class Maker:
             raise _Unfit(str(error).rstrip("."), cure or cure_of(model, format)) from error
         model_zeros, total = _counts_of(model)
         zeros = model_zeros
-        if not (format in ("keras", "saved_model") and any(map(is_coded, model._flatten_layers()))):
+        if not (FORMATS[format].keeps_codes and any(map(is_coded, model._flatten_layers()))):
             zeros, total = sum(w.zeros for w in stored), sum(w.size for w in stored)
         notes = layer_notes(model, format, variant.quantize, variant.sparse, encodings, stored)
         return FileReport(
@@ -227,7 +221,7 @@ _CURES = {
 
 def _job(variant: Variant, file: Path) -> Job:
     names, batch = names_of(variant.model), batch_of(variant.model)
-    here = variant.format == "keras" and names_own_classes(file)
+    here = FORMATS[variant.format].runs_here(file)
     return Job(file, variant.format, names, batch, here)
 
 
@@ -244,7 +238,7 @@ _ROUNDING = {"float16": 2.0**-10, "bfloat16": 2.0**-7}
 def _read(file: Path, format: str) -> tuple[list[Stored], str]:
     """The weights in a file, and why they cannot be read: its runtime may say it better."""
     try:
-        return stored_weights(file, format), ""
+        return FORMATS[format].weights(file), ""
     # A reader of a damaged file may raise anything.
     except Exception as error:
         return [], str(error) or type(error).__name__
@@ -277,9 +271,7 @@ def _notes(encodings: Sequence[Encoding], variant: Variant, file: Path) -> tuple
         )
     if any(encoding.how == BLOCKS for encoding in encodings):
         notes.append("The sparse kernels gain at small batches; in large ones dense is as fast.")
-    if job.format == "saved_model":
-        notes.append("Keras writes every variable of a SavedModel twice.")
-    return tuple(notes)
+    return (*notes, *filter(None, [FORMATS[job.format].note]))
 
 
 def _flat(expected: Sequence[np.ndarray]) -> list[str]:

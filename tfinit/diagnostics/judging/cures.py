@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from tfinit.diagnostics.judging.findings import in_order
 from tfinit.diagnostics.measuring.measurement import Measurement
 from tfinit.graph.structure import Structure
 
@@ -24,32 +25,60 @@ def choose_cure(kind: str, found: Measurement, layer: str) -> Cure:
     if own and not any(k.trainable for k in own):
         words = "It is frozen, so no scheme sets it: load its weights, or make it trainable first."
         return Cure(words, "")
-    if kind == "not finite":
-        return _not_finite(found, layer)
-    if kind == "scale jump":
-        return _one_layer(structure, layer)
-    if kind == "wrong fans":
-        words = "Initialize with the scheme, which knows the layer's fans:"
-        return Cure(words, _scheme(structure))
-    if kind == "normalization hides it":
-        return Cure("Redraw it if you did not mean that:", _one_layer(structure, layer).code)
-    if kind == "confident start":
-        return _confident(found, layer)
-    if kind == "dead units" and (before := structure.normalization_before(layer)):
+    declared = in_order().get(kind)
+    cure = by_scheme if declared is None or declared.cure is None else declared.cure
+    return cure(found, layer)
+
+
+def by_scheme(found: Measurement, layer: str) -> Cure:
+    """Initialize the whole network anew."""
+    return Cure(f"Use {_name(found.structure)}:", _scheme(found.structure))
+
+
+def with_fans(found: Measurement, layer: str) -> Cure:
+    """The same, where it is the fans that are wrong."""
+    words = "Initialize with the scheme, which knows the layer's fans:"
+    return Cure(words, _scheme(found.structure))
+
+
+def at_random(found: Measurement, layer: str) -> Cure:
+    """The same, where weights are equal."""
+    return Cure("Draw the weights at random:", _scheme(found.structure))
+
+
+def zero_biases(found: Measurement, layer: str) -> Cure:
+    """The same, the biases included."""
+    return Cure("Set the biases to zero:", _with_biases(found.structure))
+
+
+def redraw_layer(found: Measurement, layer: str) -> Cure:
+    """Draw the weights of one layer anew."""
+    return _one_layer(found.structure, layer)
+
+
+def redraw_if_not_meant(found: Measurement, layer: str) -> Cure:
+    """The same, for what may be on purpose."""
+    return Cure("Redraw it if you did not mean that:", _one_layer(found.structure, layer).code)
+
+
+def revive(found: Measurement, layer: str) -> Cure:
+    """What lets dead units live."""
+    if before := found.structure.normalization_before(layer):
         words = f"{before!r} puts them there: set its gamma to 1 and its beta to 0."
         return Cure(words, "")
-    if kind == "bias off":
-        return Cure("Set the biases to zero:", _with_biases(structure))
-    if kind in ("vanishing", "exploding") and structure.is_normalized_throughout:
+    return by_scheme(found, layer)
+
+
+def steady(found: Measurement, layer: str) -> Cure:
+    """What keeps signals from vanishing and exploding."""
+    if found.structure.is_normalized_throughout:
         words = (
             "The weights are not at fault: normalization undoes their scale. In deep plain "
             "networks it makes gradients grow itself (Yang et al. 2019): add shortcuts, or warm "
             "the learning rate up."
         )
         return Cure(words, "")
-    if kind == "twins":
-        return Cure("Draw the weights at random:", _scheme(structure))
-    return Cure(f"Use {_name(structure)}:", _scheme(structure))
+    return by_scheme(found, layer)
 
 
 def _name(structure: Structure) -> str:
@@ -86,7 +115,7 @@ def _keys(structure: Structure, layer: str) -> list[str]:
     return [k.key for k in structure.kernels if k.key.rsplit("/", 1)[0] == layer.split("#")[0]]
 
 
-def _confident(found: Measurement, layer: str) -> Cure:
+def less_confident(found: Measurement, layer: str) -> Cure:
     """Smaller weights, unless it is their input that is large."""
     head = next((r for r in found.layers if r.key == layer and r.weights), None)
     weights = head and head.weights[-1]
@@ -103,7 +132,8 @@ def _one_layer(structure: Structure, layer: str) -> Cure:
     return Cure("Redraw that layer:", f"tfinit.recommend(model).apply(only={keys!r})")
 
 
-def _not_finite(found: Measurement, layer: str) -> Cure:
+def finite(found: Measurement, layer: str) -> Cure:
+    """What makes all numbers finite."""
     if found.broken:
         kernels = [k.key for k in found.structure.kernels]
         biases = [f"{k.rsplit('/', 1)[0]}/bias" for k in kernels]

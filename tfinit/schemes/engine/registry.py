@@ -70,13 +70,20 @@ def scheme(label: str, **facts: Any) -> Callable[[Function], Function]:
 
 
 class Functions(Mapping[str, Function]):
-    """The registered schemes: name → function, as of now; those that need no data first."""
+    """The registered schemes, as of now: name → function.
+
+    Those that need no data come first, and of these the ones that others start from.
+    """
 
     def __getitem__(self, name: str) -> Function:
         return REGISTRY[name].function
 
     def __iter__(self) -> Iterator[str]:
-        return iter(sorted(REGISTRY, key=lambda name: (REGISTRY[name].needs_data, name)))
+        def place(name: str) -> tuple[bool, bool, str]:
+            found = REGISTRY[name]
+            return found.needs_data, not found.is_start, "" if found.is_start else name
+
+        return iter(sorted(REGISTRY, key=place))
 
     def __len__(self) -> int:
         return len(REGISTRY)
@@ -109,4 +116,4 @@ def start_from(task: Task, name: str | None, **options: float | str) -> None:
     """
     if name is not None:
         starts = {known: one for known, one in REGISTRY.items() if one.is_start}
-        starts[one_of("start", name, (*sorted(starts), None))].function(task, **options)
+        starts[one_of("start", name, (*starts, None))].function(task, **options)
