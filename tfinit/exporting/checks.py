@@ -4,7 +4,7 @@ from typing import Any
 
 from tfinit.arguments import flag, one_of
 from tfinit.errors import InputError
-from tfinit.exporting.formats import FORMATS, QUANTIZE
+from tfinit.exporting.formats import FORMATS, QUANTIZE, either
 from tfinit.pruning.counting.effective_weights import is_coded
 from tfinit.variables import keras_of, own_weights
 
@@ -56,10 +56,11 @@ def check_model(model: Any, format: str, sparse: bool, name: str = "model") -> N
         )
     kept = [layer.name for layer in model._flatten_layers() if getattr(layer, "stateful", False)]
     if not known.keeps_state and kept:
+        able = either(word for word, other in FORMATS.items() if other.keeps_state)
         raise InputError(
-            f"`{name}` has a stateful layer, {kept[0]!r}, and an .onnx file keeps nothing from one "
-            "run to the next. Build it with stateful=False and the same weights, for whole "
-            "sequences; or export it to litert, keras or saved_model."
+            f"`{name}` has a stateful layer, {kept[0]!r}, and an {known.suffix} file keeps nothing "
+            "from one run to the next. Build it with stateful=False and the same weights, for "
+            f"whole sequences; or export it to {able}."
         )
     if sparse:
         other = sorted({w.dtype for w in model.weights if w.dtype != "float32"} & _FLOATS)
@@ -67,8 +68,8 @@ def check_model(model: Any, format: str, sparse: bool, name: str = "model") -> N
         if other or policies:
             raise InputError(
                 f"`sparse=True` is float32 only, and `model` has {', '.join(other + policies)}: "
-                "LiteRT's sparse kernels would give wrong numbers. Build it in float32, with the "
-                "same weights."
+                f"{known.runtime}'s sparse kernels would give wrong numbers. Build it in "
+                "float32, with the same weights."
             )
 
 

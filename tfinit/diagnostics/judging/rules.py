@@ -11,7 +11,15 @@ from collections.abc import Iterator
 from tfinit.diagnostics.judging import cures, scale_rules
 from tfinit.diagnostics.judging.cures import Cure
 from tfinit.diagnostics.judging.evidence import Evidence, elsewhere
-from tfinit.diagnostics.judging.findings import NOTE, SEVERE, WARNING, Finding, Kind, rule
+from tfinit.diagnostics.judging.findings import (  # noqa: F401  (a new rule finds here what it needs)
+    NOTE,
+    RULES,
+    SEVERE,
+    WARNING,
+    Finding,
+    Kind,
+    rule,
+)
 from tfinit.diagnostics.measuring.measurement import LayerSignals
 
 # Fractions of units or entries.

@@ -9,13 +9,14 @@ from pathlib import Path
 
 from tfinit.arguments import one_of
 from tfinit.errors import InputError
-from tfinit.exporting.formats.base import FORMATS, Format, Runtime, export_format
+from tfinit.exporting.formats.base import FORMATS, Format, Runtime, either, export_format
 
 __all__ = [
     "FORMATS",
     "QUANTIZE",
     "Format",
     "Runtime",
+    "either",
     "export_format",
     "fits",
     "format_of",
@@ -73,8 +74,7 @@ def _suffixes() -> list[str]:
 
 def formats_help() -> str:
     """The formats, in a sentence for ``--help``."""
-    *first, last = FORMATS
-    return f"{', '.join(first)} or {last}. Default: what the suffix of OUT says."
+    return f"{either(FORMATS)}. Default: what the suffix of OUT says."
 
 
 def out_help() -> str:
@@ -85,4 +85,4 @@ def out_help() -> str:
 def sparse_help() -> str:
     """The formats that know zeros, in a sentence for ``--help``."""
     able = [name for name, format in FORMATS.items() if format.sparse]
-    return f"Store zeros sparse: {' or '.join(able)} in float32 only."
+    return f"Store zeros sparse: {either(able)} in float32 only."

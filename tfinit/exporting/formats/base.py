@@ -78,10 +78,10 @@ class Format:
     def check_options(self, quantize: str | None, sparse: bool) -> None:
         """Raise InputError for options that give wrong numbers or mean nothing here."""
         if sparse and not self.sparse:
+            able = either(repr(name) for name, format in FORMATS.items() if format.sparse)
             raise InputError(
-                f"`sparse=True` is for format {_either(f for f in FORMATS.values() if f.sparse)}, "
-                f"received {self.name!r}: {self.runtime} has neither a file form nor kernels for "
-                "zeros. Leave it out."
+                f"`sparse=True` is for format {able}, received {self.name!r}: {self.runtime} has "
+                "neither a file form nor kernels for zeros. Leave it out."
             )
         if quantize and not self.quantizes:
             able = [name for name, format in FORMATS.items() if format.quantizes]
@@ -146,8 +146,10 @@ def export_format(cls: type[Format]) -> type[Format]:
     return cls
 
 
-def _either(formats: Iterable[Format]) -> str:
-    return " or ".join(repr(format.name) for format in formats)
+def either(names: Iterable[str]) -> str:
+    """Names in a sentence: litert, onnx or keras."""
+    *first, last = names
+    return f"{', '.join(first)} or {last}" if first else last
 
 
 def in_natural_order(names: Iterable[str]) -> list[str]:

@@ -34,10 +34,12 @@ class KerasFile(Format):
         representative: list[np.ndarray] | None,
         blocks: bool,
     ) -> "list[Encoding]":
+        """By `model.save`."""
         _without_optimizer(model).save(path)
         return []
 
     def weights(self, path: Path) -> "list[Stored]":
+        """Those in the HDF5 file inside."""
         from tfinit.exporting.contents import Stored
         from tfinit.hdf5_files import open_hdf5
 
@@ -54,6 +56,7 @@ class KerasFile(Format):
             return _names_others(json.loads(file.read("config.json")))
 
     def open(self, path: str, names: list[str] | None, alone: bool) -> "_Model":
+        """In Keras."""
         return _Model(path, alone)
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -29,11 +29,12 @@ class LiteRT(Format):
     runtime = "LiteRT"
     packages = ("ai_edge_litert",)
     quantizes = sparse = float32_only = True
-    missing_types = {"bfloat16": "float32", "uint64": "int64"}
+    missing_types: ClassVar = {"bfloat16": "float32", "uint64": "int64"}
     has_loops = False
     zeros = "they are stored and multiplied like any number; see `sparse=True`"
 
     def check_options(self, quantize: str | None, sparse: bool) -> None:
+        """Also not int8 and sparse at once."""
         super().check_options(quantize, sparse)
         if sparse and quantize:
             raise InputError(
@@ -51,6 +52,7 @@ class LiteRT(Format):
         representative: list[np.ndarray] | None,
         blocks: bool,
     ) -> "list[Encoding]":
+        """By the converter of LiteRT, as Keras calls it."""
         import tensorflow as tf
 
         from tfinit.exporting.blocks import restore_zeros, steered_layers
@@ -86,11 +88,13 @@ class LiteRT(Format):
         return encodings
 
     def lacks(self, path: Path | None, logged: Sequence[str]) -> "list[Lack]":
+        """The operations in the file that the interpreter has not."""
         from tfinit.exporting.lacks import lacking_in_litert
 
         return [] if path is None else lacking_in_litert(path)
 
     def weights(self, path: Path) -> "list[Stored]":
+        """Those in the FlatBuffer."""
         from ai_edge_litert import schema_py_generated as schema
 
         from tfinit.exporting.contents import Stored
@@ -127,6 +131,7 @@ class LiteRT(Format):
         return found
 
     def open(self, path: str, names: list[str] | None, alone: bool) -> "_Interpreter":
+        """In LiteRT's interpreter."""
         return _Interpreter(path, names)
 
 

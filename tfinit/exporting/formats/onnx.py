@@ -35,6 +35,7 @@ class Onnx(Format):
         representative: list[np.ndarray] | None,
         blocks: bool,
     ) -> "list[Encoding]":
+        """By tf2onnx; int8 by the quantizer of ONNX Runtime."""
         if quantize:
             _quantized(model, path, representative or [])
         else:
@@ -42,11 +43,13 @@ class Onnx(Format):
         return []
 
     def lacks(self, path: Path | None, logged: Sequence[str]) -> "list[Lack]":
+        """What tf2onnx said that it does not know."""
         from tfinit.exporting.lacks import lacking_in_onnx
 
         return lacking_in_onnx(logged)
 
     def weights(self, path: Path) -> "list[Stored]":
+        """The initializers of the graph."""
         import onnx
         from onnx import numpy_helper
 
@@ -61,6 +64,7 @@ class Onnx(Format):
         ]
 
     def open(self, path: str, names: list[str] | None, alone: bool) -> "_Session":
+        """In ONNX Runtime on the CPU."""
         return _Session(path, names)
 
 

@@ -39,6 +39,7 @@ class SavedModel(Format):
         representative: list[np.ndarray] | None,
         blocks: bool,
     ) -> "list[Encoding]":
+        """By `model.export`."""
         from tfinit.exporting.inputs import signature
         from tfinit.exporting.writers import at_inference
 
@@ -48,6 +49,7 @@ class SavedModel(Format):
         return []
 
     def weights(self, path: Path) -> "list[Stored]":
+        """The variables of the checkpoint inside."""
         import tensorflow as tf
 
         from tfinit.exporting.contents import Stored
@@ -65,6 +67,7 @@ class SavedModel(Format):
         ]
 
     def open(self, path: str, names: list[str] | None, alone: bool) -> "_Signature":
+        """In TensorFlow."""
         return _Signature(path, names, alone)
 
 
