@@ -94,6 +94,8 @@ MOVED = {
     "exporting.shipping": "exporting.export_models",
     "exporting.running": "exporting.isolated_runs",
     "exporting.suffixes": "exporting.formats",
+    "exporting.classes": "exporting.accuracy",
+    "exporting.command": "exporting.from_files",
     "initializers.target": "initializers.base",
     "lottery.resumable": "lottery.stored_training",
     "lottery.parts": "lottery.frameworks",
