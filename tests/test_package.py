@@ -96,18 +96,21 @@ def test_import_adds_nothing_heavy_and_changes_nothing(on_tensorflow):
     assert "tfinit>SparseOptimizer" in seen["registered"]
 
 
-def test_import_alone_does_not_import_keras_and_the_order_does_not_matter():
+def test_import_alone_and_lists_of_names_do_not_import_keras_and_the_order_does_not_matter():
     (seen,) = in_fresh_processes(
         """
 import sys
 import tfinit
 alone = [name for name in ("keras", "numpy", "tensorflow") if name in sys.modules]
+import tfinit.demo.menu, tfinit.exporting.formats, tfinit.schemes.initialize
+alone += [name for name in ("keras", "tensorflow") if name in sys.modules]
+listed = ["lsuv" in tfinit.demo.menu.initializations(), "onnx" in tfinit.exporting.formats.FORMATS]
 import keras
-seen = [alone, "tfinit>SparseOptimizer" in keras.saving.get_custom_objects()]
+seen = [alone, *listed, "tfinit>SparseOptimizer" in keras.saving.get_custom_objects()]
 """,
         KERAS_BACKEND=QUICK,
     )
-    assert seen == [[], True]
+    assert seen == [[], True, True, True]
 
 
 FIRST = [

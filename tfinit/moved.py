@@ -90,6 +90,7 @@ MOVED = {
     "comparison.named": "comparison.from_config",
     "demo.starts": "demo.initialization",
     "demo.scene": "demo.plane",
+    "demo.choices": "demo.settings",
     "exporting.making": "exporting.one_file",
     "exporting.shipping": "exporting.export_models",
     "exporting.running": "exporting.isolated_runs",

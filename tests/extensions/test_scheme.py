@@ -8,9 +8,8 @@ from recipes import recipe
 import tfinit
 from tfinit import models
 from tfinit.comparison.initializations import read_schemes
-from tfinit.demo.choices import choices
 from tfinit.demo.initialization import code_for
-from tfinit.demo.settings import Pane, Settings
+from tfinit.demo.settings import Pane, Settings, choices
 from tfinit.errors import InputError
 from tfinit.schemes import SCHEMES
 from tfinit.schemes.engine.registry import REGISTRY

@@ -6,6 +6,7 @@ from typing import Any
 
 from tfinit import arguments
 from tfinit.arguments import flag, function, number, text, whole
+from tfinit.comparison.config import DEFAULTS
 from tfinit.comparison.hidden_activations import with_activation
 from tfinit.comparison.initializations import Initialization, read_schemes
 from tfinit.comparison.result import Comparison, Run, choose_target
@@ -17,8 +18,6 @@ from tfinit.progress import check_progress, following
 from tfinit.training.metrics import Progress
 from tfinit.training.order import check_batch_size
 from tfinit.variables import keras_of
-
-DEFAULTS = ("xavier", "he", "lsuv")
 
 
 def compare(

@@ -90,6 +90,6 @@ _FLOATS = {"float16", "bfloat16", "float64", "int8", "int4"}
 def _compute_dtype(layer: Any) -> str:
     # A layer that Keras quantized has a policy like "int8_from_float32".
     policy = getattr(layer, "dtype_policy", None)
-    if getattr(policy, "quantization_mode", None):
-        return policy.quantization_mode
+    if quantized := getattr(policy, "quantization_mode", None):
+        return quantized
     return str(getattr(layer, "compute_dtype", "float32"))

@@ -50,7 +50,7 @@ def outputs(job: dict[str, Any], arrays: list[np.ndarray], data: list[np.ndarray
     np.savez(job["answer"], **found)
 
 
-def latency(job: dict[str, Any], arrays: list[np.ndarray], _: list[np.ndarray]) -> None:
+def latency(job: dict[str, Any], arrays: list[np.ndarray], data: list[np.ndarray]) -> None:
     """Seconds of single runs at batch 1, or the file's, warm. Several files take turns, so that
     all meet the same machine."""
     runtimes = [_open(file) for file in job["files"]]
@@ -65,8 +65,8 @@ def latency(job: dict[str, Any], arrays: list[np.ndarray], _: list[np.ndarray]) 
         for runtime, count, kept in zip(runtimes, counts, times, strict=True):
             _seconds(runtime, max(1, count // 4))  # caches are the other file's
             kept += _seconds(runtime, count)
-    with open(job["answer"], "w", encoding="utf-8") as file:
-        json.dump(times, file)
+    with open(job["answer"], "w", encoding="utf-8") as answer:
+        json.dump(times, answer)
 
 
 def _open(file: dict[str, Any]) -> Runtime:

@@ -5,6 +5,7 @@ import inspect
 import pkgutil
 import re
 from types import ModuleType
+from typing import TypeVar
 
 import keras
 
@@ -14,7 +15,10 @@ CLASSES: dict[str, type] = {}
 _SNAKE_CASE = {"LeCun": "lecun"}  # as in Keras's "lecun_normal"
 
 
-def serializable(cls: type) -> type:
+_Class = TypeVar("_Class", bound=type)
+
+
+def serializable(cls: _Class) -> _Class:
     """Class decorator: ``"tfinit>ClassName"`` and ``"tfinit>class_name"`` name ``cls`` in Keras."""
     name = cls.__name__
     if hasattr(keras.initializers, name):

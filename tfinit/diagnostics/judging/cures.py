@@ -118,7 +118,7 @@ def _keys(structure: Structure, layer: str) -> list[str]:
 def less_confident(found: Measurement, layer: str) -> Cure:
     """Smaller weights, unless it is their input that is large."""
     head = next((r for r in found.layers if r.key == layer and r.weights), None)
-    weights = head and head.weights[-1]
+    weights = head.weights[-1] if head else None
     if weights and weights.std * weights.fan_in**0.5 < _USUAL:
         words = "What it reads is too large: set each layer's scale by what the data become there:"
         return Cure(words, 'tfinit.initialize(model, "lsuv", x)')

@@ -190,8 +190,9 @@ def _saturated(evidence: Evidence) -> Iterator[Finding]:
         and not layer.head
     ]
     if worst:
-        layer = next((w for w in worst if w.output.saturated >= _SATURATED_SEVERE), worst[0])
-        severe = layer.output.saturated >= _SATURATED_SEVERE and layer.activation != "softmax"
+        flat = [w for w in worst if (w.output.saturated or 0.0) >= _SATURATED_SEVERE]
+        layer = (flat or worst)[0]
+        severe = bool(flat) and layer.activation != "softmax"
         more = elsewhere(worst)
         yield evidence.finding(
             "saturated",

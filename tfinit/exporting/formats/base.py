@@ -4,7 +4,7 @@ import importlib.util
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 import numpy as np
 
@@ -136,7 +136,10 @@ class Format:
 FORMATS: dict[str, Format] = {}
 
 
-def export_format(cls: type[Format]) -> type[Format]:
+_Class = TypeVar("_Class", bound=type[Format])
+
+
+def export_format(cls: _Class) -> _Class:
     """Class decorator: files can be exported in this format, from now on."""
     known = [*FORMATS.values(), cls()]
     FORMATS.clear()

@@ -144,8 +144,9 @@ def _types(schema: Any) -> dict[int, type]:
 def _calibration(model: Any, arrays: list[np.ndarray]) -> Callable[[], Any]:
     from tfinit.exporting.inputs import calibrating, names_of
 
-    names, examples = names_of(model), calibrating(model, arrays)
-    if names is None or len(names) == 1:
+    examples = calibrating(model, arrays)
+    names = names_of(model) or []
+    if len(names) < 2:
         return examples
     # By name: the file has its inputs in an order of its own.
     return lambda: (dict(zip(names, example, strict=True)) for example in examples())

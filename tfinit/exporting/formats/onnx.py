@@ -98,7 +98,7 @@ def _quantized(model: Any, path: Path, representative: list[np.ndarray]) -> None
             def __init__(self) -> None:
                 self.rest = iter(calibrating(model, representative)())
 
-            def get_next(self) -> dict[str, np.ndarray] | None:
+            def get_next(self) -> Any:
                 example = next(self.rest, None)
                 return None if example is None else dict(zip(ordered, example, strict=True))
 
@@ -144,7 +144,7 @@ class _Session:
         self.feed = dict(zip(self.names, cast, strict=True))
 
     def invoke(self) -> None:
-        self.found = self.session.run(None, self.feed)
+        self.found: Any = self.session.run(None, self.feed)
 
     def get(self) -> list[np.ndarray]:
         return self.found

@@ -63,7 +63,8 @@ def scheme(label: str, **facts: Any) -> Callable[[Function], Function]:
     """
 
     def declare(function: Function) -> Function:
-        REGISTRY[function.__name__] = Scheme(function, label, **facts)
+        name = getattr(function, "__name__", "")
+        REGISTRY[name] = Scheme(function, label, **facts)
         return function
 
     return declare
