@@ -62,6 +62,12 @@ def test_a_kind_that_no_rule_declares_is_its_own_cause(rules):
     assert diagnosis.severe[1].code.startswith("tfinit.")  # the cure of any kind
 
 
+def test_a_finding_of_no_known_severity_is_refused(rules):
+    rule()(lambda evidence: [evidence.finding("odd", "bad", "", "It is odd.")])
+    with pytest.raises(InputError, match="`severity` must be one of severe, warning, note"):
+        tfinit.diagnose(narrow())
+
+
 def test_kinds_that_follow_from_each_other_are_refused(rules):
     known = list(RULES)
     with pytest.raises(InputError, match="`follows_from`: the kinds 'egg', 'hen' follow from each"):

@@ -47,7 +47,7 @@ class PaneTraining(StateOwner):
         self.initial: dict[str, np.ndarray] = {}
         self._predicts: str | None = None
         self._kinds: tuple[str, ...] = ()
-        self._network: Network | None = None
+        self._network = network(settings)
 
     def begin(self) -> None:
         """Initialize the network, and evaluate it.
@@ -56,7 +56,6 @@ class PaneTraining(StateOwner):
             InputError: the initialization does not fit the network.
         """
         settings = self.settings
-        self._network = network(settings)
         with self._network.with_state_of(self):
             model = self._network.model
             fresh(self._network, settings)
@@ -153,7 +152,7 @@ class PaneTraining(StateOwner):
             diverged_at=self.diverged_at,
             cost=self.curves["train_cost"],
             accuracy=self.curves["train_accuracy"],
-            classes=self._network.data.classes if self._network else 2,
+            classes=self._network.data.classes,
         )
         judged = judge(course, self._predicts, self._kinds)
         return None if judged is None else {"pane": self.pane, **judged}

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tfinit.arguments import one_of
 from tfinit.errors import InputError
 
 if TYPE_CHECKING:
@@ -35,6 +36,9 @@ class Finding:
     evidence: str
     cure: str
     code: str
+
+    def __post_init__(self) -> None:
+        one_of("severity", self.severity, (SEVERE, WARNING, NOTE))
 
     def __str__(self) -> str:
         code = f" `{self.code}`" if self.code else ""

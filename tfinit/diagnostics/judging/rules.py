@@ -59,7 +59,7 @@ def _not_finite(evidence: Evidence) -> Iterator[Finding]:
                 "not finite",
                 SEVERE,
                 layer.key,
-                f"The gradient by the output of {layer.key!r} is NaN or infinite.",
+                f"The gradient with respect to the output of {layer.key!r} is NaN or infinite.",
             )
             return
     if not math.isfinite(evidence.found.loss):
