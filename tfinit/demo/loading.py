@@ -64,12 +64,13 @@ class Loaded:
                 with self._around():
                     engine = self._load()
                 if self._first is not None:
-                    self._try(engine)
+                    self._try(self._first, engine)
                 self._engine = engine
             return self._engine
 
-    def _try(self, engine: Engine) -> None:
+    @staticmethod
+    def _try(first: Callable[[Engine], None], engine: Engine) -> None:
         try:
-            self._first(engine)
+            first(engine)
         except BaseException:  # the first run will fail in the same way, and say so to its page
             _log.exception("The first steps failed.")

@@ -227,7 +227,7 @@ class Runs:
                         worker.begin(unit)
                         return unit
                     later = min(later, unit)
-                run = unit = None  # type: ignore[assignment]
+                run, unit = None, float("inf")  # type: ignore[assignment]
                 self.changed.wait(None if later == float("inf") else max(0.0, later - now))
         return None
 
