@@ -12,7 +12,7 @@ from tfinit.errors import InputError, WorkError, reason
 from tfinit.exporting.accuracy import accuracy, classes_of
 from tfinit.exporting.blocks import BLOCK, BLOCKS, Encoding
 from tfinit.exporting.contents import Stored, gzipped_size, size_of
-from tfinit.exporting.formats import FORMATS, QUANTIZE
+from tfinit.exporting.formats import FORMATS, QUANTIZE, Options
 from tfinit.exporting.inputs import (
     batch_of,
     from_rest,
@@ -133,9 +133,8 @@ class FileMaker:
                 "out."
             )
         with unrolled(model, format) as loops:
-            encodings = write(
-                model, file, format, variant.quantize, variant.sparse, self.calibration, blocks
-            )
+            options = Options(variant.quantize, variant.sparse, self.calibration, blocks)
+            encodings = write(model, file, format, options)
         in_blocks = any(encoding.how == BLOCKS for encoding in encodings)
         cure = _CURES.get("sparse" if variant.sparse else variant.quantize or "")
         stored, unreadable = _read(file, format)

@@ -9,36 +9,25 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from tfinit.errors import InputError, WorkError, reason
 from tfinit.exporting.blocks import Encoding
-from tfinit.exporting.formats import FORMATS
+from tfinit.exporting.formats import FORMATS, Options
 from tfinit.exporting.lacks import Lack, cure_of, said_by_converter, told
 from tfinit.graph.overlay import overlaid
 from tfinit.native_output import native_stderr_closed
 from tfinit.variables import walk_layers
 
+_PLAIN = Options()
 
-def write(
-    model: Any,
-    path: Path,
-    format: str,
-    quantize: str | None = None,
-    sparse: bool = False,
-    representative: list[np.ndarray] | None = None,
-    blocks: bool = True,
-) -> list[Encoding]:
+
+def write(model: Any, path: Path, format: str, options: Options = _PLAIN) -> list[Encoding]:
     """Write ``path``, whose name ends as the format wants it.
 
     Args:
         model: A built Keras model; it is left as it was.
         path: Must not exist.
         format: A word of `tfinit.exporting.formats.FORMATS`.
-        quantize: None or ``"int8"``.
-        sparse: Store zeros sparse (LiteRT).
-        representative: An array for each input, for int8.
-        blocks: Whether Dense layers may be stored in 1×4 blocks.
+        options: How.
 
     Returns:
         How the Dense layers were encoded; empty where nothing is stored sparse.
@@ -50,7 +39,7 @@ def write(
     logged: list[str] = []
     try:
         with _quiet(logged):
-            encodings = known.write(model, path, quantize, sparse, representative, blocks)
+            encodings = known.write(model, path, options)
     except OSError as error:
         raise WorkError(f"cannot write {path}: {error.strerror or error}.") from error
     except (InputError, WorkError):

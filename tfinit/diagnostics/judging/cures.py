@@ -1,5 +1,6 @@
 """What to do about a finding, in words and as a line of code."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from tfinit.diagnostics.judging.findings import in_order
@@ -18,6 +19,9 @@ class Cure(NamedTuple):
     code: str
 
 
+ChooseCure = Callable[[Measurement, str], Cure]
+
+
 def choose_cure(kind: str, found: Measurement, layer: str) -> Cure:
     """The cure for a kind of finding in this network, at this layer."""
     structure = found.structure
@@ -32,23 +36,12 @@ def choose_cure(kind: str, found: Measurement, layer: str) -> Cure:
 
 def by_scheme(found: Measurement, layer: str) -> Cure:
     """Initialize the whole network anew."""
-    return Cure(f"Use {_name(found.structure)}:", _scheme(found.structure))
+    return Cure(f"Use {_name(found.structure)}:", scheme(found.structure))
 
 
-def with_fans(found: Measurement, layer: str) -> Cure:
-    """The same, where it is the fans that are wrong."""
-    words = "Initialize with the scheme, which knows the layer's fans:"
-    return Cure(words, _scheme(found.structure))
-
-
-def at_random(found: Measurement, layer: str) -> Cure:
-    """The same, where weights are equal."""
-    return Cure("Draw the weights at random:", _scheme(found.structure))
-
-
-def zero_biases(found: Measurement, layer: str) -> Cure:
-    """The same, the biases included."""
-    return Cure("Set the biases to zero:", _with_biases(found.structure))
+def saying(words: str, code: Callable[[Structure], str] | None = None) -> ChooseCure:
+    """The same in other words, or with another line of code than the scheme's."""
+    return lambda found, layer: Cure(words, (code or scheme)(found.structure))
 
 
 def redraw_layer(found: Measurement, layer: str) -> Cure:
@@ -87,7 +80,8 @@ def _name(structure: Structure) -> str:
     return {"he": "He", "lecun": "LeCun"}[_variance(structure)]
 
 
-def _scheme(structure: Structure) -> str:
+def scheme(structure: Structure) -> str:
+    """The line of the scheme that fits."""
     if _needs_advice(structure):
         return "tfinit.recommend(model).apply()"
     return f'tfinit.initialize(model, "{_variance(structure)}")'
@@ -104,9 +98,9 @@ def _needs_advice(structure: Structure) -> bool:
     return bool(hidden - _RECTIFIERS - {"selu"}) or structure.has_branches
 
 
-def _with_biases(structure: Structure) -> str:
-    """`_scheme`, the biases included."""
-    code = _scheme(structure)
+def with_biases(structure: Structure) -> str:
+    """The line of a scheme that sets the biases too."""
+    code = scheme(structure)
     return code.removesuffix(")") + (", " if "initialize" in code else "") + "bias=0.0)"
 
 
@@ -128,7 +122,7 @@ def less_confident(found: Measurement, layer: str) -> Cure:
 def _one_layer(structure: Structure, layer: str) -> Cure:
     keys = _keys(structure, layer)
     if not keys:
-        return Cure(f"Use {_name(structure)}:", _scheme(structure))
+        return Cure(f"Use {_name(structure)}:", scheme(structure))
     return Cure("Redraw that layer:", f"tfinit.recommend(model).apply(only={keys!r})")
 
 
@@ -137,11 +131,11 @@ def finite(found: Measurement, layer: str) -> Cure:
     if found.broken:
         kernels = [k.key for k in found.structure.kernels]
         biases = [f"{k.rsplit('/', 1)[0]}/bias" for k in kernels]
-        code = _with_biases(found.structure) if {*found.broken} <= {*kernels, *biases} else ""
+        code = with_biases(found.structure) if {*found.broken} <= {*kernels, *biases} else ""
         return Cure(f"Build the model anew{', or redraw its weights:' if code else '.'}", code)
     if found.half:
         words = "The scale is too large for float16; bfloat16 has float32's range. Keep it small:"
-        return Cure(words, _scheme(found.structure))
+        return Cure(words, scheme(found.structure))
     return Cure(
-        "Look for log(0), x / 0 or overflow there; redraw the weights:", _scheme(found.structure)
+        "Look for log(0), x / 0 or overflow there; redraw the weights:", scheme(found.structure)
     )

@@ -93,7 +93,7 @@ def _no_gradient(evidence: Evidence) -> Iterator[Finding]:
         )
 
 
-@rule(Kind("twins", ("not finite",), cures.at_random))
+@rule(Kind("twins", ("not finite",), cures.saying("Draw the weights at random:")))
 def _twins(evidence: Evidence) -> Iterator[Finding]:
     tied, copied = [], []
     for layer in evidence.kernels:
@@ -126,7 +126,7 @@ def _twins(evidence: Evidence) -> Iterator[Finding]:
         )
 
 
-@rule(Kind("bias off", ("not finite",), cures.zero_biases))
+@rule(Kind("bias off", ("not finite",), cures.saying("Set the biases to zero:", cures.with_biases)))
 def _bias_off(evidence: Evidence) -> Iterator[Finding]:
     worst: list[tuple[float, LayerSignals, float]] = []
     for layer in evidence.kernels:
@@ -236,7 +236,12 @@ def _confident_start(evidence: Evidence) -> Iterator[Finding]:
     )
 
 
-@rule(Kind("wrong fans", cure=cures.with_fans))
+@rule(
+    Kind(
+        "wrong fans",
+        cure=cures.saying("Initialize with the scheme, which knows the layer's fans:"),
+    )
+)
 def _wrong_fans(evidence: Evidence) -> Iterator[Finding]:
     wrong = [
         (layer, weights)

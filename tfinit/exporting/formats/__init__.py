@@ -9,12 +9,13 @@ from pathlib import Path
 
 from tfinit.arguments import one_of
 from tfinit.errors import InputError
-from tfinit.exporting.formats.base import FORMATS, Format, Runtime, either, export_format
+from tfinit.exporting.formats.base import FORMATS, Format, Options, Runtime, either, export_format
 
 __all__ = [
     "FORMATS",
     "QUANTIZE",
     "Format",
+    "Options",
     "Runtime",
     "either",
     "export_format",

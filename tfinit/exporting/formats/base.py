@@ -4,7 +4,7 @@ import importlib.util
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
@@ -30,6 +30,22 @@ class Runtime(Protocol):
 
     def get(self) -> list[np.ndarray]:
         """The outputs."""
+
+
+class Options(NamedTuple):
+    """How a file is to be written.
+
+    Attributes:
+        quantize: None or ``"int8"``.
+        sparse: Store zeros sparse.
+        representative: An array for each input, for int8.
+        blocks: Whether Dense layers may be stored in 1×4 blocks.
+    """
+
+    quantize: str | None = None
+    sparse: bool = False
+    representative: list[np.ndarray] | None = None
+    blocks: bool = True
 
 
 class Format:
@@ -97,16 +113,8 @@ class Format:
                 name = package.replace("_", "-")
                 raise MissingPackage(f"export to {self.name}", name, "tfinit[export]")
 
-    def write(
-        self,
-        model: Any,
-        path: Path,
-        quantize: str | None,
-        sparse: bool,
-        representative: list[np.ndarray] | None,
-        blocks: bool,
-    ) -> "list[Encoding]":
-        """Write a file; arguments and result are those of `tfinit.exporting.writers.write`."""
+    def write(self, model: Any, path: Path, options: Options) -> "list[Encoding]":
+        """Write a file that is not there; how its Dense layers were encoded, if any is sparse."""
         raise NotImplementedError
 
     def lacks(self, path: Path | None, logged: Sequence[str]) -> "list[Lack]":

@@ -5,9 +5,7 @@ import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from tfinit.exporting.formats.base import Format, TensorFlowRuntime, export_format
+from tfinit.exporting.formats.base import Format, Options, TensorFlowRuntime, export_format
 
 if TYPE_CHECKING:
     from tfinit.exporting.blocks import Encoding
@@ -25,15 +23,7 @@ class KerasFile(Format):
     keeps_codes = True
     zeros = "TensorFlow multiplies zeros like any number"
 
-    def write(
-        self,
-        model: Any,
-        path: Path,
-        quantize: str | None,
-        sparse: bool,
-        representative: list[np.ndarray] | None,
-        blocks: bool,
-    ) -> "list[Encoding]":
+    def write(self, model: Any, path: Path, options: Options) -> "list[Encoding]":
         """By `model.save`."""
         _without_optimizer(model).save(path)
         return []

@@ -9,6 +9,7 @@ import numpy as np
 from tfinit.errors import InputError
 from tfinit.exporting.formats.base import (
     Format,
+    Options,
     export_format,
     in_natural_order,
     in_order_of_inputs,
@@ -43,15 +44,7 @@ class LiteRT(Format):
                 "one: int8 alone shrinks and speeds up every layer; the zeros are kept in it."
             )
 
-    def write(
-        self,
-        model: Any,
-        path: Path,
-        quantize: str | None,
-        sparse: bool,
-        representative: list[np.ndarray] | None,
-        blocks: bool,
-    ) -> "list[Encoding]":
+    def write(self, model: Any, path: Path, options: Options) -> "list[Encoding]":
         """By the converter of LiteRT, as Keras calls it."""
         import tensorflow as tf
 
@@ -60,22 +53,22 @@ class LiteRT(Format):
 
         fed = signature(model)
         settings: dict[str, Any] = {}
-        if quantize:
+        if options.quantize:
             # Where LiteRT has no int8 kernel the operation stays in float32.
             settings = {
                 "optimizations": [tf.lite.Optimize.DEFAULT],
-                "representative_dataset": _calibration(model, representative or []),
+                "representative_dataset": _calibration(model, options.representative or []),
             }
-        if not sparse:
+        if not options.sparse:
             try:
                 model.export(path, format="litert", verbose=False, input_signature=fed, **settings)
             except RuntimeError as error:
-                if not (quantize and "Flex" in str(error)):
+                if not (options.quantize and "Flex" in str(error)):
                     raise
                 # Calibration ran it, without what it lacks: in float32 the file tells what that is.
                 model.export(path, format="litert", verbose=False, input_signature=fed)
             return []
-        with steered_layers(model, blocks) as encodings:
+        with steered_layers(model, options.blocks) as encodings:
             optimizations = [tf.lite.Optimize.EXPERIMENTAL_SPARSITY]
             model.export(
                 path,

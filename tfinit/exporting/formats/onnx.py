@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tfinit.exporting.formats.base import Format, export_format
+from tfinit.exporting.formats.base import Format, Options, export_format
 
 if TYPE_CHECKING:
     from tfinit.exporting.blocks import Encoding
@@ -26,18 +26,10 @@ class Onnx(Format):
     keeps_state = False
     zeros = "ONNX Runtime never skips zeros"
 
-    def write(
-        self,
-        model: Any,
-        path: Path,
-        quantize: str | None,
-        sparse: bool,
-        representative: list[np.ndarray] | None,
-        blocks: bool,
-    ) -> "list[Encoding]":
+    def write(self, model: Any, path: Path, options: Options) -> "list[Encoding]":
         """By tf2onnx; int8 by the quantizer of ONNX Runtime."""
-        if quantize:
-            _quantized(model, path, representative or [])
+        if options.quantize:
+            _quantized(model, path, options.representative or [])
         else:
             _plain(model, path)
         return []

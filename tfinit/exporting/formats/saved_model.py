@@ -3,10 +3,9 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from tfinit.exporting.formats.base import (
     Format,
+    Options,
     TensorFlowRuntime,
     export_format,
     in_natural_order,
@@ -30,15 +29,7 @@ class SavedModel(Format):
     note = "Keras writes every variable of a SavedModel twice."
     cure = "Export it to keras, or replace the layer."
 
-    def write(
-        self,
-        model: Any,
-        path: Path,
-        quantize: str | None,
-        sparse: bool,
-        representative: list[np.ndarray] | None,
-        blocks: bool,
-    ) -> "list[Encoding]":
+    def write(self, model: Any, path: Path, options: Options) -> "list[Encoding]":
         """By `model.export`."""
         from tfinit.exporting.inputs import signature
         from tfinit.exporting.writers import at_inference
