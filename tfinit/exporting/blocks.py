@@ -89,7 +89,7 @@ def encoding_of(key: str, kernel: np.ndarray, blocks: bool = True) -> Encoding:
 def empty_blocks(kernel: np.ndarray) -> np.ndarray:
     """Which 1×4 blocks hold no survivor: shape (⌈inputs/4⌉, units)."""
     padded = np.pad(kernel != 0, ((0, -len(kernel) % BLOCK), (0, 0)))
-    return ~padded.reshape(-1, BLOCK, kernel.shape[1]).any(axis=1)
+    return ~np.any(padded.reshape(-1, BLOCK, kernel.shape[1]), axis=1)
 
 
 def steered(kernel: np.ndarray, encoding: Encoding) -> np.ndarray:

@@ -7,8 +7,8 @@ from tfinit.arguments import number
 from tfinit.errors import InputError
 from tfinit.graph.kernels import Kernel
 from tfinit.schemes.engine.forward import pass_through, reachable
+from tfinit.schemes.engine.registry import scheme, start_from
 from tfinit.schemes.engine.report import Record, Report
-from tfinit.schemes.engine.start import start_from
 from tfinit.schemes.engine.task import Task
 from tfinit.schemes.engine.unit_means import (
     INPUTS,
@@ -28,6 +28,7 @@ DEAD = (
 NOT_REACHED = "kept its start: the pass does not reach it as a linear layer of Keras"
 
 
+@scheme("LSUV, from data", needs_data=True)
 def lsuv(task: Task, *, std: float = 1.0, start: str | None = "orthogonal") -> Report:
     """W ← W · s with std(s · W∗x + b) = std, layer by layer, x being what reaches the layer.
 
