@@ -96,7 +96,7 @@ def small(script, monkeypatch):
         ("initializations", ["--names", "he", "zeros"], {}),
         ("renda2020", ["--quick"], {}),
         ("sanity_checks", [], {}),
-        ("zhou2019", ["--quick"], {"CRITERIA": SPOKEN_OF}),
+        ("zhou2019", ["--quick"], {"names": lambda place: SPOKEN_OF}),
     ],
 )
 def test_a_script_leaves_table_and_figure(
