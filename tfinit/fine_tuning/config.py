@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tfinit.arguments import check_fields, number, one_of, path, seed, whole
+from tfinit.block_sizes import BLOCK_SIZES
 from tfinit.errors import InputError
 
 _ALLOCATIONS = ("uniform", "global", "erk")
-_BLOCKS = ("litert",)  # names of tfinit.pruning.in_training.rules.BLOCK_SIZES, which loads Keras
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class PruneConfig:
         number("learning_rate", self.learning_rate, above=0)
         seed("seed", self.seed, 0)
         one_of("allocation", self.allocation, _ALLOCATIONS)
-        one_of("blocks", self.blocks, (None, *_BLOCKS))
+        one_of("blocks", self.blocks, (None, *BLOCK_SIZES))
         if self.blocks is not None and self.allocation == "global":
             raise InputError(
                 "`blocks` and allocation 'global' exclude each other: use allocation 'uniform' or "
