@@ -24,7 +24,20 @@ from tfinit.array_files import read_arrays
 from tfinit.errors import InputError, MissingPackage, WorkError
 from tfinit.splits import SPLIT_SEED, Dataset, Split, digest, from_arrays
 
-__all__ = ["DATA_DIR", "NAMES", "Dataset", "Split", "digest", "from_arrays", "load"]
+__all__ = [
+    "DATASETS",
+    "DATA_DIR",
+    "NAMES",
+    "Dataset",
+    "NamedDataset",
+    "at_hand",
+    "data_help",
+    "datasets_help",
+    "digest",
+    "from_arrays",
+    "load",
+    "named",
+]
 
 DATA_DIR = "TFINIT_DATA_DIR"
 NAMES: tuple[str, ...]
@@ -73,6 +86,15 @@ def __getattr__(name: str) -> Any:
 def at_hand() -> tuple[str, ...]:
     """The names of the data sets that need neither a download nor a file."""
     return tuple(name for name, known in DATASETS.items() if known.at_hand)
+
+
+def data_help(arrays: str) -> str:
+    """What a command that takes any arrays is given, in a sentence for ``--help``.
+
+    Args:
+        arrays: Those that a file must and may have.
+    """
+    return f"{', '.join(DATASETS)}, or an .npz file with {arrays}."
 
 
 def datasets_help() -> str:

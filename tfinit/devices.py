@@ -17,7 +17,7 @@ from tfinit.arguments import one_of, path
 from tfinit.errors import InputError, reason
 from tfinit.missing_gpu import FRAMEWORKS, ROOT, gpus, hidden_by, why_none
 
-__all__ = ["Device", "announce", "choose", "in_use", "unlisted"]
+__all__ = ["KERASES", "Device", "announce", "choose", "in_use", "unlisted"]
 
 KERASES = ("keras", "tf_keras")  # the modules: Keras 3, and the legacy one that TFMOT takes
 _CHOICES = ("auto", "cpu", "gpu")

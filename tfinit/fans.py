@@ -35,6 +35,8 @@ from tfinit.arguments import refused, wholes
 from tfinit.errors import InputError
 from tfinit.variables import children, own_weights, weight_name
 
+__all__ = ["Fans", "check_shape", "fans", "summed_axes"]
+
 Fans = tuple[float, float]
 
 

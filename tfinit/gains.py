@@ -25,6 +25,19 @@ import numpy as np
 from tfinit.arguments import number, one_of, refused
 from tfinit.errors import InputError
 
+__all__ = [
+    "CUT",
+    "CUT_STD",
+    "MODES",
+    "Sinusoid",
+    "check_activation",
+    "config_of",
+    "evaluate",
+    "gain",
+    "moments",
+    "sinusoid",
+]
+
 _PANEL = 0.25
 _REACH = 12.0  # the normal density is 2e-32 there, so that even exp(z)² ends far below rounding
 _POINTS = 8

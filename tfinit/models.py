@@ -28,6 +28,7 @@ from tfinit.variables import PRUNABLE_NAMES, all_weights, weight_name
 
 __all__ = [
     "NAMES",
+    "OF_KERAS",
     "PATTERN",
     "build",
     "check_initialization",

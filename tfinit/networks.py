@@ -38,12 +38,15 @@ MLP = "mlp-<depth>-<activation>"
 
 
 def network(
-    name: str, scheme: str | None = None, of_images: bool = True, **options: Any
+    name: str,
+    scheme: str | None = None,
+    options: dict[str, Any] | None = None,
+    of_images: bool = True,
 ) -> Callable[[Builder], Builder]:
     """Let `tfinit.models.build` build what a function builds, by a name: see `Network`."""
 
     def named(build: Builder) -> Builder:
-        NETWORKS[name] = Network(build, scheme, options, of_images)
+        NETWORKS[name] = Network(build, scheme, options or {}, of_images)
         return build
 
     return named
@@ -61,12 +64,12 @@ def models_help() -> str:
 # 0.99 needs hundreds of steps before the moving statistics are of any use.
 _NORMALIZATION = {"momentum": 0.9, "epsilon": 1e-5}
 # With which they were published.
-_XAVIER = {"scheme": "xavier", "distribution": "truncated_normal"}
+_XAVIER = ("xavier", {"distribution": "truncated_normal"})
 # Also in the output layer, as the published code has it.
-_HE = {"scheme": "he", "gain": math.sqrt(2)}
+_HE = ("he", {"gain": math.sqrt(2)})
 
 
-@network("lenet-300-100", **_XAVIER, of_images=False)
+@network("lenet-300-100", *_XAVIER, of_images=False)
 def lenet_300_100(keras: ModuleType, input_shape: tuple[int, ...], classes: int) -> Any:
     """Two hidden ReLU layers of 300 and 100 units, the MLP of LeCun et al. (1998).
 
@@ -88,7 +91,7 @@ def lenet_300_100(keras: ModuleType, input_shape: tuple[int, ...], classes: int)
     )
 
 
-@network("conv-2", **_XAVIER)
+@network("conv-2", *_XAVIER)
 def conv_2(keras: ModuleType, input_shape: tuple[int, ...], classes: int) -> Any:
     """Conv 64, 64, pool; dense 256, 256, classes. 4,301,642 parameters on CIFAR-10.
 
@@ -100,13 +103,13 @@ def conv_2(keras: ModuleType, input_shape: tuple[int, ...], classes: int) -> Any
     return _conv(keras, input_shape, classes, "conv_2", (64,))
 
 
-@network("conv-4", **_XAVIER)
+@network("conv-4", *_XAVIER)
 def conv_4(keras: ModuleType, input_shape: tuple[int, ...], classes: int) -> Any:
     """Conv 64, 64, pool, 128, 128, pool; dense as `conv_2`. 2,425,930 parameters on CIFAR-10."""
     return _conv(keras, input_shape, classes, "conv_4", (64, 128))
 
 
-@network("conv-6", **_XAVIER)
+@network("conv-6", *_XAVIER)
 def conv_6(keras: ModuleType, input_shape: tuple[int, ...], classes: int) -> Any:
     """As `conv_4`, then 256, 256, pool before the dense layers. 2,262,602 parameters on CIFAR-10.
 
@@ -142,7 +145,7 @@ def _conv(
     )
 
 
-@network("resnet-20", **_HE)
+@network("resnet-20", *_HE)
 def resnet_20(keras: ModuleType, input_shape: tuple[int, ...], classes: int) -> Any:
     """Nine residual blocks of two 3×3 convolutions, 16, 32 and 64 channels: 272,474 to train.
 
@@ -179,7 +182,7 @@ def resnet_20(keras: ModuleType, input_shape: tuple[int, ...], classes: int) -> 
     return keras.Model(image, layers.Dense(classes, name="output")(x), name="resnet_20")
 
 
-@network("vgg-16", **_HE)
+@network("vgg-16", *_HE)
 def vgg_16(keras: ModuleType, input_shape: tuple[int, ...], classes: int) -> Any:
     """13 convolutions, 4 poolings, one dense layer: 14,724,042 parameters to train on CIFAR-10.
 

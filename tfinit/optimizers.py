@@ -30,9 +30,9 @@ class NamedOptimizer:
 
 OPTIMIZERS = {
     "sgd": NamedOptimizer("SGD", "SGD"),
+    "adam": NamedOptimizer("Adam", "Adam"),
     "momentum": NamedOptimizer("SGD, momentum 0.9", "SGD", {"momentum": 0.9}),
     "rmsprop": NamedOptimizer("RMSprop", "RMSprop"),
-    "adam": NamedOptimizer("Adam", "Adam"),
 }
 
 

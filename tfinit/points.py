@@ -10,6 +10,8 @@ import numpy as np
 
 from tfinit.arguments import one_of
 
+__all__ = ["NAMES", "Points", "description", "make"]
+
 _TRAIN, _VALIDATION, _TEST = 300, 100, 200
 _COUNT = _TRAIN + _VALIDATION + _TEST
 _SEED = 0
@@ -76,6 +78,7 @@ def description(name: str) -> str:
         >>> description("circles")
         "points: a disc's rim inside another"
     """
+    one_of("name", name, NAMES)
     words = (_MAKERS[name].__doc__ or "").partition(":")[0].partition(",")[0].rstrip(".")
     return f"points: {words[0].lower()}{words[1:]}"
 

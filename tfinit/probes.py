@@ -21,6 +21,8 @@ from tfinit.graph.activations import activation_of
 from tfinit.graph.overlay import overlaid
 from tfinit.variables import children, keras_of, walk_layers
 
+__all__ = ["Point", "Seen", "probing", "require_tensorflow", "seen_layers"]
+
 # Layers that call the one inside them in a loop of their own, maybe compiled: seen from outside.
 _OPAQUE = ("RNN", "Wrapper")
 

@@ -86,7 +86,7 @@ def digest(*arrays: np.ndarray | None) -> str:
             told.update(b"none;")
             continue
         told.update(f"{part.dtype.str}{part.shape};".encode())
-        told.update(np.ascontiguousarray(part).reshape(-1).view(np.uint8))
+        told.update(np.ascontiguousarray(part).reshape(-1).view(np.uint8).data)
     return told.hexdigest()
 
 

@@ -18,6 +18,23 @@ import numpy as np
 from tfinit.arguments import array, function, mapping, refused
 from tfinit.errors import InputError
 
+__all__ = [
+    "PRUNABLE_NAMES",
+    "all_weights",
+    "check_built",
+    "check_same_keys",
+    "children",
+    "find_prunable",
+    "keras_of",
+    "own_weights",
+    "prunable_weights",
+    "read_weights",
+    "unique_name",
+    "walk_layers",
+    "weight_name",
+    "write_weights",
+]
+
 # The weights that TFMOT's registry prunes, and the way back of Keras 3's ReversibleEmbedding.
 # Depthwise kernels are left alone, as there: they hold few weights, and each feeds a channel of its
 # own.

@@ -6,7 +6,7 @@ from drawn import bands, labels, line
 
 from tfinit.errors import InputError
 from tfinit.lottery.branches import BRANCHES, label
-from tfinit.lottery.report import Row, summarize
+from tfinit.lottery.report import LevelSummary, summarize
 from tfinit.lottery.result import LevelResult
 from tfinit.plots import (
     curves_figure,
@@ -24,7 +24,7 @@ from tfinit.training.metrics import Metrics
 def row(branch, level, accuracies, steps=(), diverged=0):
     spread = Spread.of(accuracies)
     steps = Spread.of(steps or [10.0] * len(accuracies))
-    return Row(branch, level, 0.5**level, steps, spread, spread, spread, diverged)
+    return LevelSummary(branch, level, 0.5**level, steps, spread, spread, spread, diverged)
 
 
 ROWS = [
@@ -337,7 +337,7 @@ def test_what_takes_the_place_of_results_is_told_how_to_get_them():
     for call, given, cure in [
         (lottery_figure, results, r"received LevelResult. .*report\.summarize\(results\)"),
         (initializations_figure, {"he": results}, r"report\.summarize\(results\)"),
-        (curves_figure, ROWS, r"received Row\. tfinit\.lottery\.run returns them"),
+        (curves_figure, ROWS, r"received LevelSummary\. tfinit\.lottery\.run returns them"),
         (layers_figure, ROWS, r"tfinit\.lottery\.run returns them"),
         (summarize, ROWS, r"tfinit\.lottery\.run returns them"),
     ]:

@@ -14,7 +14,7 @@ from tfinit.errors import InputError
 from tfinit.models import kernels
 from tfinit.schemes.initialize import initialize
 from tfinit.training.engine import trainer
-from tfinit.training.metrics import Diverged, Progress, Record, silent
+from tfinit.training.metrics import Diverged, MetricsRecorder, Progress, silent
 from tfinit.training.order import evaluation_steps
 from tfinit.variables import all_weights, read_weights, write_weights
 
@@ -138,9 +138,9 @@ class SharedNetwork:
         seed: int,
         evaluate_every: int,
         progress: Progress,
-    ) -> tuple[int | None, Record, float]:
+    ) -> tuple[int | None, MetricsRecorder, float]:
         """Train ``stop`` of the steps: where it diverged, what was measured, and its seconds."""
-        record = Record(self._evaluate.names)
+        record = MetricsRecorder(self._evaluate.names)
         evaluating = 0.0
 
         def evaluate(step: int) -> None:

@@ -5,10 +5,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tfinit.arguments import check_fields, number, one_of
+from tfinit.datasets import data_help
 from tfinit.errors import InputError
 from tfinit.exporting.formats import QUANTIZE, format_of, formats_help, out_help, sparse_help
 from tfinit.flag_help import FlagHelp
 
+_ARRAYS = "x_train and, for the accuracy, x_test, y_test"
 LONGEST = 1e8  # seconds, three years: what waits for longer overflows
 
 
@@ -31,8 +33,8 @@ class ExportConfig:
     """int8: weights and activations in 8 bits, their ranges taken from the training data."""
     sparse: bool = field(default=False, metadata=FlagHelp(sparse_help))
     """Store zeros sparse."""
-    data: str | None = None
-    """digits, mnist, or an .npz file with x_train and, for the accuracy, x_test, y_test."""
+    data: str | None = field(default=None, metadata=FlagHelp(lambda: data_help(_ARRAYS)))
+    """A data set of `tfinit.datasets`, or an .npz file of arrays."""
     baseline: Path | None = None
     """The .keras file of a model to compare with, such as the one before pruning."""
     seconds: float = 0.5
@@ -50,7 +52,7 @@ class ExportConfig:
         if self.quantize and not self.sparse and self.data is None:
             raise InputError(
                 "`quantize` takes the ranges of the activations from data. Name them: --data "
-                "digits, mnist, or an .npz file with x_train."
+                f"{data_help('x_train')}"
             )
         given = (self.model, self.baseline or self.model)
         if os.path.realpath(self.out) in map(os.path.realpath, given):

@@ -18,10 +18,12 @@ from tfinit.exporting.formats import FORMATS, fits, format_of
 from tfinit.exporting.one_file import FileMaker, Variant
 from tfinit.exporting.result import ExportReport, FileReport
 from tfinit.files import check_writable, write_whole
+from tfinit.renamed import renamed
 
 _CURE = "What was there before still is."
 
 
+@renamed(data=("x", "y"))
 def export(
     model: Any,
     path: str | os.PathLike[str],
@@ -30,7 +32,8 @@ def export(
     sparse: bool = False,
     representative_data: Any = None,
     *,
-    data: tuple[Any, Any] | None = None,
+    x: Any = None,
+    y: Any = None,
     baseline: Any = None,
     seconds: float = 0.5,
     tolerance: float | None = None,
@@ -64,7 +67,8 @@ def export(
         representative_data: Typical inputs: an array, or a list or dictionary of one for each
             input. For ``quantize`` (the first 200), and to compare with Keras on (the first 8;
             random numbers without).
-        data: ``(x, y)`` to measure the accuracy on; y holds classes, as numbers or one-hot.
+        x: Examples to measure the accuracy on, in the same forms.
+        y: Their classes, as numbers or one-hot.
         baseline: A model to compare with, such as the one before pruning; it is exported plain.
         seconds: To spend on the latency of each file; 0 measures none.
         tolerance: Largest difference from Keras that is allowed, over the spread of the outputs
@@ -101,7 +105,7 @@ def export(
     _check_numbers(seconds, tolerance, timeout)
     _check_variant(variant, representative_data is not None)
     path = _checked_path(path, format)
-    maker = FileMaker(representative_data, data, tolerance, timeout)
+    maker = FileMaker(representative_data, x, y, tolerance, timeout)
     beside = []
     if baseline is not None:
         beside = [Variant("baseline", baseline, format)]
@@ -173,11 +177,13 @@ def _for_comparison(row: FileReport) -> FileReport:
     return replace(row, accuracy=None, notes=(NOTE,)) if row.label == "dense" else row
 
 
+@renamed(("variants", "representative_data", "data"), data=("x", "y"))
 def side_by_side(
     variants: Sequence[Variant],
     representative_data: Any = None,
-    data: tuple[Any, Any] | None = None,
     *,
+    x: Any = None,
+    y: Any = None,
     folder: str | os.PathLike[str] | None = None,
     seconds: float = 1.0,
     tolerance: float | None = None,
@@ -189,7 +195,8 @@ def side_by_side(
         variants: What to compare; the first is what the others are compared with. All take the
             same inputs.
         representative_data: As of `export`, for all of them.
-        data: ``(x, y)`` for the accuracy.
+        x: Examples to measure the accuracy on.
+        y: Their classes.
         folder: Where the files go, each under its label. None: they are removed.
         seconds: To spend on the latency of each; 0 measures none.
         tolerance: As of `export`.
@@ -213,7 +220,7 @@ def side_by_side(
     _check_numbers(seconds, tolerance, timeout)
     for variant in variants:
         _check_variant(variant, representative_data is not None)
-    maker = FileMaker(representative_data, data, tolerance, timeout)
+    maker = FileMaker(representative_data, x, y, tolerance, timeout)
     maker.check_inputs(variants)
     paths = _paths(variants, folder)
     with _workspace() as workspace:

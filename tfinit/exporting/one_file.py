@@ -64,9 +64,15 @@ class FileMaker:
     """Makes and measures files on the same inputs and data."""
 
     def __init__(
-        self, representative: Any, data: Any, tolerance: float | None, timeout: float
+        self, representative: Any, x: Any, y: Any, tolerance: float | None, timeout: float
     ) -> None:
-        self.representative, self.data = representative, data
+        if (x is None) != (y is None):
+            there, missing = ("x", "y") if y is None else ("y", "x")
+            raise InputError(
+                f"`{there}` was passed without `{missing}`: the accuracy is measured on examples "
+                "and their classes. Pass both, or neither."
+            )
+        self.representative, self.data = representative, None if x is None else (x, y)
         self.tolerance, self.timeout = tolerance, timeout
         self.calibration: list[np.ndarray] | None = None
         self.x: list[np.ndarray] = []
@@ -80,9 +86,7 @@ class FileMaker:
                     variant.model, self.representative, "representative_data"
                 )
             if self.data is not None:
-                if not isinstance(self.data, tuple | list) or len(self.data) != 2:
-                    raise InputError("`data` must be a pair (x, y).")
-                self.x = in_order(variant.model, self.data[0], "data")
+                self.x = in_order(variant.model, self.data[0], "x")
                 self.y = classes_of(self.data[1], len(self.x[0]))
                 self.examples = len(self.y)
         # Two batches at least: the second one shows what is kept of the first.
@@ -129,8 +133,8 @@ class FileMaker:
             ) from error
         if self.x and expected[0].dtype.kind == "U":
             raise InputError(
-                "`data` is for the accuracy, and the first output of the model is text. Leave it "
-                "out."
+                "`x` and `y` are for the accuracy, and the first output of the model is text. "
+                "Leave them out."
             )
         with unrolled(model, format) as loops:
             options = Options(variant.quantize, variant.sparse, self.calibration, blocks)

@@ -34,14 +34,9 @@ same ones in any process and in any order of building. What to know:
 """
 
 import keras  # noqa: F401  first: tfinit's hook on Keras may import this package in the middle
-import wrapt
 
-from tfinit.initializers.critical import CriticalPoint, critical_point  # noqa: F401
-from tfinit.initializers.registry import CLASSES, import_all, register_with_tf_keras
+from tfinit.initializers.registry import import_all
+from tfinit.moved import attach
 
 import_all()
-globals().update(CLASSES)
-__all__ = sorted([*CLASSES, "CriticalPoint", "critical_point"])
-
-# Runs at once if tf_keras is already loaded.
-wrapt.register_post_import_hook(register_with_tf_keras, "tf_keras")
+__getattr__, __dir__, __all__ = attach(__name__, __file__)

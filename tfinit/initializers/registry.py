@@ -8,6 +8,7 @@ from types import ModuleType
 from typing import TypeVar
 
 import keras
+import wrapt
 
 from tfinit.errors import InputError
 
@@ -69,3 +70,7 @@ def _takes_a_matrix(cls: type) -> bool:
     except InputError:
         return False
     return True
+
+
+# Runs at once if tf_keras is already loaded.
+wrapt.register_post_import_hook(register_with_tf_keras, "tf_keras")

@@ -16,9 +16,11 @@ References:
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
-from tfinit.lottery.controls import CONTROLS, REINIT
+from tfinit.lottery.controls import CONTROLS, NAME, REINIT
+from tfinit.pruning.scoring.scores import BEFORE, SCORES, names
 
 __all__ = [
     "AT_INITIALIZATION",
@@ -33,6 +35,7 @@ __all__ = [
 ]
 
 TICKET, ONE_SHOT = "ticket", "one-shot"
+AT_INITIALIZATION: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ class Branch:
 
     Attributes:
         name: What results and files call it.
-        masks: Where its masks come from: ``"ticket"``, ``"one-shot"``, a method of
+        masks: Where its masks come from: ``"ticket"``, ``"one-shot"``, a score of
             `AT_INITIALIZATION`, or ``"own"``: pruned from its own last training.
         weights: ``"rewind"``, the name of the control of `tfinit.lottery.controls` that makes them,
             or ``"own"``: those of its own last training.
@@ -56,8 +59,8 @@ class Branch:
 
     name: str
     masks: str
-    weights: str
-    shuffled: bool
+    weights: str = "rewind"
+    shuffled: bool = False
     late: bool = True
     label: str = ""
     description: str = ""
@@ -65,63 +68,49 @@ class Branch:
     look: int | None = None
     last_rate: bool = False
 
+    @property
+    def early(self) -> bool:
+        """Whether its masks are made before training."""
+        return self.masks not in (TICKET, ONE_SHOT, "own")
 
-# What a mask alone is: that of the ticket, and those that are not its.
-_TICKET = Branch(
-    TICKET, TICKET, "rewind", False, True, "ticket (rewound)", "the ticket itself", look=0
-)
+
+_TICKET = Branch(TICKET, TICKET, label="ticket (rewound)", description="the ticket", look=0)
 _ONE_SHOT = Branch(
     ONE_SHOT,
     ONE_SHOT,
-    "rewind",
-    False,
-    True,
-    "one-shot pruning",
-    "the trained dense network pruned at once, and rewound",
+    label="one-shot pruning",
+    description="the trained dense network pruned at once, and rewound",
 )
-# Method of `tfinit.pruning.prune_at_initialization` → what it is called in a legend.
-_METHODS = {"snip": "SNIP", "grasp": "GraSP", "synflow": "SynFlow", "magnitude": "magnitude"}
-AT_INITIALIZATION = tuple(_METHODS)
-# Each source of masks, and what its label begins with where a control follows.
-_SOURCES = [
-    (_TICKET, ""),
-    (_ONE_SHOT, "one-shot"),
-    *(
-        (
-            Branch(
-                name,
-                name,
-                "rewind",
-                False,
-                False,
-                f"{label} at initialization",
-                f"pruned by {label} before training",
-            ),
-            label,
-        )
-        for name, label in _METHODS.items()
-    ),
-]
-_CHAINS = (
-    Branch(
-        "lr-rewind",
-        "own",
-        "own",
-        False,
-        label="learning-rate rewinding",
-        description="not rewound: trained on, with the learning rate from the rewind step on",
-    ),
-    Branch(
-        "fine-tune",
-        "own",
-        "own",
-        False,
-        label="fine-tuning",
-        description="not rewound: trained on, at the last learning rate",
-        last_rate=True,
-    ),
+_RATE_REWOUND = Branch(
+    "lr-rewind",
+    "own",
+    "own",
+    label="learning-rate rewinding",
+    description="not rewound: trained on, with the learning rate from the rewind step on",
 )
+_FINE_TUNED = Branch(
+    "fine-tune",
+    "own",
+    "own",
+    label="fine-tuning",
+    description="not rewound: trained on, at the last learning rate",
+    last_rate=True,
+)
+_CHAINS = (_RATE_REWOUND, _FINE_TUNED)
 CHAINS = tuple(branch.name for branch in _CHAINS)
+
+
+def _at_initialization() -> tuple[str, ...]:
+    """The scores by which a network can be pruned before training, as far as their names are
+    those of no other branch ("random") and can be a directory's."""
+    taken = {TICKET, ONE_SHOT, *CHAINS, *CONTROLS}
+    return tuple(name for name in names(BEFORE) if NAME.fullmatch(name) and name not in taken)
+
+
+def __getattr__(name: str) -> Any:
+    if name == "AT_INITIALIZATION":  # as of now
+        return _at_initialization()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 class _Branches(Mapping[str, Branch]):
@@ -137,28 +126,46 @@ class _Branches(Mapping[str, Branch]):
         return len(self._all())
 
     def _all(self) -> dict[str, Branch]:
-        found = []
-        for source, prefix in _SOURCES:
-            found += [source, *(_controlled(source, prefix, name) for name in CONTROLS)]
+        found = [_TICKET, *(_of_a_ticket(name) for name in CONTROLS)]
+        found += [_ONE_SHOT, *(_controlled(_ONE_SHOT, "one-shot", name) for name in CONTROLS)]
+        for score in _at_initialization():
+            said = SCORES[score].label
+            alone = Branch(
+                score,
+                score,
+                late=False,
+                label=f"{said} at initialization",
+                description=f"pruned by {said} before training",
+            )
+            found += [alone, *(_controlled(alone, said, name) for name in CONTROLS)]
         return {branch.name: branch for branch in (*found, *_CHAINS)}
 
 
-def _controlled(source: Branch, prefix: str, name: str) -> Branch:
-    """The branch of a source of masks with a control."""
+def _controlled(source: Branch, said: str, name: str) -> Branch:
+    """The branch of a source of masks with a control; ``said``: what its label begins with."""
     control = CONTROLS[name]
-    weights = control.weights if isinstance(control.weights, str) else name
-    is_ticket = source is _TICKET
-    label = control.ticket_label or f"same mask, {control.label}"
+    shared = control.weights if isinstance(control.weights, str) else name
     return Branch(
-        name if is_ticket else f"{source.name}-{name}",
+        f"{source.name}-{name}",
         source.masks,
-        "rewind" if control.weights is None else weights,
+        "rewind" if control.weights is None else shared,
         control.mask is not None,
         source.late and control.late,
-        label if is_ticket else f"{prefix}, {control.label}",
-        control.description if is_ticket else f"{source.description}; {control.label}",
+        f"{said}, {control.label}",
+        f"{source.description}; {control.label}",
         name,
-        control.look if is_ticket else None,
+    )
+
+
+def _of_a_ticket(name: str) -> Branch:
+    """The control of the ticket itself: its name is the control's."""
+    control = CONTROLS[name]
+    return replace(
+        _controlled(_TICKET, "", name),
+        name=name,
+        label=control.ticket_label or f"same mask, {control.label}",
+        description=control.description,
+        look=control.look,
     )
 
 
@@ -171,17 +178,13 @@ def label(name: str) -> str:
 
 
 def controls_help() -> str:
-    """What an experiment can train beside its tickets, in a sentence or two for ``--help``.
-
-    Combinations are told by an example.
-    """
+    """What an experiment can train beside its tickets, for ``--help``; one combination of all."""
     told = [
         f"{branch.name} ({branch.description})"
         for branch in BRANCHES.values()
         if branch is not _TICKET and (not branch.control or branch.masks == TICKET)
     ]
-    example = f"{AT_INITIALIZATION[0]}-{REINIT}"
     return (
         f"What to train beside tickets, with as many weights: {'; '.join(told)}; and combinations, "
-        f"as {example}."
+        f"as {ONE_SHOT}-{REINIT}."
     )

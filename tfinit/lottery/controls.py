@@ -21,10 +21,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from tfinit.errors import InputError
+from tfinit.pruning.scoring.after_training import stream
 
 # Also what reads them from a file each time it is asked.
 Weights = Mapping[str, np.ndarray]
-_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")  # what a branch, and so a directory, may be called
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def register(control: Control) -> Control:
     Raises:
         InputError: its name is taken, or no name of a directory.
     """
-    if not _NAME.fullmatch(control.name) or control.name in CONTROLS:
+    if not NAME.fullmatch(control.name) or control.name in CONTROLS:
         raise InputError(
             "`name` of a control must be words of a-z and digits with hyphens between, other than "
             f"{', '.join(CONTROLS)}; received {control.name!r}."
@@ -99,9 +100,6 @@ def shuffled(mask: Mapping[str, np.ndarray], seed: int) -> dict[str, np.ndarray]
         >>> int(shuffled(mask, seed=0)["fc"].sum())
         1
     """
-    # Not at the top: the command line's --help reads the names of the controls, without Keras.
-    from tfinit.pruning.scoring.criteria import stream
-
     return {
         key: stream("shuffled mask", seed, key).permutation(np.ravel(m)).reshape(np.shape(m))
         for key, m in mask.items()
@@ -179,43 +177,36 @@ def signed_constant(weights: Weights, keys: Iterable[str]) -> Weights:
     }
 
 
-REINIT = register(
+REINIT = "reinit"
+for _control in (
     Control(
-        "reinit",
+        REINIT,
         "reinitialized",
         "the ticket's mask on other random weights",
         weights=lambda own, other, keys: other,
         late=False,
         look=1,
-    )
-).name
-register(
+    ),
     Control(
         "reinit-signs",
         "reinitialized, signs kept",
         "the ticket's mask on other random weights with the signs of its own",
         weights=lambda own, other, keys: with_signs_of(dict(other), own, keys),
         late=False,
-    )
-)
-register(
+    ),
     Control(
         "constant-signs",
         "sign × constant",
         "the ticket's mask and signs, each tensor's standard deviation as magnitude",
         weights=lambda own, other, keys: signed_constant(dict(own), keys),
-    )
-)
-register(
+    ),
     Control(
         "shuffle",
         "shuffled",
         "the ticket's weights under its mask, shuffled within each tensor",
         mask=shuffled,
         ticket_label="mask shuffled",
-    )
-)
-register(
+    ),
     Control(
         "random",
         "shuffled and reinitialized",
@@ -224,5 +215,6 @@ register(
         mask=shuffled,
         late=False,
         ticket_label="mask shuffled, reinitialized",
-    )
-)
+    ),
+):
+    register(_control)

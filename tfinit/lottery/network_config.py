@@ -107,7 +107,7 @@ class NetworkConfig:
 
     def to_json(self) -> str:
         """The configuration without its directory, as JSON that `from_json` reads back."""
-        values = dataclasses.asdict(self)
+        values = self._values()
         del values["run_dir"]
         return json.dumps(values, indent=2) + "\n"
 
@@ -132,17 +132,28 @@ class NetworkConfig:
             raise InputError(f"not a {cls.kind} configuration: {error}") from error
 
     def identity(self) -> str:
-        """A SHA-256 that tells experiments apart: of what is neither a default nor may grow.
+        """SHA-256 of the fields that are no defaults and may not grow: one for each experiment.
 
         A field that a later version adds changes nothing where it has its default.
         """
+        values = self._values()
         told = {
-            f.name: _plain(getattr(self, f.name))
+            f.name: _plain(values[f.name])
             for f in dataclasses.fields(self)
             if f.compare and f.name not in self.grows
         }
         told = {name: v for name, v in told.items() if v != _plain(_default(type(self), name))}
+        told = self._first_told(told)
         return hashlib.sha256(json.dumps([self.kind, told], sort_keys=True).encode()).hexdigest()
+
+    def _values(self) -> dict[str, Any]:
+        """Name of each field → its value, as JSON can have it."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def _first_told(cls, told: dict[str, Any]) -> dict[str, Any]:
+        """Fields and values by the names that they had first: files hold the digest of those."""
+        return told
 
     @classmethod
     def _accepted(cls, values: dict[str, Any]) -> dict[str, Any]:

@@ -4,19 +4,6 @@ Lines are means over the replicates, bands 95% confidence intervals of the mean 
 replicate has no band. Every function returns a matplotlib figure, to be saved with ``savefig``.
 """
 
-from tfinit.lazy import loading
+from tfinit.moved import attach
 
-_HOME = {
-    "Interpolation": "stability",
-    "curves_figure": "curves",
-    "initializations_figure": "lottery",
-    "layers_figure": "masks",
-    "lottery_figure": "lottery",
-    "masks_figure": "masks",
-    "race_figure": "race",
-    "signals_figure": "signals",
-    "stability_figure": "stability",
-}
-__all__ = [*_HOME]
-# On demand: what a diagnosis draws needs nothing of the lottery.
-__getattr__ = loading(__name__, _HOME)
+__getattr__, __dir__, __all__ = attach(__name__, __file__)

@@ -8,6 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from tfinit import arguments
+from tfinit.arguments import listed, refused
 from tfinit.errors import InputError
 from tfinit.plots.style import blank, sequential
 
@@ -38,6 +40,11 @@ def signals_figure(layers: "Sequence[LayerSignals]", title: str) -> Figure:
     Raises:
         InputError: there is no layer with a kernel.
     """
+    arguments.text("title", title)
+    cure = "The `layers` of what tfinit.diagnose returns are that."
+    for layer in listed("layers", layers, object, empty=True, cure=cure):
+        if not hasattr(layer, "is_kernel"):
+            raise refused("layers", "a list of what a diagnosis saw of layers", layer, cure)
     shown = [layer for layer in layers if layer.is_kernel]
     if not shown:
         raise InputError("`layers` has no layer with a kernel: there is nothing to draw.")
@@ -62,11 +69,11 @@ def signals_figure(layers: "Sequence[LayerSignals]", title: str) -> Figure:
         below_right,
         shown,
         {
-            "with respect to the activations": lambda r: (
-                r.output_gradient and r.output_gradient.std
+            "with respect to the activations": lambda layer: (
+                layer.output_gradient.std if layer.output_gradient else None
             ),
-            "with respect to the weights": lambda r: (
-                r.weights[-1].gradient_std if r.weights else None
+            "with respect to the weights": lambda layer: (
+                layer.weights[-1].gradient_std if layer.weights else None
             ),
         },
     )

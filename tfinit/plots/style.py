@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import count
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -23,7 +24,7 @@ _DASHES = ("-", "--", "-.", ":")
 
 def styles(
     names: Iterable[str], places: Mapping[str, int | None] | None = None
-) -> dict[str, dict[str, str]]:
+) -> dict[str, dict[str, Any]]:
     """Name → colour, marker and line for ``Axes.plot``, all different up to 56 names.
 
     Args:
@@ -67,7 +68,7 @@ def blank(title: str, size: tuple[float, float]) -> Figure:
 
 
 def draw(
-    axes: Axes, x: Sequence[float], spreads: Sequence[Spread], scale: float = 1.0, **line: object
+    axes: Axes, x: Sequence[float], spreads: Sequence[Spread], scale: float = 1.0, **line: Any
 ) -> Line2D:
     """Draw the means as a line, with the 95% confidence band where there are replicates.
 
@@ -86,7 +87,7 @@ def band(spread: Spread) -> tuple[float, float]:
 
 
 def zoom(axes: Axes, spreads: Iterable[Spread], scale: float = 1.0) -> None:
-    """Show all means, and bands as far as they leave the lines apart: few replicates make wide.
+    """Fit the y axis to all means, and to bands only so far that the lines stay apart.
 
     A band may take half the range of the means above and below it; beyond, it leaves the panel.
     """

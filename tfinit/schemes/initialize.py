@@ -11,6 +11,7 @@ import tfinit.schemes
 from tfinit import arguments
 from tfinit.errors import InputError
 from tfinit.graph.exclusive import alone
+from tfinit.renamed import renamed
 from tfinit.schemes.engine.registry import REGISTRY, Function, Functions, chosen_scheme
 from tfinit.schemes.engine.report import Report
 from tfinit.schemes.engine.task import Task
@@ -23,8 +24,9 @@ for _module in pkgutil.iter_modules(tfinit.schemes.__path__, "tfinit.schemes."):
     importlib.import_module(_module.name)
 
 
+@renamed(data="x")
 def initialize(
-    model: Any, scheme: str, data: Any = None, *, seed: int | None = None, **options: Any
+    model: Any, scheme: str, x: Any = None, *, seed: int | None = None, **options: Any
 ) -> Report:
     """Initialize the weights of a built model in place, by a scheme that knows its layers.
 
@@ -41,7 +43,7 @@ def initialize(
         model: A built model of Keras 3; of tf_keras for the schemes that need no data.
         scheme: One of `SCHEMES`; the docstring of each says what it does and which options it has
             (``help(tfinit.schemes.SCHEMES["he"])``).
-        data: A batch as the model takes it: an array, or a list or dict of arrays. For the schemes
+        x: A batch as the model takes it: an array, or a list or dict of arrays. For the schemes
             that look at activations.
         seed: An integer. None draws one from Python's ``random``, as Keras's initializers do, so
             that ``keras.utils.set_random_seed`` makes it repeatable.
@@ -69,20 +71,20 @@ def initialize(
     weights = all_weights(model)  # refuses a model that is not built
     if not weights:
         raise InputError(f"`model` {model.name!r} has no weights, so there is nothing to do.")
-    if chosen.needs_data and data is None:
-        raise InputError(f"Scheme {scheme!r} needs `data`: pass a batch as the model takes it.")
-    if not chosen.needs_data and data is not None:
+    if chosen.needs_data and x is None:
+        raise InputError(f"Scheme {scheme!r} needs `x`: pass a batch as the model takes it.")
+    if not chosen.needs_data and x is not None:
         raise InputError(
-            f"Scheme {scheme!r} uses no data, but `data` was passed. Leave it out, or choose "
+            f"Scheme {scheme!r} uses no data, but `x` was passed. Leave it out, or choose "
             f"one of {[name for name in SCHEMES if REGISTRY[name].needs_data]}."
         )
     with alone(model):
-        task = Task(model, seed, data)
+        task = Task(model, seed, x)
         try:
             report = chosen.function(task, **options)
         except BaseException:
             task.undo()
             raise
     for text in task.warnings:
-        warnings.warn(f'"{scheme}": {text}', stacklevel=2)
+        warnings.warn(f'"{scheme}": {text}', stacklevel=3)
     return report

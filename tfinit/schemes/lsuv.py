@@ -95,7 +95,7 @@ def lsuv(task: Task, *, std: float = 1.0, start: str | None = "orthogonal") -> R
             note = f"{share:.2g} of its size depends on the example"
             if reads_inputs(task, kernel):
                 raise InputError(
-                    f"`data` has a mean that hides the rest: of what {kernel.key!r} makes, only "
+                    f"`x` has a mean that hides the rest: of what {kernel.key!r} makes, only "
                     f'{share:.2g} of the size depends on the example, and "lsuv" would take the '
                     f"units' means for signal. No scale of the weights mends that: {INPUTS}."
                 )
@@ -124,7 +124,7 @@ def lsuv(task: Task, *, std: float = 1.0, start: str | None = "orthogonal") -> R
 def _listed(keys: list[str]) -> str:
     """The first of some kernels, how many others, and the verb."""
     more = f" and {len(keys) - 1} more kernels" if len(keys) > 1 else ""
-    return f"what {keys[0]!r}{more} {'make' if more else 'makes'} of `data` is"
+    return f"what {keys[0]!r}{more} {'make' if more else 'makes'} of `x` is"
 
 
 def untouched(kernel: Kernel, start: str | None) -> Record:
@@ -173,6 +173,6 @@ def check_finite(kernel: Kernel, statistic: float) -> None:
     """InputError if what a layer makes of the data is not finite."""
     if not math.isfinite(statistic):
         raise InputError(
-            f"`data` makes the output of {kernel.key!r} infinite or NaN. Check the layers before "
+            f"`x` makes the output of {kernel.key!r} infinite or NaN. Check the layers before "
             "it and the range of the data (in float16 it ends at 65504)."
         )

@@ -113,7 +113,7 @@ def _tell_of_means(task: Task, kernel: Kernel, share: float) -> None:
     which = f"of what {kernel.key!r} makes, {share:.2g} of the size depends on the example"
     if reads_inputs(task, kernel):
         task.warn(
-            f"the mean of `data` hides the rest ({which}), and training brings it back: {INPUTS}."
+            f"the mean of `x` hides the rest ({which}), and training brings it back: {INPUTS}."
         )
     elif kernel.bias is None:
         task.warn(f"{which}, and no bias takes the units' means out: give the layer one.")

@@ -5,7 +5,6 @@ of layer does to them, `liveness` which are needed, `rebuilding` makes the small
 `compacting` is the way in.
 """
 
-from tfinit.pruning.compaction.compacting import compact
-from tfinit.pruning.compaction.result import Compaction, Kept, Removed
+from tfinit.moved import attach
 
-__all__ = ["Compaction", "Kept", "Removed", "compact"]
+__getattr__, __dir__, __all__ = attach(__name__, __file__)
