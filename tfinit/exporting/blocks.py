@@ -22,10 +22,11 @@ from typing import Any
 import keras
 import numpy as np
 
+from tfinit.block_sizes import BLOCK_SIZES
 from tfinit.graph.overlay import overlaid
 from tfinit.variables import walk_layers
 
-BLOCK = 4
+BLOCK, _ = BLOCK_SIZES["litert"]
 # What the converter calls sparse enough to encode at all.
 CONVERTER_MINIMUM = 0.3
 # Share of empty blocks from which the sparse kernel is faster than the dense one: measured 0.64×

@@ -7,6 +7,7 @@ import keras
 
 from tfinit import arguments
 from tfinit.arguments import flag, is_whole, number, one_of, wholes
+from tfinit.block_sizes import BLOCK_SIZES
 from tfinit.errors import InputError
 from tfinit.pruning.in_training.schedule_checks import check_schedule
 from tfinit.pruning.in_training.schedules import PruningSchedule
@@ -25,8 +26,6 @@ from tfinit.variables import (
     prunable_weights,
 )
 
-# The blocks that a runtime's sparse kernels skip. LiteRT: 4 inputs of one unit of a Dense layer.
-BLOCK_SIZES = {"litert": (4, 1)}
 REGROWTHS = ("set", "rigl")
 STARTS = ("random", "magnitude")
 # Settings that mean nothing without a schedule, and what they are then.
