@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from keras import activations, layers
 
-from tfinit.graph.channels import Untouchable
+from tfinit.graph.channel_values import Untouchable
 
 # Keras's activations but those that mix channels: glu, softmax, log_softmax and sparsemax.
 # fmt: off

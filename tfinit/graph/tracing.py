@@ -30,6 +30,16 @@ class Step(NamedTuple):
     outputs: tuple[int, ...]
 
 
+class Nested(NamedTuple):
+    """One call of a model inside the model; its steps are ``steps[start:stop]`` of the graph."""
+
+    model: Any
+    node: Any
+    inputs: tuple[int, ...]
+    start: int
+    stop: int
+
+
 @dataclass
 class Graph:
     """The calls of a model in data-flow order.
@@ -41,6 +51,7 @@ class Graph:
         guessed: Keys of composite layers (of the model itself: its name) whose order is that of
             creation, not of data flow.
         nodes: Keras's record of the call behind each step; None where there is none.
+        nested: Every call of a model inside the model, in data-flow order, outer before inner.
     """
 
     steps: list[Step] = field(default_factory=list)
@@ -48,6 +59,7 @@ class Graph:
     outputs: list[int] = field(default_factory=list)
     guessed: list[str] = field(default_factory=list)
     nodes: list[Any] = field(default_factory=list)
+    nested: list[Nested] = field(default_factory=list)
 
     def producers(self) -> dict[int, int]:
         """Value → the index of the step that made it; the model's inputs are absent."""
@@ -101,18 +113,19 @@ def bears_kernel(op: Any) -> bool:
     return any(w.name.split("/")[-1].split(":")[0] in KERNEL_NAMES for w in weights)
 
 
-def trace(model: Any) -> Graph:
+def trace(model: Any, *, composites: bool = True) -> Graph:
     """The graph of a built model of Keras 3, or of a functional model of tf_keras.
 
     Args:
         model: A built layer or model. It is left as it was.
+        composites: Open the layers of a user's own that hold layers, too.
 
     Returns:
         Its calls in data-flow order, nested models opened, Keras's own layers left whole.
     """
-    tracer = _Tracer(model)
+    tracer = _Tracer(model, composites)
     with _forget_new_calls(model):
-        inner = _own_graph(model)
+        inner = own_graph(model)
         if inner is not None:
             inputs, outputs = inner
             values = tracer.graph.inputs = tracer.fresh(len(inputs))
@@ -126,13 +139,25 @@ def trace(model: Any) -> Graph:
     return tracer.graph
 
 
-def _own_graph(model: Any) -> tuple[list[Any], list[Any]] | None:
-    """The symbolic inputs and outputs of a functional or sequential model, else None."""
+def own_graph(model: Any) -> tuple[list[Any], list[Any]] | None:
+    """The symbolic inputs and outputs of a functional or sequential model, else None.
+
+    Of a class whose `call` is a user's own, the graph need not be what is computed: None too.
+    """
+    call = getattr(model, "call", None)
+    if getattr(call, "__module__", "").split(".")[0] not in ("keras", "tf_keras"):
+        return None
     model = getattr(model, "_functional", None) or model
     names = {cls.__name__ for cls in type(model).__mro__}
     if "Functional" not in names or not getattr(model, "inputs", None):
         return None
     return list(model.inputs), list(model.outputs)
+
+
+def nodes_of(model: Any) -> list[Any]:
+    """Keras's records of the calls in a functional or sequential model, in data-flow order."""
+    inputs, outputs = own_graph(model)
+    return _nodes_between({id(tensor): None for tensor in inputs}, outputs)
 
 
 def _is_whole(op: Any) -> bool:
@@ -147,6 +172,8 @@ def symbolic_arguments(model: Any) -> tuple[list[Any], dict[str, Any]] | tuple[N
     """Symbolic tensors of the shapes that a model was built with, as its `call` takes them."""
     if keras_of(model) != "keras":
         return None, None
+    if getattr(model, "inputs", None):  # a functional model with a `call` of its own
+        return [model.input], {}
     import keras
 
     def tensor(shape: Any) -> Any:
@@ -182,8 +209,9 @@ def _forget_new_calls(model: Any) -> Iterator[None]:
 
 
 class _Tracer:
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, composites: bool) -> None:
         self.graph = Graph()
+        self._composites = composites
         self._keys = {id(layer): key for key, layer in walk_layers(model)}
         self._count = 0
 
@@ -200,19 +228,25 @@ class _Tracer:
         """Append the steps from symbolic `inputs`, whose values are given, to `outputs`."""
         value_of = {id(tensor): value for tensor, value in zip(inputs, values, strict=False)}
         for node in _nodes_between(value_of, outputs):
-            taken = [value_of[id(t)] for t in _inputs_of(node) if id(t) in value_of]
-            for tensor, value in zip(_outputs_of(node), self._step(node, taken), strict=False):
+            taken = [value_of[id(t)] for t in inputs_of(node) if id(t) in value_of]
+            for tensor, value in zip(outputs_of(node), self._step(node, taken), strict=False):
                 value_of[id(tensor)] = value
         return [value_of[id(t)] for t in outputs if id(t) in value_of]
 
     def _step(self, node: Any, taken: list[int]) -> list[int]:
         """Append one call, opened where it is a model or a user's composite; its outputs."""
         op = _operation_of(node)
-        inner = _own_graph(op)
+        inner = own_graph(op)
         if inner is not None:
-            return self.read(*inner, taken)
-        if _is_whole(op):
-            made = self.fresh(len(_outputs_of(node)))
+            taken = _in_order(op, node, taken)
+            nested, start = self.graph.nested, len(self.graph.steps)
+            place = len(nested)
+            nested.append(Nested(op, node, tuple(taken), start, start))
+            made = self.read(*inner, taken)
+            nested[place] = nested[place]._replace(stop=len(self.graph.steps))
+            return made
+        if not self._composites or _is_whole(op):
+            made = self.fresh(len(outputs_of(node)))
             key = self._keys.get(id(op), op.name)
             self.add(Step(key, op, tuple(taken), tuple(made)), node)
             return made
@@ -252,6 +286,16 @@ class _Tracer:
         return taken
 
 
+def _in_order(model: Any, node: Any, taken: list[int]) -> list[int]:
+    """What a model inside is given, in the order of its inputs: a dict is read by their names."""
+    arguments = getattr(node, "arguments", None)
+    given = arguments.args[0] if arguments and arguments.args else None
+    if not isinstance(given, dict) or isinstance(model.input, dict):
+        return taken
+    names = sorted(given)
+    return [taken[names.index(tensor.name)] for tensor in own_graph(model)[0]]
+
+
 def _flat(structure: Any) -> list[Any]:
     """The symbolic tensors in nested lists, tuples and dicts."""
     if isinstance(structure, dict):
@@ -265,11 +309,13 @@ def _operation_of(node: Any) -> Any:
     return node.operation if hasattr(node, "operation") else node.layer
 
 
-def _inputs_of(node: Any) -> list[Any]:
+def inputs_of(node: Any) -> list[Any]:
+    """The symbolic tensors that a recorded call is given."""
     return node.keras_inputs if hasattr(node, "keras_inputs") else node.input_tensors
 
 
-def _outputs_of(node: Any) -> list[Any]:
+def outputs_of(node: Any) -> list[Any]:
+    """The symbolic tensors that a recorded call makes."""
     return _flat(node.outputs)
 
 
@@ -298,5 +344,5 @@ def _nodes_between(inputs: dict[int, Any], outputs: list[Any]) -> list[Any]:
         elif id(node) not in entered:
             entered.add(id(node))
             stack.append((tensor, True))
-            stack.extend((parent, False) for parent in reversed(_inputs_of(node)))
+            stack.extend((parent, False) for parent in reversed(inputs_of(node)))
     return order

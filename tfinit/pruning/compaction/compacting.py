@@ -7,12 +7,13 @@ import keras
 from tfinit.deserializing import filled_afterwards
 from tfinit.errors import InputError
 from tfinit.graph.channels import follow
+from tfinit.graph.tracing import own_graph
 from tfinit.pruning.compaction.liveness import find_live, kept_dead
 from tfinit.pruning.compaction.rebuilding import Rebuilder
 from tfinit.pruning.compaction.result import Compaction, Kept, Removed
 from tfinit.pruning.in_training.model_masks import find_sparse_optimizer
 from tfinit.pruning.tfmot_api.marks import marked_parts, unmark
-from tfinit.variables import keras_of
+from tfinit.variables import keras_of, walk_layers
 
 
 def compact(model: Any) -> Compaction:
@@ -79,27 +80,24 @@ def compact(model: Any) -> Compaction:
     Dead filters as in Li et al. 2017, "Pruning Filters for Efficient ConvNets"
     (https://arxiv.org/abs/1608.08710), but only where nothing changes.
     """
-    functional = _functional_of(model)
-    channels = follow(functional)
+    _check(model)
+    channels = follow(model)
     liveness = find_live(channels)
     rebuilder = Rebuilder(channels, liveness)
     with filled_afterwards():
-        new = rebuilder.model(model, functional)
+        new = rebuilder.model(model)
     removed = {}
-    for layer, made in [
-        *((mixing.layer, mixing.made) for mixing in channels.mixings),
-        *((layer, made) for layer, _, made in channels.carriers if hasattr(layer, "kernel")),
-    ]:
-        dead = int((~liveness.of(made)).sum())
+    carriers = [each for each in channels.carriers.values() if hasattr(each.layer, "kernel")]
+    for maker in [*channels.mixings.values(), *carriers]:
+        dead = int((~liveness.of(maker.made)).sum())
         if dead:
-            removed[layer.name] = Removed(dead, len(made))
-    order = [layer.name for layer in model.layers]
+            removed[id(maker.layer)] = maker.name, Removed(dead, len(maker.made))
     kept = [Kept(name, 0, why) for name, why in channels.barriers.items()]
     kept += [Kept(*found) for found in kept_dead(channels, liveness)]
     notes = rebuilder.notes + _compile_alike(new, model)
     return Compaction(
         new,
-        {name: removed[name] for name in order if name in removed},
+        dict(removed[id(layer)] for _, layer in walk_layers(model) if id(layer) in removed),
         tuple(kept),
         model.count_params(),
         new.count_params(),
@@ -107,28 +105,25 @@ def compact(model: Any) -> Compaction:
     )
 
 
-def _functional_of(model: Any) -> Any:
-    """The functional model that a model is or holds, checked."""
+def _check(model: Any) -> None:
     if keras_of(model) != "keras" or not isinstance(model, keras.Model):
         raise InputError(
             "`model` must be a Sequential or functional model of Keras 3, received "
             f"{type(model).__module__}.{type(model).__name__}."
         )
+    if own_graph(model) is not None:
+        return
     if type(model) is keras.Sequential:
-        if not model.built or model._functional is None:
-            raise InputError(
-                f"`model` {model.name!r} is a Sequential that is not built, or has no fixed "
-                "inputs, so its layers cannot be followed. Begin it with keras.Input(shape), or "
-                "call model.build(input_shape)."
-            )
-        return model._functional
-    # Keras has no public name for the class; subclasses may compute more than their graph.
-    if type(model).__name__ == "Functional" and type(model).__module__.startswith("keras."):
-        return model
+        raise InputError(
+            f"`model` {model.name!r} is a Sequential that is not built, or has no fixed "
+            "inputs, so its layers cannot be followed. Begin it with keras.Input(shape), or "
+            "call model.build(input_shape)."
+        )
     raise InputError(
         f"`model` {model.name!r} is a {type(model).__name__}, a class of its own: how its layers "
         "are called is in its code, so nothing of it can be removed. Allowed are keras.Sequential "
-        "and functional models, keras.Model(inputs, outputs)."
+        "and functional models, keras.Model(inputs, outputs), and classes of them that have no "
+        "`call` of their own."
     )
 
 
