@@ -1,7 +1,7 @@
 """What each kind of layer does to the channels that it is given.
 
-A rule makes the channels of the layer's output, or raises `Untouchable`. Kinds are matched exactly:
-a subclass may compute anything.
+A rule makes the channels of the layer's output, or raises `Untouchable`. Which a layer has is in
+the table of `layer_kinds`; a subclass has none, as it may compute anything.
 """
 
 import math
@@ -12,10 +12,10 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras import layers
 
 from tfinit.graph.channel_values import Call, Channels, Shape, Untouchable, Value
 from tfinit.graph.elementwise import applied, elementwise
+from tfinit.graph.layer_kinds import kind_of
 
 Rule = Callable[[Channels, Call], Value]
 
@@ -26,16 +26,15 @@ def rule_of(layer: Any) -> Rule:
     Raises:
         Untouchable: There is none, or the layer is set up in a way that it is not for.
     """
-    kind = type(layer)
-    if kind.__module__ == "keras.src.ops.numpy" and kind.__name__ in _OPERATIONS:
-        return _OPERATIONS[kind.__name__]
-    rule = _RULES.get(kind)
-    if rule is None:
-        what = "a model inside the model" if isinstance(layer, keras.Model) else kind.__name__
+    rule = kind_of(layer, exactly=True).channels
+    if not rule:
+        what = (
+            "a model inside the model" if isinstance(layer, keras.Model) else type(layer).__name__
+        )
         raise Untouchable(f"what it does to channels is not known ({what})")
     if getattr(layer, "quantization_mode", None) or getattr(layer, "lora_enabled", False):
         raise Untouchable("it is quantized or has LoRA weights")
-    return rule
+    return _RULES[rule]
 
 
 def array_of(variable: Any) -> np.ndarray:
@@ -150,7 +149,8 @@ def _batch_normalization(channels: Channels, call: Call) -> Value:
 
 def _activation(channels: Channels, call: Call) -> Value:
     taken, function = call.taken[0], elementwise(call.layer)
-    return taken.having(applied(function, taken.constants, call.layer.compute_dtype))
+    dtype = getattr(call.layer, "compute_dtype", keras.config.floatx())  # operations have none
+    return taken.having(applied(function, taken.constants, dtype))
 
 
 def _same(channels: Channels, call: Call) -> Value:
@@ -260,50 +260,22 @@ def _average(channels: Channels, call: Call) -> Value:
     return total.having(total.constants / len(call.taken))
 
 
-_OPERATIONS = {
-    "Add": _merge(np.add),
-    "Reshape": _reshape,
-    "Squeeze": _flattening,
-    **dict.fromkeys(("Transpose", "Swapaxes", "Moveaxis", "ExpandDims"), _moving),
-}
-_BY_DIMENSIONS = (
-    "MaxPooling",
-    "AveragePooling",
-    "GlobalMaxPooling",
-    "GlobalAveragePooling",
-    "UpSampling",
-    "Cropping",
-)
-_RULES: dict[type, Rule] = {
-    **dict.fromkeys((layers.Dense, layers.Conv1D, layers.Conv2D, layers.Conv3D), _mixing),
-    **dict.fromkeys((layers.DepthwiseConv1D, layers.DepthwiseConv2D), _depthwise),
-    layers.BatchNormalization: _batch_normalization,
-    **dict.fromkeys((layers.Activation, layers.ReLU, layers.LeakyReLU, layers.ELU), _activation),
-    layers.Flatten: _flattening,
-    layers.Reshape: _reshape,
-    layers.Permute: _moving,
-    layers.Concatenate: _concatenate,
-    layers.Add: _merge(np.add),
-    layers.Subtract: _merge(np.subtract),
-    layers.Average: _average,
-    layers.Maximum: _merge(np.maximum),
-    layers.Minimum: _merge(np.minimum),
-    **dict.fromkeys(
-        (getattr(layers, f"{kind}{n}D") for kind in _BY_DIMENSIONS for n in (1, 2, 3)), _pooling
-    ),
-    **dict.fromkeys(
-        (
-            layers.Dropout,
-            *(getattr(layers, f"SpatialDropout{n}D") for n in (1, 2, 3)),
-            layers.GaussianDropout,
-            layers.GaussianNoise,
-            layers.AlphaDropout,
-            layers.ActivityRegularization,
-            layers.Identity,
-        ),
-        _same,
-    ),
-    **dict.fromkeys(
-        (layers.ZeroPadding1D, layers.ZeroPadding2D, layers.ZeroPadding3D), _zero_padding
-    ),
+# By the names that the table of layer kinds gives them.
+_RULES: dict[str, Rule] = {
+    "mixing": _mixing,
+    "depthwise": _depthwise,
+    "batch_normalization": _batch_normalization,
+    "activation": _activation,
+    "same": _same,
+    "pooling": _pooling,
+    "zero_padding": _zero_padding,
+    "flatten": _flattening,
+    "reshape": _reshape,
+    "moving": _moving,
+    "concatenate": _concatenate,
+    "add": _merge(np.add),
+    "subtract": _merge(np.subtract),
+    "average": _average,
+    "maximum": _merge(np.maximum),
+    "minimum": _merge(np.minimum),
 }

@@ -112,6 +112,7 @@ class Channels:
         resized: Id of layer → what a layer makes that is told the size: Reshape.
         first: Convolutions find channels on the first axis after the batch.
         entries: Id of a model inside the model → what it is given.
+        inside: Id of a model inside the model → what is known of its tensors.
         roots: The channels that must stay.
         barriers: Name → why: the layers that could not be followed.
     """
@@ -123,6 +124,7 @@ class Channels:
     resized: dict[int, Value] = field(default_factory=dict)
     first: bool = False
     entries: dict[int, list[Value]] = field(default_factory=dict)
+    inside: dict[int, list[Value]] = field(default_factory=dict)
     roots: list[Root] = field(default_factory=list)
     barriers: dict[str, str] = field(default_factory=dict)
     _parents: list[int] = field(default_factory=list)

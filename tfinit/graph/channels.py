@@ -90,7 +90,7 @@ class _Follower:
 
     def _follow(self, step: Step, node: Any, around: list[Nested]) -> None:
         layer, channels = step.op, self.channels
-        name = "/".join([*(call.model.name for call in around), layer.name])
+        name = "/".join([*(outer.model.name for outer in around), layer.name])
         shapes = [tuple(tensor.shape) for tensor in inputs_of(node)]
         made_shapes = [tuple(tensor.shape) for tensor in outputs_of(node)]
         taken = [
@@ -103,8 +103,8 @@ class _Follower:
             if id(layer) in self._refused:
                 raise Untouchable(self._refused[id(layer)])
             rule = rule_of(layer)
-            for nested in around:
-                _check_arguments(nested.node, f"{nested.model.name}, which it is in,")
+            for outer in around:
+                _check_arguments(outer.node, f"{outer.model.name}, which it is in,")
             _check_arguments(node, "it")
             if not all(map(len, call.taken)):
                 raise Untouchable("the number of its input's channels is unknown")
@@ -113,9 +113,10 @@ class _Follower:
             made = [self._fresh(shape) for shape in made_shapes]
             self._refuse(layer, name, str(why), [*earlier, *taken], made)
         earlier += [*taken, *made]
-        for number, value in zip(step.outputs, made, strict=True):
-            self._known[number] = value
-            channels.values.append(value)
+        channels.values += made
+        self._known.update(zip(step.outputs, made, strict=True))
+        for outer in around:
+            channels.inside.setdefault(id(outer.model), []).extend([*taken, *made])
 
     def _refuse(
         self, layer: Any, name: str, why: str, taken: list[Value], made: list[Value]

@@ -10,11 +10,9 @@ from keras import layers
 from tfinit.errors import InputError
 from tfinit.graph.channel_rules import array_of, weighted
 from tfinit.graph.channel_values import Carrier, Channels, Mixing, Value
-from tfinit.graph.tracing import nodes_of, own_graph
+from tfinit.graph.tracing import nodes_of, own_graph, trace
 from tfinit.pruning.compaction.liveness import Liveness
-from tfinit.variables import walk_layers
-
-_UNITS = {layers.Dense: "units"}  # the others call them filters
+from tfinit.variables import children, walk_layers
 
 
 class Rebuilder:
@@ -37,19 +35,25 @@ class Rebuilder:
 
     def model(self, model: Any) -> Any:
         """The smaller model, with its weights, uncompiled."""
-        whole = all(self._liveness.of(value).all() for value in self._channels.values)
-        new = _copy_of_class(model) if whole and _is_own_class(model) else None
-        if new is None:
-            new = self._model(model)
-            for fill in self._fills:
-                fill()
+        new = self._model(model, self._channels.values)
+        for fill in self._fills:
+            fill()
         for (_, old), (_, layer) in zip(walk_layers(model), walk_layers(new), strict=False):
             if old.trainable != layer.trainable:
                 layer.trainable = old.trainable
         return new
 
-    def _model(self, model: Any) -> Any:
-        """The new model for a model or one inside it, not filled yet."""
+    def _model(self, model: Any, inside: list[Value]) -> Any:
+        """The new model for a model or one inside it, not filled yet.
+
+        Args:
+            model: The model.
+            inside: What is known of the tensors in it.
+        """
+        if _is_own_class(model) and all(self._liveness.of(value).all() for value in inside):
+            new = self._copy_of_class(model)
+            if new is not None:
+                return new
         given = own_graph(model)[0]
         values = self._channels.entries.get(id(model), [None] * len(given))
         inputs = [
@@ -73,6 +77,22 @@ class Rebuilder:
         kind = type(model) if type(model).__init__.__module__.startswith("keras.") else keras.Model
         self._note_class(model, kind)
         return kind(*ends, name=model.name)
+
+    def _copy_of_class(self, model: Any) -> Any:
+        """A copy that its class makes from its configuration; None if it cannot."""
+        below = [layer for key, layer in walk_layers(model) if key]
+        if any(id(layer) in self._made for layer in below):
+            return None  # the model inside shares a layer with the model around it
+        try:
+            new = copy_of(model)
+            _copy_variables(model, new)
+        except InputError:
+            return None
+        if not _alike(model, new):
+            return None
+        copies = [layer for key, layer in walk_layers(new) if key]
+        self._made.update(zip(map(id, below), copies, strict=True))
+        return new
 
     def _note_class(self, model: Any, kind: type) -> None:
         if _is_own_class(model) and type(model) is not kind:
@@ -100,7 +120,7 @@ class Rebuilder:
         if id(old) not in self._made:
             channels = self._channels
             if own_graph(old) is not None:
-                new = self._model(old)
+                new = self._model(old, channels.inside.get(id(old), []))
             elif id(old) in channels.mixings:
                 new = self._mixing(channels.mixings[id(old)])
             elif id(old) in channels.carriers:
@@ -120,7 +140,7 @@ class Rebuilder:
         folded = ~rows & mixing.foldable
         extra = weighted(old, np.where(folded, mixing.taken.constants, 0.0))[columns]
         config = old.get_config()
-        config[_UNITS.get(type(old), "filters")] = int(columns.sum())
+        config["units" if "units" in config else "filters"] = int(columns.sum())
         if extra.any() and not old.use_bias:
             config["use_bias"] = True
             self.notes.append(f"{mixing.name} was given a bias, to take in constants")
@@ -162,14 +182,21 @@ def _is_own_class(model: Any) -> bool:
     return not type(model).__module__.startswith("keras.")
 
 
-def _copy_of_class(model: Any) -> Any:
-    """A copy that its class makes from its configuration; None if it cannot."""
+def _alike(model: Any, copy: Any) -> bool:
+    """Whether a copy calls the same layers, whatever its class made of its configuration."""
+
+    def made_of(model: Any) -> tuple[list[Any], list[Any]]:
+        steps = trace(model, composites=False).steps
+        leaves = [layer for _, layer in walk_layers(model) if not children(layer)]
+        return (
+            [(type(step.op), step.inputs, step.outputs) for step in steps],
+            [(type(leaf), {**leaf.get_config(), "name": None}) for leaf in leaves],
+        )
+
     try:
-        new = copy_of(model)
-        _copy_variables(model, new)
-    except InputError:
-        return None
-    return new
+        return made_of(model) == made_of(copy)
+    except Exception:  # the user's own code
+        return False
 
 
 def copy_of(operation: Any) -> Any:
@@ -178,8 +205,9 @@ def copy_of(operation: Any) -> Any:
     Raises:
         InputError: It cannot be made from its configuration.
     """
+    kind = type(operation)
     try:
-        if type(operation) is layers.Lambda:
+        if kind is layers.Lambda:
             # Its configuration holds the bytes of the function, which has lost its module.
             return layers.Lambda(
                 operation.function,
@@ -189,13 +217,23 @@ def copy_of(operation: Any) -> Any:
                 name=operation.name,
                 dtype=operation.dtype_policy,
             )
-        return type(operation).from_config(operation.get_config())
+        return kind.from_config(operation.get_config())
     except Exception as error:  # the user's own code
+        # KerasHub has layers whose configuration is not what they were made with.
+        arguments = constructor_arguments(operation)
+        if arguments is not None:
+            return kind(**{**arguments, "name": operation.name})
         raise InputError(
-            f"`model`: its layer {operation.name!r} ({type(operation).__name__}) cannot be made "
+            f"`model`: its layer {operation.name!r} ({kind.__name__}) cannot be made "
             f"again from its get_config(): {error} Give the class a get_config() and from_config() "
             "that do it."
         ) from error
+
+
+def constructor_arguments(operation: Any) -> dict[str, Any] | None:
+    """What an operation was made with, but for its name; None where Keras has not kept it."""
+    kept = getattr(operation, "_auto_config", None)
+    return None if kept is None else dict(kept.config)
 
 
 def _copy_variables(old: Any, new: Any) -> None:
