@@ -17,28 +17,7 @@ import numpy as np
 
 from tfinit.arguments import array, function, mapping, refused
 from tfinit.errors import InputError
-
-# The weights that TFMOT's registry prunes, and the way back of Keras 3's ReversibleEmbedding.
-# Depthwise kernels are left alone, as there: they hold few weights, and each feeds a channel of its
-# own.
-PRUNABLE_NAMES = (
-    "kernel",
-    "recurrent_kernel",
-    "pointwise_kernel",
-    "embeddings",
-    "reverse_embeddings",
-)
-_LEFT_ALONE = "DepthwiseConv"
-
-
-def keras_of(obj: Any) -> str | None:
-    """``"keras"`` for a Keras 3 layer or model, ``"tf_keras"`` for a legacy one, else None."""
-    for cls in type(obj).__mro__:
-        if cls.__name__ == "Layer":
-            package = cls.__module__.split(".")[0]
-            if package in ("keras", "tf_keras"):
-                return package
-    return None
+from tfinit.graph.layer_kinds import axes_of, keras_of
 
 
 def children(layer: Any) -> list[Any]:
@@ -164,17 +143,21 @@ def all_weights(model: Any) -> dict[str, Any]:
 def _prunable_of(layer: Any) -> list[Any]:
     if hasattr(layer, "get_prunable_weights"):
         return list(layer.get_prunable_weights())
-    if any(cls.__name__.startswith(_LEFT_ALONE) for cls in type(layer).__mro__):
-        return []
-    return [w for w in own_weights(layer) if weight_name(w) in PRUNABLE_NAMES and len(w.shape) >= 2]
+    return [
+        weight
+        for weight in own_weights(layer)
+        if (axes := axes_of(layer, weight_name(weight)))
+        and axes.prunable
+        and len(weight.shape) >= 2
+    ]
 
 
 def prunable_weights(model: Any, allow: Callable[[Any], bool] | None = None) -> dict[str, Any]:
     """The weights of a built model that pruning may set to zero, under their keys.
 
-    These are the trainable kernels, recurrent and pointwise kernels and embeddings of every layer
-    at any depth; for a layer with a ``get_prunable_weights()`` method, what it returns. Biases,
-    normalization, depthwise kernels and frozen layers are left alone.
+    These are the trainable kernels, recurrent and pointwise kernels, banks of experts and
+    embeddings of every layer at any depth; for a layer with a ``get_prunable_weights()`` method,
+    what it returns. Biases, normalization, depthwise kernels and frozen layers are left alone.
 
     Args:
         model: A built layer or model of Keras 3 or tf_keras.

@@ -11,7 +11,7 @@ from keras import layers
 from keras.src.ops import nn, numpy
 
 import tfinit
-from tfinit.graph.layer_kinds import DEFAULT, Axes, axes_of, kind_of, kind_of_class, letters_of
+from tfinit.graph.layer_kinds import DEFAULT, axes_of, kind_of, kind_of_class, letters_of
 
 # Of these nothing is known: they run a model or code of another library, or anything at all.
 ON_PURPOSE = {
@@ -44,7 +44,15 @@ def test_the_table_imports_no_keras():
         if isinstance(node, ast.Import | ast.ImportFrom)
         for name in ([node.module] if isinstance(node, ast.ImportFrom) else [node.names[0].name])
     }
-    assert imported <= {"re", "collections", "dataclasses", "functools", "types", "typing"}
+    assert imported <= {
+        "re",
+        "collections",
+        "dataclasses",
+        "functools",
+        "types",
+        "typing",
+        "tfinit",
+    }
 
 
 class OwnDense(layers.Dense):
@@ -132,6 +140,18 @@ def test_depthwise_kernels_are_not_pruned():
     assert axes_of(layers.SeparableConv1D(1, 1), "pointwise_kernel").prunable
 
 
-def test_letters_fit_the_rank():
-    assert [letters_of(Axes("*io"), rank) for rank in (1, 2, 4)] == ["", "io", "**io"]
-    assert [letters_of(Axes("eio"), rank) for rank in (2, 3)] == ["", "eio"]
+@pytest.mark.parametrize(
+    "layer, rank, letters",
+    [
+        (layers.Conv1D(1, 1), 3, "*io"),
+        (layers.Conv3DTranspose(1, 1), 5, "***oi"),
+        (layers.Conv1D(1, 1), 1, ""),
+        (layers.Dense(1), 3, ""),
+        # One matrix for each of the experts.
+        (layers.EinsumDense("bec,ecd->bed", 1), 3, "eio"),
+        (layers.EinsumDense("abde,dec->abc", 1), 3, "iio"),
+        (layers.EinsumDense("abde,dec->abc", 1), 2, ""),
+    ],
+)
+def test_a_letter_for_each_axis(layer, rank, letters):
+    assert letters_of(layer, "kernel", rank) == letters

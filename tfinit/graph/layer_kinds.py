@@ -23,6 +23,8 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from tfinit.graph.einsum import kernel_letters
+
 
 class Axes(NamedTuple):
     """What the axes of a kernel are, and how fans and pruning see it.
@@ -103,7 +105,8 @@ class LayerKind:
 DEFAULT = LayerKind()
 """The row of whatever has none."""
 
-# Weights that are kernels by their names, in layers of any class.
+# Weights that are kernels by their names, in layers of any class. Depthwise kernels are not pruned,
+# as in TFMOT's registry: they hold few weights, and each feeds a channel of its own.
 _USUAL = {
     "kernel": Axes("*io"),
     "depthwise_kernel": Axes("*cm", prunable=False),
@@ -155,16 +158,24 @@ def axes_of(layer: Any, name: str) -> Axes | None:
     return kind_of(layer).kernels.get(name) or _USUAL.get(name)
 
 
-def letters_of(axes: Axes, rank: int) -> str:
-    """A letter for each of `rank` axes, the window's repeated; "" if they do not fit.
+def letters_of(layer: Any, name: str, rank: int) -> str:
+    """What each of the `rank` axes of a layer's weight is, in the letters of `Axes`.
+
+    Returns:
+        A letter for each axis, the window's repeated; "" of what is no kernel, or has other axes
+        than the kernel that it is named for.
 
     Example:
-        >>> letters_of(Axes("*io"), 4)
-        '**io'
+        >>> letters_of(keras.layers.Conv2DTranspose(8, 3), "kernel", 4)
+        '**oi'
     """
-    if axes.letters.startswith("*"):
-        return axes.letters.replace("*", "*" * (rank - 2)) if rank >= 2 else ""
-    return axes.letters if len(axes.letters) == rank else ""
+    axes = axes_of(layer, name)
+    if axes is None:
+        return ""
+    letters = kernel_letters(layer.equation) if axes.letters == "=" else axes.letters
+    if letters.startswith("*") and rank >= 2:
+        letters = letters.replace("*", "*" * (rank - 2))
+    return letters if len(letters) == rank else ""
 
 
 def keras_of(obj: Any) -> str | None:
@@ -410,3 +421,13 @@ _HOMES: dict[str, dict[str, LayerKind]] = {
         "PruneLowMagnitude": LayerKind(wrapper=True, opaque=True, masks=True)
     },
 }
+
+_NAMED = [
+    pair
+    for kernels in (_USUAL, *(row.kernels for rows in _HOMES.values() for row in rows.values()))
+    for pair in kernels.items()
+]
+KERNEL_NAMES = tuple(dict.fromkeys(name for name, _ in _NAMED))
+"""What kernels are called, where a weight is met without its layer."""
+PRUNABLE_NAMES = tuple(dict.fromkeys(name for name, axes in _NAMED if axes.prunable))
+"""What those are called that pruning may set to zero, in some layer."""
