@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import keras
 import numpy as np
 
 from tfinit.graph.channel_rules import rule_of
@@ -135,7 +136,11 @@ class _Follower:
 def _check_arguments(node: Any, subject: str) -> None:
     """Refuse a call with more than tensors: with ``training=True``, BatchNormalization differs."""
     arguments = node.arguments
-    given = {name: value for name, value in arguments.kwargs.items() if value is not None}
+    given = {
+        name: value
+        for name, value in arguments.kwargs.items()
+        if any(part is not None for part in keras.tree.flatten(value))  # {"x": None}: masks
+    }
     if given.get("training") is False:
         del given["training"]
     if given:
