@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 from tfinit.arguments import function, listed, refused
 from tfinit.errors import InputError
 from tfinit.graph.activations import activation_of
+from tfinit.graph.keras_internals import functional_of
 from tfinit.graph.overlay import overlaid
 from tfinit.variables import children, keras_of, walk_layers
 
@@ -145,7 +146,7 @@ def _operations(model: Any, taken: set[int]) -> Iterator[tuple[str, Any]]:
     """The operations of a functional model, and of those inside it, that are activations."""
     names: set[str] = set()
     for prefix, part in walk_layers(model):
-        functional = getattr(part, "_functional", None) or part
+        functional = functional_of(part)
         for op in getattr(functional, "operations", None) or ():
             if keras_of(op) is None and id(op) not in taken and activation_of(op) is not None:
                 taken.add(id(op))

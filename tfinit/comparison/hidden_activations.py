@@ -6,6 +6,7 @@ from typing import Any
 from tfinit.deserializing import filled_afterwards
 from tfinit.errors import InputError
 from tfinit.graph.activations import activation_of
+from tfinit.graph.keras_internals import functional_of, producer_of
 from tfinit.variables import all_weights, keras_of
 
 # Layers that are an activation and nothing else; PReLU has weights, and a softmax between layers
@@ -93,7 +94,7 @@ def _is_pure(layer: Any) -> bool:
 
 def _operations(model: Any) -> Iterator[Any]:
     """What a model computes between its layers, and that of those inside it."""
-    functional = getattr(model, "_functional", None) or model
+    functional = functional_of(model)
     for op in getattr(functional, "operations", None) or ():
         if keras_of(op) is None:
             yield op
@@ -111,7 +112,7 @@ def _output_layers(model: Any) -> set[int]:
 
     found: set[int] = set()
     for output in keras.tree.flatten(model.outputs):
-        layer = output._keras_history.operation
+        layer = producer_of(output)
         found.add(id(layer))
         if _is_graph(layer):
             found |= _output_layers(layer)

@@ -16,7 +16,8 @@ import numpy as np
 
 from tfinit.graph.channel_rules import rule_of
 from tfinit.graph.channel_values import Call, Channels, Shape, Untouchable, Value
-from tfinit.graph.tracing import Nested, Step, inputs_of, outputs_of, own_graph, trace
+from tfinit.graph.keras_internals import arguments_of, inputs_of
+from tfinit.graph.tracing import Nested, Step, outputs_of, own_graph, trace
 
 
 def follow(model: Any) -> Channels:
@@ -135,10 +136,10 @@ class _Follower:
 
 def _check_arguments(node: Any, subject: str) -> None:
     """Refuse a call with more than tensors: with ``training=True``, BatchNormalization differs."""
-    arguments = node.arguments
+    args, kwargs = arguments_of(node) or ([], {})
     given = {
         name: value
-        for name, value in arguments.kwargs.items()
+        for name, value in kwargs.items()
         if any(part is not None for part in keras.tree.flatten(value))  # {"x": None}: masks
     }
     if given.get("training") is False:
@@ -146,7 +147,7 @@ def _check_arguments(node: Any, subject: str) -> None:
     if given:
         what = ", ".join(f"{name}={value!r}" for name, value in given.items())
         raise Untouchable(f"{subject} is called with {what}")
-    if len(arguments.args) > 1 and len(arguments.args) != len(node.input_tensors):
+    if len(args) > 1 and len(args) != len(inputs_of(node)):
         raise Untouchable(f"{subject} is called with more than tensors")
 
 

@@ -15,6 +15,17 @@ import numpy as np
 
 from tfinit.gains import sinusoid
 from tfinit.graph.activations import LINEAR, Activation, activation_of
+from tfinit.graph.keras_internals import (
+    arguments_of,
+    call_of,
+    forget_calls,
+    forget_losses,
+    functional_of,
+    input_structure,
+    inputs_of,
+    is_symbolic,
+    operation_of,
+)
 from tfinit.graph.overlay import overlaid
 from tfinit.variables import keras_of, walk_layers
 
@@ -94,11 +105,11 @@ class Graph:
         op, node = self.steps[index].op, self.nodes[index] if self.nodes else None
         if type(op).__name__ not in ("Multiply", "Divide", "TrueDivide") or node is None:
             return 1.0
-        arguments = getattr(node, "arguments", None)
-        given = [] if arguments is None else [*arguments.args, *arguments.kwargs.values()]
+        args, kwargs = arguments_of(node) or ([], {})
+        given = [*args, *kwargs.values()]
         if len(given) != 2 or len(self.steps[index].inputs) != 1:
             return 1.0
-        numbers = [n for n in given if not hasattr(n, "_keras_history") and np.size(n) == 1]
+        numbers = [n for n in given if not is_symbolic(n) and np.size(n) == 1]
         if len(numbers) != 1:
             return 1.0
         factor = float(np.ravel(numbers[0])[0])
@@ -147,17 +158,11 @@ def own_graph(model: Any) -> tuple[list[Any], list[Any]] | None:
     call = getattr(model, "call", None)
     if getattr(call, "__module__", "").split(".")[0] not in ("keras", "tf_keras"):
         return None
-    model = getattr(model, "_functional", None) or model
+    model = functional_of(model)
     names = {cls.__name__ for cls in type(model).__mro__}
     if "Functional" not in names or not getattr(model, "inputs", None):
         return None
     return list(model.inputs), list(model.outputs)
-
-
-def nodes_of(model: Any) -> list[Any]:
-    """Keras's records of the calls in a functional or sequential model, in data-flow order."""
-    inputs, outputs = own_graph(model)
-    return _nodes_between({id(tensor): None for tensor in inputs}, outputs)
 
 
 def _is_whole(op: Any) -> bool:
@@ -201,10 +206,8 @@ def _forget_new_calls(model: Any) -> Iterator[None]:
     with overlaid() as put:
         # Of tf_keras nothing is called.
         for _, layer in walk_layers(model) if keras_of(model) == "keras" else ():
-            put(layer, "_inbound_nodes", list(layer._inbound_nodes))
-            put(layer, "_outbound_nodes", list(layer._outbound_nodes))
-            put(layer, "_losses", [])
-            put(layer, "_loss_ids", set())
+            forget_calls(put, layer)
+            forget_losses(put, layer)
         yield
 
 
@@ -235,7 +238,7 @@ class _Tracer:
 
     def _step(self, node: Any, taken: list[int]) -> list[int]:
         """Append one call, opened where it is a model or a user's composite; its outputs."""
-        op = _operation_of(node)
+        op = operation_of(node)
         inner = own_graph(op)
         if inner is not None:
             taken = _in_order(op, node, taken)
@@ -250,8 +253,7 @@ class _Tracer:
             key = self._keys.get(id(op), op.name)
             self.add(Step(key, op, tuple(taken), tuple(made)), node)
             return made
-        arguments = getattr(node, "arguments", None)
-        given = (arguments.args, arguments.kwargs) if arguments else (None, None)
+        given = arguments_of(node) or (None, None)
         return self._open(op, *given, taken)
 
     def call(self, model: Any, args: Any, kwargs: Any) -> None:
@@ -268,7 +270,7 @@ class _Tracer:
             except Exception:
                 # `call` is the user's code, and it may need real tensors for any reason.
                 outputs = None
-        if outputs is None or not all(hasattr(t, "_keras_history") for t in outputs):
+        if outputs is None or not all(is_symbolic(t) for t in outputs):
             return self._chain(layer, taken)
         return self.read(_flat((args, kwargs)), outputs, taken)
 
@@ -288,9 +290,9 @@ class _Tracer:
 
 def _in_order(model: Any, node: Any, taken: list[int]) -> list[int]:
     """What a model inside is given, in the order of its inputs: a dict is read by their names."""
-    arguments = getattr(node, "arguments", None)
-    given = arguments.args[0] if arguments and arguments.args else None
-    if not isinstance(given, dict) or isinstance(model.input, dict):
+    args, _ = arguments_of(node) or ([], {})
+    given = args[0] if args else None
+    if not isinstance(given, dict) or isinstance(input_structure(model), dict):
         return taken
     names = sorted(given)
     return [taken[names.index(tensor.name)] for tensor in own_graph(model)[0]]
@@ -305,25 +307,9 @@ def _flat(structure: Any) -> list[Any]:
     return [structure] if hasattr(structure, "shape") else []
 
 
-def _operation_of(node: Any) -> Any:
-    return node.operation if hasattr(node, "operation") else node.layer
-
-
-def inputs_of(node: Any) -> list[Any]:
-    """The symbolic tensors that a recorded call is given."""
-    return node.keras_inputs if hasattr(node, "keras_inputs") else node.input_tensors
-
-
 def outputs_of(node: Any) -> list[Any]:
     """The symbolic tensors that a recorded call makes."""
     return _flat(node.outputs)
-
-
-def _node_of(tensor: Any) -> Any:
-    history = getattr(tensor, "_keras_history", None)
-    if history is None or history[0] is None:
-        return None
-    return history[0]._inbound_nodes[history[1]]
 
 
 def _nodes_between(inputs: dict[int, Any], outputs: list[Any]) -> list[Any]:
@@ -336,7 +322,7 @@ def _nodes_between(inputs: dict[int, Any], outputs: list[Any]) -> list[Any]:
         tensor, ready = stack.pop()
         if id(tensor) in inputs:
             continue
-        node = _node_of(tensor)
+        node = call_of(tensor)
         if node is None:
             continue
         if ready:

@@ -10,7 +10,15 @@ from keras import layers
 from tfinit.errors import InputError
 from tfinit.graph.channel_rules import array_of, weighted
 from tfinit.graph.channel_values import Carrier, Channels, Mixing, Value
-from tfinit.graph.tracing import nodes_of, own_graph, trace
+from tfinit.graph.keras_internals import (
+    arguments_with,
+    calls_in,
+    constructor_arguments,
+    is_from_keras_3,
+    lambda_output_shape,
+    producer_of,
+)
+from tfinit.graph.tracing import own_graph, trace
 from tfinit.pruning.compaction.liveness import Liveness
 from tfinit.variables import children, walk_layers
 
@@ -57,17 +65,17 @@ class Rebuilder:
         given = own_graph(model)[0]
         values = self._channels.entries.get(id(model), [None] * len(given))
         inputs = [
-            self._input(tensor._keras_history.operation, value)
+            self._input(producer_of(tensor), value)
             for tensor, value in zip(given, values, strict=True)
         ]
         if isinstance(model, keras.Sequential):
             self._note_class(model, keras.Sequential)
             return keras.Sequential([*inputs, *map(self.layer, model.layers)], name=model.name)
         tensors = {id(old): new.output for old, new in zip(given, inputs, strict=True)}
-        for node in nodes_of(model):
-            args, kwargs = node.arguments.fill_in(tensors)
-            made = self.layer(node.operation)(*args, **kwargs)
-            for old, tensor in zip(node.outputs, keras.tree.flatten(made), strict=True):
+        for call in calls_in(model):
+            args, kwargs = arguments_with(call, tensors)
+            made = self.layer(call.operation)(*args, **kwargs)
+            for old, tensor in zip(call.outputs, keras.tree.flatten(made), strict=True):
                 tensors[id(old)] = tensor
         ends = [
             keras.tree.map_structure(lambda tensor: tensors[id(tensor)], end)
@@ -179,7 +187,7 @@ class Rebuilder:
 
 
 def _is_own_class(model: Any) -> bool:
-    return not type(model).__module__.startswith("keras.")
+    return not is_from_keras_3(type(model))
 
 
 def _alike(model: Any, copy: Any) -> bool:
@@ -218,7 +226,7 @@ def copy_of(operation: Any) -> Any:
             # Its configuration holds the bytes of the function, which has lost its module.
             return layers.Lambda(
                 operation.function,
-                output_shape=operation._output_shape,
+                output_shape=lambda_output_shape(operation),
                 mask=operation.mask,
                 arguments=operation.arguments,
                 name=operation.name,
@@ -235,12 +243,6 @@ def copy_of(operation: Any) -> Any:
             f"again from its get_config(): {error} Give the class a get_config() and from_config() "
             "that do it."
         ) from error
-
-
-def constructor_arguments(operation: Any) -> dict[str, Any] | None:
-    """What an operation was made with, but for its name; None where Keras has not kept it."""
-    kept = getattr(operation, "_auto_config", None)
-    return None if kept is None else dict(kept.config)
 
 
 def _copy_variables(old: Any, new: Any) -> None:

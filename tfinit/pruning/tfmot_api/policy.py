@@ -8,6 +8,7 @@ import keras
 from keras import layers
 
 from tfinit.errors import InputError
+from tfinit.graph.keras_internals import calls_in, has_graph, producer_of
 from tfinit.variables import keras_of
 
 # By the name, as TFMOT does: `tf.nn.relu` is the same function for XNNPACK.
@@ -106,13 +107,13 @@ class PruneForLatencyOnXNNPack(PruningPolicy):
                 no end, or has a layer in between that XNNPACK cannot run sparse.
         """
         _check_keras("model", model)
-        if not isinstance(model, keras.Sequential) and not hasattr(model, "_nodes_by_depth"):
+        if not isinstance(model, keras.Sequential) and not has_graph(model):
             raise InputError(
                 f"`model` {model.name!r} ({type(model).__name__}) is a subclassed model, whose "
                 f"layers have no order that {type(self).__name__} could check. "
                 "Use a Sequential or functional model."
             )
-        if not model.built or (isinstance(model, keras.Sequential) and model._functional is None):
+        if not model.built or not has_graph(model):
             raise InputError(
                 f"`model` {model.name!r} is not built, so the order and shapes of its layers are "
                 "unknown. Give it an Input, or call `model.build(input_shape)`."
@@ -196,13 +197,12 @@ class _Graph:
         self._ends: dict[int, list[Any]] = {}  # last layer → the nested Sequentials it ends
         self._rank: dict[int, int] = {}
         self._read(model)
-        self.inputs = [tensor._keras_history.operation for tensor in model.inputs]
-        self.outputs = [tensor._keras_history.operation for tensor in model.outputs]
+        self.inputs = [producer_of(tensor) for tensor in model.inputs]
+        self.outputs = [producer_of(tensor) for tensor in model.outputs]
 
     def _read(self, model: Any) -> None:
         nested = []
-        graph = getattr(model, "_functional", None) or model
-        for node in (node for nodes in graph._nodes_by_depth.values() for node in nodes):
+        for node in calls_in(model, inputs=True):
             op = node.operation
             if node.input_tensors:
                 self._rank[id(op)] = len(node.input_tensors[0].shape)
@@ -212,7 +212,7 @@ class _Graph:
             if isinstance(op, keras.Sequential) and not _is_in(op, nested):
                 nested.append(op)
         for op in nested:
-            _add(self._ends, op.outputs[0]._keras_history.operation, op)
+            _add(self._ends, producer_of(op.outputs[0]), op)
             self._read(op)
 
     def producers(self, layer: Any) -> list[Any]:
