@@ -33,6 +33,7 @@ import keras
 
 from tfinit.errors import InputError
 from tfinit.graph.einsum import places, read
+from tfinit.graph.keras_internals import functional_of, has_graph
 from tfinit.graph.layer_kinds import kind_of
 from tfinit.graph.overlay import overlaid
 from tfinit.variables import own_weights, walk_layers, weight_name
@@ -248,9 +249,8 @@ def _leaves(shapes: Any) -> list[tuple[int | None, ...]]:
 
 def _signature(model: Any, input_shape: Any) -> tuple[Any, Callable[..., tuple[Any, Any]]]:
     """The input shapes, and a function from (shape → shape) to the arguments for the model."""
-    functional = getattr(model, "_functional", None) or model
-    if hasattr(functional, "_nodes_by_depth"):
-        return _functional_signature(model, functional.input, input_shape)
+    if has_graph(model):
+        return _functional_signature(model, functional_of(model).input, input_shape)
     kwargs_of: dict[str, Any] = {}
     if input_shape is None:
         config = model.get_build_config() or {}

@@ -15,6 +15,7 @@ import numpy as np
 
 from tfinit.gains import sinusoid
 from tfinit.graph.activations import LINEAR, Activation, activation_of
+from tfinit.graph.keras_internals import functional_of
 from tfinit.graph.overlay import overlaid
 from tfinit.variables import keras_of, walk_layers
 
@@ -124,6 +125,14 @@ def trace(model: Any) -> Graph:
         else:
             tracer.call(model, *symbolic_arguments(model))
     return tracer.graph
+
+
+def operations_in(model: Any) -> Iterator[tuple[str, Any]]:
+    """What a model and the functional ones in it compute between their layers, under its keys."""
+    for prefix, part in walk_layers(model):
+        for op in getattr(functional_of(part), "operations", None) or ():
+            if keras_of(op) is None:
+                yield f"{prefix}/{op.name}" if prefix else op.name, op
 
 
 def _own_graph(model: Any) -> tuple[list[Any], list[Any]] | None:
