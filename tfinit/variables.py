@@ -17,6 +17,7 @@ import numpy as np
 
 from tfinit.arguments import array, function, mapping, refused
 from tfinit.errors import InputError
+from tfinit.graph.keras_internals import layers_in, own_variables
 from tfinit.graph.layer_kinds import axes_of, keras_of
 
 
@@ -26,11 +27,7 @@ def children(layer: Any) -> list[Any]:
     own = getattr(layer, "layers", None)
     if isinstance(own, list):
         return [child for child in own if keras_of(child)]
-    return [
-        child
-        for child in layer._flatten_layers(include_self=False, recursive=False)
-        if keras_of(child)
-    ]
+    return [child for child in layers_in(layer) if keras_of(child)]
 
 
 def _stem(layer: Any) -> str | None:
@@ -90,10 +87,7 @@ def weight_name(variable: Any) -> str:
 
 def own_weights(layer: Any) -> list[Any]:
     """The weights of a layer that are not those of a layer below it."""
-    # Much faster than subtracting the weights of the layers below, which are read anew each time.
-    if hasattr(layer, "_trainable_variables"):  # Keras 3
-        return [*layer._trainable_variables, *layer._non_trainable_variables]
-    return [*layer._trainable_weights, *layer._non_trainable_weights]
+    return own_variables(layer)
 
 
 def check_built(model: Any, name: str = "model") -> None:

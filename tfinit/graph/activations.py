@@ -12,6 +12,7 @@ import numpy as np
 
 from tfinit.errors import InputError
 from tfinit.gains import evaluate
+from tfinit.graph.keras_internals import forget_losses
 from tfinit.graph.overlay import overlaid
 from tfinit.variables import keras_of
 
@@ -165,8 +166,7 @@ def _called(layer: Any, z: Any) -> Any:
     """What a layer makes of numbers; losses that it adds are forgotten."""
     with overlaid() as put:
         if keras_of(layer) == "keras":
-            put(layer, "_losses", [])
-            put(layer, "_loss_ids", set())
+            forget_losses(put, layer)
         return layer.call(z)
 
 

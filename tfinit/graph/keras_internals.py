@@ -178,6 +178,17 @@ def moving_averages(optimizer: Any) -> list[Any]:
     return optimizer._model_variables_moving_average
 
 
+def states_of(optimizer: Any) -> dict[str, list[Any]]:
+    """The lists in which an optimizer keeps states, by Keras's convention one for each weight."""
+    # These are no state of an update: averages of weights are masked as the weights are.
+    others = ("_variables", "_trainable_variables", "_model_variables_moving_average")
+    return {
+        name: kept
+        for name, kept in vars(optimizer).items()
+        if isinstance(kept, list) and name not in others
+    }
+
+
 def assign_at_once(variable: Any, value: Any) -> None:
     """Assign to a variable whatever scope is open."""
     variable._direct_assign(value)

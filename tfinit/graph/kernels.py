@@ -9,8 +9,8 @@ import numpy as np
 
 from tfinit.fans import fans
 from tfinit.graph.activations import LINEAR, Activation, gate_activations, own_activation
+from tfinit.graph.keras_internals import attention_output
 from tfinit.graph.tracing import KERNEL_NAMES, Graph
-from tfinit.schemes.engine.report import Record
 from tfinit.variables import all_weights, own_weights, walk_layers, weight_name
 
 
@@ -51,24 +51,6 @@ class Kernel:
     def shape(self) -> tuple[int, ...]:
         """The shape of the weight."""
         return tuple(self.variable.shape)
-
-    def record(self, action: str, **known: Any) -> Record:
-        """A line of the report about this kernel."""
-        names = list(dict.fromkeys(map(str, self.activations)))
-        return Record(
-            self.key,
-            type(self.layer).__name__,
-            self.shape,
-            action,
-            activation="/".join(names),
-            fan_in=self.fan_in,
-            fan_out=self.fan_out,
-            **known,
-        )
-
-    def frozen(self) -> Record:
-        """The line of a kernel that is left alone, as its layer is frozen or it has no entries."""
-        return self.record("kept", note="no entries" if 0 in self.shape else "frozen")
 
 
 def find_kernels(model: Any, graph: Graph) -> list[Kernel]:
@@ -141,7 +123,7 @@ def _of_recurrent_layers(model: Any) -> set[int]:
 
 def _last_layer(layer: Any) -> Any:
     """The layer inside one of Keras's own composites whose output is the composite's."""
-    inner = getattr(layer, "_output_dense", None)  # attention
+    inner = attention_output(layer)  # attention
     if inner is None and any(cls.__name__ == "Wrapper" for cls in type(layer).__mro__):
         inner = layer.layer
     return layer if inner is None or inner is layer else _last_layer(inner)

@@ -15,7 +15,16 @@ import numpy as np
 
 from tfinit.gains import sinusoid
 from tfinit.graph.activations import LINEAR, Activation, activation_of
-from tfinit.graph.keras_internals import functional_of
+from tfinit.graph.keras_internals import (
+    arguments_of,
+    call_of,
+    forget_calls,
+    forget_losses,
+    functional_of,
+    inputs_of,
+    is_symbolic,
+    operation_of,
+)
 from tfinit.graph.overlay import overlaid
 from tfinit.variables import keras_of, walk_layers
 
@@ -83,11 +92,11 @@ class Graph:
         op, node = self.steps[index].op, self.nodes[index] if self.nodes else None
         if type(op).__name__ not in ("Multiply", "Divide", "TrueDivide") or node is None:
             return 1.0
-        arguments = getattr(node, "arguments", None)
-        given = [] if arguments is None else [*arguments.args, *arguments.kwargs.values()]
+        args, kwargs = arguments_of(node) or ([], {})
+        given = [*args, *kwargs.values()]
         if len(given) != 2 or len(self.steps[index].inputs) != 1:
             return 1.0
-        numbers = [n for n in given if not hasattr(n, "_keras_history") and np.size(n) == 1]
+        numbers = [n for n in given if not is_symbolic(n) and np.size(n) == 1]
         if len(numbers) != 1:
             return 1.0
         factor = float(np.ravel(numbers[0])[0])
@@ -137,7 +146,7 @@ def operations_in(model: Any) -> Iterator[tuple[str, Any]]:
 
 def _own_graph(model: Any) -> tuple[list[Any], list[Any]] | None:
     """The symbolic inputs and outputs of a functional or sequential model, else None."""
-    model = getattr(model, "_functional", None) or model
+    model = functional_of(model)
     names = {cls.__name__ for cls in type(model).__mro__}
     if "Functional" not in names or not getattr(model, "inputs", None):
         return None
@@ -183,10 +192,8 @@ def _forget_new_calls(model: Any) -> Iterator[None]:
     with overlaid() as put:
         # Of tf_keras nothing is called.
         for _, layer in walk_layers(model) if keras_of(model) == "keras" else ():
-            put(layer, "_inbound_nodes", list(layer._inbound_nodes))
-            put(layer, "_outbound_nodes", list(layer._outbound_nodes))
-            put(layer, "_losses", [])
-            put(layer, "_loss_ids", set())
+            forget_calls(put, layer)
+            forget_losses(put, layer)
         yield
 
 
@@ -209,14 +216,14 @@ class _Tracer:
         """Append the steps from symbolic `inputs`, whose values are given, to `outputs`."""
         value_of = {id(tensor): value for tensor, value in zip(inputs, values, strict=False)}
         for node in _nodes_between(value_of, outputs):
-            taken = [value_of[id(t)] for t in _inputs_of(node) if id(t) in value_of]
+            taken = [value_of[id(t)] for t in inputs_of(node) if id(t) in value_of]
             for tensor, value in zip(_outputs_of(node), self._step(node, taken), strict=False):
                 value_of[id(tensor)] = value
         return [value_of[id(t)] for t in outputs if id(t) in value_of]
 
     def _step(self, node: Any, taken: list[int]) -> list[int]:
         """Append one call, opened where it is a model or a user's composite; its outputs."""
-        op = _operation_of(node)
+        op = operation_of(node)
         inner = _own_graph(op)
         if inner is not None:
             return self.read(*inner, taken)
@@ -225,8 +232,7 @@ class _Tracer:
             key = self._keys.get(id(op), op.name)
             self.add(Step(key, op, tuple(taken), tuple(made)), node)
             return made
-        arguments = getattr(node, "arguments", None)
-        given = (arguments.args, arguments.kwargs) if arguments else (None, None)
+        given = arguments_of(node) or (None, None)
         return self._open(op, *given, taken)
 
     def call(self, model: Any, args: Any, kwargs: Any) -> None:
@@ -243,7 +249,7 @@ class _Tracer:
             except Exception:
                 # `call` is the user's code, and it may need real tensors for any reason.
                 outputs = None
-        if outputs is None or not all(hasattr(t, "_keras_history") for t in outputs):
+        if outputs is None or not all(is_symbolic(t) for t in outputs):
             return self._chain(layer, taken)
         return self.read(_flat((args, kwargs)), outputs, taken)
 
@@ -270,23 +276,8 @@ def _flat(structure: Any) -> list[Any]:
     return [structure] if hasattr(structure, "shape") else []
 
 
-def _operation_of(node: Any) -> Any:
-    return node.operation if hasattr(node, "operation") else node.layer
-
-
-def _inputs_of(node: Any) -> list[Any]:
-    return node.keras_inputs if hasattr(node, "keras_inputs") else node.input_tensors
-
-
 def _outputs_of(node: Any) -> list[Any]:
     return _flat(node.outputs)
-
-
-def _node_of(tensor: Any) -> Any:
-    history = getattr(tensor, "_keras_history", None)
-    if history is None or history[0] is None:
-        return None
-    return history[0]._inbound_nodes[history[1]]
 
 
 def _nodes_between(inputs: dict[int, Any], outputs: list[Any]) -> list[Any]:
@@ -299,7 +290,7 @@ def _nodes_between(inputs: dict[int, Any], outputs: list[Any]) -> list[Any]:
         tensor, ready = stack.pop()
         if id(tensor) in inputs:
             continue
-        node = _node_of(tensor)
+        node = call_of(tensor)
         if node is None:
             continue
         if ready:
@@ -307,5 +298,5 @@ def _nodes_between(inputs: dict[int, Any], outputs: list[Any]) -> list[Any]:
         elif id(node) not in entered:
             entered.add(id(node))
             stack.append((tensor, True))
-            stack.extend((parent, False) for parent in reversed(_inputs_of(node)))
+            stack.extend((parent, False) for parent in reversed(inputs_of(node)))
     return order

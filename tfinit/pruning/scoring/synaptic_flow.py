@@ -9,6 +9,7 @@ import numpy as np
 from keras import ops
 
 from tfinit.errors import InputError
+from tfinit.graph.keras_internals import cast_inputs, functional_of, set_dtype_policy
 from tfinit.graph.overlay import overlaid
 from tfinit.pruning.scoring.loss_gradients import called, dense
 from tfinit.variables import own_weights, walk_layers, weight_name
@@ -94,12 +95,9 @@ def _dtypes(model: Any, wide: bool) -> Iterator[None]:
     """The model's layers computing in float64, if ``wide``."""
     with overlaid() as put:
         for _, layer in walk_layers(model) if wide else ():
-            put(layer, "_dtype_policy", keras.DTypePolicy("float64"))
+            set_dtype_policy(layer, keras.DTypePolicy("float64"), put)
             # A functional model casts what it gets to the dtype of its symbolic inputs.
-            functional = getattr(layer, "_functional", None) or layer
-            for symbol in getattr(functional, "_inputs", None) or []:
-                if _is_float(symbol):
-                    put(symbol, "_dtype", "float64")
+            cast_inputs(put, layer, "float64", _is_float)
         yield
 
 
@@ -141,7 +139,7 @@ def ones_like_input(model: Any, x: Any = None) -> Any:
 
 def _own_inputs(model: Any) -> Any:
     """Symbolic inputs of the model, as it takes them; None where it does not tell."""
-    functional = getattr(model, "_functional", None) or model
+    functional = functional_of(model)
     if getattr(functional, "inputs", None):
         return functional.input
     shape = (model.get_build_config() or {}).get("input_shape")

@@ -17,6 +17,7 @@ from keras import ops
 
 from tfinit.arguments import flag, is_whole, refused, text, whole
 from tfinit.errors import InputError
+from tfinit.graph.keras_internals import is_symbolic
 from tfinit.pruning.in_training.model_masks import pruning_optimizer
 from tfinit.pruning.in_training.rules import PruningRule, block_size_of
 from tfinit.pruning.in_training.schedules import ConstantSparsity, PruningSchedule
@@ -165,7 +166,7 @@ def _what_to_pass(to_prune: Any, parts: list[Any]) -> str:
         return "`to_prune` mixes layers of Keras 3 and of tf_keras. A model is made of one of them."
     odd = next(part for part in parts if keras_of(part) is None) if parts else to_prune
     received = f"{type(odd).__module__}.{type(odd).__name__}"
-    if hasattr(odd, "_keras_history") or hasattr(odd, "shape"):
+    if is_symbolic(odd) or hasattr(odd, "shape"):
         return f"`to_prune` is a tensor ({received}): pass the layer or model, not its output."
     return (
         "`to_prune` must be a model, a layer or a list of layers, of Keras 3 (`import keras`) or "
