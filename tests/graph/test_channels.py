@@ -4,6 +4,8 @@ import keras
 import numpy as np
 import pytest
 
+from tfinit.graph import layer_kinds
+from tfinit.graph.channel_rules import RULES
 from tfinit.graph.channels import coupled_groups, follow
 
 L = keras.layers
@@ -115,3 +117,8 @@ def test_what_a_layer_takes_along_another_axis_says_so():
     model = keras.Model(given, L.Dense(1, name="out")(L.Permute((2, 1))(L.Dense(3)(given))))
     reasons = [group.held for group in coupled_groups(follow(model))]
     assert ("out reads along another axis",) in reasons
+
+
+def test_the_table_of_layer_kinds_names_the_rules():
+    rows = [row for home in (layer_kinds._LAYERS, layer_kinds._OPERATIONS) for row in home.values()]
+    assert {row.channels for row in rows} - {""} == set(RULES)

@@ -34,7 +34,7 @@ def rule_of(layer: Any) -> Rule:
         raise Untouchable(f"what it does to channels is not known ({what})")
     if getattr(layer, "quantization_mode", None) or getattr(layer, "lora_enabled", False):
         raise Untouchable("it is quantized or has LoRA weights")
-    return _RULES[rule]
+    return RULES[rule]
 
 
 def array_of(variable: Any) -> np.ndarray:
@@ -261,7 +261,7 @@ def _average(channels: Channels, call: Call) -> Value:
 
 
 # By the names that the table of layer kinds gives them.
-_RULES: dict[str, Rule] = {
+RULES: dict[str, Rule] = {
     "mixing": _mixing,
     "depthwise": _depthwise,
     "batch_normalization": _batch_normalization,

@@ -153,15 +153,15 @@ def _check_arguments(node: Any, subject: str) -> None:
 
 @dataclass(frozen=True)
 class Coupling:
-    """Channels that were made together, and the layers that make and read them.
+    """A group of channels: those that were made together, and the axes of layers that they are on.
 
-    The arrays say for each entry of a layer's axis of channels which channel of the group it is;
-    -1: of another group. Several entries are one channel where they can only go together.
+    An array says for each entry of a layer's axis which channel of the group it is, or -1 if it is
+    of another group. Entries of one number can only be removed together.
 
     Attributes:
-        size: How many channels can go one by one.
-        made: Name of layer → of its output axis. Layers with weights for each channel are here
-            and in `read`.
+        size: How many channels it has.
+        made: Name of layer, as in `Channels` → of its output axis. BatchNormalization and
+            DepthwiseConv, which have weights for each channel, are here and in `read`.
         read: Name of layer → of its input axis.
         held: Why they must stay; empty if they may go.
     """
@@ -175,7 +175,10 @@ class Coupling:
 def coupled_groups(channels: Channels) -> list[Coupling]:
     """The groups of coupled channels of a network, in data-flow order.
 
-    Two layers are in one group if a channel of one stands or falls with a channel of the other.
+    To remove a channel of a group, remove its entries from every axis that the group is on.
+
+    Args:
+        channels: What `follow` found.
 
     Returns:
         For each group, which layers' output axes and which layers' input axes it is on.
@@ -192,17 +195,19 @@ def coupled_groups(channels: Channels) -> list[Coupling]:
         number = np.full(len(group), -1)  # class → channel of the group
         number[own] = np.unique(speaks[own], return_inverse=True)[1]
 
-        def on(axes: Iterable[tuple[str, Value]], number: np.ndarray) -> dict[str, np.ndarray]:
-            numbers = {name: number[value.classes] for name, value in axes}
-            return {name: entries for name, entries in numbers.items() if (entries >= 0).any()}
-
         reasons = (root.reason for root in channels.roots if own[root.value.classes].any())
         found.append(
             Coupling(
                 int(number.max()) + 1,
-                on(((layer.name, layer.made) for layer in layers), number),
-                on(((layer.name, layer.taken) for layer in layers), number),
+                _entries(number, ((layer.name, layer.made) for layer in layers)),
+                _entries(number, ((layer.name, layer.taken) for layer in layers)),
                 tuple(dict.fromkeys(reasons)),
             )
         )
     return found
+
+
+def _entries(number: np.ndarray, axes: Iterable[tuple[str, Value]]) -> dict[str, np.ndarray]:
+    """Name → the number of each channel, of the axes that have any."""
+    numbers = ((name, number[value.classes]) for name, value in axes)
+    return {name: entries for name, entries in numbers if (entries >= 0).any()}

@@ -150,14 +150,23 @@ def trace(model: Any, *, composites: bool = True) -> Graph:
     return tracer.graph
 
 
+def operations_in(model: Any) -> Iterator[tuple[str, Any]]:
+    """What a model and the functional ones in it compute between their layers, under its keys."""
+    for prefix, part in walk_layers(model):
+        for op in getattr(functional_of(part), "operations", None) or ():
+            if keras_of(op) is None:
+                yield f"{prefix}/{op.name}" if prefix else op.name, op
+
+
 def own_graph(model: Any) -> tuple[list[Any], list[Any]] | None:
     """The symbolic inputs and outputs of a functional or sequential model, else None.
 
     Of a class whose `call` is a user's own, the graph need not be what is computed: None too.
     """
-    call = getattr(model, "call", None)
-    if getattr(call, "__module__", "").split(".")[0] not in ("keras", "tf_keras"):
-        return None
+    for method in "call", "__call__":
+        home = getattr(getattr(model, method, None), "__module__", None) or ""
+        if home.split(".")[0] not in ("keras", "tf_keras"):
+            return None
     model = functional_of(model)
     names = {cls.__name__ for cls in type(model).__mro__}
     if "Functional" not in names or not getattr(model, "inputs", None):
@@ -241,7 +250,7 @@ class _Tracer:
         op = operation_of(node)
         inner = own_graph(op)
         if inner is not None:
-            taken = _in_order(op, node, taken)
+            taken = _in_order(inner[0], op, node, taken)
             nested, start = self.graph.nested, len(self.graph.steps)
             place = len(nested)
             nested.append(Nested(op, node, tuple(taken), start, start))
@@ -288,14 +297,14 @@ class _Tracer:
         return taken
 
 
-def _in_order(model: Any, node: Any, taken: list[int]) -> list[int]:
+def _in_order(inputs: list[Any], model: Any, node: Any, taken: list[int]) -> list[int]:
     """What a model inside is given, in the order of its inputs: a dict is read by their names."""
     args, _ = arguments_of(node) or ([], {})
     given = args[0] if args else None
     if not isinstance(given, dict) or isinstance(input_structure(model), dict):
         return taken
-    names = sorted(given)
-    return [taken[names.index(tensor.name)] for tensor in own_graph(model)[0]]
+    by_name = dict(zip(sorted(given), taken, strict=False))
+    return [by_name[tensor.name] for tensor in inputs]
 
 
 def _flat(structure: Any) -> list[Any]:

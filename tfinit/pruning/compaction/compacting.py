@@ -7,6 +7,7 @@ import keras
 from tfinit.deserializing import filled_afterwards
 from tfinit.errors import InputError
 from tfinit.graph.channels import follow
+from tfinit.graph.keras_internals import has_graph
 from tfinit.graph.tracing import own_graph
 from tfinit.pruning.compaction.liveness import find_live, kept_dead
 from tfinit.pruning.compaction.rebuilding import Rebuilder
@@ -32,28 +33,36 @@ def compact(model: Any) -> Compaction:
     of a batch are of fewer channels, and what was removed can no longer learn.
 
     Followed are Dense, Conv, DepthwiseConv, BatchNormalization, elementwise activations, Dropout
-    and noise, pooling, UpSampling, Cropping, ZeroPadding, Flatten, Concatenate, Add, ``a + b``,
-    Subtract, Average, Maximum and Minimum, with channels last. What goes into any other layer,
-    comes out of it, or is an input or output of the model stays. So does
+    and noise, pooling, UpSampling, Cropping, ZeroPadding, Flatten, Reshape, Permute, Concatenate,
+    Add, Subtract, Average, Maximum and Minimum, those of them that are operations (``a + b``,
+    ``keras.ops.transpose``), channels last or first, and Sequential and functional models inside
+    the model. What goes into any other layer, comes out of it, or is an input or output of the
+    model stays. So does
 
     - a constant other than 0 that goes into a convolution that pads: at the border it is none;
-    - a channel added to one that is in use;
+    - a channel added to one that is in use, or read in another call of the same layer;
+    - a constant that a layer reads in several calls, if it is another one in each;
     - one unit of a layer whose units are all dead.
 
     Args:
         model: A built Sequential or functional model of Keras 3, with its zeros in its weights:
-            after training with `SparseOptimizer`, or whatever made them. It is left as it was.
+            after training with `SparseOptimizer`, or whatever made them. It is left as it was. It
+            may be of a class of its own that has no ``call`` of its own, like KerasHub's
+            backbones.
 
     Returns:
         The result, with a new model of the same layers' names, inputs and outputs, compiled alike
         with a fresh optimizer (of a `SparseOptimizer` the inner one, for its schedule would begin
         again; marks of `prune_low_magnitude` are not copied either). To train it on and keep its
         zeros, compile it with ``tfinit.pruning.hold_zeros(model, optimizer)``. If nothing can be
-        removed the new model is a copy, and the result says so.
+        removed the new model is a copy, and the result says so. A model of a class that makes its
+        layers itself is copied by its class if nothing of it is removed; otherwise it becomes a
+        plain ``keras.Model``, and the notes say so. Layers of models inside are reported as
+        ``"inside/dense"``.
 
     Raises:
-        InputError: ``model`` is not a Sequential or functional model of Keras 3, is not built, or
-            has a layer that cannot be made again from its configuration.
+        InputError: ``model`` is not a Sequential or functional model of Keras 3, has a ``call`` of
+            its own, is not built, or has a layer that cannot be made again from its configuration.
 
     Example:
         >>> model = keras.Sequential(
@@ -113,7 +122,7 @@ def _check(model: Any) -> None:
         )
     if own_graph(model) is not None:
         return
-    if type(model) is keras.Sequential:
+    if isinstance(model, keras.Sequential) and not has_graph(model):
         raise InputError(
             f"`model` {model.name!r} is a Sequential that is not built, or has no fixed "
             "inputs, so its layers cannot be followed. Begin it with keras.Input(shape), or "
