@@ -87,6 +87,7 @@ def _mixing(channels: Channels, call: Call) -> Value:
     else:
         constants = np.where(constant, sums, np.nan)
         made = made.having(applied(function, constants, layer.compute_dtype))
+    _guard_bias(channels, call, made)
     channels.mix(call, taken, made, uses, foldable)
     return made
 
@@ -110,8 +111,25 @@ def _depthwise(channels: Channels, call: Call) -> Value:
         applied(function, constants, layer.compute_dtype),
         taken.axis,
     )
+    _guard_bias(channels, call, made)
     channels.carry(call, taken, made)
     return made
+
+
+def _guard_bias(channels: Channels, call: Call, made: Value) -> None:
+    """Keep clear of a fault of Keras on TensorFlow, with channels first.
+
+    Its ``ops.add`` adds a bias along the last axis if that is as long as there are channels.
+    """
+    last = len(call.made_shape) - 1
+    if not call.layer.use_bias or made.axis == last or keras.config.backend() != "tensorflow":
+        return
+    width = call.made_shape[last]
+    if width in (None, len(made)):
+        raise Untouchable("Keras adds its bias along the last axis, if that is as long")
+    channels.unfit.append(
+        (made, width, f"Keras would add the bias of {call.name} along the last axis, as long then")
+    )
 
 
 def _pads(layer: Any, shape: Shape, axis: int) -> bool:
@@ -242,7 +260,7 @@ def _merge(function: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Rule:
     def rule(channels: Channels, call: Call) -> Value:
         first = call.taken[0]
         if (
-            len({(len(shape), shape[first.axis]) for shape in call.shapes}) != 1
+            len({(len(shape), shape[first.axis], shape[-1]) for shape in call.shapes}) != 1
             or len(call.shapes) < 2
         ):
             raise Untouchable(f"it merges shapes {call.shapes}")

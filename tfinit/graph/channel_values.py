@@ -114,6 +114,7 @@ class Channels:
         entries: Id of a model inside the model → what it is given.
         inside: Id of a model inside the model → what is known of its tensors.
         roots: The channels that must stay.
+        unfit: Values, the number of channels that they must not have, and why.
         barriers: Name → why: the layers that could not be followed.
     """
 
@@ -125,6 +126,7 @@ class Channels:
     first: bool = False
     entries: dict[int, list[Value]] = field(default_factory=dict)
     inside: dict[int, list[Value]] = field(default_factory=dict)
+    unfit: list[tuple[Value, int, str]] = field(default_factory=list)
     roots: list[Root] = field(default_factory=list)
     barriers: dict[str, str] = field(default_factory=dict)
     _parents: list[int] = field(default_factory=list)

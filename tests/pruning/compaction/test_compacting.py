@@ -373,6 +373,29 @@ def test_a_shared_layer_of_which_one_call_cannot_be_followed_stays_whole():
     check_same(model, compact(model).model)
 
 
+@pytest.mark.parametrize("dead, gone", [([1], 0), ([1, 2], 2)])
+def test_channels_first_never_become_as_many_as_the_output_is_wide(dead, gone):
+    """Keras on TensorFlow would add the bias along the width then."""
+    given = keras.Input((2, 3, 3))
+    conv = L.Conv2D(4, 1, data_format="channels_first", activation="relu", name="conv")
+    pooled = L.GlobalAveragePooling2D(data_format="channels_first")(conv(given))
+    model = keras.Model(given, L.Dense(2, name="out")(pooled))
+    kernel = np.ones((1, 1, 2, 4))
+    kernel[..., dead] = 0
+    fill(conv, kernel, [1, 2, 3, 4])
+    result = compact(model)
+    assert removed(result) == ({"conv": (gone, 4)} if gone else {})
+    assert ("conv", 1) in reasons(result) or gone
+    check_same(model, result.model)
+
+
+def test_channels_first_that_are_as_many_as_the_output_is_wide_stay():
+    given = keras.Input((2, 3, 3))
+    conv = L.Conv2D(3, 1, data_format="channels_first", name="conv")
+    model = keras.Model(given, L.Flatten()(conv(given)))
+    assert "Keras adds its bias along the last axis" in reasons(compact(model))["conv", 0]
+
+
 def test_branches_are_put_together_where_they_were():
     one, two = keras.Input((4, 4, 1), name="one"), keras.Input((4, 4, 1), name="two")
     left, right = L.Conv2D(2, 3, name="left"), L.Conv2D(3, 3, name="right")

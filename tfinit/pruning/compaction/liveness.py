@@ -6,6 +6,7 @@ largest set that can go together: circles through an addition need no second loo
 """
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,12 +24,12 @@ class Liveness:
     Attributes:
         representatives: Class → the class that speaks for it.
         live: Class that speaks for others → it stays.
-        forced: Classes that stay only because a tensor cannot be empty.
+        forced: Class → why it stays though nothing needs it.
     """
 
     representatives: np.ndarray
     live: np.ndarray
-    forced: frozenset[int]
+    forced: Mapping[int, str]
 
     def of(self, value: Value) -> np.ndarray:
         """True for the channels of a tensor that stay."""
@@ -42,14 +43,19 @@ def find_live(channels: Channels) -> Liveness:
     for root in channels.roots:
         live[representatives[root.value.classes]] = True
     _sweep(channels, representatives, live, ideal=False)
-    forced = set()
-    for value in channels.values:
-        if len(value) and not live[representatives[value.classes]].any():
-            # What it reads may go all the same: it is not read, or is a constant without that.
-            kept = int(representatives[value.classes[0]])
-            forced.add(kept)
-            live[kept] = True
-    return Liveness(representatives, live, frozenset(forced))
+    forced: dict[int, str] = {}
+    unfit = [(value, 0, _LAST) for value in channels.values if len(value)] + channels.unfit
+    changed = True
+    while changed:
+        changed = False
+        for value, size, reason in unfit:
+            owners = representatives[value.classes]
+            if live[owners].sum() == size:
+                # What it reads may go all the same: it is not read, or is a constant without that.
+                kept = int(owners[~live[owners]][0])
+                forced[kept] = reason
+                live[kept] = changed = True
+    return Liveness(representatives, live, forced)
 
 
 def _sweep(
@@ -119,5 +125,6 @@ def _reasons(channels: Channels, liveness: Liveness) -> dict[int, str]:
             mixing.taken.classes[blocked],
             f"{mixing.name} pads its input with zeros, which their constants are not",
         )
-    note(np.array(sorted(liveness.forced), dtype=int), _LAST)
+    for owner, reason in liveness.forced.items():
+        reasons.setdefault(owner, reason)
     return reasons
