@@ -55,6 +55,7 @@ TAKEN = [
     ("Sequential", "_functional"),
     ("Functional", "_nodes_by_depth"),
     ("Functional", "_inputs_struct"),
+    ("Functional", "_outputs_struct"),
     ("Functional", "_inputs"),
     ("tensor", "_keras_history"),
     ("tensor", "_dtype"),

@@ -69,6 +69,11 @@ def input_structure(model: Any) -> Any:
     return getattr(functional_of(model), "_inputs_struct", None)
 
 
+def output_structure(model: Any) -> Any:
+    """How a functional model gives its outputs: one tensor, a list or a dictionary."""
+    return functional_of(model)._outputs_struct
+
+
 def cast_inputs(put: Put, model: Any, dtype: str, which: Callable[[Any], bool]) -> None:
     """Let a functional model cast those of its inputs to a dtype that ``which`` is true for."""
     for symbol in getattr(functional_of(model), "_inputs", None) or ():
