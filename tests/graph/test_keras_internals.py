@@ -59,6 +59,7 @@ TAKEN = [
     ("Functional", "_inputs"),
     ("tensor", "_keras_history"),
     ("tensor", "_dtype"),
+    ("tensor", "_sparse"),
     ("layer", "_inbound_nodes"),
     ("layer", "_outbound_nodes"),
     ("layer", "_losses"),

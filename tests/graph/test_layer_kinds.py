@@ -82,7 +82,7 @@ class Add(layers.Layer):
         (layers.Bidirectional(layers.LSTM(1)), {"wrapper": False, "opaque": False}),
         (tf_keras.layers.Bidirectional(tf_keras.layers.LSTM(1)), {"wrapper": True}),
         (layers.LSTM(1), {"recurrent": True, "opaque": True}),
-        (layers.ConvLSTM1D(1, 1), {"recurrent": True, "multiply_adds": "conv_recurrent"}),
+        (layers.ConvLSTM1D(1, 1), {"recurrent": True, "multiply_adds": "recurrent"}),
         (layers.GRUCell(1), {"gates": "zrc"}),
         (layers.ReLU(), {"activation": "relu"}),
         (layers.BatchNormalization(), {"normalization": "batch"}),

@@ -37,6 +37,11 @@ def is_symbolic(tensor: Any) -> bool:
     return hasattr(tensor, "_keras_history")
 
 
+def make_dense(tensor: Any) -> None:
+    """Let a symbolic tensor stand for a dense one."""
+    tensor._sparse = False
+
+
 def producer_of(tensor: Any) -> Any:
     """The layer or operation that made a symbolic tensor; None of one that nothing made."""
     return tensor._keras_history[0] if is_symbolic(tensor) else None

@@ -64,6 +64,8 @@ class LayerKind:
             ``"dot"``.
         keeps_mean: Whether the mean of its output is that of its input, or nearly.
         attention: Whether it lets positions attend to others.
+        projections: What an attention layer calls the layers in it that make queries, keys and
+            values of its inputs.
         recurrent: Whether it calls a cell in a loop over time.
         wrapper: Whether it wraps the one layer in its attribute ``layer``.
         opaque: Whether it calls what is inside it in a loop of its own, so that probes see it from
@@ -71,6 +73,8 @@ class LayerKind:
         preprocessing: What it does to data before a network: ``"rescaling"``,
             ``"normalization"``, ``"lookup"`` (of words and the like) or ``"other"``.
         model: ``"functional"`` or ``"sequential"``.
+        left_alone: Why its own weights are not pruned: ``"normalization"`` or ``"depthwise"``.
+        positions: Whether what it makes depends on positions alone, not on the values it is given.
         masks: Whether its own weights are masks for those of the layer in it.
         multiply_adds: The rule that counts them.
         channels: The rule for the channels through it; for Keras's own class only.
@@ -86,11 +90,14 @@ class LayerKind:
     merge: str = ""
     keeps_mean: bool = False
     attention: bool = False
+    projections: tuple[str, ...] = ()
     recurrent: bool = False
     wrapper: bool = False
     opaque: bool = False
     preprocessing: str = ""
     model: str = ""
+    left_alone: str = ""
+    positions: bool = False
     masks: bool = False
     multiply_adds: str = ""
     channels: str = ""
@@ -149,7 +156,7 @@ def kind_of_class(cls: type, exactly: bool = False) -> LayerKind:
     if not (found.normalization or found.preprocessing or found.wrapper) and any(
         name.endswith(("Normalization", "Norm")) for name in own
     ):
-        found = replace(found, normalization="own")
+        found = replace(found, normalization="own", left_alone="normalization")
     return found
 
 
@@ -218,6 +225,12 @@ def _kernels(**axes: Axes) -> Mapping[str, Axes]:
     return MappingProxyType(axes)
 
 
+def _attending(called: str, *names: str) -> LayerKind:
+    """A row of attention by projections, which are called so, with the names in it."""
+    made = tuple(called.format(name) for name in names or ("query", "key", "value"))
+    return LayerKind(attention=True, projections=made, multiply_adds="products")
+
+
 _DENSE = LayerKind(
     kernels=_kernels(kernel=Axes("io")), linear=True, multiply_adds="dense", channels="mixing"
 )
@@ -240,6 +253,7 @@ _DEPTHWISE = LayerKind(
     kernels=_kernels(kernel=_WINDOWS, depthwise_kernel=_WINDOWS),
     linear=True,
     convolution=True,
+    left_alone="depthwise",
     multiply_adds="depthwise",
     channels="depthwise",
 )
@@ -264,8 +278,9 @@ _CONV_CELL = LayerKind(
     gates="ifco",
     convolution=True,
 )
+_RECURRENT = LayerKind(recurrent=True, opaque=True, multiply_adds="recurrent")
 _WRAPPER = LayerKind(wrapper=True, opaque=True)
-_NORMALIZING = LayerKind(multiply_adds="free", moments="standard")
+_NORMALIZING = LayerKind(left_alone="normalization", multiply_adds="free")
 _POOL = LayerKind(keeps_mean=True, channels="same")
 _DROPOUT = LayerKind(keeps_mean=True, channels="same", moments="dropout")
 _RESHAPING = LayerKind(keeps_mean=True, moments="same")
@@ -292,23 +307,19 @@ _LAYERS: dict[str, LayerKind] = {
     "EinsumDense": _EINSUM,
     **_each("Embedding ReversibleEmbedding", _EMBEDDING),
     # Attention; the kernels are those of layers inside.
-    "MultiHeadAttention": LayerKind(attention=True, multiply_adds="multi_head"),
-    "GroupedQueryAttention": LayerKind(attention=True, multiply_adds="grouped"),
-    **_each("Attention AdditiveAttention", LayerKind(attention=True, multiply_adds="attention")),
+    **_each("MultiHeadAttention GroupedQueryAttention", _attending("_{}_dense")),
+    "Attention": LayerKind(attention=True, multiply_adds="attention"),
+    "AdditiveAttention": LayerKind(attention=True, multiply_adds="additive"),
     # Loops and wrappers.
     "SimpleRNNCell": replace(_CELL, gates="c"),
     "GRUCell": replace(_CELL, gates="zrc"),
     "LSTMCell": replace(_CELL, gates="ifco"),
     "ConvLSTMCell": _CONV_CELL,
-    **_each(
-        "SimpleRNN GRU LSTM RNN", LayerKind(recurrent=True, opaque=True, multiply_adds="recurrent")
-    ),
-    **_each(
-        "ConvLSTM", LayerKind(recurrent=True, opaque=True, multiply_adds="conv_recurrent"), _ALL
-    ),
+    **_each("SimpleRNN GRU LSTM RNN", _RECURRENT),
+    **_each("ConvLSTM", _RECURRENT, _ALL),
     "Bidirectional": LayerKind(multiply_adds="bidirectional"),
     **_each("TimeDistributed Wrapper", _WRAPPER),
-    "SpectralNormalization": replace(_WRAPPER, multiply_adds="free"),
+    "SpectralNormalization": replace(_NORMALIZING, wrapper=True, opaque=True),
     # Activations.
     "Activation": LayerKind(activation="given", channels="activation"),
     "ReLU": LayerKind(activation="relu", channels="activation"),
@@ -318,13 +329,13 @@ _LAYERS: dict[str, LayerKind] = {
     "Softmax": LayerKind(activation="softmax"),
     # Normalizations.
     "BatchNormalization": replace(
-        _NORMALIZING, normalization="batch", channels="batch_normalization"
+        _NORMALIZING, normalization="batch", channels="batch_normalization", moments="standard"
     ),
     "BatchNormalizationBase": replace(_NORMALIZING, normalization="batch"),
-    "LayerNormalization": replace(_NORMALIZING, normalization="layer"),
-    "GroupNormalization": replace(_NORMALIZING, normalization="group"),
-    "RMSNormalization": LayerKind(normalization="rms", moments="rms"),
-    "UnitNormalization": LayerKind(normalization="unit"),
+    "LayerNormalization": replace(_NORMALIZING, normalization="layer", moments="standard"),
+    "GroupNormalization": replace(_NORMALIZING, normalization="group", moments="standard"),
+    "RMSNormalization": replace(_NORMALIZING, normalization="rms", moments="rms"),
+    "UnitNormalization": replace(_NORMALIZING, normalization="unit"),
     # What joins signals. The last is of Keras's Inception-ResNet: x + scale · y.
     "Add": _ADD,
     "Subtract": LayerKind(merge="subtract", channels="subtract"),
@@ -355,7 +366,7 @@ _LAYERS: dict[str, LayerKind] = {
     **_each("Masking InputLayer", LayerKind(moments="same")),
     # What data pass before a network.
     "Rescaling": LayerKind(preprocessing="rescaling", moments="rescale"),
-    "Normalization": LayerKind(preprocessing="normalization", multiply_adds="free"),
+    "Normalization": replace(_NORMALIZING, preprocessing="normalization"),
     **_each("TextVectorization StringLookup IntegerLookup IndexLookup Hashing", _LOOKUP),
     **_each("HashedCrossing Discretization CategoryEncoding", _LOOKUP),
     **_each(
@@ -372,8 +383,10 @@ _LEGACY = _LAYERS | {"Bidirectional": _WRAPPER}
 _EXPERTS = Axes("eio")
 _KERAS_HUB: dict[str, LayerKind] = {
     "PositionEmbedding": LayerKind(
-        kernels=_kernels(embeddings=Axes("vo")), multiply_adds="embedding"
+        kernels=_kernels(embeddings=Axes("vo")), positions=True, multiply_adds="free"
     ),
+    "ViTPatchingAndEmbedding": LayerKind(multiply_adds="free"),  # a token, beside layers in it
+    "DropPath": LayerKind(keeps_mean=True),
     # Three einsums, each of all tokens with all experts.
     "MixtralMoeExperts": LayerKind(
         kernels=_kernels(
@@ -383,6 +396,21 @@ _KERAS_HUB: dict[str, LayerKind] = {
         ),
         multiply_adds="experts",
     ),
+    **_each(
+        "LlamaAttention CachedMistralAttention QwenAttention Qwen3Attention Qwen3MoeAttention",
+        _attending("_{}_dense"),
+    ),
+    **_each(
+        "CachedMixtralAttention CachedGemmaAttention CachedGemma3Attention QwenMoeAttention "
+        "Phi3Attention",
+        _attending("{}_dense"),
+    ),
+    "T5MultiHeadAttention": replace(
+        # What it looks up is a bias for each distance.
+        _attending("{}_projector"),
+        kernels=_kernels(embeddings=Axes("vo")),
+    ),
+    "SegFormerMultiheadAttention": _attending("{}", "q", "k", "v"),
 }
 
 # Of keras.ops by the names of their classes, and of TensorFlow in tf_keras's graphs, in snake case.

@@ -26,6 +26,7 @@ from tfinit.graph.keras_internals import (
     inputs_of,
     is_from_keras_3,
     is_symbolic,
+    make_dense,
     operation_of,
     output_structure,
 )
@@ -153,6 +154,14 @@ def trace(model: Any, x: Any = None) -> Graph:
         if not graph.guessed:
             break
     return found or tracer.guess(model, "it does not say the shapes of its inputs")
+
+
+def operations_in(model: Any) -> Iterator[tuple[str, Any]]:
+    """What a model and the functional ones in it compute between their layers, under its keys."""
+    for prefix, part in walk_layers(model):
+        for op in getattr(functional_of(part), "operations", None) or ():
+            if keras_of(op) is None:
+                yield f"{prefix}/{op.name}" if prefix else op.name, op
 
 
 def _is_graph(op: Any) -> bool:
@@ -319,7 +328,8 @@ class _Tracer:
         given = _symbols((args, kwargs))
         for tensor in given:
             # Keras takes the product of a tensor and a number for sparse.
-            tensor.sparse = tensor.sparse and self._sparse
+            if not self._sparse:
+                make_dense(tensor)
         if not given or (_is_whole(layer) and not _is_graph(layer)):
             return itself(*args, **kwargs)
         try:
