@@ -126,12 +126,6 @@ def attention_output(layer: Any) -> Any:
     return getattr(layer, "_output_dense", None)
 
 
-def attention_scores(layer: Any) -> list[Any]:
-    """The layers inside an attention layer that say who attends to whom: queries and keys."""
-    found = (getattr(layer, name, None) for name in ("_query_dense", "_key_dense"))
-    return [] if attention_output(layer) is None else [part for part in found if part is not None]
-
-
 def lambda_output_shape(layer: Any) -> Any:
     """The ``output_shape`` that a Lambda layer was given."""
     return layer._output_shape

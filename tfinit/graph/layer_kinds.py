@@ -37,11 +37,14 @@ class Axes(NamedTuple):
         strided: The side on which strides leave products out: ``"i"``, ``"o"``, or ``""`` where
             the layer has none.
         prunable: Whether pruning may set its entries to zero.
+        inside: What reads it, where it does not make the layer's output: ``"activation"``, the
+            layer's own, or ``"product"``, nothing before another kernel of the layer.
     """
 
     letters: str
     strided: str = ""
     prunable: bool = True
+    inside: str = ""
 
 
 @dataclass(frozen=True)
@@ -258,7 +261,9 @@ _DEPTHWISE = LayerKind(
     channels="depthwise",
 )
 _SEPARABLE = LayerKind(
-    kernels=_kernels(depthwise_kernel=_WINDOWS, pointwise_kernel=Axes("*io")),
+    kernels=_kernels(
+        depthwise_kernel=_WINDOWS._replace(inside="product"), pointwise_kernel=Axes("*io")
+    ),
     linear=True,
     convolution=True,
     multiply_adds="conv",
@@ -390,8 +395,8 @@ _KERAS_HUB: dict[str, LayerKind] = {
     # Three einsums, each of all tokens with all experts.
     "MixtralMoeExperts": LayerKind(
         kernels=_kernels(
-            expert_feedforward_gate_dense=_EXPERTS,
-            expert_feedforward_intermediate_dense=_EXPERTS,
+            expert_feedforward_gate_dense=_EXPERTS._replace(inside="activation"),
+            expert_feedforward_intermediate_dense=_EXPERTS._replace(inside="product"),
             expert_feedforward_output_dense=_EXPERTS,
         ),
         multiply_adds="experts",
@@ -431,7 +436,8 @@ _OPERATIONS: dict[str, LayerKind] = {
     "maximum": LayerKind(merge="maximum"),
     "minimum": LayerKind(merge="minimum"),
     "concatenate": _CONCATENATE,
-    "dot": LayerKind(merge="dot"),
+    **_each("dot matmul einsum tensordot inner vdot", LayerKind(merge="dot")),
+    "dot_product_attention": LayerKind(attention=True, merge="dot"),
     **_each("transpose reshape identity", _RESHAPING),
     **_each("max_pool average_pool", LayerKind(keeps_mean=True)),
 }

@@ -89,7 +89,9 @@ class Graph:
             ahead = activation_of(step.op)
             if ahead is None:
                 ahead = LINEAR
-                if not bears_kernel(step.op):
+                # What follows a product of several signals is of none of them.
+                product = kind_of(step.op).merge == "dot" and len(step.inputs) > 1
+                if not bears_kernel(step.op) and not product:
                     seen = (found.get(value, LINEAR) for value in step.outputs)
                     ahead = next((a for a in seen if a is not LINEAR), LINEAR)
                     # sin(30·z) is written as a product and a sine.
@@ -101,10 +103,17 @@ class Graph:
                     found[value] = ahead
         return found
 
+    def is_reverse(self, index: int) -> bool:
+        """True for a call of an embedding the other way round, from vectors to words."""
+        node = self.nodes[index] if self.nodes else None
+        args, kwargs = (node and arguments_of(node)) or ([], {})
+        return any(given is True for given in (*args[1:], kwargs.get("reverse")))
+
     def _factor(self, index: int) -> float:
         """The number that a step multiplies its input by; 1 of other steps."""
         op, node = self.steps[index].op, self.nodes[index] if self.nodes else None
-        if type(op).__name__ not in ("Multiply", "Divide", "TrueDivide") or node is None:
+        merge = kind_of(op).merge
+        if merge not in ("multiply", "divide") or node is None:
             return 1.0
         args, kwargs = arguments_of(node) or ([], {})
         given = [*args, *kwargs.values()]
@@ -114,7 +123,7 @@ class Graph:
         if len(numbers) != 1:
             return 1.0
         factor = float(np.ravel(numbers[0])[0])
-        if type(op).__name__ == "Multiply":
+        if merge == "multiply":
             return factor
         return 1 / factor if factor and numbers[0] is given[1] else 1.0
 

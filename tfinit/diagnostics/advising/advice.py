@@ -1,21 +1,20 @@
 """Which initializer suits each layer of a model, and why: from its layers alone, without data."""
 
 import math
-from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
 import numpy as np
 
 from tfinit.diagnostics.advising.choices import Choice, critical, lecun, named, siren
-from tfinit.diagnostics.advising.nonlinearity import Nonlinearity, nonlinearity
 from tfinit.diagnostics.advising.recommendation import Advice, Plan, Recommendation, cancelling
 from tfinit.errors import InputError
 from tfinit.fans import fans
 from tfinit.graph.activations import Activation, gate_activations
 from tfinit.graph.kernels import Kernel
 from tfinit.graph.layer_kinds import axes_of, kind_of
-from tfinit.graph.surroundings import Surroundings
+from tfinit.graph.nonlinearity import Nonlinearity
+from tfinit.graph.structure import Structure
 from tfinit.initializers.critical import critical_point
 from tfinit.schemes.engine.task import Task
 from tfinit.variables import all_weights, children, keras_of, walk_layers
@@ -103,8 +102,8 @@ def recommend(model: Any) -> Recommendation:
 class _Rules:
     def __init__(self, task: Task) -> None:
         self.task = task
-        self.kind = _by_source(nonlinearity)
-        self.around = Surroundings(task.graph, task.kernels, self.kind)
+        self.around = Structure(task.model, task.graph, task.kernels)
+        self.kind = self.around.kind
         self.parents: dict[int, tuple[str, Any]] = {}
         for key, layer in walk_layers(task.model):
             for child in children(layer):
@@ -353,19 +352,3 @@ def _letters(kernel: Kernel) -> str:
     """What the axes of a kernel of the form φ(W∗x + b) are, see `tfinit.graph.layer_kinds.Axes`."""
     axes = axes_of(kernel.layer, kernel.name)
     return axes.letters if axes and kind_of(kernel.layer).linear else ""
-
-
-def _by_source(
-    function: Callable[[Activation], Nonlinearity],
-) -> Callable[[Activation], Nonlinearity]:
-    """The function, each activation looked at once; sources need not be hashable."""
-    known: dict[Any, Nonlinearity] = {}
-
-    def cached(activation: Activation) -> Nonlinearity:
-        source = activation.source
-        key = source if isinstance(source, str) else id(source)
-        if key not in known:
-            known[key] = function(activation)
-        return known[key]
-
-    return cached
