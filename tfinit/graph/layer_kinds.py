@@ -74,6 +74,7 @@ class LayerKind:
             ``"normalization"``, ``"lookup"`` (of words and the like) or ``"other"``.
         model: ``"functional"`` or ``"sequential"``.
         left_alone: Why its own weights are not pruned: ``"normalization"`` or ``"depthwise"``.
+        positions: Whether what it makes depends on positions alone, not on the values it is given.
         masks: Whether its own weights are masks for those of the layer in it.
         multiply_adds: The rule that counts them.
         channels: The rule for the channels through it; for Keras's own class only.
@@ -96,6 +97,7 @@ class LayerKind:
     preprocessing: str = ""
     model: str = ""
     left_alone: str = ""
+    positions: bool = False
     masks: bool = False
     multiply_adds: str = ""
     channels: str = ""
@@ -380,7 +382,9 @@ _LEGACY = _LAYERS | {"Bidirectional": _WRAPPER}
 
 _EXPERTS = Axes("eio")
 _KERAS_HUB: dict[str, LayerKind] = {
-    "PositionEmbedding": LayerKind(kernels=_kernels(embeddings=Axes("vo")), multiply_adds="free"),
+    "PositionEmbedding": LayerKind(
+        kernels=_kernels(embeddings=Axes("vo")), positions=True, multiply_adds="free"
+    ),
     "ViTPatchingAndEmbedding": LayerKind(multiply_adds="free"),  # a token, beside layers in it
     "DropPath": LayerKind(keeps_mean=True),
     # Three einsums, each of all tokens with all experts.
