@@ -18,6 +18,8 @@ SeparableConv          depthwise, pointwise         K; in·m               K·m 
 ConvTranspose          (*k, out, in)                K·in / S              K·out
 EinsumDense, attention by its equation              summed axes           new axes
 Embedding              (vocabulary, dim)            1                     dim
+its way back           (dim, vocabulary)            dim                   vocabulary
+experts                (experts, in, out)           in                    out
 LSTM, GRU, SimpleRNN   (in, gates·units)            in                    units (one gate)
 ConvLSTM               (*k, in, 4·filters)          K·in                  K·filters / S
 ====================== ============================ ===================== =====================

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from keras_hub_backbones import BACKBONES
 
 from tfinit.errors import InputError
 from tfinit.pruning.counting.report import sparsity_report
@@ -103,40 +104,29 @@ def test_multiply_adds_by_hand(name):
         assert total.multiply_adds_left == expected // 2
 
 
-def hub(kind, **sizes):
-    """A backbone of KerasHub with one block of 8 units on 5 tokens, and its inputs' shapes."""
-    models = pytest.importorskip("keras_hub").models
-    sizes = {
-        "vocabulary_size": 50,
-        "num_layers": 1,
-        "hidden_dim": 8,
-        "intermediate_dim": 16,
-    } | sizes
-    return getattr(models, f"{kind}Backbone")(**sizes)
+def decoders(projections, matrices, more=0):
+    """Two blocks on 5 tokens of 16 units: projections, queries with keys and values, the rest."""
+    return 2 * (5 * projections + 5 * 5 * 16 * 2 + 5 * (matrices * 16 * 24) + 5 * more)
 
 
-GROUPED = {"num_query_heads": 4, "num_key_value_heads": 2}
-# Of 5 tokens: projections, products of attention, and what comes after it.
-BACKBONES = {
-    "Llama": (GROUPED, 5 * (64 + 32 + 32 + 64) + 5 * 5 * 8 * 2 + 5 * 3 * 128),
-    # Heads of 4, twice as wide as its units; each half of a gate has half of the 16.
-    "Gemma": (GROUPED | {"head_dim": 4}, 5 * (128 + 64 + 64 + 128) + 5 * 5 * 16 * 2 + 5 * 3 * 64),
+GROUPED = 2 * 16 * 16 + 2 * 16 * 8  # queries and output; keys and values of half as many heads
+BY_KERAS_HUB = {
+    "Llama": decoders(GROUPED, 3),
+    # Each half of the gate has half of the 24.
+    "Gemma": decoders(GROUPED, 1.5),
     # A router, and each of 3 experts on each token, as its einsums compute.
-    "Mixtral": (
-        GROUPED | {"num_experts": 3, "top_k": 2},
-        5 * (64 + 32 + 32 + 64) + 5 * 5 * 8 * 2 + 5 * 8 * 3 + 5 * 3 * 3 * 128,
-    ),
+    "Mixtral": decoders(GROUPED, 3 * 3, more=16 * 3),
     # An encoder, and a decoder that attends to it too.
-    "T5": ({"num_heads": 2}, 3 * (5 * 4 * 64 + 5 * 5 * 8 * 2) + 2 * 5 * 3 * 128),
+    "T5": 2 * decoders(4 * 256, 3) + 2 * (5 * 4 * 256 + 5 * 5 * 16 * 2),
 }
 
 
-@pytest.mark.parametrize("kind", BACKBONES)
-def test_backbones_of_keras_hub_by_hand(kind):
-    sizes, expected = BACKBONES[kind]
-    model = ones(hub(kind, **sizes))
+@pytest.mark.parametrize("name", BY_KERAS_HUB)
+def test_backbones_of_keras_hub_by_hand(name):
+    model = ones(BACKBONES[name](pytest.importorskip("keras_hub").models))
     data = {name: np.ones((2, 5), "int32") for name in model.input}
     report = sparsity_report(model, data)
+    expected = BY_KERAS_HUB[name]
     assert not report.notes and not any("rule" in record.note for record in report)
     assert (report.total.multiply_adds, report.total.multiply_adds_left) == (expected, expected)
     assert report.total.parameters == model.count_params()

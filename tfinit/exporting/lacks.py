@@ -10,6 +10,7 @@ import keras
 
 from tfinit.exporting.formats import FORMATS
 from tfinit.graph.keras_internals import layer_and_all_in_it, layers_in
+from tfinit.graph.layer_kinds import kind_of
 
 # Types of inputs that LiteRT has no kernels for, and what holds the same.
 _INPUTS = {
@@ -144,14 +145,8 @@ def cure_of(model: Any, format: str, lacks: Sequence[Lack] = ()) -> str:
 
 def _lookups(model: Any) -> list[Any]:
     """The layers that turn words and the like into numbers before the network."""
-    kinds = tuple(
-        getattr(keras.layers, name)
-        for name in (
-            *("TextVectorization", "StringLookup", "IntegerLookup", "Hashing", "HashedCrossing"),
-            *("Discretization", "CategoryEncoding"),
-        )
-    )
-    return [layer for layer in getattr(model, "layers", []) if isinstance(layer, kinds)]
+    layers = getattr(model, "layers", [])
+    return [layer for layer in layers if kind_of(layer).preprocessing == "lookup"]
 
 
 def _takes_text(model: Any) -> bool:
@@ -162,7 +157,7 @@ def _without(model: Any, front: Sequence[Any]) -> str:
     """How to leave lookups outside of the file."""
     names = ", ".join(repr(layer.name) for layer in front)
     told = f"Leave {names} outside, and give the file what it makes of the inputs"
-    if not isinstance(model, keras.Sequential) and type(model).__name__ != "Functional":
+    if not kind_of(model, exactly=True).model and not isinstance(model, keras.Sequential):
         return f"{told}: call it before the model."
     replaced = {id(one) for layer in front for one in keras.tree.flatten(layer.input)}
     kept = [one.name for one in model.inputs if id(one) not in replaced and one.dtype != "string"]

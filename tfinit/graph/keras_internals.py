@@ -37,6 +37,11 @@ def is_symbolic(tensor: Any) -> bool:
     return hasattr(tensor, "_keras_history")
 
 
+def make_dense(tensor: Any) -> None:
+    """Let a symbolic tensor stand for a dense one."""
+    tensor._sparse = False
+
+
 def producer_of(tensor: Any) -> Any:
     """The layer or operation that made a symbolic tensor; None of one that nothing made."""
     return tensor._keras_history[0] if is_symbolic(tensor) else None
@@ -67,6 +72,11 @@ def inputs_of(call: Any) -> list[Any]:
 def input_structure(model: Any) -> Any:
     """How a functional model takes its inputs: one tensor, a list or a dictionary; else None."""
     return getattr(functional_of(model), "_inputs_struct", None)
+
+
+def output_structure(model: Any) -> Any:
+    """How a functional model gives its outputs: one tensor, a list or a dictionary."""
+    return functional_of(model)._outputs_struct
 
 
 def cast_inputs(put: Put, model: Any, dtype: str, which: Callable[[Any], bool]) -> None:
@@ -114,12 +124,6 @@ def own_variables(layer: Any) -> list[Any]:
 def attention_output(layer: Any) -> Any:
     """The layer inside an attention layer that makes its output; None of other layers."""
     return getattr(layer, "_output_dense", None)
-
-
-def attention_scores(layer: Any) -> list[Any]:
-    """The layers inside an attention layer that say who attends to whom: queries and keys."""
-    found = (getattr(layer, name, None) for name in ("_query_dense", "_key_dense"))
-    return [] if attention_output(layer) is None else [part for part in found if part is not None]
 
 
 def arguments_with(call: Any, tensors: dict[int, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:

@@ -37,11 +37,14 @@ class Axes(NamedTuple):
         strided: The side on which strides leave products out: ``"i"``, ``"o"``, or ``""`` where
             the layer has none.
         prunable: Whether pruning may set its entries to zero.
+        inside: What reads it, where it does not make the layer's output: ``"activation"``, the
+            layer's own, or ``"product"``, nothing before another kernel of the layer.
     """
 
     letters: str
     strided: str = ""
     prunable: bool = True
+    inside: str = ""
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,7 @@ class LayerKind:
             ``"normalization"``, ``"lookup"`` (of words and the like) or ``"other"``.
         model: ``"functional"`` or ``"sequential"``.
         left_alone: Why its own weights are not pruned: ``"normalization"`` or ``"depthwise"``.
+        positions: Whether what it makes depends on positions alone, not on the values it is given.
         masks: Whether its own weights are masks for those of the layer in it.
         multiply_adds: The rule that counts them.
         channels: The rule for the channels through it; for Keras's own class only.
@@ -96,6 +100,7 @@ class LayerKind:
     preprocessing: str = ""
     model: str = ""
     left_alone: str = ""
+    positions: bool = False
     masks: bool = False
     multiply_adds: str = ""
     channels: str = ""
@@ -256,7 +261,9 @@ _DEPTHWISE = LayerKind(
     channels="depthwise",
 )
 _SEPARABLE = LayerKind(
-    kernels=_kernels(depthwise_kernel=_WINDOWS, pointwise_kernel=Axes("*io")),
+    kernels=_kernels(
+        depthwise_kernel=_WINDOWS._replace(inside="product"), pointwise_kernel=Axes("*io")
+    ),
     linear=True,
     convolution=True,
     multiply_adds="conv",
@@ -382,14 +389,16 @@ _LEGACY = _LAYERS | {"Bidirectional": _WRAPPER}
 
 _EXPERTS = Axes("eio")
 _KERAS_HUB: dict[str, LayerKind] = {
-    "PositionEmbedding": LayerKind(kernels=_kernels(embeddings=Axes("vo")), multiply_adds="free"),
+    "PositionEmbedding": LayerKind(
+        kernels=_kernels(embeddings=Axes("vo")), positions=True, multiply_adds="free"
+    ),
     "ViTPatchingAndEmbedding": LayerKind(multiply_adds="free"),  # a token, beside layers in it
     "DropPath": LayerKind(keeps_mean=True),
     # Three einsums, each of all tokens with all experts.
     "MixtralMoeExperts": LayerKind(
         kernels=_kernels(
-            expert_feedforward_gate_dense=_EXPERTS,
-            expert_feedforward_intermediate_dense=_EXPERTS,
+            expert_feedforward_gate_dense=_EXPERTS._replace(inside="activation"),
+            expert_feedforward_intermediate_dense=_EXPERTS._replace(inside="product"),
             expert_feedforward_output_dense=_EXPERTS,
         ),
         multiply_adds="experts",
@@ -429,7 +438,8 @@ _OPERATIONS: dict[str, LayerKind] = {
     "maximum": LayerKind(merge="maximum", channels="maximum"),
     "minimum": LayerKind(merge="minimum", channels="minimum"),
     "concatenate": _CONCATENATE,
-    "dot": LayerKind(merge="dot"),
+    **_each("dot matmul einsum tensordot inner vdot", LayerKind(merge="dot")),
+    "dot_product_attention": LayerKind(attention=True, merge="dot"),
     "reshape": replace(_RESHAPING, channels="reshape"),
     "squeeze": LayerKind(channels="flatten"),
     "transpose": replace(_RESHAPING, channels="moving"),

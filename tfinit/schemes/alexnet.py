@@ -3,7 +3,7 @@
 import numpy as np
 
 from tfinit.arguments import number
-from tfinit.graph.kernels import Kernel
+from tfinit.graph.layer_kinds import kind_of
 from tfinit.schemes.engine.report import Report, frozen, record_of
 from tfinit.schemes.engine.task import Task
 from tfinit.schemes.variance import draw
@@ -38,7 +38,7 @@ def alexnet(task: Task, *, std: float = 0.01, ones: float = 1.0) -> Report:
     records = []
     convolutions = 0
     for kernel in task.kernels:
-        is_conv = _is_convolution(kernel)
+        is_conv = kind_of(kernel.layer).convolution
         # A separable convolution is one layer with two kernels.
         convolutions += is_conv and kernel.name != "depthwise_kernel"
         if not kernel.trainable:
@@ -54,7 +54,3 @@ def alexnet(task: Task, *, std: float = 0.01, ones: float = 1.0) -> Report:
             note = f"bias {pushed * ones:g}"
         records.append(record_of(kernel, "set", std=std, note=note))
     return task.report("alexnet", records)
-
-
-def _is_convolution(kernel: Kernel) -> bool:
-    return any("Conv" in cls.__name__ for cls in type(kernel.layer).__mro__)

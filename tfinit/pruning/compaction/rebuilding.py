@@ -14,11 +14,12 @@ from tfinit.graph.keras_internals import (
     arguments_with,
     calls_in,
     constructor_arguments,
+    functional_of,
     is_from_keras_3,
     lambda_output_shape,
     producer_of,
 )
-from tfinit.graph.tracing import own_graph, trace
+from tfinit.graph.tracing import is_graph, trace
 from tfinit.pruning.compaction.liveness import Liveness
 from tfinit.variables import children, walk_layers
 
@@ -62,7 +63,7 @@ class Rebuilder:
             new = self._copy_of_class(model)
             if new is not None:
                 return new
-        given = own_graph(model)[0]
+        given = functional_of(model).inputs
         values = self._channels.entries.get(id(model), [None] * len(given))
         inputs = [
             self._input(producer_of(tensor), value)
@@ -127,7 +128,7 @@ class Rebuilder:
         """The new layer for an old one, not built and not filled yet."""
         if id(old) not in self._made:
             channels = self._channels
-            if own_graph(old) is not None:
+            if is_graph(old):
                 new = self._model(old, channels.inside.get(id(old), []))
             elif id(old) in channels.mixings:
                 new = self._mixing(channels.mixings[id(old)])

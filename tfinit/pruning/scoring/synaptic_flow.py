@@ -10,6 +10,7 @@ from keras import ops
 
 from tfinit.errors import InputError
 from tfinit.graph.keras_internals import cast_inputs, functional_of, set_dtype_policy
+from tfinit.graph.layer_kinds import kind_of
 from tfinit.graph.overlay import overlaid
 from tfinit.pruning.scoring.loss_gradients import called, dense
 from tfinit.variables import own_weights, walk_layers, weight_name
@@ -73,6 +74,10 @@ def _linear_value(variable: Any) -> np.ndarray:
     return np.abs(values)
 
 
+# What layers before the network add to data.
+_OFFSETS = {"rescaling": "offset", "normalization": "mean"}
+
+
 @contextmanager
 def _linear_layers(model: Any) -> Iterator[None]:
     """The identity in place of the activations that layers hold, or are; no offsets of inputs."""
@@ -81,12 +86,11 @@ def _linear_layers(model: Any) -> Iterator[None]:
             # The gates of recurrent cells are no activations between layers.
             if vars(layer).get("activation") and not hasattr(layer, "recurrent_activation"):
                 put(layer, "activation", keras.activations.linear)
-            elif ".layers.activations." in type(layer).__module__:
+            elif kind_of(layer, exactly=True).activation:
                 put(layer, "call", lambda inputs, *args, **kwargs: inputs)
-            kinds = {cls.__name__ for cls in type(layer).__mro__}
-            for kind, offset in (("Rescaling", "offset"), ("Normalization", "mean")):
-                if kind in kinds and vars(layer).get(offset) is not None:
-                    put(layer, offset, ops.zeros_like(vars(layer)[offset]))
+            offset = _OFFSETS.get(kind_of(layer).preprocessing, "")
+            if vars(layer).get(offset) is not None:
+                put(layer, offset, ops.zeros_like(vars(layer)[offset]))
         yield
 
 

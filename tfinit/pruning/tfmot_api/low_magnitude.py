@@ -18,6 +18,7 @@ from keras import ops
 from tfinit.arguments import flag, is_whole, refused, text, whole
 from tfinit.errors import InputError
 from tfinit.graph.keras_internals import is_symbolic
+from tfinit.graph.layer_kinds import kind_of
 from tfinit.pruning.in_training.model_masks import pruning_optimizer
 from tfinit.pruning.in_training.rules import PruningRule, block_size_of
 from tfinit.pruning.in_training.schedules import ConstantSparsity, PruningSchedule
@@ -225,7 +226,8 @@ def strip_pruning(model: Any) -> Any:
             keras.Input(batch_shape=t.shape, dtype=t.dtype, name=t.name) for t in _inputs(model)
         ]
         return keras.Sequential([*inputs, *model.layers], name=model.name)
-    if _is_functional(model):
+    # Subclasses may have more than inputs and outputs.
+    if kind_of(model, exactly=True).model == "functional":
         return keras.Model(model.input, model.output, name=model.name)
     unmark(model)
     model.optimizer = None
@@ -236,11 +238,6 @@ def strip_pruning(model: Any) -> Any:
 
 def _inputs(sequential: keras.Sequential) -> list[Any]:
     return sequential.inputs if sequential.built and sequential.inputs else []
-
-
-def _is_functional(model: Any) -> bool:
-    # Keras has no public name for the class; subclasses may have more than inputs and outputs.
-    return type(model).__name__ == "Functional" and type(model).__module__.startswith("keras.")
 
 
 def _zero_what_is_pruned(sparse: SparseOptimizer) -> None:
