@@ -342,6 +342,8 @@ def _pruning(calls: Calls, directory: Path) -> None:
         calls.add(
             f"pruning.scoring.before_training.{name}", model=MODEL, **batch, masks=MASKS, _said=said
         )
+    any_score = "pruning.scoring.before_training.score_model"
+    calls.add(any_score, score="snip", model=MODEL, **batch, masks=MASKS, seed=1, _said=said)
     calls.add("pruning.scoring.before_training.magnitude", model=MODEL, masks=MASKS, _said=said)
     calls.add("pruning.scoring.before_training.random", model=MODEL, seed=1)
     ones = {"x": "all"}  # of which only the shape is read, and that where the model has none
@@ -462,7 +464,7 @@ def _experiments(calls: Calls, directory: Path) -> None:
         rewind_step=1,
         controls=("reinit",),
         on_divergence="record",
-        _odd=odd | {"allocation": ""},
+        _odd=odd | {"allocation": "function"},
     )
     calls.add("lottery.StabilityConfig", **network, spawn_steps=(0, 2), points=3, _odd=odd)
     calls.add("comparison.CompareConfig", **words, **sizes, schemes=("he",), _odd=odd)

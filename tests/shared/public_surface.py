@@ -58,7 +58,7 @@ MADE_HERE = {
 # Bases to derive from; and what the rest of tfinit, Keras or a layer calls, not a user.
 NOT_CALLED = {
     *("pruning.PruningSchedule", "pruning.PruningPolicy", "pruning.PrunableLayer"),
-    *("pruning.Score", "pruning.scoring.before_training.score_model"),
+    "pruning.Score",
     *("datasets.NamedDataset", "datasets.named", "datasets.at_hand", "datasets.data_help"),
     "datasets.datasets_help",
     "plots.Interpolation",

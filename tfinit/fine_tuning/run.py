@@ -35,7 +35,7 @@ from tfinit.pruning.counting.report import SparsityReport, sparsity_report
 from tfinit.pruning.in_training.schedules import PolynomialDecay
 from tfinit.pruning.in_training.selection import keep_count
 from tfinit.pruning.in_training.sparse_optimizer import SparseOptimizer
-from tfinit.pruning.scoring.allocation import sparsities
+from tfinit.pruning.scoring.sparsities import sparsities
 from tfinit.pruning.tfmot_api.low_magnitude import strip_pruning
 from tfinit.renamed import renamed
 from tfinit.results import Result, json_ready

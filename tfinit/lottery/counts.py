@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 
 from tfinit.errors import InputError
 from tfinit.lottery.config import LotteryConfig
-from tfinit.pruning.scoring.allocation import sparsities
 from tfinit.pruning.scoring.masks import survivors
 
 Counts = dict[str, int] | int  # survivors of each weight, or of all together
@@ -48,6 +47,7 @@ def next_counts(
         fractions = fractions_of(config, list(alive))
         return {key: survivors(n, fractions[key]) for key, n in alive.items()}
     from tfinit.pruning.in_training.selection import keep_count
+    from tfinit.pruning.scoring.sparsities import sparsities
 
     known = {key: _shape((shapes or alive)[key]) for key in alive}
     sizes = _sizes(known)

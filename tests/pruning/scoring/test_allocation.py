@@ -13,9 +13,9 @@ from tfinit.errors import InputError
 from tfinit.pruning.scoring.allocation import (
     check_allocation,
     is_global,
-    sparsities,
 )
 from tfinit.pruning.scoring.configured import allocation_config, allocation_from_config
+from tfinit.pruning.scoring.sparsities import sparsities
 
 pytestmark = pytest.mark.backends
 

@@ -16,9 +16,10 @@ from keras import ops
 from tfinit.pruning.in_training.binding import Group
 from tfinit.pruning.in_training.patterns import block_mask, n_m_mask
 from tfinit.pruning.in_training.selection import keep_count, top_masks, top_masks_of_each
-from tfinit.pruning.scoring.allocation import floor_counts, is_global, sparsities
+from tfinit.pruning.scoring.allocation import is_global
 from tfinit.pruning.scoring.masks import top_mask
 from tfinit.pruning.scoring.scores import check_values
+from tfinit.pruning.scoring.sparsities import floor_counts, sparsities
 
 
 class State(NamedTuple):

@@ -22,14 +22,13 @@ from tfinit.pruning.scoring.allocation import (
     Allocation,
     check_allocation,
     check_min_density,
-    floor_counts,
     is_global,
-    sparsities,
 )
 from tfinit.pruning.scoring.before_training import score_model
 from tfinit.pruning.scoring.loss_gradients import Loss, Scores, weights_of
 from tfinit.pruning.scoring.masks import Masks, density, top_mask
 from tfinit.pruning.scoring.scores import BEFORE, SCORES, AnyScore, check_score
+from tfinit.pruning.scoring.sparsities import floor_counts, sparsities
 from tfinit.renamed import renamed
 from tfinit.results import Result, json_ready
 from tfinit.text_table import aligned, of_shape
@@ -214,13 +213,13 @@ def select(
 
     Args:
         scores: Key → score, larger survives.
-        allocation: As for `tfinit.pruning.scoring.allocation.sparsities`, or ``"global"``: then the
+        allocation: As for `tfinit.pruning.scoring.sparsities.sparsities`, or ``"global"``: then the
             tensors together keep what they would keep under ``"uniform"``; on the way to ``final``
             what one tensor of their size would, but never less than in the end.
         sparsity: The overall fraction of zeros, 0 to 1.
         shapes: Key → shape, in the order that decides between equal scores.
         masks: Key → the present mask, inside which the new ones lie; None: all ones.
-        final: As for `tfinit.pruning.scoring.allocation.sparsities`.
+        final: As for `tfinit.pruning.scoring.sparsities.sparsities`.
         min_density: With ``"global"``: what each tensor keeps at least, as far as it is left.
 
     Returns:

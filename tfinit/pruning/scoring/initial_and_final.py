@@ -31,40 +31,49 @@ References:
 """
 
 from collections.abc import Callable
-
-import numpy as np
+from typing import Any
 
 # Below the smallest positive float32, far above the smallest float64.
 _NEXT_TO_NOTHING = 2.0**-160
 
 
-def _aligned(initial: np.ndarray, final: np.ndarray) -> np.ndarray:
+def _aligned(initial: Any, final: Any) -> Any:
     """α|w_f|: the quantile of |wᵢ| at the rank of |w_f|; equal |w_f| have equal ranks."""
+    import numpy as np  # here, as configurations read the names without it
+
     final = np.abs(final)
     rank = np.searchsorted(np.sort(final), final, side="right") - 1
     return np.sort(np.abs(initial))[rank]
 
 
-def _if_same_sign(
-    scores: np.ndarray, initial: np.ndarray, final: np.ndarray, generator: np.random.Generator
-) -> np.ndarray:
+def _smaller(weights: Any, initial: Any) -> Any:
+    import numpy as np
+
+    return np.minimum(_aligned(initial, weights), np.abs(initial))
+
+
+def _larger(weights: Any, initial: Any) -> Any:
+    import numpy as np
+
+    return np.maximum(_aligned(initial, weights), np.abs(initial))
+
+
+def _if_same_sign(scores: Any, initial: Any, final: Any, generator: Any) -> Any:
     """The scores of the weights that kept their sign, 0 for the others, zeros in random order."""
+    import numpy as np
+
     scores = np.where(np.sign(initial) == np.sign(final), scores, 0).astype(np.float64)
     zeros = scores == 0
     scores[zeros] = generator.random(np.count_nonzero(zeros)) * _NEXT_TO_NOTHING
     return scores
 
 
-FORMULAS: dict[str, Callable[..., np.ndarray]] = {
+FORMULAS: dict[str, Callable[..., Any]] = {
     "small-final": lambda weights: -abs(weights),
     "large-init": lambda initial: abs(initial),
     "small-init": lambda initial: -abs(initial),
-    "large-init-large-final": lambda weights, initial: np.minimum(
-        _aligned(initial, weights), abs(initial)
-    ),
-    "small-init-small-final": lambda weights, initial: (
-        -np.maximum(_aligned(initial, weights), abs(initial))
-    ),
+    "large-init-large-final": _smaller,
+    "small-init-small-final": lambda weights, initial: -_larger(weights, initial),
     "magnitude-increase": lambda weights, initial: abs(weights) - abs(initial),
     "distance": lambda weights, initial: abs(weights - initial),
     "large-final-same-sign": lambda weights, initial, generator: _if_same_sign(

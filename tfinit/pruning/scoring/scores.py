@@ -14,19 +14,20 @@ training, which is what the lottery ranks by::
 
 and those of Zhou et al. (2019), after training: `tfinit.pruning.scoring.initial_and_final`.
 
-Nothing here imports Keras: configurations and the command line have the names from here. A formula
-written with Python's operators does for NumPy's arrays and for the tensors of every backend.
+Nothing here imports Keras or NumPy: configurations and the command line have the names from here.
+A formula written with Python's operators does for NumPy's arrays and the tensors of every backend.
 """
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, Protocol
 
 from tfinit.arguments import one_of, refused, shown
 from tfinit.errors import InputError
 from tfinit.pruning.scoring import initial_and_final as trained
+
+if TYPE_CHECKING:
+    import numpy as np
 
 __all__ = [
     "AFTER",
@@ -169,7 +170,7 @@ class Score:
         """The state after a step, from the weights before it and their gradients, not masked."""
         raise NotImplementedError
 
-    def of_model(self, model: Any, x: Any, masks: Mapping[str, np.ndarray] | None) -> Any:
+    def of_model(self, model: Any, x: Any, masks: Mapping[str, "np.ndarray"] | None) -> Any:
         """The scores of a whole model: key → array, for `tfinit.variables.prunable_weights`.
 
         Args:
@@ -274,7 +275,7 @@ class _SynFlow(Score):
 
     name, label, rounds = "synflow", "SynFlow", 100
 
-    def of_model(self, model: Any, x: Any, masks: Mapping[str, np.ndarray] | None) -> Any:
+    def of_model(self, model: Any, x: Any, masks: Mapping[str, "np.ndarray"] | None) -> Any:
         from tfinit.pruning.scoring.before_training import synflow
 
         return synflow(model, x, masks=masks)
@@ -370,6 +371,8 @@ def check_values(score: Score, values: Any, shape: tuple[int, ...]) -> Any:
         InputError: it has not.
     """
     if not hasattr(values, "shape"):
+        import numpy as np
+
         values = np.asarray(values)
     if tuple(values.shape) != tuple(shape):
         raise InputError(
