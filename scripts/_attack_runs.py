@@ -128,7 +128,7 @@ def _import_all() -> None:
     import matplotlib.pyplot  # noqa: F401
 
     import tfinit.comparison.from_config
-    import tfinit.exporting.command
+    import tfinit.exporting.from_files
     import tfinit.fine_tuning.run
     import tfinit.lottery.stability_experiment
     import tfinit.plots  # noqa: F401

@@ -118,7 +118,7 @@ def _imports_keras(module):
     return any(name.split(".")[0] == "keras" for name in names)
 
 
-def test_import_and_configurations_do_not_import_keras_and_the_order_does_not_matter():
+def test_import_configurations_and_lists_of_names_do_not_import_keras_in_any_order():
     (seen,) = in_fresh_processes(
         """
 import sys
@@ -126,13 +126,15 @@ import tfinit
 alone = [name for name in ("keras", "numpy", "tensorflow") if name in sys.modules]
 dir(tfinit.pruning), tfinit.lottery.LotteryConfig, tfinit.comparison.CompareConfig
 tfinit.fine_tuning.PruneConfig, tfinit.exporting.ExportConfig
+import tfinit.demo.menu, tfinit.exporting.formats, tfinit.schemes.initialize
 alone += [name for name in ("keras", "tensorflow") if name in sys.modules]
+listed = ["lsuv" in tfinit.demo.menu.initializations(), "onnx" in tfinit.exporting.formats.FORMATS]
 import keras
-seen = [alone, "tfinit>SparseOptimizer" in keras.saving.get_custom_objects()]
+seen = [alone, *listed, "tfinit>SparseOptimizer" in keras.saving.get_custom_objects()]
 """,
         KERAS_BACKEND=QUICK,
     )
-    assert seen == [[], True]
+    assert seen == [[], True, True, True]
 
 
 FIRST = [

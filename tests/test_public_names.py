@@ -16,6 +16,7 @@ from IPython.core.completer import Completer
 from public_surface import PUBLIC_MODULES
 
 import tfinit
+from tfinit.initializers.registry import CLASSES
 
 ROOT = Path(tfinit.__file__).parent
 PACKAGES = ["tfinit"]
@@ -34,6 +35,11 @@ def test_a_package_has_the_names_of_its_stub_and_shows_them_before_they_are_load
         names = [alias.asname for node in imports for alias in node.names]
         assert sorted(names) == sorted(home.__all__) == sorted(dir(home)), package
         assert all(hasattr(home, name) for name in names)
+
+
+def test_every_initializer_is_in_the_stub():
+    of_tfinit = {n for n, c in CLASSES.items() if c.__module__.startswith("tfinit.initializers.")}
+    assert len(of_tfinit) > 10 and of_tfinit <= set(tfinit.initializers.__all__)
 
 
 @pytest.mark.parametrize("module", MODULES)

@@ -24,8 +24,11 @@ import numpy as np
 
 from tfinit.arguments import number, one_of, refused
 from tfinit.errors import InputError
+from tfinit.graph.layer_kinds import kind_of
 
 __all__ = [
+    "CUT",
+    "CUT_STD",
     "MODES",
     "Sinusoid",
     "check_activation",
@@ -41,6 +44,11 @@ _REACH = 12.0  # the normal density is 2e-32 there, so that even exp(z)² ends f
 _POINTS = 8
 _LEAST = 1e-8  # a float32 backend differentiates a constant to less than this
 MODES = ("forward", "backward")
+
+# Where a truncated normal is cut, and what is left of a standard one: its standard deviation.
+CUT = 2.0
+_MASS = math.erf(CUT / math.sqrt(2))
+CUT_STD = math.sqrt(1 - 2 * CUT * math.exp(-(CUT**2) / 2) / math.sqrt(2 * math.pi) / _MASS)
 
 
 @functools.cache
@@ -237,7 +245,7 @@ def _function(activation: Any, params: dict[str, float]) -> Callable[[np.ndarray
                 "layer, or an elementwise function."
             ) from error
         return functools.partial(known, **params)
-    if any(cls.__name__ == "PReLU" for cls in type(activation).__mro__):
+    if kind_of(activation).activation == "prelu":
         # Slopes differ between channels; the moments depend on their mean square alone.
         alpha = activation.alpha if activation.built else activation.alpha_initializer((64,))
         root = math.sqrt(float(np.mean(_to_numpy(alpha) ** 2)))

@@ -8,6 +8,7 @@ from tfinit import arguments
 from tfinit.arguments import instance, one_of, refused, text, whole, wholes
 from tfinit.devices import KERASES
 from tfinit.errors import InputError
+from tfinit.graph.layer_kinds import KERNEL_NAMES
 from tfinit.networks import (  # noqa: F401  (the architectures are found here, too)
     MLP,
     NETWORKS,
@@ -21,12 +22,14 @@ from tfinit.networks import (  # noqa: F401  (the architectures are found here, 
     vgg_16,
 )
 from tfinit.schemes.engine.forward import check_data
+from tfinit.schemes.engine.registry import REGISTRY
 from tfinit.schemes.engine.streams import digest
-from tfinit.schemes.initialize import SCHEMES, WITH_DATA, initialize
-from tfinit.variables import PRUNABLE_NAMES, all_weights, weight_name
+from tfinit.schemes.initialize import SCHEMES, initialize
+from tfinit.variables import all_weights, weight_name
 
 __all__ = [
     "NAMES",
+    "OF_KERAS",
     "PATTERN",
     "build",
     "check_initialization",
@@ -41,15 +44,8 @@ NAMES: tuple[str, ...]
 PATTERN = MLP
 _MLP = re.compile(r"mlp-(\d{1,4})-(\w+)")
 
-# Two cannot run without options; "reinitialize" draws from the layers' own initializers, which
-# here are Keras's default: "keras", but with other bits in tf_keras.
-_SCHEMES = tuple(name for name in SCHEMES if name not in ("mup", "pretrained", "reinitialize"))
-# Those that fill any kernel and need no arguments. The ones for convolutions alone (Dirac,
-# DeltaOrthogonal, ConvolutionOrthogonal) fit no network here, as the output layer is dense; the
-# scheme "delta_orthogonal" does that for convolutions.
-_OF_TFINIT = ("EdgeOfChaos", "He", "Identity", "LeCun", "Orthogonal", "Sparse", "Xavier", "ZerO")
 # Without "orthogonal", which is the scheme, and "constant", whose constant would be zero.
-_OF_KERAS = (
+OF_KERAS = (
     "glorot_normal",
     "glorot_uniform",
     "he_normal",
@@ -62,7 +58,7 @@ _OF_KERAS = (
     "truncated_normal",
     "zeros",
 )
-_DEFAULT_OF_KERAS = "glorot_uniform"
+_DEFAULTOF_KERAS = "glorot_uniform"
 
 
 def __getattr__(name: str) -> tuple[str, ...]:
@@ -79,7 +75,22 @@ def initializations() -> tuple[str, ...]:
     (``"Orthogonal"``, which sees shapes, with its default arguments); then ``"keras"``, which is
     what Keras does by default, and Keras's initializers by their names.
     """
-    return (*_SCHEMES, *_OF_TFINIT, "keras", *_OF_KERAS)
+    return (*_schemes(), *_of_tfinit(), "keras", *OF_KERAS)
+
+
+def _schemes() -> list[str]:
+    """Those that run without options; the layers' own initializers are "keras" here."""
+    return [s for s in SCHEMES if not REGISTRY[s].needed and not REGISTRY[s].as_built]
+
+
+def _of_tfinit() -> list[str]:
+    """Those that need no arguments and fill matrices, which the output layer of each network has.
+
+    The scheme "delta_orthogonal" does for convolutions what those do that are for these alone.
+    """
+    from tfinit.initializers.registry import of_any_kernel
+
+    return of_any_kernel()
 
 
 def check_initialization(name: str | None) -> None:
@@ -91,7 +102,7 @@ def check_initialization(name: str | None) -> None:
 
 def needs_data(initialization: str | None) -> bool:
     """Whether `build` needs ``x`` for this initialization."""
-    return any(initialization == scheme.__name__ for scheme in WITH_DATA)
+    return initialization in REGISTRY and REGISTRY[initialization].needs_data
 
 
 def _network(name: str, keras: ModuleType) -> Network:
@@ -184,7 +195,7 @@ def build(
         x = check_data(model, x, "x")
     if initialization is None and network.scheme is not None:
         initialize(model, network.scheme, seed=seed, **network.options)
-    elif initialization in _SCHEMES:
+    elif initialization in _schemes():
         initialize(model, initialization, x, seed=seed)
     else:
         fill(model, initializer(initialization or "keras"), seed)
@@ -196,11 +207,11 @@ def initializer(name: str) -> Any:
     # Keras 3's also for a tf_keras model: both then get the same bits.
     import keras
 
-    from tfinit import initializers
+    from tfinit.initializers.registry import CLASSES, of_any_kernel
 
-    if name in _OF_TFINIT:
-        return getattr(initializers, name)()
-    return keras.initializers.get(_DEFAULT_OF_KERAS if name == "keras" else name)
+    if name in of_any_kernel():
+        return CLASSES[name]()
+    return keras.initializers.get(_DEFAULTOF_KERAS if name == "keras" else name)
 
 
 def fill(model: Any, initializer: Any, seed: int) -> None:
@@ -240,11 +251,12 @@ def fill(model: Any, initializer: Any, seed: int) -> None:
 
 def kernels(model: Any) -> dict[str, Any]:
     """The trainable weights that `fill` sets, under their keys."""
-    names = (*PRUNABLE_NAMES, "depthwise_kernel")
     weights = all_weights(model)
     trainable = {id(weight) for weight in model.trainable_weights}
     return {
         key: weight
         for key, weight in weights.items()
-        if id(weight) in trainable and weight_name(weight) in names and len(weight.shape) >= 2
+        if id(weight) in trainable
+        and weight_name(weight) in KERNEL_NAMES
+        and len(weight.shape) >= 2
     }

@@ -23,7 +23,7 @@ MOVED = {
     "schemes.channels": "graph.output_channels",
     "diagnostics.normalization": "graph.normalizations",
     "diagnostics.structure": "graph.structure",
-    "diagnostics.surroundings": "graph.surroundings",
+    "diagnostics.surroundings": "graph.structure",
     "pruning.compaction.channels": "graph.channels",
     "pruning.compaction.layer_rules": "graph.channel_rules",
     "pruning.compaction.elementwise": "graph.elementwise",
@@ -67,7 +67,7 @@ MOVED = {
     "schemes.isometries": "schemes.engine.isometries",
     "schemes.moments": "schemes.engine.moments",
     "schemes.report": "schemes.engine.report",
-    "schemes.start": "schemes.engine.start",
+    "schemes.start": "schemes.engine.registry",
     "schemes.streams": "schemes.engine.streams",
     "schemes.task": "schemes.engine.task",
     "schemes.unit_means": "schemes.engine.unit_means",
@@ -87,7 +87,7 @@ MOVED = {
     "diagnostics.advice": "diagnostics.advising.advice",
     "diagnostics.choices": "diagnostics.advising.choices",
     "diagnostics.recommendation": "diagnostics.advising.recommendation",
-    "diagnostics.nonlinearity": "diagnostics.advising.nonlinearity",
+    "diagnostics.nonlinearity": "graph.nonlinearity",
     "diagnostics.files": "diagnostics.batch_file",
     "diagnostics.plain": "results",
     "comparison.track": "comparison.shared_network",
@@ -95,10 +95,14 @@ MOVED = {
     "comparison.named": "comparison.from_config",
     "demo.starts": "demo.initialization",
     "demo.scene": "demo.plane",
+    "demo.choices": "demo.settings",
     "exporting.making": "exporting.one_file",
     "exporting.shipping": "exporting.export_models",
     "exporting.running": "exporting.isolated_runs",
-    "initializers.target": "initializers.current_weight",
+    "exporting.suffixes": "exporting.formats",
+    "exporting.classes": "exporting.accuracy",
+    "exporting.command": "exporting.from_files",
+    "initializers.target": "initializers.base",
     "lottery.resumable": "lottery.stored_training",
     "lottery.parts": "lottery.frameworks",
     "lottery.stability": "lottery.stability_experiment",
@@ -176,7 +180,11 @@ def attach(package: str, file: str, former: Mapping[str, str] | None = None) -> 
 
     def get(name: str) -> Any:
         if name in public:
-            return load(name)
+            value = load(name)
+            if not isinstance(value, ModuleType):
+                # Not kept, as lazy_loader does: lists of what is registered are as of now.
+                vars(sys.modules[package]).pop(name, None)
+            return value
         module = f"{package}.{name}"
         if name.startswith("_") or importlib.util.find_spec(module) is None:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")

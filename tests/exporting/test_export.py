@@ -11,9 +11,9 @@ import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 
 from tfinit.errors import InputError, MissingPackage, WorkError
-from tfinit.exporting import Variant, blocks, export, making, shipping, side_by_side, writers
-from tfinit.exporting.contents import stored_weights
-from tfinit.exporting.formats import numbers_of
+from tfinit.exporting import Variant, blocks, export, export_models, one_file, side_by_side
+from tfinit.exporting.checks import numbers_of
+from tfinit.exporting.formats import FORMATS
 from tfinit.exporting.isolated_runs import Job, check
 
 L = keras.layers
@@ -55,7 +55,7 @@ def run(path, x):
 
 
 def encodings(path):
-    return {w.shape: (w.encoding, w.unpacked) for w in stored_weights(Path(path), "litert")}
+    return {w.shape: (w.encoding, w.unpacked) for w in FORMATS["litert"].weights(Path(path))}
 
 
 X = np.random.default_rng(1).normal(size=(40, 64)).astype("f4")
@@ -190,8 +190,8 @@ def test_a_file_that_is_wrong_is_removed_and_the_old_one_stays(tmp_path, monkeyp
         )
         return result
 
-    real = writers._WRITERS["litert"]
-    monkeypatch.setitem(writers._WRITERS, "litert", corrupt)
+    real = FORMATS["litert"].write
+    monkeypatch.setattr(FORMATS["litert"], "write", corrupt)
     with pytest.raises(WorkError, match=r"m.tflite was removed: .*LiteRT.*Export it in another"):
         export(mlp(6), path, seconds=0)
     assert path.read_bytes() == b"the old one"
@@ -389,6 +389,6 @@ def test_agreeing_on_constant_outputs_is_called_what_it_is(tmp_path):
 def test_examples(tmp_path):
     import doctest
 
-    for module in (shipping, making):
+    for module in (export_models, one_file):
         failed, _ = doctest.testmod(module, extraglobs={"keras": keras, "tmp": tmp_path})
         assert failed == 0

@@ -10,9 +10,8 @@ from recipes import recipe
 from tfinit import datasets
 from tfinit.cli import main
 from tfinit.comparison import CompareConfig
-from tfinit.demo.choices import choices
 from tfinit.demo.plane import plane
-from tfinit.demo.settings import Settings
+from tfinit.demo.settings import Settings, choices
 from tfinit.errors import InputError
 from tfinit.lottery import LotteryConfig
 from tfinit.lottery.experiment import checked_data

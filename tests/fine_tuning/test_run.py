@@ -250,7 +250,7 @@ def test_two_processes_do_not_write_one_file(files):
         (["model.keras", "--sparsity", "0.004"], ["`sparsity` 0.004", "none of the 120", "more"]),
         (["model.keras", "--data", "cifar"], ["`data`", "cifar", "digits, mnist"]),
         (["model.keras", "--data", "digits"], ["(8, 8, 1)", "(6,)"]),
-        (["model.keras", "--allocation", "half"], ["`allocation`", "uniform, global, erk"]),
+        (["model.keras", "--allocation", "half"], ["`allocation`", "uniform, erk, global"]),
         (["model.keras", "--blocks", "8x8"], ["`blocks`", "litert", "8x8"]),
         (
             ["model.keras", "--blocks", "litert", "--allocation", "global"],

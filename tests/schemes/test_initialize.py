@@ -7,11 +7,11 @@ from keras import layers as L
 
 from tfinit.errors import InputError
 from tfinit.schemes import SCHEMES, initialize
+from tfinit.schemes.engine.registry import REGISTRY
 from tfinit.schemes.engine.streams import stream
-from tfinit.schemes.initialize import WITH_DATA as DATA_SCHEMES
 from tfinit.variables import all_weights, read_weights
 
-WITH_DATA = {scheme.__name__ for scheme in DATA_SCHEMES}
+WITH_DATA = {name for name, scheme in REGISTRY.items() if scheme.needs_data}
 DATA_FREE = sorted(SCHEMES.keys() - WITH_DATA - {"pretrained", "mup"})
 
 

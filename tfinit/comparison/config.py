@@ -8,6 +8,8 @@ from tfinit.flag_help import FlagHelp
 from tfinit.networks import models_help
 from tfinit.optimizers import OPTIMIZERS, optimizers_help
 
+DEFAULTS = ("xavier", "he", "lsuv")
+
 
 @dataclass(frozen=True)
 class CompareConfig:
@@ -25,7 +27,7 @@ class CompareConfig:
     """Data set: a name that `tfinit.datasets.load` knows."""
     model: str = field(default="lenet-300-100", metadata=FlagHelp(models_help))
     """Network: a name that `tfinit.models.build` knows."""
-    schemes: tuple[str, ...] = ("xavier", "he", "lsuv")
+    schemes: tuple[str, ...] = DEFAULTS
     """Schemes and initializers of tfinit or of Keras; small: N(0, 0.01²); large: N(0, 1). With
     spaces or commas between."""
     steps: int = 500

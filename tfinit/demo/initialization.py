@@ -5,9 +5,11 @@ from typing import Any
 import numpy as np
 
 from tfinit import models
-from tfinit.demo.settings import CONSTANT, NORMAL, Pane
+from tfinit.demo.menu import CONSTANT, NORMAL
+from tfinit.demo.settings import Pane
 from tfinit.optimizers import OPTIMIZERS
-from tfinit.schemes.initialize import SCHEMES, initialize
+from tfinit.schemes.engine.registry import REGISTRY
+from tfinit.schemes.initialize import initialize
 
 EXAMPLES = 256  # what a scheme that looks at data, and the diagnosis, see of the training examples
 
@@ -28,8 +30,8 @@ def initialize_pane(model: Any, pane: Pane, x: np.ndarray, seed: int) -> None:
         models.fill(model, keras.initializers.RandomNormal(stddev=pane.value), seed)
     elif name == CONSTANT:
         models.fill(model, keras.initializers.Constant(pane.value), seed)
-    elif name in SCHEMES:
-        initialize(model, name, x[:EXAMPLES] if models.needs_data(name) else None, seed=seed)
+    elif name in REGISTRY:
+        initialize(model, name, x[:EXAMPLES] if REGISTRY[name].needs_data else None, seed=seed)
     else:
         models.fill(model, models.initializer(name), seed)
 
@@ -41,8 +43,8 @@ def code_for(pane: Pane, seed: int) -> str:
         initializer = f"keras.initializers.RandomNormal(stddev={pane.value!r})"
     elif name == CONSTANT:
         initializer = f"keras.initializers.Constant({pane.value!r})"
-    elif name in SCHEMES:
-        x = f", data.train[0][:{EXAMPLES}]" if models.needs_data(name) else ""
+    elif name in REGISTRY:
+        x = f", data.train[0][:{EXAMPLES}]" if REGISTRY[name].needs_data else ""
         return f'tfinit.initialize(model, "{name}"{x}, seed={seed})'
     else:
         initializer = f'tfinit.models.initializer("{name}")'

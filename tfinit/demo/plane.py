@@ -64,7 +64,7 @@ def plane(name: str) -> Plane:
     return Plane(data, axes, origin, extent, grid, projection)
 
 
-def scene(settings: Any) -> dict[str, Any]:
+def opening_event(settings: Any) -> dict[str, Any]:
     """The event that a page gets first: the examples in the plane, and the layers to come.
 
     Args:

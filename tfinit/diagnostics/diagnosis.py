@@ -28,9 +28,9 @@ class Diagnosis(Result):
 
     def __init__(self, model: str, measurement: Measurement) -> None:
         self.model, self.measurement = model, measurement
-        case, self.findings = find(measurement)
+        evidence, self.findings = find(measurement)
         self.layers: tuple[LayerSignals, ...] = measurement.layers
-        self.trends: Trends = case.trends
+        self.trends: Trends = evidence.trends
 
     @property
     def severe(self) -> list[Finding]:

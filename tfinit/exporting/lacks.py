@@ -9,12 +9,9 @@ from typing import Any
 import keras
 
 from tfinit.exporting.formats import FORMATS
+from tfinit.graph.keras_internals import layer_and_all_in_it, layers_in
+from tfinit.graph.layer_kinds import kind_of
 
-# Types of inputs that LiteRT has no kernels for, and what holds the same.
-_INPUTS = {
-    "bfloat16": "float32",
-    "uint64": "int64",
-}
 # How many operations a message names.
 _NAMED = 3
 _LONGEST = 160  # characters of what a converter says
@@ -77,7 +74,7 @@ def said_by_converter(text: str) -> tuple[list[Lack], str]:
 
 def layers_of(model: Any, lacks: Sequence[Lack]) -> list[Any]:
     """The layers that nodes of the graph belong to, each once; the innermost that has a name."""
-    named = {layer.name: layer for layer in model._flatten_layers(include_self=False)}
+    named = {layer.name: layer for layer in layers_in(model, recursive=True)}
     found: dict[int, Any] = {}
     for lack in lacks:
         for part in reversed(re.split(r"[/;]", lack.node)):
@@ -106,26 +103,26 @@ def told(model: Any, format: str, lacks: Sequence[Lack], said: str = "") -> str:
 
 def cure_of(model: Any, format: str, lacks: Sequence[Lack] = ()) -> str:
     """What makes a model fit for a format that has no file of it as it is."""
-    front = _lookups(model)
+    known, front = FORMATS[format], _lookups(model)
     layers = layers_of(model, lacks)
     if front and (_takes_text(model) or any(layer in front for layer in layers)):
         return _without(model, front)
-    if any(getattr(layer, "quantization_mode", None) for layer in model._flatten_layers()):
+    if any(getattr(layer, "quantization_mode", None) for layer in layer_and_all_in_it(model)):
         return (
             "Export the model as it was before `model.quantize`; with quantize='int8' its file is "
             "in int8 too."
         )
     for spec in getattr(model, "inputs", None) or []:
-        if format == "litert" and spec.dtype in _INPUTS:
+        if fit := known.missing_types.get(spec.dtype):
             return (
-                f"Make the input {spec.name!r} of type {_INPUTS[spec.dtype]} in place of "
-                f"{spec.dtype}, with keras.Input(…, dtype={_INPUTS[spec.dtype]!r})."
+                f"Make the input {spec.name!r} of type {fit} in place of {spec.dtype}, with "
+                f"keras.Input(…, dtype={fit!r})."
             )
     odd = sorted(
-        {layer.compute_dtype for layer in model._flatten_layers()}
+        {layer.compute_dtype for layer in layer_and_all_in_it(model)}
         & {"float16", "bfloat16", "float64"}
     )
-    if odd and format in ("litert", "onnx"):
+    if odd and known.float32_only:
         return (
             f"Build it in float32 in place of {' and '.join(odd)}, with the same weights: made = "
             "keras.models.clone_model(model, clone_function=lambda layer: type(layer).from_config("
@@ -133,24 +130,13 @@ def cure_of(model: Any, format: str, lacks: Sequence[Lack] = ()) -> str:
         )
     if any(lack.op in _PYTHON for lack in lacks):
         return "It calls Python, which no file holds: compute it by keras.ops."
-    if format == "saved_model":
-        return "Export it to keras, or replace the layer."
-    return (
-        "Export it in another format, such as saved_model, which holds all that TensorFlow "
-        "computes; or replace the layer."
-    )
+    return known.cure
 
 
 def _lookups(model: Any) -> list[Any]:
     """The layers that turn words and the like into numbers before the network."""
-    kinds = tuple(
-        getattr(keras.layers, name)
-        for name in (
-            *("TextVectorization", "StringLookup", "IntegerLookup", "Hashing", "HashedCrossing"),
-            *("Discretization", "CategoryEncoding"),
-        )
-    )
-    return [layer for layer in getattr(model, "layers", []) if isinstance(layer, kinds)]
+    layers = getattr(model, "layers", [])
+    return [layer for layer in layers if kind_of(layer).preprocessing == "lookup"]
 
 
 def _takes_text(model: Any) -> bool:
@@ -161,7 +147,7 @@ def _without(model: Any, front: Sequence[Any]) -> str:
     """How to leave lookups outside of the file."""
     names = ", ".join(repr(layer.name) for layer in front)
     told = f"Leave {names} outside, and give the file what it makes of the inputs"
-    if not isinstance(model, keras.Sequential) and type(model).__name__ != "Functional":
+    if not kind_of(model, exactly=True).model and not isinstance(model, keras.Sequential):
         return f"{told}: call it before the model."
     replaced = {id(one) for layer in front for one in keras.tree.flatten(layer.input)}
     kept = [one.name for one in model.inputs if id(one) not in replaced and one.dtype != "string"]

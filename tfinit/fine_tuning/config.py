@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tfinit.arguments import check_fields, number, one_of, path, seed, whole
+from tfinit.block_sizes import BLOCK_SIZES
 from tfinit.datasets import data_help
 from tfinit.errors import InputError
 from tfinit.flag_help import FlagHelp
@@ -14,7 +15,6 @@ _ARRAYS = (
     "x_train, y_train and, to report on, x_test, y_test. Of several inputs or outputs: "
     "x_train_NAME, y_train_NAME; weights of examples: sample_weight_train"
 )
-_BLOCKS = ("litert",)  # names of tfinit.pruning.in_training.rules.BLOCK_SIZES, which loads Keras
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class PruneConfig:
         number("learning_rate", self.learning_rate, above=0)
         seed("seed", self.seed, 0)
         one_of("allocation", self.allocation, NAMES)
-        one_of("blocks", self.blocks, (None, *_BLOCKS))
+        one_of("blocks", self.blocks, (None, *BLOCK_SIZES))
         if self.blocks is not None and self.allocation == "global":
             raise InputError(
                 "`blocks` and allocation 'global' exclude each other: use allocation 'uniform' or "

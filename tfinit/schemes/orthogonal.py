@@ -5,11 +5,13 @@ import numpy as np
 from tfinit.arguments import number
 from tfinit.graph.kernels import Kernel, matrices
 from tfinit.schemes.engine.isometries import by_map, haar, orthogonal_kernel
-from tfinit.schemes.engine.report import Report
+from tfinit.schemes.engine.registry import scheme
+from tfinit.schemes.engine.report import Report, frozen, record_of
 from tfinit.schemes.engine.task import Task
 from tfinit.schemes.variance import gains, set_biases
 
 
+@scheme("Orthogonal", is_start=True)
 def orthogonal(
     task: Task, *, gain: float | str = "activation", bias: float | None = None
 ) -> Report:
@@ -40,6 +42,7 @@ def orthogonal(
     return _orthogonal(task, "orthogonal", orthogonal_kernel, gain, bias)
 
 
+@scheme("Delta-orthogonal", fits="convolutions", is_start=True)
 def delta_orthogonal(
     task: Task, *, gain: float | str = "activation", bias: float | None = None
 ) -> Report:
@@ -68,7 +71,7 @@ def _orthogonal(task: Task, name: str, make, gain: float | str, bias: float | No
     task.draw(chosen, value, threads=1)
     set_biases(task, chosen, bias)
     records = [
-        kernel.record("set", std=stds[kernel.key]) if kernel.trainable else kernel.frozen()
+        record_of(kernel, "set", std=stds[kernel.key]) if kernel.trainable else frozen(kernel)
         for kernel in task.kernels
     ]
     return task.report(name, records)

@@ -99,16 +99,17 @@ class Trends:
 
     @classmethod
     def of(cls, layers: Sequence[LayerSignals]) -> "Trends":
-        """The trends of what was measured."""
+        """The trends of what was measured, on the way of the signal."""
         # What a normalization reads has no size of its own, and what reads it has not that of the
         # layers before it.
+        layers = [r for r in layers if not r.scores]
         on = [r for r in layers if not r.normalized and r.reads != "normalization"]
         return cls(
             Trend.of(on, lambda r: r.linear.rms),
             Trend.of(on, lambda r: r.linear.variation),
             Trend.of(
                 layers,
-                lambda r: r.linear_gradient and r.linear_gradient.norm,
+                lambda r: r.linear_gradient.norm if r.linear_gradient else None,
                 lambda norms: math.hypot(*norms),
             ),
         )
