@@ -11,8 +11,8 @@ from tfinit.arguments import instance, one_of, refused, text, whole, wholes
 from tfinit.errors import InputError
 from tfinit.networks import conv_2, conv_4, conv_6, lenet_300_100, mlp, resnet_20, vgg_16
 from tfinit.schemes.engine.forward import check_data
-from tfinit.schemes.engine.streams import digest
 from tfinit.schemes.initialize import SCHEMES, WITH_DATA, initialize
+from tfinit.streams import seed_of_weight
 from tfinit.variables import PRUNABLE_NAMES, all_weights, weight_name
 
 
@@ -222,8 +222,7 @@ def fill(model: Any, initializer: Any, seed: int) -> None:
     for key, variable in kernels(model).items():
         own = initializer
         if "seed" in config:
-            # 31 bits, as Keras takes them.
-            number = int.from_bytes(digest(seed, key)[:4], "big") >> 1
+            number = seed_of_weight(seed, key)
             own = type(initializer).from_config({**config, "seed": number})
         variable.assign(keras.ops.convert_to_numpy(own(tuple(variable.shape), "float32")))
 

@@ -63,7 +63,7 @@ MOVED = {
     "schemes.moments": "schemes.engine.moments",
     "schemes.report": "schemes.engine.report",
     "schemes.start": "schemes.engine.start",
-    "schemes.streams": "schemes.engine.streams",
+    "schemes.streams": "streams",
     "schemes.task": "schemes.engine.task",
     "schemes.unit_means": "schemes.engine.unit_means",
     "diagnostics.batch": "diagnostics.measuring.batch",

@@ -7,8 +7,8 @@ from keras import layers as L
 
 from tfinit.errors import InputError
 from tfinit.schemes import SCHEMES, initialize
-from tfinit.schemes.engine.streams import stream
 from tfinit.schemes.initialize import WITH_DATA as DATA_SCHEMES
+from tfinit.streams import stream
 from tfinit.variables import all_weights, read_weights
 
 WITH_DATA = {scheme.__name__ for scheme in DATA_SCHEMES}

@@ -22,8 +22,8 @@ import numpy as np
 
 from tfinit.errors import InputError
 from tfinit.lottery.result import Weights
-from tfinit.pruning.scoring.criteria import stream
 from tfinit.pruning.scoring.masks import Masks
+from tfinit.streams import stream_for
 
 
 def shuffled(mask: Masks, seed: int) -> Masks:
@@ -43,7 +43,7 @@ def shuffled(mask: Masks, seed: int) -> Masks:
         1
     """
     return {
-        key: stream("shuffled mask", seed, key).permutation(np.ravel(m)).reshape(np.shape(m))
+        key: stream_for("shuffled mask", seed, key).permutation(np.ravel(m)).reshape(np.shape(m))
         for key, m in mask.items()
     }
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from tfinit.errors import InputError
 from tfinit.schemes.engine.report import Record, Report
-from tfinit.schemes.engine.streams import digest
 from tfinit.schemes.engine.task import Task
+from tfinit.streams import seed_of_weight
 from tfinit.variables import all_weights, keras_of, own_weights, walk_layers, weight_name
 
 # Where the initializer of a weight is not called after the weight.
@@ -125,7 +125,7 @@ def _known(layer: Any, initializer: Any) -> Any:
 
 def _new_seed(seed: int, key: str, taken: set[int]) -> int:
     """31 bits of the weight's digest, as Keras's initializers take them; never the same twice."""
-    new = int.from_bytes(digest(seed, key)[:4], "big") >> 1
+    new = seed_of_weight(seed, key)
     while new in taken:
         new = (new + 1) % 2**31
     taken.add(new)

@@ -30,33 +30,19 @@ References:
     NeurIPS 2019, https://arxiv.org/abs/1905.01067, figure 2.
 """
 
-import hashlib
 from collections.abc import Callable, Mapping
 
 import numpy as np
 
 from tfinit.errors import InputError
 from tfinit.pruning.scoring.masks import Masks, check_mask, top_mask
+from tfinit.streams import stream_for
 
 Criterion = Callable[[np.ndarray, np.ndarray, np.random.Generator], np.ndarray]
 Scores = dict[str, np.ndarray]
 
 # Below the smallest positive float32, far above the smallest float64.
 _NEXT_TO_NOTHING = 2.0**-160
-
-
-def stream(use: str, seed: int, key: str) -> np.random.Generator:
-    """The generator of one weight for one use: a function of the three, in any process.
-
-    The use is part of it, so that a mask that is drawn is independent of weights that are drawn
-    with the same seed.
-
-    Example:
-        >>> bool(stream("mask", 1, "fc/kernel").random() == stream("mask", 1, "fc/kernel").random())
-        True
-    """
-    told = hashlib.sha256(f"{use}/{int(seed)}/{key}".encode()).digest()
-    return np.random.default_rng(int.from_bytes(told, "big"))
 
 
 def _aligned(initial: np.ndarray, final: np.ndarray) -> np.ndarray:
@@ -158,7 +144,7 @@ def score(
     for key, alive in mask.items():
         begun = _survivors_of("initial", initial, key, alive)
         ended = _survivors_of("final", final, key, alive)
-        found = CRITERIA[name](begun, ended, stream(f"criterion {name}", seed, key))
+        found = CRITERIA[name](begun, ended, stream_for(f"criterion {name}", seed, key))
         scores[key] = np.full(np.shape(alive), -np.inf, found.dtype)
         scores[key][np.asarray(alive, bool)] = found
     return scores

@@ -13,7 +13,6 @@ statistics. Whatever they change on the way is put back, bit for bit, also after
 ``masks``, the scores are those of the model with the pruned weights at zero.
 """
 
-import hashlib
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -34,6 +33,7 @@ from tfinit.pruning.scoring.loss_gradients import (
     weights_of,
 )
 from tfinit.pruning.scoring.synaptic_flow import ones_like_input, synaptic_flow
+from tfinit.streams import stream_for
 
 
 def magnitude(model: Any, *, masks: Mapping[str, np.ndarray] | None = None) -> Scores:
@@ -69,15 +69,9 @@ def random(model: Any, *, seed: int = 0) -> Scores:
     """
     seed = arguments.seed("seed", seed)
     return {
-        key: _stream(seed, key).random(tuple(weight.shape))
+        key: stream_for("random score", seed, key).random(tuple(weight.shape))
         for key, weight in weights_of(model).items()
     }
-
-
-def _stream(seed: int, key: str) -> np.random.Generator:
-    # A word of its own in the digest, so that it is never the stream that drew the weights.
-    told = hashlib.sha256(f"random score/{seed}/{key}".encode()).digest()
-    return np.random.default_rng(int.from_bytes(told, "big"))
 
 
 def snip(
