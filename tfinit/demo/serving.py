@@ -5,7 +5,6 @@ import errno
 import os
 import signal
 import socket
-import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -16,6 +15,7 @@ import uvicorn
 
 from tfinit.demo.connections import BATCH, Connections, room
 from tfinit.errors import WorkError
+from tfinit.native_output import exit_at_once
 
 # What a page has not taken yet waits here, in the system, where no newer frame can replace it.
 _BUFFER = 128 * 1024
@@ -76,9 +76,7 @@ def serve(app: Any, listener: socket.socket, opened: Callable[[], None]) -> NoRe
         server.run(sockets=[listener])
     # All has ended, and there is nothing to save. Taking TensorFlow down would last seconds, and
     # crash if a thread is still in the middle of its work.
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(server.exit_code)
+    exit_at_once(server.exit_code)
 
 
 class Server(uvicorn.Server):

@@ -25,7 +25,7 @@ from tfinit.exporting.lacks import (
 )
 from tfinit.exporting.onnx_graph import as_tf2onnx_takes_it
 from tfinit.graph.overlay import overlaid
-from tfinit.native_output import native_stderr_closed
+from tfinit.native_output import stderr_held
 from tfinit.variables import walk_layers
 
 # Examples that the ranges of the activations are taken from.
@@ -268,7 +268,7 @@ def _quiet(logged: list[str]) -> Iterator[None]:
         with (
             warnings.catch_warnings(),
             contextlib.redirect_stdout(io.StringIO()),
-            native_stderr_closed(),
+            stderr_held((Exception,)),
         ):
             warnings.simplefilter("ignore")
             root.setLevel(max(root_level, logging.ERROR))  # onnxruntime.quantization logs here
