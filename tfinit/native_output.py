@@ -3,7 +3,6 @@
 import atexit
 import contextlib
 import faulthandler
-import functools
 import os
 import subprocess
 import sys
@@ -90,7 +89,7 @@ def exit_at_once(code: int) -> NoReturn:
     """End the process in good order, though other threads are at work: nothing held is shown."""
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
-    for said in _watched:
+    for said in list(_watched):
         said()
     os._exit(code)
 
@@ -123,8 +122,12 @@ def _held_file(stderr: int) -> Iterator[int]:
                     stderr=stderr,
                     start_new_session=True,  # Ctrl-C is not for it
                 )
+
+                def said() -> None:
+                    with contextlib.suppress(OSError, ValueError):  # it has ended, or was told
+                        watcher.communicate(b"\n")
+
                 # A signal that we hear ends the process without the blocks, but in order.
-                said = functools.partial(watcher.communicate, b"\n")
                 atexit.register(said)
                 _watched.append(said)
                 put_back.callback(said)

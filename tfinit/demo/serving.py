@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 import uvicorn
 
 from tfinit.demo.connections import BATCH, Connections, room
-from tfinit.errors import WorkError
+from tfinit.errors import WorkError, of_system
 from tfinit.native_output import exit_at_once
 
 # What a page has not taken yet waits here, in the system, where no newer frame can replace it.
@@ -54,7 +54,7 @@ def listening(host: str, port: int) -> socket.socket:
                 f"port {port} of {host} is in use. End what uses it, or choose another with "
                 "--port; 0 takes any free one."
             ) from None
-        raise WorkError(f"cannot listen at {host}, port {port}: {error.strerror}.") from None
+        raise WorkError(f"cannot listen at {host}, port {port}: {of_system(error)}.") from None
     return listener
 
 

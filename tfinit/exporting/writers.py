@@ -12,7 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from tfinit.errors import InputError, WorkError, reason
+from tfinit.errors import InputError, WorkError, of_system, reason
 from tfinit.exporting.blocks import Encoding, restore_zeros, steered_layers
 from tfinit.exporting.inputs import batch_of, each, names_of, signature
 from tfinit.exporting.lacks import (
@@ -63,7 +63,7 @@ def write(
         with _quiet(logged):
             encodings = _WRITERS[format](model, path, quantize, sparse, representative, blocks)
     except OSError as error:
-        raise WorkError(f"cannot write {path}: {error.strerror or error}.") from error
+        raise WorkError(f"cannot write {path}: {of_system(error)}.") from error
     except (InputError, WorkError):
         raise
     # An exporter may raise anything: ConverterError, ValueError, KeyError, RuntimeError, ...
