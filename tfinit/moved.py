@@ -83,7 +83,7 @@ MOVED = {
     "diagnostics.choices": "diagnostics.advising.choices",
     "diagnostics.recommendation": "diagnostics.advising.recommendation",
     "diagnostics.nonlinearity": "diagnostics.advising.nonlinearity",
-    "diagnostics.files": "diagnostics.batch_file",
+    "diagnostics.files": "saved_data",
     "diagnostics.plain": "diagnostics.json_values",
     "comparison.track": "comparison.shared_network",
     "comparison.entrants": "comparison.initializations",

@@ -43,7 +43,7 @@ class _Diagnose(OnDevice):
         with loading():
             from tfinit.devices import announce
             from tfinit.diagnostics import diagnose
-            from tfinit.diagnostics.batch_file import load_batch
+            from tfinit.saved_data import load_batch
             from tfinit.saved_model import load_model
 
             wake_up(self.device)

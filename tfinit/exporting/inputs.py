@@ -9,6 +9,7 @@ import numpy as np
 
 from tfinit import arguments
 from tfinit.errors import InputError
+from tfinit.named_arrays import fits
 
 # What stands for a free length, such as a sequence's or an image's.
 _FREE = 32
@@ -89,14 +90,10 @@ def in_order(model: Any, given: Any, name: str) -> list[np.ndarray]:
             f"arrays of shape {[array.shape for array in arrays]}."
         )
     for spec, array in zip(specs or [], arrays, strict=False):
-        wanted_shape = tuple(spec.shape)[1:]
-        fits = len(wanted_shape) == array.ndim - 1 and all(
-            n is None or n == m for n, m in zip(wanted_shape, array.shape[1:], strict=True)
-        )
-        if not fits:
+        if not fits(spec, array):
             raise InputError(
                 f"`{name}` has examples of shape {array.shape[1:]} for the input {spec.name!r}, "
-                f"the model takes {wanted_shape}."
+                f"the model takes {tuple(spec.shape)[1:]}."
             )
     dtypes = [spec.dtype for spec in specs] if specs else [_plain(array) for array in arrays]
     return [_as(array, dtype, name) for array, dtype in zip(arrays, dtypes, strict=True)]
