@@ -10,6 +10,7 @@ import numpy as np
 from tfinit import arguments
 from tfinit.errors import InputError
 from tfinit.named_arrays import fits
+from tfinit.variables import put_back
 
 # What stands for a free length, such as a sequence's or an image's.
 _FREE = 32
@@ -194,14 +195,10 @@ def from_rest(model: Any) -> Iterator[None]:
     states = [
         state for layer in stateful_layers(model) for state in keras.tree.flatten(layer.states)
     ]
-    before = [keras.ops.copy(state.value) for state in states]
-    try:
+    with put_back(states):
         for state in states:
             state.assign(keras.ops.zeros_like(state.value))
         yield
-    finally:
-        for state, value in zip(states, before, strict=True):
-            state.assign(value)
 
 
 def stateful_layers(model: Any) -> list[Any]:

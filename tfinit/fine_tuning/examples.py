@@ -4,11 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import keras
-import numpy as np
 
 from tfinit.errors import InputError, reason
 from tfinit.named_arrays import each
-from tfinit.variables import walk_layers
+from tfinit.variables import put_back, walk_layers
 
 
 def check_trains(model: Any, x: Any, y: Any, weights: Any, data: str, batch_size: int) -> None:
@@ -22,14 +21,13 @@ def check_trains(model: Any, x: Any, y: Any, weights: Any, data: str, batch_size
     )
     # Training begins where it would have begun. Keras does not count an RNN's states among these.
     kept = [getattr(layer, "states", None) or [] for _, layer in walk_layers(model)]
-    variables = [*model.non_trainable_variables, *keras.tree.flatten(kept)]
-    states = [(v, np.array(keras.ops.convert_to_numpy(v))) for v in variables]
     outputs = None
     try:
-        outputs = model(x, training=False)
-        model.compute_loss(x=x, y=y, y_pred=outputs, sample_weight=weights, training=False)
-        model.compute_metrics(x, y, outputs, sample_weight=weights)
-        model.reset_metrics()
+        with put_back([*model.non_trainable_variables, *keras.tree.flatten(kept)]):
+            outputs = model(x, training=False)
+            model.compute_loss(x=x, y=y, y_pred=outputs, sample_weight=weights, training=False)
+            model.compute_metrics(x, y, outputs, sample_weight=weights)
+            model.reset_metrics()
     # A loss or a metric may raise anything.
     except Exception as error:
         of_y, of_outputs = (each(lambda part: tuple(part.shape), one) for one in (y, outputs))
@@ -38,9 +36,6 @@ def check_trains(model: Any, x: Any, y: Any, weights: Any, data: str, batch_size
             f"{reason(error)} A batch of targets has the shape {of_y}, of outputs {of_outputs}. "
             "Give other targets, or another --loss."
         ) from error
-    finally:
-        for variable, value in states:
-            variable.assign(value)
 
 
 def told(loss: Any) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tfinit.errors import InputError
+from tfinit.graph.overlay import overlaid
 from tfinit.schemes.engine.report import Record, Report
 from tfinit.schemes.engine.task import Task
 from tfinit.streams import seed_of_weight
@@ -105,8 +106,9 @@ def _asked(layer: Any) -> dict[str, Any]:
             found[weight_name(variable)] = _known(layer, given.get("initializer"))
             return variable
 
-        fresh.add_weight = add_weight
-        fresh.build_from_config(layer.get_build_config())
+        with overlaid() as put:
+            put(fresh, "add_weight", add_weight)
+            fresh.build_from_config(layer.get_build_config())
     except InputError:
         raise  # an initializer of tfinit's that was found and cannot be asked, and says why
     except Exception:

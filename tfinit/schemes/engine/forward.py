@@ -17,7 +17,7 @@ from tfinit.graph.activations import gate_activations
 from tfinit.graph.kernels import Kernel
 from tfinit.graph.overlay import overlaid
 from tfinit.schemes.engine.task import Task
-from tfinit.variables import keras_of, walk_layers
+from tfinit.variables import keras_of, put_back, walk_layers
 
 # The classes whose output is φ(W∗x + b), by the names of Keras's base classes.
 _LINEAR = (
@@ -100,13 +100,8 @@ def states_kept(op: Any) -> Iterator[None]:
     import keras
 
     found = [keras.tree.flatten(getattr(layer, "states", None)) for layer in _stateful(op)]
-    states = [state for part in found for state in part if hasattr(state, "assign")]
-    before = [state.numpy() for state in states]
-    try:
+    with put_back(state for part in found for state in part if hasattr(state, "assign")):
         yield
-    finally:
-        for state, value in zip(states, before, strict=True):
-            state.assign(value)
 
 
 def _as_raised(error: InputError) -> InputError:
