@@ -9,11 +9,12 @@ from typing import Any, NamedTuple
 from tfinit import arguments
 from tfinit.arguments import instance, one_of, refused, text, whole, wholes
 from tfinit.errors import InputError
+from tfinit.graph.layer_kinds import KERNEL_NAMES
 from tfinit.networks import conv_2, conv_4, conv_6, lenet_300_100, mlp, resnet_20, vgg_16
 from tfinit.schemes.engine.forward import check_data
 from tfinit.schemes.initialize import SCHEMES, WITH_DATA, initialize
 from tfinit.streams import seed_of_weight
-from tfinit.variables import PRUNABLE_NAMES, all_weights, weight_name
+from tfinit.variables import all_weights, weight_name
 
 
 class _Network(NamedTuple):
@@ -229,11 +230,12 @@ def fill(model: Any, initializer: Any, seed: int) -> None:
 
 def kernels(model: Any) -> dict[str, Any]:
     """The trainable weights that `fill` sets, under their keys."""
-    names = (*PRUNABLE_NAMES, "depthwise_kernel")
     weights = all_weights(model)
     trainable = {id(weight) for weight in model.trainable_weights}
     return {
         key: weight
         for key, weight in weights.items()
-        if id(weight) in trainable and weight_name(weight) in names and len(weight.shape) >= 2
+        if id(weight) in trainable
+        and weight_name(weight) in KERNEL_NAMES
+        and len(weight.shape) >= 2
     }

@@ -44,7 +44,7 @@ MADE_HERE = {
 NOT_CALLED = {
     *("pruning.PruningSchedule", "pruning.PruningPolicy", "pruning.PrunableLayer"),
     "plots.Interpolation",
-    *("errors.reason", "training.check_batch_size", "training.Progress", "fans.summed_axes"),
+    *("errors.reason", "training.check_batch_size", "training.Progress"),
     *("fans.check_shape", "gains.config_of", "gains.evaluate", "lottery.lottery"),
     *("lottery.stability.instability", "lottery.stability.copy_seed", "probes.require_tensorflow"),
     *("lottery.stability.branch_of", "models.check_initialization", "models.initializer"),

@@ -15,6 +15,7 @@ from keras import layers
 
 from tfinit.graph.channels import Call, Channels, Untouchable, Value
 from tfinit.graph.elementwise import applied, elementwise
+from tfinit.graph.keras_internals import is_from_keras_3
 
 Rule = Callable[[Channels, Call], Value]
 
@@ -26,7 +27,7 @@ def rule_of(layer: Any) -> Rule:
         Untouchable: There is none, or the layer is set up in a way that it is not for.
     """
     kind = type(layer)
-    if kind.__module__ == "keras.src.ops.numpy" and kind.__name__ == "Add":  # `a + b`
+    if is_from_keras_3(kind) and ".ops." in kind.__module__ and kind.__name__ == "Add":  # `a + b`
         return _merge(np.add)
     rule = _RULES.get(kind)
     if rule is None:

@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from tfinit.graph.keras_internals import calls_in
+
 
 class Untouchable(Exception):
     """A layer whose channels cannot be followed; the message says why."""
@@ -184,13 +186,7 @@ def follow(functional: Any) -> Channels:
 
 def nodes_of(functional: Any) -> list[Any]:
     """Keras's records of the calls in a functional model, in data-flow order, without inputs."""
-    by_depth = functional._nodes_by_depth
-    return [
-        node
-        for depth in sorted(by_depth, reverse=True)
-        for node in by_depth[depth]
-        if node.operation and not node.is_input
-    ]
+    return calls_in(functional)
 
 
 def _width(tensor: Any) -> int:

@@ -8,11 +8,11 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras.src.backend.common import global_state
 
 from tfinit import arguments
 from tfinit.arguments import refused, wholes
 from tfinit.errors import InputError
+from tfinit.graph.keras_internals import thread_attribute
 from tfinit.initializers.current_weight import target_of_call
 from tfinit.streams import number
 
@@ -157,7 +157,7 @@ def _next(generator: keras.random.SeedGenerator, filling: bool) -> list[int]:
             generator.state.assign(state + np.array([0, 1], state.dtype))
             return state.tolist()
     except Exception as error:
-        if filling and global_state.get_global_attribute("stateless_scope"):
+        if filling and thread_attribute("stateless_scope"):
             # A symbol, for a stand-in whose values nobody sees: Keras asks again for the weight.
             return [0, 0]
         raise InputError(

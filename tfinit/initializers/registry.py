@@ -1,10 +1,11 @@
 """Registration of the initializers with Keras 3, and with tf_keras as soon as that is loaded."""
 
-import importlib
 import re
 from types import ModuleType
 
 import keras
+
+from tfinit.graph.keras_internals import legacy_initializers
 
 _CLASSES: dict[str, type] = {}
 _SNAKE_CASE = {"LeCun": "lecun"}  # as in Keras's "lecun_normal"
@@ -31,7 +32,7 @@ def register_with_tf_keras(tf_keras: ModuleType) -> None:
     """Make the registered classes known to tf_keras under the same names."""
     # Its list of initializers has no public door. A class outside of it draws a warning at every
     # `get_config` of a layer, and is not found when an HDF5 file is read.
-    known = importlib.import_module("tf_keras.src.initializers").LOCAL.ALL_OBJECTS
+    known = legacy_initializers()
     for name, cls in _CLASSES.items():
         tf_keras.saving.register_keras_serializable("tfinit", name)(cls)
         tf_keras.saving.get_custom_objects()[f"tfinit>{_snake_case(name)}"] = cls

@@ -12,7 +12,7 @@ from tfinit.graph.kernels import Kernel
 from tfinit.graph.tracing import Step, bears_kernel
 from tfinit.schemes.engine.forward import is_stateful, states_kept
 from tfinit.schemes.engine.moments import Moments, through_activation, through_layer
-from tfinit.schemes.engine.report import Record, Report
+from tfinit.schemes.engine.report import Record, Report, frozen, record_of
 from tfinit.schemes.engine.task import Task
 from tfinit.schemes.engine.unit_means import INPUTS, LEAST
 from tfinit.schemes.variance import draw
@@ -67,7 +67,7 @@ def autoinit(task: Task, *, mean: float = 0.0, variance: float = 1.0) -> Report:
         walk.go_through(index, step)
     records = [
         walk.records.get(kernel.key)
-        or (kernel.record("kept") if kernel.trainable else kernel.frozen())
+        or (record_of(kernel, "kept") if kernel.trainable else frozen(kernel))
         for kernel in task.kernels
     ]
     more = [f"moments by trial: {', '.join(walk.tried)}"] if walk.tried else []
@@ -111,7 +111,7 @@ class _Walk:
         if not kernel.trainable:
             return
         if kernel.recurrent:
-            self.records[kernel.key] = kernel.record("kept", note=_RECURRENT)
+            self.records[kernel.key] = record_of(kernel, "kept", note=_RECURRENT)
             return
         std = 1 / math.sqrt(kernel.fan_in * signal.second)
         random = stream(self.task.seed, kernel.key)
@@ -124,7 +124,7 @@ class _Walk:
                 f"{self.inputs.variance:.3g} are not the inputs', pass theirs; else {INPUTS}."
             )
         note = f"input: mean {signal.mean:.3g}, variance {signal.variance:.3g}"
-        self.records[kernel.key] = kernel.record("set", std=std, note=note)
+        self.records[kernel.key] = record_of(kernel, "set", std=std, note=note)
 
     def _behind(self, index: int, step: Step, signals: list[Moments]) -> Moments:
         activation = activation_of(step.op)

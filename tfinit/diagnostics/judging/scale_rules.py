@@ -47,7 +47,11 @@ def scale_jump(case: Case) -> Iterator[Finding]:
             Cure("Scale the inputs to variance 1, as (x - mean) / std.", ""),
         )
     trend = case.trends.size
-    rows = [layer for layer in case.kernels if layer.linear.finite and layer.linear.rms > 0]
+    rows = [
+        layer
+        for layer in case.kernels
+        if layer.linear.finite and layer.linear.rms > 0 and not layer.scores
+    ]
     if len(rows) < _FEW_LAYERS:
         return
     before = inputs[0].rms if len(inputs) == 1 and inputs[0].rms > 0 else None
@@ -79,7 +83,7 @@ def scale_jump(case: Case) -> Iterator[Finding]:
             continue
         yield case.finding(
             "scale jump",
-            SEVERE if size >= _JUMP_SEVERE and not layer.head else WARNING,
+            SEVERE if size >= _JUMP_SEVERE and not layer.head and _knows_depth(case) else WARNING,
             layer.key,
             f"{layer.key!r} multiplies the signal by {jump:.3g} against the other layers "
             f"(rms {last:.3g} before, {layer.linear.rms:.3g} after).",
@@ -136,7 +140,7 @@ def vanishing_and_exploding(case: Case) -> Iterator[Finding]:
         elif fall <= -_DECADES_WARNING and -gradient.decades > -_DECADES_WARNING:
             yield case.finding(
                 "vanishing",
-                SEVERE if fall <= -_DECADES_SEVERE else WARNING,
+                SEVERE if fall <= -_DECADES_SEVERE and _knows_depth(case) else WARNING,
                 _where(case, trends.variation, 10**-_DECADES_WARNING, backward=False),
                 f"What depends on the input shrinks {trends.variation.factor:.2g}× a layer: after "
                 f"{trends.variation.layers} layers it is {10**fall:.0e} of the first.",
@@ -169,9 +173,14 @@ def _exploding(case: Case, what: str, factor: float, trend: Trend, decades: floa
     )
 
 
+def _knows_depth(case: Case) -> bool:
+    """False where the order of layers is a guess, of which no severe finding is made."""
+    return not case.found.structure.graph.guessed
+
+
 def _by_decades(case: Case, decades: float) -> str:
     # Behind normalizations a step's size does not depend on the gradient's: such networks learn.
-    if case.found.structure.is_normalized_throughout:
+    if case.found.structure.is_normalized_throughout or not _knows_depth(case):
         return WARNING
     return SEVERE if decades >= _DECADES_SEVERE else WARNING
 

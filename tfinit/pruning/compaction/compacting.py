@@ -7,6 +7,7 @@ import keras
 from tfinit.deserializing import filled_afterwards
 from tfinit.errors import InputError
 from tfinit.graph.channels import follow
+from tfinit.graph.keras_internals import functional_of
 from tfinit.pruning.compaction.liveness import find_live, kept_dead
 from tfinit.pruning.compaction.rebuilding import Rebuilder
 from tfinit.pruning.compaction.result import Compaction, Kept, Removed
@@ -115,13 +116,13 @@ def _functional_of(model: Any) -> Any:
             f"{type(model).__module__}.{type(model).__name__}."
         )
     if type(model) is keras.Sequential:
-        if not model.built or model._functional is None:
+        if not model.built or functional_of(model) is model:
             raise InputError(
                 f"`model` {model.name!r} is a Sequential that is not built, or has no fixed "
                 "inputs, so its layers cannot be followed. Begin it with keras.Input(shape), or "
                 "call model.build(input_shape)."
             )
-        return model._functional
+        return functional_of(model)
     # Keras has no public name for the class; subclasses may compute more than their graph.
     if type(model).__name__ == "Functional" and type(model).__module__.startswith("keras."):
         return model

@@ -10,6 +10,7 @@ from keras import layers
 from tfinit.errors import InputError
 from tfinit.graph.channel_rules import array_of, weighted
 from tfinit.graph.channels import Channels, Mixing, nodes_of
+from tfinit.graph.keras_internals import lambda_output_shape, producer_of
 from tfinit.pruning.compaction.liveness import Liveness
 
 _UNITS = {layers.Dense: "units"}  # the others call them filters
@@ -43,7 +44,7 @@ class Rebuilder:
             model: The given model.
             functional: It, or for a Sequential the functional model inside.
         """
-        inputs = [self.layer(tensor._keras_history.operation) for tensor in functional.inputs]
+        inputs = [self.layer(producer_of(tensor)) for tensor in functional.inputs]
         if isinstance(model, keras.Sequential):
             chain = [self.layer(layer) for layer in model.layers]
             new = keras.Sequential([*inputs, *chain], name=model.name)
@@ -125,7 +126,7 @@ def copy_of(operation: Any) -> Any:
             # Its configuration holds the bytes of the function, which has lost its module.
             return layers.Lambda(
                 operation.function,
-                output_shape=operation._output_shape,
+                output_shape=lambda_output_shape(operation),
                 mask=operation.mask,
                 arguments=operation.arguments,
                 name=operation.name,

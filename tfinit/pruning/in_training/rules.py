@@ -8,6 +8,7 @@ import keras
 from tfinit import arguments
 from tfinit.arguments import flag, is_whole, number, one_of, wholes
 from tfinit.errors import InputError
+from tfinit.graph.keras_internals import is_symbolic
 from tfinit.pruning.in_training.schedules import PruningSchedule, check_schedule
 from tfinit.pruning.scoring.allocation import (
     allocation_config,
@@ -302,7 +303,7 @@ def _checked_scope(scope: Any) -> Any:
         )
     if scope is None or isinstance(scope, keras.layers.Layer):
         return scope
-    if isinstance(scope, str) or hasattr(scope, "_keras_history"):
+    if isinstance(scope, str) or is_symbolic(scope):
         raise InputError(
             "`scope` must be a model, a layer, a list of layers or of variable paths, or a "
             f"function of a variable; received {scope!r}. Put it in a list, or pass the layer "
