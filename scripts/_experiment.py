@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeVar
 import tyro
 
 from tfinit.cli.console import loading
-from tfinit.cli.device import wake_up
+from tfinit.cli.device import warm_up
 from tfinit.cli.signals import heard, nothing_begun
 from tfinit.devices import in_use
 from tfinit.errors import one_line
@@ -31,7 +31,7 @@ from tfinit.text_table import padded
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from tfinit.lottery.report import Row
+    from tfinit.lottery.report import LevelSummary
     from tfinit.lottery.result import LevelResult
     from tfinit.progress import Bar
     from tfinit.spread import Spread
@@ -92,7 +92,7 @@ def main(script: Callable[[Any], None], options: type[Options], description: str
         with nothing_begun():
             asked = tyro.cli(options, description=description)
         with loading():
-            wake_up(asked.device)
+            warm_up(asked.device)
         script(asked)
 
 
@@ -151,11 +151,11 @@ class Measured:
         self._rows = {(row.branch, row.level): row for row in rows}
         self.levels = sorted({row.level for row in rows} - {0})
 
-    def row(self, level: int, branch: str = TICKET) -> "Row | None":
+    def row(self, level: int, branch: str = TICKET) -> "LevelSummary | None":
         """The row of a branch at a level; None if it was not trained there."""
         return self._rows.get((branch, level))
 
-    def rows(self, branch: str = TICKET) -> "list[Row]":
+    def rows(self, branch: str = TICKET) -> "list[LevelSummary]":
         """The pruned levels of a branch."""
         return [row for level in self.levels if (row := self.row(level, branch))]
 

@@ -5,6 +5,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+__all__ = ["InputError", "MissingPackage", "WorkError", "reason"]
+
 
 class InputError(ValueError):
     """What was asked for cannot be done as asked; nothing was written. Exit code 2."""

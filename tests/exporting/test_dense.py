@@ -75,7 +75,7 @@ def compared(tmp_path_factory):
     x = np.random.default_rng(0).normal(size=(60, 128)).astype("f4")
     y = dense(x).numpy().argmax(axis=1)
     path = folder / "m.tflite"
-    report = export(model, path, sparse=True, representative_data=x, data=(x, y), seconds=0.02)
+    report = export(model, path, sparse=True, representative_data=x, x=x, y=y, seconds=0.02)
     dense.export(folder / "dense.tflite", format="litert", verbose=False)
     model.export(folder / "pruned.tflite", format="litert", verbose=False)
     return report, {name: (folder / f"{name}.tflite").read_bytes() for name in ("dense", "pruned")}

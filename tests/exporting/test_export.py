@@ -11,9 +11,9 @@ import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 
 from tfinit.errors import InputError, MissingPackage, WorkError
-from tfinit.exporting import Variant, blocks, export, making, shipping, side_by_side, writers
-from tfinit.exporting.contents import stored_weights
-from tfinit.exporting.formats import numbers_of
+from tfinit.exporting import Variant, blocks, export, export_models, one_file, side_by_side
+from tfinit.exporting.checks import numbers_of
+from tfinit.exporting.formats import FORMATS
 from tfinit.exporting.isolated_runs import Job, check
 
 L = keras.layers
@@ -55,7 +55,7 @@ def run(path, x):
 
 
 def encodings(path):
-    return {w.shape: (w.encoding, w.unpacked) for w in stored_weights(Path(path), "litert")}
+    return {w.shape: (w.encoding, w.unpacked) for w in FORMATS["litert"].weights(Path(path))}
 
 
 X = np.random.default_rng(1).normal(size=(40, 64)).astype("f4")
@@ -138,8 +138,10 @@ def half():
         ({"model": keras.Sequential([L.Dense(2)])}, "not built"),
         ({"model": L.Dense(2)}, "must be a Keras model, received Dense"),
         ({"representative_data": X[:, :9]}, r"examples of shape \(9,\) .*'pixels'.*\(64,\)"),
-        ({"data": (X, X)}, "one class in y for each of the 40 examples"),
-        ({"data": (X * np.nan, np.zeros(40))}, "NaN or infinite"),
+        ({"x": X, "y": X}, "`y` must have one class for each of the 40 examples"),
+        ({"x": X}, "`x` was passed without `y`"),
+        ({"y": np.zeros(40)}, "`y` was passed without `x`"),
+        ({"x": X * np.nan, "y": np.zeros(40)}, "NaN or infinite"),
         ({"timeout": 0}, "`timeout` must be a number above 0"),
     ],
 )
@@ -149,6 +151,20 @@ def test_what_is_refused(tmp_path, arguments, message):
     with pytest.raises(InputError, match=message):
         export(**given)
     assert not list(tmp_path.iterdir())
+
+
+def test_examples_with_classes_under_their_former_name(tmp_path):
+    with (
+        pytest.warns(DeprecationWarning, match="export: `data` is now `x` and `y`"),
+        pytest.raises(InputError, match="`y` must have one class for each of the 40 examples"),
+    ):
+        export(mlp(8), tmp_path / "m.keras", data=(X, X))
+    variants = [Variant("a", mlp(8), "keras")]
+    with (
+        pytest.warns(DeprecationWarning, match="side_by_side: `data` "),
+        pytest.raises(InputError, match="`y` must have one class for each of the 40 examples"),
+    ):
+        side_by_side(variants, X, (X, X))
 
 
 def test_an_exporter_that_is_not_installed(tmp_path, monkeypatch):
@@ -174,8 +190,8 @@ def test_a_file_that_is_wrong_is_removed_and_the_old_one_stays(tmp_path, monkeyp
         )
         return result
 
-    real = writers._WRITERS["litert"]
-    monkeypatch.setitem(writers._WRITERS, "litert", corrupt)
+    real = FORMATS["litert"].write
+    monkeypatch.setattr(FORMATS["litert"], "write", corrupt)
     with pytest.raises(WorkError, match=r"m.tflite was removed: .*LiteRT.*Export it in another"):
         export(mlp(6), path, seconds=0)
     assert path.read_bytes() == b"the old one"
@@ -217,7 +233,7 @@ def compared(tmp_path_factory):
         Variant("onnx int8", dense, "onnx", quantize="int8"),
     ]
     models = {variant.label: variant.model for variant in variants}
-    report = side_by_side(variants, X, (X, y), folder=folder, seconds=0.05)
+    report = side_by_side(variants, X, x=X, y=y, folder=folder, seconds=0.05)
     return report, models
 
 
@@ -373,6 +389,6 @@ def test_agreeing_on_constant_outputs_is_called_what_it_is(tmp_path):
 def test_examples(tmp_path):
     import doctest
 
-    for module in (shipping, making):
+    for module in (export_models, one_file):
         failed, _ = doctest.testmod(module, extraglobs={"keras": keras, "tmp": tmp_path})
         assert failed == 0

@@ -72,7 +72,7 @@ def test_text_in_and_out(tmp_path):
         assert found[how][1].tolist() == [["b", "a"], ["a", "[UNK]"], ["b", ""]]
     with pytest.raises(InputError, match="first output of the model is text"):
         words = keras.Model(model.inputs, model.outputs[::-1])
-        export(words, tmp_path / "m.keras", "keras", data=(x, [0, 1, 1]))
+        export(words, tmp_path / "m.keras", "keras", x=x, y=[0, 1, 1])
 
 
 def recurrence(model, x):
@@ -93,7 +93,7 @@ def test_a_stateful_layer_goes_on_in_its_file(tmp_path, rng):
     rnn.states[0].assign(np.full((2, 4), 0.5))
     x = rng.normal(size=(6, 3, 2)).astype("f4")
     # Data that do not fill their last batch.
-    row = export(model, tmp_path / "m.tflite", data=(x[:5], [0, 1, 0, 1, 1]), seconds=0.02).file
+    row = export(model, tmp_path / "m.tflite", x=x[:5], y=[0, 1, 0, 1, 1], seconds=0.02).file
     assert row.accuracy is not None and "It takes batches of 2" in " ".join(row.notes)
     # Keras's states are neither moved nor in the file.
     np.testing.assert_array_equal(rnn.states[0], np.full((2, 4), 0.5, "f4"))

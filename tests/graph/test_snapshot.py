@@ -14,8 +14,8 @@ from tfinit.errors import InputError
 from tfinit.graph.snapshot import _read, apart
 from tfinit.probes import probing
 from tfinit.pruning import sparsity_report
-from tfinit.pruning.scoring.scores import snip as scores_of
-from tfinit.pruning.scoring.scores import synflow
+from tfinit.pruning.scoring.before_training import snip as scores_of
+from tfinit.pruning.scoring.before_training import synflow
 from tfinit.variables import prunable_weights
 
 X = np.random.default_rng(0).normal(size=(32, 8)).astype("float32")

@@ -19,10 +19,13 @@ from tfinit.gains import sinusoid
 from tfinit.graph.activations import LINEAR, Activation, activation_of
 from tfinit.graph.keras_internals import (
     arguments_of,
+    arguments_with,
     call_of,
     forget_calls,
     forget_losses,
     functional_of,
+    has_graph,
+    input_structure,
     inputs_of,
     is_from_keras_3,
     is_symbolic,
@@ -49,6 +52,16 @@ class Step(NamedTuple):
     outputs: tuple[int, ...]
 
 
+class Nested(NamedTuple):
+    """One call of a model inside the model; its steps are ``steps[start:stop]`` of the graph."""
+
+    model: Any
+    node: Any
+    inputs: tuple[int, ...]
+    start: int
+    stop: int
+
+
 @dataclass
 class Graph:
     """The calls of a model in data-flow order.
@@ -60,6 +73,8 @@ class Graph:
         reasons: Key of a composite layer (of the model itself: its name) whose order is that of
             creation, not of data flow → why it could not be traced.
         nodes: Keras's record of the call behind each step; None where there is none.
+        nested: The calls of models inside the model, in data-flow order, outer before inner; none
+            where it was called to be traced.
     """
 
     steps: list[Step] = field(default_factory=list)
@@ -67,6 +82,7 @@ class Graph:
     outputs: list[int] = field(default_factory=list)
     reasons: dict[str, str] = field(default_factory=dict)
     nodes: list[Any] = field(default_factory=list)
+    nested: list[Nested] = field(default_factory=list)
 
     @property
     def guessed(self) -> list[str]:
@@ -134,21 +150,24 @@ def bears_kernel(op: Any) -> bool:
     return any(w.name.split("/")[-1].split(":")[0] in KERNEL_NAMES for w in weights)
 
 
-def trace(model: Any, x: Any = None) -> Graph:
+def trace(model: Any, x: Any = None, *, composites: bool = True) -> Graph:
     """The graph of a built model of Keras 3, or of a functional model of tf_keras.
 
     Args:
         model: A built layer or model. It is left as it was.
         x: A batch for it, whose shapes and dtypes are taken where the model leaves its own open.
+        composites: Open the layers of a user's own that hold layers, too. Without, the steps of a
+            functional model are the calls in it and in the models inside, all their inputs given.
 
     Returns:
         Its calls in data-flow order, nested models opened, Keras's own layers left whole.
     """
-    tracer = _Tracer(model)
-    if _is_graph(model) and (keras_of(model) != "keras" or not _composites(model)):
+    tracer = _Tracer(model, composites)
+    opened = composites and keras_of(model) == "keras" and _composites(model)
+    if is_graph(model) and not opened:
         functional = functional_of(model)
         return tracer.read(list(functional.inputs), list(functional.outputs))
-    if not _is_graph(model) and _is_whole(model):
+    if not is_graph(model) and _is_whole(model):
         (given,), (made,) = tracer.fresh(1), tracer.fresh(1)
         tracer.graph.inputs, tracer.graph.outputs = [given], [made]
         tracer.add(Step("", model, (given,), (made,)))
@@ -173,8 +192,15 @@ def operations_in(model: Any) -> Iterator[tuple[str, Any]]:
                 yield f"{prefix}/{op.name}" if prefix else op.name, op
 
 
-def _is_graph(op: Any) -> bool:
-    """True for a functional model, and for a Sequential of known inputs."""
+def is_graph(op: Any) -> bool:
+    """True for a functional model, and for a Sequential of known inputs.
+
+    Not for one of a class with a `call` of its own, which may compute more than its graph.
+    """
+    for method in "call", "__call__":
+        home = getattr(getattr(op, method, None), "__module__", None) or ""
+        if home.split(".")[0] not in ("keras", "tf_keras"):
+            return False
     functional = functional_of(op)
     return bool(kind_of(functional).model == "functional" and getattr(functional, "inputs", None))
 
@@ -189,7 +215,7 @@ def _is_whole(op: Any) -> bool:
 def _composites(model: Any) -> list[Any]:
     """The layers in a model, itself among them, that are opened by calling them."""
     layers = [layer for _, layer in walk_layers(model)]
-    return [layer for layer in layers if not _is_graph(layer) and not _is_whole(layer)]
+    return [layer for layer in layers if not is_graph(layer) and not _is_whole(layer)]
 
 
 def symbolic_arguments(model: Any) -> tuple[list[Any], dict[str, Any]] | tuple[None, None]:
@@ -205,7 +231,7 @@ def symbolic_arguments(model: Any) -> tuple[list[Any], dict[str, Any]] | tuple[N
             return [tensor(part) for part in shape]
         return keras.KerasTensor(tuple(shape), dtype=model.compute_dtype)
 
-    if _is_graph(model):
+    if has_graph(model):
         return [functional_of(model).input], {}
     config = model.get_build_config() or {}
     if config.get("input_shape") is not None:
@@ -261,14 +287,15 @@ def _forget_new_calls(model: Any) -> Iterator[Any]:
         for _, layer in walk_layers(model):
             forget_calls(put, layer)
             forget_losses(put, layer)
-            for op in getattr(functional_of(layer), "operations", ()) if _is_graph(layer) else ():
+            for op in getattr(functional_of(layer), "operations", ()) if has_graph(layer) else ():
                 forget_calls(put, op)
         yield put
 
 
 class _Tracer:
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, composites: bool = True) -> None:
         self.graph = Graph()
+        self._composites = composites
         self._keys = {id(layer): key for key, layer in walk_layers(model)}
         self._count = 0
         # A composite that could not be called on symbolic tensors → why.
@@ -294,24 +321,36 @@ class _Tracer:
         """Append the steps from symbolic `inputs`, whose values are given, to `outputs`."""
         value_of = {id(tensor): value for tensor, value in zip(inputs, values, strict=False)}
         for node in _nodes_between(value_of, outputs):
-            read = [] if kind_of(operation_of(node)).positions else inputs_of(node)
+            positions = self._composites and kind_of(operation_of(node)).positions
+            read = [] if positions else inputs_of(node)
             taken = [value_of[id(t)] for t in read if id(t) in value_of]
-            for tensor, value in zip(_outputs_of(node), self._step(node, taken), strict=False):
+            for tensor, value in zip(outputs_of(node), self._step(node, taken), strict=False):
                 value_of[id(tensor)] = value
         return [value_of[id(t)] for t in outputs if id(t) in value_of]
 
     def _step(self, node: Any, taken: list[int]) -> list[int]:
         """Append one call, opened where it is a model or a user's composite; its outputs."""
         op = operation_of(node)
-        if _is_graph(op):
-            functional = functional_of(op)
-            return self._read(list(functional.inputs), list(functional.outputs), taken)
-        if not _is_whole(op):
+        if is_graph(op):
+            return self._inside(op, node, taken)
+        if self._composites and not _is_whole(op):
             # `call` cannot be followed in tf_keras.
             return self._chain(op, taken, self._failed.get(id(op), "it is not a functional model"))
-        made = self.fresh(len(_outputs_of(node)))
+        made = self.fresh(len(outputs_of(node)))
         key = self._keys.get(id(op), op.name)
         self.add(Step(key, op, tuple(taken), tuple(made)), node)
+        return made
+
+    def _inside(self, model: Any, node: Any, taken: list[int]) -> list[int]:
+        """Append the calls in a model inside; its outputs."""
+        functional, nested = functional_of(model), self.graph.nested
+        inputs, outputs = list(functional.inputs), list(functional.outputs)
+        args, _ = arguments_of(node) or ([], {})
+        taken = _in_order(model, args, taken)
+        place, start = len(nested), len(self.graph.steps)
+        nested.append(Nested(model, node, tuple(taken), start, start))
+        made = self._read(inputs, outputs, taken)
+        nested[place] = nested[place]._replace(stop=len(self.graph.steps))
         return made
 
     def call(self, model: Any, args: list[Any], kwargs: dict[str, Any]) -> Graph:
@@ -319,7 +358,7 @@ class _Tracer:
         with _forget_new_calls(model) as put:
             self._sparse = any(tensor.sparse for tensor in _symbols((args, kwargs)))
             for _, layer in walk_layers(model):
-                if _is_graph(layer) or not is_from_keras_3(type(layer)):
+                if is_graph(layer) or not is_from_keras_3(type(layer)):
                     put(layer, "__call__", partial(self._called, layer, layer.__call__))
             try:
                 outputs = _symbols(model(*args, **kwargs))
@@ -339,10 +378,10 @@ class _Tracer:
             # Keras takes the product of a tensor and a number for sparse.
             if not self._sparse:
                 make_dense(tensor)
-        if not given or (_is_whole(layer) and not _is_graph(layer)):
+        if not given or (_is_whole(layer) and not is_graph(layer)):
             return itself(*args, **kwargs)
         try:
-            if _is_graph(layer):
+            if is_graph(layer):
                 return _replayed(functional_of(layer), args, kwargs)
             made = layer.call(*args, **kwargs)
         except Exception as error:
@@ -375,14 +414,23 @@ class _Tracer:
         return taken
 
 
+def _in_order(model: Any, args: Any, given: list[Any]) -> list[Any]:
+    """What a functional model is given, in the order of its inputs: a dict is read by names."""
+    functional = functional_of(model)
+    if not args or not isinstance(args[0], dict) or isinstance(input_structure(model), dict):
+        return given
+    by_name = dict(zip(sorted(args[0]), given, strict=False))
+    return [by_name[tensor.name] for tensor in functional.inputs]
+
+
 def _replayed(functional: Any, args: Any, kwargs: Any) -> Any:
     """The outputs of a functional model on other symbolic inputs, each of its calls made anew."""
     import keras
 
-    given = _symbols((args, kwargs))
+    given = _in_order(functional, args, _symbols((args, kwargs)))
     known = {id(old): new for old, new in zip(functional.inputs, given, strict=False)}
     for node in _nodes_between(known, list(functional.outputs)):
-        taken, named = node.arguments.fill_in(known)
+        taken, named = arguments_with(node, known)
         made = keras.tree.flatten(operation_of(node)(*taken, **named))
         known.update(zip(map(id, node.outputs), made, strict=True))
     outputs = [known[id(tensor)] for tensor in functional.outputs]
@@ -405,7 +453,8 @@ def _flat(structure: Any) -> list[Any]:
     return [structure] if hasattr(structure, "shape") else []
 
 
-def _outputs_of(node: Any) -> list[Any]:
+def outputs_of(node: Any) -> list[Any]:
+    """The symbolic tensors that a recorded call makes."""
     return _flat(node.outputs)
 
 

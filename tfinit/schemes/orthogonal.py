@@ -6,11 +6,13 @@ from tfinit.arguments import number
 from tfinit.graph.kernels import Kernel, matrices
 from tfinit.initializers.haar import haar_matrices
 from tfinit.schemes.engine.isometries import by_map, orthogonal_kernel
+from tfinit.schemes.engine.registry import scheme
 from tfinit.schemes.engine.report import Report, frozen, record_of
 from tfinit.schemes.engine.task import Task
 from tfinit.schemes.variance import gains, set_biases
 
 
+@scheme("Orthogonal", is_start=True)
 def orthogonal(
     task: Task, *, gain: float | str = "activation", bias: float | None = None
 ) -> Report:
@@ -41,6 +43,7 @@ def orthogonal(
     return _orthogonal(task, "orthogonal", orthogonal_kernel, gain, bias)
 
 
+@scheme("Delta-orthogonal", fits="convolutions", is_start=True)
 def delta_orthogonal(
     task: Task, *, gain: float | str = "activation", bias: float | None = None
 ) -> Report:

@@ -7,6 +7,7 @@ from typing import Any
 
 from tfinit.errors import InputError
 from tfinit.graph.overlay import overlaid
+from tfinit.schemes.engine.registry import scheme
 from tfinit.schemes.engine.report import Record, Report
 from tfinit.schemes.engine.task import Task
 from tfinit.streams import seed_of_weight
@@ -20,6 +21,7 @@ _ATTRIBUTES = {
 }
 
 
+@scheme("As built", as_built=True)
 def reinitialize(task: Task) -> Report:
     """w ← the layer's own initializer(shape), as when it was built, from a stream of its own.
 

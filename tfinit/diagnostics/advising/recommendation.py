@@ -12,6 +12,7 @@ from tfinit.arguments import listed
 from tfinit.errors import InputError
 from tfinit.graph.kernels import Kernel
 from tfinit.initializers.haar import haar_matrices
+from tfinit.results import Result
 from tfinit.schemes.engine.report import Record, Report, frozen, record_of
 from tfinit.schemes.engine.task import Task
 from tfinit.schemes.variance import draw
@@ -70,7 +71,7 @@ class Plan:
     expression: str
 
 
-class Recommendation(Sequence[Advice]):
+class Recommendation(Result, Sequence[Advice]):
     """One `Advice` for each kernel, in data-flow order. Prints as a table with reasons.
 
     Args:
@@ -152,6 +153,12 @@ class Recommendation(Sequence[Advice]):
     def to_dict(self) -> dict[str, Any]:
         """``{"advice": [one dictionary for each kernel], "notes": […]}``, ready for JSON."""
         return {"advice": [asdict(advice) for advice in self], "notes": list(self.notes)}
+
+    def _rows(self) -> list[dict[str, Any]]:
+        return [asdict(advice) for advice in self]
+
+    def _caption(self) -> str:
+        return f"{self.model.name}: an initializer for each of {len(self)} kernels"
 
     def apply(
         self,

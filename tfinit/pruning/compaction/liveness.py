@@ -6,11 +6,12 @@ largest set that can go together: circles through an addition need no second loo
 """
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from tfinit.graph.channels import Channels, Value
+from tfinit.graph.channel_values import Channels, Value
 
 _SHARED = "they stand or fall with channels that are in use (Add, Flatten, a depth multiplier)"
 _LAST = "one is kept of channels that are all dead"
@@ -23,12 +24,12 @@ class Liveness:
     Attributes:
         representatives: Class → the class that speaks for it.
         live: Class that speaks for others → it stays.
-        forced: Classes that stay only because a tensor cannot be empty.
+        forced: Class → why it stays though nothing needs it.
     """
 
     representatives: np.ndarray
     live: np.ndarray
-    forced: frozenset[int]
+    forced: Mapping[int, str]
 
     def of(self, value: Value) -> np.ndarray:
         """True for the channels of a tensor that stay."""
@@ -42,14 +43,19 @@ def find_live(channels: Channels) -> Liveness:
     for root in channels.roots:
         live[representatives[root.value.classes]] = True
     _sweep(channels, representatives, live, ideal=False)
-    forced = set()
-    for value in channels.values:
-        if len(value) and not live[representatives[value.classes]].any():
-            # What it reads may go all the same: it is not read, or is a constant without that.
-            kept = int(representatives[value.classes[0]])
-            forced.add(kept)
-            live[kept] = True
-    return Liveness(representatives, live, frozenset(forced))
+    forced: dict[int, str] = {}
+    unfit = [(value, 0, _LAST) for value in channels.values if len(value)] + channels.unfit
+    changed = True
+    while changed:
+        changed = False
+        for value, size, reason in unfit:
+            owners = representatives[value.classes]
+            if live[owners].sum() == size:
+                # What it reads may go all the same: it is not read, or is a constant without that.
+                kept = int(owners[~live[owners]][0])
+                forced[kept] = reason
+                live[kept] = changed = True
+    return Liveness(representatives, live, forced)
 
 
 def _sweep(
@@ -59,7 +65,7 @@ def _sweep(
     changed = True
     while changed:
         changed = False
-        for mixing in reversed(channels.mixings):
+        for mixing in reversed(channels.mixings.values()):
             readers = live[representatives[mixing.made.classes]]
             if not readers.any():
                 continue
@@ -89,12 +95,11 @@ def kept_dead(channels: Channels, liveness: Liveness) -> list[tuple[str, int, st
     _sweep(channels, liveness.representatives, ideal, ideal=True)
     reasons = _reasons(channels, liveness)
     found = []
-    makers = [(mixing.layer, mixing.made) for mixing in channels.mixings]
-    for layer, made in makers:
-        owners = liveness.representatives[made.classes]
-        dead = liveness.live[owners] & (made.constant | ~ideal[owners])
+    for mixing in channels.mixings.values():
+        owners = liveness.representatives[mixing.made.classes]
+        dead = liveness.live[owners] & (mixing.made.constant | ~ideal[owners])
         counts = Counter(reasons.get(owner, _SHARED) for owner in owners[dead].tolist())
-        found += [(layer.name, count, reason) for reason, count in counts.items()]
+        found += [(mixing.name, count, reason) for reason, count in counts.items()]
     return found
 
 
@@ -108,13 +113,18 @@ def _reasons(channels: Channels, liveness: Liveness) -> dict[int, str]:
 
     for root in channels.roots:
         note(root.value.classes, root.reason)
-    for mixing in channels.mixings:
+    for mixing in channels.mixings.values():
         readers = liveness.of(mixing.made)
         blocked = mixing.taken.constant & ~mixing.foldable
         blocked[blocked] = mixing.uses[blocked][:, readers].any(axis=1)
         note(
-            mixing.taken.classes[blocked],
-            f"{mixing.layer.name} pads its input with zeros, which their constants are not",
+            mixing.taken.classes[blocked & mixing.differing],
+            f"{mixing.name} is called several times, and they are other constants in each",
         )
-    note(np.array(sorted(liveness.forced), dtype=int), _LAST)
+        note(
+            mixing.taken.classes[blocked],
+            f"{mixing.name} pads its input with zeros, which their constants are not",
+        )
+    for owner, reason in liveness.forced.items():
+        reasons.setdefault(owner, reason)
     return reasons

@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from tfinit.graph.kernels import Kernel
+from tfinit.results import Result, json_ready
 from tfinit.text_table import aligned, of_shape
 
 
@@ -58,7 +59,7 @@ def frozen(kernel: Kernel) -> Record:
     return record_of(kernel, "kept", note="no entries" if 0 in kernel.shape else "frozen")
 
 
-class Report(Sequence[Record]):
+class Report(Result, Sequence[Record]):
     """The records of one call of `initialize`, in the model's order.
 
     Args:
@@ -106,6 +107,13 @@ class Report(Sequence[Record]):
 
     def __repr__(self) -> str:
         return str(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as what JSON can hold: scheme, records, notes."""
+        return json_ready({"scheme": self.scheme, "records": self._records, "notes": self.notes})
+
+    def _rows(self) -> list[dict[str, Any]]:
+        return [dict(vars(record)) for record in self._records]
 
 
 def _cell(value: object) -> str:

@@ -1,0 +1,477 @@
+"""Scores against formulas in NumPy, and that looking at a model does not change it.
+
+What needs no gradients is marked ``backends``.
+"""
+
+import keras
+import numpy as np
+import pytest
+
+from tfinit.errors import InputError
+from tfinit.pruning.scoring import before_training as scores
+from tfinit.variables import prunable_weights
+
+L = keras.layers
+METHODS = {
+    "magnitude": lambda model, x, y: scores.magnitude(model),
+    "random": lambda model, x, y: scores.random(model),
+    "snip": lambda model, x, y: scores.snip(model, x, y),
+    "grasp": lambda model, x, y: scores.grasp(model, x, y),
+    "synflow": lambda model, x, y: scores.synflow(model, x),
+}
+
+
+def normal(*shape, seed=0):
+    return np.random.default_rng(seed).normal(size=shape).astype("float32")
+
+
+# -- two linear layers, by hand ----------------------------------------------------------------
+
+
+def linear_net(a, b, **compile_arguments):
+    model = keras.Sequential(
+        [
+            keras.Input((a.shape[0],)),
+            L.Dense(a.shape[1], use_bias=False, name="a"),
+            L.Dense(b.shape[1], use_bias=False, name="b"),
+        ]
+    )
+    model.set_weights([a, b])
+    model.compile(loss="mse", **compile_arguments)
+    return model
+
+
+A, B, X, Y = (normal(*s, seed=i) for i, s in enumerate([(4, 3), (3, 2), (10, 4), (10, 2)]))
+
+
+def gradients_by_hand(a, b):
+    """Of L = mean (x a b - y)²: with r = x a b - y, ∂L/∂a = 2/n xᵀ r bᵀ, ∂L/∂b = 2/n (x a)ᵀ r."""
+    a, b, x, y = (array.astype("float64") for array in (a, b, X, Y))
+    r = 2 * (x @ a @ b - y) / y.size
+    return x.T @ r @ b.T, (x @ a).T @ r
+
+
+def hessian_times_gradient(a, b):
+    """Of the same L: the derivative of the gradient along itself, by the product rule."""
+    a, b, x, y = (array.astype("float64") for array in (a, b, X, Y))
+    va, vb = gradients_by_hand(a, b)
+    r = 2 * (x @ a @ b - y) / y.size
+    dr = 2 * (x @ va @ b + x @ a @ vb) / y.size
+    return x.T @ (dr @ b.T + r @ vb.T), (x @ va).T @ r + (x @ a).T @ dr
+
+
+@pytest.mark.parametrize("batch_size", [100, 10, 3])
+def test_snip_by_hand(batch_size):
+    model = linear_net(A, B)
+    found = scores.snip(model, X, Y, batch_size=batch_size)
+    ga, gb = gradients_by_hand(A, B)
+    np.testing.assert_allclose(found["a/kernel"], abs(ga * A), rtol=2e-5, atol=1e-7)
+    np.testing.assert_allclose(found["b/kernel"], abs(gb * B), rtol=2e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("batch_size", [100, 10, 3])
+def test_grasp_by_hand(batch_size):
+    model = linear_net(A, B)
+    found = scores.grasp(model, X, Y, batch_size=batch_size)
+    ha, hb = hessian_times_gradient(A, B)
+    np.testing.assert_allclose(found["a/kernel"], A * ha, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(found["b/kernel"], B * hb, rtol=1e-4, atol=1e-6)
+
+
+def test_grasp_keeps_what_the_gradient_loses_most_without():
+    """Its sign: half of what ‖g‖² loses, to first order, when a weight goes a little way to 0."""
+
+    def squared_norm(a, b):
+        return sum(np.sum(g**2) for g in gradients_by_hand(a, b))
+
+    found = scores.grasp(linear_net(A, B), X, Y)["a/kernel"]
+    for index in np.ndindex(A.shape):
+        less, step = A.astype("float64"), 1e-5
+        less[index] *= 1 - step
+        lost = (squared_norm(A, B) - squared_norm(less, B)) / step / 2
+        assert found[index] == pytest.approx(lost, rel=1e-2, abs=1e-3)
+
+
+def test_synflow_by_hand():
+    """R = 1ᵀ |a| |b| 1, so the score of a_ij is |a_ij| · Σ_k |b_jk|."""
+    found = scores.synflow(linear_net(A, B))
+    a, b = abs(A), abs(B)
+    np.testing.assert_allclose(found["a/kernel"], a * b.sum(1), rtol=1e-5)
+    np.testing.assert_allclose(found["b/kernel"], b * a.sum(0)[:, None], rtol=1e-5)
+
+
+@pytest.mark.backends
+def test_magnitude():
+    np.testing.assert_array_equal(scores.magnitude(linear_net(A, B))["a/kernel"], abs(A))
+
+
+@pytest.mark.parametrize("method", ["magnitude", "snip", "grasp", "synflow"])
+def test_with_masks_the_scores_are_those_of_the_pruned_model(method, rng):
+    masks = {"a/kernel": rng.random(A.shape) < 0.5, "b/kernel": rng.random(B.shape) < 0.5}
+    arguments = (X, Y) if method in ("snip", "grasp") else ()
+    function = getattr(scores, method)
+    found = function(linear_net(A, B), *arguments, masks=masks)
+    pruned = function(linear_net(A * masks["a/kernel"], B * masks["b/kernel"]), *arguments)
+    for key in masks:
+        np.testing.assert_array_equal(found[key], pruned[key])
+        assert not found[key][~masks[key]].any()
+
+
+def test_a_loss_that_is_given_needs_no_compiled_model():
+    model = linear_net(A, B)
+    expected = scores.snip(model, X, Y)
+    model = keras.Sequential([keras.Input((4,)), *model.layers])
+    for loss in ("mse", keras.losses.MeanSquaredError(), lambda y, z: (y - z) ** 2):
+        found = scores.snip(model, X, Y, loss=loss)
+        np.testing.assert_allclose(found["a/kernel"], expected["a/kernel"], rtol=1e-5)
+
+
+def test_the_compiled_loss_has_its_regularizers():
+    model = keras.Sequential(
+        [keras.Input((1,)), L.Dense(1, use_bias=False, kernel_regularizer="l2", name="a")]
+    )
+    model.set_weights([np.array([[2.0]])])
+    model.compile(loss="mse")
+    # (2 - 2)² + 0.01 · 2²: only the regularizer has a gradient, 0.04.
+    found = scores.snip(model, np.ones((1, 1)), np.full((1, 1), 2.0))
+    assert found["a/kernel"].item() == pytest.approx(0.08)
+
+
+def test_a_dataset_gives_what_arrays_give():
+    import tensorflow as tf
+
+    model = linear_net(A, B)
+    dataset = tf.data.Dataset.from_tensor_slices((X, Y)).batch(4)
+    for function in (scores.snip, scores.grasp):
+        expected = function(model, X, Y)
+        found = function(model, dataset)
+        np.testing.assert_allclose(found["b/kernel"], expected["b/kernel"], rtol=1e-4, atol=1e-7)
+
+
+# -- random ------------------------------------------------------------------------------------
+
+
+@pytest.mark.backends
+def test_random_is_a_stream_for_each_key():
+    model = linear_net(normal(3, 3), normal(3, 3, seed=1))
+    first, again, other = (scores.random(model, seed=seed) for seed in (1, 1, 2))
+    for key in first:
+        np.testing.assert_array_equal(first[key], again[key])
+        assert (first[key] != other[key]).all()
+    assert (first["a/kernel"] != first["b/kernel"]).all()
+    # The same bits in any process and version.
+    assert scores.random(model, seed=0)["a/kernel"][0, :2].tolist() == [
+        0.37420987994515,
+        0.4784498326442149,
+    ]
+
+
+# -- SynFlow's law -----------------------------------------------------------------------------
+
+
+def conv_net(activation="relu", width=8, depth=3):
+    layers = [keras.Input((8, 8, 3))]
+    for _ in range(depth):
+        layers += [
+            L.Conv2D(width, 3, padding="same"),
+            L.BatchNormalization(),
+            L.Activation(activation),
+        ]
+    layers += [L.AveragePooling2D(2), L.Flatten(), L.Dropout(0.5), L.Dense(5, activation="softmax")]
+    model = keras.Sequential(layers)
+    model.compile(loss="sparse_categorical_crossentropy")
+    return model
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh", "gelu"])
+def test_synaptic_flow_is_conserved_from_layer_to_layer(activation):
+    found = scores.synflow(conv_net(activation))
+    sums = [score.sum(dtype="float64") for score in found.values()]
+    assert len(sums) == 4
+    np.testing.assert_allclose(sums, sums[0], rtol=1e-6)
+
+
+def test_synflow_sends_ones_past_the_offsets_of_preprocessing():
+    layers = [
+        L.Rescaling(2.0, offset=[-3.0] * 4),
+        L.Normalization(mean=[5.0] * 4, variance=[1.0] * 4),
+    ]
+    model = keras.Sequential([keras.Input((4,)), *layers, L.Dense(3, name="a")])
+    expected = 2 * abs(model.layers[-1].kernel.numpy())
+    np.testing.assert_allclose(scores.synflow(model)["a/kernel"], expected, rtol=1e-5)
+    assert model.layers[0].offset == [-3.0] * 4
+    np.testing.assert_array_equal(np.ravel(model.layers[1].mean), [5.0] * 4)
+
+
+@pytest.mark.parametrize("depth", [60, 200])  # in the range of float64, and beyond
+@pytest.mark.parametrize("scale", [1e-3, 1e3])
+def test_synflow_of_a_deep_net_stays_in_range(scale, depth):
+    """60 layers of gain 1e±3: R is 1e±180. The ratios are those of layers of gain 1."""
+    kernels = [abs(normal(4, 4, seed=i)) * scale for i in range(depth)]
+    model = keras.Sequential([keras.Input((4,)), *[L.Dense(4, use_bias=False) for _ in kernels]])
+    model.set_weights(kernels)
+    found = list(scores.synflow(model).values())
+    sums = [score.sum(dtype="float64") for score in found]
+    np.testing.assert_allclose(sums, sums[0], rtol=1e-4)
+    forward, backward = [np.ones(4)], [np.ones(4)]
+    for kernel in kernels:
+        forward.append(forward[-1] @ (kernel / scale).astype("float64"))
+    for kernel in reversed(kernels):
+        backward.append((kernel / scale).astype("float64") @ backward[-1])
+    for i in (0, 40, depth - 1):
+        expected = np.outer(forward[i], backward[depth - 1 - i]) * kernels[i]
+        np.testing.assert_allclose(found[i] / found[i].sum(), expected / expected.sum(), rtol=1e-4)
+
+
+def test_synflow_of_a_deep_residual_net_is_exact():
+    """60 branches of gain 1e3: beyond float32, and no layer may be scaled alone."""
+    kernels = [abs(normal(4, 4, seed=i)) * 1e3 for i in range(60)]
+    x = inputs = keras.Input((4,))
+    for _ in kernels:
+        x = L.Add()([x, L.Dense(4, "relu", use_bias=False)(x)])
+    model = keras.Model(inputs, x)
+    model.set_weights(kernels)
+    found = scores.synflow(model)
+    forward, backward = [np.ones(4)], [np.ones(4)]
+    for kernel in kernels:
+        forward.append(forward[-1] + forward[-1] @ kernel.astype("float64"))
+    for kernel in reversed(kernels):
+        backward.append(backward[-1] + kernel.astype("float64") @ backward[-1])
+    for i, score in enumerate(found.values()):
+        expected = np.outer(forward[i], backward[59 - i]) * kernels[i]
+        np.testing.assert_allclose(score, expected, rtol=1e-6)
+
+
+def test_synflow_in_the_models_own_dtypes_where_float64_does_not_fit():
+    import tensorflow as tf
+
+    class Fixed(L.Layer):
+        def call(self, x):
+            return x * tf.constant([1.0, 2.0, 3.0])  # of float32
+
+    model = keras.Sequential([keras.Input((4,)), L.Dense(3, name="a"), Fixed()])
+    a = abs(model.layers[0].kernel.numpy())
+    np.testing.assert_allclose(scores.synflow(model)["a/kernel"], a * [1, 2, 3], rtol=1e-6)
+    for scale in (1e30, 1e-30):  # and scaled
+        model.layers[0].kernel.assign(a * scale)
+        found = scores.synflow(model)["a/kernel"]
+        np.testing.assert_allclose(
+            found / found.sum(), a * [1, 2, 3] / (a * [1, 2, 3]).sum(), rtol=1e-5
+        )
+
+
+def test_synflow_of_half_precision():
+    layers = [L.Dense(64, "relu", dtype="mixed_float16") for _ in range(8)]
+    model = keras.Sequential([keras.Input((64,)), *layers])
+    found = scores.synflow(model)
+    sums = [score.sum() for score in found.values()]
+    assert sums[0] > 65504
+    np.testing.assert_allclose(sums, sums[0], rtol=1e-6)
+
+
+# -- the model is as it was --------------------------------------------------------------------
+
+
+@keras.saving.register_keras_serializable("tests")
+class Subclassed(keras.Model):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.inner = keras.Sequential([L.Dense(6, "relu"), L.Dropout(0.5), L.BatchNormalization()])
+        self.head = L.Dense(3, activation=L.ReLU())
+
+    def call(self, x, training=None):
+        return self.head(self.inner(x, training=training))
+
+
+def subclassed():
+    model = Subclassed()
+    model(X)
+    model.compile("sgd", "mse", metrics=["mae"])
+    return model, X, normal(10, 3, seed=4)
+
+
+def shared_and_nested():
+    """Two inputs in a dict through one backbone."""
+    backbone = keras.Sequential(
+        [keras.Input((4,)), L.Dense(5, "tanh"), L.BatchNormalization(), L.GaussianDropout(0.3)]
+    )
+    left, right = keras.Input((4,), name="left"), keras.Input((4,), name="right")
+    joined = L.Concatenate()([backbone(left), backbone(right)])
+    out = {"p": L.Dense(2, name="p")(joined), "q": L.Dense(1, name="q")(joined)}
+    model = keras.Model({"left": left, "right": right}, out)
+    model.compile("adam", {"p": "mse", "q": "mae"})
+    return model, {"left": X, "right": normal(10, 4, seed=4)}, {"p": Y, "q": Y[:, :1]}
+
+
+def convolutional():
+    model = conv_net()
+    model.fit(normal(8, 8, 8, 3), np.arange(8) % 5, verbose=0)
+    return model, normal(6, 8, 8, 3, seed=1), np.arange(6) % 5
+
+
+MODELS = {f.__name__: f for f in (subclassed, shared_and_nested, convolutional)}
+
+
+def state(model):
+    return [np.array(v) for v in [*model.variables, *model.optimizer.variables]]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_scores_fit_and_leave_the_model_bit_for_bit(name):
+    model, x, y = MODELS[name]()
+    before, outputs = state(model), keras.tree.flatten(model(x))
+    activations = [vars(layer).get("activation") for layer in model._flatten_layers()]
+    for score in METHODS.values():
+        found = score(model, x, y)
+        assert {k: s.shape for k, s in found.items()} == {
+            k: tuple(w.shape) for k, w in prunable_weights(model).items()
+        }
+        assert all(np.isfinite(s).all() and s.any() for s in found.values())
+    for then, now in zip(before, state(model), strict=True):
+        np.testing.assert_array_equal(then, now)
+    for then, now in zip(outputs, keras.tree.flatten(model(x)), strict=True):
+        np.testing.assert_array_equal(then, now)
+    assert activations == [vars(layer).get("activation") for layer in model._flatten_layers()]
+    assert not any("call" in vars(layer) for layer in model._flatten_layers())
+    model.fit(x, y, verbose=0)  # it trains as before
+
+
+@pytest.mark.parametrize("method", ["snip", "grasp"])
+def test_an_error_in_the_middle_leaves_the_model(method):
+    model, x, y = convolutional()
+    before = state(model)
+    masks = {key: np.zeros(tuple(w.shape)) for key, w in prunable_weights(model).items()}
+
+    def loss(y, z):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        getattr(scores, method)(model, x, y, masks=masks, loss=loss)
+    for then, now in zip(before, state(model), strict=True):
+        np.testing.assert_array_equal(then, now)
+
+
+def test_an_error_in_synflow_leaves_the_model():
+    class Breaks(L.Layer):
+        broken = False
+
+        def call(self, x):
+            if self.broken:
+                raise RuntimeError("broken")
+            return x
+
+    model = keras.Sequential([keras.Input((4,)), L.Dense(3, "relu"), Breaks()])
+    model.layers[-1].broken = True
+    before = [np.array(v) for v in model.variables]
+    with pytest.raises(InputError, match="broken"):
+        scores.synflow(model)
+    for then, now in zip(before, model.variables, strict=True):
+        np.testing.assert_array_equal(then, now)
+    assert model.layers[0].activation is keras.activations.relu
+
+
+def test_dropout_is_off_and_batch_normalization_is_as_it_predicts():
+    model, x, y = convolutional()
+    for function in (scores.snip, scores.grasp):
+        first, second = function(model, x, y), function(model, x, y)
+        for key in first:
+            np.testing.assert_array_equal(first[key], second[key])
+
+
+def test_mixed_precision_and_embeddings():
+    model = keras.Sequential(
+        [
+            keras.Input((5,), dtype="int32"),
+            L.Embedding(7, 4, dtype="mixed_bfloat16"),
+            L.GlobalAveragePooling1D(),
+            L.Dense(3, dtype="mixed_bfloat16"),
+        ]
+    )
+    model.compile(loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    tokens = np.arange(15).reshape(3, 5) % 5
+    found = scores.snip(model, tokens, np.arange(3))
+    assert found["embedding/embeddings"].shape == (7, 4)
+    assert found["embedding/embeddings"][:5].all()
+    assert not found["embedding/embeddings"][5:].any()  # tokens that do not occur
+    with pytest.raises(InputError, match=r"of int32. Use 'snip'"):
+        scores.synflow(model)
+
+
+def test_synflow_takes_the_shape_of_x_where_the_model_leaves_it_open():
+    model = keras.Sequential(
+        [keras.Input((None, None, 3)), L.Conv2D(4, 3), L.GlobalMaxPooling2D(), L.Dense(2)]
+    )
+    with pytest.raises(InputError, match="Pass an example"):
+        scores.synflow(model)
+    first = scores.synflow(model, normal(2, 6, 6, 3))
+    second = scores.synflow(model, normal(1, 6, 6, 3, seed=1))
+    for key in first:
+        np.testing.assert_array_equal(first[key], second[key])
+
+
+def test_synflow_says_when_the_output_does_not_depend_on_the_weights():
+    model = keras.Sequential([keras.Input((4,)), L.Dense(3), L.Lambda(lambda x: x * 0.0)])
+    with pytest.raises(InputError, match="zero everywhere"):
+        scores.synflow(model)
+
+
+# -- errors ------------------------------------------------------------------------------------
+
+NAN = np.where(np.arange(40).reshape(10, 4) == 5, np.nan, X)
+
+
+@pytest.mark.parametrize("method", ["snip", "grasp"])
+@pytest.mark.parametrize(
+    ("x", "y", "more", "message"),
+    [
+        (None, None, {}, "needs data: pass `x` and `y`"),
+        (X, None, {}, "needs the targets"),
+        (X, Y[:5], {}, r"the same number of examples.*\(10, 4\), \(5, 2\)"),
+        (X[:0], Y[:0], {}, "at least one"),
+        (3.0, Y, {}, "the same number of examples"),
+        (NAN, Y, {}, "`x` has NaN"),
+        (X, NAN[:, :2], {}, "`y` has NaN"),
+        (X[:, :3], Y, {}, r"cannot be called on inputs of shape \[\(10, 3\)\]"),
+        (X, np.ones((10, 7)), {}, "loss cannot be computed from `y`"),
+        (X, Y, {"loss": "msee"}, "`loss` must be a Keras loss"),
+        (X, Y, {"loss": lambda y, z: z * np.inf}, "The loss is"),
+        (X, Y, {"batch_size": 0}, "`batch_size` must be a whole number of at least 1, received 0"),
+        (X, Y, {"masks": {"a/kernel": np.ones(A.shape)}}, r"missing \['b/kernel'\]"),
+    ],
+)
+def test_errors(method, x, y, more, message):
+    model = linear_net(A, B)
+    with pytest.raises(InputError, match=message):
+        getattr(scores, method)(model, x, y, **more)
+    np.testing.assert_array_equal(model.get_weights()[0], A)
+
+
+def test_a_model_that_is_not_compiled_needs_a_loss():
+    with pytest.raises(InputError, match="is not compiled"):
+        scores.snip(keras.Sequential([keras.Input((4,)), *linear_net(A, B).layers]), X, Y)
+
+
+def test_a_dataset_without_end():
+    import tensorflow as tf
+
+    dataset = tf.data.Dataset.from_tensor_slices((X, Y)).batch(4).repeat()
+    with pytest.raises(InputError, match=r"Use x.take"):
+        scores.snip(linear_net(A, B), dataset)
+
+
+@pytest.mark.backends
+@pytest.mark.skipif(keras.backend.backend() == "tensorflow", reason="about the others")
+@pytest.mark.parametrize("method", ["snip", "grasp", "synflow"])
+def test_other_backends_say_what_they_lack(method):
+    with pytest.raises(InputError, match=f"'{method}' takes gradients with TensorFlow"):
+        METHODS[method](linear_net(A, B), X, Y)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_models_of_tf_keras(method):
+    import tf_keras
+
+    model = tf_keras.Sequential([tf_keras.layers.Dense(2)])
+    model.build((None, 4))
+    with pytest.raises(InputError, match="is of tf_keras"):
+        METHODS[method](model, X, Y)

@@ -1,0 +1,279 @@
+"""The stability experiment: from which step on does the order of the data no longer matter?"""
+
+import dataclasses
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from tfinit import models
+from tfinit.arguments import flag, instance
+from tfinit.datasets import Dataset
+from tfinit.devices import announce
+from tfinit.lottery import linear_connectivity
+from tfinit.lottery.config import StabilityConfig
+from tfinit.lottery.directory import check_directory, check_network
+from tfinit.lottery.experiment import checked_data
+from tfinit.lottery.frameworks import Framework, TrainingPlan, framework_of
+from tfinit.lottery.linear_connectivity import MEASURES, StabilityResult, interpolate
+from tfinit.lottery.report_files import OF_STABILITY, check_reports, write_stability
+from tfinit.lottery.result import LevelResult, Weights
+from tfinit.lottery.store import Place, Store
+from tfinit.lottery.stored_training import stored_or_trained
+from tfinit.origin import Origin
+from tfinit.progress import as_warning, check_progress, following
+from tfinit.training.compiled import Evaluator, choose_xla
+from tfinit.training.metrics import Progress
+from tfinit.training.order import check_batch_size
+from tfinit.variables import all_weights, write_weights
+
+__all__ = [
+    "COPIES",
+    "MOST_TRAIN_ROWS",
+    "TRUNK",
+    "branch_of",
+    "copy_seed",
+    "instability",
+    "stability",
+    "stability_steps",
+]
+
+TRUNK = "trunk"
+COPIES = (1, 2)
+# So many training examples tell an error to half a point; all of a large set would take as long as
+# the training.
+MOST_TRAIN_ROWS = 10_000
+
+
+def copy_seed(seed: int, copy: int) -> int:
+    """The seed of a copy's data order, augmentation and noise, from replicate and copy.
+
+    Not of k: the copies of all k see the same two streams, each from step k on. Both differ from
+    the trunk's, which is that of ``seed``, so copies that part at step 0 share weights only.
+    """
+    return int(np.random.SeedSequence([seed, copy]).generate_state(1, np.uint64)[0])
+
+
+def branch_of(k: int, copy: int | None = None) -> str:
+    """What files and results call the place where copies part, and each copy."""
+    return f"from-{k:06d}" + ("" if copy is None else f"-copy-{copy}")
+
+
+def stability_steps(config: StabilityConfig) -> int:
+    """How many steps the experiment trains, all networks together."""
+    instance("config", config, StabilityConfig)
+    copies = sum(len(COPIES) * (config.steps - k) for k in config.spawn_steps)
+    return len(config.seeds) * (max(config.spawn_steps) + copies)
+
+
+def stability(
+    config: StabilityConfig,
+    progress: bool | Progress | None = True,
+    finished: Callable[[StabilityResult], None] = lambda result: None,
+    warn: Callable[[str], None] = as_warning,
+    data: Dataset | None = None,
+    reports: bool = True,
+    **store_options: Any,
+) -> list[StabilityResult]:
+    """Measure the error barrier between two copies of a network that part at step k, for some k.
+
+    For each replicate, with initial weights θ₀ (`instability` is the algorithm)::
+
+        train from θ₀                                      → θₖ for every k: the trunk
+        train twice from θₖ, from step k to the last one   → w₁, w₂
+        measure the error of (1 - α) · w₁ + α · w₂         → its `barrier`
+
+    The copies differ in the order of the data, in augmentation and in the noise of layers (see
+    `copy_seed`), and in nothing else. Each has the learning rate of its step, and a fresh
+    optimizer: its momentum, and Adam's averages, start from zero at step k. In the paper they go
+    on; in its successor's code, OpenLTH, they start afresh as here. The trunk ends at the last k.
+
+    Interrupted at any moment and started again, it ends with the same files, bit for bit, on the
+    same machine. So it does if it is started with fewer seeds or steps k, and then again with all.
+    While it runs no other process can work in the directory.
+
+    Args:
+        config: The experiment.
+        progress: True: a bar with the time that is left, on a terminal or in a notebook. False or
+            None: nothing. Or a function, called with the number of training steps done, or found
+            done, since the last call; `stability_steps` in all.
+        finished: Called with each result, also of those found in the directory.
+        warn: Called with a line about each file that is damaged or of another training, and is made
+            again; and about versions or a device other than those the directory was made with. By
+            default they are Python's warnings.
+        data: As for `tfinit.lottery.run`.
+        reports: Whether to leave what the command leaves: ``stability.csv`` and ``stability.png``.
+        **store_options: For `Store`: ``checkpoint_every``, seconds between checkpoints.
+
+    Returns:
+        One result for each replicate and k, in this order, k rising. A network that diverged is a
+        result too, with NaN for its barrier.
+
+    Raises:
+        InputError: the configuration does not fit the data, the model or the directory, the
+            directory holds an experiment on other data, a report cannot be written, or another
+            process works there. Nothing was written.
+        WorkError: a file could not be written. What was done is kept.
+
+    Example:
+        >>> config = StabilityConfig(
+        ...     steps=20, spawn_steps=(0, 10), seeds=(0,), points=3, run_dir=Path(tmp) / "stability"
+        ... )
+        >>> [(r.k, r.alphas.tolist(), r.barrier("test") >= 0) for r in stability(config)]
+        [(0, [0.0, 0.5, 1.0], True), (10, [0.0, 0.5, 1.0], True)]
+
+    References:
+        Frankle, Dziugaite, Roy & Carbin, *Linear Mode Connectivity and the Lottery Ticket
+        Hypothesis*, ICML 2020, https://arxiv.org/abs/1912.05671, algorithm 1. OpenLTH:
+        https://github.com/facebookresearch/open_lth.
+    """
+    instance("config", config, StabilityConfig)
+    check_progress(progress)
+    reports = flag("reports", reports)
+    data = checked_data(config, data, finished, warn)
+    if reports:
+        check_reports(config.run_dir, OF_STABILITY)
+    origin = Origin.now(data.digest(), config.keras)
+    check_directory(config, origin)
+    if config.train_examples:
+        data = data.subset(config.train_examples)
+    check_batch_size(config.batch_size, len(data.train[0]))
+    results = []
+    with following(progress) as follower:
+        follower.expect(stability_steps(config))
+        framework = framework_of(config, data)
+        store = Store(config, warn, origin=origin, **store_options)
+        check_network(
+            config.run_dir, {key: mask.shape for key, mask in framework.full_mask().items()}
+        )
+        line = _Line(config, data)
+        with store.locked():
+            announce(config.keras)
+            for seed in config.seeds:
+                trunk = _Trunk(framework, store, config, seed, follower)
+                for k in sorted(config.spawn_steps):
+                    results.append(instability(trunk, line, k))
+                    finished(results[-1])
+                    follower.say(str(results[-1]))
+    if reports:
+        write_stability(config, results, data)
+    return results
+
+
+def instability(trunk: "_Trunk", line: "_Line", k: int) -> StabilityResult:
+    """Train two copies from the trunk at step k, and measure along the line between them."""
+    copies = trunk.copies(k)
+    if len(copies) < len(COPIES) or any(copy.diverged_at is not None for copy in copies):
+        return StabilityResult(trunk.seed, k, line.alphas, **line.nowhere())
+    measured = trunk.measured(k, lambda: line.between(*(copy.final for copy in copies)))
+    return StabilityResult(trunk.seed, k, line.alphas, **measured)
+
+
+class _Trunk:
+    """The training of one replicate up to the last k, and the copies that part from it."""
+
+    def __init__(
+        self,
+        framework: Framework,
+        store: Store,
+        config: StabilityConfig,
+        seed: int,
+        progress: Progress,
+    ):
+        self.seed = seed
+        self._framework, self._store, self._config = framework, store, config
+        self._progress = progress
+        self._full = framework.full_mask()
+        self._initial = store.initial(seed, TRUNK, lambda: framework.initial(seed))
+        marks = [k for k in config.spawn_steps if k > 0]
+        if marks:
+            self._train(marks)
+
+    def _train(self, marks: list[int]) -> None:
+        """Keep the weights at the marks. They change nothing: a mark only looks."""
+        keep = {k: self._keep(k) for k in marks}
+        training = TrainingPlan(self._initial, self._full, self.seed, stop=max(marks), at=keep)
+        there = {k for k in marks if self._store.rewind(self.seed, branch_of(k)) is not None}
+        stored_or_trained(
+            self._framework,
+            self._store,
+            Place(self.seed, TRUNK, 0),
+            training,
+            self._initial,
+            max(marks),
+            self._progress,
+            usable=lambda step: all(k in there for k in marks if k <= step),
+        )
+
+    def _keep(self, k: int) -> Callable[[Weights], None]:
+        return lambda weights: self._store.keep_rewind(self.seed, branch_of(k), weights)
+
+    def copies(self, k: int) -> list[LevelResult]:
+        """The copies from step k to the last; none if the trunk diverged before."""
+        steps = self._config.steps
+        start = self._initial if k == 0 else self._store.rewind(self.seed, branch_of(k))
+        if start is None:
+            self._progress(len(COPIES) * (steps - k))
+            return []
+        return [
+            stored_or_trained(
+                self._framework,
+                self._store,
+                Place(self.seed, branch_of(k, copy), 0),
+                TrainingPlan(start, self._full, copy_seed(self.seed, copy), k, rate_from=k),
+                self._initial,
+                steps,
+                self._progress,
+            )
+            for copy in COPIES
+        ]
+
+    def measured(self, k: int, measure: Callable[[], dict[str, np.ndarray]]) -> dict[str, Any]:
+        """What ``measure`` gives, from the store if it is there."""
+        stored = self._store.line(self.seed, branch_of(k))
+        if stored is None:
+            self._store.keep_line(self.seed, branch_of(k), measure())
+            stored = self._store.line(self.seed, branch_of(k))
+        return dict(stored or {})
+
+
+class _Line:
+    """Measures networks along the line between two. One network, compiled once."""
+
+    def __init__(self, config: StabilityConfig, data: Dataset):
+        keras = importlib.import_module(config.keras)
+        self.alphas = np.linspace(0, 1, config.points)
+        x = data.train[0]
+        # The weights do not matter, they are written before each measurement.
+        model = models.build(config.model, keras, x.shape[1:], data.classes, seed=0)
+        self._weights = all_weights(model)
+        train = data.subset(min(len(x), MOST_TRAIN_ROWS)).train
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        self._evaluate = Evaluator(
+            model,
+            dataclasses.replace(data, validation=train),
+            loss,
+            # As in training, so that the ends of the line are what was measured there.
+            jit_compile=config.keras == "keras" and choose_xla(model)[0],
+        )
+
+    def between(self, one: Weights, two: Weights) -> dict[str, np.ndarray]:
+        """Each of `MEASURES` along the line."""
+        one, two = dict(one), dict(two)  # read from their files once, not at each point
+        rows = []
+        for alpha in self.alphas:
+            write_weights(self._weights, interpolate(one, two, alpha))
+            train_loss, train_accuracy, test_loss, test_accuracy = self._evaluate()
+            rows.append((1 - train_accuracy, 1 - test_accuracy, train_loss, test_loss))
+        return dict(zip(MEASURES, np.array(rows).T, strict=True))
+
+    def nowhere(self) -> dict[str, np.ndarray]:
+        """`MEASURES` where there is no line."""
+        return {name: np.full(len(self.alphas), np.nan) for name in MEASURES}
+
+
+# `tfinit.lottery.stability` was a module. The function that has the name today has what was in it:
+# `stability.stability` is the function still, and see `tfinit.moved` for importing from it.
+_FORMER = {**vars(linear_connectivity), **globals()}
+vars(stability).update({name: it for name, it in _FORMER.items() if not name.startswith("_")})
