@@ -203,7 +203,7 @@ def _file(path: Path, name: str) -> Dataset:
 
 def _tensorflow_dataset(name: str) -> Dataset:
     try:
-        import tensorflow_datasets as tfds
+        import tensorflow_datasets as tfds  # ty: ignore[import-not-found]
     except ImportError as error:
         raise MissingPackage(
             f"Data set {name!r}", "tensorflow-datasets", "'tfinit[datasets]'"

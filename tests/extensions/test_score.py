@@ -8,6 +8,7 @@ from recipes import recipe
 from tfinit import cli
 from tfinit.errors import InputError
 from tfinit.lottery import LotteryConfig
+from tfinit.lottery.branches import BRANCHES
 from tfinit.pruning import ConstantSparsity, PruningRule, prune_at_initialization
 from tfinit.pruning.scoring.after_training import score_trained
 from tfinit.pruning.scoring.scores import SCORES
@@ -41,11 +42,13 @@ def test_it_ranks_before_training_in_steps_and_after_training():
     np.testing.assert_allclose(found, np.array([1, 4, 9]) * 3 / 14, rtol=1e-6)
 
 
-def test_the_lottery_has_it_in_configurations_help_and_errors(capsys):
-    config = LotteryConfig(score=NAME)
+def test_the_lottery_has_it_in_configurations_branches_help_and_errors(capsys):
+    config = LotteryConfig(score=NAME, controls=(NAME, f"{NAME}-shuffle"))
     assert LotteryConfig.from_json(config.to_json(), config.run_dir) == config
+    assert BRANCHES[NAME].masks == BRANCHES[f"{NAME}-shuffle"].masks == NAME
+    assert BRANCHES[NAME].label == "energy at initialization"  # what legends say
     with pytest.raises(SystemExit):
         cli.main(["lottery", "--help"])
-    assert NAME in " ".join(capsys.readouterr().out.split())
+    assert f"random, {NAME}." in " ".join(capsys.readouterr().out.replace("│", "").split())
     with pytest.raises(InputError, match=f"`score` must be one of .*{NAME}"):
         LotteryConfig(score="no")

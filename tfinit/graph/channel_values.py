@@ -70,7 +70,8 @@ class Mixing:
         made: The channels that it makes, alike.
         uses: ``uses[i, j]``: channel i has a weight that is not zero in channel j.
         foldable: The channels that it reads whose constant can be moved into its bias exactly.
-        differing: The channels that it reads that are another constant in each of its calls.
+        differing: The channels that it reads of which that is true in some of its calls, but which
+            are not the same constant in all.
     """
 
     layer: Any
@@ -185,8 +186,9 @@ class Channels:
             self.join(first.made, made)
             same = first.taken.constants == taken.constants
             both = first.taken.constant & taken.constant
-            differing = first.differing | (both & ~same)
+            either = first.differing | first.foldable | foldable
             foldable = first.foldable & foldable & same
+            differing = either & ~foldable
             taken = first.taken.having(np.where(both, first.taken.constants, np.nan))
             both = first.made.constant & made.constant
             made = first.made.having(np.where(both, first.made.constants, np.nan))

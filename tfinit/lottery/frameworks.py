@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from tfinit import models
+from tfinit.arguments import instance
 from tfinit.datasets import Dataset
 from tfinit.errors import InputError
 from tfinit.former_names import former_names
@@ -81,10 +82,10 @@ class Framework(Protocol):
         """The mask with so many survivors in all, before training."""
 
 
-def choose(config: LotteryConfig, trained: LevelResult, counts: Counts) -> Masks:
+def choose(config: NetworkConfig, trained: LevelResult, counts: Counts) -> Masks:
     """The mask of the largest scores, by the configuration's, inside the result's."""
-    mask = dict(trained.mask)
-    scores = score_trained(config.score, trained.rewind, trained.final, mask, trained.seed)
+    mask, score = dict(trained.mask), instance("config", config, LotteryConfig).score
+    scores = score_trained(score, trained.rewind, trained.final, mask, trained.seed)
     if isinstance(counts, int):
         return keep_globally(scores, mask, counts)
     return keep_layerwise(scores, mask, counts)

@@ -60,7 +60,8 @@ def curves_figure(
         steps = sorted(by_step)
         spreads = [Spread.of(by_step[step]) for step in steps]
         style = (
-            {"color": colours.to_rgba(100 * group[0].density), "linewidth": 1.4}
+            # A number gives one colour, which its types do not know.
+            {"color": colours.to_rgba(100 * group[0].density), "linewidth": 1.4}  # ty: ignore
             if level
             else {"color": "black", "linewidth": 2, "linestyle": "--", "label": "dense network"}
         )

@@ -346,8 +346,23 @@ def test_constants_go_into_the_bias_of_a_shared_layer_where_they_are_the_same_in
     result = compact(model)
     assert removed(result) == {"one": (1, 3), "two": (1, 3)}
     assert result.model.get_layer("both").bias.numpy().tolist() == [27]
-    why = "both is called several times, and they are other constants in each"
+    why = "both is called several times, and they are not the same constant in each"
     assert reasons(result) == {("one", 1): why, ("two", 1): why}
+    check_same(model, result.model)
+
+
+def test_what_a_dead_unit_of_a_shared_layer_is_made_of_stays_where_it_differs():
+    """The difference of two calls is a constant, but one unit is kept, and its value is read."""
+    given = keras.Input((2,))
+    one, two = L.Dense(2, name="one"), L.Dense(2, name="two")
+    both, out = L.Dense(2, name="both"), L.Dense(1, name="out")
+    model = keras.Model(given, out(both(one(given)) - both(two(given))))
+    fill(one, np.zeros((2, 2)), [1, 2])
+    fill(two, np.zeros((2, 2)), [5, 2])
+    fill(both, [[1, 2], [3, 4]], [0, 0])
+    fill(out, [[1], [10]], [0])
+    result = compact(model)
+    assert removed(result) == {"one": (1, 2), "two": (1, 2), "both": (1, 2)}
     check_same(model, result.model)
 
 
