@@ -70,11 +70,10 @@ def _entrances(place):
     from tfinit.array_files import open_arrays
     from tfinit.cli import main
     from tfinit.comparison.hidden_activations import with_activation
-    from tfinit.diagnostics.batch_file import load_batch
     from tfinit.initializers import Pretrained
     from tfinit.lottery.ticket import Ticket
     from tfinit.pruning import compact
-    from tfinit.saved_data import read_splits
+    from tfinit.saved_data import load_batch, read_splits
     from tfinit.saved_model import load_model
     from tfinit.schemes import initialize
 

@@ -5,7 +5,7 @@ import sys
 
 from tfinit.cli.device import prepare
 from tfinit.devices import in_use, unlisted
-from tfinit.errors import InputError
+from tfinit.errors import one_line
 
 
 def parsed(parser: argparse.ArgumentParser) -> argparse.Namespace:
@@ -19,11 +19,8 @@ def parsed(parser: argparse.ArgumentParser) -> argparse.Namespace:
 
 def on_device(device: str) -> None:
     """Let Keras train on a device, and print which it is. An error is one line and exit code 2."""
-    try:
+    with one_line(""):
         prepare(device)
-    except InputError as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
     print(f"device: {in_use()}", flush=True)
     if told := unlisted():
         print(told, file=sys.stderr)

@@ -20,7 +20,7 @@ from tfinit.cli.console import loading
 from tfinit.cli.device import warm_up
 from tfinit.cli.signals import heard, nothing_begun
 from tfinit.devices import in_use
-from tfinit.errors import InputError, WorkError
+from tfinit.errors import one_line
 from tfinit.files import png, write_whole
 from tfinit.lottery.branches import TICKET
 from tfinit.lottery.config import LotteryConfig
@@ -88,16 +88,12 @@ def main(script: Callable[[Any], None], options: type[Options], description: str
     """Parse the flags, and run the script. Errors and signals: one line, tfinit's exit codes."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     open_streams()
-    try:
-        with heard("Start the same command again to go on where it was."):
-            with nothing_begun():
-                asked = tyro.cli(options, description=description)
-            with loading():
-                warm_up(asked.device)
-            script(asked)
-    except (InputError, WorkError) as error:
-        print(error, file=sys.stderr)
-        sys.exit(2 if isinstance(error, InputError) else 1)
+    with one_line(""), heard("Start the same command again to go on where it was."):
+        with nothing_begun():
+            asked = tyro.cli(options, description=description)
+        with loading():
+            warm_up(asked.device)
+        script(asked)
 
 
 def variants(config: LotteryConfig, **fields: Mapping[str, Any]) -> dict[str, LotteryConfig]:

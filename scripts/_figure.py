@@ -7,7 +7,7 @@ from pathlib import Path
 import _device
 from matplotlib.figure import Figure
 
-from tfinit.errors import InputError
+from tfinit.errors import one_line
 from tfinit.files import check_writable, png, write_whole
 
 
@@ -26,10 +26,8 @@ def parsed(
         "--figure", type=Path, default=Path(default), help=f"where the figure goes; {default}"
     )
     flags = _device.parsed(parser) if trains else parser.parse_args()
-    try:
+    with one_line(""):
         check_writable("figure", flags.figure, "Choose another with --figure.")
-    except InputError as error:
-        parser.exit(2, f"{error}\n")
     return flags
 
 

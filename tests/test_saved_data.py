@@ -1,12 +1,12 @@
 """Files of arrays that are not trusted: what is in them, or one line that says what is wrong."""
 
+import keras
 import numpy as np
 import pytest
 
 from tfinit.array_files import read_arrays
-from tfinit.diagnostics.batch_file import load_batch
 from tfinit.errors import InputError
-from tfinit.saved_data import read_sample_weights, read_splits
+from tfinit.saved_data import load_batch, read_examples, read_sample_weights, read_splits
 
 X = np.arange(12.0).reshape(4, 3)
 Y = np.array([0.5, 1.5, 2.5, 3.5])
@@ -109,6 +109,37 @@ def test_what_cannot_be_read_is_named(make, tmp_path):
         read_splits(str(path))
     with pytest.raises(InputError, match=r"`data` must be an \.npz or \.npy file"):
         load_batch(path, None, 1)  # of `tfinit diagnose`
+
+
+def two_by_two():
+    inputs = [keras.Input((3,), name="left"), keras.Input((1,), name="right")]
+    joined = keras.layers.Concatenate()(inputs)
+    outputs = [keras.layers.Dense(n, name=name)(joined) for n, name in ((2, "kind"), (1, "size"))]
+    return keras.Model(inputs, outputs)
+
+
+def test_diagnose_reads_what_prune_reads(tmp_path):
+    path, model = tmp_path / "data.npz", two_by_two()
+    named = {"x_train_right": Y[:, None], "x_train_left": X, "y_train_size": Y, "y_train_kind": -Y}
+    np.savez(path, **named)
+    (x, y, _), test = read_examples(str(path), model)
+    batch = load_batch(path, model, 2)
+    assert test is None
+    assert [a.tolist() for a in x] == [X.tolist(), Y[:, None].tolist()]
+    assert [a.tolist() for a in y] == [(-Y).tolist(), Y.tolist()]
+    assert [[a.tolist() for a in part] for part in batch] == [
+        [X[:2].tolist(), [[0.5], [1.5]]],
+        [[-0.5, -1.5], [0.5, 1.5]],
+    ]
+    with pytest.raises(InputError, match=r"has y_train_size, and `model` has the outputs kind, si"):
+        np.savez(path, x_train_left=X, x_train_right=Y[:, None], y_train_size=Y)
+        load_batch(path, model, 2)
+
+
+def test_diagnose_reads_inputs_by_their_own_names(tmp_path):
+    np.savez(tmp_path / "data.npz", right=Y[:, None], left=X)
+    x, y = load_batch(tmp_path / "data.npz", two_by_two(), 1)
+    assert ([a.tolist() for a in x], y) == ([[[0, 1, 2]], [[0.5]]], None)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from tfinit.variables import (
     all_weights,
     keras_of,
     prunable_weights,
+    put_back,
     read_weights,
     walk_layers,
     write_weights,
@@ -227,3 +228,12 @@ def test_writing_what_does_not_fit_writes_nothing(change, message):
         write_weights(weights, values)
     for key, value in read_weights(weights).items():
         np.testing.assert_array_equal(value, before[key])
+
+
+def test_variables_are_put_back_however_the_block_ends():
+    variables = [keras.Variable(np.float32([1, 2])), keras.Variable(3, dtype="int32")]
+    with pytest.raises(ZeroDivisionError), put_back(iter(variables)):
+        for variable in variables:
+            variable.assign(variable * 0)
+        1 / 0  # noqa: B018
+    assert [keras.ops.convert_to_numpy(v).tolist() for v in variables] == [[1, 2], 3]

@@ -16,7 +16,7 @@ import keras
 
 from tfinit.arguments import check_real, number, path, whole
 from tfinit.diagnostics.diagnosis import Diagnosis, diagnose, line_of
-from tfinit.errors import InputError, MissingPackage
+from tfinit.errors import InputError, MissingPackage, of_system
 from tfinit.files import check_writable, make_directory, why_not
 
 __all__ = ["HEADER", "SignalMonitor"]
@@ -239,7 +239,7 @@ class SignalMonitor(keras.callbacks.Callback):
             if not self._unwritten:
                 warnings.warn(
                     f"SignalMonitor at step {step}: {str(self._csv)!r} cannot be written: "
-                    f"{error.strerror}. Training goes on; `readings` has what the table lacks.",
+                    f"{of_system(error)}. Training goes on; `readings` has what the table lacks.",
                     RuntimeWarning,
                     stacklevel=2,
                 )

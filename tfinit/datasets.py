@@ -21,7 +21,7 @@ import numpy as np
 from tfinit import points
 from tfinit.arguments import text
 from tfinit.array_files import read_arrays
-from tfinit.errors import InputError, MissingPackage, WorkError
+from tfinit.errors import InputError, MissingPackage, WorkError, first_line
 from tfinit.splits import SPLIT_SEED, Dataset, Split, digest, from_arrays
 
 __all__ = [
@@ -215,11 +215,11 @@ def _tensorflow_dataset(name: str) -> Dataset:
             tuple(map(np.stack, zip(*tfds.as_numpy(split), strict=True))) for split in splits
         )
     except (ValueError, TypeError) as error:
-        reason = str(error).split("\n")[0]  # what follows is a list of all data sets
         raise InputError(
             f"`dataset` {name!r} cannot be loaded as images of one size with labels, in splits "
-            f"train and test: {reason} Data sets: https://www.tensorflow.org/datasets/catalog. Or "
-            "load the arrays yourself and pass them to tfinit.datasets.from_arrays."
+            f"train and test: {first_line(error)} Data sets: "
+            "https://www.tensorflow.org/datasets/catalog. Or load the arrays yourself and pass "
+            "them to tfinit.datasets.from_arrays."
         ) from error
     return from_arrays(train, test, name=name)
 

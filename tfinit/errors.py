@@ -1,6 +1,9 @@
 """The errors that say what to do. The command line turns them into one line and an exit code."""
 
 import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 __all__ = ["InputError", "MissingPackage", "WorkError", "reason"]
 
@@ -24,6 +27,41 @@ class MissingPackage(ImportError):
 
     def __init__(self, part: str, package: str, install: str):
         super().__init__(f"{part} needs {package}: pip install {install}")
+
+
+@contextmanager
+def one_line(prefix: str = "tfinit: ") -> Iterator[None]:
+    """An error of ours ends the process: with a line on stderr, and its exit code."""
+    try:
+        yield
+    except InputError as error:
+        code, told = 2, error
+    except (WorkError, MissingPackage) as error:
+        code, told = 1, error
+    else:
+        return
+    print(f"{prefix}{told}", file=sys.stderr)
+    sys.exit(code)
+
+
+def first_line(error: Exception) -> str:
+    r"""The first line of what an error says; its class where it says nothing.
+
+    Example:
+        >>> first_line(ValueError("it is long\nand goes on")), first_line(KeyError())
+        ('it is long', 'KeyError')
+    """
+    return next(iter(str(error).strip().splitlines()), type(error).__name__).strip()
+
+
+def of_system(error: OSError) -> str:
+    """What the system says of a file: without its name and number, where there is that.
+
+    Example:
+        >>> of_system(FileNotFoundError(2, "No such file or directory", "data.npz"))
+        'No such file or directory'
+    """
+    return error.strerror or str(error)
 
 
 def reason(error: Exception) -> str:

@@ -21,7 +21,7 @@ from glob import escape
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from tfinit.errors import InputError, WorkError
+from tfinit.errors import InputError, WorkError, of_system
 
 # Bytes of a name that are left of NAME_MAX (255) beside what marks a file as a temporary one.
 _MOST_BYTES = 200
@@ -50,7 +50,7 @@ def why_not(error: OSError, path: Path) -> str:
     Another name would not do where the whole directory is another user's, as what is mounted into
     a container often is: it says whose, and who asks.
     """
-    said = error.strerror or str(error)
+    said = of_system(error)
     return f"{said}: {barred(path)}" if error.errno in (errno.EACCES, errno.EPERM) else said
 
 

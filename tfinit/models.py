@@ -23,8 +23,8 @@ from tfinit.networks import (  # noqa: F401  (the architectures are found here, 
 )
 from tfinit.schemes.engine.forward import check_data
 from tfinit.schemes.engine.registry import REGISTRY
-from tfinit.schemes.engine.streams import digest
 from tfinit.schemes.initialize import SCHEMES, initialize
+from tfinit.streams import seed_of_weight
 from tfinit.variables import all_weights, weight_name
 
 __all__ = [
@@ -243,8 +243,7 @@ def fill(model: Any, initializer: Any, seed: int) -> None:
     for key, variable in kernels(model).items():
         own = initializer
         if "seed" in config:
-            # 31 bits, as Keras takes them.
-            number = int.from_bytes(digest(seed, key)[:4], "big") >> 1
+            number = seed_of_weight(seed, key)
             own = type(initializer).from_config({**config, "seed": number})
         variable.assign(keras.ops.convert_to_numpy(own(tuple(variable.shape), "float32")))
 

@@ -1,16 +1,94 @@
-"""The data that `tfinit prune` and `tfinit export` are given: a data set, or any arrays."""
+"""The data that a command is given: a data set, or arrays of a file that is not trusted."""
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from tfinit import datasets
 from tfinit.array_files import read_arrays
 from tfinit.errors import InputError
+from tfinit.named_arrays import arranged, check_shapes, each, ends, flat
 
 # One array, or several by name.
 Arrays = np.ndarray | dict[str, np.ndarray]
+# Inputs and targets as the model takes them, and how much each example counts, or None.
+Examples = tuple[Any, Any, Any]
+
+
+def read_examples(
+    name: str, model: Any, optional: tuple[str, ...] = ()
+) -> tuple[Examples, Examples | None]:
+    """What `read_splits` and `read_sample_weights` read, in the structure of a model: of training,
+    and of the test or None.
+
+    Args:
+        name: As in `read_splits`.
+        model: The model.
+        optional: Outputs that need no targets.
+
+    Raises:
+        InputError: as these two, or names or shapes are others than the model's.
+    """
+    inputs, outputs = ends(model, "inputs"), ends(model, "outputs")
+    found: list[Examples | None] = []
+    splits, weights = read_splits(name), read_sample_weights(name)
+    for which, pair, weight in zip(("train", "test"), splits, weights, strict=True):
+        if pair is None:
+            found.append(None)
+            continue
+        x = arranged(pair[0], inputs, f"x_{which}", name)
+        check_shapes(inputs, x, name)
+        y = arranged(pair[1], outputs, f"y_{which}", name, optional)
+        if isinstance(weight, dict):  # all count as much where nothing is said
+            ones = {output: np.ones(len(flat(x)[0])) for output in outputs.names}
+            weight = arranged(ones | weight, outputs, f"sample_weight_{which}", name)
+        found.append((x, y, weight))
+    assert found[0] is not None
+    return found[0], found[1]
+
+
+def load_batch(path: Path, model: Any, examples: int) -> tuple[Any, Any]:
+    """The first examples in a file, as the model takes them: (x, y), y None if there is none.
+
+    Args:
+        path: An .npy file of inputs, or an .npz file with ``x`` and maybe ``y``; or with
+            ``x_train`` and ``y_train``, which may be several by name, as in `read_splits`; or, for
+            a model with several inputs, with an array by the name of each.
+        model: The model.
+        examples: How many to read.
+
+    Raises:
+        InputError: there is no such file, it holds something else, or lacks an array.
+    """
+    arrays = read_arrays(
+        path, f"`data` must be an .npz or .npy file; {str(path)!r} cannot be read as arrays"
+    )
+    inputs = [tensor.name for tensor in getattr(model, "inputs", None) or ()]
+    x: Any
+    if (key := next((k for k in ("x", "x_train") if k in arrays), None)) is not None:
+        x = arrays[key]
+    elif inputs and all(name in arrays for name in inputs):
+        x = [arrays[name] for name in inputs]
+    elif _there(arrays, "x_train"):
+        x = arranged(
+            _alone(_all(arrays, "x_train"), "x_train"), ends(model, "inputs"), "x_train", str(path)
+        )
+    else:
+        raise InputError(
+            f"`data` {str(path)!r} must hold an array 'x' or 'x_train'"
+            + (f", or one for each of {inputs}" if inputs else "")
+            + f"; received {sorted(arrays)}."
+        )
+    y: Any = None
+    if (key := next((k for k in ("y", "y_train") if k in arrays), None)) is not None:
+        y = arrays[key]
+    elif _there(arrays, "y_train"):
+        y = arranged(
+            _alone(_all(arrays, "y_train"), "y_train"), ends(model, "outputs"), "y_train", str(path)
+        )
+    return each(lambda array: array[:examples], x), each(lambda array: array[:examples], y)
 
 
 def read_splits(

@@ -14,7 +14,7 @@ from typing import Any
 
 from tfinit import arguments
 from tfinit.arguments import flag, is_whole, text
-from tfinit.errors import InputError, reason
+from tfinit.errors import InputError, first_line, reason
 from tfinit.file_bounds import check_bytes
 from tfinit.files import open_regular
 
@@ -79,14 +79,14 @@ def load_model(
             return keras.saving.load_model(path, compile=compile, safe_mode=not allow_lambda)
     except Exception as error:
         # Keras raises whatever a layer's own code does.
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        told = lines[0] if lines else type(error).__name__
         if "safe_mode" in str(error) or "lambda" in str(error).lower():
             raise InputError(
                 f"`{name}` {str(path)!r} holds Python code (a Lambda layer), which is not run. "
                 f"{cure}"
             ) from error
-        raise InputError(f"`{name}` {str(path)!r} cannot be loaded by Keras 3: {told}") from error
+        raise InputError(
+            f"`{name}` {str(path)!r} cannot be loaded by Keras 3: {first_line(error)}"
+        ) from error
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ No Keras is imported here: the functions read what both Kerases' layers share.
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -233,6 +234,19 @@ def write_weights(variables: dict[str, Any], values: dict[str, np.ndarray]) -> N
     check_same_keys("values", values, variables)
     for key, variable in variables.items():
         variable.assign(values[key])
+
+
+@contextmanager
+def put_back(variables: Iterable[Any]) -> Iterator[None]:
+    """Variables of Keras have after the block, however it ends, what they had before it."""
+    import keras
+
+    before = [(v, np.array(keras.ops.convert_to_numpy(v))) for v in variables]
+    try:
+        yield
+    finally:
+        for variable, value in before:
+            variable.assign(value)
 
 
 def check_same_keys(name: str, given: dict[str, Any], variables: dict[str, Any]) -> None:

@@ -13,7 +13,7 @@ MODULES = sorted({scheme.__module__ for scheme in SCHEMES.values()})
 OTHERS = [
     "tfinit.schemes.initialize",
     "tfinit.schemes.engine.report",
-    "tfinit.schemes.engine.streams",
+    "tfinit.streams",
 ]
 
 

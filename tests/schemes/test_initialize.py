@@ -8,7 +8,7 @@ from keras import layers as L
 from tfinit.errors import InputError
 from tfinit.schemes import SCHEMES, initialize
 from tfinit.schemes.engine.registry import REGISTRY
-from tfinit.schemes.engine.streams import stream
+from tfinit.streams import stream
 from tfinit.variables import all_weights, read_weights
 
 WITH_DATA = {name for name, scheme in REGISTRY.items() if scheme.needs_data}

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from keras import layers as L
 
+from tfinit.initializers.haar import _orthogonalized, haar_matrices
 from tfinit.schemes import initialize
-from tfinit.schemes.engine.isometries import _orthogonalized, haar
 
 
 def built(layer, shape):
@@ -21,7 +21,7 @@ def off(matrix):
 
 @pytest.mark.parametrize("shape", [(64, 64), (96, 64), (400, 64), (64, 400)])
 def test_haar_is_orthonormal_on_its_shorter_side(shape):
-    (q,) = haar(np.random.default_rng(0), 1, *shape)
+    (q,) = haar_matrices(np.random.default_rng(0), 1, *shape)
     assert q.shape == shape
     assert off(q @ q.T if shape[0] < shape[1] else q.T @ q) < 5e-6
 
@@ -30,7 +30,7 @@ def test_haar_is_orthonormal_on_its_shorter_side(shape):
 def test_haar_is_uniform_over_signs_and_directions(rows):
     # E[q₁₁] = 0 and E[q₁₁²] = 1/rows for the uniform distribution; QR without its signs taken out
     # has q₁₁ of one sign. 4000 draws: standard errors are below 0.012.
-    q = haar(np.random.default_rng(0), 4000, rows, 2)[:, 0, 0]
+    q = haar_matrices(np.random.default_rng(0), 4000, rows, 2)[:, 0, 0]
     assert abs(q.mean()) < 0.05
     assert abs((q**2).mean() - 1 / rows) < 0.05
 

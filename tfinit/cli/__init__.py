@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from tfinit.cli.signals import heard, nothing_begun
-from tfinit.errors import InputError, MissingPackage, WorkError
+from tfinit.errors import InputError, one_line
 from tfinit.native_output import open_streams
 
 if TYPE_CHECKING:
@@ -27,16 +27,11 @@ def main(arguments: list[str] | None = None) -> None:
     # Settings of this process, not of the package: quiet logs unless asked for.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     open_streams()
-    try:
-        with heard() as signals:
-            with nothing_begun():
-                command = _typed(arguments)
-            signals.after = command.stopped
-            code = command.run()
-    except InputError as error:
-        _stop(error, 2)
-    except (WorkError, MissingPackage) as error:
-        _stop(error, 1)
+    with one_line(), heard() as signals:
+        with nothing_begun():
+            command = _typed(arguments)
+        signals.after = command.stopped
+        code = command.run()
     if code:
         sys.exit(code)
 
@@ -72,8 +67,3 @@ def _check_word(arguments: list[str] | None, commands: Mapping[str, type["Comman
             f"there is no command `{word}`. Choose one of {', '.join(commands)}; "
             "`tfinit --help` says what they do."
         )
-
-
-def _stop(message: object, code: int) -> None:
-    print(f"tfinit: {message}", file=sys.stderr)
-    sys.exit(code)

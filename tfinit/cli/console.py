@@ -10,7 +10,7 @@ from typing import Any, ClassVar, TextIO
 from tfinit.cli.signals import nothing_begun
 from tfinit.errors import InputError
 from tfinit.files import check_writable
-from tfinit.native_output import native_stderr_closed
+from tfinit.native_output import stderr_held
 
 
 class Command:
@@ -45,8 +45,8 @@ def checked(typed: Any, cls: type, **changes: Any) -> Any:
 
 @contextmanager
 def loading() -> Iterator[None]:
-    """TensorFlow loads: its libraries say nothing, and a signal ends the process at once."""
-    with native_stderr_closed(), nothing_begun():
+    """TensorFlow loads: its libraries are heard if it fails; a signal ends the process at once."""
+    with stderr_held(), nothing_begun():
         yield
 
 

@@ -15,7 +15,7 @@ from tfinit.cli.device import OnDevice, prepare
 from tfinit.cli.signals import nothing_begun
 from tfinit.devices import announce
 from tfinit.errors import InputError, MissingPackage
-from tfinit.native_output import native_stderr_closed
+from tfinit.native_output import stderr_held
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -104,7 +104,7 @@ def demo(
 
     @contextmanager
     def ready() -> Iterator[None]:
-        with native_stderr_closed():
+        with stderr_held():
             prepare(device)
             yield
         announce()

@@ -22,7 +22,8 @@ class _Diagnose(OnDevice):
     model: Annotated[Path, tyro.conf.Positional]
     """The .keras file of the model."""
     data: Path | None = None
-    """An .npz file with x and, for the gradients of the loss, y. Default: inputs from N(0, 1)."""
+    """An .npz file with x and, for the gradients of the loss, y; or one that `tfinit prune` reads,
+    with x_train and y_train, or several by name. Default: inputs from N(0, 1)."""
     loss: str | None = None
     """A Keras loss, such as sparse_categorical_crossentropy. Default: the one in the file."""
     examples: int = 256
@@ -43,7 +44,7 @@ class _Diagnose(OnDevice):
         with loading():
             from tfinit.devices import announce
             from tfinit.diagnostics import diagnose
-            from tfinit.diagnostics.batch_file import load_batch
+            from tfinit.saved_data import load_batch
             from tfinit.saved_model import load_model
 
             warm_up(self.device)

@@ -9,7 +9,7 @@ import tyro
 from tfinit.cli.console import Command, checked, said_on
 from tfinit.cli.signals import nothing_begun
 from tfinit.exporting.config import ExportConfig
-from tfinit.native_output import native_stderr_closed
+from tfinit.native_output import stderr_held
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ COMMANDS = {"export": tyro.conf.configure(tyro.conf.PositionalRequiredArgs)(_Exp
 def export(config: ExportConfig, as_json: bool = False) -> None:
     """Export a saved model; print its report."""
     # The converters write to stderr, past Python, whatever is asked of them.
-    with native_stderr_closed() as stderr:
+    with stderr_held() as stderr:
         with nothing_begun():
             from tfinit.exporting.from_files import export_saved
         with said_on(stderr, "tfinit.exporting.unrolling"):

@@ -3,7 +3,7 @@
 from typing import Any
 
 from tfinit.deserializing import filled_afterwards
-from tfinit.errors import InputError
+from tfinit.errors import InputError, first_line
 from tfinit.graph.activations import activation_of
 from tfinit.graph.keras_internals import producer_of
 from tfinit.graph.layer_kinds import kind_of
@@ -73,8 +73,8 @@ def with_activation(model: Any, activation: Any) -> Any:
             copy = keras.models.clone_model(model, clone_function=cloned, recursive=True)
         copy.compile_from_config(model.get_compile_config())
     except (TypeError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise InputError(f"The model cannot be copied by its config: {reason}. {cure}") from error
+        told = first_line(error)
+        raise InputError(f"The model cannot be copied by its config: {told}. {cure}") from error
     if not replaced or copy.optimizer is None:
         what = "has no hidden activation to replace" if not replaced else "cannot be compiled again"
         raise InputError(f"`build_model`: {model.name!r} {what}. {cure}")

@@ -5,7 +5,6 @@ import errno
 import os
 import signal
 import socket
-import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -15,7 +14,8 @@ from typing import Any, NoReturn
 import uvicorn
 
 from tfinit.demo.connections import BATCH, Connections, room
-from tfinit.errors import WorkError
+from tfinit.errors import WorkError, of_system
+from tfinit.native_output import exit_at_once
 
 # What a page has not taken yet waits here, in the system, where no newer frame can replace it.
 _BUFFER = 128 * 1024
@@ -54,7 +54,7 @@ def listening(host: str, port: int) -> socket.socket:
                 f"port {port} of {host} is in use. End what uses it, or choose another with "
                 "--port; 0 takes any free one."
             ) from None
-        raise WorkError(f"cannot listen at {host}, port {port}: {error.strerror}.") from None
+        raise WorkError(f"cannot listen at {host}, port {port}: {of_system(error)}.") from None
     return listener
 
 
@@ -76,9 +76,7 @@ def serve(app: Any, listener: socket.socket, opened: Callable[[], None]) -> NoRe
         server.run(sockets=[listener])
     # All has ended, and there is nothing to save. Taking TensorFlow down would last seconds, and
     # crash if a thread is still in the middle of its work.
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(server.exit_code)
+    exit_at_once(server.exit_code)
 
 
 class Server(uvicorn.Server):

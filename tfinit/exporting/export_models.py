@@ -10,7 +10,7 @@ from typing import Any
 
 from tfinit import arguments
 from tfinit.arguments import listed, number
-from tfinit.errors import InputError, WorkError
+from tfinit.errors import InputError, WorkError, of_system
 from tfinit.exporting.checks import check_combination, check_model, numbers_of
 from tfinit.exporting.config import LONGEST
 from tfinit.exporting.dense import NOTE, dense_model, pruned_kernels
@@ -315,6 +315,6 @@ def _workspace() -> Iterator[Path]:
             yield Path(workspace)
     except OSError as error:
         raise WorkError(
-            f"cannot work in {tempfile.gettempdir()}: {error.strerror or error}. Make room, or "
+            f"cannot work in {tempfile.gettempdir()}: {of_system(error)}. Make room, or "
             "name another directory in TMPDIR."
         ) from error

@@ -10,6 +10,8 @@ import numpy as np
 from tfinit import arguments
 from tfinit.errors import InputError
 from tfinit.graph.keras_internals import layer_and_all_in_it
+from tfinit.named_arrays import fits
+from tfinit.variables import put_back
 
 _CALIBRATION = 200  # examples
 
@@ -92,14 +94,10 @@ def in_order(model: Any, given: Any, name: str) -> list[np.ndarray]:
             f"arrays of shape {[array.shape for array in arrays]}."
         )
     for spec, array in zip(specs or [], arrays, strict=False):
-        wanted_shape = tuple(spec.shape)[1:]
-        fits = len(wanted_shape) == array.ndim - 1 and all(
-            n is None or n == m for n, m in zip(wanted_shape, array.shape[1:], strict=True)
-        )
-        if not fits:
+        if not fits(spec, array):
             raise InputError(
                 f"`{name}` has examples of shape {array.shape[1:]} for the input {spec.name!r}, "
-                f"the model takes {wanted_shape}."
+                f"the model takes {tuple(spec.shape)[1:]}."
             )
     dtypes = [spec.dtype for spec in specs] if specs else [_plain(array) for array in arrays]
     return [_as(array, dtype, name) for array, dtype in zip(arrays, dtypes, strict=True)]
@@ -200,14 +198,10 @@ def from_rest(model: Any) -> Iterator[None]:
     states = [
         state for layer in stateful_layers(model) for state in keras.tree.flatten(layer.states)
     ]
-    before = [keras.ops.copy(state.value) for state in states]
-    try:
+    with put_back(states):
         for state in states:
             state.assign(keras.ops.zeros_like(state.value))
         yield
-    finally:
-        for state, value in zip(states, before, strict=True):
-            state.assign(value)
 
 
 def stateful_layers(model: Any) -> list[Any]:

@@ -21,7 +21,7 @@ from tfinit.errors import WorkError, reason
 from tfinit.exporting import worker
 from tfinit.exporting.formats import FORMATS
 from tfinit.exporting.inputs import whole_batches
-from tfinit.native_output import native_stderr_closed
+from tfinit.native_output import stderr_held
 
 # Of the spread of Keras's outputs. In float32 only the order of sums differs, 1e-6 or so; int8 is
 # a rounding of each activation, and says what it is in `FileReport.difference`.
@@ -145,7 +145,7 @@ def _run(job: Path, jobs: Sequence[Job], timeout: float) -> None:
     runtime = " and ".join(dict.fromkeys(FORMATS[j.format].runtime for j in jobs))
     if any(each.here for each in jobs):
         try:
-            with native_stderr_closed():
+            with stderr_held((Exception,)):
                 worker.main(str(job))
         except Exception as error:  # of any kind: the code is the user's
             raise WorkError(f"{runtime} cannot run it: {reason(error)}") from error

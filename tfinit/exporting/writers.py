@@ -9,12 +9,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from tfinit.errors import InputError, WorkError, reason
+from tfinit.errors import InputError, WorkError, of_system, reason
 from tfinit.exporting.blocks import Encoding
 from tfinit.exporting.formats import FORMATS, Options
-from tfinit.exporting.lacks import Lack, cure_of, said_by_converter, told
+from tfinit.exporting.lacks import (
+    Lack,
+    cure_of,
+    said_by_converter,
+    told,
+)
 from tfinit.graph.overlay import overlaid
-from tfinit.native_output import native_stderr_closed
+from tfinit.native_output import stderr_held
 from tfinit.variables import walk_layers
 
 _PLAIN = Options()
@@ -41,7 +46,7 @@ def write(model: Any, path: Path, format: str, options: Options = _PLAIN) -> lis
         with _quiet(logged):
             encodings = known.write(model, path, options)
     except OSError as error:
-        raise WorkError(f"cannot write {path}: {error.strerror or error}.") from error
+        raise WorkError(f"cannot write {path}: {of_system(error)}.") from error
     except (InputError, WorkError):
         raise
     # An exporter may raise anything: ConverterError, ValueError, KeyError, RuntimeError, ...
@@ -103,7 +108,7 @@ def _quiet(logged: list[str]) -> Iterator[None]:
         with (
             warnings.catch_warnings(),
             contextlib.redirect_stdout(io.StringIO()),
-            native_stderr_closed(),
+            stderr_held((Exception,)),
         ):
             warnings.simplefilter("ignore")
             root.setLevel(max(root_level, logging.ERROR))  # onnxruntime.quantization logs here

@@ -1,118 +1,13 @@
-"""What a model is trained on: the arrays of a file, in the structure of its inputs and outputs."""
+"""Whether a model can be trained on some examples, seen before it is."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
 import keras
-import numpy as np
 
 from tfinit.errors import InputError, reason
-from tfinit.variables import walk_layers
-
-# An array; several by name, as they are in a file; or as the model takes them.
-Arrays = Any
-
-
-@dataclass(frozen=True)
-class Ends:
-    """The inputs or the outputs of a model.
-
-    Attributes:
-        what: ``"inputs"`` or ``"outputs"``.
-        names: By which a file tells several apart; empty where the model does not know them.
-        structure: A tensor, or a list or dictionary of tensors, or None if it is not known.
-    """
-
-    what: str
-    names: tuple[str, ...]
-    structure: Any
-
-    def pack(self, values: Mapping[str, Any]) -> Any:
-        """Values by name in the structure; alone where there is one."""
-        if isinstance(self.structure, dict):
-            return {name: values[name] for name in self.names}
-        if isinstance(self.structure, list | tuple):
-            return [values[name] for name in self.names]
-        return values[self.names[0]]
-
-
-def ends(model: Any, what: str) -> Ends:
-    """The inputs or outputs of a model.
-
-    Raises:
-        InputError: they are nested deeper than a list or a dictionary.
-    """
-    tensors = getattr(model, what, None) or []
-    try:
-        structure = getattr(model, what[:-1])
-    except (AttributeError, ValueError):  # never called, or not a graph of layers
-        structure = tensors[0] if len(tensors) == 1 else None
-    if not tensors or structure is None:
-        return Ends(what, (), None)
-    several = structure if isinstance(structure, dict | list | tuple) else [structure]
-    parts = several.values() if isinstance(several, dict) else several
-    if any(isinstance(part, dict | list | tuple) for part in parts):
-        raise InputError(
-            f"`model` has nested {what}, which arrays by name cannot say. Train it with "
-            "SparseOptimizer in Python."
-        )
-    if isinstance(structure, dict):
-        return Ends(what, tuple(structure), structure)
-    # Keras calls outputs by their layers, as in the names of metrics.
-    called = getattr(model, "output_names", None) if what == "outputs" else None
-    return Ends(what, tuple(called or [tensor.name for tensor in tensors]), structure)
-
-
-def arranged(given: Arrays, of: Ends, key: str, data: str, optional: tuple[str, ...] = ()) -> Any:
-    """Arrays of a file as the model takes them.
-
-    Args:
-        given: An array, or several by name.
-        of: Which inputs or outputs they are for.
-        key: What the file calls them, such as ``"y_train"``.
-        data: The file, for errors.
-        optional: Names that may be missing; None stands there then.
-
-    Raises:
-        InputError: the names are others than the model's.
-    """
-    if not of.names:
-        return given
-    if not isinstance(given, Mapping):
-        if len(of.names) > 1:
-            raise InputError(
-                f"`data` {data!r} has one array {key}, and `model` has the {of.what} "
-                f"{', '.join(of.names)}. Give one for each: "
-                f"{', '.join(f'{key}_{name}' for name in of.names)}."
-            )
-        given = {of.names[0]: given}
-    missing = [name for name in of.names if name not in given and name not in optional]
-    if missing or not set(given) <= set(of.names):
-        raise InputError(
-            f"`data` {data!r} has {', '.join(f'{key}_{name}' for name in given)}, and `model` has "
-            f"the {of.what} {', '.join(of.names)}. Give "
-            f"{', '.join(f'{key}_{name}' for name in of.names)}."
-        )
-    return of.pack({name: given.get(name) for name in of.names})
-
-
-def check_shapes(inputs: Ends, x: Any, data: str) -> None:
-    """Raise InputError unless the examples have the shapes that the model takes."""
-    if not inputs.names:
-        return
-    for spec, array in zip(
-        keras.tree.flatten(inputs.structure), keras.tree.flatten(x), strict=True
-    ):
-        wanted = tuple(spec.shape[1:])
-        if len(wanted) != array.ndim - 1 or any(
-            n is not None and n != m for n, m in zip(wanted, array.shape[1:], strict=True)
-        ):
-            where = f" for {spec.name!r}" if len(inputs.names) > 1 else ""
-            raise InputError(
-                f"`data` {data!r} has examples of shape {array.shape[1:]}{where}, the model takes "
-                f"{wanted}."
-            )
+from tfinit.named_arrays import each
+from tfinit.variables import put_back, walk_layers
 
 
 def check_trains(model: Any, x: Any, y: Any, weights: Any, data: str, batch_size: int) -> None:
@@ -126,14 +21,13 @@ def check_trains(model: Any, x: Any, y: Any, weights: Any, data: str, batch_size
     )
     # Training begins where it would have begun. Keras does not count an RNN's states among these.
     kept = [getattr(layer, "states", None) or [] for _, layer in walk_layers(model)]
-    variables = [*model.non_trainable_variables, *keras.tree.flatten(kept)]
-    states = [(v, np.array(keras.ops.convert_to_numpy(v))) for v in variables]
     outputs = None
     try:
-        outputs = model(x, training=False)
-        model.compute_loss(x=x, y=y, y_pred=outputs, sample_weight=weights, training=False)
-        model.compute_metrics(x, y, outputs, sample_weight=weights)
-        model.reset_metrics()
+        with put_back([*model.non_trainable_variables, *keras.tree.flatten(kept)]):
+            outputs = model(x, training=False)
+            model.compute_loss(x=x, y=y, y_pred=outputs, sample_weight=weights, training=False)
+            model.compute_metrics(x, y, outputs, sample_weight=weights)
+            model.reset_metrics()
     # A loss or a metric may raise anything.
     except Exception as error:
         of_y, of_outputs = (each(lambda part: tuple(part.shape), one) for one in (y, outputs))
@@ -142,9 +36,6 @@ def check_trains(model: Any, x: Any, y: Any, weights: Any, data: str, batch_size
             f"{reason(error)} A batch of targets has the shape {of_y}, of outputs {of_outputs}. "
             "Give other targets, or another --loss."
         ) from error
-    finally:
-        for variable, value in states:
-            variable.assign(value)
 
 
 def told(loss: Any) -> str:
@@ -156,21 +47,3 @@ def told(loss: Any) -> str:
     if isinstance(loss, list | tuple):
         return f"[{', '.join(map(told, loss))}]"
     return str(getattr(loss, "name", None) or getattr(loss, "__name__", loss))
-
-
-def each(function: Callable[[Any], Any], arrays: Any) -> Any:
-    """The same structure, with a function of each array; None stays."""
-    if isinstance(arrays, Mapping):
-        return {name: each(function, one) for name, one in arrays.items()}
-    if isinstance(arrays, list | tuple):
-        return [each(function, one) for one in arrays]
-    return None if arrays is None else function(arrays)
-
-
-def flat(arrays: Any) -> list[np.ndarray | None]:
-    """The arrays of a structure in the order of the model."""
-    if isinstance(arrays, Mapping):
-        return [part for name in arrays for part in flat(arrays[name])]
-    if isinstance(arrays, list | tuple):
-        return [part for one in arrays for part in flat(one)]
-    return [arrays]

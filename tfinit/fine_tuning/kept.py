@@ -17,7 +17,7 @@ from glob import escape
 from pathlib import Path
 from typing import Any
 
-from tfinit.errors import InputError, WorkError
+from tfinit.errors import InputError, WorkError, of_system
 from tfinit.files import (
     held,
     make_directory,
@@ -60,7 +60,7 @@ def kept_file(config: PruneConfig, data: str) -> Path:
         model = read_regular(config.model)
     except OSError as error:
         raise InputError(
-            f"`model` {str(config.model)!r} cannot be read: {error.strerror}. Pass a .keras file."
+            f"`model` {str(config.model)!r} cannot be read: {of_system(error)}. Pass a .keras file."
         ) from error
     digest = hashlib.sha256(json.dumps([values, data]).encode() + model).hexdigest()
     return config.out.with_name(f".{short_name(config.out.stem)}-{digest[:_DIGITS]}.keras")
@@ -137,4 +137,4 @@ def save(model: Any, path: Path, origin: Origin | None = None) -> None:
                     archive.writestr(_MEMBER, json.dumps(origin.to_dict()))
             write_whole(path, file)
     except OSError as error:
-        raise WorkError(f"cannot write {path}: {error.strerror or error}.") from error
+        raise WorkError(f"cannot write {path}: {of_system(error)}.") from error

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from tfinit.errors import InputError
-from tfinit.fine_tuning.examples import Ends, each
 from tfinit.graph.keras_internals import given_losses, given_metrics
+from tfinit.named_arrays import Ends, each
 
 
 def loss_of(model: Any, named: str | None, outputs: Ends) -> Any:

@@ -17,18 +17,11 @@ from tfinit.devices import announce
 from tfinit.errors import InputError, reason
 from tfinit.files import check_writable, remove, write_whole
 from tfinit.fine_tuning.config import PruneConfig
-from tfinit.fine_tuning.examples import (
-    arranged,
-    check_shapes,
-    check_trains,
-    each,
-    ends,
-    flat,
-    told,
-)
+from tfinit.fine_tuning.examples import check_trains, told
 from tfinit.fine_tuning.kept import alone, as_json, kept_file, read_kept, save
 from tfinit.fine_tuning.objective import complete, loss_of, settings_of, untrained
 from tfinit.graph.keras_internals import seed_generators_of
+from tfinit.named_arrays import each, ends, flat
 from tfinit.origin import Origin
 from tfinit.progress import as_warning, check_progress, following
 from tfinit.pruning.counting.report import SparsityReport, sparsity_report
@@ -39,12 +32,11 @@ from tfinit.pruning.scoring.sparsities import sparsities
 from tfinit.pruning.tfmot_api.low_magnitude import strip_pruning
 from tfinit.renamed import renamed
 from tfinit.results import Result, json_ready
-from tfinit.saved_data import read_sample_weights, read_splits
+from tfinit.saved_data import Examples, read_examples
 from tfinit.saved_model import load_model
 from tfinit.training.fit import torch_seeded
+from tfinit.training.order import epoch_order
 from tfinit.variables import prunable_weights, walk_layers
-
-Split = tuple[Any, Any, Any]  # inputs, targets, and how much each example counts, or None
 
 _RAMP = 0.75  # of the training; the rest is for the survivors to settle in
 
@@ -130,8 +122,9 @@ def fine_tune(
         # The optimizer of the file, here one that never trained, is not that of the pruning.
         warnings.filterwarnings("ignore", "Skipping variable loading for optimizer")
         model = load_model(config.model)
-    train, test = _read(config.data, model, config.loss)
     outputs = ends(model, "outputs")
+    without = untrained(loss_of(model, config.loss, outputs), outputs)
+    train, test = read_examples(config.data, model, without)
     loss = complete(loss_of(model, config.loss, outputs), outputs)
     settings = settings_of(model, config.loss is None, train[1])
     _check_prunes(config, prunable_weights(model))
@@ -175,9 +168,12 @@ def fine_tune(
             stepped()
             follower(1)
 
+        # Not by `tfinit.training`, whose loops leave out what is less than a batch, begin the noise
+        # of layers at other seeds, and stop where XLA cannot train a model: here any model of a
+        # file is trained, on all of its examples, and a run that was kept goes on to the same bits.
         on_batch = keras.callbacks.LambdaCallback(on_train_batch_end=on_step)
         for epoch in range(done // per_epoch, config.epochs):
-            order = np.random.default_rng([config.seed, epoch]).permutation(examples)
+            order = epoch_order(examples, config.seed, epoch)
             x, y, weights = (each(lambda part, at=order: part[at], parts) for parts in train)
             _set_noise(model, config.seed, epoch)
             with torch_seeded(False, config.seed, epoch):
@@ -226,28 +222,7 @@ def _generators(layer: Any) -> list[Any]:
     return seed_generators_of(layer)
 
 
-def _read(data: str, model: Any, loss: str | None) -> tuple[Split, Split | None]:
-    """Training and test examples as the model takes them."""
-    inputs, outputs = ends(model, "inputs"), ends(model, "outputs")
-    optional = untrained(loss_of(model, loss, outputs), outputs)
-    found: list[Split | None] = []
-    splits, weights = read_splits(data), read_sample_weights(data)
-    for which, pair, weight in zip(("train", "test"), splits, weights, strict=True):
-        if pair is None:
-            found.append(None)
-            continue
-        x = arranged(pair[0], inputs, f"x_{which}", data)
-        check_shapes(inputs, x, data)
-        y = arranged(pair[1], outputs, f"y_{which}", data, optional)
-        if isinstance(weight, dict):  # all count as much where nothing is said
-            ones = {name: np.ones(len(flat(x)[0])) for name in outputs.names}
-            weight = arranged(ones | weight, outputs, f"sample_weight_{which}", data)
-        found.append((x, y, weight))
-    assert found[0] is not None
-    return found[0], found[1]
-
-
-def _digest(train: Split, test: Split | None) -> str:
+def _digest(train: Examples, test: Examples | None) -> str:
     """Of the arrays in the model's order; of one input and one output, as it always was."""
     x_test, y_test, test_weights = test or (None, None, None)
     weights = [one for one in (train[2], test_weights) if one is not None]
@@ -281,7 +256,7 @@ def _check_prunes(config: PruneConfig, weights: dict[str, Any]) -> None:
         )
 
 
-def _evaluate(model: Any, test: Split | None) -> dict[str, float]:
+def _evaluate(model: Any, test: Examples | None) -> dict[str, float]:
     if test is None:
         return {}
     x, y, weights = test

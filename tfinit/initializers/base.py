@@ -1,6 +1,5 @@
 """What the initializers share: checks, dtypes, configs, and one random stream per tensor."""
 
-import hashlib
 import inspect
 import random
 import sys
@@ -15,6 +14,7 @@ from tfinit import arguments
 from tfinit.arguments import refused, wholes
 from tfinit.errors import InputError
 from tfinit.graph.keras_internals import thread_attribute
+from tfinit.streams import number
 
 # What decides a tensor's values; the package's docstring says how.
 Seed = int | keras.random.SeedGenerator | None
@@ -111,7 +111,7 @@ class RandomInitializer(Initializer):
         else:
             seed, turn = self.seed, self._turn(path, shape, variable) if path else 0
         told = repr((seed, type(self).__qualname__, path, shape, turn))
-        return int.from_bytes(hashlib.sha256(told.encode()).digest()[:4], "big")
+        return number(told, 4)
 
     def _turn(self, path: str, shape: tuple[int, ...], variable: Any) -> int:
         """How many other weights of this path and shape the instance has filled before."""

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tfinit.errors import InputError
-from tfinit.pruning.scoring.after_training import stream
+from tfinit.streams import stream_for
 
 # Also what reads them from a file each time it is asked.
 Weights = Mapping[str, np.ndarray]
@@ -101,7 +101,7 @@ def shuffled(mask: Mapping[str, np.ndarray], seed: int) -> dict[str, np.ndarray]
         1
     """
     return {
-        key: stream("shuffled mask", seed, key).permutation(np.ravel(m)).reshape(np.shape(m))
+        key: stream_for("shuffled mask", seed, key).permutation(np.ravel(m)).reshape(np.shape(m))
         for key, m in mask.items()
     }
 

@@ -8,7 +8,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from tfinit.errors import InputError
+from tfinit.errors import InputError, of_system
 from tfinit.files import read_regular, why_not
 from tfinit.lottery.network_config import MADE_WITH, NetworkConfig
 from tfinit.lottery.stored_arrays import unpack
@@ -76,7 +76,7 @@ def check_same(config: NetworkConfig, now: Origin | None) -> tuple[bytes, Origin
         made_with = json.loads(content).get(MADE_WITH)
         origin = None if made_with is None else Origin.of(made_with)
     except (OSError, ValueError, TypeError) as error:  # an InputError is a ValueError
-        why = error.strerror if isinstance(error, OSError) else error
+        why = of_system(error) if isinstance(error, OSError) else error
         raise InputError(f"{path} cannot be read: {why}. {_ELSEWHERE}.") from error
     if differing:
         fields = ", ".join(

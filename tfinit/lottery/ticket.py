@@ -26,7 +26,7 @@ import numpy as np
 from tfinit import arguments
 from tfinit.arguments import array, instance, mapping, refused, whole
 from tfinit.array_files import Stored, is_number, open_arrays
-from tfinit.errors import InputError, WorkError
+from tfinit.errors import InputError, WorkError, of_system
 from tfinit.file_bounds import array_bytes, check_bytes
 from tfinit.files import open_regular, put, why_not
 from tfinit.lottery.result import LevelResult, Weights
@@ -279,7 +279,7 @@ class Ticket(Result):
                     ticket = cls._unpacked(arrays)
         except OSError as error:
             raise InputError(
-                f"`path` {path} cannot be read: {error.strerror or error}. "
+                f"`path` {path} cannot be read: {of_system(error)}. "
                 "Pass a file that Ticket.save wrote."
             ) from error
         except Exception as error:

@@ -14,10 +14,10 @@ from tfinit.schemes.engine.forward import is_stateful, states_kept
 from tfinit.schemes.engine.moments import Moments, through_activation, through_layer
 from tfinit.schemes.engine.registry import scheme
 from tfinit.schemes.engine.report import Record, Report, frozen, record_of
-from tfinit.schemes.engine.streams import stream
 from tfinit.schemes.engine.task import Task
 from tfinit.schemes.engine.unit_means import INPUTS, LEAST
 from tfinit.schemes.variance import draw
+from tfinit.streams import stream
 from tfinit.variables import keras_of
 
 # How many examples and how many numbers a trial has, at most.

@@ -13,10 +13,10 @@ from tfinit.schemes.engine.best import Best, chosen
 from tfinit.schemes.engine.forward import call, check_data
 from tfinit.schemes.engine.registry import scheme, start_from
 from tfinit.schemes.engine.report import Report, record_of
-from tfinit.schemes.engine.streams import stream
 from tfinit.schemes.engine.task import Task
 from tfinit.schemes.lsuv import untouched
 from tfinit.schemes.weightnorm import standardize
+from tfinit.streams import stream
 
 # What another η changes in the spread, at most.
 _NOISE = 0.1

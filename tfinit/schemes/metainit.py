@@ -12,9 +12,9 @@ from tfinit.schemes.engine.best import Best, chosen
 from tfinit.schemes.engine.forward import call, check_data
 from tfinit.schemes.engine.registry import scheme, start_from
 from tfinit.schemes.engine.report import Record, Report, frozen, record_of
-from tfinit.schemes.engine.streams import stream
 from tfinit.schemes.engine.task import Task
 from tfinit.schemes.krahenbuhl import require_tensorflow
+from tfinit.streams import stream
 
 _SMALL = 1e-5
 # Draws of targets by which steps are compared, and by how much another mean of so many differs.

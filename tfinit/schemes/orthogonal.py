@@ -4,7 +4,8 @@ import numpy as np
 
 from tfinit.arguments import number
 from tfinit.graph.kernels import Kernel, matrices
-from tfinit.schemes.engine.isometries import by_map, haar, orthogonal_kernel
+from tfinit.initializers.haar import haar_matrices
+from tfinit.schemes.engine.isometries import by_map, orthogonal_kernel
 from tfinit.schemes.engine.registry import scheme
 from tfinit.schemes.engine.report import Report, frozen, record_of
 from tfinit.schemes.engine.task import Task
@@ -85,5 +86,5 @@ def _delta_kernel(kernel: Kernel, gains: list[float], random: np.random.Generato
     taps = [layout.shape[axis] for axis in layout.window]
     middle = np.ravel_multi_index([(n - 1) // 2 for n in taps], taps)
     values = np.zeros((maps, window, inputs, outputs), np.float32)
-    values[:, middle] = haar(random, maps, inputs, outputs) * by_map(gains, maps)[:, 0]
+    values[:, middle] = haar_matrices(random, maps, inputs, outputs) * by_map(gains, maps)[:, 0]
     return layout.kernel(values, kernel.shape)

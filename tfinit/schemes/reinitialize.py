@@ -6,10 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 from tfinit.errors import InputError
+from tfinit.graph.overlay import overlaid
 from tfinit.schemes.engine.registry import scheme
 from tfinit.schemes.engine.report import Record, Report
-from tfinit.schemes.engine.streams import digest
 from tfinit.schemes.engine.task import Task
+from tfinit.streams import seed_of_weight
 from tfinit.variables import all_weights, keras_of, own_weights, walk_layers, weight_name
 
 # Where the initializer of a weight is not called after the weight.
@@ -107,8 +108,9 @@ def _asked(layer: Any) -> dict[str, Any]:
             found[weight_name(variable)] = _known(layer, given.get("initializer"))
             return variable
 
-        fresh.add_weight = add_weight
-        fresh.build_from_config(layer.get_build_config())
+        with overlaid() as put:
+            put(fresh, "add_weight", add_weight)
+            fresh.build_from_config(layer.get_build_config())
     except InputError:
         raise  # an initializer of tfinit's that was found and cannot be asked, and says why
     except Exception:
@@ -127,7 +129,7 @@ def _known(layer: Any, initializer: Any) -> Any:
 
 def _new_seed(seed: int, key: str, taken: set[int]) -> int:
     """31 bits of the weight's digest, as Keras's initializers take them; never the same twice."""
-    new = int.from_bytes(digest(seed, key)[:4], "big") >> 1
+    new = seed_of_weight(seed, key)
     while new in taken:
         new = (new + 1) % 2**31
     taken.add(new)

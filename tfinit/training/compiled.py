@@ -9,7 +9,7 @@ import numpy as np
 
 from tfinit.arguments import flag, function, instance, refused
 from tfinit.datasets import Dataset
-from tfinit.errors import InputError, MissingPackage
+from tfinit.errors import InputError, MissingPackage, first_line
 from tfinit.former_names import former_names
 from tfinit.graph.layer_kinds import kind_of
 from tfinit.training.augment import Augment
@@ -344,7 +344,7 @@ class CompiledLoop:
         except _REJECTED as error:
             # Compiling comes before running: no variable has changed.
             self._may_be_rejected = False
-            self.why = f"XLA rejects the model: {str(error).strip().splitlines()[0]}"
+            self.why = f"XLA rejects the model: {first_line(error)}"
             self._make(xla=False)
             return getattr(self, name)(*arguments)
         self._may_be_rejected = name != "_run"

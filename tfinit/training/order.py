@@ -13,6 +13,16 @@ def check_batch_size(batch_size: int, rows: int) -> None:
         raise refused("batch_size", wanted, batch_size)
 
 
+def epoch_order(rows: int, seed: int, epoch: int) -> np.ndarray:
+    """The order of the examples in an epoch: a function of the three numbers.
+
+    Example:
+        >>> sorted(epoch_order(4, seed=0, epoch=7).tolist())
+        [0, 1, 2, 3]
+    """
+    return np.random.default_rng([seed, epoch]).permutation(rows)
+
+
 def batch_indices(rows: int, batch_size: int, steps: int, seed: int, start: int = 0) -> np.ndarray:
     """Which rows each step trains on.
 
@@ -44,10 +54,7 @@ def batch_indices(rows: int, batch_size: int, steps: int, seed: int, start: int 
         return np.zeros((0, batch_size), np.int32)
     per_epoch = rows // batch_size
     first, end = start // per_epoch, -(-steps // per_epoch)
-    order = [
-        np.random.default_rng([seed, epoch]).permutation(rows)[: per_epoch * batch_size]
-        for epoch in range(first, end)
-    ]
+    order = [epoch_order(rows, seed, n)[: per_epoch * batch_size] for n in range(first, end)]
     flat = np.concatenate(order).astype(np.int32).reshape(-1, batch_size)
     return flat[start - first * per_epoch : steps - first * per_epoch]
 

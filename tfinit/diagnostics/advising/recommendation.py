@@ -11,10 +11,10 @@ from tfinit import arguments
 from tfinit.arguments import listed
 from tfinit.errors import InputError
 from tfinit.graph.kernels import Kernel
+from tfinit.initializers.haar import haar_matrices
 from tfinit.results import Result
 from tfinit.schemes.engine.report import Record, Report, frozen, record_of
 from tfinit.schemes.engine.task import Task
-from tfinit.schemes.orthogonal import haar
 from tfinit.schemes.variance import draw
 from tfinit.text_table import aligned
 
@@ -203,7 +203,7 @@ class Recommendation(Result, Sequence[Advice]):
             plan = chosen[kernel.key]
             if plan.distribution == "orthogonal":
                 rows = int(np.prod(kernel.shape[:-1]))
-                return haar(random, 1, rows, kernel.shape[-1]).reshape(kernel.shape)
+                return haar_matrices(random, 1, rows, kernel.shape[-1]).reshape(kernel.shape)
             return draw(kernel, [plan.advice.std], plan.distribution, random)
 
         task = Task(self.model, seed)

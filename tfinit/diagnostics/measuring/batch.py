@@ -13,7 +13,7 @@ from tfinit.errors import InputError
 from tfinit.graph.keras_internals import input_structure
 from tfinit.graph.tracing import Graph, symbolic_arguments
 from tfinit.schemes.engine.forward import check_data
-from tfinit.schemes.engine.streams import stream
+from tfinit.streams import stream
 
 # Of the inputs that are made up: at most so many numbers, and between so many examples.
 _NUMBERS, _FEWEST, _MOST = 2**21, 8, 128

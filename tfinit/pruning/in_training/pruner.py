@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from keras import ops
 
-from tfinit.errors import InputError
+from tfinit.errors import InputError, first_line
 from tfinit.pruning.counting.emptied import warn_of_emptied
 from tfinit.pruning.in_training.assigning import (
     grown,
@@ -424,6 +424,6 @@ def _asked(schedule: PruningSchedule, step: Any) -> tuple[Any, Any]:
     except (TypeError, NotImplementedError) as error:  # what TensorFlow and JAX raise
         raise InputError(
             f"The schedule {type(schedule).__name__} failed on a step that is a tensor, in a "
-            f"compiled training step maybe: {str(error).splitlines()[0].split('. ')[0]}. Write it "
+            f"compiled training step maybe: {first_line(error).split('. ')[0]}. Write it "
             "with `keras.ops` (`ops.where` in place of `if`), or compile with run_eagerly=True."
         ) from error

@@ -4,7 +4,6 @@ Pure functions of tensors in `keras.ops`, so that they run inside a compiled ste
 """
 
 import functools
-import hashlib
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -20,6 +19,7 @@ from tfinit.pruning.scoring.allocation import is_global
 from tfinit.pruning.scoring.masks import top_mask
 from tfinit.pruning.scoring.scores import check_values
 from tfinit.pruning.scoring.sparsities import floor_counts, sparsities
+from tfinit.streams import number
 
 
 class State(NamedTuple):
@@ -213,7 +213,7 @@ class _Seed(keras.random.SeedGenerator):
 def _random(group: Group, i: int, step: Any) -> Any:
     """Uniform numbers: a function of the seed, which weight it is, its shape and the step."""
     text = f"{group.rule.seed}/{group.indices[i]}/{group.shapes[i]}"
-    own = int.from_bytes(hashlib.sha256(text.encode()).digest()[:3], "big")
+    own = number(text, 3)
     # PyTorch takes the first of the two only.
     counter = own * 64 + ops.cast(step, "int32")
     seed = ops.cast(ops.stack([counter, ops.cast(step, "int32")]), _seed_dtype())

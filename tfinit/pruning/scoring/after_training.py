@@ -1,6 +1,5 @@
 """The scores of trained weights: of what a mask leaves, where it began and where it is now."""
 
-import hashlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,22 +8,9 @@ import numpy as np
 from tfinit.errors import InputError
 from tfinit.pruning.scoring.masks import Masks, check_mask
 from tfinit.pruning.scoring.scores import AFTER, Score, check_score, check_values
+from tfinit.streams import stream_for
 
 Scores = dict[str, np.ndarray]
-
-
-def stream(use: str, seed: int, key: str) -> np.random.Generator:
-    """The generator of one weight for one use: a function of the three, in any process.
-
-    The use is part of it, so that a mask that is drawn is independent of weights that are drawn
-    with the same seed.
-
-    Example:
-        >>> bool(stream("mask", 1, "fc/kernel").random() == stream("mask", 1, "fc/kernel").random())
-        True
-    """
-    told = hashlib.sha256(f"{use}/{int(seed)}/{key}".encode()).digest()
-    return np.random.default_rng(int.from_bytes(told, "big"))
 
 
 def _survivors_of(
@@ -88,7 +74,7 @@ def score_trained(
     for key, alive in mask.items():
         begun = _survivors_of("initial", initial, key, alive)
         ended = _survivors_of("final", final, key, alive)
-        generator = stream(f"criterion {chosen.name}", seed, key)
+        generator = stream_for(f"criterion {chosen.name}", seed, key)
         found = chosen.evaluate(
             {
                 "weights": lambda ended=ended: ended,

@@ -6,7 +6,6 @@ is put back, bit for bit, also after an error. With ``masks``, the scores are th
 with the pruned weights at zero.
 """
 
-import hashlib
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -30,6 +29,7 @@ from tfinit.pruning.scoring.loss_gradients import (
 )
 from tfinit.pruning.scoring.scores import BEFORE, Score, check_score
 from tfinit.pruning.scoring.synaptic_flow import ones_like_input, synaptic_flow
+from tfinit.streams import stream_for
 from tfinit.variables import check_same_keys
 
 __all__ = ["grasp", "magnitude", "random", "score_model", "snip", "synflow"]
@@ -99,9 +99,7 @@ def score_model(
 def _evaluated(
     score: Score, seed: int, key: str, weights: np.ndarray, tensors: Mapping[str, Any]
 ) -> np.ndarray:
-    # A word of its own in the digest, so that it is never the stream that drew the weights.
-    told = hashlib.sha256(f"{score.name} score/{seed}/{key}".encode()).digest()
-    generator = np.random.default_rng(int.from_bytes(told, "big"))
+    generator = stream_for(f"{score.name} score", seed, key)
     given = {name: lambda tensor=tensor: np.asarray(tensor) for name, tensor in tensors.items()}
     given |= {
         "weights": lambda: weights,

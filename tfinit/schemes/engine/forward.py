@@ -18,7 +18,7 @@ from tfinit.graph.kernels import Kernel
 from tfinit.graph.layer_kinds import kind_of
 from tfinit.graph.overlay import overlaid
 from tfinit.schemes.engine.task import Task
-from tfinit.variables import keras_of, walk_layers
+from tfinit.variables import keras_of, put_back, walk_layers
 
 # Given a kernel, W∗x and b as tensors that broadcast (b is None where it is zero), it writes the
 # weights and returns the new pre-activation; None to have the layer called with what it holds now.
@@ -90,13 +90,8 @@ def states_kept(op: Any) -> Iterator[None]:
     import keras
 
     found = [keras.tree.flatten(getattr(layer, "states", None)) for layer in _stateful(op)]
-    states = [state for part in found for state in part if hasattr(state, "assign")]
-    before = [state.numpy() for state in states]
-    try:
+    with put_back(state for part in found for state in part if hasattr(state, "assign")):
         yield
-    finally:
-        for state, value in zip(states, before, strict=True):
-            state.assign(value)
 
 
 def _as_raised(error: InputError) -> InputError:

@@ -14,7 +14,7 @@ from tfinit.graph.activations import Activation
 from tfinit.graph.kernels import Kernel, find_kernels
 from tfinit.graph.tracing import Graph, trace
 from tfinit.schemes.engine.report import Record, Report
-from tfinit.schemes.engine.streams import stream
+from tfinit.streams import stream
 
 
 class Task:

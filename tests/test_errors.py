@@ -1,0 +1,30 @@
+"""Errors as one line."""
+
+import doctest
+
+import pytest
+
+from tfinit import errors
+from tfinit.errors import InputError, MissingPackage, WorkError, one_line
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(InputError("no"), 2), (WorkError("no"), 1), (MissingPackage("a", "b", "c"), 1)],
+)
+def test_an_error_of_ours_is_a_line_and_an_exit_code(capsys, error, code):
+    with pytest.raises(SystemExit) as stopped, one_line():
+        raise error
+    assert stopped.value.code == code
+    assert capsys.readouterr().err == f"tfinit: {error}\n"
+
+
+def test_other_errors_go_on(capsys):
+    with pytest.raises(ZeroDivisionError), one_line():
+        1 / 0  # noqa: B018
+    assert capsys.readouterr().err == ""
+
+
+def test_examples():
+    failed, tried = doctest.testmod(errors)
+    assert not failed and tried
