@@ -113,7 +113,7 @@ def test_fresh_backbones_are_sound_and_schemes_run(name):
     report = initialize(model, "depth_scaled", seed=0)
     additions = 10 if name == "Whisper" else 4
     assert report.notes == [f"{additions} residual additions"]
-    ends = [record for record in report if record.note]
+    ends = [record for record in report if record.note == "ends a residual branch"]
     assert len(ends) == additions
     assert {record.std for record in ends} == {0.02 / additions**0.5}
     assert initialize(model, "autoinit", seed=0)
