@@ -439,6 +439,7 @@ _OPERATIONS: dict[str, LayerKind] = {
     "minimum": LayerKind(merge="minimum", channels="minimum"),
     "concatenate": _CONCATENATE,
     **_each("dot matmul einsum tensordot inner vdot", LayerKind(merge="dot")),
+    **_each("zeros_like ones_like full_like", LayerKind(positions=True)),
     "dot_product_attention": LayerKind(attention=True, merge="dot"),
     "reshape": replace(_RESHAPING, channels="reshape"),
     "squeeze": LayerKind(channels="flatten"),

@@ -11,6 +11,7 @@ from tfinit.graph.activations import activation_of
 from tfinit.graph.attention import score_values
 from tfinit.graph.keras_internals import arguments_with
 from tfinit.graph.kernels import Kernel
+from tfinit.graph.layer_kinds import kind_of
 from tfinit.graph.tracing import Step, bears_kernel
 from tfinit.schemes.engine.forward import is_stateful, states_kept
 from tfinit.schemes.engine.moments import Moments, through_activation, through_layer
@@ -98,7 +99,7 @@ class _Walk:
         for kernel in kernels:
             self._set(kernel, signals[0], alone=len(kernels) == 1)
         # Masks and scores are beside the way of the signal, and may well be all the same.
-        found = signals[0] if self._is_count(index) else self._behind(index, step, signals)
+        found = signals[0] if self._is_beside(index) else self._behind(index, step, signals)
         lost = not (math.isfinite(found.second) and found.second > 0)
         if lost and {*step.outputs} <= self._scores:
             found = signals[0]
@@ -109,8 +110,11 @@ class _Walk:
             )
         self.moments.update(dict.fromkeys(step.outputs, found))
 
-    def _is_count(self, index: int) -> bool:
-        """True for a step that makes whole numbers or truth values."""
+    def _is_beside(self, index: int) -> bool:
+        """True for a step that makes whole numbers, truth values, or a constant."""
+        op = self.task.graph.steps[index].op
+        if kind_of(op).positions and not bears_kernel(op):
+            return True
         node = self.task.graph.nodes[index]
         made = [] if node is None else node.outputs
         return bool(made) and not any("float" in str(tensor.dtype) for tensor in made)
