@@ -87,7 +87,9 @@ def _mixing(channels: Channels, call: Call) -> Value:
     else:
         constants = np.where(constant, sums, np.nan)
         made = made.having(applied(function, constants, layer.compute_dtype))
-    _guard_bias(channels, call, made)
+    # It may be given a bias, for constants.
+    if layer.use_bias or taken.constants[foldable].any():
+        _guard_bias(channels, call, made)
     channels.mix(call, taken, made, uses, foldable)
     return made
 
@@ -111,7 +113,8 @@ def _depthwise(channels: Channels, call: Call) -> Value:
         applied(function, constants, layer.compute_dtype),
         taken.axis,
     )
-    _guard_bias(channels, call, made)
+    if layer.use_bias:
+        _guard_bias(channels, call, made)
     channels.carry(call, taken, made)
     return made
 
@@ -122,7 +125,7 @@ def _guard_bias(channels: Channels, call: Call, made: Value) -> None:
     Its ``ops.add`` adds a bias along the last axis if that is as long as there are channels.
     """
     last = len(call.made_shape) - 1
-    if not call.layer.use_bias or made.axis == last or keras.config.backend() != "tensorflow":
+    if made.axis == last or keras.config.backend() != "tensorflow":
         return
     width = call.made_shape[last]
     if width in (None, len(made)):

@@ -404,11 +404,16 @@ def test_channels_first_never_become_as_many_as_the_output_is_wide(dead, gone):
     check_same(model, result.model)
 
 
-def test_channels_first_that_are_as_many_as_the_output_is_wide_stay():
+@pytest.mark.parametrize("use_bias", [True, False])
+def test_channels_first_that_are_as_many_as_the_output_is_wide_stay(use_bias):
     given = keras.Input((2, 3, 3))
-    conv = L.Conv2D(3, 1, data_format="channels_first", name="conv")
-    model = keras.Model(given, L.Flatten()(conv(given)))
-    assert "Keras adds its bias along the last axis" in reasons(compact(model))["conv", 0]
+    first = L.Conv2D(4, 1, data_format="channels_first", name="first")
+    conv = L.Conv2D(3, 1, data_format="channels_first", use_bias=use_bias, name="conv")
+    model = keras.Model(given, L.Flatten()(conv(first(given))))
+    fill(first, [[[[1, 0, 1, 1], [1, 0, 1, 1]]]], [1, 2, 3, 4])  # a constant, for its bias
+    result = compact(model)
+    assert "Keras adds its bias along the last axis" in reasons(result)["conv", 0]
+    check_same(model, result.model)
 
 
 def test_branches_are_put_together_where_they_were():
