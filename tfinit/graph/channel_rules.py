@@ -215,13 +215,15 @@ def _flattening(channels: Channels, call: Call) -> Value:
     if taken.axis == last and made[-1] == shape[-1] and len(made) > 1:
         return replace(taken, axis=len(made) - 1)
     sizes = [size for size in shape[1:] if size is not None]
-    if len(sizes) < last or None in made[1:] or math.prod(sizes) != math.prod(made[1:]):
+    made_sizes = [size for size in made[1:] if size is not None]
+    unknown = len(sizes) < last or len(made_sizes) < len(made) - 1
+    if unknown or math.prod(sizes) != math.prod(made_sizes):
         raise Untouchable("the shape of its input is unknown")
     others = [size if i == taken.axis else 1 for i, size in enumerate(sizes, 1)]
     entries = np.broadcast_to(np.arange(len(taken)).reshape(others), sizes)
     if getattr(call.layer, "data_format", None) == "channels_first":  # Flatten's
         entries = np.moveaxis(entries, 0, -1)
-    return _spread(channels, taken, entries.reshape(made[1:]))
+    return _spread(channels, taken, entries.reshape(made_sizes))
 
 
 def _spread(channels: Channels, taken: Value, entries: np.ndarray) -> Value:

@@ -258,7 +258,11 @@ def test_added_channels_go_only_together():
 
 @pytest.mark.parametrize(
     "merge, constant",
-    [(L.Add, 8), (L.Subtract, -4), (L.Average, 4), (L.Maximum, 6), (L.Minimum, 2)],
+    [
+        *((L.Add, 8), (L.Subtract, -4), (L.Average, 4), (L.Maximum, 6), (L.Minimum, 2)),
+        (lambda: lambda both: keras.ops.relu(both[0] - both[1] + both[1]), 2),
+        (lambda: lambda both: keras.ops.maximum(both[0], keras.ops.sigmoid(both[1])), 2),
+    ],
 )
 def test_constants_of_branches_are_merged(merge, constant):
     given = keras.Input((2,))
