@@ -7,7 +7,7 @@ are taken in the order they were made, and `Graph.reasons` says why.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
@@ -249,15 +249,19 @@ def _arguments_to_try(model: Any, x: Any) -> Iterator[tuple[list[Any], dict[str,
     """
     import keras
 
+    if keras_of(model) != "keras":
+        return
     if x is not None:
-        yield [keras.tree.map_structure(_like, x)], {}
+        # What is no batch of tensors is refused elsewhere.
+        with suppress(AttributeError, TypeError, ValueError):
+            yield [keras.tree.map_structure(_like, x)], {}
     args, kwargs = symbolic_arguments(model)
     if args is None:
         return
     for lengths in _LENGTHS:
 
         def sized(tensor: Any, lengths: tuple[int, ...] = lengths) -> Any:
-            sizes = (_BATCH, *lengths, *lengths)
+            sizes = (_BATCH, *lengths * len(tensor.shape))
             shape = [sizes[axis] if n is None else n for axis, n in enumerate(tensor.shape)]
             return keras.KerasTensor(shape, tensor.dtype, sparse=tensor.sparse)
 
@@ -267,10 +271,10 @@ def _arguments_to_try(model: Any, x: Any) -> Iterator[tuple[list[Any], dict[str,
 def _like(part: Any) -> Any:
     import keras
 
-    shape = tuple(np.shape(part))
-    dtype = getattr(part, "dtype", None) or np.asarray(part).dtype
+    shape = tuple(part.shape)
     # Masks are computed at once, for each example.
-    return keras.KerasTensor((min(shape[0], _BATCH), *shape[1:]) if shape else shape, dtype)
+    shape = (min(shape[0], _BATCH), *shape[1:]) if shape else shape
+    return keras.KerasTensor(shape, keras.backend.standardize_dtype(part.dtype))
 
 
 @contextmanager
