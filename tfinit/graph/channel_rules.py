@@ -87,6 +87,9 @@ def _mixing(channels: Channels, call: Call) -> Value:
     else:
         constants = np.where(constant, sums, np.nan)
         made = made.having(applied(function, constants, layer.compute_dtype))
+    # It may be given a bias, for constants.
+    if layer.use_bias or taken.constants[foldable].any():
+        _guard_bias(channels, call, made)
     channels.mix(call, taken, made, uses, foldable)
     return made
 
@@ -110,8 +113,26 @@ def _depthwise(channels: Channels, call: Call) -> Value:
         applied(function, constants, layer.compute_dtype),
         taken.axis,
     )
+    if layer.use_bias:
+        _guard_bias(channels, call, made)
     channels.carry(call, taken, made)
     return made
+
+
+def _guard_bias(channels: Channels, call: Call, made: Value) -> None:
+    """Keep clear of a fault of Keras on TensorFlow, with channels first.
+
+    Its ``ops.add`` adds a bias along the last axis if that is as long as there are channels.
+    """
+    last = len(call.made_shape) - 1
+    if made.axis == last or keras.config.backend() != "tensorflow":
+        return
+    width = call.made_shape[last]
+    if width in (None, len(made)):
+        raise Untouchable("Keras adds its bias along the last axis, if that is as long")
+    channels.unfit.append(
+        (made, width, f"Keras would add the bias of {call.name} along the last axis, as long then")
+    )
 
 
 def _pads(layer: Any, shape: Shape, axis: int) -> bool:
@@ -194,13 +215,15 @@ def _flattening(channels: Channels, call: Call) -> Value:
     if taken.axis == last and made[-1] == shape[-1] and len(made) > 1:
         return replace(taken, axis=len(made) - 1)
     sizes = [size for size in shape[1:] if size is not None]
-    if len(sizes) < last or None in made[1:] or math.prod(sizes) != math.prod(made[1:]):
+    made_sizes = [size for size in made[1:] if size is not None]
+    unknown = len(sizes) < last or len(made_sizes) < len(made) - 1
+    if unknown or math.prod(sizes) != math.prod(made_sizes):
         raise Untouchable("the shape of its input is unknown")
     others = [size if i == taken.axis else 1 for i, size in enumerate(sizes, 1)]
     entries = np.broadcast_to(np.arange(len(taken)).reshape(others), sizes)
     if getattr(call.layer, "data_format", None) == "channels_first":  # Flatten's
         entries = np.moveaxis(entries, 0, -1)
-    return _spread(channels, taken, entries.reshape(made[1:]))
+    return _spread(channels, taken, entries.reshape(made_sizes))
 
 
 def _spread(channels: Channels, taken: Value, entries: np.ndarray) -> Value:
@@ -242,7 +265,7 @@ def _merge(function: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Rule:
     def rule(channels: Channels, call: Call) -> Value:
         first = call.taken[0]
         if (
-            len({(len(shape), shape[first.axis]) for shape in call.shapes}) != 1
+            len({(len(shape), shape[first.axis], shape[-1]) for shape in call.shapes}) != 1
             or len(call.shapes) < 2
         ):
             raise Untouchable(f"it merges shapes {call.shapes}")

@@ -70,7 +70,8 @@ class Mixing:
         made: The channels that it makes, alike.
         uses: ``uses[i, j]``: channel i has a weight that is not zero in channel j.
         foldable: The channels that it reads whose constant can be moved into its bias exactly.
-        differing: The channels that it reads that are another constant in each of its calls.
+        differing: The channels that it reads of which that is true in some of its calls, but which
+            are not the same constant in all.
     """
 
     layer: Any
@@ -114,6 +115,7 @@ class Channels:
         entries: Id of a model inside the model → what it is given.
         inside: Id of a model inside the model → what is known of its tensors.
         roots: The channels that must stay.
+        unfit: Values, the number of channels that they must not have, and why.
         barriers: Name → why: the layers that could not be followed.
     """
 
@@ -125,6 +127,7 @@ class Channels:
     first: bool = False
     entries: dict[int, list[Value]] = field(default_factory=dict)
     inside: dict[int, list[Value]] = field(default_factory=dict)
+    unfit: list[tuple[Value, int, str]] = field(default_factory=list)
     roots: list[Root] = field(default_factory=list)
     barriers: dict[str, str] = field(default_factory=dict)
     _parents: list[int] = field(default_factory=list)
@@ -183,8 +186,9 @@ class Channels:
             self.join(first.made, made)
             same = first.taken.constants == taken.constants
             both = first.taken.constant & taken.constant
-            differing = first.differing | (both & ~same)
+            either = first.differing | first.foldable | foldable
             foldable = first.foldable & foldable & same
+            differing = either & ~foldable
             taken = first.taken.having(np.where(both, first.taken.constants, np.nan))
             both = first.made.constant & made.constant
             made = first.made.having(np.where(both, first.made.constants, np.nan))

@@ -16,8 +16,8 @@ import numpy as np
 
 from tfinit.graph.channel_rules import rule_of
 from tfinit.graph.channel_values import Call, Channels, Shape, Untouchable, Value
-from tfinit.graph.keras_internals import arguments_of, inputs_of
-from tfinit.graph.tracing import Nested, Step, outputs_of, own_graph, trace
+from tfinit.graph.keras_internals import arguments_of, functional_of, inputs_of
+from tfinit.graph.tracing import Nested, Step, outputs_of, trace
 
 
 def follow(model: Any) -> Channels:
@@ -39,7 +39,7 @@ class _Follower:
         self.channels.first = any(
             getattr(step.op, "data_format", None) == "channels_first" for step in self._graph.steps
         )
-        for value, tensor in zip(self._graph.inputs, own_graph(model)[0], strict=True):
+        for value, tensor in zip(self._graph.inputs, functional_of(model).inputs, strict=True):
             self._known[value] = self._fresh(tensor.shape)
             self.channels.values.append(self._known[value])
             self.channels.hold(self._known[value], "the model is given them")
@@ -72,7 +72,7 @@ class _Follower:
 
     def _enter(self, call: Nested) -> None:
         """Join what a model inside is given over its calls, as it has one size of inputs."""
-        inputs = own_graph(call.model)[0]
+        inputs = functional_of(call.model).inputs
         name = call.model.name
         now = [
             self._fitting(number, tuple(tensor.shape), name)

@@ -258,7 +258,11 @@ def test_added_channels_go_only_together():
 
 @pytest.mark.parametrize(
     "merge, constant",
-    [(L.Add, 8), (L.Subtract, -4), (L.Average, 4), (L.Maximum, 6), (L.Minimum, 2)],
+    [
+        *((L.Add, 8), (L.Subtract, -4), (L.Average, 4), (L.Maximum, 6), (L.Minimum, 2)),
+        (lambda: lambda both: keras.ops.relu(both[0] - both[1] + both[1]), 2),
+        (lambda: lambda both: keras.ops.maximum(both[0], keras.ops.sigmoid(both[1])), 2),
+    ],
 )
 def test_constants_of_branches_are_merged(merge, constant):
     given = keras.Input((2,))
@@ -346,8 +350,23 @@ def test_constants_go_into_the_bias_of_a_shared_layer_where_they_are_the_same_in
     result = compact(model)
     assert removed(result) == {"one": (1, 3), "two": (1, 3)}
     assert result.model.get_layer("both").bias.numpy().tolist() == [27]
-    why = "both is called several times, and they are other constants in each"
+    why = "both is called several times, and they are not the same constant in each"
     assert reasons(result) == {("one", 1): why, ("two", 1): why}
+    check_same(model, result.model)
+
+
+def test_what_a_dead_unit_of_a_shared_layer_is_made_of_stays_where_it_differs():
+    """The difference of two calls is a constant, but one unit is kept, and its value is read."""
+    given = keras.Input((2,))
+    one, two = L.Dense(2, name="one"), L.Dense(2, name="two")
+    both, out = L.Dense(2, name="both"), L.Dense(1, name="out")
+    model = keras.Model(given, out(both(one(given)) - both(two(given))))
+    fill(one, np.zeros((2, 2)), [1, 2])
+    fill(two, np.zeros((2, 2)), [5, 2])
+    fill(both, [[1, 2], [3, 4]], [0, 0])
+    fill(out, [[1], [10]], [0])
+    result = compact(model)
+    assert removed(result) == {"one": (1, 2), "two": (1, 2), "both": (1, 2)}
     check_same(model, result.model)
 
 
@@ -371,6 +390,34 @@ def test_a_shared_layer_of_which_one_call_cannot_be_followed_stays_whole():
     assert found["bn", 0] == "it is called with training=True"
     assert "bn reads them" in found["one", 2] and "bn reads them" in found["two", 2]
     check_same(model, compact(model).model)
+
+
+@pytest.mark.parametrize("dead, gone", [([1], 0), ([1, 2], 2)])
+def test_channels_first_never_become_as_many_as_the_output_is_wide(dead, gone):
+    """Keras on TensorFlow would add the bias along the width then."""
+    given = keras.Input((2, 3, 3))
+    conv = L.Conv2D(4, 1, data_format="channels_first", activation="relu", name="conv")
+    pooled = L.GlobalAveragePooling2D(data_format="channels_first")(conv(given))
+    model = keras.Model(given, L.Dense(2, name="out")(pooled))
+    kernel = np.ones((1, 1, 2, 4))
+    kernel[..., dead] = 0
+    fill(conv, kernel, [1, 2, 3, 4])
+    result = compact(model)
+    assert removed(result) == ({"conv": (gone, 4)} if gone else {})
+    assert ("conv", 1) in reasons(result) or gone
+    check_same(model, result.model)
+
+
+@pytest.mark.parametrize("use_bias", [True, False])
+def test_channels_first_that_are_as_many_as_the_output_is_wide_stay(use_bias):
+    given = keras.Input((2, 3, 3))
+    first = L.Conv2D(4, 1, data_format="channels_first", name="first")
+    conv = L.Conv2D(3, 1, data_format="channels_first", use_bias=use_bias, name="conv")
+    model = keras.Model(given, L.Flatten()(conv(first(given))))
+    fill(first, [[[[1, 0, 1, 1], [1, 0, 1, 1]]]], [1, 2, 3, 4])  # a constant, for its bias
+    result = compact(model)
+    assert "Keras adds its bias along the last axis" in reasons(result)["conv", 0]
+    check_same(model, result.model)
 
 
 def test_branches_are_put_together_where_they_were():

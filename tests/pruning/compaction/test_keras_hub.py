@@ -3,19 +3,21 @@
 Three of them here; all twelve by ``scripts/compact_keras_hub.py``.
 """
 
-from importlib.util import find_spec
-
 import keras
 import numpy as np
 import pytest
-from keras_hub_backbones import backbone
+from keras_hub_backbones import BACKBONES, batch_for
 
 from tfinit.pruning import compact
 
-pytestmark = pytest.mark.skipif(find_spec("keras_hub") is None, reason="KerasHub is not installed")
+
+@pytest.fixture(scope="module")
+def models():
+    return pytest.importorskip("keras_hub").models
 
 
-def same_outputs(model, new, given):
+def same_outputs(model, new):
+    given = batch_for(model, rows=2)
     one, two = (keras.tree.flatten(m(given, training=False)) for m in (model, new))
     return len(one) == len(two) and all(
         np.abs(np.array(a) - np.array(b)).max() <= 1e-5 * np.abs(np.array(a)).max() > 0
@@ -23,18 +25,18 @@ def same_outputs(model, new, given):
     )
 
 
-def test_a_backbone_of_layers_that_cannot_be_opened_is_copied_by_its_class():
-    model, given = backbone("Bert")
+def test_a_backbone_of_layers_that_cannot_be_opened_is_copied_by_its_class(models):
+    model = BACKBONES["Bert"](models)
     result = compact(model)
     assert type(result.model) is type(model)
     assert result.removed == {} and result.notes == ()
     assert {kept.layer for kept in result.kept} >= {"transformer_layer_0", "token_embedding"}
     assert [x.name for x in result.model.layers] == [x.name for x in model.layers]
-    assert same_outputs(model, result.model, given)
+    assert same_outputs(model, result.model)
 
 
-def test_dead_filters_of_a_resnet_go():
-    model, given = backbone("ResNet")
+def test_dead_filters_of_a_resnet_go(models):
+    model = BACKBONES["ResNet"](models)
     conv = model.get_layer("stack0_block0_1_conv")
     kernel = keras.ops.convert_to_numpy(conv.kernel).copy()
     kernel[..., :10] = 0
@@ -47,11 +49,11 @@ def test_dead_filters_of_a_resnet_go():
     assert result.parameters_before - result.parameters == 10 * (64 * 9 + 4 + 64 * 9)
     assert [x.name for x in result.model.layers] == [x.name for x in model.layers]
     assert "its class ResNetBackbone makes its layers itself" in result.notes[0]
-    assert same_outputs(model, result.model, given)
+    assert same_outputs(model, result.model)
 
 
-def test_a_backbone_inside_stays_while_its_head_shrinks():
-    vit, given = backbone("ViT")
+def test_a_backbone_inside_stays_while_its_head_shrinks(models):
+    vit = BACKBONES["ViT"](models)
     image = keras.Input((32, 32, 3))
     hidden = keras.layers.Dense(4, "relu", name="hidden")
     x = hidden(keras.layers.GlobalAveragePooling1D()(vit(image)))
@@ -62,4 +64,4 @@ def test_a_backbone_inside_stays_while_its_head_shrinks():
     result = compact(model)
     assert {name: tuple(x) for name, x in result.removed.items()} == {"hidden": (1, 4)}
     assert type(result.model.get_layer(vit.name)) is type(vit)
-    assert same_outputs(model, result.model, given)
+    assert same_outputs(model, result.model)

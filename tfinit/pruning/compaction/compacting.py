@@ -41,7 +41,7 @@ def compact(model: Any) -> Compaction:
 
     - a constant other than 0 that goes into a convolution that pads: at the border it is none;
     - a channel added to one that is in use, or read in another call of the same layer;
-    - a constant that a layer reads in several calls, if it is another one in each;
+    - a constant that a layer reads in several calls, if it is not the same in each;
     - one unit of a layer whose units are all dead.
 
     Args:

@@ -6,11 +6,12 @@ largest set that can go together: circles through an addition need no second loo
 """
 
 from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from tfinit.graph.channel_values import Channels, Value
+from tfinit.graph.channel_values import Channels, Mixing, Value
 
 _SHARED = "they stand or fall with channels that are in use (Add, Flatten, a depth multiplier)"
 _LAST = "one is kept of channels that are all dead"
@@ -23,12 +24,12 @@ class Liveness:
     Attributes:
         representatives: Class → the class that speaks for it.
         live: Class that speaks for others → it stays.
-        forced: Classes that stay only because a tensor cannot be empty.
+        forced: Class → why it stays though nothing needs it.
     """
 
     representatives: np.ndarray
     live: np.ndarray
-    forced: frozenset[int]
+    forced: Mapping[int, str]
 
     def of(self, value: Value) -> np.ndarray:
         """True for the channels of a tensor that stay."""
@@ -41,21 +42,31 @@ def find_live(channels: Channels) -> Liveness:
     live = np.zeros(len(representatives), dtype=bool)
     for root in channels.roots:
         live[representatives[root.value.classes]] = True
-    _sweep(channels, representatives, live, ideal=False)
-    forced = set()
-    for value in channels.values:
-        if len(value) and not live[representatives[value.classes]].any():
-            # What it reads may go all the same: it is not read, or is a constant without that.
-            kept = int(representatives[value.classes[0]])
-            forced.add(kept)
-            live[kept] = True
-    return Liveness(representatives, live, frozenset(forced))
+    _sweep(channels, representatives, live, lambda mixing: ~mixing.foldable)
+    forced: dict[int, str] = {}
+    unfit = [(value, 0, _LAST) for value in channels.values if len(value)] + channels.unfit
+    changed = True
+    while changed:
+        changed = False
+        for value, size, reason in unfit:
+            owners = representatives[value.classes]
+            if live[owners].sum() == size:
+                kept = int(owners[~live[owners]][0])
+                forced[kept] = reason
+                live[kept] = changed = True
+                # What it reads may go all the same: it is not read, or is a constant without that,
+                # or with constants that cannot be moved into its bias.
+                _sweep(channels, representatives, live, lambda mixing: mixing.differing)
+    return Liveness(representatives, live, forced)
 
 
 def _sweep(
-    channels: Channels, representatives: np.ndarray, live: np.ndarray, *, ideal: bool
+    channels: Channels,
+    representatives: np.ndarray,
+    live: np.ndarray,
+    needs: Callable[[Mixing], np.ndarray],
 ) -> None:
-    """Mark in `live` what the live channels read; `ideal`: as if every constant could be folded."""
+    """Mark in `live` what the live channels read, of what their layers need."""
     changed = True
     while changed:
         changed = False
@@ -63,13 +74,9 @@ def _sweep(
             readers = live[representatives[mixing.made.classes]]
             if not readers.any():
                 continue
-            folded = mixing.taken.constant if ideal else mixing.foldable
-            read = representatives[mixing.taken.classes[~folded]]
-            read = read[~live[read]]
-            if not len(read):
+            wanted = needs(mixing) & ~live[representatives[mixing.taken.classes]]
+            if not wanted.any():
                 continue
-            wanted = ~folded
-            wanted[wanted] = ~live[representatives[mixing.taken.classes[wanted]]]
             needed = np.flatnonzero(wanted)[mixing.uses[wanted][:, readers].any(axis=1)]
             if len(needed):
                 live[representatives[mixing.taken.classes[needed]]] = True
@@ -86,7 +93,7 @@ def kept_dead(channels: Channels, liveness: Liveness) -> list[tuple[str, int, st
     for root in channels.roots:
         needed = root.value.classes[~root.value.constant]
         ideal[liveness.representatives[needed]] = True
-    _sweep(channels, liveness.representatives, ideal, ideal=True)
+    _sweep(channels, liveness.representatives, ideal, lambda mixing: ~mixing.taken.constant)
     reasons = _reasons(channels, liveness)
     found = []
     for mixing in channels.mixings.values():
@@ -113,11 +120,12 @@ def _reasons(channels: Channels, liveness: Liveness) -> dict[int, str]:
         blocked[blocked] = mixing.uses[blocked][:, readers].any(axis=1)
         note(
             mixing.taken.classes[blocked & mixing.differing],
-            f"{mixing.name} is called several times, and they are other constants in each",
+            f"{mixing.name} is called several times, and they are not the same constant in each",
         )
         note(
             mixing.taken.classes[blocked],
             f"{mixing.name} pads its input with zeros, which their constants are not",
         )
-    note(np.array(sorted(liveness.forced), dtype=int), _LAST)
+    for owner, reason in liveness.forced.items():
+        reasons.setdefault(owner, reason)
     return reasons

@@ -14,6 +14,7 @@ from tfinit.graph.keras_internals import (
     arguments_with,
     calls_in,
     constructor_arguments,
+    functional_of,
     is_from_keras_3,
     lambda_output_shape,
     producer_of,
@@ -62,7 +63,7 @@ class Rebuilder:
             new = self._copy_of_class(model)
             if new is not None:
                 return new
-        given = own_graph(model)[0]
+        given = functional_of(model).inputs
         values = self._channels.entries.get(id(model), [None] * len(given))
         inputs = [
             self._input(producer_of(tensor), value)
