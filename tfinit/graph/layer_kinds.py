@@ -73,6 +73,7 @@ class LayerKind:
         wrapper: Whether it wraps the one layer in its attribute ``layer``.
         opaque: Whether it calls what is inside it in a loop of its own, so that probes see it from
             outside only.
+        own_code: Whether what it computes is a function of the user's.
         preprocessing: What it does to data before a network: ``"rescaling"``,
             ``"normalization"``, ``"lookup"`` (of words and the like) or ``"other"``.
         model: ``"functional"`` or ``"sequential"``.
@@ -97,6 +98,7 @@ class LayerKind:
     recurrent: bool = False
     wrapper: bool = False
     opaque: bool = False
+    own_code: bool = False
     preprocessing: str = ""
     model: str = ""
     left_alone: str = ""
@@ -369,6 +371,7 @@ _LAYERS: dict[str, LayerKind] = {
     **_each("UpSampling Cropping", replace(_RESHAPING, channels="same"), _ALL),
     **_each("ZeroPadding", LayerKind(channels="zero_padding", moments="pad"), _ALL),
     **_each("Masking InputLayer", LayerKind(moments="same")),
+    "Lambda": LayerKind(own_code=True),
     # What data pass before a network.
     "Rescaling": LayerKind(preprocessing="rescaling", moments="rescale"),
     "Normalization": replace(_NORMALIZING, preprocessing="normalization"),

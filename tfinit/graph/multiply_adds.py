@@ -168,7 +168,7 @@ def _watched(model: Any, uses: Uses) -> Iterator[None]:
 
     def watch(layer: Any) -> None:
         kind = kind_of(layer)
-        rule = _RULES.get(kind.multiply_adds)
+        rule = RULES.get(kind.multiply_adds)
         # Keras calls this one in place of `call` for a quantized layer.
         mode = getattr(layer, "quantization_mode", None)
         name = "quantized_call" if mode else "call"
@@ -435,7 +435,7 @@ def _attended(layer: Any, arguments: dict[str, Any], scored: bool, uses: Uses) -
 
 
 # By the names in `tfinit.graph.layer_kinds`.
-_RULES: dict[str, Callable[[Any, dict[str, Any], Any, Uses], None]] = {
+RULES: dict[str, Callable[[Any, dict[str, Any], Any, Uses], None]] = {
     "additive": _additive,
     "attention": _attention,
     "bidirectional": _bidirectional,

@@ -43,7 +43,7 @@ def through_activation(activation: Activation, signal: Moments) -> Moments:
 
 def through_layer(layer: Any, signals: list[Moments], shapes: Shapes) -> Moments | None:
     """The moments behind a layer or operation without a kernel; None if it has no formula here."""
-    formula = _FORMULAS.get(kind_of(layer, exactly=True).moments)
+    formula = FORMULAS.get(kind_of(layer, exactly=True).moments)
     return None if formula is None else formula(layer, signals, shapes)
 
 
@@ -162,7 +162,7 @@ def _global_average(layer: Any, signals: list[Moments], shapes: Shapes) -> Momen
 
 
 # By the names in `tfinit.graph.layer_kinds`.
-_FORMULAS: dict[str, Formula] = {
+FORMULAS: dict[str, Formula] = {
     "add": _add,
     "average": _average,
     "average_pool": _average_pool,
