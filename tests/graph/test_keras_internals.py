@@ -65,6 +65,7 @@ TAKEN = [
     ("layer", "_losses"),
     ("layer", "_loss_ids"),
     ("layer", "_called"),
+    ("layer", "_auto_config"),
     ("layer", "_flatten_layers"),
     ("layer", "_trainable_variables"),
     ("layer", "_non_trainable_variables"),
@@ -120,6 +121,10 @@ def test_the_functions_find_what_they_name(objects):
     assert keras_internals.attention_output(dense) is None
     assert [w.name for w in keras_internals.own_variables(dense)] == ["kernel", "bias"]
     assert keras_internals.is_from_keras_3(type(dense))
+    drop = keras_internals.constructor_arguments(model.get_layer("drop"))
+    assert drop["rate"] == 0.5 and "name" not in drop
+    new = keras.Input((2,))
+    assert keras_internals.arguments_with(second, {id(first.outputs[0]): new})[0][0] is new
 
 
 def _private(path: Path) -> set[str]:

@@ -126,6 +126,17 @@ def attention_output(layer: Any) -> Any:
     return getattr(layer, "_output_dense", None)
 
 
+def arguments_with(call: Any, tensors: dict[int, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The arguments of a call of Keras 3, with other tensors for its own: by their ids."""
+    return call.arguments.fill_in(tensors)
+
+
+def constructor_arguments(operation: Any) -> dict[str, Any] | None:
+    """What a layer or operation of Keras 3 was made with, but for its name; None if not kept."""
+    kept = getattr(operation, "_auto_config", None)
+    return None if kept is None else dict(kept.config)
+
+
 def lambda_output_shape(layer: Any) -> Any:
     """The ``output_shape`` that a Lambda layer was given."""
     return layer._output_shape

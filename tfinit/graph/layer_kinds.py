@@ -288,7 +288,7 @@ _CONV_CELL = LayerKind(
 _RECURRENT = LayerKind(recurrent=True, opaque=True, multiply_adds="recurrent")
 _WRAPPER = LayerKind(wrapper=True, opaque=True)
 _NORMALIZING = LayerKind(left_alone="normalization", multiply_adds="free")
-_POOL = LayerKind(keeps_mean=True, channels="same")
+_POOL = LayerKind(keeps_mean=True, channels="pooling")
 _DROPOUT = LayerKind(keeps_mean=True, channels="same", moments="dropout")
 _RESHAPING = LayerKind(keeps_mean=True, moments="same")
 _LOOKUP = LayerKind(preprocessing="lookup")
@@ -356,7 +356,7 @@ _LAYERS: dict[str, LayerKind] = {
     # Dropout, noise and pooling.
     "Dropout": _DROPOUT,
     **_each("SpatialDropout", _DROPOUT, _ALL),
-    **_each("AlphaDropout GaussianDropout", _POOL),
+    **_each("AlphaDropout GaussianDropout", replace(_POOL, channels="same")),
     "GaussianNoise": LayerKind(channels="same", moments="noise"),
     "ActivityRegularization": replace(_RESHAPING, channels="same"),
     **_each("MaxPooling", replace(_POOL, moments="max_pool"), _ALL),
@@ -365,10 +365,12 @@ _LAYERS: dict[str, LayerKind] = {
     **_each("GlobalAveragePooling", replace(_POOL, moments="global_average"), _ALL),
     **_each("AdaptiveMaxPooling AdaptiveAveragePooling", LayerKind(keeps_mean=True), _ALL),
     # Shapes.
-    **_each("Reshape Permute RepeatVector", _RESHAPING),
+    "Reshape": replace(_RESHAPING, channels="reshape"),
+    "Permute": replace(_RESHAPING, channels="moving"),
+    "RepeatVector": _RESHAPING,
     "Flatten": replace(_RESHAPING, channels="flatten"),
     "Identity": replace(_RESHAPING, channels="same"),
-    **_each("UpSampling Cropping", replace(_RESHAPING, channels="same"), _ALL),
+    **_each("UpSampling Cropping", replace(_RESHAPING, channels="pooling"), _ALL),
     **_each("ZeroPadding", LayerKind(channels="zero_padding", moments="pad"), _ALL),
     **_each("Masking InputLayer", LayerKind(moments="same")),
     "Lambda": LayerKind(own_code=True),
@@ -424,24 +426,28 @@ _KERAS_HUB: dict[str, LayerKind] = {
 # Of keras.ops by the names of their classes, and of TensorFlow in tf_keras's graphs, in snake case.
 _OPERATIONS: dict[str, LayerKind] = {
     **{
-        name: LayerKind(activation=name)
+        name: LayerKind(activation=name, channels="activation")
         for name in (
             *("relu", "relu6", "elu", "selu", "celu", "gelu", "silu", "swish", "mish", "softplus"),
             *("softsign", "sigmoid", "hard_sigmoid", "hard_silu", "log_sigmoid", "tanh"),
-            *("hard_tanh", "tanh_shrink", "soft_shrink", "squareplus", "softmax", "log_softmax"),
-            "leaky_relu",
+            *("hard_tanh", "tanh_shrink", "soft_shrink", "squareplus", "leaky_relu"),
         )
     },
+    **{name: LayerKind(activation=name) for name in ("softmax", "log_softmax")},
     "add": _ADD,
-    "subtract": LayerKind(merge="subtract"),
+    "subtract": LayerKind(merge="subtract", channels="subtract"),
     "multiply": _MULTIPLY,
     **_each("divide true_divide", LayerKind(merge="divide")),
-    "maximum": LayerKind(merge="maximum"),
-    "minimum": LayerKind(merge="minimum"),
+    "maximum": LayerKind(merge="maximum", channels="maximum"),
+    "minimum": LayerKind(merge="minimum", channels="minimum"),
     "concatenate": _CONCATENATE,
     **_each("dot matmul einsum tensordot inner vdot", LayerKind(merge="dot")),
     "dot_product_attention": LayerKind(attention=True, merge="dot"),
-    **_each("transpose reshape identity", _RESHAPING),
+    "reshape": replace(_RESHAPING, channels="reshape"),
+    "squeeze": LayerKind(channels="flatten"),
+    "transpose": replace(_RESHAPING, channels="moving"),
+    **_each("swapaxes moveaxis expand_dims", LayerKind(channels="moving")),
+    "identity": replace(_RESHAPING, channels="same"),
     **_each("max_pool average_pool", LayerKind(keeps_mean=True)),
 }
 _HOMES: dict[str, dict[str, LayerKind]] = {

@@ -19,10 +19,12 @@ from tfinit.gains import sinusoid
 from tfinit.graph.activations import LINEAR, Activation, activation_of
 from tfinit.graph.keras_internals import (
     arguments_of,
+    arguments_with,
     call_of,
     forget_calls,
     forget_losses,
     functional_of,
+    input_structure,
     inputs_of,
     is_from_keras_3,
     is_symbolic,
@@ -49,6 +51,16 @@ class Step(NamedTuple):
     outputs: tuple[int, ...]
 
 
+class Nested(NamedTuple):
+    """One call of a model inside the model; its steps are ``steps[start:stop]`` of the graph."""
+
+    model: Any
+    node: Any
+    inputs: tuple[int, ...]
+    start: int
+    stop: int
+
+
 @dataclass
 class Graph:
     """The calls of a model in data-flow order.
@@ -60,6 +72,8 @@ class Graph:
         reasons: Key of a composite layer (of the model itself: its name) whose order is that of
             creation, not of data flow → why it could not be traced.
         nodes: Keras's record of the call behind each step; None where there is none.
+        nested: Every call of a model inside the model that Keras recorded, in data-flow order,
+            outer before inner; none of a model with composite layers, unless they are left whole.
     """
 
     steps: list[Step] = field(default_factory=list)
@@ -67,6 +81,7 @@ class Graph:
     outputs: list[int] = field(default_factory=list)
     reasons: dict[str, str] = field(default_factory=dict)
     nodes: list[Any] = field(default_factory=list)
+    nested: list[Nested] = field(default_factory=list)
 
     @property
     def guessed(self) -> list[str]:
@@ -134,21 +149,22 @@ def bears_kernel(op: Any) -> bool:
     return any(w.name.split("/")[-1].split(":")[0] in KERNEL_NAMES for w in weights)
 
 
-def trace(model: Any, x: Any = None) -> Graph:
+def trace(model: Any, x: Any = None, *, composites: bool = True) -> Graph:
     """The graph of a built model of Keras 3, or of a functional model of tf_keras.
 
     Args:
         model: A built layer or model. It is left as it was.
         x: A batch for it, whose shapes and dtypes are taken where the model leaves its own open.
+        composites: Open the layers of a user's own that hold layers, too.
 
     Returns:
         Its calls in data-flow order, nested models opened, Keras's own layers left whole.
     """
-    tracer = _Tracer(model)
-    if _is_graph(model) and (keras_of(model) != "keras" or not _composites(model)):
-        functional = functional_of(model)
-        return tracer.read(list(functional.inputs), list(functional.outputs))
-    if not _is_graph(model) and _is_whole(model):
+    tracer = _Tracer(model, composites)
+    graph = own_graph(model)
+    if graph and (not composites or keras_of(model) != "keras" or not _composites(model)):
+        return tracer.read(*graph)
+    if not graph and _is_whole(model):
         (given,), (made,) = tracer.fresh(1), tracer.fresh(1)
         tracer.graph.inputs, tracer.graph.outputs = [given], [made]
         tracer.add(Step("", model, (given,), (made,)))
@@ -173,10 +189,19 @@ def operations_in(model: Any) -> Iterator[tuple[str, Any]]:
                 yield f"{prefix}/{op.name}" if prefix else op.name, op
 
 
-def _is_graph(op: Any) -> bool:
-    """True for a functional model, and for a Sequential of known inputs."""
-    functional = functional_of(op)
-    return bool(kind_of(functional).model == "functional" and getattr(functional, "inputs", None))
+def own_graph(model: Any) -> tuple[list[Any], list[Any]] | None:
+    """The symbolic inputs and outputs of a functional or sequential model, else None.
+
+    Of a class whose `call` is a user's own, the graph need not be what is computed: None too.
+    """
+    for method in "call", "__call__":
+        home = getattr(getattr(model, method, None), "__module__", None) or ""
+        if home.split(".")[0] not in ("keras", "tf_keras"):
+            return None
+    functional = functional_of(model)
+    if kind_of(functional).model != "functional" or not getattr(functional, "inputs", None):
+        return None
+    return list(functional.inputs), list(functional.outputs)
 
 
 def _is_whole(op: Any) -> bool:
@@ -189,7 +214,7 @@ def _is_whole(op: Any) -> bool:
 def _composites(model: Any) -> list[Any]:
     """The layers in a model, itself among them, that are opened by calling them."""
     layers = [layer for _, layer in walk_layers(model)]
-    return [layer for layer in layers if not _is_graph(layer) and not _is_whole(layer)]
+    return [layer for layer in layers if not own_graph(layer) and not _is_whole(layer)]
 
 
 def symbolic_arguments(model: Any) -> tuple[list[Any], dict[str, Any]] | tuple[None, None]:
@@ -205,7 +230,7 @@ def symbolic_arguments(model: Any) -> tuple[list[Any], dict[str, Any]] | tuple[N
             return [tensor(part) for part in shape]
         return keras.KerasTensor(tuple(shape), dtype=model.compute_dtype)
 
-    if _is_graph(model):
+    if getattr(functional_of(model), "inputs", None):
         return [functional_of(model).input], {}
     config = model.get_build_config() or {}
     if config.get("input_shape") is not None:
@@ -261,18 +286,20 @@ def _forget_new_calls(model: Any) -> Iterator[Any]:
         for _, layer in walk_layers(model):
             forget_calls(put, layer)
             forget_losses(put, layer)
-            for op in getattr(functional_of(layer), "operations", ()) if _is_graph(layer) else ():
+            for op in getattr(functional_of(layer), "operations", ()):
                 forget_calls(put, op)
         yield put
 
 
 class _Tracer:
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, composites: bool = True) -> None:
         self.graph = Graph()
+        self._composites = composites
         self._keys = {id(layer): key for key, layer in walk_layers(model)}
         self._count = 0
         # A composite that could not be called on symbolic tensors → why.
         self._failed: dict[int, str] = {}
+        self._graphs: set[int] = set()
         self._sparse = False
 
     def fresh(self, n: int) -> list[int]:
@@ -294,22 +321,28 @@ class _Tracer:
         """Append the steps from symbolic `inputs`, whose values are given, to `outputs`."""
         value_of = {id(tensor): value for tensor, value in zip(inputs, values, strict=False)}
         for node in _nodes_between(value_of, outputs):
-            read = [] if kind_of(operation_of(node)).positions else inputs_of(node)
+            read = inputs_of(node)
+            if self._composites and kind_of(operation_of(node)).positions:
+                read = []
             taken = [value_of[id(t)] for t in read if id(t) in value_of]
-            for tensor, value in zip(_outputs_of(node), self._step(node, taken), strict=False):
+            for tensor, value in zip(outputs_of(node), self._step(node, taken), strict=False):
                 value_of[id(tensor)] = value
         return [value_of[id(t)] for t in outputs if id(t) in value_of]
 
     def _step(self, node: Any, taken: list[int]) -> list[int]:
         """Append one call, opened where it is a model or a user's composite; its outputs."""
         op = operation_of(node)
-        if _is_graph(op):
-            functional = functional_of(op)
-            return self._read(list(functional.inputs), list(functional.outputs), taken)
-        if not _is_whole(op):
+        if inner := own_graph(op):
+            taken = _in_order(inner[0], op, node, taken)
+            nested, place, start = self.graph.nested, len(self.graph.nested), len(self.graph.steps)
+            nested.append(Nested(op, node, tuple(taken), start, start))
+            made = self._read(*inner, taken)
+            nested[place] = nested[place]._replace(stop=len(self.graph.steps))
+            return made
+        if self._composites and not _is_whole(op):
             # `call` cannot be followed in tf_keras.
             return self._chain(op, taken, self._failed.get(id(op), "it is not a functional model"))
-        made = self.fresh(len(_outputs_of(node)))
+        made = self.fresh(len(outputs_of(node)))
         key = self._keys.get(id(op), op.name)
         self.add(Step(key, op, tuple(taken), tuple(made)), node)
         return made
@@ -318,8 +351,10 @@ class _Tracer:
         """Call a model on symbolic tensors, and read what Keras records."""
         with _forget_new_calls(model) as put:
             self._sparse = any(tensor.sparse for tensor in _symbols((args, kwargs)))
-            for _, layer in walk_layers(model):
-                if _is_graph(layer) or not is_from_keras_3(type(layer)):
+            layers = [layer for _, layer in walk_layers(model)]
+            self._graphs = {id(layer) for layer in layers if own_graph(layer)}
+            for layer in layers:
+                if id(layer) in self._graphs or not is_from_keras_3(type(layer)):
                     put(layer, "__call__", partial(self._called, layer, layer.__call__))
             try:
                 outputs = _symbols(model(*args, **kwargs))
@@ -339,10 +374,11 @@ class _Tracer:
             # Keras takes the product of a tensor and a number for sparse.
             if not self._sparse:
                 make_dense(tensor)
-        if not given or (_is_whole(layer) and not _is_graph(layer)):
+        is_graph = id(layer) in self._graphs
+        if not given or (_is_whole(layer) and not is_graph):
             return itself(*args, **kwargs)
         try:
-            if _is_graph(layer):
+            if is_graph:
                 return _replayed(functional_of(layer), args, kwargs)
             made = layer.call(*args, **kwargs)
         except Exception as error:
@@ -380,13 +416,25 @@ def _replayed(functional: Any, args: Any, kwargs: Any) -> Any:
     import keras
 
     given = _symbols((args, kwargs))
+    if args and isinstance(args[0], dict) and not isinstance(input_structure(functional), dict):
+        given = [args[0][tensor.name] for tensor in functional.inputs]
     known = {id(old): new for old, new in zip(functional.inputs, given, strict=False)}
     for node in _nodes_between(known, list(functional.outputs)):
-        taken, named = node.arguments.fill_in(known)
+        taken, named = arguments_with(node, known)
         made = keras.tree.flatten(operation_of(node)(*taken, **named))
         known.update(zip(map(id, node.outputs), made, strict=True))
     outputs = [known[id(tensor)] for tensor in functional.outputs]
     return keras.tree.pack_sequence_as(output_structure(functional), outputs)
+
+
+def _in_order(inputs: list[Any], model: Any, node: Any, taken: list[int]) -> list[int]:
+    """What a model inside is given, in the order of its inputs: a dict is read by their names."""
+    args, _ = arguments_of(node) or ([], {})
+    given = args[0] if args else None
+    if not isinstance(given, dict) or isinstance(input_structure(model), dict):
+        return taken
+    by_name = dict(zip(sorted(given), taken, strict=False))
+    return [by_name[tensor.name] for tensor in inputs]
 
 
 def _symbols(structure: Any) -> list[Any]:
@@ -405,7 +453,8 @@ def _flat(structure: Any) -> list[Any]:
     return [structure] if hasattr(structure, "shape") else []
 
 
-def _outputs_of(node: Any) -> list[Any]:
+def outputs_of(node: Any) -> list[Any]:
+    """The symbolic tensors that a recorded call makes."""
     return _flat(node.outputs)
 
 

@@ -176,9 +176,11 @@ class _Walk:
         largest = max(
             math.prod(n or _UNKNOWN for n in tuple(t.shape)[1:]) for t in node.input_tensors
         )
-        # A stateful layer takes batches of its own size only.
+        # A stateful layer takes batches of its own size only, and so do operations of a composite's
+        # `call` that were told its size.
         batch = min(_BATCH, max(2, _NUMBERS // largest))
-        part = (node.input_tensors[0].shape[0] if is_stateful(step.op) else None) or batch
+        fixed = is_stateful(step.op) or not hasattr(step.op, "weights")
+        part = (node.input_tensors[0].shape[0] if fixed else None) or batch
         batch = part * math.ceil(batch / part)
         for tensor, signal in zip(node.input_tensors, signals, strict=False):
             shape = [batch, *(n or _UNKNOWN for n in tuple(tensor.shape)[1:])]
