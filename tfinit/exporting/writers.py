@@ -24,6 +24,7 @@ from tfinit.exporting.lacks import (
     told,
 )
 from tfinit.exporting.onnx_graph import as_tf2onnx_takes_it
+from tfinit.graph.layer_kinds import kind_of
 from tfinit.graph.overlay import overlaid
 from tfinit.native_output import native_stderr_closed
 from tfinit.variables import walk_layers
@@ -211,7 +212,7 @@ def without_optimizer(model: Any) -> Any:
             keras.Input(batch_shape=t.shape, dtype=t.dtype, name=t.name) for t in model.inputs
         ]
         return keras.Sequential([*inputs, *model.layers], name=model.name)
-    if type(model).__name__ == "Functional" and type(model).__module__.startswith("keras."):
+    if kind_of(model, exactly=True).model == "functional":
         return keras.Model(model.input, model.output, name=model.name)
     return model
 

@@ -5,6 +5,8 @@ from typing import Any
 
 import keras
 
+from tfinit.graph.layer_kinds import keras_of
+
 
 def target_of_call() -> tuple[str, Any]:
     """Path and variable of the weight that is being filled; ``("", None)`` outside of any.
@@ -21,17 +23,10 @@ def target_of_call() -> tuple[str, Any]:
             owner = frame.f_locals.get("self")
             if isinstance(owner, keras.Variable):
                 return owner.path, owner
-            if code.co_name == "add_weight" and _is_tf_keras_layer(owner):
+            if code.co_name == "add_weight" and keras_of(owner) == "tf_keras":
                 return _tf_keras_path(owner, frame.f_locals["name"]), None
         frame = frame.f_back
     return "", None
-
-
-def _is_tf_keras_layer(owner: Any) -> bool:
-    return any(
-        cls.__name__ == "Layer" and cls.__module__.startswith("tf_keras.")
-        for cls in type(owner).__mro__
-    )
 
 
 def _tf_keras_path(layer: Any, name: str | None) -> str:
