@@ -41,7 +41,7 @@ def refused(name: str, wanted: str, value: object, cure: str = "") -> InputError
     return InputError(f"`{name}` must be {wanted}, received {shown(value)}. {cure}".rstrip())
 
 
-def shown(value: object) -> str:
+def shown(value: Any) -> str:
     """A value in a few words: numbers, text and short lists as they are, arrays by their shape."""
     axes = _axes(value)
     if axes:

@@ -41,7 +41,8 @@ def prepare(device: str = "auto", keras: str = "keras") -> None:
     choose(device, keras)
     log = logging.getLogger("tfinit.devices")
     # At each line anew: above a bar that is drawn, rich stands in for stderr.
-    log.handlers, log.propagate = [EachLineOnce(lambda: sys.stderr)], False
+    handlers: list[logging.Handler] = [EachLineOnce(lambda: sys.stderr)]
+    log.handlers, log.propagate = handlers, False
     log.setLevel(logging.INFO)
 
 
