@@ -397,7 +397,7 @@ _KERAS_HUB: dict[str, LayerKind] = {
     ),
     "ViTPatchingAndEmbedding": LayerKind(multiply_adds="free"),  # a token, beside layers in it
     "DropPath": LayerKind(keeps_mean=True),
-    # Three einsums, each of all tokens with all experts.
+    # Einsums, each of all tokens with all experts. Qwen's gate is two matrices side by side.
     "MixtralMoeExperts": LayerKind(
         kernels=_kernels(
             expert_feedforward_gate_dense=_EXPERTS._replace(inside="activation"),
@@ -407,12 +407,23 @@ _KERAS_HUB: dict[str, LayerKind] = {
         multiply_adds="experts",
     ),
     **_each(
-        "LlamaAttention CachedMistralAttention QwenAttention Qwen3Attention Qwen3MoeAttention",
+        "QwenMoeExperts Qwen3MoeExperts Qwen3_5MoeExperts",
+        LayerKind(
+            kernels=_kernels(
+                expert_feedforward_gate_dense=_EXPERTS._replace(inside="activation"),
+                expert_feedforward_output_dense=_EXPERTS,
+            ),
+            multiply_adds="experts",
+        ),
+    ),
+    **_each(
+        "LlamaAttention CachedMistralAttention QwenAttention Qwen3Attention Qwen3MoeAttention "
+        "BloomAttention",
         _attending("_{}_dense"),
     ),
     **_each(
         "CachedMixtralAttention CachedGemmaAttention CachedGemma3Attention QwenMoeAttention "
-        "Phi3Attention",
+        "Phi3Attention FalconAttention",
         _attending("{}_dense"),
     ),
     "T5MultiHeadAttention": replace(
