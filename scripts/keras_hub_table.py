@@ -23,14 +23,16 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "shared"))
 
 from keras_hub_backbones import NAMES, backbone
 
-from tfinit import diagnose, initialize
+from tfinit import diagnose, initialize, recommend
 from tfinit.errors import InputError, reason
 from tfinit.graph.kernels import find_kernels
 from tfinit.graph.residual import residual_branches
 from tfinit.graph.tracing import trace
 from tfinit.pruning import compact, prune_layerwise, sparsity_report
+from tfinit.pruning.scoring.masks import survivors
 from tfinit.schemes import SCHEMES
-from tfinit.variables import prunable_weights
+from tfinit.schemes.initialize import WITH_DATA
+from tfinit.variables import prunable_weights, read_weights, write_weights
 
 SPARSITY = 0.8
 
@@ -47,11 +49,12 @@ def schemes(model: Any, x: Any) -> str:
     """How many schemes run."""
     ran, refused = 0, []
     for name in SCHEMES:
-        options = {"mup": {"base": model}, "metainit": {"steps": 2}, "pretrained": None}.get(name, {})
-        if options is None:
+        if name == "pretrained":  # it needs a file
             continue
+        options = {"mup": {"base": model}, "metainit": {"steps": 2}}.get(name, {})
         try:
-            initialize(model, name, x, seed=0, **options)
+            data = x if any(scheme.__name__ == name for scheme in WITH_DATA) else None
+            initialize(model, name, data, seed=0, **options)
             ran += 1
         except InputError as error:
             refused.append(f"{name}: {reason(error)[:60]}")
@@ -73,23 +76,33 @@ def findings(model: Any, x: Any) -> str:
     return "0"
 
 
+def recommended(model: Any, x: Any) -> str:
+    """How many kernels `recommend` has an initializer for, that it applies."""
+    advice = recommend(model)
+    advice.apply(seed=0)
+    return str(len(advice))
+
+
 def counts(model: Any, x: Any) -> str:
     """The parameters and multiply-adds of the report."""
     report = sparsity_report(model, x)
     known = sum(math.prod(w.shape) for w in model.weights if len(w.shape) >= 2)
-    listed = sum(record.parameters for record in report if len(record.shape) >= 2)
-    if listed != known:
-        raise InputError(f"{listed} of {known}")
-    return f"{known}, {report.total.multiply_adds}"
+    prunable = sum(math.prod(w.shape) for w in prunable_weights(model).values())
+    if report.total.parameters != model.count_params() or report.total.multiply_adds is None:
+        raise InputError(f"{report.total}, {report.notes}")
+    return f"{report.total.multiply_adds}, {prunable} of {known} prunable"
 
 
 def pruned(model: Any, x: Any) -> str:
     """The zeros after pruning each layer to `SPARSITY`."""
     weights = prunable_weights(model)
-    prune_layerwise(model, SPARSITY)
+    values = read_weights(weights)
+    ones = {key: np.ones(value.shape, bool) for key, value in values.items()}
+    masks = prune_layerwise(values, ones, dict.fromkeys(values, SPARSITY))
+    write_weights(weights, {key: values[key] * masks[key] for key in values})
     for key, weight in weights.items():
         zeros, size = int(np.sum(weight.numpy() == 0)), math.prod(weight.shape)
-        if zeros != round(SPARSITY * size):
+        if zeros != size - survivors(size, SPARSITY):
             raise InputError(f"{key}: {zeros} of {size}")
     return f"{len(weights)} exact"
 
@@ -107,7 +120,7 @@ def compacted(model: Any, x: Any) -> str:
 
 
 COLUMNS: tuple[Callable[[Any, Any], str], ...] = (
-    *(traced, schemes, findings, counts, pruned, compacted),
+    *(traced, schemes, findings, recommended, counts, pruned, compacted),
 )
 
 

@@ -8,6 +8,8 @@ import numpy as np
 from tfinit.arguments import number
 from tfinit.errors import InputError
 from tfinit.graph.activations import activation_of
+from tfinit.graph.attention import score_values
+from tfinit.graph.keras_internals import arguments_with
 from tfinit.graph.kernels import Kernel
 from tfinit.graph.tracing import Step, bears_kernel
 from tfinit.schemes.engine.forward import is_stateful, states_kept
@@ -83,6 +85,7 @@ class _Walk:
         self.records: dict[str, Record] = {}
         self.tried: list[str] = []
         self.skipped: list[str] = []
+        self._scores = score_values(task.graph)
         self._kernels: dict[int, list[Kernel]] = {}
         for kernel in task.kernels:
             # Layers that no call reaches get the inputs' moments, as the first layers do.
@@ -94,13 +97,23 @@ class _Walk:
         kernels = self._kernels.get(index, [])
         for kernel in kernels:
             self._set(kernel, signals[0], alone=len(kernels) == 1)
-        found = self._behind(index, step, signals)
-        if not (math.isfinite(found.second) and found.second > 0):
+        # Masks and scores are beside the way of the signal, and may well be all the same.
+        found = signals[0] if self._is_count(index) else self._behind(index, step, signals)
+        lost = not (math.isfinite(found.second) and found.second > 0)
+        if lost and {*step.outputs} <= self._scores:
+            found = signals[0]
+        elif lost:
             raise InputError(
                 f"The signal ends at {step.key!r}: its mean is {found.mean:.3g} and its variance "
                 f"{found.variance:.3g} there. Check the layer's weights and its activation."
             )
         self.moments.update(dict.fromkeys(step.outputs, found))
+
+    def _is_count(self, index: int) -> bool:
+        """True for a step that makes whole numbers or truth values."""
+        node = self.task.graph.nodes[index]
+        made = [] if node is None else node.outputs
+        return bool(made) and not any("float" in str(tensor.dtype) for tensor in made)
 
     def _set(self, kernel: Kernel, signal: Moments, alone: bool) -> None:
         # What a composite's later kernels read was made by its earlier ones, with variance 1.
@@ -186,13 +199,25 @@ class _Walk:
             shape = [batch, *(n or _UNKNOWN for n in tuple(tensor.shape)[1:])]
             values = signal.mean + math.sqrt(signal.variance) * random.standard_normal(shape)
             drawn[id(tensor)] = keras.ops.convert_to_tensor(values, dtype=tensor.dtype)
-        made = []
-        with states_kept(step.op):
-            for start in range(0, batch, part):
-                given = {key: values[start : start + part] for key, values in drawn.items()}
-                args, kwargs = node.arguments.fill_in(given)
-                outputs = keras.tree.flatten(step.op(*args, **kwargs))
-                made.append(keras.ops.convert_to_numpy(keras.ops.cast(outputs[0], "float32")))
+        try:
+            with states_kept(step.op):
+                made = [
+                    self._called(step, node, {k: v[n : n + part] for k, v in drawn.items()})
+                    for n in range(0, batch, part)
+                ]
+        except InputError:
+            raise
+        except Exception:
+            # An operation of a composite's `call`, for instance, that was told other sizes.
+            self.skipped.append(step.key)
+            return signals[0]
         values = np.concatenate(made) if len(made) > 1 else made[0]
         self.tried.append(step.key)
         return Moments(float(np.mean(values)), float(np.var(values)))
+
+    def _called(self, step: Step, node: Any, given: dict[int, Any]) -> np.ndarray:
+        import keras
+
+        args, kwargs = arguments_with(node, given)
+        outputs = keras.tree.flatten(step.op(*args, **kwargs))
+        return keras.ops.convert_to_numpy(keras.ops.cast(outputs[0], "float32"))
