@@ -85,12 +85,14 @@ class Uses:
 
     def divide(self, batch: int) -> None:
         """From a batch to one sample."""
-        for counts in (self.kernels, self.products):
-            for key, count in counts.items():
-                layer = key if isinstance(key, int) else key[0]
-                if count % batch:
-                    self.unknown[layer] = f"not the same for each of {batch} samples"
-                counts[key] = count // batch
+
+        def of_one(layer: int, count: int) -> int:
+            if count % batch:
+                self.unknown[layer] = f"not the same for each of {batch} samples"
+            return count // batch
+
+        self.kernels = Counter({key: of_one(key[0], n) for key, n in self.kernels.items()})
+        self.products = Counter({layer: of_one(layer, n) for layer, n in self.products.items()})
 
 
 def count_uses(model: Any, input_shape: Any = None) -> Uses:
@@ -131,7 +133,7 @@ def count_uses(model: Any, input_shape: Any = None) -> Uses:
             failure = failure or error
             continue
         uses.divide(batch)
-        uses.shapes = [shape[1:] for shape in _leaves(shapes)]
+        uses.shapes = [tuple(n for n in shape[1:] if n) for shape in _leaves(shapes)]
         return uses
     raise refused(
         f"`model` {model.name!r} cannot run on placeholders of `input_shape` "
