@@ -35,8 +35,12 @@ same ones in any process and in any order of building. What to know:
 
 import keras  # noqa: F401  first: tfinit's hook on Keras may import this package in the middle
 
-from tfinit.initializers.registry import import_all
+from tfinit.initializers.registry import CLASSES, import_all
 from tfinit.moved import attach
 
-import_all()
 __getattr__, __dir__, __all__ = attach(__name__, __file__)
+
+# The stub beside this file is for tools. What there is are the classes that the files declare.
+import_all()
+globals().update(CLASSES)
+__all__ = sorted({*__all__, *CLASSES})
