@@ -1,9 +1,11 @@
 import keras
 import pytest
 import tf_keras
+from keras_hub_backbones import BACKBONES
 
 from tfinit.errors import InputError
 from tfinit.fans import fans
+from tfinit.variables import walk_layers
 
 IMAGE = (None, 9, 9, 6)
 SERIES = (None, 9, 6)
@@ -87,6 +89,21 @@ def test_grouped_query_attention_has_fewer_key_heads():
         (10, 8),
         (24, 10),
     ]
+
+
+def test_the_way_back_of_an_embedding_is_a_matrix():
+    layer = keras.layers.ReversibleEmbedding(50, 7, tie_weights=False)
+    layer.build((None, 3))
+    assert fans(layer, "embeddings") == (1, 7)
+    assert fans(layer, "reverse_embeddings") == (7, 50)
+
+
+def test_an_expert_has_the_fans_of_its_own_matrix():
+    models = pytest.importorskip("keras_hub").models
+    model = BACKBONES["Mixtral"](models)
+    bank = next(layer for _, layer in walk_layers(model) if layer.name == "experts")
+    assert fans(bank, "expert_feedforward_gate_dense") == (16, 24)
+    assert fans(bank, "expert_feedforward_output_dense") == (24, 16)
 
 
 def test_subclasses_wrappers_and_variables_count_as_what_they_hold():

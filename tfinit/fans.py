@@ -18,6 +18,8 @@ SeparableConv          depthwise, pointwise         K; in·m               K·m 
 ConvTranspose          (*k, out, in)                K·in / S              K·out
 EinsumDense, attention by its equation              summed axes           new axes
 Embedding              (vocabulary, dim)            1                     dim
+its way back           (dim, vocabulary)            dim                   vocabulary
+experts                (experts, in, out)           in                    out
 LSTM, GRU, SimpleRNN   (in, gates·units)            in                    units (one gate)
 ConvLSTM               (*k, in, 4·filters)          K·in                  K·filters / S
 ====================== ============================ ===================== =====================
@@ -28,14 +30,15 @@ moves products and does not change their number.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from tfinit.arguments import refused, wholes
 from tfinit.errors import InputError
+from tfinit.graph.layer_kinds import axes_of, kind_of, letters_of
 from tfinit.variables import children, own_weights, weight_name
 
-__all__ = ["Fans", "check_shape", "fans", "summed_axes"]
+__all__ = ["Fans", "check_shape", "fans"]
 
 Fans = tuple[float, float]
 
@@ -80,10 +83,10 @@ def fans(layer_or_shape: Any, weight: Any = None) -> Fans:
             f"Layer {layer.name!r} has no weights yet: it is not built. "
             "Call it on a batch or call `layer.build(input_shape)` first."
         )
-    kind, rule = _kind_of(layer)
-    if kind == "RNN":
+    kind = kind_of(layer)
+    if kind.recurrent:
         return fans(layer.cell, weight)
-    if kind == "Wrapper":
+    if kind.wrapper:
         return fans(layer.layer, weight)
     named = {weight_name(w): w for w in own_weights(layer)}
     if weight is None:
@@ -107,7 +110,7 @@ def fans(layer_or_shape: Any, weight: Any = None) -> Fans:
             f"({[child.name for child in children(layer)]}), received {weight!r}."
         )
     shape = tuple(int(n) for n in (named[name] if isinstance(weight, str) else weight).shape)
-    return rule(layer, name, check_shape(shape))
+    return _by_axes(layer, name, check_shape(shape))
 
 
 def check_shape(shape: Any, name: str = "shape") -> tuple[int, ...]:
@@ -118,22 +121,6 @@ def check_shape(shape: Any, name: str = "shape") -> tuple[int, ...]:
     return wholes(name, shape, 1, cure=cure)
 
 
-def summed_axes(equation: str) -> list[int]:
-    """The axes of an einsum layer's kernel that are summed over: its inputs.
-
-    Example:
-        >>> summed_axes("abc,bcd->ad")
-        [0, 1]
-    """
-    _, kernel, output = _letters(equation)
-    return [axis for axis, letter in enumerate(kernel) if letter not in output]
-
-
-def _letters(equation: str) -> tuple[str, str, str]:
-    left, output = equation.replace(" ", "").replace("...", "").split("->")
-    return (*left.split(","), output)
-
-
 def _by_shape(shape: Sequence[int]) -> Fans:
     if len(shape) == 1:
         return float(shape[0]), float(shape[0])
@@ -141,88 +128,20 @@ def _by_shape(shape: Sequence[int]) -> Fans:
     return float(window * shape[-2]), float(window * shape[-1])
 
 
-def _strides(layer: Any) -> int:
-    return math.prod(layer.strides)
-
-
-def _generic(layer: Any, name: str, shape: tuple[int, ...]) -> Fans:
-    return _by_shape(shape)
-
-
-def _conv(layer: Any, name: str, shape: tuple[int, ...]) -> Fans:
-    # The kernel already holds in/groups input channels, but all output channels.
-    fan_in, fan_out = _by_shape(shape)
-    return fan_in, fan_out / layer.groups / _strides(layer)
-
-
-def _conv_transpose(layer: Any, name: str, shape: tuple[int, ...]) -> Fans:
-    fan_out, fan_in = _by_shape(shape)
-    return fan_in / _strides(layer), fan_out
-
-
-def _depthwise(layer: Any, name: str, shape: tuple[int, ...]) -> Fans:
-    window, multiplier = math.prod(shape[:-2]), shape[-1]
-    return float(window), window * multiplier / _strides(layer)
-
-
-def _separable(layer: Any, name: str, shape: tuple[int, ...]) -> Fans:
-    return _depthwise(layer, name, shape) if name == "depthwise_kernel" else _by_shape(shape)
-
-
-def _einsum(layer: Any, name: str, shape: tuple[int, ...]) -> Fans:
-    given, kernel, output = _letters(layer.equation)
-    if len(kernel) != len(shape):  # a weight that is not the kernel of the equation
+def _by_axes(layer: Any, name: str, shape: tuple[int, ...]) -> Fans:
+    """The fans of a weight by what its axes are, without those of no kernel by its shape."""
+    axes, letters = axes_of(layer, name), letters_of(layer, name, len(shape))
+    if axes is None or not letters:
         return _by_shape(shape)
-    # An axis in all three (one matrix per expert) is neither summed nor new.
-    fan_in = math.prod(n for axis, n in zip(kernel, shape, strict=True) if axis not in output)
-    fan_out = math.prod(n for axis, n in zip(kernel, shape, strict=True) if axis not in given)
-    return float(fan_in), float(fan_out)
 
+    def size(which: str) -> float:
+        pairs = zip(letters, shape, strict=True)
+        return float(math.prod(n for letter, n in pairs if letter in which))
 
-def _embedding(layer: Any, name: str, shape: tuple[int, ...]) -> Fans:
-    # A lookup reads one row: nothing is summed.
-    return (1.0, float(shape[-1])) if name == "embeddings" else _by_shape(shape)
-
-
-def _gates(count: int) -> Callable[[Any, str, tuple[int, ...]], Fans]:
-    def rule(layer: Any, name: str, shape: tuple[int, ...]) -> Fans:
-        return _by_shape((*shape[:-1], shape[-1] // count))
-
-    return rule
-
-
-def _conv_lstm(layer: Any, name: str, shape: tuple[int, ...]) -> Fans:
-    fan_in, fan_out = _by_shape((*shape[:-1], shape[-1] // 4))
-    # The recurrent convolution keeps the size of the state.
-    return fan_in, fan_out / (_strides(layer) if name == "kernel" else 1)
-
-
-# The names of the base classes in Keras 3 and in tf_keras. The first class of the MRO that is here
-# decides, so a tf_keras Conv2DTranspose, which is a Conv2D there, is a transposed convolution.
-_KINDS: dict[str, Callable[[Any, str, tuple[int, ...]], Fans]] = {
-    "BaseConv": _conv,
-    "Conv": _conv,
-    "BaseConvTranspose": _conv_transpose,
-    "Conv1DTranspose": _conv_transpose,
-    "Conv2DTranspose": _conv_transpose,
-    "Conv3DTranspose": _conv_transpose,
-    "BaseDepthwiseConv": _depthwise,
-    "DepthwiseConv": _depthwise,
-    "BaseSeparableConv": _separable,
-    "SeparableConv": _separable,
-    "EinsumDense": _einsum,
-    "Embedding": _embedding,
-    "LSTMCell": _gates(4),
-    "GRUCell": _gates(3),
-    "SimpleRNNCell": _gates(1),
-    "ConvLSTMCell": _conv_lstm,
-    "RNN": _generic,
-    "Wrapper": _generic,
-}
-
-
-def _kind_of(layer: Any) -> tuple[str, Callable[[Any, str, tuple[int, ...]], Fans]]:
-    for cls in type(layer).__mro__:
-        if cls.__name__ in _KINDS and cls.__module__.split(".")[0] in ("keras", "tf_keras"):
-            return cls.__name__, _KINDS[cls.__name__]
-    return "", _generic
+    # The kernel of groups already holds inputs/groups, but all outputs; that of gates all gates.
+    parts = len(kind_of(layer).gates) or (getattr(layer, "groups", 1) if axes.strided else 1)
+    fan_in, fan_out = size("*i"), size("*om") / parts
+    strides = math.prod(layer.strides) if axes.strided else 1
+    if axes.strided == "i":
+        return fan_in / strides, fan_out
+    return fan_in, fan_out / strides

@@ -24,6 +24,7 @@ import numpy as np
 
 from tfinit.arguments import number, one_of, refused
 from tfinit.errors import InputError
+from tfinit.graph.layer_kinds import kind_of
 
 __all__ = [
     "CUT",
@@ -244,7 +245,7 @@ def _function(activation: Any, params: dict[str, float]) -> Callable[[np.ndarray
                 "layer, or an elementwise function."
             ) from error
         return functools.partial(known, **params)
-    if any(cls.__name__ == "PReLU" for cls in type(activation).__mro__):
+    if kind_of(activation).activation == "prelu":
         # Slopes differ between channels; the moments depend on their mean square alone.
         alpha = activation.alpha if activation.built else activation.alpha_initializer((64,))
         root = math.sqrt(float(np.mean(_to_numpy(alpha) ** 2)))

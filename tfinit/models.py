@@ -8,6 +8,7 @@ from tfinit import arguments
 from tfinit.arguments import instance, one_of, refused, text, whole, wholes
 from tfinit.devices import KERASES
 from tfinit.errors import InputError
+from tfinit.graph.layer_kinds import KERNEL_NAMES
 from tfinit.networks import (  # noqa: F401  (the architectures are found here, too)
     MLP,
     NETWORKS,
@@ -24,7 +25,7 @@ from tfinit.schemes.engine.forward import check_data
 from tfinit.schemes.engine.registry import REGISTRY
 from tfinit.schemes.engine.streams import digest
 from tfinit.schemes.initialize import SCHEMES, initialize
-from tfinit.variables import PRUNABLE_NAMES, all_weights, weight_name
+from tfinit.variables import all_weights, weight_name
 
 __all__ = [
     "NAMES",
@@ -250,11 +251,12 @@ def fill(model: Any, initializer: Any, seed: int) -> None:
 
 def kernels(model: Any) -> dict[str, Any]:
     """The trainable weights that `fill` sets, under their keys."""
-    names = (*PRUNABLE_NAMES, "depthwise_kernel")
     weights = all_weights(model)
     trainable = {id(weight) for weight in model.trainable_weights}
     return {
         key: weight
         for key, weight in weights.items()
-        if id(weight) in trainable and weight_name(weight) in names and len(weight.shape) >= 2
+        if id(weight) in trainable
+        and weight_name(weight) in KERNEL_NAMES
+        and len(weight.shape) >= 2
     }

@@ -18,13 +18,12 @@ from typing import Any, NamedTuple
 from tfinit.arguments import function, listed, refused
 from tfinit.errors import InputError
 from tfinit.graph.activations import activation_of
+from tfinit.graph.layer_kinds import kind_of
 from tfinit.graph.overlay import overlaid
+from tfinit.graph.tracing import operations_in
 from tfinit.variables import children, keras_of, walk_layers
 
 __all__ = ["Point", "Seen", "probing", "require_tensorflow", "seen_layers"]
-
-# Layers that call the one inside them in a loop of their own, maybe compiled: seen from outside.
-_OPAQUE = ("RNN", "Wrapper")
 
 
 class Point(NamedTuple):
@@ -118,7 +117,7 @@ def seen_layers(model: Any) -> list[tuple[str, Any]]:
     for key, layer in walk_layers(model):
         if id(layer) in hidden:
             continue
-        opaque = any(cls.__name__ in _OPAQUE for cls in type(layer).__mro__)
+        opaque = kind_of(layer).opaque
         if opaque:
             hidden |= {id(part) for _, part in walk_layers(layer)} - {id(layer)}
         if opaque or not _layers_below(layer):
@@ -146,15 +145,12 @@ def _layers_below(layer: Any) -> list[Any]:
 def _operations(model: Any, taken: set[int]) -> Iterator[tuple[str, Any]]:
     """The operations of a functional model, and of those inside it, that are activations."""
     names: set[str] = set()
-    for prefix, part in walk_layers(model):
-        functional = getattr(part, "_functional", None) or part
-        for op in getattr(functional, "operations", None) or ():
-            if keras_of(op) is None and id(op) not in taken and activation_of(op) is not None:
-                taken.add(id(op))
-                name = f"{prefix}/{op.name}" if prefix else op.name
-                if name not in names:
-                    names.add(name)
-                    yield name, op
+    for name, op in operations_in(model):
+        if id(op) not in taken and activation_of(op) is not None:
+            taken.add(id(op))
+            if name not in names:
+                names.add(name)
+                yield name, op
 
 
 def _is_function(activation: Any) -> bool:

@@ -17,6 +17,8 @@ import numpy as np
 
 from tfinit.arguments import array, function, mapping, refused
 from tfinit.errors import InputError
+from tfinit.graph.keras_internals import layers_in, own_variables
+from tfinit.graph.layer_kinds import PRUNABLE_NAMES, axes_of, keras_of
 
 __all__ = [
     "PRUNABLE_NAMES",
@@ -35,28 +37,6 @@ __all__ = [
     "write_weights",
 ]
 
-# The weights that TFMOT's registry prunes, and the way back of Keras 3's ReversibleEmbedding.
-# Depthwise kernels are left alone, as there: they hold few weights, and each feeds a channel of its
-# own.
-PRUNABLE_NAMES = (
-    "kernel",
-    "recurrent_kernel",
-    "pointwise_kernel",
-    "embeddings",
-    "reverse_embeddings",
-)
-_LEFT_ALONE = "DepthwiseConv"
-
-
-def keras_of(obj: Any) -> str | None:
-    """``"keras"`` for a Keras 3 layer or model, ``"tf_keras"`` for a legacy one, else None."""
-    for cls in type(obj).__mro__:
-        if cls.__name__ == "Layer":
-            package = cls.__module__.split(".")[0]
-            if package in ("keras", "tf_keras"):
-                return package
-    return None
-
 
 def children(layer: Any) -> list[Any]:
     """The layers that a layer or model holds directly."""
@@ -64,11 +44,7 @@ def children(layer: Any) -> list[Any]:
     own = getattr(layer, "layers", None)
     if isinstance(own, list):
         return [child for child in own if keras_of(child)]
-    return [
-        child
-        for child in layer._flatten_layers(include_self=False, recursive=False)
-        if keras_of(child)
-    ]
+    return [child for child in layers_in(layer) if keras_of(child)]
 
 
 def _stem(layer: Any) -> str | None:
@@ -128,10 +104,7 @@ def weight_name(variable: Any) -> str:
 
 def own_weights(layer: Any) -> list[Any]:
     """The weights of a layer that are not those of a layer below it."""
-    # Much faster than subtracting the weights of the layers below, which are read anew each time.
-    if hasattr(layer, "_trainable_variables"):  # Keras 3
-        return [*layer._trainable_variables, *layer._non_trainable_variables]
-    return [*layer._trainable_weights, *layer._non_trainable_weights]
+    return own_variables(layer)
 
 
 def check_built(model: Any, name: str = "model") -> None:
@@ -181,17 +154,21 @@ def all_weights(model: Any) -> dict[str, Any]:
 def _prunable_of(layer: Any) -> list[Any]:
     if hasattr(layer, "get_prunable_weights"):
         return list(layer.get_prunable_weights())
-    if any(cls.__name__.startswith(_LEFT_ALONE) for cls in type(layer).__mro__):
-        return []
-    return [w for w in own_weights(layer) if weight_name(w) in PRUNABLE_NAMES and len(w.shape) >= 2]
+    return [
+        weight
+        for weight in own_weights(layer)
+        if (axes := axes_of(layer, weight_name(weight)))
+        and axes.prunable
+        and len(weight.shape) >= 2
+    ]
 
 
 def prunable_weights(model: Any, allow: Callable[[Any], bool] | None = None) -> dict[str, Any]:
     """The weights of a built model that pruning may set to zero, under their keys.
 
-    These are the trainable kernels, recurrent and pointwise kernels and embeddings of every layer
-    at any depth; for a layer with a ``get_prunable_weights()`` method, what it returns. Biases,
-    normalization, depthwise kernels and frozen layers are left alone.
+    These are the trainable kernels, recurrent and pointwise kernels, banks of experts and
+    embeddings of every layer at any depth; for a layer with a ``get_prunable_weights()`` method,
+    what it returns. Biases, normalization, depthwise kernels and frozen layers are left alone.
 
     Args:
         model: A built layer or model of Keras 3 or tf_keras.

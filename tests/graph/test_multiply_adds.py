@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from keras_hub_backbones import BACKBONES
 
 from tfinit.errors import InputError
 from tfinit.pruning.counting.report import sparsity_report
@@ -101,6 +102,36 @@ def test_multiply_adds_by_hand(name):
     kernels = [w for w in model.weights if len(w.shape) > 1]
     if all(np.prod(w.shape) % 2 == 0 for w in kernels):
         assert total.multiply_adds_left == expected // 2
+
+
+def decoders(projections, matrices, more=0):
+    """Two blocks on 5 tokens of 16 units: projections, queries with keys and values, the rest."""
+    return 2 * (5 * projections + 5 * 5 * 16 * 2 + 5 * (matrices * 16 * 24) + 5 * more)
+
+
+GROUPED = 2 * 16 * 16 + 2 * 16 * 8  # queries and output; keys and values of half as many heads
+BY_KERAS_HUB = {
+    "Llama": decoders(GROUPED, 3),
+    # Each half of the gate has half of the 24.
+    "Gemma": decoders(GROUPED, 1.5),
+    # A router, and each of 3 experts on each token, as its einsums compute.
+    "Mixtral": decoders(GROUPED, 3 * 3, more=16 * 3),
+    # An encoder, and a decoder that attends to it too.
+    "T5": 2 * decoders(4 * 256, 3) + 2 * (5 * 4 * 256 + 5 * 5 * 16 * 2),
+}
+
+
+@pytest.mark.parametrize("name", BY_KERAS_HUB)
+def test_backbones_of_keras_hub_by_hand(name):
+    model = ones(BACKBONES[name](pytest.importorskip("keras_hub").models))
+    data = {name: np.ones((2, 5), "int32") for name in model.input}
+    report = sparsity_report(model, data)
+    expected = BY_KERAS_HUB[name]
+    assert not report.notes and not any("rule" in record.note for record in report)
+    assert (report.total.multiply_adds, report.total.multiply_adds_left) == (expected, expected)
+    assert report.total.parameters == model.count_params()
+    matrices = sum(int(np.prod(w.shape)) for w in model.weights if len(w.shape) >= 2)
+    assert report.total.prunable == matrices
 
 
 def mha(query, value):

@@ -62,7 +62,7 @@ NOT_CALLED = {
     *("datasets.NamedDataset", "datasets.named", "datasets.at_hand", "datasets.data_help"),
     "datasets.datasets_help",
     "plots.Interpolation",
-    *("errors.reason", "training.check_batch_size", "fans.summed_axes"),
+    *("errors.reason", "training.check_batch_size"),
     *("fans.check_shape", "gains.config_of", "gains.evaluate", "lottery.lottery"),
     *(
         "lottery.stability_experiment.instability",

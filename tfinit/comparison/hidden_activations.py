@@ -1,16 +1,18 @@
 """The same model with another activation in its hidden layers."""
 
-from collections.abc import Iterator
 from typing import Any
 
 from tfinit.deserializing import filled_afterwards
 from tfinit.errors import InputError
 from tfinit.graph.activations import activation_of
-from tfinit.variables import all_weights, keras_of
+from tfinit.graph.keras_internals import producer_of
+from tfinit.graph.layer_kinds import kind_of
+from tfinit.graph.tracing import operations_in
+from tfinit.variables import all_weights
 
 # Layers that are an activation and nothing else; PReLU has weights, and a softmax between layers
 # is attention, not a nonlinearity to choose.
-_PURE = ("Activation", "ReLU", "LeakyReLU", "ELU")
+_PURE = ("given", "relu", "leaky_relu", "elu")
 _NOT_HIDDEN = ("linear", "softmax")
 
 
@@ -47,7 +49,7 @@ def with_activation(model: Any, activation: Any) -> Any:
             f"{type(model).__name__}. {cure}"
         )
     last = _output_layers(model)
-    for op in _operations(model):
+    for _, op in operations_in(model):
         if id(op) not in last and (found := activation_of(op)) and str(found) not in _NOT_HIDDEN:
             raise InputError(
                 f"`build_model`: {model.name!r} computes {found} by the operation {op.name!r}, not "
@@ -85,20 +87,10 @@ def with_activation(model: Any, activation: Any) -> Any:
 
 def _is_pure(layer: Any) -> bool:
     """True for a layer that is an activation: one of Keras's, or by what it computes."""
-    if type(layer).__name__ in _PURE:
+    if kind_of(layer, exactly=True).activation in _PURE:
         return True
     found = None if layer.weights else activation_of(layer)
     return found is not None and str(found) not in _NOT_HIDDEN
-
-
-def _operations(model: Any) -> Iterator[Any]:
-    """What a model computes between its layers, and that of those inside it."""
-    functional = getattr(model, "_functional", None) or model
-    for op in getattr(functional, "operations", None) or ():
-        if keras_of(op) is None:
-            yield op
-        elif _is_graph(op):
-            yield from _operations(op)
 
 
 def _hidden(config: dict[str, Any]) -> bool:
@@ -111,7 +103,7 @@ def _output_layers(model: Any) -> set[int]:
 
     found: set[int] = set()
     for output in keras.tree.flatten(model.outputs):
-        layer = output._keras_history.operation
+        layer = producer_of(output)
         found.add(id(layer))
         if _is_graph(layer):
             found |= _output_layers(layer)

@@ -5,6 +5,7 @@ from typing import Any
 from tfinit.arguments import flag, one_of
 from tfinit.errors import InputError
 from tfinit.exporting.formats import FORMATS, QUANTIZE, either
+from tfinit.graph.keras_internals import layer_and_all_in_it
 from tfinit.pruning.counting.effective_weights import is_coded
 from tfinit.variables import keras_of, own_weights
 
@@ -54,7 +55,7 @@ def check_model(model: Any, format: str, sparse: bool, name: str = "model") -> N
             f"{keras.backend.backend()!r} here. Save the model as .keras, and load it under "
             "KERAS_BACKEND=tensorflow."
         )
-    kept = [layer.name for layer in model._flatten_layers() if getattr(layer, "stateful", False)]
+    kept = [layer.name for layer in layer_and_all_in_it(model) if getattr(layer, "stateful", False)]
     if not known.keeps_state and kept:
         able = either(word for word, other in FORMATS.items() if other.keeps_state)
         raise InputError(
@@ -64,7 +65,7 @@ def check_model(model: Any, format: str, sparse: bool, name: str = "model") -> N
         )
     if sparse:
         other = sorted({w.dtype for w in model.weights if w.dtype != "float32"} & _FLOATS)
-        policies = sorted({_compute_dtype(layer) for layer in model._flatten_layers()} & _FLOATS)
+        policies = sorted({_compute_dtype(layer) for layer in layer_and_all_in_it(model)} & _FLOATS)
         if other or policies:
             raise InputError(
                 f"`sparse=True` is float32 only, and `model` has {', '.join(other + policies)}: "
@@ -77,7 +78,7 @@ def numbers_of(model: Any) -> str:
     """The kind of number that a model's kernels are stored as: ``"float32"``, or ``"int8"``."""
     kinds = {
         layer.quantization_mode if is_coded(layer) else weight.dtype
-        for layer in model._flatten_layers()
+        for layer in layer_and_all_in_it(model)
         for weight in own_weights(layer)
         if len(weight.shape) >= 2
     }

@@ -5,8 +5,9 @@ from typing import Any
 import keras
 import numpy as np
 
+from tfinit.graph.layer_kinds import PRUNABLE_NAMES
 from tfinit.pruning.counting.effective_weights import is_coded
-from tfinit.variables import PRUNABLE_NAMES, own_weights, walk_layers, weight_name
+from tfinit.variables import own_weights, walk_layers, weight_name
 
 # Fewer zeros than this were not put there by pruning.
 PRUNED = 0.05

@@ -9,6 +9,7 @@ import numpy as np
 
 from tfinit import arguments
 from tfinit.errors import InputError
+from tfinit.graph.keras_internals import layer_and_all_in_it
 
 _CALIBRATION = 200  # examples
 
@@ -168,7 +169,7 @@ def random_inputs(model: Any, examples: int, seed: int = 0) -> list[np.ndarray]:
 
 def _random_text(model: Any, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
     """Three words each where the model takes text apart, else one."""
-    layers = [each for each in model._flatten_layers() if hasattr(each, "get_vocabulary")]
+    layers = [each for each in layer_and_all_in_it(model) if hasattr(each, "get_vocabulary")]
     words = [w for layer in layers for w in layer.get_vocabulary(include_special_tokens=False)]
     words = [str(word) for word in words] or list(_WORDS)
     length = 3 if any(isinstance(each, keras.layers.TextVectorization) for each in layers) else 1
@@ -183,7 +184,7 @@ def outputs_of(model: Any, inputs: list[np.ndarray]) -> list[np.ndarray]:
     """
     size = batch_of(model) or 32
     parts = []
-    if not all(layer.built for layer in model._flatten_layers()):
+    if not all(layer.built for layer in layer_and_all_in_it(model)):
         model(packed(model, [tensor(array[:size]) for array in inputs]))  # makes its variables
     with keras.StatelessScope():
         for start in range(0, len(inputs[0]), size):
@@ -213,7 +214,7 @@ def stateful_layers(model: Any) -> list[Any]:
     """The recurrent layers that go on in the next batch where they were."""
     return [
         layer
-        for layer in model._flatten_layers()
+        for layer in layer_and_all_in_it(model)
         if getattr(layer, "stateful", False) and getattr(layer, "states", None) is not None
     ]
 

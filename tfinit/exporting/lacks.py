@@ -9,6 +9,8 @@ from typing import Any
 import keras
 
 from tfinit.exporting.formats import FORMATS
+from tfinit.graph.keras_internals import layer_and_all_in_it, layers_in
+from tfinit.graph.layer_kinds import kind_of
 
 # How many operations a message names.
 _NAMED = 3
@@ -72,7 +74,7 @@ def said_by_converter(text: str) -> tuple[list[Lack], str]:
 
 def layers_of(model: Any, lacks: Sequence[Lack]) -> list[Any]:
     """The layers that nodes of the graph belong to, each once; the innermost that has a name."""
-    named = {layer.name: layer for layer in model._flatten_layers(include_self=False)}
+    named = {layer.name: layer for layer in layers_in(model, recursive=True)}
     found: dict[int, Any] = {}
     for lack in lacks:
         for part in reversed(re.split(r"[/;]", lack.node)):
@@ -105,7 +107,7 @@ def cure_of(model: Any, format: str, lacks: Sequence[Lack] = ()) -> str:
     layers = layers_of(model, lacks)
     if front and (_takes_text(model) or any(layer in front for layer in layers)):
         return _without(model, front)
-    if any(getattr(layer, "quantization_mode", None) for layer in model._flatten_layers()):
+    if any(getattr(layer, "quantization_mode", None) for layer in layer_and_all_in_it(model)):
         return (
             "Export the model as it was before `model.quantize`; with quantize='int8' its file is "
             "in int8 too."
@@ -117,7 +119,7 @@ def cure_of(model: Any, format: str, lacks: Sequence[Lack] = ()) -> str:
                 f"keras.Input(…, dtype={fit!r})."
             )
     odd = sorted(
-        {layer.compute_dtype for layer in model._flatten_layers()}
+        {layer.compute_dtype for layer in layer_and_all_in_it(model)}
         & {"float16", "bfloat16", "float64"}
     )
     if odd and known.float32_only:
@@ -133,14 +135,8 @@ def cure_of(model: Any, format: str, lacks: Sequence[Lack] = ()) -> str:
 
 def _lookups(model: Any) -> list[Any]:
     """The layers that turn words and the like into numbers before the network."""
-    kinds = tuple(
-        getattr(keras.layers, name)
-        for name in (
-            *("TextVectorization", "StringLookup", "IntegerLookup", "Hashing", "HashedCrossing"),
-            *("Discretization", "CategoryEncoding"),
-        )
-    )
-    return [layer for layer in getattr(model, "layers", []) if isinstance(layer, kinds)]
+    layers = getattr(model, "layers", [])
+    return [layer for layer in layers if kind_of(layer).preprocessing == "lookup"]
 
 
 def _takes_text(model: Any) -> bool:
@@ -151,7 +147,7 @@ def _without(model: Any, front: Sequence[Any]) -> str:
     """How to leave lookups outside of the file."""
     names = ", ".join(repr(layer.name) for layer in front)
     told = f"Leave {names} outside, and give the file what it makes of the inputs"
-    if not isinstance(model, keras.Sequential) and type(model).__name__ != "Functional":
+    if not kind_of(model, exactly=True).model and not isinstance(model, keras.Sequential):
         return f"{told}: call it before the model."
     replaced = {id(one) for layer in front for one in keras.tree.flatten(layer.input)}
     kept = [one.name for one in model.inputs if id(one) not in replaced and one.dtype != "string"]

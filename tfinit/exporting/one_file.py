@@ -29,6 +29,7 @@ from tfinit.exporting.result import FileReport, Latency
 from tfinit.exporting.unrolling import unrolled
 from tfinit.exporting.writers import write
 from tfinit.files import remove
+from tfinit.graph.keras_internals import layer_and_all_in_it
 from tfinit.pruning.counting.effective_weights import counted_weights, is_coded, nonzero
 
 # Examples that a file is compared with Keras on.
@@ -160,7 +161,8 @@ class FileMaker:
             raise _WrongFile(str(error).rstrip("."), cure or cure_of(model, format)) from error
         model_zeros, total = _counts_of(model)
         zeros = model_zeros
-        if not (FORMATS[format].keeps_codes and any(map(is_coded, model._flatten_layers()))):
+        coded = any(map(is_coded, layer_and_all_in_it(model)))
+        if not (FORMATS[format].keeps_codes and coded):
             zeros, total = sum(w.zeros for w in stored), sum(w.size for w in stored)
         notes = layer_notes(model, format, variant.quantize, variant.sparse, encodings, stored)
         return FileReport(
@@ -230,7 +232,7 @@ def _job(variant: Variant, file: Path) -> Job:
 
 def _tolerance(variant: Variant) -> float:
     """What `TOLERANCE` says, and a few roundings of the numbers that the model computes in."""
-    kinds = {layer.compute_dtype for layer in variant.model._flatten_layers()} & {*_ROUNDING}
+    kinds = {layer.compute_dtype for layer in layer_and_all_in_it(variant.model)} & {*_ROUNDING}
     return max([TOLERANCE[variant.quantize], *(16 * _ROUNDING[kind] for kind in kinds)])
 
 
@@ -295,7 +297,7 @@ def _counts_of(model: Any) -> tuple[int, int]:
     """The zeros in the weights of rank 2 or more that a model computes with, and their entries."""
     found = {
         id(weight): nonzero(layer, weight)
-        for layer in model._flatten_layers()
+        for layer in layer_and_all_in_it(model)
         for weight in counted_weights(layer)
         if len(weight.shape) >= 2
     }

@@ -7,6 +7,7 @@ import numpy as np
 
 from tfinit.errors import InputError
 from tfinit.fine_tuning.examples import Ends, each
+from tfinit.graph.keras_internals import given_losses, given_metrics
 
 
 def loss_of(model: Any, named: str | None, outputs: Ends) -> Any:
@@ -21,7 +22,7 @@ def loss_of(model: Any, named: str | None, outputs: Ends) -> Any:
         InputError: there is none, or it names another output.
     """
     if named is None:
-        found = getattr(getattr(model, "_compile_loss", None), "_user_loss", None)
+        found = given_losses(model)[0]
         if found is None:
             raise InputError(f"`model` was saved without a loss. Name one: {_example(outputs)}.")
         return found
@@ -67,12 +68,11 @@ def settings_of(model: Any, own_loss: bool, y: Any) -> dict[str, Any]:
         own_loss: Whether the loss is that of the file, which the loss weights belong to.
         y: Targets as the model takes them.
     """
-    losses = getattr(model, "_compile_loss", None)
-    metrics = getattr(model, "_compile_metrics", None)
+    metrics, weighted_metrics = given_metrics(model)
     settings = {
-        "loss_weights": getattr(losses, "_user_loss_weights", None) if own_loss else None,
-        "metrics": getattr(metrics, "_user_metrics", None),
-        "weighted_metrics": getattr(metrics, "_user_weighted_metrics", None),
+        "loss_weights": given_losses(model)[1] if own_loss else None,
+        "metrics": metrics,
+        "weighted_metrics": weighted_metrics,
     }
     if not settings["metrics"] and not settings["weighted_metrics"]:
         settings["metrics"] = _accuracies(y)

@@ -28,6 +28,7 @@ from tfinit.fine_tuning.examples import (
 )
 from tfinit.fine_tuning.kept import alone, as_json, kept_file, read_kept, save
 from tfinit.fine_tuning.objective import complete, loss_of, settings_of, untrained
+from tfinit.graph.keras_internals import seed_generators_of
 from tfinit.origin import Origin
 from tfinit.progress import as_warning, check_progress, following
 from tfinit.pruning.counting.report import SparsityReport, sparsity_report
@@ -222,7 +223,7 @@ def _set_noise(model: Any, seed: int, epoch: int) -> None:
 
 
 def _generators(layer: Any) -> list[Any]:
-    return getattr(layer, "_seed_generators", [])
+    return seed_generators_of(layer)
 
 
 def _read(data: str, model: Any, loss: str | None) -> tuple[Split, Split | None]:

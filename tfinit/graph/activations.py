@@ -4,6 +4,7 @@ Keras's own are known by their names. Any other function, operation or layer is 
 in, and what comes out says whether it is an activation.
 """
 
+import re
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -12,8 +13,9 @@ import numpy as np
 
 from tfinit.errors import InputError
 from tfinit.gains import evaluate
+from tfinit.graph.keras_internals import forget_losses
+from tfinit.graph.layer_kinds import keras_of, kind_of
 from tfinit.graph.overlay import overlaid
-from tfinit.variables import keras_of
 
 
 class Activation(NamedTuple):
@@ -40,15 +42,8 @@ class Activation(NamedTuple):
 
 LINEAR = Activation("linear", "linear")
 
-# Operations of keras.ops and of tf.nn, in functional models, under Keras's names of activations.
-_OPERATIONS = {
-    *("relu", "relu6", "elu", "selu", "celu", "gelu", "silu", "swish", "mish", "softplus"),
-    *("softsign", "sigmoid", "hard_sigmoid", "hard_silu", "log_sigmoid", "tanh", "hard_tanh"),
-    *("tanh_shrink", "soft_shrink", "squareplus", "softmax", "log_softmax"),
-}
 # What an unknown function is asked at; the last of each side is twice as far as the one before.
 _POINTS = np.array([-12.0, -6.0, -2.3, -1.0, -0.4, 0.0, 0.4, 1.0, 2.3, 6.0, 12.0])
-_LAYERS = {"ReLU": "relu", "LeakyReLU": "leaky_relu", "PReLU": "prelu", "ELU": "elu"}
 
 
 def activation_of(op: Any) -> Activation | None:
@@ -57,20 +52,16 @@ def activation_of(op: Any) -> Activation | None:
     A layer that only contains one (a Dense layer with ``activation=``) is something else: see
     `own_activation`.
     """
-    kind = type(op).__name__
-    if kind in _LAYERS:
-        return Activation(_LAYERS[kind], op)
-    if kind == "Softmax":
-        return Activation("softmax", "softmax")
-    if kind == "Activation":
+    name = kind_of(op, exactly=True).activation
+    if name == "given":
         return _named(op.activation)
-    if kind == "LeakyRelu":  # of keras.ops
-        return Activation("leaky_relu", partial(_leaky_relu, slope=op.negative_slope))
-    # tf_keras records a call of a TensorFlow function as a layer that names its symbol.
-    name = op.symbol.split(".")[-1] if kind == "TFOpLambda" else _snake(kind)
-    if name in _OPERATIONS and (keras_of(op) is None or kind == "TFOpLambda"):
-        return Activation(name, name)
-    return _by_values(name, op)
+    if name in ("", "softmax"):
+        return Activation(name, name) if name else _by_values(_name_of(op), op)
+    if hasattr(op, "negative_slope") and keras_of(op) is None:  # of keras.ops
+        return Activation(name, partial(_leaky_relu, slope=op.negative_slope))
+    # A layer of tf_keras that records the call of a function has no settings.
+    is_layer = keras_of(op) is not None and not hasattr(op, "symbol")
+    return Activation(name, op if is_layer else name)
 
 
 def own_activation(layer: Any) -> Activation | None:
@@ -83,20 +74,9 @@ def gate_activations(cell: Any) -> tuple[Activation, ...]:
 
     Empty for a layer that is not one of Keras's recurrent cells.
     """
-    kinds = (_GATES.get(cls.__name__) for cls in type(cell).__mro__)
-    gates = next((found for found in kinds if found), "")
     inner = own_activation(cell) or LINEAR
     gate = _named(getattr(cell, "recurrent_activation", None)) or LINEAR
-    return tuple(inner if which == "c" else gate for which in gates)
-
-
-# In the order of the columns of Keras's kernels; c is the candidate.
-_GATES = {
-    "SimpleRNNCell": "c",
-    "GRUCell": "zrc",
-    "LSTMCell": "ifco",
-    "ConvLSTMCell": "ifco",
-}
+    return tuple(inner if which == "c" else gate for which in kind_of(cell).gates)
 
 
 def _named(function: Any) -> Activation | None:
@@ -148,15 +128,15 @@ def _by_values(name: str, op: Any) -> Activation | None:
 
 def _function_of(op: Any) -> Callable[[Any], Any] | None:
     """What to ask of an operation, or of a layer that may be an activation; None of others."""
-    kind, library = type(op).__name__, keras_of(op)
-    if kind == "TFOpLambda":
+    library = keras_of(op)
+    if hasattr(op, "symbol"):  # tf_keras's record of the call of a TensorFlow function
         return op.function
     if library is None:
         return getattr(op, "call", None)
     # Of Keras's own layers those above are activations, and a Lambda is anything.
     of_user = type(op).__module__.split(".")[0] not in ("keras", "tf_keras")
     holds = ("kernel", "embeddings")
-    if not (of_user or kind == "Lambda") or any(w.name.endswith(holds) for w in op.weights):
+    if not (of_user or kind_of(op).own_code) or any(w.name.endswith(holds) for w in op.weights):
         return None
     return partial(_called, op)
 
@@ -165,13 +145,14 @@ def _called(layer: Any, z: Any) -> Any:
     """What a layer makes of numbers; losses that it adds are forgotten."""
     with overlaid() as put:
         if keras_of(layer) == "keras":
-            put(layer, "_losses", [])
-            put(layer, "_loss_ids", set())
+            forget_losses(put, layer)
         return layer.call(z)
 
 
-def _snake(name: str) -> str:
-    return "".join("_" + c.lower() if c.isupper() else c for c in name).lstrip("_")
+def _name_of(op: Any) -> str:
+    if hasattr(op, "symbol"):
+        return op.symbol.split(".")[-1]
+    return re.sub("(?=[A-Z])", "_", type(op).__name__).lower().lstrip("_")
 
 
 def _scaled(source: Any, factor: float, z: np.ndarray) -> np.ndarray:

@@ -1,212 +1,213 @@
 """The channels of a network: which stand or fall together, which are constant, who reads them.
 
-A channel is an index of the last axis of a tensor: a unit of a Dense layer, a filter's map of a
+A channel is an index of one axis of a tensor: a unit of a Dense layer, a filter's map of a
 convolution. Layers that treat each channel by itself (an activation, BatchNormalization, pooling)
 carry it on, so that it has one number, its **class**, on its way from the layer that makes it to
 the layers that mix it into others. An addition joins the classes of its branches: they can only be
-removed together.
+removed together. So do several calls of one layer, which has one kernel for all of them.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
+import keras
 import numpy as np
 
-
-class Untouchable(Exception):
-    """A layer whose channels cannot be followed; the message says why."""
-
-
-@dataclass(frozen=True)
-class Value:
-    """The channels of one tensor.
-
-    Attributes:
-        classes: The class of each channel.
-        constants: What a channel is for every input and at every position, where that is known
-            from the weights alone; NaN where it depends on the input.
-    """
-
-    classes: np.ndarray
-    constants: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.classes)
-
-    @property
-    def constant(self) -> np.ndarray:
-        """True for the channels that do not depend on the input."""
-        return np.isfinite(self.constants)
+from tfinit.graph.channel_rules import rule_of
+from tfinit.graph.channel_values import Call, Channels, Shape, Untouchable, Value
+from tfinit.graph.keras_internals import arguments_of, inputs_of
+from tfinit.graph.tracing import Nested, Step, outputs_of, own_graph, trace
 
 
-@dataclass(frozen=True)
-class Call:
-    """One call of a layer in a model, as the rules of `layer_rules` see it.
-
-    Attributes:
-        layer: The layer or operation.
-        taken: What it is given.
-        shapes: The shapes of what it is given, with the batch axis; None where unknown.
-    """
-
-    layer: Any
-    taken: list[Value]
-    shapes: list[tuple[int | None, ...]]
-
-
-@dataclass(frozen=True)
-class Mixing:
-    """A layer that makes new channels as weighted sums of others: Dense or a convolution.
-
-    Attributes:
-        layer: The layer.
-        taken: The channels that it reads.
-        made: The channels that it makes.
-        uses: ``uses[i, j]``: channel i has a weight that is not zero in channel j.
-        foldable: The channels that it reads whose constant can be moved into its bias exactly.
-    """
-
-    layer: Any
-    taken: Value
-    made: Value
-    uses: np.ndarray
-    foldable: np.ndarray
-
-
-@dataclass(frozen=True)
-class Root:
-    """Channels that must stay, whatever their weights are, and why."""
-
-    value: Value
-    reason: str
-
-
-@dataclass
-class Channels:
-    """All channels of a model.
-
-    Attributes:
-        values: What is known of every tensor, in data-flow order.
-        mixings: The layers that mix channels, in data-flow order.
-        carriers: What layers with weights for each channel take and make: BatchNormalization and
-            DepthwiseConv.
-        roots: The channels that must stay.
-        barriers: Name → why: the layers that could not be followed.
-    """
-
-    values: list[Value] = field(default_factory=list)
-    mixings: list[Mixing] = field(default_factory=list)
-    carriers: list[tuple[Any, Value, Value]] = field(default_factory=list)
-    roots: list[Root] = field(default_factory=list)
-    barriers: dict[str, str] = field(default_factory=dict)
-    _parents: list[int] = field(default_factory=list)
-
-    def fresh(self, n: int, constants: np.ndarray | None = None) -> Value:
-        """`n` new channels, each in a class of its own."""
-        classes = np.arange(len(self._parents), len(self._parents) + n)
-        self._parents.extend(classes.tolist())
-        return Value(classes, np.full(n, np.nan) if constants is None else constants)
-
-    def join(self, first: Value, second: Value) -> None:
-        """Let the channels of two tensors, in pairs, stand or fall together."""
-        for a, b in zip(first.classes.tolist(), second.classes.tolist(), strict=True):
-            a, b = self._oldest(a), self._oldest(b)
-            self._parents[max(a, b)] = min(a, b)
-
-    def _oldest(self, a: int) -> int:
-        while self._parents[a] != a:
-            a = self._parents[a]
-        return a
-
-    def representatives(self) -> np.ndarray:
-        """Class → the class that speaks for all that are joined with it."""
-        found = np.array(self._parents, dtype=int)
-        while (found[found] != found).any():
-            found = found[found]
-        return found
-
-    def mix(self, call: Call, made: Value, uses: np.ndarray, foldable: np.ndarray) -> None:
-        """Note that a layer mixes channels."""
-        self.mixings.append(Mixing(call.layer, call.taken[0], made, uses, foldable))
-
-    def hold(self, value: Value, reason: str) -> None:
-        """Note that channels must stay."""
-        self.roots.append(Root(value, reason))
-
-
-def follow(functional: Any) -> Channels:
-    """The channels of a functional model of Keras 3.
+def follow(model: Any) -> Channels:
+    """The channels of a Sequential or functional model of Keras 3, models inside it followed too.
 
     Args:
-        functional: The model; of a Sequential its ``_functional``.
+        model: The model. It is left as it was.
     """
-    from tfinit.graph.channel_rules import rule_of
+    return _Follower(model).channels
 
-    channels = Channels()
-    known: dict[int, Value] = {}  # id of tensor → its channels
-    nodes = nodes_of(functional)
-    calls: dict[int, int] = {}
-    for node in nodes:
-        calls[id(node.operation)] = calls.get(id(node.operation), 0) + 1
-    for tensor in functional.inputs:
-        known[id(tensor)] = channels.fresh(_width(tensor))
-        channels.values.append(known[id(tensor)])
-        channels.hold(known[id(tensor)], "the model is given them")
-    for node in nodes:
-        layer = node.operation
-        call = Call(
-            layer,
-            [known[id(tensor)] for tensor in node.input_tensors],
-            [tuple(tensor.shape) for tensor in node.input_tensors],
+
+class _Follower:
+    def __init__(self, model: Any) -> None:
+        self.channels = Channels()
+        self._graph = trace(model, composites=False)
+        self._known: dict[int, Value] = {}  # of the graph's values
+        self._calls: dict[int, list[Value]] = {}  # id of layer → what its calls took and made
+        self._refused: dict[int, str] = {}  # id of layer → why
+        self.channels.first = any(
+            getattr(step.op, "data_format", None) == "channels_first" for step in self._graph.steps
         )
+        for value, tensor in zip(self._graph.inputs, own_graph(model)[0], strict=True):
+            self._known[value] = self._fresh(tensor.shape)
+            self.channels.values.append(self._known[value])
+            self.channels.hold(self._known[value], "the model is given them")
+        nested = self._graph.nested
+        ahead = nested[::-1]
+        for i, (step, node) in enumerate(zip(self._graph.steps, self._graph.nodes, strict=True)):
+            while ahead and ahead[-1].start <= i:
+                self._enter(ahead.pop())
+            self._follow(step, node, [call for call in nested if call.start <= i < call.stop])
+        while ahead:
+            self._enter(ahead.pop())
+        for value in self._graph.outputs:
+            self.channels.hold(self._known[value], "the model returns them")
+
+    def _fresh(self, shape: Shape) -> Value:
+        rank = len(shape)
+        axis = 1 if self.channels.first and rank > 2 else rank - 1
+        return self.channels.fresh((shape[axis] or 0) if rank > 1 else 0, axis)
+
+    def _fitting(self, number: int, shape: Shape, reader: str) -> Value:
+        """What is known of a value, as one of this shape: models inside may declare another."""
+        value = self._known[number]
+        if value.axis < len(shape) and shape[value.axis] in (len(value) or None, None):
+            return value
+        reason = f"{reader} takes them in another shape"
+        self.channels.hold(value, reason)
+        value = self._known[number] = self._fresh(shape)
+        self.channels.hold(value, reason)
+        return value
+
+    def _enter(self, call: Nested) -> None:
+        """Join what a model inside is given over its calls, as it has one size of inputs."""
+        inputs = own_graph(call.model)[0]
+        name = call.model.name
+        now = [
+            self._fitting(number, tuple(tensor.shape), name)
+            for number, tensor in zip(call.inputs, inputs, strict=True)
+        ]
+        for i, (tensor, value) in enumerate(zip(inputs, now, strict=True)):
+            if not str(tensor.dtype).startswith(("float", "bfloat")):
+                # It is rounded on its way in.
+                now[i] = self._known[call.inputs[i]] = value.having(np.full(len(value), np.nan))
+        entry = self.channels.entries.setdefault(id(call.model), now)
+        for first, value in zip(entry, now, strict=True):
+            if len(first) == len(value) and first.axis == value.axis:
+                self.channels.join(first, value)
+            else:
+                for each in first, value:
+                    self.channels.hold(each, f"{name} is given channels of several kinds")
+
+    def _follow(self, step: Step, node: Any, around: list[Nested]) -> None:
+        layer, channels = step.op, self.channels
+        name = "/".join([*(outer.model.name for outer in around), layer.name])
+        shapes = [tuple(tensor.shape) for tensor in inputs_of(node)]
+        made_shapes = [tuple(tensor.shape) for tensor in outputs_of(node)]
+        taken = [
+            self._fitting(number, shape, name)
+            for number, shape in zip(step.inputs, shapes, strict=True)
+        ]
+        call = Call(layer, name, taken, shapes, made_shapes[0])
+        earlier = self._calls.setdefault(id(layer), [])
         try:
-            if calls[id(layer)] > 1 and getattr(layer, "weights", None):
-                raise Untouchable(f"it is called {calls[id(layer)]} times")
-            _check_arguments(node)
+            if id(layer) in self._refused:
+                raise Untouchable(self._refused[id(layer)])
             rule = rule_of(layer)
+            for outer in around:
+                _check_arguments(outer.node, f"{outer.model.name}, which it is in,")
+            _check_arguments(node, "it")
             if not all(map(len, call.taken)):
                 raise Untouchable("the number of its input's channels is unknown")
             made = [rule(channels, call)]
         except Untouchable as why:
-            channels.barriers[layer.name] = str(why)
-            for value in call.taken:
-                channels.hold(value, f"{layer.name} reads them, and of that: {why}")
-            made = [channels.fresh(_width(tensor)) for tensor in node.outputs]
-            for value in made:
-                channels.hold(value, f"{layer.name} makes them, and of that: {why}")
-        for tensor, value in zip(node.outputs, made, strict=True):
-            known[id(tensor)] = value
-            channels.values.append(value)
-    for tensor in functional.outputs:
-        channels.hold(known[id(tensor)], "the model returns them")
-    return channels
+            made = [self._fresh(shape) for shape in made_shapes]
+            self._refuse(layer, name, str(why), [*earlier, *taken], made)
+        earlier += [*taken, *made]
+        channels.values += made
+        self._known.update(zip(step.outputs, made, strict=True))
+        for outer in around:
+            channels.inside.setdefault(id(outer.model), []).extend([*taken, *made])
+
+    def _refuse(
+        self, layer: Any, name: str, why: str, taken: list[Value], made: list[Value]
+    ) -> None:
+        """Let a layer that cannot be followed, and what its calls take and make, stay as it is."""
+        channels = self.channels
+        for noted in channels.mixings, channels.carriers, channels.resized:
+            noted.pop(id(layer), None)
+        self._refused[id(layer)] = channels.barriers[name] = why
+        for value in taken:
+            channels.hold(value, f"{name} reads them, and of that: {why}")
+        for value in made:
+            channels.hold(value, f"{name} makes them, and of that: {why}")
 
 
-def nodes_of(functional: Any) -> list[Any]:
-    """Keras's records of the calls in a functional model, in data-flow order, without inputs."""
-    by_depth = functional._nodes_by_depth
-    return [
-        node
-        for depth in sorted(by_depth, reverse=True)
-        for node in by_depth[depth]
-        if node.operation and not node.is_input
-    ]
-
-
-def _width(tensor: Any) -> int:
-    """How many channels a tensor has; 0 if that is unknown."""
-    return (tensor.shape[-1] or 0) if len(tensor.shape) > 1 else 0
-
-
-def _check_arguments(node: Any) -> None:
+def _check_arguments(node: Any, subject: str) -> None:
     """Refuse a call with more than tensors: with ``training=True``, BatchNormalization differs."""
-    arguments = node.arguments
-    given = {name: value for name, value in arguments.kwargs.items() if value is not None}
+    args, kwargs = arguments_of(node) or ([], {})
+    given = {
+        name: value
+        for name, value in kwargs.items()
+        if any(part is not None for part in keras.tree.flatten(value))  # {"x": None}: masks
+    }
     if given.get("training") is False:
         del given["training"]
     if given:
-        raise Untouchable(
-            "it is called with " + ", ".join(f"{name}={value!r}" for name, value in given.items())
+        what = ", ".join(f"{name}={value!r}" for name, value in given.items())
+        raise Untouchable(f"{subject} is called with {what}")
+    if len(args) > 1 and len(args) != len(inputs_of(node)):
+        raise Untouchable(f"{subject} is called with more than tensors")
+
+
+@dataclass(frozen=True)
+class Coupling:
+    """A group of channels: those that were made together, and the axes of layers that they are on.
+
+    An array says for each entry of a layer's axis which channel of the group it is, or -1 if it is
+    of another group. Entries of one number can only be removed together.
+
+    Attributes:
+        size: How many channels it has.
+        made: Name of layer, as in `Channels` → of its output axis. BatchNormalization and
+            DepthwiseConv, which have weights for each channel, are here and in `read`.
+        read: Name of layer → of its input axis.
+        held: Why they must stay; empty if they may go.
+    """
+
+    size: int
+    made: dict[str, np.ndarray]
+    read: dict[str, np.ndarray]
+    held: tuple[str, ...]
+
+
+def coupled_groups(channels: Channels) -> list[Coupling]:
+    """The groups of coupled channels of a network, in data-flow order.
+
+    To remove a channel of a group, remove its entries from every axis that the group is on.
+
+    Args:
+        channels: What `follow` found.
+
+    Returns:
+        For each group, which layers' output axes and which layers' input axes it is on.
+    """
+    speaks = channels.representatives()
+    group = speaks.copy()  # class → the first class of its group
+    for source in channels.sources:
+        members = np.unique(group[source.classes])
+        group[np.isin(group, members)] = members.min(initial=len(group))
+    layers = [*channels.mixings.values(), *channels.carriers.values()]
+    found = []
+    for first in np.unique(group):
+        own = group == first
+        number = np.full(len(group), -1)  # class → channel of the group
+        number[own] = np.unique(speaks[own], return_inverse=True)[1]
+
+        reasons = (root.reason for root in channels.roots if own[root.value.classes].any())
+        found.append(
+            Coupling(
+                int(number.max()) + 1,
+                _entries(number, ((layer.name, layer.made) for layer in layers)),
+                _entries(number, ((layer.name, layer.taken) for layer in layers)),
+                tuple(dict.fromkeys(reasons)),
+            )
         )
-    if len(arguments.args) > 1 and len(arguments.args) != len(node.input_tensors):
-        raise Untouchable("it is called with more than tensors")
+    return found
+
+
+def _entries(number: np.ndarray, axes: Iterable[tuple[str, Value]]) -> dict[str, np.ndarray]:
+    """Name → the number of each channel, of the axes that have any."""
+    numbers = ((name, number[value.classes]) for name, value in axes)
+    return {name: entries for name, entries in numbers if (entries >= 0).any()}

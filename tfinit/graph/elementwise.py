@@ -5,9 +5,10 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras import activations, layers
+from keras import activations
 
-from tfinit.graph.channels import Untouchable
+from tfinit.graph.channel_values import Untouchable
+from tfinit.graph.layer_kinds import kind_of
 
 # Keras's activations but those that mix channels: glu, softmax, log_softmax and sparsemax.
 # fmt: off
@@ -21,7 +22,6 @@ _FUNCTIONS = (
     activations.tanh, activations.tanh_shrink, activations.threshold,
 )
 # fmt: on
-_LAYERS = (layers.ReLU, layers.LeakyReLU, layers.ELU)
 
 
 def elementwise(activation: Any) -> Callable[[Any], Any]:
@@ -30,9 +30,10 @@ def elementwise(activation: Any) -> Callable[[Any], Any]:
     Raises:
         Untouchable: It may mix channels.
     """
-    if type(activation) is layers.Activation:
+    kind = kind_of(activation, exactly=True)
+    if kind.activation == "given":
         activation = activation.activation
-    if type(activation) in _LAYERS:
+    elif kind.channels == "activation":
         return activation.call
     if activation is None:
         return activations.linear

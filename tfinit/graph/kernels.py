@@ -9,9 +9,12 @@ import numpy as np
 
 from tfinit.fans import fans
 from tfinit.graph.activations import LINEAR, Activation, gate_activations, own_activation
-from tfinit.graph.tracing import KERNEL_NAMES, Graph
-from tfinit.schemes.engine.report import Record
+from tfinit.graph.keras_internals import attention_output
+from tfinit.graph.layer_kinds import axes_of, kind_of, letters_of
+from tfinit.graph.tracing import Graph
 from tfinit.variables import all_weights, own_weights, walk_layers, weight_name
+
+_REVERSE = "reverse_embeddings"
 
 
 @dataclass(frozen=True)
@@ -52,24 +55,6 @@ class Kernel:
         """The shape of the weight."""
         return tuple(self.variable.shape)
 
-    def record(self, action: str, **known: Any) -> Record:
-        """A line of the report about this kernel."""
-        names = list(dict.fromkeys(map(str, self.activations)))
-        return Record(
-            self.key,
-            type(self.layer).__name__,
-            self.shape,
-            action,
-            activation="/".join(names),
-            fan_in=self.fan_in,
-            fan_out=self.fan_out,
-            **known,
-        )
-
-    def frozen(self) -> Record:
-        """The line of a kernel that is left alone, as its layer is frozen or it has no entries."""
-        return self.record("kept", note="no entries" if 0 in self.shape else "frozen")
-
 
 def find_kernels(model: Any, graph: Graph) -> list[Kernel]:
     """Every kernel of a built model in data-flow order, shared ones once.
@@ -88,15 +73,25 @@ def find_kernels(model: Any, graph: Graph) -> list[Kernel]:
     found: list[Kernel] = []
     done: set[int] = set()
 
-    def collect(layer: Any, step: int | None, end: Any, outer: Activation) -> None:
+    def collect(
+        layer: Any, step: int | None, end: Any, outer: Activation, reverse: bool = False
+    ) -> None:
         own = {weight_name(w): w for w in own_weights(layer)}
-        ahead = own_activation(layer) or (outer if layer is end else LINEAR)
+        behind = outer if layer is end else LINEAR
+        ahead = own_activation(layer) or behind
+        # Of several kernels the layer's activation may be inside, and not at its end.
+        gated = any(axes.inside == "activation" for axes in kind_of(layer).kernels.values())
+        read_by = {"": behind if gated else ahead, "activation": ahead, "product": LINEAR}
         gates = gate_activations(layer)
         for name, variable in own.items():
-            if name not in KERNEL_NAMES or id(variable) in done:
+            axes = axes_of(layer, name)
+            if axes is None or id(variable) in done:
+                continue
+            # One call of an untied embedding reads the one, its call in reverse the other.
+            if step is not None and (name == _REVERSE) != (reverse and _REVERSE in own):
                 continue
             done.add(id(variable))
-            last = name != "depthwise_kernel" or "pointwise_kernel" not in own
+            last = not axes.inside
             # As Keras's initializers count: 1 of a scalar, and where there is nothing to sum.
             some = math.prod(variable.shape) and len(variable.shape)
             fan_in, fan_out = fans(layer, variable) if some else (1.0, 1.0)
@@ -108,7 +103,7 @@ def find_kernels(model: Any, graph: Graph) -> list[Kernel]:
                     layer=layer,
                     bias=own.get("bias") if last and not gates else None,
                     step=step,
-                    activations=gates or ((ahead if last else LINEAR),),
+                    activations=gates or (read_by[axes.inside],),
                     fan_in=fan_in,
                     fan_out=fan_out,
                     trainable=id(variable) in trainable and 0 not in variable.shape,
@@ -123,7 +118,7 @@ def find_kernels(model: Any, graph: Graph) -> list[Kernel]:
         outer = following.get(step.outputs[0], LINEAR) if step.outputs else LINEAR
         end = _last_layer(step.op)
         for _, layer in walk_layers(step.op):
-            collect(layer, index, end, outer)
+            collect(layer, index, end, outer, graph.is_reverse(index))
     for _, layer in walk_layers(model):
         collect(layer, None, None, LINEAR)
     return found
@@ -134,15 +129,15 @@ def _of_recurrent_layers(model: Any) -> set[int]:
     return {
         id(part)
         for _, layer in walk_layers(model)
-        if any(cls.__name__ == "RNN" for cls in type(layer).__mro__)
+        if kind_of(layer).recurrent
         for _, part in walk_layers(layer)
     }
 
 
 def _last_layer(layer: Any) -> Any:
     """The layer inside one of Keras's own composites whose output is the composite's."""
-    inner = getattr(layer, "_output_dense", None)  # attention
-    if inner is None and any(cls.__name__ == "Wrapper" for cls in type(layer).__mro__):
+    inner = attention_output(layer)  # attention
+    if inner is None and kind_of(layer).wrapper:
         inner = layer.layer
     return layer if inner is None or inner is layer else _last_layer(inner)
 
@@ -178,29 +173,23 @@ class Matrices(NamedTuple):
 def matrices(kernel: Kernel) -> Matrices:
     """How a kernel is a set of linear maps: by group, gate, channel or batch axis of an einsum."""
     layer, shape = kernel.layer, kernel.shape
-    kinds = {cls.__name__ for cls in type(layer).__mro__}
-    n = len(shape)
-    window = tuple(range(n - 2))
-    if "EinsumDense" in kinds:
-        return _einsum_matrices(layer.equation, shape)
-    if kernel.name == "depthwise_kernel" or any("DepthwiseConv" in kind for kind in kinds):
-        return Matrices(shape, (n - 2,), window, (), (n - 1,))
-    if any("Conv" in kind and "Transpose" in kind for kind in kinds):
-        return Matrices(shape, (), window, (n - 1,), (n - 2,), window_of_inputs=False)
+    n, letters = len(shape), letters_of(layer, kernel.name, len(shape))
+    window = tuple(axis for axis, letter in enumerate(letters) if letter == "*")
+
+    def of(which: str) -> tuple[int, ...]:
+        return tuple(axis for axis, letter in enumerate(letters) if letter in which)
+
+    if "e" in letters or hasattr(layer, "equation"):
+        return Matrices(shape, of("e"), (), of("i*"), of("o"))
+    if "c" in letters:
+        return Matrices(shape, of("c"), window, (), of("m"))
+    if letters.endswith("oi"):
+        return Matrices(shape, (), window, of("i"), of("o"), window_of_inputs=False)
     parts = len(kernel.activations)
     if parts == 1 and kernel.name == "kernel":
         parts = getattr(layer, "groups", 1)
     if n < 2:
         return Matrices((1,) * (2 - n) + shape, (), (), (0,), (1,))
+    window = tuple(range(n - 2))
     split = (*shape[:-1], parts, shape[-1] // parts)
     return Matrices(split, (n - 1,), window, (n - 2,), (n,))
-
-
-def _einsum_matrices(equation: str, shape: tuple[int, ...]) -> Matrices:
-    left, output = equation.replace(" ", "").replace("...", "").split("->")
-    given, letters = left.split(",")
-    axes = range(len(shape))
-    shared = tuple(i for i in axes if letters[i] in given and letters[i] in output)
-    summed = tuple(i for i in axes if letters[i] not in output)
-    new = tuple(i for i in axes if letters[i] not in given)
-    return Matrices(shape, shared, (), summed, new)

@@ -11,6 +11,7 @@ A kernel costs (entries) × (uses) multiply-adds, and what is left of it costs (
     LSTM, GRU, SimpleRNN           timesteps, for the kernel and the recurrent kernel
     ConvLSTM                       timesteps × positions of the state
     Embedding                      0: a lookup; in reverse, the positions of the input
+    Mixtral's experts              positions of the input: each expert computes all of them
 
 Attention also multiplies two inputs, (queries) × (keys) × (key size + value size) per head; this
 has no weights and is counted apart. Biases, normalization, activations and pooling count 0.
@@ -29,9 +30,11 @@ from contextlib import contextmanager
 from typing import Any
 
 import keras
-from keras import layers
 
 from tfinit.errors import InputError
+from tfinit.graph.einsum import places, read
+from tfinit.graph.keras_internals import functional_of, has_graph
+from tfinit.graph.layer_kinds import kind_of
 from tfinit.graph.overlay import overlaid
 from tfinit.variables import own_weights, walk_layers, weight_name
 
@@ -54,6 +57,7 @@ class Uses:
         called: Ids of the layers that were called.
         unruled: Ids of layers with matrices of a kind that is not in the list above.
         unknown: Id of layer → why its multiply-adds could not be counted.
+        made: Id of a Dense layer and the like → the shape that its last call made, for a batch.
         shapes: The shapes of the model's inputs for one sample, without the batch axis.
     """
 
@@ -63,6 +67,7 @@ class Uses:
         self.called: set[int] = set()
         self.unruled: set[int] = set()
         self.unknown: dict[int, str] = {}
+        self.made: dict[int, Shape] = {}
         self.shapes: list[Shape] = []
 
     def clear(self) -> None:
@@ -94,7 +99,8 @@ def count_uses(model: Any, input_shape: Any = None) -> Uses:
     Args:
         model: A built layer or model of Keras 3. It is left as it was.
         input_shape: The shape of the input with its batch axis, as for ``model.build``; for
-            several inputs a list or dict of shapes. None: the shape that the model knows.
+            several inputs a list or dict of shapes. Or data, as the model takes them. None: the
+            shape that the model knows.
 
     Raises:
         UnknownShapes: ``input_shape`` is None, and the model does not know its input shape, has
@@ -103,7 +109,7 @@ def count_uses(model: Any, input_shape: Any = None) -> Uses:
             the model cannot run on it.
     """
     refused = UnknownShapes if input_shape is None else InputError
-    shapes, pack = _signature(model, input_shape)
+    shapes, pack = _signature(model, _without_data(input_shape))
     for shape in _leaves(shapes):
         if not all(isinstance(n, int) and n > 0 for n in shape[1:]):
             raise refused(
@@ -161,7 +167,8 @@ def _watched(model: Any, uses: Uses) -> Iterator[None]:
     inside: list[Any] = []  # recurrent layers, which count for what is below them
 
     def watch(layer: Any) -> None:
-        rule = _rule_of(layer)
+        kind = kind_of(layer)
+        rule = RULES.get(kind.multiply_adds)
         # Keras calls this one in place of `call` for a quantized layer.
         mode = getattr(layer, "quantization_mode", None)
         name = "quantized_call" if mode else "call"
@@ -172,7 +179,7 @@ def _watched(model: Any, uses: Uses) -> Iterator[None]:
         if rule is None and not own_weights(layer) and not traced:
             return
         signature = inspect.signature(call)
-        whole = isinstance(layer, layers.RNN | layers.Bidirectional)
+        whole = kind.recurrent or rule is _bidirectional
 
         def watching(*args: Any, **kwargs: Any) -> Any:
             if inside:
@@ -185,6 +192,8 @@ def _watched(model: Any, uses: Uses) -> Iterator[None]:
                 if whole:
                     inside.pop()
             uses.called.add(id(layer))
+            if kind.linear:
+                uses.made[id(layer)] = _shape(outputs)
             try:
                 if mode not in _KNOWN_MODES:
                     uses.unknown[id(layer)] = f"its weights are packed ({mode})"
@@ -213,6 +222,17 @@ def _is_shape(shape: Any) -> bool:
     return isinstance(shape, list | tuple) and all(n is None or isinstance(n, int) for n in shape)
 
 
+def _without_data(given: Any) -> Any:
+    """Shapes in place of arrays, in any nest of them."""
+    if hasattr(given, "shape"):
+        return (None, *given.shape[1:])
+    if isinstance(given, dict):
+        return {name: _without_data(part) for name, part in given.items()}
+    if isinstance(given, list | tuple) and not _is_shape(given):
+        return [_without_data(part) for part in given]
+    return given
+
+
 def _leaves(shapes: Any) -> list[tuple[int | None, ...]]:
     """The shapes in a nest of lists, tuples and dicts, in the order of `keras.tree`."""
     if _is_shape(shapes):
@@ -229,9 +249,8 @@ def _leaves(shapes: Any) -> list[tuple[int | None, ...]]:
 
 def _signature(model: Any, input_shape: Any) -> tuple[Any, Callable[..., tuple[Any, Any]]]:
     """The input shapes, and a function from (shape → shape) to the arguments for the model."""
-    functional = getattr(model, "_functional", None) or model
-    if hasattr(functional, "_nodes_by_depth"):
-        return _functional_signature(model, functional.input, input_shape)
+    if has_graph(model):
+        return _functional_signature(model, functional_of(model).input, input_shape)
     kwargs_of: dict[str, Any] = {}
     if input_shape is None:
         config = model.get_build_config() or {}
@@ -324,13 +343,10 @@ def _depthwise(layer: Any, arguments: dict[str, Any], outputs: Any, uses: Uses) 
 
 
 def _einsum(layer: Any, arguments: dict[str, Any], outputs: Any, uses: Uses) -> None:
-    given, kernel = layer.equation.replace(" ", "").split("->")[0].split(",")
+    given, kernel, _ = read(layer.equation)
     shape = _first(arguments)
-    before, dots, after = given.partition("...")
-    free = shape[len(before) : len(shape) - len(after)] if dots else ()
-    axes = [*zip(before, shape, strict=False)]
-    axes += [*zip(reversed(after), reversed(shape), strict=False)]
-    times = math.prod(free) * math.prod(n for axis, n in axes if axis not in kernel)
+    summed = {axis for letter, axis in places(given, len(shape)).items() if letter in kernel}
+    times = math.prod(n for axis, n in enumerate(shape) if axis not in summed)
     uses.add(layer, times, "kernel")
 
 
@@ -348,25 +364,22 @@ def _recurrent(layer: Any, arguments: dict[str, Any], outputs: Any, uses: Uses) 
 def _recurrent_on(layer: Any, shape: Shape, uses: Uses) -> None:
     uses.called.add(id(layer))
     steps = shape[0] * shape[1]
-    if isinstance(layer, layers.ConvLSTM1D | layers.ConvLSTM2D | layers.ConvLSTM3D):
+    if kind_of(layer.cell).convolution:
         state = layer.compute_output_shape(shape)
         state = state if _is_shape(state) else state[0]
         # The output of one step; the sequence's has the axis of time too.
         state = state[2:] if layer.return_sequences else state[1:]
         steps *= math.prod(state) // layer.filters
-        uses.add(layer.cell, steps, "kernel", "recurrent_kernel")
-        return
-    stacked = isinstance(layer.cell, layers.StackedRNNCells)
-    for cell in layer.cell.cells if stacked else [layer.cell]:
-        if isinstance(cell, layers.LSTMCell | layers.GRUCell | layers.SimpleRNNCell):
+    for cell in getattr(layer.cell, "cells", [layer.cell]):  # of stacked ones
+        if kind_of(cell).gates:
             uses.add(cell, steps, "kernel", "recurrent_kernel")
-            continue
-        _unruled(cell, uses)
+        else:
+            _unruled(cell, uses)
 
 
 def _bidirectional(layer: Any, arguments: dict[str, Any], outputs: Any, uses: Uses) -> None:
     for half in (layer.forward_layer, layer.backward_layer):
-        if isinstance(half, layers.RNN):
+        if kind_of(half).recurrent:
             _recurrent_on(half, _first(arguments), uses)
         else:
             _unruled(half, uses)
@@ -390,52 +403,51 @@ def _free(layer: Any, arguments: dict[str, Any], outputs: Any, uses: Uses) -> No
     uses.called.add(id(layer))
 
 
-def _multi_head(layer: Any, arguments: dict[str, Any], outputs: Any, uses: Uses) -> None:
-    query, value = _shape(arguments["query"]), _shape(arguments["value"])
-    attended = layer.attention_axes
-    attended = range(1, len(query) - 1) if attended is None else attended
-    keys = math.prod(value[axis] for axis in attended)
-    sizes = layer.num_heads * (layer.key_dim + layer.value_dim)
-    uses.products[id(layer)] += math.prod(query[:-1]) * keys * sizes
+def _experts(layer: Any, arguments: dict[str, Any], outputs: Any, uses: Uses) -> None:
+    uses.add(layer, math.prod(_first(arguments)[:-1]), *kind_of(layer).kernels)
 
 
-def _grouped(layer: Any, arguments: dict[str, Any], outputs: Any, uses: Uses) -> None:
-    query, value = _shape(arguments["query"]), _shape(arguments["value"])
-    sizes = layer.num_query_heads * 2 * layer.head_dim
-    uses.products[id(layer)] += math.prod(query[:-1]) * value[1] * sizes
+def _products(layer: Any, arguments: dict[str, Any], outputs: Any, uses: Uses) -> None:
+    """Queries with keys, and what comes of it with values, as their projections made them."""
+    projections = (getattr(layer, name) for name in kind_of(layer).projections)
+    queries, keys, values = (uses.made[id(each)] for each in projections)
+    attended = getattr(layer, "attention_axes", (1,))
+    attended = range(1, len(keys) - 2) if attended is None else attended
+    scores = math.prod(queries) * math.prod(keys[axis] for axis in attended)
+    # Heads that share keys and values are as many products as if they had their own.
+    uses.products[id(layer)] += scores + scores * math.prod(values) // math.prod(keys)
 
 
 def _attention(layer: Any, arguments: dict[str, Any], outputs: Any, uses: Uses) -> None:
-    inputs = [tuple(tensor.shape) for tensor in arguments["inputs"]]
-    query, value = inputs[:2]
+    scored = getattr(layer, "score_mode", "dot") != "concat"
+    _attended(layer, arguments, scored, uses)
+
+
+def _additive(layer: Any, arguments: dict[str, Any], outputs: Any, uses: Uses) -> None:
     # A sum of tanh has no product but that with a scale.
-    additive = isinstance(layer, layers.AdditiveAttention)
-    scored = additive and not layer.use_scale
-    scored = scored or getattr(layer, "score_mode", "dot") == "concat"
-    sizes = value[-1] + (0 if scored else query[-1])
+    _attended(layer, arguments, layer.use_scale, uses)
+
+
+def _attended(layer: Any, arguments: dict[str, Any], scored: bool, uses: Uses) -> None:
+    query, value = (tuple(tensor.shape) for tensor in arguments["inputs"][:2])
+    sizes = value[-1] + (query[-1] if scored else 0)
     uses.products[id(layer)] += math.prod(query[:-1]) * value[-2] * sizes
 
 
-# The first that a layer is an instance of.
-_RULES: list[tuple[Any, Callable[[Any, dict[str, Any], Any, Uses], None]]] = [
-    (layers.Bidirectional, _bidirectional),
-    (layers.RNN, _recurrent),
-    ((layers.LSTMCell, layers.GRUCell, layers.SimpleRNNCell), _cell),
-    ((layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Conv3DTranspose), _conv_transpose),
-    ((layers.SeparableConv1D, layers.SeparableConv2D), _conv),
-    ((layers.DepthwiseConv1D, layers.DepthwiseConv2D), _depthwise),
-    ((layers.Conv1D, layers.Conv2D, layers.Conv3D), _conv),
-    (layers.EinsumDense, _einsum),
-    (layers.Dense, _dense),
-    (layers.Embedding, _embedding),
-    (layers.MultiHeadAttention, _multi_head),
-    (layers.GroupQueryAttention, _grouped),
-    # AdditiveAttention is an Attention.
-    (layers.Attention, _attention),
-    ((layers.PReLU, layers.BatchNormalization, layers.LayerNormalization), _free),
-    ((layers.GroupNormalization, layers.SpectralNormalization, layers.Normalization), _free),
-]
-
-
-def _rule_of(layer: Any) -> Callable[[Any, dict[str, Any], Any, Uses], None] | None:
-    return next((rule for kind, rule in _RULES if isinstance(layer, kind)), None)
+# By the names in `tfinit.graph.layer_kinds`.
+RULES: dict[str, Callable[[Any, dict[str, Any], Any, Uses], None]] = {
+    "additive": _additive,
+    "attention": _attention,
+    "bidirectional": _bidirectional,
+    "cell": _cell,
+    "conv": _conv,
+    "conv_transpose": _conv_transpose,
+    "dense": _dense,
+    "depthwise": _depthwise,
+    "einsum": _einsum,
+    "embedding": _embedding,
+    "experts": _experts,
+    "free": _free,
+    "products": _products,
+    "recurrent": _recurrent,
+}

@@ -7,19 +7,15 @@ import numpy as np
 from tfinit.errors import InputError
 from tfinit.gains import evaluate
 from tfinit.graph.activations import LINEAR, Activation, activation_of, own_activation
+from tfinit.graph.layer_kinds import kind_of
 from tfinit.graph.tracing import Graph, bears_kernel
 
-# Keras's preprocessing layer of this name knows the data, not the layer before it.
-_NOT_NORMALIZING = {"Normalization", "SpectralNormalization"}
 _POINTS = np.array([-12.0, -1.0, -0.3, 0.0, 0.3, 1.0, 12.0])
 
 
 def is_normalization(op: Any) -> bool:
     """True for a layer that sets the scale of its input anew, on every batch or example."""
-    names = {cls.__name__ for cls in type(op).__mro__}
-    return not names & _NOT_NORMALIZING and any(
-        name.endswith(("Normalization", "Norm")) for name in names
-    )
+    return bool(kind_of(op).normalization)
 
 
 def applied(op: Any) -> Activation:

@@ -4,7 +4,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tfinit.graph.einsum import places, read
 from tfinit.graph.kernels import Kernel
+from tfinit.graph.layer_kinds import letters_of
 
 
 class ChannelStatistics(NamedTuple):
@@ -18,9 +20,8 @@ def channel_axes(kernel: Kernel, rank: int) -> tuple[int, ...]:
     """The axes of a layer's output, which has `rank` of them, that are its channels."""
     layer = kernel.layer
     if hasattr(layer, "equation"):
-        weights, output = _letters(layer.equation)
-        # From the right, as an ellipsis stands on the left or spans the batch.
-        return tuple(rank - len(output) + i for i, c in enumerate(output) if c in weights)
+        _, weights, output = read(layer.equation)
+        return tuple(axis for letter, axis in places(output, rank).items() if letter in weights)
     first = getattr(layer, "data_format", None) == "channels_first"
     return (1,) if first else (rank - 1,)
 
@@ -48,20 +49,12 @@ def against_output(kernel: Kernel, values: np.ndarray, rank: int) -> np.ndarray:
 
 def against_kernel(kernel: Kernel, values: np.ndarray) -> np.ndarray:
     """Values of the channels, shaped to broadcast against the kernel."""
-    layer = kernel.layer
-    kinds = {cls.__name__ for cls in type(layer).__mro__}
-    if hasattr(layer, "equation"):
-        weights, output = _letters(layer.equation)
-        made = [c for c in output if c in weights]
-        values = values.transpose([made.index(c) for c in weights if c in made])
-        sizes = iter(values.shape)
-        return values.reshape([next(sizes) if c in made else 1 for c in weights])
-    if "BaseDepthwiseConv" in kinds:
-        return values.reshape(kernel.shape[-2:])
-    return values[:, None] if "BaseConvTranspose" in kinds else values
-
-
-def _letters(equation: str) -> tuple[str, str]:
-    """The letters of an EinsumDense's kernel and of its output, an ellipsis left out."""
-    left, output = equation.replace(" ", "").replace("...", "").split("->")
-    return left.split(",")[1], output
+    shape, letters = kernel.shape, letters_of(kernel.layer, kernel.name, len(kernel.shape))
+    made = [axis for axis, letter in enumerate(letters) if letter in "ocme"]
+    if not made:
+        return values
+    if hasattr(kernel.layer, "equation"):
+        _, weights, output = read(kernel.layer.equation)
+        order = [letter for letter in output if letter in weights]
+        values = values.transpose([order.index(weights[axis]) for axis in made])
+    return values.reshape([n if axis in made else 1 for axis, n in enumerate(shape)])

@@ -3,7 +3,9 @@
 from typing import NamedTuple
 
 from tfinit.errors import InputError
+from tfinit.graph.attention import score_steps, score_values
 from tfinit.graph.kernels import Kernel
+from tfinit.graph.layer_kinds import kind_of
 from tfinit.graph.tracing import Graph, Step, bears_kernel
 
 _ROOT = -1
@@ -14,7 +16,7 @@ class Branch(NamedTuple):
 
     Attributes:
         add: The index of the step that adds the branch to its shortcut.
-        steps: The steps with kernels on the branch, in data-flow order.
+        steps: The steps with kernels on the branch, but those of scores, in data-flow order.
         last: Those of them with no other between them and the addition.
     """
 
@@ -27,16 +29,22 @@ def residual_branches(graph: Graph) -> list[Branch]:
     """The branches of every addition that has a shortcut with fewer kernels than the branch.
 
     The fork of an addition is the last step that all its paths pass (its immediate dominator).
-    Two paths with equally many kernels, such as the embeddings of tokens and of positions, are
-    neither a shortcut of the other.
+    Two paths with equally many kernels, such as the embeddings of tokens and of types, are neither
+    a shortcut of the other; nor is what does not depend on the inputs, such as that of positions,
+    or the bias that is added to the scores of an attention.
     """
     producers = graph.producers()
-    bearing = [bears_kernel(step.op) for step in graph.steps]
+    beside = score_steps(graph)
+    bearing = [bears_kernel(s.op) and index not in beside for index, s in enumerate(graph.steps)]
     forks: list[int] = []
     depth: list[int] = []
 
+    scores = score_values(graph)
+    constant: set[int] = set()  # steps that do not depend on the inputs
+
     def parents_of(step: Step) -> list[int]:
-        return [producers.get(value, _ROOT) for value in step.inputs] or [_ROOT]
+        found = [producers.get(value, _ROOT) for value in step.inputs]
+        return [parent for parent in found if parent not in constant]
 
     def common(a: int, b: int) -> int:
         while a != b:
@@ -67,12 +75,14 @@ def residual_branches(graph: Graph) -> list[Branch]:
     branches: list[Branch] = []
     for index, step in enumerate(graph.steps):
         parents = parents_of(step)
-        fork = parents[0]
+        if not parents:
+            constant.add(index)
+        fork = parents[0] if parents else _ROOT
         for parent in parents[1:]:
             fork = common(fork, parent)
         forks.append(fork)
         depth.append(0 if fork == _ROOT else depth[fork] + 1)
-        if _adds(step.op) and len(parents) > 1:
+        if kind_of(step.op).merge == "add" and len(parents) > 1 and not scores & {*step.outputs}:
             paths = [walk(parent, fork) for parent in parents]
             shortest = min(len(found) for found, _ in paths)
             branches += [
@@ -116,11 +126,3 @@ def head_steps(graph: Graph) -> set[int]:
             inputs = graph.steps[index].inputs
             stack.extend(producers[value] for value in inputs if value in producers)
     return heads
-
-
-def _adds(op: object) -> bool:
-    kind = type(op).__name__
-    if kind == "TFOpLambda":  # tf_keras's record of a TensorFlow function
-        return op.symbol.split(".")[-1] == "add"
-    # The second is Keras's own, of Inception-ResNet.
-    return kind in ("Add", "CustomScaleLayer")

@@ -15,10 +15,17 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-from keras.src.backend.common import global_state
 
 from tfinit.errors import InputError
 from tfinit.graph.exclusive import alone
+from tfinit.graph.keras_internals import (
+    assign_at_once,
+    forget_losses,
+    keep_called,
+    renew_losses,
+    set_thread_attribute,
+    thread_attribute,
+)
 from tfinit.graph.overlay import overlaid
 from tfinit.variables import walk_layers
 
@@ -60,7 +67,7 @@ class Snapshot(keras.StatelessScope):
         """Assign to the copy; in a graph, to the variable itself."""
         variable, value = update
         if not tf.executing_eagerly():
-            variable._direct_assign(value)
+            assign_at_once(variable, value)
             return
         copy = self.get_current_value(variable)
         if isinstance(copy, tf.Variable):
@@ -116,27 +123,24 @@ def apart(model: Any) -> Iterator[Snapshot]:
     with alone(model):
         values = _read(model, list({id(v): v for v in model.variables}.values()))
     # Of layers that draw without a seed of their own. Keras has one a thread, made when needed.
-    shared = global_state.get_global_attribute("global_seed_generator")
+    shared = thread_attribute("global_seed_generator")
     drawn = shared or keras.random.SeedGenerator(_next_seed(), name="global_seed_generator")
     values.append((drawn.state, tf.convert_to_tensor(drawn.state.value)))
     snapshot = Snapshot(values)
-    global_state.set_global_attribute("global_seed_generator", drawn)
+    set_thread_attribute("global_seed_generator", drawn)
     try:
         with overlaid() as put, snapshot:
             for _, layer in walk_layers(model):
-                put(layer, "_losses", [])
-                put(layer, "_loss_ids", set())
-                put(layer, "_called", layer._called)
+                forget_losses(put, layer)
+                keep_called(put, layer)
                 # Traced, it would use the variables, and nobody could look inside.
                 traced = getattr(getattr(layer, "call", None), "python_function", None)
                 if traced is not None:
                     put(layer, "call", traced)
-            loss = getattr(model, "_compile_loss", None)
-            if loss is not None:
-                put(model, "_compile_loss", _unbuilt(loss))
+            renew_losses(put, model)
             yield snapshot
     finally:
-        global_state.set_global_attribute("global_seed_generator", shared)
+        set_thread_attribute("global_seed_generator", shared)
 
 
 @contextmanager
@@ -155,11 +159,6 @@ def streams_left(model: Any, *functions: Any) -> Iterator[None]:
     finally:
         random.setstate(streams[0])
         np.random.set_state(streams[1])
-
-
-def _unbuilt(loss: Any) -> Any:
-    """What `compile` made of the losses, anew: it is built, with metrics, as it is first called."""
-    return type(loss)(loss._user_loss, loss._user_loss_weights, loss.reduction, loss.output_names)
 
 
 def _has_own_code(model: Any, functions: tuple[Any, ...]) -> bool:

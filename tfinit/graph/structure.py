@@ -1,65 +1,73 @@
-"""What of a model's graph a diagnosis needs: depth, who reads whom, what its initializers mean."""
+"""A model's graph and kernels, read: how deep a layer is, what stands before and behind it."""
 
-import math
-from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-import numpy as np
-
-from tfinit.fans import fans
-from tfinit.graph.kernels import Kernel, find_kernels, matrices
-from tfinit.graph.normalizations import is_normalization, normalized_steps
-from tfinit.graph.residual import head_steps, residual_branches
+from tfinit.graph.activations import LINEAR, Activation
+from tfinit.graph.attention import score_layers, score_steps
+from tfinit.graph.kernels import Kernel, find_kernels
+from tfinit.graph.layer_kinds import kind_of
+from tfinit.graph.nonlinearity import Nonlinearity, nonlinearity
+from tfinit.graph.normalizations import applied, is_normalization, normalized_steps
+from tfinit.graph.residual import Branch, ending, head_steps, residual_branches
 from tfinit.graph.tracing import Graph, bears_kernel, trace
 from tfinit.variables import walk_layers
 
-_MERGES = ("Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum", "Concatenate", "Dot")
-# σ of drawn weights differs from the formula by so much at most, by chance and cutting.
-_LIKE, _FEW = 0.2, 64
-# Fans that are off by less than this change little.
-_WRONG = 1.9
-
 
 def is_merge(op: Any) -> bool:
-    """True for layers that bring several signals together."""
-    return any(cls.__name__ in _MERGES for cls in type(op).__mro__)
+    """True for layers and operations that bring several signals together."""
+    return bool(kind_of(op).merge)
 
 
-@dataclass
 class Structure:
-    """A model's graph and kernels, read."""
+    """Answers about one traced model, from its graph alone.
 
-    model: Any
-    graph: Graph
-    kernels: list[Kernel]
-    _by_layer: dict[int, list[Kernel]] = field(default_factory=dict)
+    Args:
+        model: A built model of Keras 3 or tf_keras.
+        graph: What `trace` found.
+        kernels: What `find_kernels` found; all, or those that are asked about.
+    """
+
+    def __init__(self, model: Any, graph: Graph, kernels: list[Kernel]) -> None:
+        self.model, self.graph, self.kernels = model, graph, kernels
+        self._kinds: dict[Any, Nonlinearity] = {}
 
     @classmethod
-    def of(cls, model: Any) -> "Structure":
-        """Read a built model of Keras 3."""
-        graph = trace(model)
-        # Of a kernel without entries nothing can be said.
-        kernels = [k for k in find_kernels(model, graph) if 0 not in k.shape]
-        found = cls(model, graph, kernels)
-        inside = {
-            id(part): layer
-            for _, layer in walk_layers(model)
-            if any(c.__name__ in ("RNN", "Wrapper") for c in type(layer).__mro__)
-            for _, part in reversed(list(walk_layers(layer)))
-        }
-        for kernel in found.kernels:
-            for owner in {id(kernel.layer), id(inside.get(id(kernel.layer), kernel.layer))}:
-                found._by_layer.setdefault(owner, []).append(kernel)
-        return found
+    def of(cls, model: Any, x: Any = None) -> "Structure":
+        """Read a built model, with the kernels that have entries; `x` as `trace` takes it."""
+        graph = trace(model, x)
+        return cls(model, graph, [k for k in find_kernels(model, graph) if 0 not in k.shape])
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What could not be told from the model."""
         return tuple(
-            f"layer {key!r} could not be traced: depth is the order of calls in it"
-            for key in self.graph.guessed
+            f"layer {key!r} could not be traced, so depth is the order of calls in it: {why}"
+            for key, why in self.graph.reasons.items()
         )
+
+    def kind(self, activation: Activation) -> Nonlinearity:
+        """`nonlinearity`, each activation looked at once."""
+        source = activation.source
+        # Sources need not be hashable.
+        key = source if isinstance(source, str) else id(source)
+        if key not in self._kinds:
+            self._kinds[key] = nonlinearity(activation)
+        return self._kinds[key]
+
+    @cached_property
+    def _by_layer(self) -> dict[int, list[Kernel]]:
+        inside = {
+            id(part): layer
+            for _, layer in walk_layers(self.model)
+            if kind_of(layer).recurrent or kind_of(layer).wrapper
+            for _, part in reversed(list(walk_layers(layer)))
+        }
+        found: dict[int, list[Kernel]] = {}
+        for kernel in self.kernels:
+            for owner in {id(kernel.layer), id(inside.get(id(kernel.layer), kernel.layer))}:
+                found.setdefault(owner, []).append(kernel)
+        return found
 
     def kernels_of(self, layer: Any) -> list[Kernel]:
         """The kernels of a layer; of a recurrent layer or wrapper, those inside."""
@@ -91,9 +99,9 @@ class Structure:
         of_step: list[int] = []
         for step in self.graph.steps:
             before = [of_step[producers[v]] for v in step.inputs if v in producers]
-            own = bears_kernel(step.op) and not hasattr(step.op, "input_dim")
+            own = bears_kernel(step.op) and not kind_of(step.op).looks_up
             # A gate (squeeze and excite) is beside the way of the signal that it multiplies.
-            longest = min if type(step.op).__name__ == "Multiply" else max
+            longest = min if kind_of(step.op).merge == "multiply" else max
             of_step.append(longest(before, default=0) + own)
         depths: dict[tuple[str, int], int] = {}
         last = 0
@@ -151,15 +159,27 @@ class Structure:
         return self._step_of.get(id(layer)) in self._heads
 
     @cached_property
+    def _scores(self) -> set[int]:
+        found = score_steps(self.graph)
+        layers = {id(self.graph.steps[step].op) for step in found}
+        return layers | {
+            id(part) for _, layer in walk_layers(self.model) for part in score_layers(layer)
+        }
+
+    def makes_scores(self, layer: Any) -> bool:
+        """True for a layer beside the way of the signal: of queries, of keys, a router."""
+        return id(layer) in self._scores
+
+    @cached_property
     def is_normalized_throughout(self) -> bool:
         """True if normalizations follow at least half of the kernels."""
         followed = [self.is_normalized(k.layer) for k in self.kernels if k.name != "embeddings"]
         return 2 * sum(followed) >= len(followed) > 0
 
-    @cached_property
+    @property
     def has_branches(self) -> bool:
         """True for a residual network."""
-        return bool(residual_branches(self.graph))
+        return bool(self._branches)
 
     @cached_property
     def hidden_activations(self) -> tuple[str, ...]:
@@ -173,41 +193,14 @@ class Structure:
         ]
         return tuple(sorted(set(names), key=lambda name: -names.count(name)))
 
-    def rows_that_read(self, kernel: Kernel) -> np.ndarray | None:
-        """How the kernels that read a kernel's units weight them, a row for each unit.
-
-        None where it cannot be told: through sums of branches, or with another shape.
-        """
-        readers = self._readers(kernel)
-        if not readers:
-            return None
-        maps, _, _, units = matrices(kernel).sizes()
-        units *= maps if len(kernel.activations) == 1 else 1  # a unit has all its gates
-        parts = []
-        for reader in readers:
-            how = matrices(reader)
-            maps, _, inputs, _ = how.sizes()
-            # The maps of gates read all units, those of groups some.
-            if (maps > 1 and len(reader.activations) == 1) or inputs % units:
-                return None
-            order = (*how.inputs, *how.batch, *how.window, *how.outputs)
-            rows = reader.variable.numpy().reshape(how.shape).transpose(order)
-            # Flattened positions of an image: the channel changes fastest.
-            rows = rows.reshape(inputs // units, units, -1).transpose(1, 0, 2)
-            parts.append(rows.reshape(units, -1))
-        return np.concatenate(parts, axis=1)
-
-    def _readers(self, kernel: Kernel) -> list[Kernel] | None:
+    def readers_of(self, kernel: Kernel) -> list[Kernel] | None:
+        """The kernels that read what a kernel makes; None where it cannot be told."""
         if kernel.step is None or self.graph.guessed:
             return None
-        users: dict[int, list[int]] = {}
-        for index, step in enumerate(self.graph.steps):
-            for value in step.inputs:
-                users.setdefault(value, []).append(index)
         stack = list(self.graph.steps[kernel.step].outputs)
         readers: list[Kernel] = []
         while stack:
-            for index in users.get(stack.pop(), ()):
+            for index in self._readers.get(stack.pop(), ()):
                 step = self.graph.steps[index]
                 if is_merge(step.op):
                     return None
@@ -222,41 +215,145 @@ class Structure:
                     stack.extend(step.outputs)
         return readers
 
-    def initializer_of(self, kernel: Kernel) -> str:
-        """The class of the initializer that a layer holds for a kernel; "" if it holds none."""
-        found = _initializer(kernel)
-        return "" if found is None else type(found).__name__
+    @cached_property
+    def normalized(self) -> set[str]:
+        """Keys of kernels whose output a normalization rescales (`normalized_steps`)."""
+        return ending(self.kernels, self._normalized)
 
-    def wrong_fans(self, kernel: Kernel, std: float) -> float | None:
-        """σ of the weights / σ by the layer's true fans, if the initializer used other fans.
+    @cached_property
+    def additions(self) -> int:
+        """How many residual additions there are: the N of 1/√N."""
+        return len({branch.add for branch in self._branches})
 
-        None where the fans are right, where the weights do not look like the initializer's (they
-        were trained, or set), or where it has no fans.
-        """
-        found = _initializer(kernel)
-        scale, mode = getattr(found, "scale", None), getattr(found, "mode", None)
-        if not isinstance(scale, int | float) or math.prod(kernel.shape) < _FEW:
-            return None
-        true = _fan(mode, kernel.fan_in, kernel.fan_out)
-        used = _fan(mode, *fans(kernel.shape))
-        if true is None or used is None:
-            return None
-        off = math.sqrt(true / used)
-        like = std / math.sqrt(scale / used)
-        if not abs(like - 1) < _LIKE or 1 / _WRONG < off < _WRONG:
-            return None
-        return off
+    @cached_property
+    def branch_ends(self) -> set[str]:
+        """Keys of the kernels that end a residual branch."""
+        return ending(self.kernels, {step for b in self._branches for step in b.last})
 
+    @cached_property
+    def sums_are_normalized(self) -> bool:
+        """True if every residual sum goes into a normalization and nowhere else ("post-norm")."""
+        users = [self._users(branch.add) for branch in self._branches]
+        return bool(users) and all(
+            found and all(is_normalization(self.graph.steps[i].op) for i in found)
+            for found in users
+        )
 
-def _initializer(kernel: Kernel) -> Any:
-    # depthwise_kernel → depthwise_initializer, and that is where DepthwiseConv keeps its kernel's.
-    name = kernel.name.removesuffix("_kernel")
-    found = getattr(kernel.layer, f"{name}_initializer", None)
-    if found is None and name == "kernel":
-        found = getattr(kernel.layer, "depthwise_initializer", None)
-    return found
+    @cached_property
+    def shortcuts(self) -> set[str]:
+        """Keys of kernels that only a residual addition reads, and that end no branch."""
+        adds = {branch.add for branch in self._branches}
+        steps = {i for i in self._kernel_steps if self._joins(i, adds)}
+        return ending(self.kernels, steps) - self.branch_ends
 
+    @cached_property
+    def first(self) -> set[str]:
+        """Keys of the kernels with no other between them and the model's inputs."""
+        behind: set[int] = set()  # values that a kernel had a part in
+        found = set()
+        for index, step in enumerate(self.graph.steps):
+            bears, later = bears_kernel(step.op), any(value in behind for value in step.inputs)
+            if bears and not later:
+                found.add(index)
+            if bears or later:
+                behind.update(step.outputs)
+        return {kernel.key for kernel in self.kernels if kernel.step in found}
 
-def _fan(mode: Any, fan_in: float, fan_out: float) -> float | None:
-    known = {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": (fan_in + fan_out) / 2}
-    return known.get(mode)
+    @cached_property
+    def outputs(self) -> set[str]:
+        """Keys of the kernels with no other between them and the model's outputs."""
+        return ending(self.kernels, self._heads)
+
+    @cached_property
+    def gates(self) -> set[str]:
+        """Keys of the kernels whose output is multiplied with something before the next kernel."""
+        return ending(self.kernels, {i for i in self._kernel_steps if self._multiplies(i)})
+
+    @cached_property
+    def means(self) -> dict[str, float]:
+        """Key → the mean that a sigmoid before the kernel gives to its inputs; those that have."""
+        of_value = self._means_of_values()
+        found = {}
+        for kernel in self.kernels:
+            if kernel.step is not None and kernel.ends_step:
+                read = {of_value.get(v, 0.0) for v in self.graph.steps[kernel.step].inputs}
+                if len(read) == 1 and (mean := read.pop()):
+                    found[kernel.key] = mean
+        return found
+
+    @cached_property
+    def saturating_depth(self) -> int:
+        """The most odd saturating activations in a row, with no normalization among them."""
+        run: dict[int, int] = {}
+        for step in self.graph.steps:
+            longest = max((run.get(value, 0) for value in step.inputs), default=0)
+            if is_normalization(step.op):
+                longest = 0
+            elif self.kind(applied(step.op)).kind == "odd":
+                longest += 1
+            run.update(dict.fromkeys(step.outputs, longest))
+        return max(run.values(), default=0)
+
+    @cached_property
+    def _branches(self) -> list[Branch]:
+        return residual_branches(self.graph)
+
+    @cached_property
+    def _kernel_steps(self) -> set[int]:
+        return {kernel.step for kernel in self.kernels if kernel.step is not None}
+
+    @cached_property
+    def _readers(self) -> dict[int, list[int]]:
+        readers: dict[int, list[int]] = {}
+        for index, step in enumerate(self.graph.steps):
+            for value in step.inputs:
+                readers.setdefault(value, []).append(index)
+        return readers
+
+    def _users(self, index: int) -> list[int]:
+        """The steps that read a step's outputs; empty where one of them leaves the model."""
+        outputs = self.graph.steps[index].outputs
+        if set(outputs) & set(self.graph.outputs):
+            return []
+        return [reader for value in outputs for reader in self._readers.get(value, [])]
+
+    def _joins(self, index: int, adds: set[int]) -> bool:
+        """True if the only way from a step leads to an addition, through nothing that acts."""
+        while index not in adds:
+            users = self._users(index)
+            if len(users) != 1:
+                return False
+            if applied(self.graph.steps[index].op) is not LINEAR:
+                return False
+            (index,) = users
+            step = self.graph.steps[index]
+            if bears_kernel(step.op) or is_normalization(step.op):
+                return False
+            if len(step.inputs) > 1 and index not in adds:
+                return False
+        return True
+
+    def _multiplies(self, start: int) -> bool:
+        stack, seen = [start], {start}
+        while stack:
+            for user in self._users(stack.pop()):
+                op = self.graph.steps[user].op
+                if kind_of(op).merge == "multiply":
+                    return True
+                if user not in seen and not bears_kernel(op):
+                    seen.add(user)
+                    stack.append(user)
+        return False
+
+    def _means_of_values(self) -> dict[int, float]:
+        means: dict[int, float] = {}
+        for step in self.graph.steps:
+            activation = applied(step.op)
+            read = {means.get(value, 0.0) for value in step.inputs}
+            mean = 0.0
+            if activation is not LINEAR:
+                mean = self.kind(activation).at_zero
+            elif len(read) == 1 and kind_of(step.op).keeps_mean:
+                mean = read.pop()
+            means.update(dict.fromkeys(step.outputs, mean))
+        return means

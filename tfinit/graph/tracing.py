@@ -1,24 +1,45 @@
 """A model as the calls of its layers in data-flow order: who feeds whom, and what follows.
 
-Functional and Sequential models carry their graph. A composite layer or model of a user's own is
-called once on symbolic tensors, and the graph that Keras records is read, then forgotten. Where
-that cannot be done (its `call` uses raw TensorFlow, say) its layers are taken in the order they
-were made, and `Graph.guessed` names it.
+Functional and Sequential models carry their graph. A model with composite layers of a user's own is
+called once on symbolic tensors of known sizes, and the graph that Keras records is read, then
+forgotten. Where that cannot be done (a `call` uses raw TensorFlow, say) the layers of a composite
+are taken in the order they were made, and `Graph.reasons` says why.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from tfinit.errors import reason
 from tfinit.gains import sinusoid
 from tfinit.graph.activations import LINEAR, Activation, activation_of
+from tfinit.graph.keras_internals import (
+    arguments_of,
+    arguments_with,
+    call_of,
+    forget_calls,
+    forget_losses,
+    functional_of,
+    input_structure,
+    inputs_of,
+    is_from_keras_3,
+    is_symbolic,
+    make_dense,
+    operation_of,
+    output_structure,
+)
+from tfinit.graph.layer_kinds import KERNEL_NAMES, keras_of, kind_of
 from tfinit.graph.overlay import overlaid
-from tfinit.variables import keras_of, walk_layers
+from tfinit.variables import walk_layers
 
-KERNEL_NAMES = ("kernel", "depthwise_kernel", "pointwise_kernel", "recurrent_kernel", "embeddings")
+# Of open axes where a model is called on symbolic tensors: the batch, and lengths to try. Memory is
+# needed for masks only.
+_BATCH = 32
+_LENGTHS = ((8, 12, 16), (8, 8, 8), (32, 32, 32), (224, 224, 224), (2, 2, 2))
 
 
 class Step(NamedTuple):
@@ -30,6 +51,16 @@ class Step(NamedTuple):
     outputs: tuple[int, ...]
 
 
+class Nested(NamedTuple):
+    """One call of a model inside the model; its steps are ``steps[start:stop]`` of the graph."""
+
+    model: Any
+    node: Any
+    inputs: tuple[int, ...]
+    start: int
+    stop: int
+
+
 @dataclass
 class Graph:
     """The calls of a model in data-flow order.
@@ -38,16 +69,24 @@ class Graph:
         steps: Every call; a shared layer has several.
         inputs: The values that enter the model.
         outputs: The values that leave it.
-        guessed: Keys of composite layers (of the model itself: its name) whose order is that of
-            creation, not of data flow.
+        reasons: Key of a composite layer (of the model itself: its name) whose order is that of
+            creation, not of data flow → why it could not be traced.
         nodes: Keras's record of the call behind each step; None where there is none.
+        nested: Every call of a model inside the model that Keras recorded, in data-flow order,
+            outer before inner; none of a model with composite layers, unless they are left whole.
     """
 
     steps: list[Step] = field(default_factory=list)
     inputs: list[int] = field(default_factory=list)
     outputs: list[int] = field(default_factory=list)
-    guessed: list[str] = field(default_factory=list)
+    reasons: dict[str, str] = field(default_factory=dict)
     nodes: list[Any] = field(default_factory=list)
+    nested: list[Nested] = field(default_factory=list)
+
+    @property
+    def guessed(self) -> list[str]:
+        """Keys of the composite layers whose order is that of creation."""
+        return list(self.reasons)
 
     def producers(self) -> dict[int, int]:
         """Value → the index of the step that made it; the model's inputs are absent."""
@@ -65,7 +104,9 @@ class Graph:
             ahead = activation_of(step.op)
             if ahead is None:
                 ahead = LINEAR
-                if not bears_kernel(step.op):
+                # What follows a product of several signals is of none of them.
+                product = kind_of(step.op).merge == "dot" and len(step.inputs) > 1
+                if not bears_kernel(step.op) and not product:
                     seen = (found.get(value, LINEAR) for value in step.outputs)
                     ahead = next((a for a in seen if a is not LINEAR), LINEAR)
                     # sin(30·z) is written as a product and a sine.
@@ -77,20 +118,27 @@ class Graph:
                     found[value] = ahead
         return found
 
+    def is_reverse(self, index: int) -> bool:
+        """True for a call of an embedding the other way round, from vectors to words."""
+        node = self.nodes[index] if self.nodes else None
+        args, kwargs = (node and arguments_of(node)) or ([], {})
+        return any(given is True for given in (*args[1:], kwargs.get("reverse")))
+
     def _factor(self, index: int) -> float:
         """The number that a step multiplies its input by; 1 of other steps."""
         op, node = self.steps[index].op, self.nodes[index] if self.nodes else None
-        if type(op).__name__ not in ("Multiply", "Divide", "TrueDivide") or node is None:
+        merge = kind_of(op).merge
+        if merge not in ("multiply", "divide") or node is None:
             return 1.0
-        arguments = getattr(node, "arguments", None)
-        given = [] if arguments is None else [*arguments.args, *arguments.kwargs.values()]
+        args, kwargs = arguments_of(node) or ([], {})
+        given = [*args, *kwargs.values()]
         if len(given) != 2 or len(self.steps[index].inputs) != 1:
             return 1.0
-        numbers = [n for n in given if not hasattr(n, "_keras_history") and np.size(n) == 1]
+        numbers = [n for n in given if not is_symbolic(n) and np.size(n) == 1]
         if len(numbers) != 1:
             return 1.0
         factor = float(np.ravel(numbers[0])[0])
-        if type(op).__name__ == "Multiply":
+        if merge == "multiply":
             return factor
         return 1 / factor if factor and numbers[0] is given[1] else 1.0
 
@@ -101,46 +149,72 @@ def bears_kernel(op: Any) -> bool:
     return any(w.name.split("/")[-1].split(":")[0] in KERNEL_NAMES for w in weights)
 
 
-def trace(model: Any) -> Graph:
+def trace(model: Any, x: Any = None, *, composites: bool = True) -> Graph:
     """The graph of a built model of Keras 3, or of a functional model of tf_keras.
 
     Args:
         model: A built layer or model. It is left as it was.
+        x: A batch for it, whose shapes and dtypes are taken where the model leaves its own open.
+        composites: Open the layers of a user's own that hold layers, too.
 
     Returns:
         Its calls in data-flow order, nested models opened, Keras's own layers left whole.
     """
-    tracer = _Tracer(model)
-    with _forget_new_calls(model):
-        inner = _own_graph(model)
-        if inner is not None:
-            inputs, outputs = inner
-            values = tracer.graph.inputs = tracer.fresh(len(inputs))
-            tracer.graph.outputs = tracer.read(inputs, outputs, values)
-        elif _is_whole(model):
-            tracer.graph.inputs, tracer.graph.outputs = tracer.fresh(1), tracer.fresh(1)
-            values = tuple(tracer.graph.inputs), tuple(tracer.graph.outputs)
-            tracer.add(Step("", model, *values))
-        else:
-            tracer.call(model, *symbolic_arguments(model))
-    return tracer.graph
+    tracer = _Tracer(model, composites)
+    graph = own_graph(model)
+    if graph and (not composites or keras_of(model) != "keras" or not _composites(model)):
+        return tracer.read(*graph)
+    if not graph and _is_whole(model):
+        (given,), (made,) = tracer.fresh(1), tracer.fresh(1)
+        tracer.graph.inputs, tracer.graph.outputs = [given], [made]
+        tracer.add(Step("", model, (given,), (made,)))
+        return tracer.graph
+    found: Graph | None = None
+    for args, kwargs in _arguments_to_try(model, x):
+        graph = _Tracer(model).call(model, args, kwargs)
+        if found is None or len(graph.guessed) < len(found.guessed):
+            found = graph
+        elif graph.reasons == found.reasons:
+            break  # other sizes do not help
+        if not graph.guessed:
+            break
+    return found or tracer.guess(model, "it does not say the shapes of its inputs")
 
 
-def _own_graph(model: Any) -> tuple[list[Any], list[Any]] | None:
-    """The symbolic inputs and outputs of a functional or sequential model, else None."""
-    model = getattr(model, "_functional", None) or model
-    names = {cls.__name__ for cls in type(model).__mro__}
-    if "Functional" not in names or not getattr(model, "inputs", None):
+def operations_in(model: Any) -> Iterator[tuple[str, Any]]:
+    """What a model and the functional ones in it compute between their layers, under its keys."""
+    for prefix, part in walk_layers(model):
+        for op in getattr(functional_of(part), "operations", None) or ():
+            if keras_of(op) is None:
+                yield f"{prefix}/{op.name}" if prefix else op.name, op
+
+
+def own_graph(model: Any) -> tuple[list[Any], list[Any]] | None:
+    """The symbolic inputs and outputs of a functional or sequential model, else None.
+
+    Of a class whose `call` is a user's own, the graph need not be what is computed: None too.
+    """
+    for method in "call", "__call__":
+        home = getattr(getattr(model, method, None), "__module__", None) or ""
+        if home.split(".")[0] not in ("keras", "tf_keras"):
+            return None
+    functional = functional_of(model)
+    if kind_of(functional).model != "functional" or not getattr(functional, "inputs", None):
         return None
-    return list(model.inputs), list(model.outputs)
+    return list(functional.inputs), list(functional.outputs)
 
 
 def _is_whole(op: Any) -> bool:
     """True for an operation that is one step: no layers with kernels below, or Keras's own."""
     if keras_of(op) is None or type(op).__module__.split(".")[0] in ("keras", "tf_keras"):
         return True
-    layers = [layer for _, layer in walk_layers(op)]
-    return not any(bears_kernel(layer) for layer in layers[1:])
+    return not any(bears_kernel(layer) for _, layer in walk_layers(op) if layer is not op)
+
+
+def _composites(model: Any) -> list[Any]:
+    """The layers in a model, itself among them, that are opened by calling them."""
+    layers = [layer for _, layer in walk_layers(model)]
+    return [layer for layer in layers if not own_graph(layer) and not _is_whole(layer)]
 
 
 def symbolic_arguments(model: Any) -> tuple[list[Any], dict[str, Any]] | tuple[None, None]:
@@ -156,6 +230,8 @@ def symbolic_arguments(model: Any) -> tuple[list[Any], dict[str, Any]] | tuple[N
             return [tensor(part) for part in shape]
         return keras.KerasTensor(tuple(shape), dtype=model.compute_dtype)
 
+    if getattr(functional_of(model), "inputs", None):
+        return [functional_of(model).input], {}
     config = model.get_build_config() or {}
     if config.get("input_shape") is not None:
         return [tensor(config["input_shape"])], {}
@@ -165,27 +241,66 @@ def symbolic_arguments(model: Any) -> tuple[list[Any], dict[str, Any]] | tuple[N
     return None, None
 
 
+def _arguments_to_try(model: Any, x: Any) -> Iterator[tuple[list[Any], dict[str, Any]]]:
+    """Symbolic arguments without open axes: of the data's shapes, then of chosen ones.
+
+    Code of layers asks for lengths and batches: masks, positions, reshapes. Lengths of one axis
+    are equal in all inputs, of several axes distinct, if the model takes that.
+    """
+    import keras
+
+    if x is not None:
+        yield [keras.tree.map_structure(_like, x)], {}
+    args, kwargs = symbolic_arguments(model)
+    if args is None:
+        return
+    for lengths in _LENGTHS:
+
+        def sized(tensor: Any, lengths: tuple[int, ...] = lengths) -> Any:
+            sizes = (_BATCH, *lengths, *lengths)
+            shape = [sizes[axis] if n is None else n for axis, n in enumerate(tensor.shape)]
+            return keras.KerasTensor(shape, tensor.dtype, sparse=tensor.sparse)
+
+        yield keras.tree.map_structure(sized, (args, kwargs))
+
+
+def _like(part: Any) -> Any:
+    import keras
+
+    shape = tuple(np.shape(part))
+    dtype = getattr(part, "dtype", None) or np.asarray(part).dtype
+    # Masks are computed at once, for each example.
+    return keras.KerasTensor((min(shape[0], _BATCH), *shape[1:]) if shape else shape, dtype)
+
+
 @contextmanager
-def _forget_new_calls(model: Any) -> Iterator[None]:
-    """Drop what Keras records on layers while the block runs: calls, and losses that are added.
+def _forget_new_calls(model: Any) -> Iterator[Any]:
+    """Drop what Keras records while the block runs: calls, and losses that are added.
 
     It is recorded on lists that only this thread sees.
+
+    Yields:
+        What gives a layer an attribute meanwhile.
     """
     with overlaid() as put:
-        # Of tf_keras nothing is called.
-        for _, layer in walk_layers(model) if keras_of(model) == "keras" else ():
-            put(layer, "_inbound_nodes", list(layer._inbound_nodes))
-            put(layer, "_outbound_nodes", list(layer._outbound_nodes))
-            put(layer, "_losses", [])
-            put(layer, "_loss_ids", set())
-        yield
+        for _, layer in walk_layers(model):
+            forget_calls(put, layer)
+            forget_losses(put, layer)
+            for op in getattr(functional_of(layer), "operations", ()):
+                forget_calls(put, op)
+        yield put
 
 
 class _Tracer:
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, composites: bool = True) -> None:
         self.graph = Graph()
+        self._composites = composites
         self._keys = {id(layer): key for key, layer in walk_layers(model)}
         self._count = 0
+        # A composite that could not be called on symbolic tensors → why.
+        self._failed: dict[int, str] = {}
+        self._graphs: set[int] = set()
+        self._sparse = False
 
     def fresh(self, n: int) -> list[int]:
         self._count += n
@@ -196,51 +311,95 @@ class _Tracer:
         self.graph.steps.append(step)
         self.graph.nodes.append(node)
 
-    def read(self, inputs: list[Any], outputs: list[Any], values: list[int]) -> list[int]:
+    def read(self, inputs: list[Any], outputs: list[Any]) -> Graph:
+        """The graph from symbolic inputs to outputs."""
+        self.graph.inputs = self.fresh(len(inputs))
+        self.graph.outputs = self._read(inputs, outputs, self.graph.inputs)
+        return self.graph
+
+    def _read(self, inputs: list[Any], outputs: list[Any], values: list[int]) -> list[int]:
         """Append the steps from symbolic `inputs`, whose values are given, to `outputs`."""
         value_of = {id(tensor): value for tensor, value in zip(inputs, values, strict=False)}
         for node in _nodes_between(value_of, outputs):
-            taken = [value_of[id(t)] for t in _inputs_of(node) if id(t) in value_of]
-            for tensor, value in zip(_outputs_of(node), self._step(node, taken), strict=False):
+            read = inputs_of(node)
+            if self._composites and kind_of(operation_of(node)).positions:
+                read = []
+            taken = [value_of[id(t)] for t in read if id(t) in value_of]
+            for tensor, value in zip(outputs_of(node), self._step(node, taken), strict=False):
                 value_of[id(tensor)] = value
         return [value_of[id(t)] for t in outputs if id(t) in value_of]
 
     def _step(self, node: Any, taken: list[int]) -> list[int]:
         """Append one call, opened where it is a model or a user's composite; its outputs."""
-        op = _operation_of(node)
-        inner = _own_graph(op)
-        if inner is not None:
-            return self.read(*inner, taken)
-        if _is_whole(op):
-            made = self.fresh(len(_outputs_of(node)))
-            key = self._keys.get(id(op), op.name)
-            self.add(Step(key, op, tuple(taken), tuple(made)), node)
+        op = operation_of(node)
+        if inner := own_graph(op):
+            taken = _in_order(inner[0], op, node, taken)
+            nested, place, start = self.graph.nested, len(self.graph.nested), len(self.graph.steps)
+            nested.append(Nested(op, node, tuple(taken), start, start))
+            made = self._read(*inner, taken)
+            nested[place] = nested[place]._replace(stop=len(self.graph.steps))
             return made
-        arguments = getattr(node, "arguments", None)
-        given = (arguments.args, arguments.kwargs) if arguments else (None, None)
-        return self._open(op, *given, taken)
+        if self._composites and not _is_whole(op):
+            # `call` cannot be followed in tf_keras.
+            return self._chain(op, taken, self._failed.get(id(op), "it is not a functional model"))
+        made = self.fresh(len(outputs_of(node)))
+        key = self._keys.get(id(op), op.name)
+        self.add(Step(key, op, tuple(taken), tuple(made)), node)
+        return made
 
-    def call(self, model: Any, args: Any, kwargs: Any) -> None:
-        """Open a composite from outside: the model's own inputs and outputs."""
-        n = 1 if args is None else len(_flat((args, kwargs)))
-        self.graph.inputs = self.fresh(n)
-        self.graph.outputs = self._open(model, args, kwargs, self.graph.inputs)
-
-    def _open(self, layer: Any, args: Any, kwargs: Any, taken: list[int]) -> list[int]:
-        outputs = None
-        if args is not None:
+    def call(self, model: Any, args: list[Any], kwargs: dict[str, Any]) -> Graph:
+        """Call a model on symbolic tensors, and read what Keras records."""
+        with _forget_new_calls(model) as put:
+            self._sparse = any(tensor.sparse for tensor in _symbols((args, kwargs)))
+            layers = [layer for _, layer in walk_layers(model)]
+            self._graphs = {id(layer) for layer in layers if own_graph(layer)}
+            for layer in layers:
+                if id(layer) in self._graphs or not is_from_keras_3(type(layer)):
+                    put(layer, "__call__", partial(self._called, layer, layer.__call__))
             try:
-                outputs = _flat(layer.call(*args, **kwargs))
-            except Exception:
-                # `call` is the user's code, and it may need real tensors for any reason.
-                outputs = None
-        if outputs is None or not all(hasattr(t, "_keras_history") for t in outputs):
-            return self._chain(layer, taken)
-        return self.read(_flat((args, kwargs)), outputs, taken)
+                outputs = _symbols(model(*args, **kwargs))
+            except Exception as error:
+                return self.guess(model, self._failed.get(id(model)) or reason(error))
+            if id(model) in self._failed or not outputs:
+                return self.guess(model, self._failed.get(id(model), "it makes no tensors"))
+            return self.read(_symbols((args, kwargs)), outputs)
 
-    def _chain(self, layer: Any, taken: list[int]) -> list[int]:
+    def _called(self, layer: Any, itself: Any, *args: Any, **kwargs: Any) -> Any:
+        """A call of a model, or of a layer that is not Keras's own.
+
+        One that is to be opened records the calls inside it, and not its own.
+        """
+        given = _symbols((args, kwargs))
+        for tensor in given:
+            # Keras takes the product of a tensor and a number for sparse.
+            if not self._sparse:
+                make_dense(tensor)
+        is_graph = id(layer) in self._graphs
+        if not given or (_is_whole(layer) and not is_graph):
+            return itself(*args, **kwargs)
+        try:
+            if is_graph:
+                return _replayed(functional_of(layer), args, kwargs)
+            made = layer.call(*args, **kwargs)
+        except Exception as error:
+            # `call` is the user's code, and it may need real tensors for any reason.
+            self._failed[id(layer)] = reason(error)
+        else:
+            if _symbols(made):
+                return made
+            self._failed[id(layer)] = "its output does not depend on its input"
+        return itself(*args, **kwargs)
+
+    def guess(self, model: Any, why: str) -> Graph:
+        """The graph of a model of which nothing is known but its layers."""
+        self.graph = Graph()
+        self.graph.inputs = self.fresh(1)
+        self.graph.outputs = self._chain(model, self.graph.inputs, why)
+        return self.graph
+
+    def _chain(self, layer: Any, taken: list[int], why: str) -> list[int]:
         """Append a composite's layers one after the other, in the order they were made."""
-        self.graph.guessed.append(self._keys.get(id(layer)) or layer.name)
+        self.graph.reasons[self._keys.get(id(layer)) or layer.name] = why
         below = [(key, child) for key, child in walk_layers(layer) if key and _is_whole(child)]
         inside = {id(c) for _, w in below for k, c in walk_layers(w) if k}
         for _, child in below:
@@ -252,8 +411,41 @@ class _Tracer:
         return taken
 
 
+def _replayed(functional: Any, args: Any, kwargs: Any) -> Any:
+    """The outputs of a functional model on other symbolic inputs, each of its calls made anew."""
+    import keras
+
+    given = _symbols((args, kwargs))
+    if args and isinstance(args[0], dict) and not isinstance(input_structure(functional), dict):
+        given = [args[0][tensor.name] for tensor in functional.inputs]
+    known = {id(old): new for old, new in zip(functional.inputs, given, strict=False)}
+    for node in _nodes_between(known, list(functional.outputs)):
+        taken, named = arguments_with(node, known)
+        made = keras.tree.flatten(operation_of(node)(*taken, **named))
+        known.update(zip(map(id, node.outputs), made, strict=True))
+    outputs = [known[id(tensor)] for tensor in functional.outputs]
+    return keras.tree.pack_sequence_as(output_structure(functional), outputs)
+
+
+def _in_order(inputs: list[Any], model: Any, node: Any, taken: list[int]) -> list[int]:
+    """What a model inside is given, in the order of its inputs: a dict is read by their names."""
+    args, _ = arguments_of(node) or ([], {})
+    given = args[0] if args else None
+    if not isinstance(given, dict) or isinstance(input_structure(model), dict):
+        return taken
+    by_name = dict(zip(sorted(given), taken, strict=False))
+    return [by_name[tensor.name] for tensor in inputs]
+
+
+def _symbols(structure: Any) -> list[Any]:
+    """The symbolic tensors in nested lists, tuples and dicts, as Keras orders them."""
+    import keras
+
+    return [part for part in _flat(structure) if isinstance(part, keras.KerasTensor)]
+
+
 def _flat(structure: Any) -> list[Any]:
-    """The symbolic tensors in nested lists, tuples and dicts."""
+    """The tensors in nested lists, tuples and dicts."""
     if isinstance(structure, dict):
         structure = [structure[name] for name in sorted(structure)]
     if isinstance(structure, list | tuple):
@@ -261,23 +453,9 @@ def _flat(structure: Any) -> list[Any]:
     return [structure] if hasattr(structure, "shape") else []
 
 
-def _operation_of(node: Any) -> Any:
-    return node.operation if hasattr(node, "operation") else node.layer
-
-
-def _inputs_of(node: Any) -> list[Any]:
-    return node.keras_inputs if hasattr(node, "keras_inputs") else node.input_tensors
-
-
-def _outputs_of(node: Any) -> list[Any]:
+def outputs_of(node: Any) -> list[Any]:
+    """The symbolic tensors that a recorded call makes."""
     return _flat(node.outputs)
-
-
-def _node_of(tensor: Any) -> Any:
-    history = getattr(tensor, "_keras_history", None)
-    if history is None or history[0] is None:
-        return None
-    return history[0]._inbound_nodes[history[1]]
 
 
 def _nodes_between(inputs: dict[int, Any], outputs: list[Any]) -> list[Any]:
@@ -290,7 +468,7 @@ def _nodes_between(inputs: dict[int, Any], outputs: list[Any]) -> list[Any]:
         tensor, ready = stack.pop()
         if id(tensor) in inputs:
             continue
-        node = _node_of(tensor)
+        node = call_of(tensor)
         if node is None:
             continue
         if ready:
@@ -298,5 +476,5 @@ def _nodes_between(inputs: dict[int, Any], outputs: list[Any]) -> list[Any]:
         elif id(node) not in entered:
             entered.add(id(node))
             stack.append((tensor, True))
-            stack.extend((parent, False) for parent in reversed(_inputs_of(node)))
+            stack.extend((parent, False) for parent in reversed(inputs_of(node)))
     return order

@@ -10,11 +10,12 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras.src.backend.common import global_state
 
 from tfinit import arguments
 from tfinit.arguments import refused, wholes
 from tfinit.errors import InputError
+from tfinit.graph.keras_internals import thread_attribute
+from tfinit.graph.layer_kinds import keras_of
 
 # What decides a tensor's values; the package's docstring says how.
 Seed = int | keras.random.SeedGenerator | None
@@ -157,7 +158,7 @@ def _next(generator: keras.random.SeedGenerator, filling: bool) -> list[int]:
             generator.state.assign(state + np.array([0, 1], state.dtype))
             return state.tolist()
     except Exception as error:
-        if filling and global_state.get_global_attribute("stateless_scope"):
+        if filling and thread_attribute("stateless_scope"):
             # A symbol, for a stand-in whose values nobody sees: Keras asks again for the weight.
             return [0, 0]
         raise InputError(
@@ -207,17 +208,10 @@ def weight_being_filled() -> tuple[str, Any]:
             owner = frame.f_locals.get("self")
             if isinstance(owner, keras.Variable):
                 return owner.path, owner
-            if code.co_name == "add_weight" and _is_tf_keras_layer(owner):
+            if code.co_name == "add_weight" and keras_of(owner) == "tf_keras":
                 return _tf_keras_path(owner, frame.f_locals["name"]), None
         frame = frame.f_back
     return "", None
-
-
-def _is_tf_keras_layer(owner: Any) -> bool:
-    return any(
-        cls.__name__ == "Layer" and cls.__module__.startswith("tf_keras.")
-        for cls in type(owner).__mro__
-    )
 
 
 def _tf_keras_path(layer: Any, name: str | None) -> str:

@@ -11,6 +11,7 @@ import keras
 import wrapt
 
 from tfinit.errors import InputError
+from tfinit.graph.keras_internals import legacy_initializers
 
 CLASSES: dict[str, type] = {}
 _SNAKE_CASE = {"LeCun": "lecun"}  # as in Keras's "lecun_normal"
@@ -40,7 +41,7 @@ def register_with_tf_keras(tf_keras: ModuleType) -> None:
     """Make the registered classes known to tf_keras under the same names."""
     # Its list of initializers has no public door. A class outside of it draws a warning at every
     # `get_config` of a layer, and is not found when an HDF5 file is read.
-    known = importlib.import_module("tf_keras.src.initializers").LOCAL.ALL_OBJECTS
+    known = legacy_initializers()
     for name, cls in CLASSES.items():
         tf_keras.saving.register_keras_serializable("tfinit", name)(cls)
         tf_keras.saving.get_custom_objects()[f"tfinit>{_snake_case(name)}"] = cls

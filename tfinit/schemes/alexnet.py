@@ -3,9 +3,9 @@
 import numpy as np
 
 from tfinit.arguments import number
-from tfinit.graph.kernels import Kernel
+from tfinit.graph.layer_kinds import kind_of
 from tfinit.schemes.engine.registry import scheme
-from tfinit.schemes.engine.report import Report
+from tfinit.schemes.engine.report import Report, frozen, record_of
 from tfinit.schemes.engine.task import Task
 from tfinit.schemes.variance import draw
 
@@ -40,11 +40,11 @@ def alexnet(task: Task, *, std: float = 0.01, ones: float = 1.0) -> Report:
     records = []
     convolutions = 0
     for kernel in task.kernels:
-        is_conv = _is_convolution(kernel)
+        is_conv = kind_of(kernel.layer).convolution
         # A separable convolution is one layer with two kernels.
         convolutions += is_conv and kernel.name != "depthwise_kernel"
         if not kernel.trainable:
-            records.append(kernel.frozen())
+            records.append(frozen(kernel))
             continue
         note = ""
         if kernel.bias is not None:
@@ -54,9 +54,5 @@ def alexnet(task: Task, *, std: float = 0.01, ones: float = 1.0) -> Report:
             pushed = rectified and not (is_conv and convolutions in _WITHOUT_ONES)
             task.write(kernel.bias, np.full(tuple(kernel.bias.shape), pushed * ones, np.float32))
             note = f"bias {pushed * ones:g}"
-        records.append(kernel.record("set", std=std, note=note))
+        records.append(record_of(kernel, "set", std=std, note=note))
     return task.report("alexnet", records)
-
-
-def _is_convolution(kernel: Kernel) -> bool:
-    return any("Conv" in cls.__name__ for cls in type(kernel.layer).__mro__)

@@ -13,7 +13,7 @@ from tfinit.graph.tracing import Step, bears_kernel
 from tfinit.schemes.engine.forward import is_stateful, states_kept
 from tfinit.schemes.engine.moments import Moments, through_activation, through_layer
 from tfinit.schemes.engine.registry import scheme
-from tfinit.schemes.engine.report import Record, Report
+from tfinit.schemes.engine.report import Record, Report, frozen, record_of
 from tfinit.schemes.engine.streams import stream
 from tfinit.schemes.engine.task import Task
 from tfinit.schemes.engine.unit_means import INPUTS, LEAST
@@ -69,7 +69,7 @@ def autoinit(task: Task, *, mean: float = 0.0, variance: float = 1.0) -> Report:
         walk.go_through(index, step)
     records = [
         walk.records.get(kernel.key)
-        or (kernel.record("kept") if kernel.trainable else kernel.frozen())
+        or (record_of(kernel, "kept") if kernel.trainable else frozen(kernel))
         for kernel in task.kernels
     ]
     more = [f"moments by trial: {', '.join(walk.tried)}"] if walk.tried else []
@@ -113,7 +113,7 @@ class _Walk:
         if not kernel.trainable:
             return
         if kernel.recurrent:
-            self.records[kernel.key] = kernel.record("kept", note=_RECURRENT)
+            self.records[kernel.key] = record_of(kernel, "kept", note=_RECURRENT)
             return
         std = 1 / math.sqrt(kernel.fan_in * signal.second)
         random = stream(self.task.seed, kernel.key)
@@ -126,7 +126,7 @@ class _Walk:
                 f"{self.inputs.variance:.3g} are not the inputs', pass theirs; else {INPUTS}."
             )
         note = f"input: mean {signal.mean:.3g}, variance {signal.variance:.3g}"
-        self.records[kernel.key] = kernel.record("set", std=std, note=note)
+        self.records[kernel.key] = record_of(kernel, "set", std=std, note=note)
 
     def _behind(self, index: int, step: Step, signals: list[Moments]) -> Moments:
         activation = activation_of(step.op)
@@ -178,9 +178,11 @@ class _Walk:
         largest = max(
             math.prod(n or _UNKNOWN for n in tuple(t.shape)[1:]) for t in node.input_tensors
         )
-        # A stateful layer takes batches of its own size only.
+        # A stateful layer takes batches of its own size only, and so do operations of a composite's
+        # `call` that were told its size.
         batch = min(_BATCH, max(2, _NUMBERS // largest))
-        part = (node.input_tensors[0].shape[0] if is_stateful(step.op) else None) or batch
+        fixed = is_stateful(step.op) or not hasattr(step.op, "weights")
+        part = (node.input_tensors[0].shape[0] if fixed else None) or batch
         batch = part * math.ceil(batch / part)
         for tensor, signal in zip(node.input_tensors, signals, strict=False):
             shape = [batch, *(n or _UNKNOWN for n in tuple(tensor.shape)[1:])]

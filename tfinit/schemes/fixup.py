@@ -5,7 +5,7 @@ import numpy as np
 from tfinit.graph.kernels import Kernel
 from tfinit.graph.residual import ending, head_steps, require_branches
 from tfinit.schemes.engine.registry import scheme
-from tfinit.schemes.engine.report import Report
+from tfinit.schemes.engine.report import Report, frozen, record_of
 from tfinit.schemes.engine.task import Task
 from tfinit.schemes.variance import draw, gains, rms
 
@@ -71,9 +71,11 @@ def fixup(task: Task) -> Report:
         return "the head" if kernel.key in head else ""
 
     records = [
-        kernel.record("set", std=rms(stds[kernel.key]), scale=scales[kernel.key], note=note(kernel))
+        record_of(
+            kernel, "set", std=rms(stds[kernel.key]), scale=scales[kernel.key], note=note(kernel)
+        )
         if kernel.trainable
-        else kernel.frozen()
+        else frozen(kernel)
         for kernel in task.kernels
     ]
     return task.report("fixup", records, f"{len(branches)} residual branches")

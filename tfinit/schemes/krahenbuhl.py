@@ -12,7 +12,7 @@ from tfinit.graph.kernels import Kernel
 from tfinit.schemes.engine.best import Best, chosen
 from tfinit.schemes.engine.forward import call, check_data
 from tfinit.schemes.engine.registry import scheme, start_from
-from tfinit.schemes.engine.report import Report
+from tfinit.schemes.engine.report import Report, record_of
 from tfinit.schemes.engine.streams import stream
 from tfinit.schemes.engine.task import Task
 from tfinit.schemes.lsuv import untouched
@@ -91,7 +91,7 @@ def krahenbuhl(
     def record(kernel: Kernel) -> Any:
         if kernel.key in reached:
             note = reached[kernel.key].note
-            return kernel.record("scaled", scale=products[turn][kernel.key], note=note)
+            return record_of(kernel, "scaled", scale=products[turn][kernel.key], note=note)
         return untouched(kernel, start)
 
     return task.report("krahenbuhl", [record(kernel) for kernel in task.kernels], *more)

@@ -8,7 +8,7 @@ from tfinit.errors import InputError
 from tfinit.graph.kernels import Kernel
 from tfinit.schemes.engine.forward import pass_through, reachable
 from tfinit.schemes.engine.registry import scheme, start_from
-from tfinit.schemes.engine.report import Record, Report
+from tfinit.schemes.engine.report import Record, Report, frozen, record_of
 from tfinit.schemes.engine.task import Task
 from tfinit.schemes.engine.unit_means import (
     INPUTS,
@@ -87,7 +87,7 @@ def lsuv(task: Task, *, std: float = 1.0, start: str | None = "orthogonal") -> R
         share = share_of_examples(kernel, linear)
         if None in scales or share <= _CONSTANT:
             task.restore(kernel.variable)
-            records[kernel.key] = kernel.record("kept", note=DEAD)
+            records[kernel.key] = record_of(kernel, "kept", note=DEAD)
             dead.append(kernel.key)
             return None
         note = ""
@@ -103,7 +103,7 @@ def lsuv(task: Task, *, std: float = 1.0, start: str | None = "orthogonal") -> R
         factor = keras.ops.repeat(keras.ops.array(scales, "float32"), last // parts)
         task.write(kernel.variable, kernel.variable * (scales[0] if parts == 1 else factor))
         scale = math.prod(scales) ** (1 / parts)
-        records[kernel.key] = kernel.record("scaled", scale=scale, note=note)
+        records[kernel.key] = record_of(kernel, "scaled", scale=scale, note=note)
         linear = linear * scales[0]
         return linear if bias is None else linear + keras.ops.cast(bias, linear.dtype)
 
@@ -130,8 +130,8 @@ def _listed(keys: list[str]) -> str:
 def untouched(kernel: Kernel, start: str | None) -> Record:
     """The line of a kernel that the pass does not set."""
     if not kernel.trainable:
-        return kernel.frozen()
-    return kernel.record("kept" if start is None else "set", note=NOT_REACHED)
+        return frozen(kernel)
+    return record_of(kernel, "kept" if start is None else "set", note=NOT_REACHED)
 
 
 def _scale(kernel: Kernel, linear: Any, bias: Any, std: float) -> float | None:

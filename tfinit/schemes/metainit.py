@@ -11,7 +11,7 @@ from tfinit.graph.kernels import Kernel
 from tfinit.schemes.engine.best import Best, chosen
 from tfinit.schemes.engine.forward import call, check_data
 from tfinit.schemes.engine.registry import scheme, start_from
-from tfinit.schemes.engine.report import Record, Report
+from tfinit.schemes.engine.report import Record, Report, frozen, record_of
 from tfinit.schemes.engine.streams import stream
 from tfinit.schemes.engine.task import Task
 from tfinit.schemes.krahenbuhl import require_tensorflow
@@ -95,10 +95,10 @@ def metainit(
 
     def record(kernel: Kernel) -> Record:
         if not kernel.trainable:
-            return kernel.frozen()
+            return frozen(kernel)
         if kept == "start":
-            return kernel.record("kept" if start is None else "set", note="no step was better")
-        return kernel.record("scaled", scale=float(scales[kernel.key]))
+            return record_of(kernel, "kept" if start is None else "set", note="no step was better")
+        return record_of(kernel, "scaled", scale=float(scales[kernel.key]))
 
     return task.report("metainit", [record(kernel) for kernel in task.kernels], *notes)
 

@@ -10,7 +10,7 @@ from tfinit.errors import InputError
 from tfinit.graph.kernels import Kernel, find_kernels
 from tfinit.graph.tracing import trace
 from tfinit.schemes.engine.registry import scheme
-from tfinit.schemes.engine.report import Report
+from tfinit.schemes.engine.report import Report, frozen, record_of
 from tfinit.schemes.engine.task import Task
 from tfinit.schemes.variance import draw
 from tfinit.variables import check_built
@@ -81,14 +81,15 @@ def mup(task: Task, *, base: Any, optimizer: str = "adam", gain: float = 1.0) ->
 
     task.draw([kernel for kernel in task.kernels if kernel.trainable], value)
     records = [
-        kernel.record(
+        record_of(
+            kernel,
             "set",
             std=stds[kernel.key][0],
             multiplier=multipliers[kernel.key],
             note=kinds[kernel.key],
         )
         if kernel.trainable
-        else kernel.frozen()
+        else frozen(kernel)
         for kernel in task.kernels
     ]
     return task.report("mup", records, f"multipliers of the learning rate of {optimizer}")

@@ -6,7 +6,7 @@ from tfinit.arguments import number
 from tfinit.graph.kernels import Kernel, matrices
 from tfinit.schemes.engine.isometries import by_map, haar, orthogonal_kernel
 from tfinit.schemes.engine.registry import scheme
-from tfinit.schemes.engine.report import Report
+from tfinit.schemes.engine.report import Report, frozen, record_of
 from tfinit.schemes.engine.task import Task
 from tfinit.schemes.variance import gains, set_biases
 
@@ -71,7 +71,7 @@ def _orthogonal(task: Task, name: str, make, gain: float | str, bias: float | No
     task.draw(chosen, value, threads=1)
     set_biases(task, chosen, bias)
     records = [
-        kernel.record("set", std=stds[kernel.key]) if kernel.trainable else kernel.frozen()
+        record_of(kernel, "set", std=stds[kernel.key]) if kernel.trainable else frozen(kernel)
         for kernel in task.kernels
     ]
     return task.report(name, records)

@@ -9,7 +9,7 @@ from tfinit.graph.kernels import Kernel
 from tfinit.graph.output_channels import against_kernel, against_output, channel_statistics
 from tfinit.schemes.engine.forward import pass_through, reachable
 from tfinit.schemes.engine.registry import scheme
-from tfinit.schemes.engine.report import Record, Report
+from tfinit.schemes.engine.report import Record, Report, frozen, record_of
 from tfinit.schemes.engine.task import Task
 from tfinit.schemes.engine.unit_means import INPUTS, LEAST, is_centred_after, reads_inputs, share_in
 from tfinit.schemes.lsuv import NOT_REACHED, check_finite
@@ -60,7 +60,7 @@ def weightnorm_data(task: Task, *, std: float = 0.05) -> Report:
         "weightnorm_data",
         [
             records.get(kernel.key)
-            or (kernel.record("set", note=NOT_REACHED) if kernel.trainable else kernel.frozen())
+            or (record_of(kernel, "set", note=NOT_REACHED) if kernel.trainable else frozen(kernel))
             for kernel in task.kernels
         ],
     )
@@ -94,7 +94,8 @@ def standardize(task: Task, scale: bool = True) -> dict[str, Record]:
             task.write(kernel.bias, new.reshape(old.shape))
             bias = against_output(kernel, new, rank)
         dead = int(np.sum(~varies))
-        records[kernel.key] = kernel.record(
+        records[kernel.key] = record_of(
+            kernel,
             "scaled",
             scale=float(np.mean(factor)),
             note=f"{dead} of {varies.size} channels are constant over the batch" if dead else "",

@@ -11,6 +11,7 @@ from tfinit.arguments import flag, function, instance, refused
 from tfinit.datasets import Dataset
 from tfinit.errors import InputError, MissingPackage
 from tfinit.former_names import former_names
+from tfinit.graph.layer_kinds import kind_of
 from tfinit.training.augment import Augment
 from tfinit.training.checks import checked, finite_weights, outputs_of
 from tfinit.training.metrics import (
@@ -78,7 +79,7 @@ def choose_xla(model: Any) -> tuple[bool, str]:
     if tf.config.list_logical_devices("GPU"):
         return True, "a GPU"
     for _, layer in walk_layers(model):
-        if "Conv" in type(layer).__name__:
+        if kind_of(layer).convolution:
             return False, "convolutions on CPU, which XLA makes slower"
     return True, "no convolutions"
 

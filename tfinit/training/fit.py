@@ -9,6 +9,7 @@ import numpy as np
 from tfinit.arguments import function, instance, refused, text
 from tfinit.datasets import Dataset
 from tfinit.errors import InputError
+from tfinit.graph.keras_internals import steps_per_execution
 from tfinit.training.augment import Augment
 from tfinit.training.checks import checked, finite_weights, outputs_of
 from tfinit.training.metrics import (
@@ -162,7 +163,7 @@ class FitLoop:
         """Let `fit` call back after every step, whatever ``steps_per_execution`` says."""
         model = self.model
         if self._legacy:
-            counter = model._steps_per_execution
+            counter = steps_per_execution(model)
             kept = int(counter.numpy())
             counter.assign(1)
             try:

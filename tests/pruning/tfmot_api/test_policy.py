@@ -263,8 +263,12 @@ ARCHITECTURES = {
 }
 
 
+# TFMOT refuses them, as it opens no functional model and finds no end inside a model.
+OPENED = ("nested functional", "nested functional backbone", "nested end")
+
+
 @pytest.mark.backends
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("name", [name for name in ARCHITECTURES if name not in OPENED])
 def test_decision(name):
     build, message = ARCHITECTURES[name]
     if message is None:
@@ -315,6 +319,38 @@ def test_after_a_nested_sequential_the_check_goes_on():
 
     with pytest.raises(InputError, match="'after'"):
         POLICY.ensure_model_supports_pruning(model(middle)(keras))
+
+
+@pytest.mark.backends
+@pytest.mark.parametrize("name", OPENED)
+def test_nested_models_are_opened(name):
+    POLICY.ensure_model_supports_pruning(ARCHITECTURES[name][0](keras))
+
+
+@pytest.mark.backends
+def test_what_is_in_a_nested_functional_model_is_judged():
+    with pytest.raises(InputError, match="'inner'"):
+        POLICY.ensure_model_supports_pruning(model(nested("Model", bad))(keras))
+
+
+class Opaque(keras.layers.Layer):
+    """Its call takes numbers only."""
+
+    def build(self, shape):
+        self.inner = keras.layers.Conv2D(8, 1)
+        self.inner.build(shape)
+
+    def call(self, x):
+        return self.inner(keras.ops.convert_to_numpy(x))
+
+    def compute_output_shape(self, shape):
+        return shape
+
+
+@pytest.mark.backends
+def test_a_layer_that_cannot_be_traced_is_refused():
+    with pytest.raises(InputError, match="has a layer, 'opaque', whose layers have no order"):
+        POLICY.ensure_model_supports_pruning(model(lambda k, x: Opaque(name="opaque")(x))(keras))
 
 
 @pytest.mark.backends

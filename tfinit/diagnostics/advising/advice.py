@@ -1,20 +1,20 @@
 """Which initializer suits each layer of a model, and why: from its layers alone, without data."""
 
 import math
-from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
 import numpy as np
 
 from tfinit.diagnostics.advising.choices import Choice, critical, lecun, named, siren
-from tfinit.diagnostics.advising.nonlinearity import Nonlinearity, nonlinearity
 from tfinit.diagnostics.advising.recommendation import Advice, Plan, Recommendation, cancelling
 from tfinit.errors import InputError
 from tfinit.fans import fans
 from tfinit.graph.activations import Activation, gate_activations
 from tfinit.graph.kernels import Kernel
-from tfinit.graph.surroundings import Surroundings
+from tfinit.graph.layer_kinds import axes_of, kind_of
+from tfinit.graph.nonlinearity import Nonlinearity
+from tfinit.graph.structure import Structure
 from tfinit.initializers.critical import critical_point
 from tfinit.schemes.engine.task import Task
 from tfinit.variables import all_weights, children, keras_of, walk_layers
@@ -23,7 +23,6 @@ from tfinit.variables import all_weights, children, keras_of, walk_layers
 # that, the length settles at q = 0.85, where χ₁ = 1.15: a gradient's mean square grows 4 times in
 # 10 layers and 1000 times in 50.
 DEEP = 10
-_ATTENTION = {"MultiHeadAttention", "GroupedQueryAttention"}
 _ARGUMENTS = {
     "kernel": "kernel_initializer",
     "depthwise_kernel": "depthwise_initializer",
@@ -103,8 +102,8 @@ def recommend(model: Any) -> Recommendation:
 class _Rules:
     def __init__(self, task: Task) -> None:
         self.task = task
-        self.kind = _by_source(nonlinearity)
-        self.around = Surroundings(task.graph, task.kernels, self.kind)
+        self.around = Structure(task.model, task.graph, task.kernels)
+        self.kind = self.around.kind
         self.parents: dict[int, tuple[str, Any]] = {}
         for key, layer in walk_layers(task.model):
             for child in children(layer):
@@ -301,8 +300,7 @@ class _Rules:
         mean = self.around.means.get(kernel.key)
         if mean is None or kernel.key in self.around.normalized:
             return None, ""
-        kinds = {cls.__name__ for cls in type(kernel.layer).__mro__}
-        if not kinds & {"Dense", "BaseConv"}:
+        if kernel.name != "kernel" or _letters(kernel) not in ("io", "*io"):
             return None, f"; what it reads has mean {mean:g}, which normalization would take out"
         if kernel.bias is None:
             return None, f"; give it a bias: what it reads has mean {mean:g}, for it to take out"
@@ -313,13 +311,13 @@ class _Rules:
         layer = kernel.layer
         owner = kernel.key.rpartition("/")[0] or self.task.model.name
         key, parent = self.parents.get(id(layer), ("", None))
-        kinds = {cls.__name__ for cls in type(parent).__mro__}
-        cell = getattr(parent, "cell", None) is layer and type(parent).__name__ != "RNN"
-        if cell or kinds & _ATTENTION:
-            owner, layer = key or self.task.model.name, parent
-        argument = _ARGUMENTS[kernel.name]
-        if any(cls.__name__ == "BaseDepthwiseConv" for cls in type(layer).__mro__):
+        argument = _ARGUMENTS.get(kernel.name, "")
+        if _letters(kernel) == "*cm":
             argument = "depthwise_initializer"
+        # The layers that make their cell, or their projections, themselves.
+        cell = getattr(parent, "cell", None) is layer and hasattr(parent, argument)
+        if cell or kind_of(parent).projections:
+            owner, layer = key or self.task.model.name, parent
         known = hasattr(layer, argument) or hasattr(layer, f"_{argument}")
         return owner, argument if known else ""
 
@@ -345,23 +343,12 @@ def _about_bias(kernel: Kernel, cancels: float | None) -> tuple[bool, str]:
 
 def _fans_by_shape(kernel: Kernel, knows_axes: bool) -> tuple[float, float]:
     """The fans that a pasted initializer finds."""
-    kinds = {cls.__name__ for cls in type(kernel.layer).__mro__}
-    if knows_axes and "EinsumDense" in kinds:
+    if knows_axes and _letters(kernel) == "=":
         return kernel.fan_in, math.prod(kernel.shape) / kernel.fan_in
     return fans(kernel.shape) if kernel.shape else (1.0, 1.0)
 
 
-def _by_source(
-    function: Callable[[Activation], Nonlinearity],
-) -> Callable[[Activation], Nonlinearity]:
-    """The function, each activation looked at once; sources need not be hashable."""
-    known: dict[Any, Nonlinearity] = {}
-
-    def cached(activation: Activation) -> Nonlinearity:
-        source = activation.source
-        key = source if isinstance(source, str) else id(source)
-        if key not in known:
-            known[key] = function(activation)
-        return known[key]
-
-    return cached
+def _letters(kernel: Kernel) -> str:
+    """What the axes of a kernel of the form φ(W∗x + b) are, see `tfinit.graph.layer_kinds.Axes`."""
+    axes = axes_of(kernel.layer, kernel.name)
+    return axes.letters if axes and kind_of(kernel.layer).linear else ""

@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tfinit.diagnostics.advising.nonlinearity import Nonlinearity
 from tfinit.errors import InputError
 from tfinit.gains import gain
 from tfinit.graph.activations import Activation
+from tfinit.graph.nonlinearity import Nonlinearity
 
 
 class Choice(NamedTuple):

@@ -12,7 +12,7 @@ from tfinit.arguments import listed
 from tfinit.errors import InputError
 from tfinit.graph.kernels import Kernel
 from tfinit.results import Result
-from tfinit.schemes.engine.report import Record, Report
+from tfinit.schemes.engine.report import Record, Report, frozen, record_of
 from tfinit.schemes.engine.task import Task
 from tfinit.schemes.orthogonal import haar
 from tfinit.schemes.variance import draw
@@ -233,11 +233,13 @@ class Recommendation(Result, Sequence[Advice]):
     @staticmethod
     def _record(plan: Plan, chosen: dict[str, Plan], bias: float | None) -> Record:
         if not plan.distribution:
-            return plan.kernel.frozen()
+            return frozen(plan.kernel)
         if plan.advice.key not in chosen:
-            return plan.kernel.record("kept", note="not in `only`")
+            return record_of(plan.kernel, "kept", note="not in `only`")
         kept = "; bias kept" if plan.advice.keeps and bias is None else ""
-        return plan.kernel.record("set", std=plan.advice.std, note=plan.advice.initializer + kept)
+        return record_of(
+            plan.kernel, "set", std=plan.advice.std, note=plan.advice.initializer + kept
+        )
 
 
 def _set_bias(task: Task, plan: Plan, given: float | None) -> None:

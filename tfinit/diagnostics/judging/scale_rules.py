@@ -47,7 +47,11 @@ def scale_jump(evidence: Evidence) -> Iterator[Finding]:
             Cure("Scale the inputs to variance 1, as (x - mean) / std.", ""),
         )
     trend = evidence.trends.size
-    rows = [layer for layer in evidence.kernels if layer.linear.finite and layer.linear.rms > 0]
+    rows = [
+        layer
+        for layer in evidence.kernels
+        if layer.linear.finite and layer.linear.rms > 0 and not layer.scores
+    ]
     if len(rows) < _FEW_LAYERS:
         return
     before = inputs[0].rms if len(inputs) == 1 and inputs[0].rms > 0 else None
@@ -79,7 +83,9 @@ def scale_jump(evidence: Evidence) -> Iterator[Finding]:
             continue
         yield evidence.finding(
             "scale jump",
-            SEVERE if size >= _JUMP_SEVERE and not layer.head else WARNING,
+            SEVERE
+            if size >= _JUMP_SEVERE and not layer.head and _knows_depth(evidence)
+            else WARNING,
             layer.key,
             f"{layer.key!r} multiplies the signal by {jump:.3g} against the other layers "
             f"(rms {last:.3g} before, {layer.linear.rms:.3g} after).",
@@ -138,7 +144,7 @@ def vanishing_and_exploding(evidence: Evidence) -> Iterator[Finding]:
         elif fall <= -_DECADES_WARNING and -gradient.decades > -_DECADES_WARNING:
             yield evidence.finding(
                 "vanishing",
-                SEVERE if fall <= -_DECADES_SEVERE else WARNING,
+                SEVERE if fall <= -_DECADES_SEVERE and _knows_depth(evidence) else WARNING,
                 _where(evidence, trends.variation, 10**-_DECADES_WARNING, backward=False),
                 f"What depends on the input shrinks {trends.variation.factor:.2g}× a layer: after "
                 f"{trends.variation.layers} layers it is {10**fall:.0e} of the first.",
@@ -173,9 +179,14 @@ def _exploding(
     )
 
 
+def _knows_depth(evidence: Evidence) -> bool:
+    """False where the order of layers is a guess, of which no severe finding is made."""
+    return not evidence.found.structure.graph.guessed
+
+
 def _by_decades(evidence: Evidence, decades: float) -> str:
     # Behind normalizations a step's size does not depend on the gradient's: such networks learn.
-    if evidence.found.structure.is_normalized_throughout:
+    if evidence.found.structure.is_normalized_throughout or not _knows_depth(evidence):
         return WARNING
     return SEVERE if decades >= _DECADES_SEVERE else WARNING
 

@@ -99,9 +99,10 @@ class Trends:
 
     @classmethod
     def of(cls, layers: Sequence[LayerSignals]) -> "Trends":
-        """The trends of what was measured."""
+        """The trends of what was measured, on the way of the signal."""
         # What a normalization reads has no size of its own, and what reads it has not that of the
         # layers before it.
+        layers = [r for r in layers if not r.scores]
         on = [r for r in layers if not r.normalized and r.reads != "normalization"]
         return cls(
             Trend.of(on, lambda r: r.linear.rms),

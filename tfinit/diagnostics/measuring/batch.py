@@ -10,6 +10,7 @@ import numpy as np
 from tfinit.arguments import array
 from tfinit.diagnostics.measuring.preprocessing import preprocessing, undo
 from tfinit.errors import InputError
+from tfinit.graph.keras_internals import input_structure
 from tfinit.graph.tracing import Graph, symbolic_arguments
 from tfinit.schemes.engine.forward import check_data
 from tfinit.schemes.engine.streams import stream
@@ -153,7 +154,7 @@ def _normal_inputs(model: Any, graph: Graph) -> Any:
             made.append(normal.astype("float32"))
     if getattr(model, "inputs", None):
         # As the model was given its inputs: a single one, a list, or a dictionary by name.
-        structure = getattr(getattr(model, "_functional", None) or model, "_inputs_struct", None)
+        structure = input_structure(model)
         return made[0] if structure is None else keras.tree.pack_sequence_as(structure, made)
     return made[0] if len(made) == 1 else keras.tree.pack_sequence_as(inputs, made)
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from tfinit.diagnostics.measuring.batch import Batch, make_batch, shapes, start_loss
+from tfinit.diagnostics.measuring.initializers import initializer_of, wrong_fans
 from tfinit.diagnostics.measuring.preprocessing import preprocessed
 from tfinit.diagnostics.measuring.signals import BOUNDED, Signal, measure_beside, measure_signal
 from tfinit.diagnostics.measuring.twins import Twins, find_twins
@@ -79,6 +80,7 @@ class LayerSignals:
             before it; else "".
         head: True if no other kernel comes between it and the model's output.
         is_kernel: True if it has a kernel that sums inputs (no embedding).
+        scores: True if it is beside the way of the signal: of queries, of keys, a router.
         weights: Of its kernels.
         linear: What the kernel makes, before the layer's own activation.
         output: What the layer makes.
@@ -96,6 +98,7 @@ class LayerSignals:
     reads: str
     head: bool
     is_kernel: bool
+    scores: bool
     weights: tuple[Weights, ...]
     linear: Signal
     output: Signal
@@ -156,7 +159,7 @@ def measure(model: Any, x: Any = None, y: Any = None, loss: Any = None) -> Measu
     # They import Keras.
     from tfinit.graph.snapshot import apart, streams_left
 
-    structure = Structure.of(model)
+    structure = Structure.of(model, x)
     batch = make_batch(model, structure.graph, x, y, loss)
     layers = seen_layers(model)
     half = "float16" in {str(getattr(layer, "compute_dtype", "")) for _, layer in layers}
@@ -358,7 +361,7 @@ def _weights(
             fan_in=kernel.fan_in,
             fan_out=kernel.fan_out,
             trainable=kernel.trainable,
-            initializer=structure.initializer_of(kernel),
+            initializer=initializer_of(kernel),
             mean=mean,
             std=std,
             gradient_std=None if gradient is None else float(gradient.std()),
@@ -366,7 +369,7 @@ def _weights(
             update_ratio=ratios.get(kernel.key),
             bias_rms=None if bias is None else float(np.sqrt(np.mean(bias**2))),
             twins=find_twins(structure, kernel, wide, gradients),
-            wrong_fans=structure.wrong_fans(kernel, std),
+            wrong_fans=wrong_fans(kernel, std),
         )
 
 
@@ -399,6 +402,7 @@ def _rows(
             reads=structure.reads(record.layer),
             head=structure.is_head(record.layer),
             is_kernel=any(kernel.name != "embeddings" for kernel in kernels),
+            scores=structure.makes_scores(record.layer),
             weights=tuple(weights[kernel.key] for kernel in kernels),
             linear=values.get("preactivation", output),
             output=output,

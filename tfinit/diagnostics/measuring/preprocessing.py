@@ -8,7 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from tfinit.graph.layer_kinds import kind_of
 from tfinit.graph.tracing import Graph
+
+_INVERTIBLE = ("rescaling", "normalization")
 
 
 def preprocessing(graph: Graph, value: int) -> list[Any]:
@@ -16,7 +19,7 @@ def preprocessing(graph: Graph, value: int) -> list[Any]:
     found: list[Any] = []
     while True:
         readers = [step for step in graph.steps if value in step.inputs]
-        if len(readers) != 1 or type(readers[0].op).__name__ not in ("Rescaling", "Normalization"):
+        if len(readers) != 1 or kind_of(readers[0].op).preprocessing not in _INVERTIBLE:
             return found
         found.append(readers[0].op)
         (value,) = readers[0].outputs
@@ -40,7 +43,7 @@ def preprocessed(graph: Graph, x: Any) -> list[Any]:
 def undo(layers: list[Any], wanted: np.ndarray) -> np.ndarray:
     """What the layers turn into the wanted array."""
     for layer in reversed(layers):
-        if type(layer).__name__ == "Rescaling":
+        if kind_of(layer).preprocessing == "rescaling":
             wanted = (wanted - np.asarray(layer.offset)) / np.asarray(layer.scale)
         else:
             mean = np.asarray(layer.mean)

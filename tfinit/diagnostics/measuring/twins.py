@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from tfinit.graph.kernels import Kernel, matrices
+from tfinit.graph.structure import Structure
 
 # Two units' weights are equal up to this share of the layer's largest; so are their gradients,
 # which are sums in another order.
@@ -31,7 +32,7 @@ class Twins:
 
 
 def find_twins(
-    structure: Any, kernel: Kernel, values: np.ndarray, gradients: dict[int, np.ndarray]
+    structure: Structure, kernel: Kernel, values: np.ndarray, gradients: dict[int, np.ndarray]
 ) -> Twins | None:
     """The twins of a kernel; None where there can be none (last layers, embeddings, one unit).
 
@@ -64,20 +65,45 @@ def find_twins(
 
 
 def _tied(
-    structure: Any, kernel: Kernel, group: np.ndarray, updates: np.ndarray | None
+    structure: Structure, kernel: Kernel, group: np.ndarray, updates: np.ndarray | None
 ) -> list[np.ndarray]:
     """The parts of a group of equal units that get equal updates."""
     if updates is not None and np.any(updates):
         return [group[part] for part in _groups(updates[group], _EQUAL_GRADIENT)]
     # Nothing reaches the layer yet (zeros behind it). What reads it will tell its units apart, or
     # not.
-    rows = structure.rows_that_read(kernel)
+    rows = _rows_that_read(structure, kernel)
     if rows is None:
         return []
     return [group[part] for part in _groups(rows[group], _EQUAL)]
 
 
-def _columns(structure: Any, kernel: Kernel, of: Any, values: np.ndarray) -> np.ndarray:
+def _rows_that_read(structure: Structure, kernel: Kernel) -> np.ndarray | None:
+    """How the kernels that read a kernel's units weight them, a row for each unit.
+
+    None where it cannot be told: through sums of branches, or with another shape.
+    """
+    readers = structure.readers_of(kernel)
+    if not readers:
+        return None
+    maps, _, _, units = matrices(kernel).sizes()
+    units *= maps if len(kernel.activations) == 1 else 1  # a unit has all its gates
+    parts = []
+    for reader in readers:
+        how = matrices(reader)
+        maps, _, inputs, _ = how.sizes()
+        # The maps of gates read all units, those of groups some.
+        if (maps > 1 and len(reader.activations) == 1) or inputs % units:
+            return None
+        order = (*how.inputs, *how.batch, *how.window, *how.outputs)
+        rows = reader.variable.numpy().reshape(how.shape).transpose(order)
+        # Flattened positions of an image: the channel changes fastest.
+        rows = rows.reshape(inputs // units, units, -1).transpose(1, 0, 2)
+        parts.append(rows.reshape(units, -1))
+    return np.concatenate(parts, axis=1)
+
+
+def _columns(structure: Structure, kernel: Kernel, of: Any, values: np.ndarray) -> np.ndarray:
     """One row for each unit: all that goes into it."""
     gates = len(kernel.activations)
     if gates > 1 or (kernel.name == "kernel" and structure.recurrent_of(kernel) is not None):

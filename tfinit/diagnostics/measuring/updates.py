@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from tfinit.graph.keras_internals import is_from_keras_3
+
 # Keras's optimizers that move each entry of a weight by what its own gradients were.
 _ENTRYWISE = frozenset(
     ["SGD", "Adam", "AdamW", "Adamax", "Nadam", "RMSprop", "Adagrad", "Adadelta", "Ftrl", "Lion"]
@@ -71,7 +73,7 @@ def _entrywise_moves(
 def _is_entrywise(optimizer: Any) -> bool:
     kind = type(optimizer)
     clips = optimizer.clipnorm is not None or optimizer.global_clipnorm is not None
-    return kind.__module__.startswith("keras.src.") and kind.__name__ in _ENTRYWISE and not clips
+    return is_from_keras_3(kind) and kind.__name__ in _ENTRYWISE and not clips
 
 
 def _some(array: np.ndarray) -> np.ndarray:

@@ -7,12 +7,14 @@ import keras
 from tfinit.deserializing import filled_afterwards
 from tfinit.errors import InputError
 from tfinit.graph.channels import follow
+from tfinit.graph.keras_internals import has_graph
+from tfinit.graph.tracing import own_graph
 from tfinit.pruning.compaction.liveness import find_live, kept_dead
 from tfinit.pruning.compaction.rebuilding import Rebuilder
 from tfinit.pruning.compaction.result import Compaction, Kept, Removed
 from tfinit.pruning.in_training.model_masks import find_sparse_optimizer
 from tfinit.pruning.tfmot_api.marks import marked_parts, unmark
-from tfinit.variables import keras_of
+from tfinit.variables import keras_of, walk_layers
 
 
 def compact(model: Any) -> Compaction:
@@ -31,28 +33,36 @@ def compact(model: Any) -> Compaction:
     of a batch are of fewer channels, and what was removed can no longer learn.
 
     Followed are Dense, Conv, DepthwiseConv, BatchNormalization, elementwise activations, Dropout
-    and noise, pooling, UpSampling, Cropping, ZeroPadding, Flatten, Concatenate, Add, ``a + b``,
-    Subtract, Average, Maximum and Minimum, with channels last. What goes into any other layer,
-    comes out of it, or is an input or output of the model stays. So does
+    and noise, pooling, UpSampling, Cropping, ZeroPadding, Flatten, Reshape, Permute, Concatenate,
+    Add, Subtract, Average, Maximum and Minimum, those of them that are operations (``a + b``,
+    ``keras.ops.transpose``), channels last or first, and Sequential and functional models inside
+    the model. What goes into any other layer, comes out of it, or is an input or output of the
+    model stays. So does
 
     - a constant other than 0 that goes into a convolution that pads: at the border it is none;
-    - a channel added to one that is in use;
+    - a channel added to one that is in use, or read in another call of the same layer;
+    - a constant that a layer reads in several calls, if it is another one in each;
     - one unit of a layer whose units are all dead.
 
     Args:
         model: A built Sequential or functional model of Keras 3, with its zeros in its weights:
-            after training with `SparseOptimizer`, or whatever made them. It is left as it was.
+            after training with `SparseOptimizer`, or whatever made them. It is left as it was. It
+            may be of a class of its own that has no ``call`` of its own, like KerasHub's
+            backbones.
 
     Returns:
         The result, with a new model of the same layers' names, inputs and outputs, compiled alike
         with a fresh optimizer (of a `SparseOptimizer` the inner one, for its schedule would begin
         again; marks of `prune_low_magnitude` are not copied either). To train it on and keep its
         zeros, compile it with ``tfinit.pruning.hold_zeros(model, optimizer)``. If nothing can be
-        removed the new model is a copy, and the result says so.
+        removed the new model is a copy, and the result says so. A model of a class that makes its
+        layers itself is copied by its class if nothing of it is removed; otherwise it becomes a
+        plain ``keras.Model``, and the notes say so. Layers of models inside are reported as
+        ``"inside/dense"``.
 
     Raises:
-        InputError: ``model`` is not a Sequential or functional model of Keras 3, is not built, or
-            has a layer that cannot be made again from its configuration.
+        InputError: ``model`` is not a Sequential or functional model of Keras 3, has a ``call`` of
+            its own, is not built, or has a layer that cannot be made again from its configuration.
 
     Example:
         >>> model = keras.Sequential(
@@ -79,27 +89,24 @@ def compact(model: Any) -> Compaction:
     Dead filters as in Li et al. 2017, "Pruning Filters for Efficient ConvNets"
     (https://arxiv.org/abs/1608.08710), but only where nothing changes.
     """
-    functional = _functional_of(model)
-    channels = follow(functional)
+    _check(model)
+    channels = follow(model)
     liveness = find_live(channels)
     rebuilder = Rebuilder(channels, liveness)
     with filled_afterwards():
-        new = rebuilder.model(model, functional)
+        new = rebuilder.model(model)
     removed = {}
-    for layer, made in [
-        *((mixing.layer, mixing.made) for mixing in channels.mixings),
-        *((layer, made) for layer, _, made in channels.carriers if hasattr(layer, "kernel")),
-    ]:
-        dead = int((~liveness.of(made)).sum())
+    carriers = [each for each in channels.carriers.values() if hasattr(each.layer, "kernel")]
+    for maker in [*channels.mixings.values(), *carriers]:
+        dead = int((~liveness.of(maker.made)).sum())
         if dead:
-            removed[layer.name] = Removed(dead, len(made))
-    order = [layer.name for layer in model.layers]
+            removed[id(maker.layer)] = maker.name, Removed(dead, len(maker.made))
     kept = [Kept(name, 0, why) for name, why in channels.barriers.items()]
     kept += [Kept(*found) for found in kept_dead(channels, liveness)]
     notes = rebuilder.notes + _compile_alike(new, model)
     return Compaction(
         new,
-        {name: removed[name] for name in order if name in removed},
+        dict(removed[id(layer)] for _, layer in walk_layers(model) if id(layer) in removed),
         tuple(kept),
         model.count_params(),
         new.count_params(),
@@ -107,28 +114,25 @@ def compact(model: Any) -> Compaction:
     )
 
 
-def _functional_of(model: Any) -> Any:
-    """The functional model that a model is or holds, checked."""
+def _check(model: Any) -> None:
     if keras_of(model) != "keras" or not isinstance(model, keras.Model):
         raise InputError(
             "`model` must be a Sequential or functional model of Keras 3, received "
             f"{type(model).__module__}.{type(model).__name__}."
         )
-    if type(model) is keras.Sequential:
-        if not model.built or model._functional is None:
-            raise InputError(
-                f"`model` {model.name!r} is a Sequential that is not built, or has no fixed "
-                "inputs, so its layers cannot be followed. Begin it with keras.Input(shape), or "
-                "call model.build(input_shape)."
-            )
-        return model._functional
-    # Keras has no public name for the class; subclasses may compute more than their graph.
-    if type(model).__name__ == "Functional" and type(model).__module__.startswith("keras."):
-        return model
+    if own_graph(model) is not None:
+        return
+    if isinstance(model, keras.Sequential) and not has_graph(model):
+        raise InputError(
+            f"`model` {model.name!r} is a Sequential that is not built, or has no fixed "
+            "inputs, so its layers cannot be followed. Begin it with keras.Input(shape), or "
+            "call model.build(input_shape)."
+        )
     raise InputError(
         f"`model` {model.name!r} is a {type(model).__name__}, a class of its own: how its layers "
         "are called is in its code, so nothing of it can be removed. Allowed are keras.Sequential "
-        "and functional models, keras.Model(inputs, outputs)."
+        "and functional models, keras.Model(inputs, outputs), and classes of them that have no "
+        "`call` of their own."
     )
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tfinit.graph.channels import Channels, Value
+from tfinit.graph.channel_values import Channels, Value
 
 _SHARED = "they stand or fall with channels that are in use (Add, Flatten, a depth multiplier)"
 _LAST = "one is kept of channels that are all dead"
@@ -59,7 +59,7 @@ def _sweep(
     changed = True
     while changed:
         changed = False
-        for mixing in reversed(channels.mixings):
+        for mixing in reversed(channels.mixings.values()):
             readers = live[representatives[mixing.made.classes]]
             if not readers.any():
                 continue
@@ -89,12 +89,11 @@ def kept_dead(channels: Channels, liveness: Liveness) -> list[tuple[str, int, st
     _sweep(channels, liveness.representatives, ideal, ideal=True)
     reasons = _reasons(channels, liveness)
     found = []
-    makers = [(mixing.layer, mixing.made) for mixing in channels.mixings]
-    for layer, made in makers:
-        owners = liveness.representatives[made.classes]
-        dead = liveness.live[owners] & (made.constant | ~ideal[owners])
+    for mixing in channels.mixings.values():
+        owners = liveness.representatives[mixing.made.classes]
+        dead = liveness.live[owners] & (mixing.made.constant | ~ideal[owners])
         counts = Counter(reasons.get(owner, _SHARED) for owner in owners[dead].tolist())
-        found += [(layer.name, count, reason) for reason, count in counts.items()]
+        found += [(mixing.name, count, reason) for reason, count in counts.items()]
     return found
 
 
@@ -108,13 +107,17 @@ def _reasons(channels: Channels, liveness: Liveness) -> dict[int, str]:
 
     for root in channels.roots:
         note(root.value.classes, root.reason)
-    for mixing in channels.mixings:
+    for mixing in channels.mixings.values():
         readers = liveness.of(mixing.made)
         blocked = mixing.taken.constant & ~mixing.foldable
         blocked[blocked] = mixing.uses[blocked][:, readers].any(axis=1)
         note(
+            mixing.taken.classes[blocked & mixing.differing],
+            f"{mixing.name} is called several times, and they are other constants in each",
+        )
+        note(
             mixing.taken.classes[blocked],
-            f"{mixing.layer.name} pads its input with zeros, which their constants are not",
+            f"{mixing.name} pads its input with zeros, which their constants are not",
         )
     note(np.array(sorted(liveness.forced), dtype=int), _LAST)
     return reasons

@@ -1,6 +1,6 @@
 """The smaller model: every layer made anew from its configuration, with what is left of it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -9,10 +9,18 @@ from keras import layers
 
 from tfinit.errors import InputError
 from tfinit.graph.channel_rules import array_of, weighted
-from tfinit.graph.channels import Channels, Mixing, nodes_of
+from tfinit.graph.channel_values import Carrier, Channels, Mixing, Value
+from tfinit.graph.keras_internals import (
+    arguments_with,
+    calls_in,
+    constructor_arguments,
+    is_from_keras_3,
+    lambda_output_shape,
+    producer_of,
+)
+from tfinit.graph.tracing import own_graph, trace
 from tfinit.pruning.compaction.liveness import Liveness
-
-_UNITS = {layers.Dense: "units"}  # the others call them filters
+from tfinit.variables import children, walk_layers
 
 
 class Rebuilder:
@@ -23,55 +31,110 @@ class Rebuilder:
         liveness: Which of them stay.
 
     Attributes:
-        notes: The layers that were given a bias.
+        notes: The layers that were given a bias, the models that became of another class.
     """
 
     def __init__(self, channels: Channels, liveness: Liveness) -> None:
+        self._channels = channels
         self._liveness = liveness
-        self._mixings = {id(mixing.layer): mixing for mixing in channels.mixings}
-        self._carriers = {
-            id(layer): (taken, made) for layer, taken, made in channels.carriers
-        }  # fmt: skip
         self._made: dict[int, Any] = {}  # id of old layer → the new one
         self._fills: list[Callable[[], None]] = []
         self.notes: list[str] = []
 
-    def model(self, model: Any, functional: Any) -> Any:
-        """The smaller model, with its weights, uncompiled.
-
-        Args:
-            model: The given model.
-            functional: It, or for a Sequential the functional model inside.
-        """
-        inputs = [self.layer(tensor._keras_history.operation) for tensor in functional.inputs]
-        if isinstance(model, keras.Sequential):
-            chain = [self.layer(layer) for layer in model.layers]
-            new = keras.Sequential([*inputs, *chain], name=model.name)
-        else:
-            tensors = {
-                id(old): new.output for old, new in zip(functional.inputs, inputs, strict=True)
-            }
-            for node in nodes_of(functional):
-                args, kwargs = node.arguments.fill_in(tensors)
-                made = self.layer(node.operation)(*args, **kwargs)
-                for old, tensor in zip(node.outputs, keras.tree.flatten(made), strict=True):
-                    tensors[id(old)] = tensor
-            new = keras.Model(
-                keras.tree.map_structure(lambda tensor: tensors[id(tensor)], model.input),
-                keras.tree.map_structure(lambda tensor: tensors[id(tensor)], model.output),
-                name=model.name,
-            )
+    def model(self, model: Any) -> Any:
+        """The smaller model, with its weights, uncompiled."""
+        new = self._model(model, self._channels.values)
         for fill in self._fills:
             fill()
+        for (_, old), (_, layer) in zip(walk_layers(model), walk_layers(new), strict=False):
+            if old.trainable != layer.trainable:
+                layer.trainable = old.trainable
         return new
+
+    def _model(self, model: Any, inside: list[Value]) -> Any:
+        """The new model for a model or one inside it, not filled yet.
+
+        Args:
+            model: The model.
+            inside: What is known of the tensors in it.
+        """
+        if _is_own_class(model) and all(self._liveness.of(value).all() for value in inside):
+            new = self._copy_of_class(model)
+            if new is not None:
+                return new
+        given = own_graph(model)[0]
+        values = self._channels.entries.get(id(model), [None] * len(given))
+        inputs = [
+            self._input(producer_of(tensor), value)
+            for tensor, value in zip(given, values, strict=True)
+        ]
+        if isinstance(model, keras.Sequential):
+            self._note_class(model, keras.Sequential)
+            return keras.Sequential([*inputs, *map(self.layer, model.layers)], name=model.name)
+        tensors = {id(old): new.output for old, new in zip(given, inputs, strict=True)}
+        for call in calls_in(model):
+            args, kwargs = arguments_with(call, tensors)
+            made = self.layer(call.operation)(*args, **kwargs)
+            for old, tensor in zip(call.outputs, keras.tree.flatten(made), strict=True):
+                tensors[id(old)] = tensor
+        ends = [
+            keras.tree.map_structure(lambda tensor: tensors[id(tensor)], end)
+            for end in (model.input, model.output)
+        ]
+        # Classes that only train in another way, say.
+        kind = type(model) if type(model).__init__.__module__.startswith("keras.") else keras.Model
+        self._note_class(model, kind)
+        return kind(*ends, name=model.name)
+
+    def _copy_of_class(self, model: Any) -> Any:
+        """A copy that its class makes from its configuration; None if it cannot."""
+        below = [layer for key, layer in walk_layers(model) if key]
+        if any(id(layer) in self._made for layer in below):
+            return None  # the model inside shares a layer with the model around it
+        try:
+            new = copy_of(model)
+            _copy_variables(model, new)
+        except InputError:
+            return None
+        if not _alike(model, new):
+            return None
+        copies = [layer for key, layer in walk_layers(new) if key]
+        self._made.update(zip(map(id, below), copies, strict=True))
+        return new
+
+    def _note_class(self, model: Any, kind: type) -> None:
+        if _is_own_class(model) and type(model) is not kind:
+            self.notes.append(
+                f"{model.name} is a plain keras.{kind.__name__} now: its class "
+                f"{type(model).__name__} makes its layers itself, with all their units"
+            )
+
+    def _input(self, old: Any, value: Value | None) -> Any:
+        """The new input of a model, of a model inside with what is left of its channels."""
+        config = old.get_config()
+        if value is not None:
+            config["batch_shape"] = self._resized(config["batch_shape"], value)
+        return type(old).from_config(config)
+
+    def _resized(self, shape: Sequence[int | None], value: Value) -> tuple[int | None, ...]:
+        left = int(self._liveness.of(value).sum())
+        sizes = list(shape)
+        if sizes[value.axis] not in (None, -1):  # which find themselves
+            sizes[value.axis] = left
+        return tuple(sizes)
 
     def layer(self, old: Any) -> Any:
         """The new layer for an old one, not built and not filled yet."""
         if id(old) not in self._made:
-            if id(old) in self._mixings:
-                new = self._mixing(self._mixings[id(old)])
-            elif id(old) in self._carriers:
-                new = self._carrier(old, *map(self._liveness.of, self._carriers[id(old)]))
+            channels = self._channels
+            if own_graph(old) is not None:
+                new = self._model(old, channels.inside.get(id(old), []))
+            elif id(old) in channels.mixings:
+                new = self._mixing(channels.mixings[id(old)])
+            elif id(old) in channels.carriers:
+                new = self._carrier(channels.carriers[id(old)])
+            elif id(old) in channels.resized:
+                new = self._reshape(old, channels.resized[id(old)])
             else:
                 new = copy_of(old)
                 if isinstance(old, layers.Layer):
@@ -85,10 +148,10 @@ class Rebuilder:
         folded = ~rows & mixing.foldable
         extra = weighted(old, np.where(folded, mixing.taken.constants, 0.0))[columns]
         config = old.get_config()
-        config[_UNITS.get(type(old), "filters")] = int(columns.sum())
+        config["units" if "units" in config else "filters"] = int(columns.sum())
         if extra.any() and not old.use_bias:
             config["use_bias"] = True
-            self.notes.append(f"{old.name} was given a bias, to take in constants")
+            self.notes.append(f"{mixing.name} was given a bias, to take in constants")
         new = type(old).from_config(config)
 
         def fill() -> None:
@@ -101,8 +164,17 @@ class Rebuilder:
         self._fills.append(fill)
         return new
 
-    def _carrier(self, old: Any, taken: np.ndarray, made: np.ndarray) -> Any:
-        new = copy_of(old)
+    def _reshape(self, old: Any, made: Value) -> Any:
+        config = old.get_config()
+        if "target_shape" in config:  # the layer's, without the batch
+            config["target_shape"] = self._resized((None, *config["target_shape"]), made)[1:]
+        else:
+            config["newshape"] = self._resized(config["newshape"], made)
+        return type(old).from_config(config)
+
+    def _carrier(self, carrier: Carrier) -> Any:
+        old, new = carrier.layer, copy_of(carrier.layer)
+        taken, made = map(self._liveness.of, (carrier.taken, carrier.made))
 
         def fill() -> None:
             for variable, source in zip(new.variables, old.variables, strict=True):
@@ -114,27 +186,60 @@ class Rebuilder:
         return new
 
 
+def _is_own_class(model: Any) -> bool:
+    return not is_from_keras_3(type(model))
+
+
+def _alike(model: Any, copy: Any) -> bool:
+    """Whether a copy calls the same layers, whatever its class made of its configuration."""
+    wiring = [
+        [(type(step.op), step.inputs, step.outputs) for step in trace(m, composites=False).steps]
+        for m in (model, copy)
+    ]
+    below = [[layer for _, layer in walk_layers(m)] for m in (model, copy)]
+    return (
+        wiring[0] == wiring[1]
+        and len(below[0]) == len(below[1])
+        and not any(
+            not children(old) and _differ(old, new) for old, new in zip(*below, strict=True)
+        )
+    )
+
+
+def _differ(old: Any, new: Any) -> bool:
+    """Whether two layers are known to be of different configurations."""
+    try:
+        return {**old.get_config(), "name": ""} != {**new.get_config(), "name": ""}
+    except Exception:  # KerasHub has layers that cannot say theirs
+        return type(old) is not type(new)
+
+
 def copy_of(operation: Any) -> Any:
     """A new layer or operation of the same configuration.
 
     Raises:
         InputError: It cannot be made from its configuration.
     """
+    kind = type(operation)
     try:
-        if type(operation) is layers.Lambda:
+        if kind is layers.Lambda:
             # Its configuration holds the bytes of the function, which has lost its module.
             return layers.Lambda(
                 operation.function,
-                output_shape=operation._output_shape,
+                output_shape=lambda_output_shape(operation),
                 mask=operation.mask,
                 arguments=operation.arguments,
                 name=operation.name,
                 dtype=operation.dtype_policy,
             )
-        return type(operation).from_config(operation.get_config())
+        return kind.from_config(operation.get_config())
     except Exception as error:  # the user's own code
+        # KerasHub has layers whose configuration is not what they were made with.
+        arguments = constructor_arguments(operation)
+        if arguments is not None:
+            return kind(**{**arguments, "name": operation.name})
         raise InputError(
-            f"`model`: its layer {operation.name!r} ({type(operation).__name__}) cannot be made "
+            f"`model`: its layer {operation.name!r} ({kind.__name__}) cannot be made "
             f"again from its get_config(): {error} Give the class a get_config() and from_config() "
             "that do it."
         ) from error

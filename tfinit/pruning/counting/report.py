@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tfinit.arguments import text
+from tfinit.graph.layer_kinds import kind_of
 from tfinit.graph.multiply_adds import UnknownShapes, Uses, count_uses
 from tfinit.pruning.counting.effective_weights import (
     adapters,
@@ -236,7 +237,7 @@ def sparsity_report(model: Any, input_shape: Any = None) -> SparsityReport:
             steps are not counted as weights.
         input_shape: Where the model's own input shape is unknown or has unknown axes: the shape
             with its batch axis, as for ``model.build``, such as ``(None, 224, 224, 3)``; for
-            several inputs a list or dict of shapes.
+            several inputs a list or dict of shapes. Data as the model takes them will do, too.
 
     Returns:
         A record for each layer that has weights of its own, and the total. All counts are exact.
@@ -263,7 +264,7 @@ def sparsity_report(model: Any, input_shape: Any = None) -> SparsityReport:
     counts: dict[int, tuple[int, int]] = {}  # id of weight → its entries, those not zero
     records = []
     for key, layer in walk_layers(model):
-        weights = [] if _is_tfmot_wrapper(layer) else counted_weights(layer)
+        weights = [] if kind_of(layer).masks else counted_weights(layer)
         products = uses.products[id(layer)] if uses else 0
         if not weights and not products:
             continue
@@ -351,21 +352,13 @@ def _skipped(layer: Any, weights: list[Any], prunable: set[int], trainable: set[
     kept = [weight for weight in weights if id(weight) not in prunable]
     if not kept:
         return ""
-    kinds = [cls.__name__ for cls in type(layer).__mro__]
     if len(kept) == len(weights):
         if has_lora(layer):
             return "LoRA"
         if is_coded(layer):
             return layer.quantization_mode
-        if any(kind.endswith("Normalization") for kind in kinds):
-            return "normalization"
-        if any(kind.startswith("DepthwiseConv") for kind in kinds):
-            return "depthwise"
+        if reason := kind_of(layer).left_alone:
+            return reason
         if not any(id(weight) in trainable for weight in kept):
             return "frozen"
     return ", ".join(weight_name(weight) for weight in kept)
-
-
-def _is_tfmot_wrapper(layer: Any) -> bool:
-    """True for TFMOT's wrapper, whose own weights are masks, thresholds and the step."""
-    return any(cls.__name__ == "PruneLowMagnitude" for cls in type(layer).__mro__)

@@ -7,6 +7,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from tfinit.graph.keras_internals import layout_of
+
 
 def grown(before: Any, after: Any) -> Any:
     """What a mask prunes and the next one does not."""
@@ -72,7 +74,7 @@ def new_mask(optimizer: Any, variable: Any) -> Any:
         initializer="ones",
         dtype="bool",
         aggregation="only_first_replica",
-        layout=getattr(variable, "_layout", None),
+        layout=layout_of(variable),
         name=f"{variable.path.replace('/', '_')}_mask",
     )
 

@@ -8,17 +8,10 @@ from typing import Any
 import keras
 
 from tfinit.errors import InputError
-from tfinit.fans import summed_axes
+from tfinit.graph.layer_kinds import PRUNABLE_NAMES, letters_of
 from tfinit.pruning.in_training.rules import PruningRule, is_layers, weights_of
 from tfinit.pruning.scoring.allocation import check_allocation
-from tfinit.variables import PRUNABLE_NAMES, walk_layers, weight_name
-
-# Their kernels are (*window, out, in).
-_TRANSPOSED = (
-    keras.layers.Conv1DTranspose,
-    keras.layers.Conv2DTranspose,
-    keras.layers.Conv3DTranspose,
-)
+from tfinit.variables import own_weights, walk_layers, weight_name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -186,10 +179,10 @@ def _input_axes(scope: Any) -> dict[int, int]:
     found = {}
     for top in layers:
         for _, layer in walk_layers(top):
-            if hasattr(layer, "equation") and layer.built:
-                found[id(layer.kernel)] = max(summed_axes(layer.equation))
-            elif isinstance(layer, _TRANSPOSED) and layer.built:
-                found[id(layer.kernel)] = len(layer.kernel.shape) - 1
+            for weight in own_weights(layer):
+                letters = letters_of(layer, weight_name(weight), len(weight.shape))
+                if "i" in letters:
+                    found[id(weight)] = letters.rindex("i")
     return found
 
 

@@ -9,6 +9,7 @@ from keras import ops
 
 from tfinit.arguments import instance, refused
 from tfinit.errors import InputError
+from tfinit.graph.keras_internals import save_with
 from tfinit.pruning.in_training.living import optimizer_that_prunes
 from tfinit.pruning.in_training.pruner import Progress
 from tfinit.pruning.in_training.rules import PruningRule
@@ -88,7 +89,7 @@ def ensure_sparse_optimizer(
             outer[0].inner_optimizer = sparse
     model.optimizer = whole
     if model.compiled:
-        model._compile_config.config["optimizer"] = whole  # a saved model brings it back
+        save_with(model, whole)
     model.train_function = None  # it holds the old one
     return find_sparse_optimizer(whole)
 

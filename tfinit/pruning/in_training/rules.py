@@ -9,6 +9,7 @@ from tfinit import arguments
 from tfinit.arguments import flag, is_whole, number, one_of, wholes
 from tfinit.block_sizes import BLOCK_SIZES
 from tfinit.errors import InputError
+from tfinit.graph.keras_internals import is_symbolic
 from tfinit.pruning.in_training.schedule_checks import check_schedule
 from tfinit.pruning.in_training.schedules import PruningSchedule
 from tfinit.pruning.scoring.allocation import check_allocation, check_min_density
@@ -307,7 +308,7 @@ def _checked_scope(scope: Any) -> Any:
         )
     if scope is None or isinstance(scope, keras.layers.Layer):
         return scope
-    if isinstance(scope, str) or hasattr(scope, "_keras_history"):
+    if isinstance(scope, str) or is_symbolic(scope):
         raise InputError(
             "`scope` must be a model, a layer, a list of layers or of variable paths, or a "
             f"function of a variable; received {scope!r}. Put it in a list, or pass the layer "

@@ -9,6 +9,7 @@ from keras import ops
 
 from tfinit.arguments import instance, listed, refused, text, whole
 from tfinit.errors import InputError
+from tfinit.graph.keras_internals import holds_a_value
 from tfinit.pruning.in_training.assigning import (
     assign,
     factor_of,
@@ -331,7 +332,7 @@ class SparseOptimizer(MaskKeeper):
 
     def finalize_variable_values(self, var_list: list[Any]) -> None:
         """Let the inner optimizer put its averages into the weights, then mask the weights."""
-        if any(v._value is None for v in self._trainable_variables):
+        if not all(map(holds_a_value, self._trainable_variables)):
             # `fit` on JAX, which holds the values meanwhile, ends in an error: let it be seen.
             return
         self.inner_optimizer.finalize_variable_values(var_list)

@@ -5,6 +5,8 @@ from typing import Any
 
 import keras
 
+from tfinit.graph.keras_internals import moving_averages, states_of
+
 # What Keras's base class would add to the wrapper belongs to the inner optimizer.
 INNER_ARGUMENTS = (
     "learning_rate",
@@ -18,8 +20,6 @@ INNER_ARGUMENTS = (
     "loss_scale_factor",
     "gradient_accumulation_steps",
 )
-# Lists of an optimizer that are no state of an update: averages of weights are masked as these are.
-_NO_SLOTS = ("_variables", "_trainable_variables", "_model_variables_moving_average")
 
 
 class WrappingOptimizer(keras.optimizers.Optimizer):
@@ -83,7 +83,7 @@ def innermost(optimizer: Any) -> Any:
 def averages(optimizer: Any) -> list[Any]:
     """The average of each weight that an optimizer keeps, or none at all."""
     inner = innermost(optimizer)
-    return inner._model_variables_moving_average if inner.use_ema else []
+    return moving_averages(inner) if inner.use_ema else []
 
 
 def slots(optimizer: Any, weights: list[Any], places: Iterable[int]) -> dict[int, list[Any]]:
@@ -94,8 +94,8 @@ def slots(optimizer: Any, weights: list[Any], places: Iterable[int]) -> dict[int
     """
     inner = innermost(optimizer)
     found: dict[int, list[Any]] = {i: [] for i in places}
-    for name, kept in vars(inner).items():
-        if not isinstance(kept, list) or len(kept) != len(weights) or name in _NO_SLOTS:
+    for name, kept in states_of(inner).items():
+        if len(kept) != len(weights):
             continue
         at_first = getattr(inner, "initial_accumulator_value", 0.0)
         for i, of_weight in found.items():

@@ -9,6 +9,8 @@ import numpy as np
 from keras import ops
 
 from tfinit.errors import InputError
+from tfinit.graph.keras_internals import cast_inputs, functional_of, set_dtype_policy
+from tfinit.graph.layer_kinds import kind_of
 from tfinit.graph.overlay import overlaid
 from tfinit.pruning.scoring.loss_gradients import called, dense
 from tfinit.variables import own_weights, walk_layers, weight_name
@@ -72,6 +74,10 @@ def _linear_value(variable: Any) -> np.ndarray:
     return np.abs(values)
 
 
+# What layers before the network add to data.
+_OFFSETS = {"rescaling": "offset", "normalization": "mean"}
+
+
 @contextmanager
 def _linear_layers(model: Any) -> Iterator[None]:
     """The identity in place of the activations that layers hold, or are; no offsets of inputs."""
@@ -80,12 +86,11 @@ def _linear_layers(model: Any) -> Iterator[None]:
             # The gates of recurrent cells are no activations between layers.
             if vars(layer).get("activation") and not hasattr(layer, "recurrent_activation"):
                 put(layer, "activation", keras.activations.linear)
-            elif ".layers.activations." in type(layer).__module__:
+            elif kind_of(layer, exactly=True).activation:
                 put(layer, "call", lambda inputs, *args, **kwargs: inputs)
-            kinds = {cls.__name__ for cls in type(layer).__mro__}
-            for kind, offset in (("Rescaling", "offset"), ("Normalization", "mean")):
-                if kind in kinds and vars(layer).get(offset) is not None:
-                    put(layer, offset, ops.zeros_like(vars(layer)[offset]))
+            offset = _OFFSETS.get(kind_of(layer).preprocessing, "")
+            if vars(layer).get(offset) is not None:
+                put(layer, offset, ops.zeros_like(vars(layer)[offset]))
         yield
 
 
@@ -94,12 +99,9 @@ def _dtypes(model: Any, wide: bool) -> Iterator[None]:
     """The model's layers computing in float64, if ``wide``."""
     with overlaid() as put:
         for _, layer in walk_layers(model) if wide else ():
-            put(layer, "_dtype_policy", keras.DTypePolicy("float64"))
+            set_dtype_policy(layer, keras.DTypePolicy("float64"), put)
             # A functional model casts what it gets to the dtype of its symbolic inputs.
-            functional = getattr(layer, "_functional", None) or layer
-            for symbol in getattr(functional, "_inputs", None) or []:
-                if _is_float(symbol):
-                    put(symbol, "_dtype", "float64")
+            cast_inputs(put, layer, "float64", _is_float)
         yield
 
 
@@ -141,7 +143,7 @@ def ones_like_input(model: Any, x: Any = None) -> Any:
 
 def _own_inputs(model: Any) -> Any:
     """Symbolic inputs of the model, as it takes them; None where it does not tell."""
-    functional = getattr(model, "_functional", None) or model
+    functional = functional_of(model)
     if getattr(functional, "inputs", None):
         return functional.input
     shape = (model.get_build_config() or {}).get("input_shape")

@@ -17,6 +17,8 @@ from keras import ops
 
 from tfinit.arguments import flag, is_whole, refused, text, whole
 from tfinit.errors import InputError
+from tfinit.graph.keras_internals import is_symbolic
+from tfinit.graph.layer_kinds import kind_of
 from tfinit.pruning.in_training.model_masks import pruning_optimizer
 from tfinit.pruning.in_training.rules import PruningRule, block_size_of
 from tfinit.pruning.in_training.schedules import ConstantSparsity, PruningSchedule
@@ -165,7 +167,7 @@ def _what_to_pass(to_prune: Any, parts: list[Any]) -> str:
         return "`to_prune` mixes layers of Keras 3 and of tf_keras. A model is made of one of them."
     odd = next(part for part in parts if keras_of(part) is None) if parts else to_prune
     received = f"{type(odd).__module__}.{type(odd).__name__}"
-    if hasattr(odd, "_keras_history") or hasattr(odd, "shape"):
+    if is_symbolic(odd) or hasattr(odd, "shape"):
         return f"`to_prune` is a tensor ({received}): pass the layer or model, not its output."
     return (
         "`to_prune` must be a model, a layer or a list of layers, of Keras 3 (`import keras`) or "
@@ -224,7 +226,8 @@ def strip_pruning(model: Any) -> Any:
             keras.Input(batch_shape=t.shape, dtype=t.dtype, name=t.name) for t in _inputs(model)
         ]
         return keras.Sequential([*inputs, *model.layers], name=model.name)
-    if _is_functional(model):
+    # Subclasses may have more than inputs and outputs.
+    if kind_of(model, exactly=True).model == "functional":
         return keras.Model(model.input, model.output, name=model.name)
     unmark(model)
     model.optimizer = None
@@ -235,11 +238,6 @@ def strip_pruning(model: Any) -> Any:
 
 def _inputs(sequential: keras.Sequential) -> list[Any]:
     return sequential.inputs if sequential.built and sequential.inputs else []
-
-
-def _is_functional(model: Any) -> bool:
-    # Keras has no public name for the class; subclasses may have more than inputs and outputs.
-    return type(model).__name__ == "Functional" and type(model).__module__.startswith("keras.")
 
 
 def _zero_what_is_pruned(sparse: SparseOptimizer) -> None:

@@ -16,6 +16,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from tfinit.graph.keras_internals import set_dtype_policy
 from tfinit.pruning.in_training.pruner import Progress
 from tfinit.pruning.in_training.rules import PruningRule
 from tfinit.pruning.tfmot_api.policy import PruningPolicy
@@ -230,13 +231,12 @@ def mark(part: Any, rule: PruningRule, policy: PruningPolicy | None = None) -> N
 def unmark(part: Any) -> None:
     """Take the mark off a layer or model."""
     if mark_of(part) is not None:
-        part._dtype_policy = _unmarked(part)
+        set_dtype_policy(part, _unmarked(part))
 
 
 def _put(part: Any, new: PruningMark) -> None:
     new.belongs_to(part)
-    # Not by `part.dtype_policy`: that would enter it in a map that is there.
-    part._dtype_policy = new
+    set_dtype_policy(part, new)
 
 
 def _unmarked(part: Any) -> Any:

@@ -8,12 +8,13 @@ import keras
 from keras import layers
 
 from tfinit.errors import InputError
+from tfinit.graph.keras_internals import has_graph, inputs_of
+from tfinit.graph.layer_kinds import kind_of
+from tfinit.graph.tracing import Graph, trace
 from tfinit.variables import keras_of
 
 # By the name, as TFMOT does: `tf.nn.relu` is the same function for XNNPACK.
 _ACTIVATIONS = ("relu", "relu6", "leaky_relu", "elu", "sigmoid")
-# What `a + b`, `a - b`, `a * b` of symbolic tensors record; these are not layers.
-_OPERATIONS = ("Add", "Subtract", "Multiply")
 _ALWAYS = (
     layers.Add,
     layers.Multiply,
@@ -70,10 +71,11 @@ class PruneForLatencyOnXNNPack(PruningPolicy):
       ``keepdims=True`` (on side branches, as of squeeze-and-excite blocks).
 
     Every branch from an input must meet such a start, and every branch back from an output such an
-    end. The decisions are those of TFMOT's policy of this name on the same tf_keras model, with
-    nested models too: a nested Sequential is opened when met from the front, a nested functional
-    model is not supported. Two accidents of TFMOT are left out: it looks no further than the end
-    of a nested Sequential, and it takes a 1×1 Conv2DTranspose for a Conv2D.
+    end. The decisions are those of TFMOT's policy of this name on the same tf_keras model, but for
+    two accidents of it, and for what is nested: models inside the model are opened, Sequential and
+    functional ones, wherever starts and ends are in them, for XNNPACK gets them flat. TFMOT opens
+    a nested Sequential when met from the front, and looks no further than its end. And it takes a
+    1×1 Conv2DTranspose for a Conv2D.
 
     Example:
         >>> policy = PruneForLatencyOnXNNPack()
@@ -106,45 +108,51 @@ class PruneForLatencyOnXNNPack(PruningPolicy):
                 no end, or has a layer in between that XNNPACK cannot run sparse.
         """
         _check_keras("model", model)
-        if not isinstance(model, keras.Sequential) and not hasattr(model, "_nodes_by_depth"):
+        if not isinstance(model, keras.Sequential) and not has_graph(model):
             raise InputError(
                 f"`model` {model.name!r} ({type(model).__name__}) is a subclassed model, whose "
                 f"layers have no order that {type(self).__name__} could check. "
                 "Use a Sequential or functional model."
             )
-        if not model.built or (isinstance(model, keras.Sequential) and model._functional is None):
+        if not model.built or not has_graph(model):
             raise InputError(
                 f"`model` {model.name!r} is not built, so the order and shapes of its layers are "
                 "unknown. Give it an Input, or call `model.build(input_shape)`."
             )
-        graph = _Graph(model)
-        starts = _search(graph.inputs, graph.starts_sparse_inference, graph.consumers)
+        graph = trace(model)
+        if graph.guessed:
+            raise InputError(
+                f"`model` {model.name!r} has a layer, {graph.guessed[0]!r}, whose layers have no "
+                f"order that {type(self).__name__} could check. Use Keras's layers in its place, "
+                "or prune without this policy."
+            )
+        calls = _Calls(graph)
+        starts = _search(calls.after_inputs(), calls.starts_sparse_inference, calls.after)
         if not starts:
             raise InputError(
                 f"`model` {model.name!r} has an input that meets no layer where XNNPACK's sparse "
                 "inference starts: a Conv2D of 3×3 on 3 channels with strides=2 and "
-                'padding="valid", right after a ZeroPadding2D(1), outside nested functional '
-                "models. Change the first layers to these, or prune without this policy."
+                'padding="valid", right after a ZeroPadding2D(1). Change the first layers to '
+                "these, or prune without this policy."
             )
-        ends = _search(graph.outputs, _ends_sparse_inference, graph.producers)
+        ends = _search(calls.before_outputs(), calls.ends_sparse_inference, calls.before)
         if not ends:
             raise InputError(
                 f"`model` {model.name!r} has an output without a GlobalAveragePooling2D before "
-                "it, where XNNPACK's sparse inference ends. Add one (outside nested models), "
-                "or prune without this policy."
+                "it, where XNNPACK's sparse inference ends. Add one, or prune without this policy."
             )
-        end_ids = {id(end) for end in ends}
 
-        def check(layer: Any) -> bool:
-            if id(layer) not in end_ids and not graph.supports(layer):
+        def check(call: int) -> bool:
+            if call not in ends and not calls.supports(call):
+                layer = calls.layer(call)
                 raise InputError(
                     f"Layer {layer.name!r} ({type(layer).__name__}) of `model` {model.name!r} is "
                     f"not supported by {type(self).__name__}: {_cure(layer)}. "
                     "Replace it, or prune without this policy."
                 )
-            return id(layer) in end_ids
+            return call in ends
 
-        _search([c for start in starts for c in graph.consumers(start)], check, graph.consumers)
+        _search([after for start in starts for after in calls.after(start)], check, calls.after)
 
 
 def _check_keras(name: str, received: Any) -> None:
@@ -158,102 +166,98 @@ def _check_keras(name: str, received: Any) -> None:
     raise InputError(f"`{name}` must be a Keras 3 {name}, received {kind}. {cure}")
 
 
-def _search(
-    sources: Iterable[Any],
-    stop: Callable[[Any], bool],
-    ahead: Callable[[Any], list[Any]],
-) -> list[Any]:
-    """The first layers for which `stop` is true on each way from the sources; none if one has none.
+_OUTSIDE = -1  # in place of a call: what a model is given
 
-    `stop` sees each layer once, those on different ways too.
+
+def _search(
+    sources: Iterable[int], stop: Callable[[int], bool], ahead: Callable[[int], list[int]]
+) -> list[int]:
+    """The first calls for which `stop` is true on each way from the sources; none if one has none.
+
+    `stop` sees each call once, those on different ways too.
     """
     waiting = list(sources)
-    met = {id(layer) for layer in waiting}
+    met = set(waiting)
     found, lost = [], False
     while waiting:
-        layer = waiting.pop(0)
-        if stop(layer):
-            found.append(layer)
+        call = waiting.pop(0)
+        if stop(call):
+            found.append(call)
             continue
-        following = ahead(layer)
+        following = ahead(call)
         lost = lost or not following
         for other in following:
-            if id(other) not in met:
-                met.add(id(other))
+            if other not in met:
+                met.add(other)
                 waiting.append(other)
     return [] if lost else found
 
 
-class _Graph:
-    """Who feeds whom in a functional or Sequential model, nested Sequentials opened.
+class _Calls:
+    """The calls of a traced model as XNNPACK sees them; a call is the index of its step."""
 
-    Shared layers count once, with all their neighbours, as TFMOT has it.
-    """
+    def __init__(self, graph: Graph) -> None:
+        self._graph = graph
+        self._producers = graph.producers()
+        self._readers: dict[int, list[int]] = {}
+        for index, step in enumerate(graph.steps):
+            for value in step.inputs:
+                self._readers.setdefault(value, []).append(index)
 
-    def __init__(self, model: Any):
-        self._producers: dict[int, list[Any]] = {}
-        self._consumers: dict[int, list[Any]] = {}
-        self._ends: dict[int, list[Any]] = {}  # last layer → the nested Sequentials it ends
-        self._rank: dict[int, int] = {}
-        self._read(model)
-        self.inputs = [tensor._keras_history.operation for tensor in model.inputs]
-        self.outputs = [tensor._keras_history.operation for tensor in model.outputs]
+    def layer(self, call: int) -> Any:
+        """The layer or operation that is called."""
+        return None if call == _OUTSIDE else self._graph.steps[call].op
 
-    def _read(self, model: Any) -> None:
-        nested = []
-        graph = getattr(model, "_functional", None) or model
-        for node in (node for nodes in graph._nodes_by_depth.values() for node in nodes):
-            op = node.operation
-            if node.input_tensors:
-                self._rank[id(op)] = len(node.input_tensors[0].shape)
-            for parent in node.parent_nodes:
-                _add(self._producers, op, parent.operation)
-                _add(self._consumers, parent.operation, op)
-            if isinstance(op, keras.Sequential) and not _is_in(op, nested):
-                nested.append(op)
-        for op in nested:
-            _add(self._ends, op.outputs[0]._keras_history.operation, op)
-            self._read(op)
+    def after_inputs(self) -> list[int]:
+        """The calls that read the model's inputs; none if an input is not read."""
+        read = [self._readers.get(value, []) for value in self._graph.inputs]
+        return [call for calls in read for call in calls] if all(read) else []
 
-    def producers(self, layer: Any) -> list[Any]:
-        """The layers and operations that feed a layer of the same model."""
-        return self._producers.get(id(layer), [])
+    def before_outputs(self) -> list[int]:
+        """The calls that make the model's outputs."""
+        return [self._producers.get(value, _OUTSIDE) for value in self._graph.outputs]
 
-    def consumers(self, layer: Any) -> list[Any]:
-        """The layers and operations that a layer feeds, across the borders of Sequentials."""
-        found = [_opened(other) for other in self._consumers.get(id(layer), [])]
-        for sequential in self._ends.get(id(layer), []):
-            found.extend(self.consumers(sequential))
-        return found
+    def after(self, call: int) -> list[int]:
+        """The calls that read what a call makes."""
+        made = self._graph.steps[call].outputs
+        return [reader for value in made for reader in self._readers.get(value, [])]
 
-    def _padding(self, layer: Any) -> tuple[tuple[int, int], ...] | None:
-        """What the ZeroPadding2D that alone feeds a layer adds; None where there is no such."""
-        before = self.producers(layer)
+    def before(self, call: int) -> list[int]:
+        """The calls that make what a call reads."""
+        read = () if call == _OUTSIDE else self._graph.steps[call].inputs
+        return [self._producers.get(value, _OUTSIDE) for value in read]
+
+    def _padding(self, call: int) -> tuple[tuple[int, int], ...] | None:
+        """What the ZeroPadding2D that alone feeds a call adds; None where there is no such."""
+        before = [self.layer(other) for other in self.before(call)]
         if len(before) == 1 and isinstance(before[0], layers.ZeroPadding2D):
             return before[0].padding
         return None
 
-    def starts_sparse_inference(self, layer: Any) -> bool:
+    def starts_sparse_inference(self, call: int) -> bool:
         """True for the convolution from 3 channels that XNNPACK lets sparse inference begin at."""
+        layer = self.layer(call)
         return (
             isinstance(layer, layers.Conv2D)
             and tuple(layer.kernel.shape[:3]) == (3, 3, 3)
             and tuple(layer.strides) == (2, 2)
             and layer.padding == "valid"
-            and self._padding(layer) == ((1, 1), (1, 1))
+            and self._padding(call) == ((1, 1), (1, 1))
         )
 
-    def supports(self, layer: Any) -> bool:
+    def ends_sparse_inference(self, call: int) -> bool:
+        """True for the pooling at the end, with or without keepdims."""
+        return isinstance(self.layer(call), layers.GlobalAveragePooling2D)
+
+    def supports(self, call: int) -> bool:
         """True for what XNNPACK can run between the start and the end of sparse inference."""
-        if keras_of(layer) is None:
-            # An operation of keras.ops; a class of that name elsewhere is not it.
-            return type(layer).__name__ in _OPERATIONS and type(layer).__module__.startswith(
-                "keras."
-            )
+        layer = self.layer(call)
+        if keras_of(layer) is None:  # what `a + b`, `a - b`, `a * b` of symbolic tensors record
+            return kind_of(layer).merge in ("add", "subtract", "multiply")
         if isinstance(layer, _ALWAYS):
             return True
         if isinstance(layer, layers.DepthwiseConv2D):
-            return self._supports_depthwise(layer)
+            return self._supports_depthwise(call)
         if isinstance(layer, layers.Conv2D):
             return (
                 layer.groups == 1
@@ -264,20 +268,21 @@ class _Graph:
         if isinstance(layer, layers.GlobalAveragePooling2D):
             return layer.keepdims
         if isinstance(layer, layers.BatchNormalization):
-            rank = self._rank[id(layer)]
-            return layer.axis % rank == 3
+            read = inputs_of(self._graph.nodes[call])[0]
+            return layer.axis % len(read.shape) == 3
         if isinstance(layer, layers.UpSampling2D):
             return layer.interpolation == "bilinear"
         if isinstance(layer, layers.Activation):
             return getattr(layer.activation, "__name__", None) in _ACTIVATIONS
         return False
 
-    def _supports_depthwise(self, layer: Any) -> bool:
+    def _supports_depthwise(self, call: int) -> bool:
+        layer = self.layer(call)
         size = layer.kernel_size[0]
         half = (size - 1) // 2
         strides = tuple(layer.strides)
         same = layer.padding == "same" and strides == (1, 1)
-        padded = self._padding(layer) == ((half, half), (half, half))
+        padded = self._padding(call) == ((half, half), (half, half))
         valid = layer.padding == "valid" and strides in ((1, 1), (2, 2)) and padded
         return (
             tuple(layer.kernel_size) in ((3, 3), (5, 5))
@@ -285,29 +290,6 @@ class _Graph:
             and tuple(layer.dilation_rate) == (1, 1)
             and (same or valid)
         )
-
-
-def _add(neighbours: dict[int, list[Any]], layer: Any, other: Any) -> None:
-    """Note a neighbour of a layer, once however often they meet."""
-    known = neighbours.setdefault(id(layer), [])
-    if not _is_in(other, known):
-        known.append(other)
-
-
-def _is_in(layer: Any, others: list[Any]) -> bool:
-    return any(layer is other for other in others)
-
-
-def _opened(layer: Any) -> Any:
-    """The layer that data meets first: of a Sequential, its first."""
-    while isinstance(layer, keras.Sequential) and layer.layers:
-        layer = layer.layers[0]
-    return layer
-
-
-def _ends_sparse_inference(layer: Any) -> bool:
-    # With or without keepdims: it ends the sparse part either way.
-    return isinstance(layer, layers.GlobalAveragePooling2D)
 
 
 def _cure(layer: Any) -> str:
@@ -328,8 +310,6 @@ def _cure(layer: Any) -> str:
         return 'an UpSampling2D must have interpolation="bilinear"'
     if isinstance(layer, layers.Activation):
         return f"an Activation must be one of {', '.join(_ACTIVATIONS)}"
-    if isinstance(layer, keras.Model):
-        return "a nested functional model is not opened; call its layers in the model itself"
     allowed = ", ".join(cls.__name__ for cls in _ALWAYS)
     return (
         f"allowed are {allowed}, 1×1 Conv2D, DepthwiseConv2D, BatchNormalization, Activation, "

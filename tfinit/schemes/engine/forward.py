@@ -15,20 +15,10 @@ from tfinit.arguments import check_real
 from tfinit.errors import InputError, reason
 from tfinit.graph.activations import gate_activations
 from tfinit.graph.kernels import Kernel
+from tfinit.graph.layer_kinds import kind_of
 from tfinit.graph.overlay import overlaid
 from tfinit.schemes.engine.task import Task
 from tfinit.variables import keras_of, walk_layers
-
-# The classes whose output is φ(W∗x + b), by the names of Keras's base classes.
-_LINEAR = (
-    "Dense",
-    "EinsumDense",
-    "BaseConv",
-    "BaseConvTranspose",
-    "BaseDepthwiseConv",
-    "BaseSeparableConv",
-    "Embedding",
-)
 
 # Given a kernel, W∗x and b as tensors that broadcast (b is None where it is zero), it writes the
 # weights and returns the new pre-activation; None to have the layer called with what it holds now.
@@ -169,12 +159,9 @@ def _is_linear(kernel: Kernel, cells: set[int]) -> bool:
     layer = kernel.layer
     if gate_activations(layer):
         return kernel.name == "kernel" and len(kernel.shape) == 2 and id(layer) in cells
-    if kernel.name == "depthwise_kernel":
+    if kernel.name in ("depthwise_kernel", "reverse_embeddings"):
         return False
-    return any(
-        cls.__name__ in _LINEAR and cls.__module__.split(".")[0] == "keras"
-        for cls in type(layer).__mro__
-    )
+    return kind_of(layer).linear
 
 
 @contextmanager

@@ -12,6 +12,7 @@ import numpy as np
 
 from tfinit.gains import evaluate
 from tfinit.graph.activations import Activation
+from tfinit.graph.layer_kinds import kind_of
 
 
 class Moments(NamedTuple):
@@ -42,7 +43,7 @@ def through_activation(activation: Activation, signal: Moments) -> Moments:
 
 def through_layer(layer: Any, signals: list[Moments], shapes: Shapes) -> Moments | None:
     """The moments behind a layer or operation without a kernel; None if it has no formula here."""
-    formula = _FORMULAS.get(type(layer).__name__)
+    formula = FORMULAS.get(kind_of(layer, exactly=True).moments)
     return None if formula is None else formula(layer, signals, shapes)
 
 
@@ -160,21 +161,20 @@ def _global_average(layer: Any, signals: list[Moments], shapes: Shapes) -> Momen
     return Moments(signals[0].mean, signals[0].variance / math.prod(spatial))
 
 
-_FORMULAS: dict[str, Formula] = {
-    **dict.fromkeys(("Flatten", "Reshape", "Permute", "Identity", "RepeatVector"), _same),
-    **dict.fromkeys(("Masking", "InputLayer", "ActivityRegularization", "Transpose"), _same),
-    **{f"{name}{n}D": _same for name in ("Cropping", "UpSampling") for n in (1, 2, 3)},
-    **dict.fromkeys(("BatchNormalization", "LayerNormalization", "GroupNormalization"), _standard),
-    "RMSNormalization": _rms,
-    **dict.fromkeys(("Dropout", *(f"SpatialDropout{n}D" for n in (1, 2, 3))), _dropout),
-    "GaussianNoise": _noise,
-    "Rescaling": _rescale,
-    "Add": _add,
-    "Average": _average,
-    "Multiply": _multiply,
-    "Concatenate": _concatenate,
-    **{f"ZeroPadding{n}D": _pad for n in (1, 2, 3)},
-    **{f"AveragePooling{n}D": _average_pool for n in (1, 2, 3)},
-    **{f"MaxPooling{n}D": _max_pool for n in (1, 2, 3)},
-    **{f"GlobalAveragePooling{n}D": _global_average for n in (1, 2, 3)},
+# By the names in `tfinit.graph.layer_kinds`.
+FORMULAS: dict[str, Formula] = {
+    "add": _add,
+    "average": _average,
+    "average_pool": _average_pool,
+    "concatenate": _concatenate,
+    "dropout": _dropout,
+    "global_average": _global_average,
+    "max_pool": _max_pool,
+    "multiply": _multiply,
+    "noise": _noise,
+    "pad": _pad,
+    "rescale": _rescale,
+    "rms": _rms,
+    "same": _same,
+    "standard": _standard,
 }

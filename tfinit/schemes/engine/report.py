@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
+from tfinit.graph.kernels import Kernel
 from tfinit.results import Result, json_ready
 from tfinit.text_table import aligned, of_shape
 
@@ -37,6 +38,25 @@ class Record:
     scale: float | None = None
     multiplier: float | None = None
     note: str = ""
+
+
+def record_of(kernel: Kernel, action: str, **known: Any) -> Record:
+    """The line about a kernel."""
+    return Record(
+        kernel.key,
+        type(kernel.layer).__name__,
+        kernel.shape,
+        action,
+        activation="/".join(dict.fromkeys(map(str, kernel.activations))),
+        fan_in=kernel.fan_in,
+        fan_out=kernel.fan_out,
+        **known,
+    )
+
+
+def frozen(kernel: Kernel) -> Record:
+    """The line of a kernel that is left alone, as its layer is frozen or it has no entries."""
+    return record_of(kernel, "kept", note="no entries" if 0 in kernel.shape else "frozen")
 
 
 class Report(Result, Sequence[Record]):

@@ -7,6 +7,7 @@ import numpy as np
 
 from tfinit.graph.activations import own_activation
 from tfinit.graph.kernels import Kernel
+from tfinit.graph.layer_kinds import kind_of
 from tfinit.graph.output_channels import ChannelStatistics, channel_axes
 from tfinit.graph.tracing import bears_kernel
 from tfinit.schemes.engine.task import Task
@@ -78,6 +79,5 @@ def is_centred_after(task: Task, kernel: Kernel) -> bool:
         return False
     made = set(task.graph.steps[kernel.step].outputs)
     readers = [step.op for step in task.graph.steps if made & set(step.inputs)]
-    names = [{cls.__name__ for cls in type(op).__mro__} for op in readers]
     kept = made & set(task.graph.outputs)
-    return not kept and bool(names) and all("BatchNormalization" in of for of in names)
+    return not kept and bool(readers) and all(kind_of(o).normalization == "batch" for o in readers)

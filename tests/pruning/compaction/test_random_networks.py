@@ -1,4 +1,5 @@
-"""`compact` on random networks: dense, convolutional, with branches and BatchNormalization."""
+"""`compact` on random networks: dense, convolutional, with branches and BatchNormalization,
+models inside them, layers called twice, and reshapes."""
 
 import keras
 import numpy as np
@@ -6,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tfinit.pruning import compact
+from tfinit.variables import own_weights, walk_layers
 
 L = keras.layers
 ACTIVATIONS = ["relu", "relu", "linear", "sigmoid", "tanh", "leaky_relu", "gelu"]
@@ -27,9 +29,8 @@ class Network:
         padding, use_bias = self.pick(["same", "valid"]), self.flip()
         if min(x.shape[1:3]) < 3:
             padding = "same"
-        kind = self.pick(
-            ["conv", "conv", "depthwise", "bn", "act", "pool", "add", "concat", "pad", "barrier"]
-        )
+        kinds = "conv conv depthwise bn act pool add concat pad barrier nested reshape"
+        kind = self.pick(kinds.split())
         if kind == "conv":
             return L.Conv2D(
                 units,
@@ -57,12 +58,29 @@ class Network:
             return L.Concatenate()([x, L.Conv2D(2, 1, activation=activation)(x)])
         if kind == "pad":
             return L.ZeroPadding2D(1)(x)
+        if kind == "nested":
+            return self.nested(x, [L.Conv2D(units, 1, activation=activation), L.ReLU()])
+        if kind == "reshape":
+            moved = L.Permute((3, 1, 2))(L.Conv2D(units, 1, activation=activation)(x))
+            return L.Reshape((*x.shape[1:3], units))(
+                L.Permute((2, 1))(L.Reshape((units, -1))(moved))
+            )
         return L.Multiply()([x, L.Conv2D(x.shape[-1], 1)(x)])
+
+    def nested(self, x, layers):
+        """A model inside the model, in some a model inside that, in some called twice."""
+        inner = keras.Sequential(layers)
+        if self.flip():
+            given = keras.Input(x.shape[1:])
+            inner = keras.Model(given, L.BatchNormalization()(inner(given)))
+        made = inner(x)
+        return made if self.flip() else L.Concatenate()([made, inner(L.ReLU()(x))])
 
     def vector_step(self, vectors):
         x = self.pick(vectors[-2:])
         activation = self.pick(ACTIVATIONS)
-        kind = self.pick(["dense", "dense", "dense", "bn", "act", "add", "concat", "barrier"])
+        kinds = "dense dense dense bn act add concat barrier nested shared split"
+        kind = self.pick(kinds.split())
         if kind == "dense":
             return L.Dense(self.random.randint(3, 6), activation, use_bias=self.flip())(x)
         if kind == "bn":
@@ -73,6 +91,14 @@ class Network:
             return x + L.Dense(x.shape[-1], activation)(x)
         if kind == "concat":
             return L.Concatenate()([x, L.Dense(3, activation)(vectors[0])])
+        if kind == "nested":
+            return self.nested(x, [L.Dense(4, activation), L.Dense(3, "relu")])
+        if kind == "shared":
+            shared = L.Dense(x.shape[-1], activation, use_bias=self.flip())
+            return L.Add()([shared(x), shared(L.Dense(x.shape[-1], activation)(x))])
+        if kind == "split":
+            parts = L.Reshape((2, 3))(L.Dense(6, activation)(x))
+            return L.Flatten()(L.Dense(3, activation)(parts))
         return L.Softmax()(x)
 
     def model(self):
@@ -97,8 +123,8 @@ class Network:
         """Random weights; of kernels some rows, columns and entries are zero."""
         rng = np.random.default_rng(self.random.randrange(2**32))
         rows, columns, entries = rng.uniform(0, 0.4, 3)
-        for layer in model.layers:
-            for weight in layer.weights:
+        for _, layer in walk_layers(model):
+            for weight in own_weights(layer):
                 value = rng.normal(size=weight.shape)
                 if weight.name == "kernel" and layer.name != "out":
                     value[..., rng.random(value.shape[-2]) < rows, :] = 0

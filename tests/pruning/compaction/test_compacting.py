@@ -289,6 +289,12 @@ class Doubling(L.Layer):
         return 2 * x
 
 
+@keras.saving.register_keras_serializable("tfinit-tests")
+class Subclassed(keras.Model):
+    def call(self, x):
+        return 2 * x
+
+
 BARRIERS = {
     "lambda": (lambda: L.Lambda(lambda x: keras.ops.flip(x, -1), name="barrier"), "Lambda"),
     "custom": (lambda: Doubling(name="barrier"), "Doubling"),
@@ -296,10 +302,7 @@ BARRIERS = {
     "activation": (lambda: L.Activation("softmax", name="barrier"), "softmax may mix"),
     "normalization": (lambda: L.LayerNormalization(name="barrier"), "LayerNormalization"),
     "subclass": (lambda: type("Mine", (L.Dense,), {})(3, name="barrier"), "Mine"),
-    "nested": (
-        lambda: keras.Sequential([keras.Input((3,)), L.Dense(3)], name="barrier"),
-        "a model inside the model",
-    ),
+    "model": (lambda: Subclassed(name="barrier"), "a model inside the model"),
 }
 
 
@@ -318,15 +321,56 @@ def test_what_is_not_known_stays_whole_and_is_listed(barrier):
     check_same(model, result.model)
 
 
-def test_a_shared_layer_stays_and_training_true_is_not_inference():
+def test_training_true_is_not_inference():
     given = keras.Input((3,))
-    shared = L.Dense(3, name="shared")
-    x = L.BatchNormalization(name="bn")(shared(shared(given)), training=True)
+    x = L.BatchNormalization(name="bn")(L.Dense(3, name="before")(given), training=True)
     model = keras.Model(given, L.Dense(1, name="out")(x))
-    fill(shared, [[1, 0, 1]] * 3, [1, 2, 3])
     found = reasons(compact(model))
-    assert found["shared", 0] == "it is called 2 times"
     assert found["bn", 0] == "it is called with training=True"
+
+
+def shared(biases, kernel=((1, 0, 0), (1, 0, 0))):
+    """Two branches of Dense(3) into one shared Dense(1); their last two units are constant."""
+    given = keras.Input((2,))
+    one, two = L.Dense(3, "relu", name="one"), L.Dense(3, "relu", name="two")
+    both = L.Dense(1, name="both")
+    model = keras.Model(given, L.Concatenate()([both(one(given)), both(two(given))]))
+    for layer, bias in zip((one, two), biases, strict=True):
+        fill(layer, kernel, bias)
+    fill(both, [[1], [10], [100]], [7])
+    return model
+
+
+def test_constants_go_into_the_bias_of_a_shared_layer_where_they_are_the_same_in_each_call():
+    model = shared([[1, 2, 3], [4, 2, 5]])
+    result = compact(model)
+    assert removed(result) == {"one": (1, 3), "two": (1, 3)}
+    assert result.model.get_layer("both").bias.numpy().tolist() == [27]
+    why = "both is called several times, and they are other constants in each"
+    assert reasons(result) == {("one", 1): why, ("two", 1): why}
+    check_same(model, result.model)
+
+
+def test_units_that_one_call_reads_stay_for_all():
+    model = shared([[1, 2, 3], [4, 2, 3]])
+    fill(model.get_layer("two"), [[1, 1, 0], [1, 1, 0]], [4, 2, 3])
+    result = compact(model)
+    assert removed(result) == {"one": (1, 3), "two": (1, 3)}
+    assert list(reasons(result)) == [("one", 1)] and "in use" in result.kept[0].reason
+    check_same(model, result.model)
+
+
+def test_a_shared_layer_of_which_one_call_cannot_be_followed_stays_whole():
+    given = keras.Input((2,))
+    bn = L.BatchNormalization(name="bn")
+    one, two = L.Dense(3, name="one"), L.Dense(3, name="two")
+    model = keras.Model(given, L.Dense(1)(bn(one(given)) + bn(two(given), training=True)))
+    for layer in one, two:
+        fill(layer, [[1, 0, 0], [1, 0, 0]], [0, 1, 2])
+    found = reasons(compact(model))
+    assert found["bn", 0] == "it is called with training=True"
+    assert "bn reads them" in found["one", 2] and "bn reads them" in found["two", 2]
+    check_same(model, compact(model).model)
 
 
 def test_branches_are_put_together_where_they_were():
@@ -345,11 +389,6 @@ def test_branches_are_put_together_where_they_were():
     np.testing.assert_allclose(
         *(keras.ops.convert_to_numpy(m(given)["y"]) for m in (model, result.model)), rtol=1e-5
     )
-
-
-class Subclassed(keras.Model):
-    def call(self, x):
-        return x
 
 
 @pytest.mark.parametrize(

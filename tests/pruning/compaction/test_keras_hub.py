@@ -1,0 +1,65 @@
+"""`compact` on KerasHub's backbones: functional models of classes of their own.
+
+Three of them here; all twelve by ``scripts/compact_keras_hub.py``.
+"""
+
+from importlib.util import find_spec
+
+import keras
+import numpy as np
+import pytest
+from keras_hub_backbones import backbone
+
+from tfinit.pruning import compact
+
+pytestmark = pytest.mark.skipif(find_spec("keras_hub") is None, reason="KerasHub is not installed")
+
+
+def same_outputs(model, new, given):
+    one, two = (keras.tree.flatten(m(given, training=False)) for m in (model, new))
+    return len(one) == len(two) and all(
+        np.abs(np.array(a) - np.array(b)).max() <= 1e-5 * np.abs(np.array(a)).max() > 0
+        for a, b in zip(one, two, strict=True)
+    )
+
+
+def test_a_backbone_of_layers_that_cannot_be_opened_is_copied_by_its_class():
+    model, given = backbone("Bert")
+    result = compact(model)
+    assert type(result.model) is type(model)
+    assert result.removed == {} and result.notes == ()
+    assert {kept.layer for kept in result.kept} >= {"transformer_layer_0", "token_embedding"}
+    assert [x.name for x in result.model.layers] == [x.name for x in model.layers]
+    assert same_outputs(model, result.model, given)
+
+
+def test_dead_filters_of_a_resnet_go():
+    model, given = backbone("ResNet")
+    conv = model.get_layer("stack0_block0_1_conv")
+    kernel = keras.ops.convert_to_numpy(conv.kernel).copy()
+    kernel[..., :10] = 0
+    conv.kernel.assign(kernel)
+    result = compact(model)
+    assert {name: tuple(x) for name, x in result.removed.items()} == {
+        "stack0_block0_1_conv": (10, 64)
+    }
+    # A filter has 3·3 weights for each of 64 inputs, 4 of BatchNormalization, 3·3 for each reader.
+    assert result.parameters_before - result.parameters == 10 * (64 * 9 + 4 + 64 * 9)
+    assert [x.name for x in result.model.layers] == [x.name for x in model.layers]
+    assert "its class ResNetBackbone makes its layers itself" in result.notes[0]
+    assert same_outputs(model, result.model, given)
+
+
+def test_a_backbone_inside_stays_while_its_head_shrinks():
+    vit, given = backbone("ViT")
+    image = keras.Input((32, 32, 3))
+    hidden = keras.layers.Dense(4, "relu", name="hidden")
+    x = hidden(keras.layers.GlobalAveragePooling1D()(vit(image)))
+    model = keras.Model(image, keras.layers.Dense(2, name="out")(x))
+    kernel, bias = hidden.get_weights()
+    kernel[:, 1] = 0
+    hidden.set_weights([kernel, bias])
+    result = compact(model)
+    assert {name: tuple(x) for name, x in result.removed.items()} == {"hidden": (1, 4)}
+    assert type(result.model.get_layer(vit.name)) is type(vit)
+    assert same_outputs(model, result.model, given)

@@ -1,0 +1,212 @@
+"""What is known of a network's channels: their classes, constants, and the layers on their way."""
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+Shape = tuple[int | None, ...]
+
+
+class Untouchable(Exception):
+    """A layer whose channels cannot be followed; the message says why."""
+
+
+@dataclass(frozen=True)
+class Value:
+    """The channels of one tensor.
+
+    Attributes:
+        classes: The class of each channel.
+        constants: What a channel is for every input and at every position, where that is known
+            from the weights alone; NaN where it depends on the input.
+        axis: The axis of the tensor that they are on; the batch is axis 0.
+    """
+
+    classes: np.ndarray
+    constants: np.ndarray
+    axis: int
+
+    def __len__(self) -> int:
+        return len(self.classes)
+
+    @property
+    def constant(self) -> np.ndarray:
+        """True for the channels that do not depend on the input."""
+        return np.isfinite(self.constants)
+
+    def having(self, constants: np.ndarray) -> "Value":
+        """The same channels, of other constants."""
+        return replace(self, constants=constants)
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a layer in a model, as the rules of `channel_rules` see it.
+
+    Attributes:
+        layer: The layer or operation.
+        name: What reports call it: its name, after those of the models that it is in.
+        taken: What it is given.
+        shapes: The shapes of what it is given, with the batch axis; None where unknown.
+        made_shape: The shape of what it makes, or of the first of several.
+    """
+
+    layer: Any
+    name: str
+    taken: list[Value]
+    shapes: list[Shape]
+    made_shape: Shape
+
+
+@dataclass(frozen=True)
+class Mixing:
+    """A layer that makes new channels as weighted sums of others: Dense or a convolution.
+
+    Attributes:
+        layer: The layer.
+        name: What reports call it.
+        taken: The channels that it reads. Constant are those that are so in each of its calls.
+        made: The channels that it makes, alike.
+        uses: ``uses[i, j]``: channel i has a weight that is not zero in channel j.
+        foldable: The channels that it reads whose constant can be moved into its bias exactly.
+        differing: The channels that it reads that are another constant in each of its calls.
+    """
+
+    layer: Any
+    name: str
+    taken: Value
+    made: Value
+    uses: np.ndarray
+    foldable: np.ndarray
+    differing: np.ndarray
+
+
+@dataclass(frozen=True)
+class Carrier:
+    """A layer with weights for each channel: BatchNormalization, DepthwiseConv."""
+
+    layer: Any
+    name: str
+    taken: Value
+    made: Value
+
+
+@dataclass(frozen=True)
+class Root:
+    """Channels that must stay, whatever their weights are, and why."""
+
+    value: Value
+    reason: str
+
+
+@dataclass
+class Channels:
+    """All channels of a model.
+
+    Attributes:
+        values: What is known of every tensor, in data-flow order.
+        sources: The values whose channels no other value had before.
+        mixings: Id of layer → a layer that mixes channels, in data-flow order.
+        carriers: Id of layer → a layer with weights for each channel.
+        resized: Id of layer → what a layer makes that is told the size: Reshape.
+        first: Convolutions find channels on the first axis after the batch.
+        entries: Id of a model inside the model → what it is given.
+        inside: Id of a model inside the model → what is known of its tensors.
+        roots: The channels that must stay.
+        barriers: Name → why: the layers that could not be followed.
+    """
+
+    values: list[Value] = field(default_factory=list)
+    sources: list[Value] = field(default_factory=list)
+    mixings: dict[int, Mixing] = field(default_factory=dict)
+    carriers: dict[int, Carrier] = field(default_factory=dict)
+    resized: dict[int, Value] = field(default_factory=dict)
+    first: bool = False
+    entries: dict[int, list[Value]] = field(default_factory=dict)
+    inside: dict[int, list[Value]] = field(default_factory=dict)
+    roots: list[Root] = field(default_factory=list)
+    barriers: dict[str, str] = field(default_factory=dict)
+    _parents: list[int] = field(default_factory=list)
+
+    def fresh(self, n: int, axis: int) -> Value:
+        """`n` new channels, each in a class of its own, none constant."""
+        classes = np.arange(len(self._parents), len(self._parents) + n)
+        self._parents.extend(classes.tolist())
+        self.sources.append(Value(classes, np.full(n, np.nan), axis))
+        return self.sources[-1]
+
+    def join(self, first: Value, second: Value) -> None:
+        """Let the channels of two tensors, in pairs, stand or fall together."""
+        pairs = np.stack([first.classes, second.classes], axis=1)
+        for a, b in np.unique(pairs, axis=0).tolist():
+            a, b = self._oldest(a), self._oldest(b)
+            self._parents[max(a, b)] = min(a, b)
+
+    def _oldest(self, a: int) -> int:
+        while self._parents[a] != a:
+            a = self._parents[a]
+        return a
+
+    def representatives(self) -> np.ndarray:
+        """Class → the class that speaks for all that are joined with it."""
+        found = np.array(self._parents, dtype=int)
+        while (found[found] != found).any():
+            found = found[found]
+        return found
+
+    def along(self, axis: int, call: Call) -> Value:
+        """The channels of a call's input, on the axis that the layer takes for that of channels.
+
+        Channels that are on another axis must stay, and those on this axis are then all new.
+        """
+        value, shape = call.taken[0], call.shapes[0]
+        axis %= len(shape)
+        if value.axis == axis:
+            return value
+        size = shape[axis]
+        if not size:
+            raise Untouchable("the number of its input's channels is unknown")
+        turned = self.fresh(size, axis)
+        for each in value, turned:
+            self.hold(each, f"{call.name} reads along another axis")
+        return turned
+
+    def mix(
+        self, call: Call, taken: Value, made: Value, uses: np.ndarray, foldable: np.ndarray
+    ) -> None:
+        """Note that a layer mixes channels."""
+        differing = np.zeros(len(taken), dtype=bool)
+        first = self.mixings.get(id(call.layer))
+        if first is not None:
+            self.join(first.taken, taken)
+            self.join(first.made, made)
+            same = first.taken.constants == taken.constants
+            both = first.taken.constant & taken.constant
+            differing = first.differing | (both & ~same)
+            foldable = first.foldable & foldable & same
+            taken = first.taken.having(np.where(both, first.taken.constants, np.nan))
+            both = first.made.constant & made.constant
+            made = first.made.having(np.where(both, first.made.constants, np.nan))
+        self.mixings[id(call.layer)] = Mixing(
+            call.layer, call.name, taken, made, uses, foldable, differing
+        )
+
+    def carry(self, call: Call, taken: Value, made: Value) -> None:
+        """Note that a layer has weights for each channel."""
+        first = self.carriers.setdefault(
+            id(call.layer), Carrier(call.layer, call.name, taken, made)
+        )
+        self.join(first.taken, taken)
+        self.join(first.made, made)
+
+    def resize(self, call: Call, made: Value) -> None:
+        """Note that a layer is told how many channels it makes."""
+        first = self.resized.setdefault(id(call.layer), made)
+        if len(first) != len(made):
+            raise Untouchable("it is called several times, for different numbers of channels")
+        self.join(first, made)
+
+    def hold(self, value: Value, reason: str) -> None:
+        """Note that channels must stay."""
+        self.roots.append(Root(value, reason))

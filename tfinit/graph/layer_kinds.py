@@ -1,0 +1,470 @@
+"""What each kind of layer and operation is: one row for each class of Keras 3 and tf_keras.
+
+`kind_of` finds the row of a layer or operation along its class's bases, by the name and the home
+of each class, so that a subclass counts as its parent; ``exactly=True`` asks for Keras's own class
+alone, as a subclass may compute anything. Rules are named here and written where they are used:
+
+================= ======================================
+field             its rules are the functions of
+================= ======================================
+``multiply_adds`` `tfinit.graph.multiply_adds`
+``channels``      `tfinit.graph.channel_rules`
+``moments``       `tfinit.schemes.engine.moments`
+================= ======================================
+
+No Keras is imported here. KerasHub's layers have rows of their own where they compute by
+themselves; most of them only call Keras's.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from tfinit.graph.einsum import kernel_letters
+
+
+class Axes(NamedTuple):
+    """What the axes of a kernel are, and how fans and pruning see it.
+
+    Attributes:
+        letters: A letter for each axis: ``*`` the axes of a window, ``i`` inputs, ``o`` outputs,
+            ``c`` channels that are each treated by themselves, ``m`` the outputs of each of those,
+            ``v`` the rows of a table of which one is looked up, ``e`` maps side by side (experts).
+            ``=``: the layer's ``equation`` says it. See `letters_of`.
+        strided: The side on which strides leave products out: ``"i"``, ``"o"``, or ``""`` where
+            the layer has none.
+        prunable: Whether pruning may set its entries to zero.
+        inside: What reads it, where it does not make the layer's output: ``"activation"``, the
+            layer's own, or ``"product"``, nothing before another kernel of the layer.
+    """
+
+    letters: str
+    strided: str = ""
+    prunable: bool = True
+    inside: str = ""
+
+
+@dataclass(frozen=True)
+class LayerKind:
+    """What is to know about a class of layers, or of operations.
+
+    Attributes:
+        kernels: Name of a weight → what its axes are; see `axes_of`, which knows the usual names
+            in other layers too.
+        gates: Of a recurrent cell: a letter for each gate, in the order of its kernels' columns;
+            ``c`` is the candidate, which has the cell's own activation.
+        linear: Whether the output is φ(W∗x + b).
+        convolution: Whether it slides a window with weights.
+        activation: The activation that it is, ``"relu"``; ``"given"`` for the one that its
+            attribute ``activation`` holds.
+        normalization: What it normalizes over: ``"batch"``, ``"layer"``, ``"group"``, ``"rms"``,
+            ``"unit"``, or ``"own"`` for a layer of somebody's own that is named so.
+        merge: How it joins several signals: ``"add"``, ``"subtract"``, ``"multiply"``,
+            ``"divide"``, ``"average"``, ``"maximum"``, ``"minimum"``, ``"concatenate"`` or
+            ``"dot"``.
+        keeps_mean: Whether the mean of its output is that of its input, or nearly.
+        attention: Whether it lets positions attend to others.
+        projections: What an attention layer calls the layers in it that make queries, keys and
+            values of its inputs.
+        recurrent: Whether it calls a cell in a loop over time.
+        wrapper: Whether it wraps the one layer in its attribute ``layer``.
+        opaque: Whether it calls what is inside it in a loop of its own, so that probes see it from
+            outside only.
+        own_code: Whether what it computes is a function of the user's.
+        preprocessing: What it does to data before a network: ``"rescaling"``,
+            ``"normalization"``, ``"lookup"`` (of words and the like) or ``"other"``.
+        model: ``"functional"`` or ``"sequential"``.
+        left_alone: Why its own weights are not pruned: ``"normalization"`` or ``"depthwise"``.
+        positions: Whether what it makes depends on positions alone, not on the values it is given.
+        masks: Whether its own weights are masks for those of the layer in it.
+        multiply_adds: The rule that counts them.
+        channels: The rule for the channels through it; for Keras's own class only.
+        moments: The rule for mean and variance through it; for Keras's own class only.
+    """
+
+    kernels: Mapping[str, Axes] = field(default_factory=lambda: MappingProxyType({}))
+    gates: str = ""
+    linear: bool = False
+    convolution: bool = False
+    activation: str = ""
+    normalization: str = ""
+    merge: str = ""
+    keeps_mean: bool = False
+    attention: bool = False
+    projections: tuple[str, ...] = ()
+    recurrent: bool = False
+    wrapper: bool = False
+    opaque: bool = False
+    own_code: bool = False
+    preprocessing: str = ""
+    model: str = ""
+    left_alone: str = ""
+    positions: bool = False
+    masks: bool = False
+    multiply_adds: str = ""
+    channels: str = ""
+    moments: str = ""
+
+    @property
+    def looks_up(self) -> bool:
+        """Whether it looks rows of a table up."""
+        return any(axes.letters == "vo" for axes in self.kernels.values())
+
+
+DEFAULT = LayerKind()
+"""The row of whatever has none."""
+
+# Weights that are kernels by their names, in layers of any class. Depthwise kernels are not pruned,
+# as in TFMOT's registry: they hold few weights, and each feeds a channel of its own.
+_USUAL = {
+    "kernel": Axes("*io"),
+    "depthwise_kernel": Axes("*cm", prunable=False),
+    "pointwise_kernel": Axes("*io"),
+    "recurrent_kernel": Axes("*io"),
+    "embeddings": Axes("*io"),
+    "reverse_embeddings": Axes("io"),
+}
+
+
+def kind_of(op: Any, exactly: bool = False) -> LayerKind:
+    """The row of a layer or operation.
+
+    Args:
+        op: A layer, model or operation of either Keras, or of anybody.
+        exactly: Only if its class is itself in the table; the default row for a subclass.
+
+    Returns:
+        The row of the first class along the bases that has one, or `DEFAULT`. A class of one's own
+        whose name ends in Norm or Normalization is a normalization.
+    """
+    cls = type(op)
+    if cls.__name__ == "TFOpLambda":  # tf_keras's record of a call of a TensorFlow function
+        return _OPERATIONS.get(op.symbol.split(".")[-1], DEFAULT)
+    return kind_of_class(cls, exactly)
+
+
+@lru_cache(1024)
+def kind_of_class(cls: type, exactly: bool = False) -> LayerKind:
+    """The row of a class, see `kind_of`."""
+    if exactly:
+        return _row(cls) or DEFAULT
+    rows = {base: _row(base) for base in cls.__mro__}
+    found = next((row for row in rows.values() if row), DEFAULT)
+    # Of a layer of one's own nothing is known but what it is called.
+    own = [base.__name__ for base, row in rows.items() if not row]
+    if found is DEFAULT:
+        keeps = re.search("Dropout|Pool|UpSampling|Cropping", cls.__name__) is not None
+        found = replace(found, keeps_mean=keeps, convolution="Conv" in cls.__name__)
+    if not (found.normalization or found.preprocessing or found.wrapper) and any(
+        name.endswith(("Normalization", "Norm")) for name in own
+    ):
+        found = replace(found, normalization="own", left_alone="normalization")
+    return found
+
+
+def axes_of(layer: Any, name: str) -> Axes | None:
+    """What the axes of a layer's weight are, by its name; None of what is no kernel."""
+    return kind_of(layer).kernels.get(name) or _USUAL.get(name)
+
+
+def letters_of(layer: Any, name: str, rank: int) -> str:
+    """What each of the `rank` axes of a layer's weight is, in the letters of `Axes`.
+
+    Returns:
+        A letter for each axis, the window's repeated; "" of what is no kernel, or has other axes
+        than the kernel that it is named for.
+
+    Example:
+        >>> letters_of(keras.layers.Conv2DTranspose(8, 3), "kernel", 4)
+        '**oi'
+    """
+    axes = axes_of(layer, name)
+    if axes is None:
+        return ""
+    letters = kernel_letters(layer.equation) if axes.letters == "=" else axes.letters
+    if letters.startswith("*") and rank >= 2:
+        letters = letters.replace("*", "*" * (rank - 2))
+    return letters if len(letters) == rank else ""
+
+
+def keras_of(obj: Any) -> str | None:
+    """``"keras"`` for a Keras 3 layer or model, ``"tf_keras"`` for a legacy one, else None."""
+    for cls in type(obj).__mro__:
+        if cls.__name__ == "Layer":
+            package = _home(cls)
+            if package in ("keras", "tf_keras"):
+                return package
+    return None
+
+
+def _home(cls: type) -> str:
+    """The package of a class that may have a row, else ""."""
+    package = cls.__module__.split(".")[0]
+    return package if package in _HOMES else ""
+
+
+def _row(cls: type) -> LayerKind | None:
+    """The row of exactly this class."""
+    home = _home(cls)
+    if not home:
+        return None
+    if home == "keras" and ".ops." in cls.__module__:
+        return _OPERATIONS.get(_snake(cls.__name__))
+    return _HOMES[home].get(cls.__name__)
+
+
+def _snake(name: str) -> str:
+    return re.sub("(?<!^)(?=[A-Z])", "_", name).lower()
+
+
+def _each(names: str, row: LayerKind, dimensions: tuple[int, ...] = ()) -> dict[str, LayerKind]:
+    """The same row for several names, parted by spaces, and each number of dimensions."""
+    ends = [f"{n}D" for n in dimensions] or [""]
+    return {f"{name}{end}": row for name in names.split() for end in ends}
+
+
+def _kernels(**axes: Axes) -> Mapping[str, Axes]:
+    return MappingProxyType(axes)
+
+
+def _attending(called: str, *names: str) -> LayerKind:
+    """A row of attention by projections, which are called so, with the names in it."""
+    made = tuple(called.format(name) for name in names or ("query", "key", "value"))
+    return LayerKind(attention=True, projections=made, multiply_adds="products")
+
+
+_DENSE = LayerKind(
+    kernels=_kernels(kernel=Axes("io")), linear=True, multiply_adds="dense", channels="mixing"
+)
+_CONV = LayerKind(
+    kernels=_kernels(kernel=Axes("*io", strided="o")),
+    linear=True,
+    convolution=True,
+    multiply_adds="conv",
+    channels="mixing",
+)
+_CONV_TRANSPOSE = LayerKind(
+    kernels=_kernels(kernel=Axes("*oi", strided="i")),
+    linear=True,
+    convolution=True,
+    multiply_adds="conv_transpose",
+)
+_WINDOWS = Axes("*cm", strided="o", prunable=False)
+_DEPTHWISE = LayerKind(
+    # The second is tf_keras's name.
+    kernels=_kernels(kernel=_WINDOWS, depthwise_kernel=_WINDOWS),
+    linear=True,
+    convolution=True,
+    left_alone="depthwise",
+    multiply_adds="depthwise",
+    channels="depthwise",
+)
+_SEPARABLE = LayerKind(
+    kernels=_kernels(
+        depthwise_kernel=_WINDOWS._replace(inside="product"), pointwise_kernel=Axes("*io")
+    ),
+    linear=True,
+    convolution=True,
+    multiply_adds="conv",
+)
+_EINSUM = LayerKind(kernels=_kernels(kernel=Axes("=")), linear=True, multiply_adds="einsum")
+_EMBEDDING = LayerKind(
+    kernels=_kernels(embeddings=Axes("vo"), reverse_embeddings=Axes("io")),
+    linear=True,
+    multiply_adds="embedding",
+)
+_CELL = LayerKind(
+    kernels=_kernels(kernel=Axes("io"), recurrent_kernel=Axes("io")), multiply_adds="cell"
+)
+_CONV_CELL = LayerKind(
+    # The recurrent convolution keeps the size of the state.
+    kernels=_kernels(kernel=Axes("*io", strided="o"), recurrent_kernel=Axes("*io")),
+    gates="ifco",
+    convolution=True,
+)
+_RECURRENT = LayerKind(recurrent=True, opaque=True, multiply_adds="recurrent")
+_WRAPPER = LayerKind(wrapper=True, opaque=True)
+_NORMALIZING = LayerKind(left_alone="normalization", multiply_adds="free")
+_POOL = LayerKind(keeps_mean=True, channels="pooling")
+_DROPOUT = LayerKind(keeps_mean=True, channels="same", moments="dropout")
+_RESHAPING = LayerKind(keeps_mean=True, moments="same")
+_LOOKUP = LayerKind(preprocessing="lookup")
+_ADD = LayerKind(merge="add", channels="add", moments="add")
+_MULTIPLY = LayerKind(merge="multiply", moments="multiply")
+_CONCATENATE = LayerKind(
+    merge="concatenate", keeps_mean=True, channels="concatenate", moments="concatenate"
+)
+_ALL = (1, 2, 3)
+
+# By the name of the class. A line that names several ends in their base class, of Keras 3 and of
+# tf_keras, from which some derive.
+_LAYERS: dict[str, LayerKind] = {
+    "Dense": _DENSE,
+    **_each("Conv", _CONV, _ALL),
+    **_each("BaseConv Conv", _CONV),
+    **{f"Conv{n}DTranspose": _CONV_TRANSPOSE for n in _ALL},
+    "BaseConvTranspose": _CONV_TRANSPOSE,
+    **_each("DepthwiseConv", _DEPTHWISE, (1, 2)),
+    **_each("BaseDepthwiseConv DepthwiseConv", _DEPTHWISE),
+    **_each("SeparableConv", _SEPARABLE, (1, 2)),
+    **_each("BaseSeparableConv SeparableConv", _SEPARABLE),
+    "EinsumDense": _EINSUM,
+    **_each("Embedding ReversibleEmbedding", _EMBEDDING),
+    # Attention; the kernels are those of layers inside.
+    **_each("MultiHeadAttention GroupedQueryAttention", _attending("_{}_dense")),
+    "Attention": LayerKind(attention=True, multiply_adds="attention"),
+    "AdditiveAttention": LayerKind(attention=True, multiply_adds="additive"),
+    # Loops and wrappers.
+    "SimpleRNNCell": replace(_CELL, gates="c"),
+    "GRUCell": replace(_CELL, gates="zrc"),
+    "LSTMCell": replace(_CELL, gates="ifco"),
+    "ConvLSTMCell": _CONV_CELL,
+    **_each("SimpleRNN GRU LSTM RNN", _RECURRENT),
+    **_each("ConvLSTM", _RECURRENT, _ALL),
+    "Bidirectional": LayerKind(multiply_adds="bidirectional"),
+    **_each("TimeDistributed Wrapper", _WRAPPER),
+    "SpectralNormalization": replace(_NORMALIZING, wrapper=True, opaque=True),
+    # Activations.
+    "Activation": LayerKind(activation="given", channels="activation"),
+    "ReLU": LayerKind(activation="relu", channels="activation"),
+    "LeakyReLU": LayerKind(activation="leaky_relu", channels="activation"),
+    "ELU": LayerKind(activation="elu", channels="activation"),
+    "PReLU": LayerKind(activation="prelu", multiply_adds="free"),
+    "Softmax": LayerKind(activation="softmax"),
+    # Normalizations.
+    "BatchNormalization": replace(
+        _NORMALIZING, normalization="batch", channels="batch_normalization", moments="standard"
+    ),
+    "BatchNormalizationBase": replace(_NORMALIZING, normalization="batch"),
+    "LayerNormalization": replace(_NORMALIZING, normalization="layer", moments="standard"),
+    "GroupNormalization": replace(_NORMALIZING, normalization="group", moments="standard"),
+    "RMSNormalization": replace(_NORMALIZING, normalization="rms", moments="rms"),
+    "UnitNormalization": replace(_NORMALIZING, normalization="unit"),
+    # What joins signals. The last is of Keras's Inception-ResNet: x + scale · y.
+    "Add": _ADD,
+    "Subtract": LayerKind(merge="subtract", channels="subtract"),
+    "Multiply": _MULTIPLY,
+    "Average": LayerKind(merge="average", channels="average", moments="average"),
+    "Maximum": LayerKind(merge="maximum", channels="maximum"),
+    "Minimum": LayerKind(merge="minimum", channels="minimum"),
+    "Concatenate": _CONCATENATE,
+    "Dot": LayerKind(merge="dot"),
+    "CustomScaleLayer": LayerKind(merge="add"),
+    # Dropout, noise and pooling.
+    "Dropout": _DROPOUT,
+    **_each("SpatialDropout", _DROPOUT, _ALL),
+    **_each("AlphaDropout GaussianDropout", replace(_POOL, channels="same")),
+    "GaussianNoise": LayerKind(channels="same", moments="noise"),
+    "ActivityRegularization": replace(_RESHAPING, channels="same"),
+    **_each("MaxPooling", replace(_POOL, moments="max_pool"), _ALL),
+    **_each("AveragePooling", replace(_POOL, moments="average_pool"), _ALL),
+    **_each("GlobalMaxPooling", _POOL, _ALL),
+    **_each("GlobalAveragePooling", replace(_POOL, moments="global_average"), _ALL),
+    **_each("AdaptiveMaxPooling AdaptiveAveragePooling", LayerKind(keeps_mean=True), _ALL),
+    # Shapes.
+    "Reshape": replace(_RESHAPING, channels="reshape"),
+    "Permute": replace(_RESHAPING, channels="moving"),
+    "RepeatVector": _RESHAPING,
+    "Flatten": replace(_RESHAPING, channels="flatten"),
+    "Identity": replace(_RESHAPING, channels="same"),
+    **_each("UpSampling Cropping", replace(_RESHAPING, channels="pooling"), _ALL),
+    **_each("ZeroPadding", LayerKind(channels="zero_padding", moments="pad"), _ALL),
+    **_each("Masking InputLayer", LayerKind(moments="same")),
+    "Lambda": LayerKind(own_code=True),
+    # What data pass before a network.
+    "Rescaling": LayerKind(preprocessing="rescaling", moments="rescale"),
+    "Normalization": replace(_NORMALIZING, preprocessing="normalization"),
+    **_each("TextVectorization StringLookup IntegerLookup IndexLookup Hashing", _LOOKUP),
+    **_each("HashedCrossing Discretization CategoryEncoding", _LOOKUP),
+    **_each(
+        "BaseImagePreprocessingLayer MelSpectrogram STFTSpectrogram Pipeline",
+        LayerKind(preprocessing="other"),
+    ),
+    # Models.
+    "Functional": LayerKind(model="functional"),
+    "Sequential": LayerKind(model="sequential"),
+}
+# Where a class of tf_keras is another thing than that of its name in Keras 3.
+_LEGACY = _LAYERS | {"Bidirectional": _WRAPPER}
+
+_EXPERTS = Axes("eio")
+_KERAS_HUB: dict[str, LayerKind] = {
+    "PositionEmbedding": LayerKind(
+        kernels=_kernels(embeddings=Axes("vo")), positions=True, multiply_adds="free"
+    ),
+    "ViTPatchingAndEmbedding": LayerKind(multiply_adds="free"),  # a token, beside layers in it
+    "DropPath": LayerKind(keeps_mean=True),
+    # Three einsums, each of all tokens with all experts.
+    "MixtralMoeExperts": LayerKind(
+        kernels=_kernels(
+            expert_feedforward_gate_dense=_EXPERTS._replace(inside="activation"),
+            expert_feedforward_intermediate_dense=_EXPERTS._replace(inside="product"),
+            expert_feedforward_output_dense=_EXPERTS,
+        ),
+        multiply_adds="experts",
+    ),
+    **_each(
+        "LlamaAttention CachedMistralAttention QwenAttention Qwen3Attention Qwen3MoeAttention",
+        _attending("_{}_dense"),
+    ),
+    **_each(
+        "CachedMixtralAttention CachedGemmaAttention CachedGemma3Attention QwenMoeAttention "
+        "Phi3Attention",
+        _attending("{}_dense"),
+    ),
+    "T5MultiHeadAttention": replace(
+        # What it looks up is a bias for each distance.
+        _attending("{}_projector"),
+        kernels=_kernels(embeddings=Axes("vo")),
+    ),
+    "SegFormerMultiheadAttention": _attending("{}", "q", "k", "v"),
+}
+
+# Of keras.ops by the names of their classes, and of TensorFlow in tf_keras's graphs, in snake case.
+_OPERATIONS: dict[str, LayerKind] = {
+    **{
+        name: LayerKind(activation=name, channels="activation")
+        for name in (
+            *("relu", "relu6", "elu", "selu", "celu", "gelu", "silu", "swish", "mish", "softplus"),
+            *("softsign", "sigmoid", "hard_sigmoid", "hard_silu", "log_sigmoid", "tanh"),
+            *("hard_tanh", "tanh_shrink", "soft_shrink", "squareplus", "leaky_relu"),
+        )
+    },
+    **{name: LayerKind(activation=name) for name in ("softmax", "log_softmax")},
+    "add": _ADD,
+    "subtract": LayerKind(merge="subtract", channels="subtract"),
+    "multiply": _MULTIPLY,
+    **_each("divide true_divide", LayerKind(merge="divide")),
+    "maximum": LayerKind(merge="maximum", channels="maximum"),
+    "minimum": LayerKind(merge="minimum", channels="minimum"),
+    "concatenate": _CONCATENATE,
+    **_each("dot matmul einsum tensordot inner vdot", LayerKind(merge="dot")),
+    "dot_product_attention": LayerKind(attention=True, merge="dot"),
+    "reshape": replace(_RESHAPING, channels="reshape"),
+    "squeeze": LayerKind(channels="flatten"),
+    "transpose": replace(_RESHAPING, channels="moving"),
+    **_each("swapaxes moveaxis expand_dims", LayerKind(channels="moving")),
+    "identity": replace(_RESHAPING, channels="same"),
+    **_each("max_pool average_pool", LayerKind(keeps_mean=True)),
+}
+_HOMES: dict[str, dict[str, LayerKind]] = {
+    "keras": _LAYERS,
+    "tf_keras": _LEGACY,
+    "keras_hub": _KERAS_HUB,
+    "tensorflow_model_optimization": {
+        "PruneLowMagnitude": LayerKind(wrapper=True, opaque=True, masks=True)
+    },
+}
+
+_NAMED = [
+    pair
+    for kernels in (_USUAL, *(row.kernels for rows in _HOMES.values() for row in rows.values()))
+    for pair in kernels.items()
+]
+KERNEL_NAMES = tuple(dict.fromkeys(name for name, _ in _NAMED))
+"""What kernels are called, where a weight is met without its layer."""
+PRUNABLE_NAMES = tuple(dict.fromkeys(name for name, axes in _NAMED if axes.prunable))
+"""What those are called that pruning may set to zero, in some layer."""
