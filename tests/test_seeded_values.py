@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import seeded_values
 
-from tfinit.pruning.scoring.criteria import score
+from tfinit.pruning.scoring.after_training import score_trained
 
 
 @pytest.fixture(scope="module")
 def now():
     return {
         name: seeded_values.kept_of(array)
-        for name, array in seeded_values.values(score, renamed=False)
+        for name, array in seeded_values.values(score_trained, renamed=True)
     }
 
 

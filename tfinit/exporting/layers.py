@@ -9,6 +9,7 @@ import numpy as np
 from tfinit.exporting.blocks import BLOCKS, CONVERTER_MINIMUM, DENSE, PAYS, Encoding
 from tfinit.exporting.contents import Stored
 from tfinit.exporting.dense import PRUNED, kernels
+from tfinit.exporting.formats import FORMATS
 from tfinit.graph.layer_kinds import kind_of
 from tfinit.pruning.counting.effective_weights import nonzero
 from tfinit.variables import walk_layers
@@ -66,22 +67,13 @@ def layer_notes(
             if sparse:
                 notes.append(LayerNote(key, kind, zeros / size, False, "it has hardly any"))
             continue
-        runs, why = False, _WHY.get(format, "")
+        runs, why = False, FORMATS[format].zeros
         if quantize:
             why = "an int8 zero is multiplied like any other int8 number"
         elif sparse:
             runs, why = _in_sparse_file(layer, np.asarray(own[0]), planned.get(key), blocks)
-        elif format == "litert":
-            why = "they are stored and multiplied like any number; see `sparse=True`"
         notes.append(LayerNote(key, kind, zeros / size, runs, why))
     return tuple(notes)
-
-
-_WHY = {
-    "onnx": "ONNX Runtime never skips zeros",
-    "keras": "TensorFlow multiplies zeros like any number",
-    "saved_model": "TensorFlow multiplies zeros like any number",
-}
 
 
 def _in_sparse_file(
