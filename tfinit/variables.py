@@ -18,10 +18,9 @@ import numpy as np
 from tfinit.arguments import array, function, mapping, refused
 from tfinit.errors import InputError
 from tfinit.graph.keras_internals import layers_in, own_variables
-from tfinit.graph.layer_kinds import PRUNABLE_NAMES, axes_of, keras_of
+from tfinit.graph.layer_kinds import PRUNABLE_NAMES, axes_of, keras_of  # noqa: F401  (named here before)
 
 __all__ = [
-    "PRUNABLE_NAMES",
     "all_weights",
     "check_built",
     "check_same_keys",
