@@ -23,6 +23,7 @@ setup(
     license="Apache-2.0",
     packages=find_packages(include=["tfinit", "tfinit.*"]),
     package_data={
+        "": ["*.pyi"],  # what packages and type checkers read the public names from
         "tfinit": ["py.typed"],
         "tfinit.demo": ["static/*", "static/icons/*", "static/vendor/*"],
     },
@@ -42,8 +43,9 @@ setup(
         "h5py>=3.10,<4",
         # One process in a run directory at a time.
         "filelock>=3.12,<4",
-        # Packages whose names load when they are used, and show them to tools all the same.
-        "lazy-loader>=0.4,<0.7",
+        # Packages whose names load when they are used, and show them to tools all the same. Since
+        # 0.6 a function is not hidden by the module of its name.
+        "lazy-loader>=0.6,<0.7",
     ],
     extras_require={
         "test": [

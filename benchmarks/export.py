@@ -102,7 +102,8 @@ def networks(
     report = side_by_side(
         variants,
         DATA["train"][0][:200],
-        (x[:examples], y[:examples]),
+        x=x[:examples],
+        y=y[:examples],
         folder=keep and keep / name,
         seconds=2,
     )

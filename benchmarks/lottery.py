@@ -283,9 +283,9 @@ def convolutions(turns: int) -> None:
 def levels(turns: int) -> None:
     """One experiment, so that the levels see each other's traces and garbage."""
     from tfinit.lottery import LotteryConfig, run
-    from tfinit.training import wake_up
+    from tfinit.training import warm_up
 
-    wake_up()
+    warm_up()
     ends, memory = {}, {}
 
     def finished(result) -> None:

@@ -357,7 +357,7 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["--child"]:
         _child(Path(sys.argv[2]), int(sys.argv[3]))
     elif len(sys.argv) > 1:
-        print(attack(Path(sys.argv[1]), random.Random()))
+        print(attack(Path(sys.argv[1]), random.Random(0)))
     else:
         with tempfile.TemporaryDirectory() as folder:
-            print(attack(Path(folder), random.Random()))
+            print(attack(Path(folder), random.Random(0)))

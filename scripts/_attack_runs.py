@@ -49,7 +49,7 @@ def _lottery(home: Path, given: Path) -> None:
 
 def _stability(home: Path, given: Path) -> None:
     from tfinit.lottery import StabilityConfig
-    from tfinit.lottery.stability import stability
+    from tfinit.lottery.stability_experiment import stability
 
     config = StabilityConfig(
         steps=300, spawn_steps=(0, 60), points=3, run_dir=home / "r", **_NETWORK
@@ -128,9 +128,9 @@ def _import_all() -> None:
     import matplotlib.pyplot  # noqa: F401
 
     import tfinit.comparison.from_config
-    import tfinit.exporting.command
+    import tfinit.exporting.from_files
     import tfinit.fine_tuning.run
-    import tfinit.lottery.stability
+    import tfinit.lottery.stability_experiment
     import tfinit.plots  # noqa: F401
 
 

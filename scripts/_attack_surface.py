@@ -1,4 +1,4 @@
-"""Call every public function of tfinit with values that it should refuse: _attack_surface.py [s]
+"""Call every public function of tfinit with values to refuse: _attack_surface.py [seconds [seed]]
 
 Each argument in turn with every odd value of tests/shared/public_surface.py, then pairs of them at
 random, for some seconds. What goes through though it should not, raises something else than an
@@ -94,7 +94,7 @@ def _pairs(
 
 def main():
     """The attack alone; exits with 1 if there was a fault."""
-    seed = int.from_bytes(os.urandom(4), "big")
+    seed = int(sys.argv[2]) if len(sys.argv) > 2 else 0
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else _PAIRS_FOR
     with tempfile.TemporaryDirectory(prefix="attack-") as name:
         told = attack(Path(name), random.Random(seed), seconds)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeVar
 import tyro
 
 from tfinit.cli.console import loading
-from tfinit.cli.device import wake_up
+from tfinit.cli.device import warm_up
 from tfinit.cli.signals import heard, nothing_begun
 from tfinit.devices import in_use
 from tfinit.errors import InputError, WorkError
@@ -26,11 +26,12 @@ from tfinit.lottery.branches import TICKET
 from tfinit.lottery.config import LotteryConfig
 from tfinit.lottery.network_config import NetworkConfig
 from tfinit.native_output import open_streams
+from tfinit.text_table import padded
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from tfinit.lottery.report import Row
+    from tfinit.lottery.report import LevelSummary
     from tfinit.lottery.result import LevelResult
     from tfinit.progress import Bar
     from tfinit.spread import Spread
@@ -92,7 +93,7 @@ def main(script: Callable[[Any], None], options: type[Options], description: str
             with nothing_begun():
                 asked = tyro.cli(options, description=description)
             with loading():
-                wake_up(asked.device)
+                warm_up(asked.device)
             script(asked)
     except (InputError, WorkError) as error:
         print(error, file=sys.stderr)
@@ -154,11 +155,11 @@ class Measured:
         self._rows = {(row.branch, row.level): row for row in rows}
         self.levels = sorted({row.level for row in rows} - {0})
 
-    def row(self, level: int, branch: str = TICKET) -> "Row | None":
+    def row(self, level: int, branch: str = TICKET) -> "LevelSummary | None":
         """The row of a branch at a level; None if it was not trained there."""
         return self._rows.get((branch, level))
 
-    def rows(self, branch: str = TICKET) -> "list[Row]":
+    def rows(self, branch: str = TICKET) -> "list[LevelSummary]":
         """The pruned levels of a branch."""
         return [row for level in self.levels if (row := self.row(level, branch))]
 
@@ -214,14 +215,9 @@ def cell(spread: "Spread | None", digits: int = 1, sign: str = "") -> str:
 
 def markdown(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table in markdown, its columns aligned."""
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-
-    def line(cells: Sequence[str]) -> str:
-        padded = (text.ljust(width) for text, width in zip(cells, widths, strict=True))
-        return f"| {' | '.join(padded)} |"
-
-    rule = line(["-" * width for width in widths])
-    return "\n".join([f"**{title}**", "", line(header), rule, *map(line, rows)])
+    head, *body = padded([header, *rows])
+    lines = (head, ["-" * len(cell) for cell in head], *body)
+    return "\n".join([f"**{title}**", "", *(f"| {' | '.join(line)} |" for line in lines)])
 
 
 def claims(paper: str, rows: Sequence[tuple[str, str, str]]) -> str:

@@ -12,8 +12,8 @@ import tyro
 
 from tfinit.cli.signals import heard
 from tfinit.errors import InputError
-from tfinit.schemes import initialize
-from tfinit.schemes.initialize import WITHOUT_DATA
+from tfinit.schemes import SCHEMES, initialize
+from tfinit.schemes.engine.registry import REGISTRY
 
 SMALLEST = (
     *("ConvNeXtTiny", "DenseNet121", "EfficientNetB0", "EfficientNetV2B0", "InceptionResNetV2"),
@@ -37,7 +37,7 @@ def main(smallest: bool = False, only: tuple[str, ...] = ()):
         smallest: Only one class of each family.
         only: Only these classes.
     """
-    schemes = [scheme.__name__ for scheme in WITHOUT_DATA if scheme.__name__ != "pretrained"]
+    schemes = [name for name in SCHEMES if not REGISTRY[name].needs_data and name != "pretrained"]
     print("| model | weights | kernels | build s |", *(f"{s} s |" for s in schemes))
     print("| --- |" + " ---: |" * (3 + len(schemes)))
     failed = 0

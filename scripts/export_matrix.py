@@ -271,7 +271,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--int8", action="store_true", help="with quantize='int8', where it is one")
     chosen = parser.parse_args(arguments)
     quantize = "int8" if chosen.int8 else None
-    formats = [f for f in chosen.format if not quantize or f in ("litert", "onnx")]
+    formats = [f for f in chosen.format if not quantize or FORMATS[f].quantizes]
     width = max(map(len, chosen.kind))
     print(" " * width, *(f"{format:22}" for format in formats))
     lines: dict[str, int] = {}

@@ -69,7 +69,8 @@ PAPER = {"lenet-300-100": "0", "resnet-20": "2000 of 63,000 (3 %)"}
 
 
 def script(options: Options) -> None:
-    from tfinit.lottery.stability import stability, stability_steps, summarize_stability
+    from tfinit.lottery import stability, summarize_stability
+    from tfinit.lottery.stability_experiment import stability_steps
 
     configs = {}
     for name in FULL:

@@ -25,7 +25,8 @@ from _experiment import (
     variants,
 )
 
-from tfinit.lottery.config import CRITERIA, LotteryConfig
+from tfinit.lottery.config import LotteryConfig
+from tfinit.pruning.scoring.scores import AFTER, names
 
 UNTRAINED = "untrained_accuracy"
 LARGE_FINAL, SAME_SIGN = "magnitude", "large-final-same-sign"
@@ -49,7 +50,7 @@ QUICK = LotteryConfig(
 
 
 def configs(config: LotteryConfig) -> dict[str, LotteryConfig]:
-    of = variants(config, criterion={name: name for name in CRITERIA})
+    of = variants(config, score={name: name for name in names(AFTER)})
     controls = {LARGE_FINAL: tuple(SIGNS)[1:], SAME_SIGN: ("constant-signs",)}
     more = {name: replace(of[name], controls=branches) for name, branches in controls.items()}
     return of | more
@@ -113,7 +114,7 @@ def compared(found: dict[str, Measured], supermasks: dict):
         (f"{name} over large final, points, {where}", says, criterion(name))
         for name, says in (
             ("magnitude-increase", "0 or more"),
-            ("movement", "about 0"),
+            ("distance", "about 0"),
             ("large-init", "below 0"),
             ("random", "below 0"),
             ("small-final", "far below 0"),

@@ -5,6 +5,7 @@ import tempfile
 from pathlib import Path
 
 import keras
+import numpy as np
 import pytest
 from hypothesis import settings
 
@@ -31,6 +32,13 @@ def pytest_addoption(parser):
 def pytest_runtest_setup(item):
     # Networks that a test draws without a seed are the same in every run and order.
     keras.utils.set_random_seed(item.config.getoption("--seed"))
+
+
+@pytest.fixture
+def rng(request):
+    """Numbers of the test's own: the same whichever tests run beside it, and wherever it lies."""
+    seed = request.config.getoption("--seed")
+    return np.random.default_rng([seed, *request.node.name.encode()])
 
 
 @pytest.fixture

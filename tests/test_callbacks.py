@@ -16,9 +16,8 @@ from tfinit.callbacks import SignalMonitor
 from tfinit.diagnostics import diagnose
 from tfinit.errors import InputError, MissingPackage
 
-RANDOM = np.random.default_rng(0)
-X = RANDOM.normal(size=(48, 6)).astype("float32")
-Y = RANDOM.integers(0, 3, 48)
+X = np.random.default_rng(0).normal(size=(48, 6)).astype("float32")
+Y = np.random.default_rng(1).integers(0, 3, 48)
 
 
 def network(optimizer="sgd", steps_per_execution=1, jit_compile=False):
@@ -68,7 +67,7 @@ def test_training_is_the_same_bit_for_bit(tmp_path, jit_compile, epochs):
     np.testing.assert_array_equal(drawn_then, drawn)
 
 
-def test_numbers_are_those_of_the_layers_by_hand(tmp_path):
+def test_numbers_are_those_of_the_layers_by_hand(tmp_path, rng):
     path = tmp_path / "new" / "s.csv"
     keras.utils.set_random_seed(0)
     layers = [
@@ -79,7 +78,7 @@ def test_numbers_are_those_of_the_layers_by_hand(tmp_path):
     model = keras.Sequential([keras.Input((6,)), *layers])
     model.compile(keras.optimizers.SGD(0.1), "mse")
     a, b, c = (layer.kernel.numpy() for layer in layers)
-    target = RANDOM.normal(size=(48, 1)).astype("float32")
+    target = rng.normal(size=(48, 1)).astype("float32")
     h1 = np.maximum(X @ a, 0)
     h2 = np.tanh(h1 @ b)
     by_out = 2 * (h2 @ c - target) / 48
@@ -218,11 +217,11 @@ def test_what_is_not_finite_is_written_and_warned_of_once(tmp_path):
     assert last["", "risk"] == math.inf
 
 
-def test_kernels_of_one_layer_are_told_apart(tmp_path):
+def test_kernels_of_one_layer_are_told_apart(tmp_path, rng):
     path = tmp_path / "s.csv"
     model = keras.Sequential([keras.Input((5, 2)), keras.layers.GRU(3, name="gru")])
     model.compile("sgd", "mse")
-    x = RANDOM.normal(size=(4, 5, 2)).astype("float32")
+    x = rng.normal(size=(4, 5, 2)).astype("float32")
     model.fit(
         x, np.zeros((4, 3)), verbose=0, callbacks=[SignalMonitor(x, np.zeros((4, 3)), csv=path)]
     )

@@ -1,10 +1,12 @@
 """What importing tfinit does and does not do, each in a fresh process."""
 
+import ast
 import importlib.util
 import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -96,18 +98,43 @@ def test_import_adds_nothing_heavy_and_changes_nothing(on_tensorflow):
     assert "tfinit>SparseOptimizer" in seen["registered"]
 
 
-def test_import_alone_does_not_import_keras_and_the_order_does_not_matter():
+def test_what_registration_imports_has_keras_at_its_top_only_below_a_package_that_has(
+    on_tensorflow,
+):
+    """It may run in the middle of any of them: only a whole package may be in the middle then."""
+    modules = [name for name in on_tensorflow["nothing heavy"]["new"] if name.startswith("tfinit.")]
+    assert len(modules) > 20
+    first = [name for name in modules if importlib.util.find_spec(name).submodule_search_locations]
+    first = [name for name in first if _imports_keras(name)]
+    assert "tfinit.initializers" in first
+    others = [name for name in modules if not name.startswith(tuple(f"{n}." for n in first))]
+    assert [name for name in others if _imports_keras(name) and name not in first] == []
+
+
+def _imports_keras(module):
+    body = ast.parse(Path(importlib.util.find_spec(module).origin).read_text()).body
+    names = [a.name for node in body if isinstance(node, ast.Import) for a in node.names]
+    names += [node.module for node in body if isinstance(node, ast.ImportFrom)]
+    return any(name.split(".")[0] == "keras" for name in names)
+
+
+def test_import_configurations_and_lists_of_names_do_not_import_keras_in_any_order():
     (seen,) = in_fresh_processes(
         """
 import sys
 import tfinit
 alone = [name for name in ("keras", "numpy", "tensorflow") if name in sys.modules]
+dir(tfinit.pruning), tfinit.lottery.LotteryConfig, tfinit.comparison.CompareConfig
+tfinit.fine_tuning.PruneConfig, tfinit.exporting.ExportConfig
+import tfinit.demo.menu, tfinit.exporting.formats, tfinit.schemes.initialize
+alone += [name for name in ("keras", "tensorflow") if name in sys.modules]
+listed = ["lsuv" in tfinit.demo.menu.initializations(), "onnx" in tfinit.exporting.formats.FORMATS]
 import keras
-seen = [alone, "tfinit>SparseOptimizer" in keras.saving.get_custom_objects()]
+seen = [alone, *listed, "tfinit>SparseOptimizer" in keras.saving.get_custom_objects()]
 """,
         KERAS_BACKEND=QUICK,
     )
-    assert seen == [[], True]
+    assert seen == [[], True, True, True]
 
 
 FIRST = [

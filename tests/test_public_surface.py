@@ -48,7 +48,7 @@ PASSED_ONCE = [
     (lambda: from_arrays((X, Y + (2**63 - 9)), (X, Y)), "labels .* beyond 2"),
     (lambda: from_arrays((np.ma.array(X), Y), (X, Y)), "`train` is a masked array"),
     (lambda: from_arrays((X + 1j, Y), (X, Y)), "`train` has complex numbers"),
-    (lambda: tfinit.initialize(model(), "lsuv", X[:0]), "`data` must have one example or more"),
+    (lambda: tfinit.initialize(model(), "lsuv", X[:0]), "`x` must have one example or more"),
     (lambda: tfinit.diagnose(model(), X[:0]), "`x` must have one example or more"),
     (lambda: tfinit.diagnose(None), "`model` must be .* received None"),
     (lambda: pruning.get_masks(None), "`model` must be .* received None"),

@@ -32,3 +32,20 @@ def test_every_picture_and_file_that_it_names_exists():
         assert (root / link).exists(), link
     for script in re.findall(r"\bscripts/[\w.]+", README):
         assert (root / script).exists(), script
+
+
+def _named(begin, end):
+    """The names in backticks between two pieces of the README."""
+    [part] = re.findall(f"{re.escape(begin)}(.*?){re.escape(end)}", README, re.DOTALL)
+    return set(re.findall(r"`(\w+)`", part))
+
+
+def test_it_names_all_initializers_and_schemes():
+    from tfinit.initializers.registry import CLASSES
+    from tfinit.schemes import SCHEMES
+    from tfinit.schemes.engine.registry import REGISTRY
+
+    assert _named("any layer takes it: ", ". In Keras") == {*CLASSES}
+    with_data = {name for name in SCHEMES if REGISTRY[name].needs_data}
+    assert _named("Without data: ", ". With a batch") == {*SCHEMES} - with_data
+    assert _named("With a batch: ", ". `help") == with_data

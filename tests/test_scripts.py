@@ -1,21 +1,17 @@
-"""The scripts of published lottery experiments on made-up results: almost nothing trains."""
+"""The scripts of published lottery experiments in small."""
 
 import importlib
 import runpy
 import subprocess
 import sys
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from unittest.mock import Mock
 
 import numpy as np
 import pytest
 
-from tfinit.lottery import initializations, stability
 from tfinit.lottery.config import LotteryConfig
 from tfinit.lottery.result import LevelResult
-from tfinit.lottery.stability import StabilityResult
 from tfinit.training.metrics import Metrics
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
@@ -43,26 +39,6 @@ def result(seed, branch, level, density, accuracy, diverged_at=None):
     return LevelResult(seed, branch, level, {}, {}, mask, {}, metrics, diverged_at)
 
 
-def results(config):
-    """What an experiment could have given."""
-    rng = np.random.default_rng(0)
-    return [
-        result(seed, branch, level, (1 - config.prune_fraction) ** level, rng.random())
-        for seed in config.seeds
-        for level in range(config.levels + 1)
-        for branch in ("ticket", *(config.controls if level else ()))
-    ]
-
-
-def stability_results(config):
-    errors = np.random.default_rng(0).random((len(config.spawn_steps), 4, 3))
-    return [
-        StabilityResult(seed, k, np.array([0, 0.5, 1]), *e)
-        for seed in config.seeds
-        for k, e in zip(config.spawn_steps, errors, strict=True)
-    ]
-
-
 def test_nothing_heavy_is_imported_before_signals_are_heard():
     """As the first process of a container, it would not hear them for as long as that takes."""
     code = f"import sys, {', '.join(NAMES)}; print(*{{'keras', 'matplotlib'}} & {{*sys.modules}})"
@@ -71,20 +47,66 @@ def test_nothing_heavy_is_imported_before_signals_are_heard():
     assert done.stdout == "\n"
 
 
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("flags", [[], ["--quick", "--seeds", "3", "--dataset", "mnist"]])
-def test_a_script_leaves_table_and_figure(script, monkeypatch, tmp_path, capsys, name, flags):
+SMALL = {
+    "model": "mlp-2-relu",
+    "steps": 8,
+    "evaluate_every": 4,
+    "train_examples": 60,
+    "batch_size": 20,
+    "levels": 2,
+    "seeds": (0, 1),
+    "dataset": "digits",
+    "augment": False,
+    "rewind_step": 2,
+    "spawn_steps": (0, 2),
+    "points": 3,
+}
+# The criteria that zhou2019 speaks of: each is an experiment, and so a second or two.
+SPOKEN_OF = (
+    "magnitude",
+    "magnitude-increase",
+    "movement",
+    "large-init",
+    "random",
+    "small-final",
+    "large-final-same-sign",
+)
+
+
+@pytest.fixture
+def small(script, monkeypatch):
+    """Every experiment of a script, a few steps of a small network long: the results are real."""
+    experiment = script("_experiment")
+    choose = experiment.Options.choose
+
+    def smaller(options, full, quick, label=""):
+        config = choose(options, full, quick, label)
+        changes = {name: value for name, value in SMALL.items() if hasattr(config, name)}
+        return replace(config, **changes)
+
+    monkeypatch.setattr(experiment.Options, "choose", smaller)
+
+
+@pytest.mark.parametrize(
+    ("name", "flags", "changed"),
+    [
+        ("frankle2019", [], {}),
+        ("frankle2020_rewinding", ["--quick"], {"STEPS": {True: (0, 4)}}),
+        ("frankle2020_stability", [], {}),
+        ("initializations", ["--names", "he", "zeros"], {}),
+        ("renda2020", ["--quick"], {}),
+        ("sanity_checks", [], {}),
+        ("zhou2019", ["--quick"], {"CRITERIA": SPOKEN_OF}),
+    ],
+)
+def test_a_script_leaves_table_and_figure(
+    script, small, monkeypatch, tmp_path, capsys, name, flags, changed
+):
     module, experiment = script(name), script("_experiment")
-    monkeypatch.setattr(
-        module, "run_all", lambda of: {n: results(c) for n, c in of.items()}, raising=False
-    )
-    monkeypatch.setattr(module, "watched", lambda steps: nullcontext(Mock()), raising=False)
-    monkeypatch.setattr(stability, "stability", lambda config, *_, **__: stability_results(config))
-    monkeypatch.setattr(
-        initializations,
-        "compare_initializations",
-        lambda config, names, **_: {name: results(config) for name in names},
-    )
+    if name == "frankle2019":  # its claims are those of the network
+        monkeypatch.delitem(SMALL, "model")
+    for constant, value in changed.items():
+        monkeypatch.setattr(module, constant, value)
     figure = tmp_path / "here" / "figure.png"
     paths = ["--run-dir", str(tmp_path / "run"), "--figure", str(figure)]
     monkeypatch.setattr(sys, "argv", [f"{name}.py", *paths, *flags])

@@ -5,69 +5,29 @@ serialize is registered with Keras as soon as Keras itself is imported, before o
 """
 
 import importlib
+import pkgutil
 from types import ModuleType
-from typing import Any
 
 import wrapt
 
-from tfinit.moved import install
+from tfinit.moved import attach, install
 
 __version__ = "0.1.0"
 
-_SUBMODULES = (
-    "callbacks",
-    "comparison",
-    "datasets",
-    "devices",
-    "diagnostics",
-    "errors",
-    "exporting",
-    "fans",
-    "fine_tuning",
-    "gains",
-    "initializers",
-    "lottery",
-    "models",
-    "plots",
-    "points",
-    "probes",
-    "pruning",
-    "saved_model",
-    "schemes",
-    "spread",
-    "training",
-    "variables",
-)
-_FUNCTIONS = {
-    "compare": "comparison",
-    "diagnose": "diagnostics",
-    "export": "exporting",
-    "initialize": "schemes",
-    "recommend": "diagnostics",
-}
-__all__ = [*_SUBMODULES, *_FUNCTIONS]
-
-
-def __getattr__(name: str) -> Any:
-    if name in _SUBMODULES:
-        return importlib.import_module(f"tfinit.{name}")
-    if name in _FUNCTIONS:
-        return getattr(importlib.import_module(f"tfinit.{_FUNCTIONS[name]}"), name)
-    raise AttributeError(f"module 'tfinit' has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+__getattr__, __dir__, __all__ = attach(__name__, __file__)
 
 
 def _register_with_keras(keras: ModuleType) -> None:
     """Import the modules whose classes Keras serializes: their decorators register them.
 
     This may run in the middle of a tfinit package's own `import keras`. So what is imported here,
-    and what that imports in turn, takes names from modules, never from a tfinit package, and the
-    flat modules among them (fans, gains, variables, errors) do not import Keras at their top.
+    and what that imports in turn, takes names from modules, never from a tfinit package. Of these
+    modules those that import Keras at their top are in packages that import it first
+    (`initializers`, `pruning.in_training`, `pruning.tfmot_api`).
     """
-    importlib.import_module("tfinit.initializers")
+    initializers = importlib.import_module("tfinit.initializers")
+    for module in pkgutil.iter_modules(initializers.__path__, "tfinit.initializers."):
+        importlib.import_module(module.name)
     importlib.import_module("tfinit.pruning.in_training.sparse_optimizer")
     importlib.import_module("tfinit.pruning.tfmot_api.marks")
 

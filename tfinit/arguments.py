@@ -41,7 +41,7 @@ def refused(name: str, wanted: str, value: object, cure: str = "") -> InputError
     return InputError(f"`{name}` must be {wanted}, received {shown(value)}. {cure}".rstrip())
 
 
-def shown(value: object) -> str:
+def shown(value: Any) -> str:
     """A value in a few words: numbers, text and short lists as they are, arrays by their shape."""
     axes = _axes(value)
     if axes:
@@ -397,6 +397,7 @@ def check_fields(settings: Any) -> None:
 
     Types only: ranges are for its own checks, which come after. Known are int, float, bool, str,
     `Path`, tuples of one of them, dictionaries from text to one of them, and each of these or None.
+    A field of type Any is left to its own check.
 
     Raises:
         InputError: a field has a value of another type.
@@ -426,6 +427,8 @@ _BY_TYPE: dict[Any, Callable[..., Any]] = {
 
 
 def _of_type(name: str, value: Any, annotation: Any) -> Any:
+    if annotation is Any:
+        return value
     origin, parts = typing.get_origin(annotation), typing.get_args(annotation)
     if origin in (types.UnionType, typing.Union):
         (kind,) = (part for part in parts if part is not types.NoneType)

@@ -19,10 +19,12 @@ from tfinit.diagnostics.diagnosis import Diagnosis, diagnose, line_of
 from tfinit.errors import InputError, MissingPackage
 from tfinit.files import check_writable, make_directory, why_not
 
-# Seconds of training on which the first reading and the last are charged: were it by the time
-# trained so far, the second reading would wait very long for the first, which is the slowest.
+__all__ = ["HEADER", "SignalMonitor"]
+
+# Readings may take their share of at least so many seconds of training. Of the seconds trained so
+# far alone, the second reading would wait very long: the first is the slowest.
 _CHARGED = 60.0
-# Of the budget, what is spent by plan: readings vary, and the caches are cold after one.
+# The fraction of the budget that is planned with: readings vary, and leave the caches cold.
 _PLANNED = 0.9
 HEADER = ("step", "layer", "statistic", "value")
 # Of a layer and of its kernels, as `Diagnosis.to_frame` calls them.
@@ -59,10 +61,10 @@ class SignalMonitor(keras.callbacks.Callback):
 
     A step is one of the optimizer's (``optimizer.iterations``), so a training that is resumed
     goes on counting. Of each layer: ``activation_mean``, ``activation_std``, ``variation``,
-    ``zeros``, ``dead``, ``saturated``, ``gradient_std`` (by its activations), ``weight_std``,
-    ``weight_gradient_std`` and ``update_ratio`` (of a fresh optimizer's first step, as in
-    `tfinit.diagnose`). What a layer does not have is left out; a layer with several kernels has
-    the last three under the kernels' keys. Of the network: ``loss``, ``forward_factor``,
+    ``zeros``, ``dead``, ``saturated``, ``gradient_std`` (with respect to its activations),
+    ``weight_std``, ``weight_gradient_std`` and ``update_ratio`` (of a fresh optimizer's first step,
+    as in `tfinit.diagnose`). What a layer does not have is left out; a layer with several kernels
+    has the last three under the kernels' keys. Of the network: ``loss``, ``forward_factor``,
     ``backward_factor``, ``depth_scale`` and ``risk``. What is not finite is NaN (the risk:
     infinite); the first time, a warning says where.
 

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-_KERASES = ("keras", "tf_keras")
+from tfinit.devices import KERASES
+
 # Of Keras's functions, those that make a model and then write all its weights.
 _LOADING = ("load_model", "_unpickle_model")
 _DESERIALIZING = ("deserialize_keras_object",)
@@ -50,7 +51,7 @@ def _called_by(functions: tuple[str, ...]) -> bool:
     frame = sys._getframe(1)
     while frame is not None:
         module = frame.f_globals.get("__name__", "").split(".")[0]
-        if frame.f_code.co_name in functions and module in _KERASES:
+        if frame.f_code.co_name in functions and module in KERASES:
             return True
         frame = frame.f_back
     return False

@@ -17,8 +17,9 @@ from tfinit.arguments import one_of, path
 from tfinit.errors import InputError, reason
 from tfinit.missing_gpu import FRAMEWORKS, ROOT, gpus, hidden_by, why_none
 
-__all__ = ["Device", "announce", "choose", "in_use", "unlisted"]
+__all__ = ["KERASES", "Device", "announce", "choose", "in_use", "unlisted"]
 
+KERASES = ("keras", "tf_keras")  # the modules: Keras 3, and the legacy one that TFMOT takes
 _CHOICES = ("auto", "cpu", "gpu")
 _Listed = list[tuple[str, str, int]]  # kind, name and number of what is no CPU
 _log = logging.getLogger(__name__)
@@ -174,7 +175,7 @@ def unlisted(framework: str = "keras", root: str | Path = ROOT) -> str:
 
 
 def _named(framework: str) -> str:
-    one_of("framework", framework, ("keras", "tf_keras", *FRAMEWORKS))
+    one_of("framework", framework, (*KERASES, *FRAMEWORKS))
     if framework == "keras":
         import keras
 

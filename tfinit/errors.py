@@ -2,6 +2,8 @@
 
 import re
 
+__all__ = ["InputError", "MissingPackage", "WorkError", "reason"]
+
 
 class InputError(ValueError):
     """What was asked for cannot be done as asked; nothing was written. Exit code 2."""

@@ -38,6 +38,8 @@ from tfinit.errors import InputError
 from tfinit.graph.layer_kinds import axes_of, kind_of, letters_of
 from tfinit.variables import children, own_weights, weight_name
 
+__all__ = ["Fans", "check_shape", "fans"]
+
 Fans = tuple[float, float]
 
 

@@ -26,11 +26,29 @@ from tfinit.arguments import number, one_of, refused
 from tfinit.errors import InputError
 from tfinit.graph.layer_kinds import kind_of
 
+__all__ = [
+    "CUT",
+    "CUT_STD",
+    "MODES",
+    "Sinusoid",
+    "check_activation",
+    "config_of",
+    "evaluate",
+    "gain",
+    "moments",
+    "sinusoid",
+]
+
 _PANEL = 0.25
 _REACH = 12.0  # the normal density is 2e-32 there, so that even exp(z)² ends far below rounding
 _POINTS = 8
 _LEAST = 1e-8  # a float32 backend differentiates a constant to less than this
 MODES = ("forward", "backward")
+
+# Where a truncated normal is cut, and what is left of a standard one: its standard deviation.
+CUT = 2.0
+_MASS = math.erf(CUT / math.sqrt(2))
+CUT_STD = math.sqrt(1 - 2 * CUT * math.exp(-(CUT**2) / 2) / math.sqrt(2 * math.pi) / _MASS)
 
 
 @functools.cache

@@ -1,52 +1,51 @@
 """Networks by their names, initialized as published or as asked, for Keras 3 and tf_keras alike."""
 
-import math
 import re
-from collections.abc import Callable
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any
 
 from tfinit import arguments
 from tfinit.arguments import instance, one_of, refused, text, whole, wholes
+from tfinit.devices import KERASES
 from tfinit.errors import InputError
 from tfinit.graph.layer_kinds import KERNEL_NAMES
-from tfinit.networks import conv_2, conv_4, conv_6, lenet_300_100, mlp, resnet_20, vgg_16
+from tfinit.networks import (  # noqa: F401  (the architectures are found here, too)
+    MLP,
+    NETWORKS,
+    Network,
+    conv_2,
+    conv_4,
+    conv_6,
+    lenet_300_100,
+    mlp,
+    resnet_20,
+    vgg_16,
+)
 from tfinit.schemes.engine.forward import check_data
+from tfinit.schemes.engine.registry import REGISTRY
 from tfinit.schemes.engine.streams import digest
-from tfinit.schemes.initialize import SCHEMES, WITH_DATA, initialize
+from tfinit.schemes.initialize import SCHEMES, initialize
 from tfinit.variables import all_weights, weight_name
 
+__all__ = [
+    "NAMES",
+    "OF_KERAS",
+    "PATTERN",
+    "build",
+    "check_initialization",
+    "fill",
+    "initializations",
+    "initializer",
+    "kernels",
+    "needs_data",
+]
 
-class _Network(NamedTuple):
-    build: Callable[..., Any]
-    scheme: str | None  # with which it was published, and its options; None: Keras's default
-    options: dict[str, Any]
-    of_images: bool = True
-
-
-_XAVIER = ("xavier", {"distribution": "truncated_normal"})
-_HE = ("he", {"gain": math.sqrt(2)})  # also in the output layer, as the published code has it
-_NETWORKS = {
-    "lenet-300-100": _Network(lenet_300_100, *_XAVIER, of_images=False),
-    "conv-2": _Network(conv_2, *_XAVIER),
-    "conv-4": _Network(conv_4, *_XAVIER),
-    "conv-6": _Network(conv_6, *_XAVIER),
-    "resnet-20": _Network(resnet_20, *_HE),
-    "vgg-16": _Network(vgg_16, *_HE),
-}
-NAMES = tuple(_NETWORKS)
-PATTERN = "mlp-<depth>-<activation>"
+NAMES: tuple[str, ...]
+PATTERN = MLP
 _MLP = re.compile(r"mlp-(\d{1,4})-(\w+)")
 
-# Two cannot run without options; "reinitialize" draws from the layers' own initializers, which
-# here are Keras's default: "keras", but with other bits in tf_keras.
-_SCHEMES = tuple(name for name in SCHEMES if name not in ("mup", "pretrained", "reinitialize"))
-# Those that fill any kernel and need no arguments. The ones for convolutions alone (Dirac,
-# DeltaOrthogonal, ConvolutionOrthogonal) fit no network here, as the output layer is dense; the
-# scheme "delta_orthogonal" does that for convolutions.
-_OF_TFINIT = ("EdgeOfChaos", "He", "Identity", "LeCun", "Orthogonal", "Sparse", "Xavier", "ZerO")
 # Without "orthogonal", which is the scheme, and "constant", whose constant would be zero.
-_OF_KERAS = (
+OF_KERAS = (
     "glorot_normal",
     "glorot_uniform",
     "he_normal",
@@ -59,7 +58,13 @@ _OF_KERAS = (
     "truncated_normal",
     "zeros",
 )
-_DEFAULT_OF_KERAS = "glorot_uniform"
+_DEFAULTOF_KERAS = "glorot_uniform"
+
+
+def __getattr__(name: str) -> tuple[str, ...]:
+    if name == "NAMES":  # as of now
+        return tuple(NETWORKS)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def initializations() -> tuple[str, ...]:
@@ -70,7 +75,22 @@ def initializations() -> tuple[str, ...]:
     (``"Orthogonal"``, which sees shapes, with its default arguments); then ``"keras"``, which is
     what Keras does by default, and Keras's initializers by their names.
     """
-    return (*_SCHEMES, *_OF_TFINIT, "keras", *_OF_KERAS)
+    return (*_schemes(), *_of_tfinit(), "keras", *OF_KERAS)
+
+
+def _schemes() -> list[str]:
+    """Those that run without options; the layers' own initializers are "keras" here."""
+    return [s for s in SCHEMES if not REGISTRY[s].needed and not REGISTRY[s].as_built]
+
+
+def _of_tfinit() -> list[str]:
+    """Those that need no arguments and fill matrices, which the output layer of each network has.
+
+    The scheme "delta_orthogonal" does for convolutions what those do that are for these alone.
+    """
+    from tfinit.initializers.registry import of_any_kernel
+
+    return of_any_kernel()
 
 
 def check_initialization(name: str | None) -> None:
@@ -82,14 +102,14 @@ def check_initialization(name: str | None) -> None:
 
 def needs_data(initialization: str | None) -> bool:
     """Whether `build` needs ``x`` for this initialization."""
-    return any(initialization == scheme.__name__ for scheme in WITH_DATA)
+    return initialization in REGISTRY and REGISTRY[initialization].needs_data
 
 
-def _network(name: str, keras: ModuleType) -> _Network:
+def _network(name: str, keras: ModuleType) -> Network:
     text("name", name)
-    if name in _NETWORKS:
-        return _NETWORKS[name]
-    known = f"`model` must be one of {', '.join(NAMES)}, or {PATTERN} as in mlp-30-relu"
+    if name in NETWORKS:
+        return NETWORKS[name]
+    known = f"`model` must be one of {', '.join(NETWORKS)}, or {PATTERN} as in mlp-30-relu"
     found = _MLP.fullmatch(name)
     if found is None:
         raise InputError(f"{known}; received {name!r}.")
@@ -109,7 +129,7 @@ def _network(name: str, keras: ModuleType) -> _Network:
     def build_mlp(keras: ModuleType, input_shape: tuple[int, ...], classes: int) -> Any:
         return mlp(keras, input_shape, classes, depth, activation)
 
-    return _Network(build_mlp, None, {}, of_images=False)
+    return Network(build_mlp, None, {}, of_images=False)
 
 
 def build(
@@ -152,7 +172,7 @@ def build(
         >>> list(kernels(model))
         ['fc1/kernel', 'fc2/kernel', 'output/kernel']
     """
-    if getattr(keras, "__name__", "") not in ("keras", "tf_keras"):
+    if getattr(keras, "__name__", "") not in KERASES:
         raise refused("keras", "the module keras or tf_keras", keras)
     network = _network(name, keras)
     input_shape = wholes("input_shape", input_shape, 1)
@@ -175,7 +195,7 @@ def build(
         x = check_data(model, x, "x")
     if initialization is None and network.scheme is not None:
         initialize(model, network.scheme, seed=seed, **network.options)
-    elif initialization in _SCHEMES:
+    elif initialization in _schemes():
         initialize(model, initialization, x, seed=seed)
     else:
         fill(model, initializer(initialization or "keras"), seed)
@@ -187,11 +207,11 @@ def initializer(name: str) -> Any:
     # Keras 3's also for a tf_keras model: both then get the same bits.
     import keras
 
-    from tfinit import initializers
+    from tfinit.initializers.registry import CLASSES, of_any_kernel
 
-    if name in _OF_TFINIT:
-        return getattr(initializers, name)()
-    return keras.initializers.get(_DEFAULT_OF_KERAS if name == "keras" else name)
+    if name in of_any_kernel():
+        return CLASSES[name]()
+    return keras.initializers.get(_DEFAULTOF_KERAS if name == "keras" else name)
 
 
 def fill(model: Any, initializer: Any, seed: int) -> None:

@@ -1,4 +1,4 @@
-"""Modules under their former names: imported with a warning, and the same module as the new one."""
+"""The names of a package, loaded when they are used; and modules under their former names."""
 
 import importlib
 import importlib.abc
@@ -6,8 +6,13 @@ import importlib.machinery
 import importlib.util
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
+from typing import Any
+
+import lazy_loader
+
+from tfinit.former_names import former_names
 
 # Former name → today's, both inside tfinit.
 MOVED = {
@@ -40,8 +45,8 @@ MOVED = {
     "pruning.fresh": "pruning.in_training.fresh",
     "pruning.model_masks": "pruning.in_training.model_masks",
     "pruning.lora": "pruning.in_training.lora",
-    "pruning.scores": "pruning.scoring.scores",
-    "pruning.criteria": "pruning.scoring.criteria",
+    "pruning.scores": "pruning.scoring.before_training",
+    "pruning.criteria": "pruning.scoring.after_training",
     "pruning.allocation": "pruning.scoring.allocation",
     "pruning.masks": "pruning.scoring.masks",
     "pruning.at_initialization": "pruning.scoring.at_initialization",
@@ -62,7 +67,7 @@ MOVED = {
     "schemes.isometries": "schemes.engine.isometries",
     "schemes.moments": "schemes.engine.moments",
     "schemes.report": "schemes.engine.report",
-    "schemes.start": "schemes.engine.start",
+    "schemes.start": "schemes.engine.registry",
     "schemes.streams": "schemes.engine.streams",
     "schemes.task": "schemes.engine.task",
     "schemes.unit_means": "schemes.engine.unit_means",
@@ -84,19 +89,27 @@ MOVED = {
     "diagnostics.recommendation": "diagnostics.advising.recommendation",
     "diagnostics.nonlinearity": "graph.nonlinearity",
     "diagnostics.files": "diagnostics.batch_file",
-    "diagnostics.plain": "diagnostics.json_values",
+    "diagnostics.plain": "results",
     "comparison.track": "comparison.shared_network",
     "comparison.entrants": "comparison.initializations",
     "comparison.named": "comparison.from_config",
     "demo.starts": "demo.initialization",
     "demo.scene": "demo.plane",
+    "demo.choices": "demo.settings",
     "exporting.making": "exporting.one_file",
     "exporting.shipping": "exporting.export_models",
     "exporting.running": "exporting.isolated_runs",
-    "initializers.target": "initializers.current_weight",
+    "exporting.suffixes": "exporting.formats",
+    "exporting.classes": "exporting.accuracy",
+    "exporting.command": "exporting.from_files",
+    "initializers.target": "initializers.base",
     "lottery.resumable": "lottery.stored_training",
     "lottery.parts": "lottery.frameworks",
+    "lottery.stability": "lottery.stability_experiment",
 }
+# Of these a function of the package has the name today. It has the module's names as attributes,
+# and stays what the name means in the package.
+FUNCTIONS = ("lottery.stability",)
 
 
 class FormerNames(importlib.abc.MetaPathFinder, importlib.abc.Loader):
@@ -120,7 +133,11 @@ class FormerNames(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         return _Former(spec.name, importlib.import_module(today))
 
     def exec_module(self, module: ModuleType) -> None:
-        """Nothing: it has run under its name of today."""
+        """Nothing: it has run under its name of today. One of `FUNCTIONS` takes its place."""
+        former = module.__name__.partition(".")[2]
+        if former in FUNCTIONS:
+            # What is here is what is imported, and what the package has by the name.
+            sys.modules[module.__name__] = getattr(module, former.rpartition(".")[2])
 
 
 class _Former(ModuleType):
@@ -141,3 +158,36 @@ def install() -> None:
     """Let former names be imported."""
     if not any(isinstance(finder, FormerNames) for finder in sys.meta_path):
         sys.meta_path.append(FormerNames())
+
+
+Attached = tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]
+
+
+def attach(package: str, file: str, former: Mapping[str, str] | None = None) -> Attached:
+    """The ``__getattr__``, ``__dir__`` and ``__all__`` of a package.
+
+    Its names are those of the stub beside it, ``__init__.pyi``, where type checkers and editors
+    read them too (SPEC 1 of Scientific Python). A name of the stub is never taken by a module of
+    the same name. Modules of the package, under their names of today and former ones, are found as
+    attributes without being imported first.
+
+    Args:
+        package: ``__name__``.
+        file: ``__file__``.
+        former: Former name → today's in the package: found with a warning.
+    """
+    load, names, public = lazy_loader.attach_stub(package, file)
+
+    def get(name: str) -> Any:
+        if name in public:
+            value = load(name)
+            if not isinstance(value, ModuleType):
+                # Not kept, as lazy_loader does: lists of what is registered are as of now.
+                vars(sys.modules[package]).pop(name, None)
+            return value
+        module = f"{package}.{name}"
+        if name.startswith("_") or importlib.util.find_spec(module) is None:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        return importlib.import_module(module)
+
+    return former_names(package, former or {}, get), names, public

@@ -3,16 +3,73 @@
 Every layer has a name, the last one with weights is ``output``, a dense layer of logits. Pooling
 and convolutions pad to "same", so that images of 8×8 pass through four poolings too. The weights
 are Keras's default ones: `tfinit.models.build` draws them as published.
+
+A function with `network` above it is all that a new one needs: flags, help and errors list it.
 """
 
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
+
+Builder = Callable[[ModuleType, tuple[int, ...], int], Any]
+
+
+@dataclass(frozen=True)
+class Network:
+    """An architecture under a name.
+
+    Attributes:
+        build: (keras, input shape, classes) → the model.
+        scheme: With which it was published; None: as Keras initializes by default.
+        options: Of the scheme.
+        of_images: Whether it takes (height, width, channels) only.
+    """
+
+    build: Builder
+    scheme: str | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+    of_images: bool = True
+
+
+NETWORKS: dict[str, Network] = {}
+MLP = "mlp-<depth>-<activation>"
+
+
+def network(
+    name: str,
+    scheme: str | None = None,
+    options: dict[str, Any] | None = None,
+    of_images: bool = True,
+) -> Callable[[Builder], Builder]:
+    """Let `tfinit.models.build` build what a function builds, by a name: see `Network`."""
+
+    def named(build: Builder) -> Builder:
+        NETWORKS[name] = Network(build, scheme, options or {}, of_images)
+        return build
+
+    return named
+
+
+def models_help() -> str:
+    """The networks by their names, in a sentence for ``--help``."""
+    return (
+        f"Network: {', '.join(NETWORKS)}, or {MLP}, as mlp-30-relu: so many dense layers, of 64 "
+        "units but for the last."
+    )
+
 
 # PyTorch's, with which the published numbers of these networks were made. Keras's own momentum of
 # 0.99 needs hundreds of steps before the moving statistics are of any use.
 _NORMALIZATION = {"momentum": 0.9, "epsilon": 1e-5}
+# With which they were published.
+_XAVIER = ("xavier", {"distribution": "truncated_normal"})
+# Also in the output layer, as the published code has it.
+_HE = ("he", {"gain": math.sqrt(2)})
 
 
+@network("lenet-300-100", *_XAVIER, of_images=False)
 def lenet_300_100(keras: ModuleType, input_shape: tuple[int, ...], classes: int) -> Any:
     """Two hidden ReLU layers of 300 and 100 units, the MLP of LeCun et al. (1998).
 
@@ -34,6 +91,7 @@ def lenet_300_100(keras: ModuleType, input_shape: tuple[int, ...], classes: int)
     )
 
 
+@network("conv-2", *_XAVIER)
 def conv_2(keras: ModuleType, input_shape: tuple[int, ...], classes: int) -> Any:
     """Conv 64, 64, pool; dense 256, 256, classes. 4,301,642 parameters on CIFAR-10.
 
@@ -45,11 +103,13 @@ def conv_2(keras: ModuleType, input_shape: tuple[int, ...], classes: int) -> Any
     return _conv(keras, input_shape, classes, "conv_2", (64,))
 
 
+@network("conv-4", *_XAVIER)
 def conv_4(keras: ModuleType, input_shape: tuple[int, ...], classes: int) -> Any:
     """Conv 64, 64, pool, 128, 128, pool; dense as `conv_2`. 2,425,930 parameters on CIFAR-10."""
     return _conv(keras, input_shape, classes, "conv_4", (64, 128))
 
 
+@network("conv-6", *_XAVIER)
 def conv_6(keras: ModuleType, input_shape: tuple[int, ...], classes: int) -> Any:
     """As `conv_4`, then 256, 256, pool before the dense layers. 2,262,602 parameters on CIFAR-10.
 
@@ -85,6 +145,7 @@ def _conv(
     )
 
 
+@network("resnet-20", *_HE)
 def resnet_20(keras: ModuleType, input_shape: tuple[int, ...], classes: int) -> Any:
     """Nine residual blocks of two 3×3 convolutions, 16, 32 and 64 channels: 272,474 to train.
 
@@ -121,6 +182,7 @@ def resnet_20(keras: ModuleType, input_shape: tuple[int, ...], classes: int) -> 
     return keras.Model(image, layers.Dense(classes, name="output")(x), name="resnet_20")
 
 
+@network("vgg-16", *_HE)
 def vgg_16(keras: ModuleType, input_shape: tuple[int, ...], classes: int) -> Any:
     """13 convolutions, 4 poolings, one dense layer: 14,724,042 parameters to train on CIFAR-10.
 

@@ -10,6 +10,8 @@ import numpy as np
 
 from tfinit.arguments import one_of
 
+__all__ = ["NAMES", "Points", "description", "make"]
+
 _TRAIN, _VALIDATION, _TEST = 300, 100, 200
 _COUNT = _TRAIN + _VALIDATION + _TEST
 _SEED = 0
@@ -41,7 +43,7 @@ def _moons() -> Points:
 
 
 def _xor() -> Points:
-    """Uniform in the square; the class is whether the signs differ. A gap of 0.05 at the axes."""
+    """Four squares, classes across: whether the signs differ. A gap of 0.05 at the axes."""
     rng = np.random.default_rng(_SEED)
     y = np.arange(_COUNT) % 2
     size = rng.uniform(0.05, 1, (_COUNT, 2))
@@ -67,6 +69,18 @@ _MAKERS: dict[str, Callable[[], Points]] = {
     "spiral": _spiral,
 }
 NAMES = tuple(_MAKERS)
+
+
+def description(name: str) -> str:
+    """What a data set of `NAMES` is, in a few words.
+
+    Example:
+        >>> description("circles")
+        "points: a disc's rim inside another"
+    """
+    one_of("name", name, NAMES)
+    words = (_MAKERS[name].__doc__ or "").partition(":")[0].partition(",")[0].rstrip(".")
+    return f"points: {words[0].lower()}{words[1:]}"
 
 
 def make(name: str) -> dict[str, Points]:

@@ -23,6 +23,8 @@ from tfinit.graph.overlay import overlaid
 from tfinit.graph.tracing import operations_in
 from tfinit.variables import children, keras_of, walk_layers
 
+__all__ = ["Point", "Seen", "probing", "require_tensorflow", "seen_layers"]
+
 
 class Point(NamedTuple):
     """Where a tensor was seen.

@@ -18,6 +18,8 @@ from tfinit.errors import InputError, reason
 from tfinit.file_bounds import check_bytes
 from tfinit.files import open_regular
 
+__all__ = ["load_model"]
+
 _HDF5 = (".h5", ".hdf5")
 _CONFIG = "config.json"  # what a saved model is, in a .keras file
 

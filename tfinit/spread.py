@@ -8,6 +8,8 @@ from scipy.stats import t as student_t
 
 from tfinit.arguments import array, refused
 
+__all__ = ["Spread"]
+
 
 @dataclass(frozen=True)
 class Spread:
@@ -34,6 +36,12 @@ class Spread:
             return cls(np.nan, np.nan, 0)
         std = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
         return cls(float(np.mean(values)), std, len(values))
+
+    def to_dict(self) -> dict[str, float | None]:
+        """Mean, deviation, the ends of the interval and n; None for what is not finite."""
+        low, high = self.interval
+        values = {"mean": self.mean, "std": self.std, "low": low, "high": high}
+        return {name: v if np.isfinite(v) else None for name, v in values.items()} | {"n": self.n}
 
     @property
     def interval(self) -> tuple[float, float]:

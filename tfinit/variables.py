@@ -18,7 +18,23 @@ import numpy as np
 from tfinit.arguments import array, function, mapping, refused
 from tfinit.errors import InputError
 from tfinit.graph.keras_internals import layers_in, own_variables
-from tfinit.graph.layer_kinds import axes_of, keras_of
+from tfinit.graph.layer_kinds import PRUNABLE_NAMES, axes_of, keras_of  # noqa: F401  (named here before)
+
+__all__ = [
+    "all_weights",
+    "check_built",
+    "check_same_keys",
+    "children",
+    "find_prunable",
+    "keras_of",
+    "own_weights",
+    "prunable_weights",
+    "read_weights",
+    "unique_name",
+    "walk_layers",
+    "weight_name",
+    "write_weights",
+]
 
 
 def children(layer: Any) -> list[Any]:

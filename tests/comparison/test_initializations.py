@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import tfinit
-from tfinit.comparison.initializations import entrants
+from tfinit.comparison.initializations import read_schemes
 from tfinit.errors import InputError
 from tfinit.variables import all_weights, read_weights
 
@@ -28,9 +28,9 @@ def model():
 
 
 def kernels(entry, seed=1):
-    (entrant,) = entrants([entry])
+    (initialization,) = read_schemes([entry])
     built = model()
-    entrant.initialize(built, X, seed)
+    initialization.initialize(built, X, seed)
     values = read_weights(all_weights(built))
     assert (values["b/bias"] == 0.5).all()
     return values
@@ -62,16 +62,16 @@ def test_deviations(entry, deviation):
 
 def test_kernels_of_one_shape_differ_though_the_instance_has_a_seed():
     square = keras.Sequential([keras.Input((6,)), *(keras.layers.Dense(6) for _ in range(2))])
-    (entrant,) = entrants([keras.initializers.RandomNormal(seed=5)])
-    entrant.initialize(square, X, 1)
+    (initialization,) = read_schemes([keras.initializers.RandomNormal(seed=5)])
+    initialization.initialize(square, X, 1)
     a, b = (layer.kernel.numpy() for layer in square.layers)
     assert not np.array_equal(a, b)
 
 
 def test_data_dependent_ones_see_the_batch():
-    (entrant,) = entrants(["lsuv"])
+    (initialization,) = read_schemes(["lsuv"])
     built = model()
-    entrant.initialize(built, X, 1)
+    initialization.initialize(built, X, 1)
     assert float(np.std(built(X))) == pytest.approx(1, abs=0.01)
 
 
@@ -81,9 +81,9 @@ def test_a_function_gets_model_batch_and_seed():
     def mine(built, x, seed):
         seen.append((built.name, x.shape, seed))
 
-    (entrant,) = entrants([mine])
-    assert entrant.label == "mine"
-    entrant.initialize(model(), X, 7)
+    (initialization,) = read_schemes([mine])
+    assert initialization.label == "mine"
+    initialization.initialize(model(), X, 7)
     assert [s[1:] for s in seen] == [((64, 6), 7)]
 
 
@@ -96,7 +96,7 @@ def test_labels():
         ("he", keras.activations.silu),
         functools.partial(print),
     ]
-    assert [e.label for e in entrants(given)] == [
+    assert [e.label for e in read_schemes(given)] == [
         "he",
         "He",
         "HeNormal",
@@ -104,7 +104,7 @@ def test_labels():
         "he, silu",
         "partial",
     ]
-    named = entrants({"one": "he", "two": ("he", "tanh")})
+    named = read_schemes({"one": "he", "two": ("he", "tanh")})
     assert [(e.label, e.activation) for e in named] == [("one", None), ("two", "tanh")]
 
 
@@ -124,4 +124,4 @@ def test_labels():
 )
 def test_errors(schemes, message):
     with pytest.raises(InputError, match=message):
-        entrants(schemes)
+        read_schemes(schemes)

@@ -8,7 +8,7 @@ import pytest
 
 from tfinit import datasets
 from tfinit.comparison import compare
-from tfinit.comparison.shared_network import Track
+from tfinit.comparison.shared_network import SharedNetwork
 from tfinit.errors import InputError
 from tfinit.training import CompiledLoop, batch_indices
 from tfinit.variables import all_weights, read_weights
@@ -148,18 +148,18 @@ def test_nothing_of_an_earlier_run_or_of_the_process_is_left():
 
 
 def test_at_equal_seed_all_starts_are_equal_but_for_the_scheme():
-    from tfinit.comparison.initializations import entrants
+    from tfinit.comparison.initializations import read_schemes
 
     def only_a(model, x, seed):
         model.get_layer("a").kernel.assign(np.full((8, 8, 1, 16), 0.5, "float32"))
 
     model = noisy()
     model.get_layer("output").bias.assign(np.arange(10, dtype="float32"))
-    track = Track(model, DIGITS)
-    he, mine = entrants(["he", only_a])
+    network = SharedNetwork(model, DIGITS)
+    he, mine = read_schemes(["he", only_a])
     starts = []
-    for entrant, seed in ((he, 1), (mine, 1), (mine, 2)):
-        track.start(entrant, seed)
+    for initialization, seed in ((he, 1), (mine, 1), (mine, 2)):
+        network.start(initialization, seed)
         starts.append(read_weights(all_weights(model)))
         model.get_layer("norm").moving_mean.assign(np.ones(16, "float32"))  # as training would
     first, second, other = starts

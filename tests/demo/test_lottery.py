@@ -8,7 +8,7 @@ import pytest
 
 from tfinit.demo.lottery import Lottery
 from tfinit.demo.settings import LotterySettings, Pane, Settings
-from tfinit.demo.training import Training
+from tfinit.demo.training import PaneTraining
 from tfinit.errors import InputError
 
 RUN = Settings(depth=3, width=16, steps=300, seed=1, panes=(Pane(initialization="he"),))
@@ -16,7 +16,7 @@ RUN = Settings(depth=3, width=16, steps=300, seed=1, panes=(Pane(initialization=
 
 @pytest.fixture(scope="module")
 def trained():
-    training = Training(RUN, 0)
+    training = PaneTraining(RUN, 0)
     training.begin()
     training.advance(300)
     return training
@@ -92,7 +92,7 @@ def test_it_can_be_repeated_and_leaves_the_pane_as_it_was(trained):
 
 
 def test_nothing_to_prune_yet():
-    training = Training(RUN, 0)
+    training = PaneTraining(RUN, 0)
     training.begin()
     with pytest.raises(InputError, match="has not trained yet"):
         Lottery(training, LotterySettings())

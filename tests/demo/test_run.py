@@ -9,7 +9,7 @@ pytest.importorskip("fastapi", reason="needs tfinit[demo]")
 
 from tfinit.demo.limits import Limits
 from tfinit.demo.outbox import encoded
-from tfinit.demo.run import Engine, Run
+from tfinit.demo.run import Engine, PageRun
 from tfinit.demo.settings import Control, Settings
 
 STEPS = 40
@@ -41,7 +41,7 @@ class Quick:
 
 def begun():
     settings = Settings(depth=2, width=4, steps=STEPS)
-    run = Run(settings, Limits(), lambda: Engine(Quick, lambda settings: {}, None, None), 0.0)
+    run = PageRun(settings, Limits(), lambda: Engine(Quick, lambda settings: {}, None, None), 0.0)
     work(run)
     told(run)
     return run

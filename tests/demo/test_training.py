@@ -8,12 +8,12 @@ import pytest
 import tensorflow as tf
 
 import tfinit
-from tfinit.demo.menu import INITIALIZATIONS
+from tfinit.demo.menu import initializations
 from tfinit.demo.network import network
-from tfinit.demo.plane import plane, scene
+from tfinit.demo.plane import opening_event, plane
 from tfinit.demo.python_code import python_code
 from tfinit.demo.settings import Pane, Settings
-from tfinit.demo.training import Training
+from tfinit.demo.training import PaneTraining
 from tfinit.training.order import batch_indices
 
 
@@ -23,7 +23,7 @@ def settings(initialization="he", value=None, **changes):
 
 
 def begun(run, pane=0):
-    training = Training(run, pane)
+    training = PaneTraining(run, pane)
     training.begin()
     return training
 
@@ -72,7 +72,7 @@ def test_another_initialization_seed_or_rate_compiles_nothing():
     assert network(settings(width=9)) is not first
 
 
-@pytest.mark.parametrize("name", INITIALIZATIONS)
+@pytest.mark.parametrize("name", initializations())
 def test_every_initialization_of_the_menu_trains(name):
     value = {"normal": 0.3, "constant": 0.1}.get(name)
     training = begun(settings(name, value, steps=5))
@@ -195,7 +195,7 @@ def test_the_copied_python_ends_with_the_same_cost(run, capsys):
 
 
 def test_the_scene():
-    seen = scene(settings(dataset="digits", depth=2, width=5))
+    seen = opening_event(settings(dataset="digits", depth=2, width=5))
     assert seen["layers"] == [
         {"name": "fc1", "inputs": 64, "units": 5},
         {"name": "output", "inputs": 5, "units": 10},

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tfinit.errors import InputError
-from tfinit.exporting import blocks, classes, config, isolated_runs, layers, result
+from tfinit.exporting import accuracy, blocks, config, isolated_runs, layers, result
 from tfinit.exporting.blocks import encoding_of, steered, steered_layers
 from tfinit.pruning import ConstantSparsity, PruningRule, SparseOptimizer, prune_low_magnitude
 
@@ -98,7 +98,7 @@ def test_the_preset_prunes_blocks_of_four_inputs():
         prune_low_magnitude(model, block_size="tflite")
 
 
-@pytest.mark.parametrize("module", [blocks, classes, config, isolated_runs, layers, result])
+@pytest.mark.parametrize("module", [accuracy, blocks, config, isolated_runs, layers, result])
 def test_examples(module):
     from pathlib import Path
 

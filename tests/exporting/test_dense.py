@@ -10,7 +10,6 @@ from tfinit.exporting import export
 from tfinit.exporting.dense import dense_model, pruned_kernels
 
 L = keras.layers
-RNG = np.random.default_rng(0)
 
 
 def network(units=64):
@@ -36,7 +35,7 @@ def pruned(model, sparsity=0.9):
     return copy
 
 
-def test_zeros_become_small_numbers_and_all_else_stays():
+def test_zeros_become_small_numbers_and_all_else_stays(rng):
     model = pruned(network())
     before = model.get_weights()
     dense = dense_model(model)
@@ -50,7 +49,7 @@ def test_zeros_become_small_numbers_and_all_else_stays():
         assert np.abs(filled[was == 0]).max() <= np.quantile(np.abs(was[was != 0]), 0.1)
     assert [v.path.split("/")[-2] for v in pruned_kernels(model)] == ["a", "b"]
     assert pruned_kernels(network()) == [] and dense_model(network()) is None
-    x = RNG.normal(size=(9, 64)).astype("f4")
+    x = rng.normal(size=(9, 64)).astype("f4")
     assert np.ptp(dense(x)) < 3 * np.ptp(network()(x))  # what it computes stays in its range
 
 
@@ -73,10 +72,10 @@ def compared(tmp_path_factory):
     folder = tmp_path_factory.mktemp("files")
     dense = network(128)
     model = pruned(dense)
-    x = RNG.normal(size=(60, 128)).astype("f4")
+    x = np.random.default_rng(0).normal(size=(60, 128)).astype("f4")
     y = dense(x).numpy().argmax(axis=1)
     path = folder / "m.tflite"
-    report = export(model, path, sparse=True, representative_data=x, data=(x, y), seconds=0.02)
+    report = export(model, path, sparse=True, representative_data=x, x=x, y=y, seconds=0.02)
     dense.export(folder / "dense.tflite", format="litert", verbose=False)
     model.export(folder / "pruned.tflite", format="litert", verbose=False)
     return report, {name: (folder / f"{name}.tflite").read_bytes() for name in ("dense", "pruned")}

@@ -11,31 +11,31 @@ import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 
 from tfinit.errors import InputError, MissingPackage, WorkError
-from tfinit.exporting import Variant, blocks, export, making, shipping, side_by_side, writers
-from tfinit.exporting.contents import stored_weights
-from tfinit.exporting.formats import numbers_of
+from tfinit.exporting import Variant, blocks, export, export_models, one_file, side_by_side
+from tfinit.exporting.checks import numbers_of
+from tfinit.exporting.formats import FORMATS
 from tfinit.exporting.isolated_runs import Job, check
 
 L = keras.layers
-RNG = np.random.default_rng(0)
 SPARSITY = tf.lite.Optimize.EXPERIMENTAL_SPARSITY
 
 
-def blocky(shape, density):
-    full = RNG.random((-(-shape[0] // 4), shape[1])) < density
-    return np.repeat(full, 4, axis=0)[: shape[0]] * RNG.normal(size=shape)
+def blocky(rng, shape, density):
+    full = rng.random((-(-shape[0] // 4), shape[1])) < density
+    return np.repeat(full, 4, axis=0)[: shape[0]] * rng.normal(size=shape)
 
 
-def scattered(shape, density):
-    return (RNG.random(shape) < density) * RNG.normal(size=shape)
+def scattered(rng, shape, density):
+    return (rng.random(shape) < density) * rng.normal(size=shape)
 
 
-def mlp(*units, inputs=64, fill=blocky, density=0.1):
+def mlp(*units, inputs=64, fill=blocky, density=0.1, seed=0):
     dense = [L.Dense(n, "relu", name=f"fc{k}") for k, n in enumerate(units, 1)]
     model = keras.Sequential([keras.Input((inputs,), name="pixels"), *dense])
+    rng = np.random.default_rng(seed)
     for layer in dense:
-        layer.kernel.assign(fill(layer.kernel.shape, density))
-        layer.bias.assign(RNG.normal(size=layer.bias.shape))
+        layer.kernel.assign(fill(rng, layer.kernel.shape, density))
+        layer.bias.assign(rng.normal(size=layer.bias.shape))
     return model
 
 
@@ -55,11 +55,11 @@ def run(path, x):
 
 
 def encodings(path):
-    return {w.shape: (w.encoding, w.unpacked) for w in stored_weights(Path(path), "litert")}
+    return {w.shape: (w.encoding, w.unpacked) for w in FORMATS["litert"].weights(Path(path))}
 
 
-X = RNG.normal(size=(40, 64)).astype("f4")
-ODD = RNG.normal(size=(8, 30)).astype("f4")
+X = np.random.default_rng(1).normal(size=(40, 64)).astype("f4")
+ODD = np.random.default_rng(2).normal(size=(8, 30)).astype("f4")
 
 
 # -- the known-wrong combinations --------------------------------------------------------------
@@ -81,10 +81,10 @@ def test_inputs_that_4_does_not_divide_come_out_right(odd, tmp_path):
     assert [note.sparse_kernel for note in report.file.layers] == [True, True]
 
 
-def test_too_few_empty_blocks_in_odd_kernels_come_out_right_too(tmp_path):
+def test_too_few_empty_blocks_in_odd_kernels_come_out_right_too(tmp_path, rng):
     """The converter counts the columns that it drops as empty blocks."""
     model = mlp(7, 3, 20, inputs=35, density=0.6)
-    x = RNG.normal(size=(1, 35)).astype("f4")
+    x = rng.normal(size=(1, 35)).astype("f4")
     report = export(model, tmp_path / "m.tflite", sparse=True, seconds=0)
     np.testing.assert_allclose(run(report.file.path, x), by_numpy(model, x), rtol=1e-4, atol=1e-4)
     assert not any(w == ("blocks", False) for w in encodings(report.file.path).values())
@@ -138,8 +138,10 @@ def half():
         ({"model": keras.Sequential([L.Dense(2)])}, "not built"),
         ({"model": L.Dense(2)}, "must be a Keras model, received Dense"),
         ({"representative_data": X[:, :9]}, r"examples of shape \(9,\) .*'pixels'.*\(64,\)"),
-        ({"data": (X, X)}, "one class in y for each of the 40 examples"),
-        ({"data": (X * np.nan, np.zeros(40))}, "NaN or infinite"),
+        ({"x": X, "y": X}, "`y` must have one class for each of the 40 examples"),
+        ({"x": X}, "`x` was passed without `y`"),
+        ({"y": np.zeros(40)}, "`y` was passed without `x`"),
+        ({"x": X * np.nan, "y": np.zeros(40)}, "NaN or infinite"),
         ({"timeout": 0}, "`timeout` must be a number above 0"),
     ],
 )
@@ -149,6 +151,20 @@ def test_what_is_refused(tmp_path, arguments, message):
     with pytest.raises(InputError, match=message):
         export(**given)
     assert not list(tmp_path.iterdir())
+
+
+def test_examples_with_classes_under_their_former_name(tmp_path):
+    with (
+        pytest.warns(DeprecationWarning, match="export: `data` is now `x` and `y`"),
+        pytest.raises(InputError, match="`y` must have one class for each of the 40 examples"),
+    ):
+        export(mlp(8), tmp_path / "m.keras", data=(X, X))
+    variants = [Variant("a", mlp(8), "keras")]
+    with (
+        pytest.warns(DeprecationWarning, match="side_by_side: `data` "),
+        pytest.raises(InputError, match="`y` must have one class for each of the 40 examples"),
+    ):
+        side_by_side(variants, X, (X, X))
 
 
 def test_an_exporter_that_is_not_installed(tmp_path, monkeypatch):
@@ -167,15 +183,15 @@ def test_a_file_that_is_wrong_is_removed_and_the_old_one_stays(tmp_path, monkeyp
     path.write_bytes(b"the old one")
 
     def corrupt(model, file, *rest):
-        result = real(mlp(6) if what == "another model" else model, file, *rest)
+        result = real(mlp(6, seed=1) if what == "another model" else model, file, *rest)
         content = file.read_bytes()
         file.write_bytes(
             {"cut": content[: len(content) // 2], "zeros": bytes(99)}.get(what, content)
         )
         return result
 
-    real = writers._WRITERS["litert"]
-    monkeypatch.setitem(writers._WRITERS, "litert", corrupt)
+    real = FORMATS["litert"].write
+    monkeypatch.setattr(FORMATS["litert"], "write", corrupt)
     with pytest.raises(WorkError, match=r"m.tflite was removed: .*LiteRT.*Export it in another"):
         export(mlp(6), path, seconds=0)
     assert path.read_bytes() == b"the old one"
@@ -201,7 +217,7 @@ def test_an_exporter_that_fails_leaves_nothing(tmp_path):
 @pytest.fixture(scope="module")
 def compared(tmp_path_factory):
     folder = tmp_path_factory.mktemp("files")
-    dense = mlp(256, 256, 10, fill=lambda shape, _: RNG.normal(size=shape))
+    dense = mlp(256, 256, 10, fill=lambda rng, shape, _: rng.normal(size=shape))
     block, loose, sparser = (
         mlp(256, 256, 10, fill=fill, density=density)
         for fill, density in ((blocky, 0.1), (scattered, 0.1), (scattered, 0.05))
@@ -217,7 +233,7 @@ def compared(tmp_path_factory):
         Variant("onnx int8", dense, "onnx", quantize="int8"),
     ]
     models = {variant.label: variant.model for variant in variants}
-    report = side_by_side(variants, X, (X, y), folder=folder, seconds=0.05)
+    report = side_by_side(variants, X, x=X, y=y, folder=folder, seconds=0.05)
     return report, models
 
 
@@ -278,7 +294,7 @@ def test_what_the_report_says(compared):
 # -- other models and formats ------------------------------------------------------------------
 
 
-def test_a_pruned_convolutional_network_is_size_only(tmp_path):
+def test_a_pruned_convolutional_network_is_size_only(tmp_path, rng):
     """As MobileNetV2 and ResNet50, which benchmarks/export.py does; with a 2:4 head."""
     inputs = keras.Input((16, 16, 3))
     x = L.Conv2D(32, 3, use_bias=False, name="c1")(inputs)
@@ -287,9 +303,9 @@ def test_a_pruned_convolutional_network_is_size_only(tmp_path):
     x = L.Add()([x, L.Conv2D(32, 1, name="c2")(x)])
     model = keras.Model(inputs, L.Dense(8, name="head")(L.GlobalAveragePooling2D()(x)))
     for layer in (model.get_layer("c1"), model.get_layer("c2")):
-        layer.kernel.assign(scattered(layer.kernel.shape, 0.2))
+        layer.kernel.assign(scattered(rng, layer.kernel.shape, 0.2))
     model.get_layer("head").kernel.assign(
-        np.tile([1, 0, 0, 1], 8)[:, None] * RNG.normal(size=(32, 8))
+        np.tile([1, 0, 0, 1], 8)[:, None] * rng.normal(size=(32, 8))
     )
     weights = model.get_weights()
     report = export(model, tmp_path / "m.tflite", sparse=True, seconds=0.01)
@@ -304,12 +320,12 @@ def test_a_pruned_convolutional_network_is_size_only(tmp_path):
         np.testing.assert_array_equal(before, after)
 
 
-def test_inputs_and_outputs_are_told_apart_by_name(tmp_path):
+def test_inputs_and_outputs_are_told_apart_by_name(tmp_path, rng):
     """The files keep them in orders of their own."""
     b, a, n = keras.Input((6,), name="b"), keras.Input((6,), name="a"), keras.Input((), name="n")
     outs = [L.Dense(3, name="z")(b + 2 * a), L.Dense(3, name="y")(a) * L.Reshape((1,))(n)]
     model = keras.Model([b, a, n], outs)
-    x = [RNG.normal(size=(9, 6)), RNG.normal(size=(9, 6)), RNG.normal(size=9)]
+    x = [rng.normal(size=(9, 6)), rng.normal(size=(9, 6)), rng.normal(size=9)]
     for format, suffix in (("litert", "tflite"), ("onnx", "onnx")):
         for quantize in (None, "int8"):
             report = export(model, tmp_path / f"m.{suffix}", format, quantize, False, x, seconds=0)
@@ -364,13 +380,15 @@ def test_a_model_is_called_what_its_numbers_are(mode, policy, label):
 
 
 def test_agreeing_on_constant_outputs_is_called_what_it_is(tmp_path):
-    report = export(mlp(6, fill=lambda shape, _: np.zeros(shape)), tmp_path / "m.tflite", seconds=0)
+    report = export(
+        mlp(6, fill=lambda rng, shape, _: np.zeros(shape)), tmp_path / "m.tflite", seconds=0
+    )
     assert "that it agrees says little" in report.file.notes[0]
 
 
 def test_examples(tmp_path):
     import doctest
 
-    for module in (shipping, making):
+    for module in (export_models, one_file):
         failed, _ = doctest.testmod(module, extraglobs={"keras": keras, "tmp": tmp_path})
         assert failed == 0

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tfinit.errors import InputError, WorkError
-from tfinit.exporting.classes import accuracy, classes_of
+from tfinit.exporting.accuracy import accuracy, classes_of
 from tfinit.exporting.isolated_runs import Job, difference, run_outputs
 
 ONE = [np.ones((1, 4), "f4")]

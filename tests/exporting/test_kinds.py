@@ -17,7 +17,6 @@ from tfinit.exporting.isolated_runs import Job, run_outputs
 from tfinit.exporting.writers import write
 
 L = keras.layers
-RNG = np.random.default_rng(0)
 
 
 def in_this_process(model, path, format, inputs):
@@ -73,7 +72,7 @@ def test_text_in_and_out(tmp_path):
         assert found[how][1].tolist() == [["b", "a"], ["a", "[UNK]"], ["b", ""]]
     with pytest.raises(InputError, match="first output of the model is text"):
         words = keras.Model(model.inputs, model.outputs[::-1])
-        export(words, tmp_path / "m.keras", "keras", data=(x, [0, 1, 1]))
+        export(words, tmp_path / "m.keras", "keras", x=x, y=[0, 1, 1])
 
 
 def recurrence(model, x):
@@ -88,13 +87,13 @@ def recurrence(model, x):
     return np.concatenate(out)
 
 
-def test_a_stateful_layer_goes_on_in_its_file(tmp_path):
+def test_a_stateful_layer_goes_on_in_its_file(tmp_path, rng):
     rnn = L.SimpleRNN(4, stateful=True, name="memory")
     model = keras.Sequential([keras.Input((3, 2), batch_size=2), rnn, L.Dense(2)])
     rnn.states[0].assign(np.full((2, 4), 0.5))
-    x = RNG.normal(size=(6, 3, 2)).astype("f4")
+    x = rng.normal(size=(6, 3, 2)).astype("f4")
     # Data that do not fill their last batch.
-    row = export(model, tmp_path / "m.tflite", data=(x[:5], [0, 1, 0, 1, 1]), seconds=0.02).file
+    row = export(model, tmp_path / "m.tflite", x=x[:5], y=[0, 1, 0, 1, 1], seconds=0.02).file
     assert row.accuracy is not None and "It takes batches of 2" in " ".join(row.notes)
     # Keras's states are neither moved nor in the file.
     np.testing.assert_array_equal(rnn.states[0], np.full((2, 4), 0.5, "f4"))
@@ -118,20 +117,20 @@ class Across(L.Layer):
         return keras.ops.reshape(keras.ops.reshape(x, (4 * 6,))[::-1], (4, 6))
 
 
-def test_a_fixed_batch(tmp_path):
+def test_a_fixed_batch(tmp_path, rng):
     model = keras.Sequential([keras.Input((6,), batch_size=4), Across(), L.Dense(3)])
-    x = RNG.normal(size=(10, 6)).astype("f4")
+    x = rng.normal(size=(10, 6)).astype("f4")
     for name, format, quantize in (("m.tflite", "litert", "int8"), ("m.onnx", "onnx", None)):
         row = export(model, tmp_path / name, format, quantize, False, x, seconds=0).file
         assert row.difference < (0.1 if quantize else 1e-5)
         assert row.notes[0].startswith("It takes batches of 4")
 
 
-def test_augmentation_is_for_training_only(tmp_path):
+def test_augmentation_is_for_training_only(tmp_path, rng):
     """Keras's exporters call the model without `training`, and these layers train by default."""
     layers = [L.RandomRotation(0.5), L.RandomContrast(0.5), L.RandomFlip(), L.Flatten()]
     model = keras.Sequential([keras.Input((3, 3, 2)), *layers])
-    x = RNG.normal(size=(8, 3, 3, 2)).astype("f4")
+    x = rng.normal(size=(8, 3, 3, 2)).astype("f4")
     report = export(model, tmp_path / "m.onnx", "onnx", representative_data=x, seconds=0)
     assert report.file.difference == 0
     found = in_this_process(model, tmp_path / "saved", "saved_model", [x])

@@ -12,7 +12,6 @@ from tfinit.exporting import export
 from tfinit.exporting.unrolling import unrolled
 
 L = keras.layers
-RNG = np.random.default_rng(0)
 
 
 def run(path, *arrays):
@@ -38,14 +37,14 @@ def lstm_by_numpy(cell, x, mask):
     return h
 
 
-def test_a_masked_lstm_is_the_recurrence(tmp_path):
+def test_a_masked_lstm_is_the_recurrence(tmp_path, rng):
     lstm = L.LSTM(4, name="memory", dropout=0.5)
     model = keras.Sequential([keras.Input((3, 3)), L.Masking(), lstm])
     kernel = lstm.cell.kernel.numpy()
     kernel[np.abs(kernel) < np.median(np.abs(kernel))] = 0
     lstm.cell.kernel.assign(kernel)
     before = model.get_weights()
-    x = RNG.normal(size=(6, 3, 3)).astype("f4")
+    x = rng.normal(size=(6, 3, 3)).astype("f4")
     x[:3, 1] = 0
     x[2:5, 2] = 0
     row = export(model, tmp_path / "m.tflite", representative_data=x, seconds=0).file
@@ -101,9 +100,9 @@ def images():
         (images, [(8, 2, 2, 2)], {"rows": "2", "time/each": "2"}),
     ],
 )
-def test_every_kind_is_unrolled_wherever_it_is(tmp_path, make, shapes, unrolled_by):
+def test_every_kind_is_unrolled_wherever_it_is(tmp_path, make, shapes, unrolled_by, rng):
     model = make()
-    x = [RNG.normal(size=shape).astype("f4") for shape in shapes]
+    x = [rng.normal(size=shape).astype("f4") for shape in shapes]
     report = export(model, tmp_path / "m.tflite", representative_data=x, seconds=0)
     assert dict(re.findall(r"([\w/]+) \((\d+)\)", report.file.notes[0])) == unrolled_by
     expected = sorted((y.numpy() for y in model(x)), key=lambda y: y.shape)
@@ -123,8 +122,8 @@ class Reader(keras.Model):
         return self.memory(x)
 
 
-def test_int8_in_a_model_that_is_no_graph(tmp_path):
-    model, x = Reader(), RNG.normal(size=(30, 2, 2)).astype("f4")
+def test_int8_in_a_model_that_is_no_graph(tmp_path, rng):
+    model, x = Reader(), rng.normal(size=(30, 2, 2)).astype("f4")
     expected = model(x).numpy()
     report = export(model, tmp_path / "m.tflite", "litert", "int8", False, x, seconds=0)
     assert "gru (2)" in report.file.notes[0]
@@ -148,7 +147,7 @@ def free(kind, *shapes, dtype=None):
     ],
     ids=["Sequential", "two inputs", "words", "TimeDistributed"],
 )
-def test_a_free_length_is_named_with_a_cure_that_works(tmp_path, model):
+def test_a_free_length_is_named_with_a_cure_that_works(tmp_path, model, rng):
     path = tmp_path / "m.tflite"
     with pytest.raises(
         InputError, match=r"'.*rnn', that goes over sequences of any .* to onnx"
@@ -160,7 +159,7 @@ def test_a_free_length_is_named_with_a_cure_that_works(tmp_path, model):
     exec(cure, names)  # what the message says
     shapes = [(2, 20, *spec.shape[2:]) for spec in model.inputs]
     x = [
-        RNG.integers(0, 9, s) if "int" in i.dtype else RNG.normal(size=s).astype("f4")
+        rng.integers(0, 9, s) if "int" in i.dtype else rng.normal(size=s).astype("f4")
         for s, i in zip(shapes, model.inputs, strict=True)
     ]
     x = x if len(x) > 1 else x[0]

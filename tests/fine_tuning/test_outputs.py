@@ -10,9 +10,8 @@ from tfinit.fine_tuning import PruneConfig, fine_tune
 from tfinit.fine_tuning.examples import check_trains
 
 L = keras.layers
-RNG = np.random.default_rng(0)
 N = 40
-LEFT, RIGHT = (RNG.normal(size=(N, 4)).astype("float32") for _ in range(2))
+LEFT, RIGHT = (np.random.default_rng(i).normal(size=(N, 4)).astype("float32") for i in range(2))
 KIND = (LEFT[:, 0] > 0).astype("int32")
 SIZE = RIGHT[:, :1] + 1
 CROSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
@@ -61,9 +60,9 @@ def cross_entropy(logits, y):
     return np.log(np.exp(shifted).sum(axis=1)) - shifted[np.arange(len(y)), y]
 
 
-def test_two_inputs_two_losses_weighted(tmp_path):
+def test_two_inputs_two_losses_weighted(tmp_path, rng):
     """Examples of one output count as much as the file says, those of the other all alike."""
-    model, weights = two_heads(), RNG.integers(0, 3, N).astype("float32")
+    model, weights = two_heads(), rng.integers(0, 3, N).astype("float32")
     losses = {"kind": CROSS, "size": "mse"}
     metrics, heeding = {"kind": ["accuracy"], "size": ["mae"]}, {"kind": [], "size": ["mse"]}
     shares = {"kind": 1.0, "size": 3.0}
@@ -99,7 +98,7 @@ def test_an_output_without_a_loss_needs_no_targets_and_is_not_trained(tmp_path):
         after = result.model.get_layer(name).kernel.numpy()
         moved[name] = not np.array_equal(after[after != 0], before[after != 0])
     assert moved == {"kind": True, "size": False}
-    assert result.after["kind_accuracy"] in [n / 10 for n in range(11)]
+    assert np.float32(result.after["kind_accuracy"]) in np.arange(11, dtype="float32") / 10
 
 
 def test_a_loss_for_each_output_on_the_command_line(tmp_path, monkeypatch, capfd):
@@ -133,12 +132,12 @@ def test_several_metrics_of_one_output(tmp_path):
     assert result.after == pytest.approx(expected, rel=1e-4)
 
 
-def test_what_is_tried_before_the_training_leaves_no_trace():
+def test_what_is_tried_before_the_training_leaves_no_trace(rng):
     """The state of a layer that keeps one, for a batch of a fixed size."""
     lstm = L.LSTM(2, stateful=True)
     model = keras.Sequential([keras.Input(batch_shape=(4, 3, 2)), lstm])
     model.compile(loss="mse")
-    x, y = RNG.normal(size=(9, 3, 2)), np.zeros((9, 2))
+    x, y = rng.normal(size=(9, 3, 2)), np.zeros((9, 2))
     check_trains(model, x, y, None, "data.npz", 4)
     assert all((state.numpy() == 0).all() for state in lstm.states)
     with pytest.raises(InputError, match=r"shape \(4, 5\), of outputs \(4, 2\). Give other"):

@@ -14,13 +14,15 @@ from tfinit.errors import InputError
 from tfinit.graph.snapshot import _read, apart
 from tfinit.probes import probing
 from tfinit.pruning import sparsity_report
-from tfinit.pruning.scoring.scores import snip as scores_of
-from tfinit.pruning.scoring.scores import synflow
+from tfinit.pruning.scoring.before_training import snip as scores_of
+from tfinit.pruning.scoring.before_training import synflow
 from tfinit.variables import prunable_weights
 
-RANDOM = np.random.default_rng(0)
-X = RANDOM.normal(size=(32, 8)).astype("float32")
-Y = [RANDOM.integers(0, 4, 32), RANDOM.normal(size=(32, 2)).astype("float32")]
+X = np.random.default_rng(0).normal(size=(32, 8)).astype("float32")
+Y = [
+    np.random.default_rng(1).integers(0, 4, 32),
+    np.random.default_rng(2).normal(size=(32, 2)).astype("float32"),
+]
 WAIT = 120  # of a thread that never comes; no test takes as long
 
 
@@ -278,10 +280,10 @@ def test_initializations_of_one_model_take_turns():
     assert attributes(model) == before
 
 
-def test_scores_are_taken_beside_a_diagnosis_and_write_nothing():
+def test_scores_are_taken_beside_a_diagnosis_and_write_nothing(rng):
     model = everything()
     cross = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    masks = {key: RANDOM.random(w.shape) < 0.5 for key, w in prunable_weights(model).items()}
+    masks = {key: rng.random(w.shape) < 0.5 for key, w in prunable_weights(model).items()}
 
     def scores():
         return scores_of(model, X, Y, masks=masks, loss=lambda y, z: cross(Y[0], z[0]))

@@ -27,7 +27,8 @@ MADE = {
     "Xavier": {"activation": "gelu", "distribution": "normal", "seed": 10},
     "ZerO": {},
 }
-CLASSES = {name: cls for name, cls in vars(initializers).items() if hasattr(cls, "get_config")}
+CLASSES = {name: getattr(initializers, name) for name in initializers.__all__}
+CLASSES = {name: cls for name, cls in CLASSES.items() if hasattr(cls, "get_config")}
 KERASES = pytest.mark.parametrize("library", [keras, tf_keras], ids=["keras", "tf_keras"])
 
 

@@ -8,11 +8,13 @@ from bare_runs import run
 
 from tfinit import datasets
 from tfinit.lottery import BRANCHES, LotteryConfig, Store, lottery
-from tfinit.lottery.branches import AT_INITIALIZATION, CHAINS, CONTROLS
+from tfinit.lottery.branches import AT_INITIALIZATION, CHAINS, TICKET
 from tfinit.lottery.experiment import total_steps
-from tfinit.lottery.frameworks import Training, parts_of
+from tfinit.lottery.frameworks import TrainingPlan, framework_of
+from tfinit.pruning.scoring.scores import SCORES, Formula, register
 
 STEPS, REWIND, SEED = 6, 2, 4
+CONTROLS = tuple(name for name in BRANCHES if name != TICKET)
 KERNELS = {"fc1/kernel": 19200, "fc2/kernel": 30000, "output/kernel": 1000}
 # Survivors of each level, by hand: 20% a level, 10% of the output layer.
 COUNTS = {
@@ -42,7 +44,7 @@ def config(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def parts(config):
-    return parts_of(config, datasets.load(config.dataset).subset(config.train_examples))
+    return framework_of(config, datasets.load(config.dataset).subset(config.train_examples))
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +66,20 @@ def test_there_are_38_branches_and_their_names_say_what_they_are():
     assert not BRANCHES["reinit"].late
     assert not BRANCHES["snip-constant-signs"].late
     assert all(BRANCHES[name].late for name in ("ticket", "shuffle", "constant-signs", *CHAINS))
+
+
+def test_a_score_for_before_training_is_a_source_of_masks_too():
+    try:
+        register(Formula(lambda weights: weights**2, "energy"))
+        assert len(BRANCHES) == 7 * 6 + 2
+        branch = BRANCHES["energy-reinit"]
+        assert (branch.masks, branch.weights, branch.late) == ("energy", "reinit", False)
+        assert branch.label == "energy, reinitialized"
+        assert BRANCHES["energy"].label == "energy at initialization"
+        assert LotteryConfig(controls=("energy",)).controls == ("energy",)
+    finally:
+        del SCORES["energy"]
+    assert "energy" not in BRANCHES
 
 
 def test_all_are_there_and_progress_adds_up(config, everything):
@@ -160,7 +176,7 @@ def test_a_branch_trained_alone_ends_with_the_same_bits(everything, parts, name)
     r = of[name, 2]
     start = REWIND if BRANCHES[name].late else 0
     rate_from = STEPS if name == "fine-tune" else start
-    parts.train(Training(r.rewind, r.mask, SEED, start, rate_from), lambda done: None)
+    parts.train(TrainingPlan(r.rewind, r.mask, SEED, start, rate_from), lambda done: None)
     final = parts.final()
     assert {k: v.tobytes() for k, v in final.items()} == {
         k: v.tobytes() for k, v in r.final.items()
@@ -172,7 +188,7 @@ def test_the_rewind_point_is_the_dense_run_at_step_k(everything, parts):
     r = of["ticket", 0]
     assert same(r.rewind, r.initial, r.initial)
     seen = {}
-    parts.train(Training(r.initial, r.mask, SEED, at={REWIND: seen.update}), lambda done: None)
+    parts.train(TrainingPlan(r.initial, r.mask, SEED, at={REWIND: seen.update}), lambda done: None)
     for level in (1, 2):
         rewind = of["ticket", level].rewind
         assert {k: v.tobytes() for k, v in rewind.items()} == {
@@ -196,9 +212,9 @@ def test_results_are_read_when_they_are_asked_for(everything):
         _ = of["ticket", 2].final["fc9/kernel"]
 
 
-def test_the_criterion_decides_which_survive(tmp_path):
-    """The others: tests/pruning/test_criteria.py."""
-    config = config_at(tmp_path, criterion="magnitude-increase", controls=("one-shot",))
+def test_the_score_decides_which_survive(tmp_path):
+    """The others: tests/pruning/scoring/test_after_training.py."""
+    config = config_at(tmp_path, score="magnitude-increase", controls=("one-shot",))
     of = {(r.branch, r.level): r for r in run(config)}
     for branch, level, before in (
         ("ticket", 1, ("ticket", 0)),

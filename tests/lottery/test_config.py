@@ -117,7 +117,7 @@ def test_bad_values_are_named_with_what_was_received(field, value):
     [("layer_prune_fractions", {"fc1/kernel": 0.3}), ("output_prune_fraction", 0.3)],
 )
 def test_fractions_of_layers_have_no_meaning_globally(field, value):
-    with pytest.raises(InputError, match=rf"`{field}` has no meaning.*'global'.*'layerwise'"):
+    with pytest.raises(InputError, match=rf"`{field}` has no meaning.*'global'.*'uniform'"):
         LotteryConfig(allocation="global", **{field: value})
     assert LotteryConfig(allocation="global").output_prune_fraction == 0.1
 

@@ -12,10 +12,10 @@ from tfinit.lottery import Conclusion, LotteryConfig, counts
 from tfinit.lottery.counts import last_level, next_counts
 from tfinit.lottery.experiment import total_steps
 
-RNG = np.random.default_rng(0)
 # 4 inputs and 2 classes: of mlp-2-relu 4·64 + 64·2 weights.
 DATA = datasets.from_arrays(
-    *((RNG.random((40, 4), np.float32), np.arange(40) % 2) for _ in range(2)), name="noise"
+    *((np.random.default_rng(i).random((40, 4), np.float32), np.arange(40) % 2) for i in range(2)),
+    name="noise",
 )
 SMALL = {"model": "mlp-2-relu", "steps": 2, "evaluate_every": 2, "batch_size": 4, "seeds": (0,)}
 
@@ -68,7 +68,7 @@ def test_counts_of_a_level():
 
 @pytest.mark.parametrize(
     ("allocation", "controls", "left"),
-    [("layerwise", ("one-shot", "lr-rewind", "snip"), 2), ("global", ("one-shot", "fine-tune"), 1)],
+    [("uniform", ("one-shot", "lr-rewind", "snip"), 2), ("global", ("one-shot", "fine-tune"), 1)],
 )
 def test_it_ends_with_the_last_level_that_prunes_and_says_so_at_once(
     tmp_path, allocation, controls, left
@@ -90,7 +90,7 @@ def test_it_ends_with_the_last_level_that_prunes_and_says_so_at_once(
             assert [r.level for r in of] == list(range(branch != "ticket", 9))
             left_of = [r.survivors for r in of]
             assert sorted(set(left_of), reverse=True) == left_of and left_of[-1] == left
-        if allocation == "layerwise":
+        if allocation == "uniform":
             assert results[1].alive == {"fc1/kernel": 128, "output/kernel": 64}
         # One weight is in one tensor.
         empty = [key for key, mask in results[-3].mask.items() if not mask.any()]
@@ -105,10 +105,10 @@ def test_it_ends_with_the_last_level_that_prunes_and_says_so_at_once(
     assert "ends at level" not in str(Conclusion.of(results))
 
 
-@pytest.mark.parametrize("allocation", ["layerwise", "global"])
+@pytest.mark.parametrize("allocation", ["uniform", "global"])
 def test_a_fraction_that_prunes_nothing_is_refused(tmp_path, allocation):
     fractions = {"prune_fraction": 1e-4}
-    if allocation == "layerwise":
+    if allocation == "uniform":
         fractions |= {"output_prune_fraction": 1e-4, "layer_prune_fractions": {}}
     config = halved(run_dir=tmp_path / "r", allocation=allocation, **fractions)
     with pytest.raises(

@@ -8,7 +8,7 @@ from tfinit import datasets
 from tfinit.errors import InputError, WorkError
 from tfinit.lottery import LotteryConfig
 from tfinit.lottery.experiment import total_steps
-from tfinit.lottery.frameworks import Training, parts_of
+from tfinit.lottery.frameworks import TrainingPlan, framework_of
 from tfinit.lottery.report import evaluations_to_csv, to_csv
 
 # Survivors by hand: 19200, 30000 and 1000 weights, 20% (10% in the output layer) a level.
@@ -131,12 +131,12 @@ def test_both_kerases_start_from_the_same_weights_and_train_alike(tmp_path_facto
 @pytest.mark.parametrize("keras", ["keras", "tf_keras"])
 def test_rewound_weights_equal_mask_times_initial_bit_for_bit(tmp_path_factory, keras):
     """Acceptance 32, at the place where training reads them: the model before its first step."""
-    parts = parts_of(small(tmp_path_factory, keras, steps=1), datasets.load("digits"))
+    parts = framework_of(small(tmp_path_factory, keras, steps=1), datasets.load("digits"))
     initial, full = parts.initial(0), parts.full_mask()
     rng = np.random.default_rng(1)
     mask = {k: rng.random(m.shape) < 0.3 for k, m in full.items()}
     # Leave traces of another network.
-    parts.train(Training(parts.initial(9), full, 9), lambda done: None)
+    parts.train(TrainingPlan(parts.initial(9), full, 9), lambda done: None)
     variables = parts._weights if keras == "keras" else parts._pruner.variables
     seen = {}
 
@@ -146,7 +146,7 @@ def test_rewound_weights_equal_mask_times_initial_bit_for_bit(tmp_path_factory, 
             return super().__call__(*args, **kwargs)
 
     parts._loop.__class__ = Look
-    parts.train(Training(initial, mask, 0), lambda done: None)
+    parts.train(TrainingPlan(initial, mask, 0), lambda done: None)
     assert seen.keys() == initial.keys()
     for key, value in initial.items():
         expected = mask[key] * value if key in mask else value

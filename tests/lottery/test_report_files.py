@@ -7,7 +7,7 @@ from tfinit.cli import main
 from tfinit.errors import InputError
 from tfinit.lottery import LotteryConfig, StabilityConfig, compare_initializations, run
 from tfinit.lottery.report_files import drawn_shape
-from tfinit.lottery.stability import stability
+from tfinit.lottery.stability_experiment import stability
 from tfinit.plots.masks import first_layer_image
 
 SMALL = {"model": "mlp-2-relu", "steps": 2, "evaluate_every": 2, "batch_size": 4, "seeds": (0,)}

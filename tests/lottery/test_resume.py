@@ -12,7 +12,7 @@ from bare_runs import run
 from tfinit import datasets
 from tfinit.errors import InputError
 from tfinit.lottery import LotteryConfig, Store, lottery
-from tfinit.lottery.frameworks import parts_of
+from tfinit.lottery.frameworks import framework_of
 
 REWIND = 7
 STEPS = 40
@@ -46,7 +46,7 @@ def files(path):
 def parts(tmp_path_factory):
     """Compiled once for all. In processes of their own: test_reliability.py."""
     config = config_at(tmp_path_factory.mktemp("none"))
-    return parts_of(config, datasets.load(config.dataset).subset(config.train_examples))
+    return framework_of(config, datasets.load(config.dataset).subset(config.train_examples))
 
 
 def go(parts, path, progress=lambda done: None, warn=lambda line: None, **options):

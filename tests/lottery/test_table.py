@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from tfinit.lottery.report import Row
-from tfinit.lottery.stability import StabilityRow
+from tfinit.lottery.linear_connectivity import StabilityRow
+from tfinit.lottery.report import LevelSummary
 from tfinit.lottery.table import initializations_table, lottery_table, stability_table
 from tfinit.spread import Spread
 
@@ -25,7 +25,7 @@ def row(branch, level, accuracy, n=3, diverged=0):
     there = Spread(accuracy - 0.01, 0.002, n) if n else nothing
     step = Spread(1000.0 * (level + 1), 50.0, n) if n else nothing
     start = Spread(0.1, 0.0, n + diverged)
-    return Row(branch, level, 0.8**level, step, there, final, start, diverged)
+    return LevelSummary(branch, level, 0.8**level, step, there, final, start, diverged)
 
 
 def rows_of(*controls, **kwargs):

@@ -5,8 +5,8 @@ import pytest
 from drawn import bands, labels, line
 
 from tfinit.errors import InputError
-from tfinit.lottery.branches import BRANCHES
-from tfinit.lottery.report import Row, summarize
+from tfinit.lottery.branches import BRANCHES, label
+from tfinit.lottery.report import LevelSummary, summarize
 from tfinit.lottery.result import LevelResult
 from tfinit.plots import (
     curves_figure,
@@ -16,7 +16,7 @@ from tfinit.plots import (
     masks_figure,
 )
 from tfinit.plots.masks import first_layer_image
-from tfinit.plots.style import LABELS, label, percent_ticks, styles
+from tfinit.plots.style import percent_ticks, styles
 from tfinit.spread import Spread
 from tfinit.training.metrics import Metrics
 
@@ -24,7 +24,7 @@ from tfinit.training.metrics import Metrics
 def row(branch, level, accuracies, steps=(), diverged=0):
     spread = Spread.of(accuracies)
     steps = Spread.of(steps or [10.0] * len(accuracies))
-    return Row(branch, level, 0.5**level, steps, spread, spread, spread, diverged)
+    return LevelSummary(branch, level, 0.5**level, steps, spread, spread, spread, diverged)
 
 
 ROWS = [
@@ -104,9 +104,24 @@ def test_any_branches_have_their_own_look_and_names():
     shown = labels(accuracy)
     assert len(shown) == len(set(shown)) == 1 + len(names)
     assert "my own" in shown
-    assert set(LABELS) == set(BRANCHES)
+    assert set(shown) == {"dense network", "my own", *(b.label for b in BRANCHES.values())}
     looks = styles(names)
     assert len({tuple(look.values()) for look in looks.values()}) == len(names)
+
+
+@pytest.mark.parametrize(
+    ("names", "looks"),
+    [
+        (("ticket", "reinit", "snip"), ("#0072B2 o -", "#D55E00 s --", "#009E73 ^ -.")),
+        (("ticket", "shuffle", "reinit"), ("#0072B2 o -", "#009E73 ^ -.", "#D55E00 s --")),
+        (("snip-reinit", "my own"), ("#009E73 ^ -.", "#CC79A7 D :")),
+    ],
+)
+def test_tickets_and_their_reinitialized_masks_look_the_same_in_every_figure(names, looks):
+    rows = [row("ticket", 0, [0.9]), *(row(name, 1, [0.9]) for name in names)]
+    lines = {one.get_label(): one for one in lottery_figure(rows, "made up").axes[0].get_lines()}
+    shown = [lines[label(name)] for name in names]
+    assert [f"{a.get_color()} {a.get_marker()} {a.get_linestyle()}" for a in shown] == list(looks)
 
 
 @pytest.mark.parametrize(
@@ -322,7 +337,7 @@ def test_what_takes_the_place_of_results_is_told_how_to_get_them():
     for call, given, cure in [
         (lottery_figure, results, r"received LevelResult. .*report\.summarize\(results\)"),
         (initializations_figure, {"he": results}, r"report\.summarize\(results\)"),
-        (curves_figure, ROWS, r"received Row\. tfinit\.lottery\.run returns them"),
+        (curves_figure, ROWS, r"received LevelSummary\. tfinit\.lottery\.run returns them"),
         (layers_figure, ROWS, r"tfinit\.lottery\.run returns them"),
         (summarize, ROWS, r"tfinit\.lottery\.run returns them"),
     ]:

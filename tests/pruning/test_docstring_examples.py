@@ -33,7 +33,13 @@ KINDS = (
 
 def example(cls):
     """What the names of a docstring's example are after it ran, with the output that it shows."""
-    names = {"keras": keras, "np": np, "ops": ops, "tfinit": tfinit, **vars(pruning)}
+    names = {
+        "keras": keras,
+        "np": np,
+        "ops": ops,
+        "tfinit": tfinit,
+        **{name: getattr(pruning, name) for name in pruning.__all__},
+    }
     test = doctest.DocTestParser().get_doctest(cls.__doc__, names, cls.__name__, None, 0)
     result = doctest.DocTestRunner(verbose=False).run(test, clear_globs=False)
     assert result.attempted and not result.failed, cls

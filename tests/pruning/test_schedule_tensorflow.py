@@ -17,9 +17,8 @@ import tfinit.pruning as sparsity
 from tfinit.pruning import ConstantSparsity, PolynomialDecay, SparseOptimizer
 from tfinit.variables import prunable_weights
 
-RNG = np.random.default_rng(1)
-X = RNG.normal(size=(64, 8)).astype("float32")
-Y = RNG.integers(0, 3, 64)
+X = np.random.default_rng(1).normal(size=(64, 8)).astype("float32")
+Y = np.random.default_rng(2).integers(0, 3, 64)
 LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 DECAY = PolynomialDecay(0.1, 0.8, 1, 20, frequency=3)
 

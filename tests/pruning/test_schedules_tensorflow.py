@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tfinit.errors import InputError
-from tfinit.pruning.in_training.schedules import ConstantSparsity, PolynomialDecay, check_schedule
+from tfinit.pruning.in_training.schedule_checks import check_schedule
+from tfinit.pruning.in_training.schedules import ConstantSparsity, PolynomialDecay
 from tfinit.pruning.tfmot_api.tfmot import load_tfmot
 
 TFMOT = load_tfmot().sparsity.keras

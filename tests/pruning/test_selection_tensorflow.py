@@ -15,8 +15,6 @@ from tfinit.pruning.tfmot_api.tfmot import load_tfmot
 load_tfmot()
 from tensorflow_model_optimization.python.core.sparsity.keras import pruning_impl  # noqa: E402
 
-RNG = np.random.default_rng(0)
-
 
 def tfmot_mask(weights, sparsity, block_size=(1, 1), pooling="AVG", m_by_n=None):
     """The mask that TFMOT assigns at step 1 of a schedule of this sparsity."""
@@ -97,8 +95,8 @@ def test_m_by_n_is_tfmots(shape, m_by_n, seed, ties):
 
 
 @pytest.mark.parametrize("jit_compile", [False, True])
-def test_in_a_compiled_step(jit_compile):
-    weights = tf.constant(RNG.standard_normal((30, 40)).astype("float32"))
+def test_in_a_compiled_step(jit_compile, rng):
+    weights = tf.constant(rng.standard_normal((30, 40)).astype("float32"))
 
     @tf.function(jit_compile=jit_compile)
     def step(i):

@@ -9,8 +9,6 @@ from tfinit.errors import InputError
 from tfinit.pruning import ConstantSparsity, SparseOptimizer, get_masks, set_masks
 from tfinit.variables import prunable_weights
 
-RNG = np.random.default_rng(0)
-
 
 def assert_zeros(model, masks):
     for key, variable in prunable_weights(model).items():
@@ -26,7 +24,7 @@ def policy(request):
     keras.config.set_dtype_policy("float32")
 
 
-def test_acceptance_16_mixed_precision(policy, tmp_path):
+def test_acceptance_16_mixed_precision(policy, tmp_path, rng):
     """Under mixed_float16, `compile` puts a LossScaleOptimizer around the SparseOptimizer."""
     model = keras.Sequential(
         [
@@ -38,9 +36,9 @@ def test_acceptance_16_mixed_precision(policy, tmp_path):
     model.compile(SparseOptimizer(keras.optimizers.Adam(0.01)), "mse")
     wrapped = isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
     assert wrapped == (policy == "mixed_float16")
-    masks = {k: RNG.random(v.shape) < 0.5 for k, v in prunable_weights(model).items()}
+    masks = {k: rng.random(v.shape) < 0.5 for k, v in prunable_weights(model).items()}
     set_masks(model, masks)
-    x, y = RNG.normal(size=(64, 8)).astype("f4"), RNG.normal(size=(64, 3)).astype("f4")
+    x, y = rng.normal(size=(64, 8)).astype("f4"), rng.normal(size=(64, 3)).astype("f4")
     before = {k: v.numpy() for k, v in prunable_weights(model).items()}
     model.fit(x, y, epochs=3, verbose=0)
     assert_zeros(model, masks)
@@ -51,7 +49,7 @@ def test_acceptance_16_mixed_precision(policy, tmp_path):
         np.testing.assert_array_equal(mask, masks[key])
 
 
-def test_sparse_gradients_of_an_embedding():
+def test_sparse_gradients_of_an_embedding(rng):
     model = keras.Sequential(
         [
             keras.layers.Input((5,)),
@@ -61,9 +59,9 @@ def test_sparse_gradients_of_an_embedding():
         ]
     )
     model.compile(SparseOptimizer(keras.optimizers.SGD(0.5, momentum=0.9)), "mse")
-    masks = {k: RNG.random(v.shape) < 0.5 for k, v in prunable_weights(model).items()}
+    masks = {k: rng.random(v.shape) < 0.5 for k, v in prunable_weights(model).items()}
     set_masks(model, masks)
-    x = RNG.integers(0, 20, (64, 5))
+    x = rng.integers(0, 20, (64, 5))
     with tf.GradientTape() as tape:
         loss = tf.reduce_mean(model(x) ** 2)
     gradients = tape.gradient(loss, [v.value for v in model.trainable_variables])
@@ -104,13 +102,13 @@ def test_a_sparse_gradient_under_plain_sgd_writes_the_rows_that_it_names(jit):
         assert not words.embeddings.numpy()[~mask].any()
 
 
-def test_acceptance_19_a_custom_loop_needs_nothing_but_apply():
+def test_acceptance_19_a_custom_loop_needs_nothing_but_apply(rng):
     model = keras.Sequential([keras.layers.Input((8,)), keras.layers.Dense(3, name="a")])
     optimizer = SparseOptimizer(keras.optimizers.Adam(0.01))
     optimizer.build(model.trainable_variables)
-    mask = RNG.random((8, 3)) < 0.5
+    mask = rng.random((8, 3)) < 0.5
     optimizer.assign_masks([(model.layers[0].kernel, mask)])
-    x, y = RNG.normal(size=(16, 8)).astype("f4"), RNG.normal(size=(16, 3)).astype("f4")
+    x, y = rng.normal(size=(16, 8)).astype("f4"), rng.normal(size=(16, 3)).astype("f4")
 
     @tf.function
     def step():
@@ -124,30 +122,30 @@ def test_acceptance_19_a_custom_loop_needs_nothing_but_apply():
     assert losses[-1] < losses[0]
     assert np.all(model.layers[0].kernel.numpy()[~mask] == 0)
     # A mask set after the function was traced takes effect.
-    mask = mask & (RNG.random(mask.shape) < 0.5)
+    mask = mask & (rng.random(mask.shape) < 0.5)
     optimizer.assign_masks([(model.layers[0].kernel, mask)])
     step()
     assert np.all(model.layers[0].kernel.numpy()[~mask] == 0)
 
 
-def test_swap_ema_weights_sees_pruned_averages():
+def test_swap_ema_weights_sees_pruned_averages(rng):
     model = keras.Sequential([keras.layers.Input((8,)), keras.layers.Dense(3, name="a")])
     # Momentum from before the masks: without masking, the averages would keep what it moved.
     inner = keras.optimizers.SGD(0.1, momentum=0.9, use_ema=True)
     model.compile(SparseOptimizer(inner), "mse")
     model.fit(np.ones((32, 8)), np.ones((32, 3)), verbose=0)
-    masks = {"a/kernel": RNG.random((8, 3)) < 0.5}
+    masks = {"a/kernel": rng.random((8, 3)) < 0.5}
     set_masks(model, masks)
     swap = keras.callbacks.SwapEMAWeights(swap_on_epoch=True)
     model.fit(np.ones((32, 8)), np.ones((32, 3)), epochs=2, verbose=0, callbacks=[swap])
     assert_zeros(model, masks)
 
 
-def test_an_h5_file_restores_the_masks_and_the_state_of_the_optimizer(tmp_path):
+def test_an_h5_file_restores_the_masks_and_the_state_of_the_optimizer(tmp_path, rng):
     model = keras.Sequential([keras.layers.Input((8,)), keras.layers.Dense(3, name="a")])
     half = ConstantSparsity(0.5, begin_step=3, frequency=100)
     model.compile(SparseOptimizer(keras.optimizers.Adam(), half, scope=model), "mean_squared_error")
-    x, y = RNG.normal(size=(64, 8)).astype("f4"), RNG.normal(size=(64, 3)).astype("f4")
+    x, y = rng.normal(size=(64, 8)).astype("f4"), rng.normal(size=(64, 3)).astype("f4")
     model.fit(x, y, batch_size=16, verbose=0)
     model.save(tmp_path / "m.h5")
     loaded = keras.saving.load_model(tmp_path / "m.h5")

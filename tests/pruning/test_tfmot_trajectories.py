@@ -10,10 +10,9 @@ import tf_keras
 import tfinit.pruning as sparsity
 from tfinit.pruning.tfmot_api.tfmot import load_tfmot
 
-RNG = np.random.default_rng(3)
-X = RNG.normal(size=(96, 12)).astype("float32")
-Y = RNG.integers(0, 4, 96)
-IMAGES = RNG.normal(size=(48, 8, 8, 2)).astype("float32")
+X = np.random.default_rng(3).normal(size=(96, 12)).astype("float32")
+Y = np.random.default_rng(4).integers(0, 4, 96)
+IMAGES = np.random.default_rng(5).normal(size=(48, 8, 8, 2)).astype("float32")
 
 
 def dense(k):
@@ -57,7 +56,8 @@ def train(k, model, data, optimizer, steps, callbacks=()):
 def both(network, data, schedule, optimizer="sgd", steps=36, **how):
     """Masks of TFMOT and of tfinit after the same training from the same weights."""
     theirs, ours = network(tf_keras), network(keras)
-    weights = [np.float32(RNG.normal(size=w.shape) * 0.4) for w in ours.get_weights()]
+    rng = np.random.default_rng(6)
+    weights = [np.float32(rng.normal(size=w.shape) * 0.4) for w in ours.get_weights()]
     ours.set_weights(weights)
     theirs.set_weights(weights)
     api = load_tfmot().sparsity.keras

@@ -7,11 +7,11 @@ from keras import layers as L
 
 from tfinit.errors import InputError
 from tfinit.schemes import SCHEMES, initialize
+from tfinit.schemes.engine.registry import REGISTRY
 from tfinit.schemes.engine.streams import stream
-from tfinit.schemes.initialize import WITH_DATA as DATA_SCHEMES
 from tfinit.variables import all_weights, read_weights
 
-WITH_DATA = {scheme.__name__ for scheme in DATA_SCHEMES}
+WITH_DATA = {name for name, scheme in REGISTRY.items() if scheme.needs_data}
 DATA_FREE = sorted(SCHEMES.keys() - WITH_DATA - {"pretrained", "mup"})
 
 
@@ -29,7 +29,7 @@ def data():
 
 def options(scheme):
     steps = {"steps": 2} if scheme == "metainit" else {}
-    return {"data": data(), **steps} if scheme in WITH_DATA else {}
+    return {"x": data(), **steps} if scheme in WITH_DATA else {}
 
 
 def weights(model):
@@ -101,21 +101,21 @@ def test_streams_are_known_bits():
         ({"scheme": "kaiming"}, r"`scheme` must be one of xavier, he"),
         ({"scheme": "he", "gian": 1}, r"options \['gain', .*received \['gian'\]"),
         ({"scheme": "he", "seed": "one"}, "`seed` must be a whole number"),
-        ({"scheme": "lsuv"}, "needs `data`"),
-        ({"scheme": "he", "data": np.zeros((4, 6))}, "uses no data"),
-        ({"scheme": "lsuv", "data": np.full((4, 6), np.nan)}, "NaN"),
-        ({"scheme": "lsuv", "data": np.zeros((4, 5))}, r"\(4, 5\).*\(None, 6\)"),
-        ({"scheme": "lsuv", "data": [data(), data()]}, "has 2 arrays"),
-        ({"scheme": "lsuv", "data": {"x": object()}}, "must be arrays"),
-        ({"scheme": "lsuv", "data": data(), "start": "zeros"}, "`start` must be one of"),
-        ({"scheme": "lsuv", "data": data(), "std": 0}, "`std` must be a positive"),
+        ({"scheme": "lsuv"}, "needs `x`"),
+        ({"scheme": "he", "x": np.zeros((4, 6))}, "uses no data"),
+        ({"scheme": "lsuv", "x": np.full((4, 6), np.nan)}, "NaN"),
+        ({"scheme": "lsuv", "x": np.zeros((4, 5))}, r"\(4, 5\).*\(None, 6\)"),
+        ({"scheme": "lsuv", "x": [data(), data()]}, "has 2 arrays"),
+        ({"scheme": "lsuv", "x": {"x": object()}}, "must be arrays"),
+        ({"scheme": "lsuv", "x": data(), "start": "zeros"}, "`start` must be one of"),
+        ({"scheme": "lsuv", "x": data(), "std": 0}, "`std` must be a positive"),
         (
-            {"scheme": "krahenbuhl", "data": data(), "damping": 2},
+            {"scheme": "krahenbuhl", "x": data(), "damping": 2},
             r"`damping` must be a number above 0 and at most 1",
         ),
         ({"scheme": "pretrained", "source": "nowhere.keras"}, "does not exist"),
         (
-            {"scheme": "metainit", "data": data(), "momentum": 1},
+            {"scheme": "metainit", "x": data(), "momentum": 1},
             r"`momentum` must be a number of at least 0 and below 1",
         ),
         ({"scheme": "pretrained"}, r"needs \['source'\]"),
@@ -206,8 +206,8 @@ def test_unusual_kernels_are_taken_and_what_was_set_on_purpose_stays(scheme):
     model = unusual()
     before = weights(model)
     given = {"base": unusual()} if scheme == "mup" else options(scheme)
-    if "data" in given:
-        given["data"] = np.stack([given["data"]] * 3, axis=1)
+    if "x" in given:
+        given["x"] = np.stack([given["x"]] * 3, axis=1)
     report = initialize(model, scheme, seed=1, **given)
     if scheme != "reinitialize":
         nothing, number = report["scaled/nothing/kernel"], report["scaled/kernel"]
@@ -222,3 +222,13 @@ def test_unusual_kernels_are_taken_and_what_was_set_on_purpose_stays(scheme):
         if not key.endswith("kernel") and not (scheme in about and key.endswith("bias")):
             assert np.array_equal(before[key], after[key]), key
     assert np.array_equal(before["lstm/lstm_cell/bias"], after["lstm/lstm_cell/bias"])
+
+
+def test_the_batch_under_its_former_name_gives_the_same_bits_and_a_warning_here():
+    one, two = residual_net(), residual_net()
+    initialize(one, "lsuv", data(), seed=1)
+    with pytest.warns(DeprecationWarning, match="initialize: `data` is now `x`") as seen:
+        initialize(two, "lsuv", data=data(), seed=1)
+    former = [warning for warning in seen if "is now `x`" in str(warning.message)]
+    assert [warning.filename for warning in former] == [__file__]
+    assert same(weights(one), weights(two))

@@ -157,7 +157,7 @@ def test_dead_layer_is_named_and_left_as_it_was():
     )
     model.layers[0].bias.assign(np.full(8, -1000.0))
     after = model.layers[1].kernel.numpy()
-    with pytest.warns(UserWarning, match="'after/kernel' makes of `data` is constant"):
+    with pytest.warns(UserWarning, match="'after/kernel' makes of `x` is constant"):
         report = initialize(model, "lsuv", normal(32, 8), seed=1)
     assert report["off/kernel"].action == "scaled"
     assert report["after/kernel"].action == "kept"
@@ -243,12 +243,12 @@ def test_inputs_whose_mean_hides_what_varies_are_refused(model, x):
     """Nearly all of the variance would be that of the units' means, the same for all examples."""
     model = model()
     before = [w.numpy() for w in model.weights]
-    with pytest.raises(InputError, match=r"^`data` has a mean that hides the rest: .*'first.*Norm"):
+    with pytest.raises(InputError, match=r"^`x` has a mean that hides the rest: .*'first.*Norm"):
         initialize(model, "lsuv", x, seed=1)
     assert all(np.array_equal(a, b.numpy()) for a, b in zip(before, model.weights, strict=True))
 
 
-@pytest.mark.filterwarnings("ignore:.*the mean of `data` hides the rest")
+@pytest.mark.filterwarnings("ignore:.*the mean of `x` hides the rest")
 def test_standardized_inputs_learn_what_the_raw_ones_cannot():
     """Whether the product of two inputs is positive."""
     x = offset(2000)

@@ -167,8 +167,9 @@ def rates(model, x):
         x = np.maximum(z, 0)
     slopes[-1] = np.ones_like(slopes[-1])
     squares = [[] for _ in model.layers]
+    noise = np.random.default_rng(9)
     for _ in range(20):
-        delta = normal_noise(x.shape)
+        delta = noise.normal(size=x.shape)
         for i in reversed(range(len(model.layers))):
             delta = delta * slopes[i]
             # E over examples of (input · δ)², entry by entry
@@ -178,13 +179,6 @@ def rates(model, x):
         (np.mean(s) / np.mean(layer.kernel.numpy() ** 2)) ** 0.5
         for s, layer in zip(squares, model.layers, strict=True)
     ]
-
-
-NOISE = np.random.default_rng(9)
-
-
-def normal_noise(shape):
-    return NOISE.normal(size=shape)
 
 
 def test_krahenbuhl_makes_all_layers_learn_at_one_rate():

@@ -3,7 +3,6 @@
 from functools import partial
 
 import tfinit.lottery
-from tfinit.lottery import stability
 
 run = partial(tfinit.lottery.run, reports=False)
-measure_stability = partial(stability.stability, reports=False)
+measure_stability = partial(tfinit.lottery.stability, reports=False)

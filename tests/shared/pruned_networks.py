@@ -10,9 +10,8 @@ from tfinit.variables import prunable_weights
 
 BACKEND = keras.backend.backend()
 O = keras.optimizers  # noqa: E741
-RNG = np.random.default_rng(5)
-X = RNG.normal(size=(64, 8)).astype("float32")
-Y = RNG.integers(0, 3, 64)
+X = np.random.default_rng(5).normal(size=(64, 8)).astype("float32")
+Y = np.random.default_rng(6).integers(0, 3, 64)
 LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
 

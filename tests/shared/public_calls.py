@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import keras
@@ -22,12 +23,11 @@ from tfinit import (
     training,
     variables,
 )
+from tfinit.lottery.linear_connectivity import StabilityResult
 from tfinit.lottery.result import LevelResult
-from tfinit.lottery.stability import StabilityResult
 from tfinit.spread import Spread
 
-RNG = np.random.default_rng(0)
-X, Y = RNG.normal(size=(8, 4)).astype("f4"), np.arange(8, dtype="i4") % 3
+X, Y = np.random.default_rng(0).normal(size=(8, 4)).astype("f4"), np.arange(8, dtype="i4") % 3
 LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 HALF = pruning.ConstantSparsity(0.5, 1)
 NAME = "text empty-text"
@@ -106,6 +106,12 @@ def line() -> StabilityResult:
 def run() -> comparison.Run:
     metrics = training.Metrics(np.array([0]), {"validation_loss": np.ones(1)}, np.ones(10))
     return comparison.Run("he", 0, 10, metrics, None, 0.1)
+
+
+def signals() -> SimpleNamespace:
+    seen = SimpleNamespace(std=1.0, finite=True, sample=np.ones(2))
+    of = dict.fromkeys(("output", "linear", "output_gradient"), seen)
+    return SimpleNamespace(key="fc", depth=1, is_kernel=True, weights=[], **of)
 
 
 def race() -> comparison.Comparison:
@@ -218,7 +224,7 @@ def _initialization(calls: Calls) -> None:
     calls.add("fans.fans", layer_or_shape=(2, 3))
     layer = model().layers[0]
     calls.add("fans.fans of a layer", tfinit.fans.fans, layer_or_shape=layer, weight="kernel")
-    calls.add("schemes.initialize", model=MODEL, scheme="lsuv", data=X, seed=1)
+    calls.add("schemes.initialize", model=MODEL, scheme="lsuv", x=X, seed=1)
     for name, scheme in tfinit.schemes.SCHEMES.items():
         parameters = inspect.signature(scheme).parameters.values()
         options = tuple(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
@@ -228,7 +234,7 @@ def _initialization(calls: Calls) -> None:
             "metainit": {"steps": 1},
             "krahenbuhl": {"iterations": 1},
         }.get(name, {})
-        batch = {"data": X} if models.needs_data(name) else {}
+        batch = {"x": X} if models.needs_data(name) else {}
         if options and name != "depth_scaled":  # for residual networks
             calls.add(
                 f"schemes.initialize {name}",
@@ -245,7 +251,7 @@ def _initialization(calls: Calls) -> None:
     said = {"name": "model"}
     odd = {"x": "all"}  # which this initialization does not look at
     calls.add("models.build", **network, initialization="he", x=X, _odd=odd, _said=said)
-    with_data = {"initialization": "lsuv", "x": X, "_costly": True, "_said": said | {"x": "data"}}
+    with_data = {"initialization": "lsuv", "x": X, "_costly": True, "_said": said}
     calls.add("models.build with data", models.build, **network, **with_data)
     calls.add("models.fill", model=MODEL, initializer=he, seed=1)
     calls.add("models.initializations")
@@ -323,7 +329,7 @@ def _pruning(calls: Calls, directory: Path) -> None:
     both = {"weights": WEIGHTS, "masks": MASKS, "_odd": odd, "_said": {"weights": "weight"}}
     calls.add("pruning.prune_globally", **both, fraction=0.5)
     calls.add("pruning.prune_layerwise", **both, fractions=dict.fromkeys(masks(), 0.5))
-    given = {"model": MODEL, "sparsity": 0.5, "method": "snip", "x": X, "y": Y}
+    given = {"model": MODEL, "sparsity": 0.5, "score": "snip", "x": X, "y": Y}
     given |= {"allocation": "global", "loss": LOSS, "batch_size": 4, "iterations": 1, "seed": 0}
     odd = {"loss": CALL}
     calls.add("pruning.prune_at_initialization", **given, _costly=True, _odd=odd)
@@ -333,11 +339,15 @@ def _pruning(calls: Calls, directory: Path) -> None:
     calls.add("pruning.prune_scope")
     batch = {"x": X, "y": Y, "loss": LOSS, "batch_size": 4, "_odd": odd, "_costly": True}
     for name in ("snip", "grasp"):
-        calls.add(f"pruning.scores.{name}", model=MODEL, **batch, masks=MASKS, _said=said)
-    calls.add("pruning.scores.magnitude", model=MODEL, masks=MASKS, _said=said)
-    calls.add("pruning.scores.random", model=MODEL, seed=1)
+        calls.add(
+            f"pruning.scoring.before_training.{name}", model=MODEL, **batch, masks=MASKS, _said=said
+        )
+    calls.add("pruning.scoring.before_training.magnitude", model=MODEL, masks=MASKS, _said=said)
+    calls.add("pruning.scoring.before_training.random", model=MODEL, seed=1)
     ones = {"x": "all"}  # of which only the shape is read, and that where the model has none
-    calls.add("pruning.scores.synflow", model=MODEL, masks=MASKS, _odd=ones, _said=said)
+    calls.add(
+        "pruning.scoring.before_training.synflow", model=MODEL, masks=MASKS, _odd=ones, _said=said
+    )
     calls.add("pruning.sparsity_report", model=MODEL, input_shape=(None, 4))
     calls.add("pruning.strip_pruning", model=SPARSE)
     legacy = _of_tf_keras()
@@ -377,11 +387,12 @@ def _training(calls: Calls, directory: Path) -> None:
     calls.add("training.batch_indices", rows=8, batch_size=4, steps=2, seed=0, start=0)
     said = {"every": "evaluate_every"}
     calls.add("training.evaluation_steps", steps=4, every=2, start=0, _said=said)
-    calls.add("training.wake_up")
+    calls.add("training.warm_up")
     splits = dict.fromkeys(("train", "test", "validation"), (X, Y))
     calls.add("datasets.from_arrays", **splits, name="it", classes=3)
     calls.add("datasets.load", name="blobs", _said={"name": "dataset"})
-    calls.add("points.make", name="blobs")
+    for name in ("make", "description"):
+        calls.add(f"points.{name}", name="blobs")
     calls.add("datasets.Dataset.subset", data().subset, train_rows=4, seed=0)
     calls.add("diagnostics.diagnose", model=MODEL, x=X, y=Y, loss=LOSS, _costly=True)
     calls.add("diagnostics.recommend", model=MODEL)
@@ -446,8 +457,8 @@ def _experiments(calls: Calls, directory: Path) -> None:
         prune_fraction=0.5,
         output_prune_fraction=0.5,
         layer_prune_fractions={"a": 0.5},
-        allocation="layerwise",
-        criterion="magnitude",
+        allocation="uniform",
+        score="magnitude",
         rewind_step=1,
         controls=("reinit",),
         on_divergence="record",
@@ -458,8 +469,8 @@ def _experiments(calls: Calls, directory: Path) -> None:
     of_stability = lottery.StabilityConfig(steps=4, spawn_steps=(0,), run_dir=directory / "line")
     store = {"_more": ("checkpoint_every",), "_costly": True}
     calls.add("lottery.run", config=tiny(directory), **store)
-    calls.add("lottery.stability.stability", config=of_stability, **store)
-    calls.add("lottery.stability.stability_steps", config=of_stability)
+    calls.add("lottery.stability", config=of_stability, **store)
+    calls.add("lottery.stability_experiment.stability_steps", config=of_stability)
     said = {"names": "initializations?"}
     given = {"config": tiny(directory), "names": ("he",)}
     calls.add("lottery.compare_initializations", **given, _costly=True, _said=said)
@@ -505,7 +516,7 @@ def _experiments(calls: Calls, directory: Path) -> None:
     calls.add("exporting.ExportConfig", model=source, out=directory / "a", **given, _odd=odd)
     given |= {"format": "keras"}
     limits = {"seconds": 0.0, "tolerance": 0.1, "timeout": 60.0}
-    arrays = {"representative_data": X, "data": (X, Y)}
+    arrays = {"representative_data": X, "x": X, "y": Y}
     # The model is looked at with the others, by `side_by_side`.
     odd = {"model": "all"}
     calls.add("exporting.Variant", label="it", model=MODEL, format="keras", sparse=False, _odd=odd)
@@ -534,8 +545,10 @@ def _results(calls: Calls, directory: Path) -> None:
         calls.add(f"lottery.report.{name}", results=levels, _odd=none)
     calls.add("lottery.Conclusion.of", lottery.Conclusion.of, results=levels)
     odd = dict.fromkeys(("one", "two", "errors"), "array own-nan dict own-empty")
-    calls.add("lottery.stability.barrier", errors=np.array([0.1, 0.5, 0.2]), _odd=odd)
-    calls.add("lottery.stability.interpolate", one=WEIGHTS, two=WEIGHTS, alpha=0.5, _odd=odd)
+    calls.add("lottery.linear_connectivity.barrier", errors=np.array([0.1, 0.5, 0.2]), _odd=odd)
+    calls.add(
+        "lottery.linear_connectivity.interpolate", one=WEIGHTS, two=WEIGHTS, alpha=0.5, _odd=odd
+    )
     calls.add("lottery.StabilityResult.barrier", line().barrier, split="test")
     calls.add("lottery.summarize_stability", results=[line()], _odd=none)
     calls.add("lottery.stability_to_csv", results=[line()], _odd=none)
@@ -548,6 +561,8 @@ def _results(calls: Calls, directory: Path) -> None:
     calls.add("plots.initializations_figure", rows_by_name={"he": rows}, title="it")
     calls.add("plots.race_figure", comparison=race(), title="it")
     calls.add("plots.stability_figure", records=[line()], title="it")
+    calls.add("plots.sparsity_figure", sparsities={"a": 0.5}, title="it")
+    calls.add("plots.signals_figure", layers=[signals()], title="it")
     calls.add("comparison.Comparison.of", race().of, label="he")
     calls.add("comparison.Run.last", run().last, name="validation_loss")
     odd = {"loss": "None -1 0 1.5 2**63"}
@@ -560,4 +575,10 @@ def _results(calls: Calls, directory: Path) -> None:
     calls.add("exporting.Latency.of", exporting.Latency.of, seconds=[0.1, 0.2], _odd=odd)
     calls.add("spread.Spread.of", Spread.of, values=[1.0, 2.0], _odd=none)
     diagnosis = tfinit.diagnose(model(), X, Y)
-    calls.add("diagnostics.Diagnosis.plot", diagnosis.plot, title="it")
+    plotted = {"diagnostics.Diagnosis": diagnosis, "comparison.Comparison": race()}
+    plotted["pruning.SparsityReport"] = pruning.sparsity_report(model())
+    of = pruning.prune_at_initialization(model(), 0.5, "magnitude")
+    plotted["pruning.AtInitialization"] = of
+    plotted |= {"lottery.LevelResult": level(), "lottery.StabilityResult": line()}
+    for name, result in plotted.items():
+        calls.add(f"{name}.plot", result.plot, title="it")

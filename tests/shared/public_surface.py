@@ -10,6 +10,7 @@ import importlib
 import inspect
 import os
 import re
+import typing
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -24,7 +25,17 @@ import tfinit
 from tfinit.errors import InputError, MissingPackage
 
 # Beside the packages that `tfinit.__all__` names.
-_BESIDE = ("lottery.stability", "lottery.report", "pruning.compaction", "pruning.scores")
+_BESIDE = (
+    "lottery.linear_connectivity",
+    "lottery.stability_experiment",
+    "lottery.report",
+    "pruning.compaction",
+    "pruning.scoring.before_training",
+)
+PUBLIC_MODULES = (
+    *(name for name in tfinit.__all__ if isinstance(getattr(tfinit, name), ModuleType)),
+    *_BESIDE,
+)
 # What tfinit makes and hands out: nobody is asked to make one. Their methods are tried.
 MADE_HERE = {
     *("initializers.CriticalPoint", "gains.Sinusoid", "schemes.Record", "schemes.Report"),
@@ -32,7 +43,11 @@ MADE_HERE = {
     *("pruning.AtInitialization", "pruning.Compaction", "pruning.LayerSparsity"),
     *("pruning.SparsityReport", "training.Diverged", "training.Metrics", "training.Partial"),
     *("lottery.Branch", "lottery.Conclusion", "lottery.LevelResult", "lottery.StabilityResult"),
-    *("lottery.stability.StabilityRow", "lottery.report.Row", "datasets.Dataset"),
+    *(
+        "lottery.linear_connectivity.StabilityRow",
+        "lottery.report.LevelSummary",
+        "datasets.Dataset",
+    ),
     *("comparison.Comparison", "comparison.Ranking", "comparison.Row", "comparison.Run"),
     *("diagnostics.Diagnosis", "diagnostics.Finding", "diagnostics.Recommendation"),
     *("exporting.Choice", "exporting.ExportReport", "exporting.FileReport", "exporting.Latency"),
@@ -43,17 +58,28 @@ MADE_HERE = {
 # Bases to derive from; and what the rest of tfinit, Keras or a layer calls, not a user.
 NOT_CALLED = {
     *("pruning.PruningSchedule", "pruning.PruningPolicy", "pruning.PrunableLayer"),
+    *("pruning.Score", "pruning.scoring.before_training.score_model"),
+    *("datasets.NamedDataset", "datasets.named", "datasets.at_hand", "datasets.data_help"),
+    "datasets.datasets_help",
     "plots.Interpolation",
-    *("errors.reason", "training.check_batch_size", "training.Progress"),
+    *("errors.reason", "training.check_batch_size"),
     *("fans.check_shape", "gains.config_of", "gains.evaluate", "lottery.lottery"),
-    *("lottery.stability.instability", "lottery.stability.copy_seed", "probes.require_tensorflow"),
-    *("lottery.stability.branch_of", "models.check_initialization", "models.initializer"),
+    *(
+        "lottery.stability_experiment.instability",
+        "lottery.stability_experiment.copy_seed",
+        "probes.require_tensorflow",
+    ),
+    *(
+        "lottery.stability_experiment.branch_of",
+        "models.check_initialization",
+        "models.initializer",
+    ),
     *("models.needs_data", "variables.children", "variables.keras_of", "variables.own_weights"),
     *("variables.weight_name", "variables.check_same_keys", "lottery.report.percent"),
     *("models.kernels", "probes.seen_layers", "variables.find_prunable", "variables.check_built"),
     "variables.unique_name",
     # The parts of an experiment: `lottery.run` makes and calls them.
-    *("lottery.KerasParts", "lottery.Parts", "lottery.TfmotParts", "lottery.Store"),
+    *("lottery.KerasFramework", "lottery.Framework", "lottery.TfmotFramework", "lottery.Store"),
 }
 METHODS_NOT_CALLED = re.compile(
     r"\.(values|draw|stream|variance|get_config|from_config|on_\w+|set_model|set_params|apply_numpy|check|build|"
@@ -66,23 +92,13 @@ METHODS_NOT_CALLED = re.compile(
 def public() -> dict[str, Any]:
     """Name, without ``tfinit.`` → function or class, each once."""
     found: dict[int, tuple[str, Any]] = {}
-    for module in (*tfinit.__all__, *_BESIDE):
-        if module in tfinit._FUNCTIONS:
-            continue
+    for module in PUBLIC_MODULES:
         home = importlib.import_module(f"tfinit.{module}")
-        for name in getattr(home, "__all__", None) or _own_names(home):
+        for name in home.__all__:
             thing = getattr(home, name)
-            if callable(thing):
+            if callable(thing) and typing.get_origin(thing) is None:  # which a type has
                 found.setdefault(id(thing), (f"{module}.{name}", thing))
     return dict(found.values())
-
-
-def _own_names(home: ModuleType) -> list[str]:
-    return [
-        name
-        for name, thing in vars(home).items()
-        if not name.startswith("_") and getattr(thing, "__module__", None) == home.__name__
-    ]
 
 
 def methods(name: str, thing: Any) -> Iterator[str]:

@@ -6,11 +6,11 @@ import numpy as np
 from tfinit.datasets import Dataset
 
 L = keras.layers
-RNG = np.random.default_rng(0)
 
 
 def examples(rows):
-    return RNG.normal(size=(rows, 5)).astype("f4"), RNG.integers(0, 3, rows).astype("i4")
+    rng = np.random.default_rng(rows)
+    return rng.normal(size=(rows, 5)).astype("f4"), rng.integers(0, 3, rows).astype("i4")
 
 
 DATA = Dataset("made up", examples(50), examples(20), examples(30), classes=3)

@@ -16,15 +16,15 @@ BACKEND = keras.backend.backend()
 TF_KERAS = pytest.mark.skipif(not importlib.util.find_spec("tf_keras"), reason="needs tf_keras")
 ON_TENSORFLOW = pytest.mark.skipif(BACKEND != "tensorflow", reason="needs TensorFlow")
 L = keras.layers
-RNG = np.random.default_rng(0)
 
 
 def examples(rows, *more):
-    return RNG.normal(size=(rows, 5)).astype("f4"), RNG.integers(0, 3, rows).astype("i4"), *more
+    rng = np.random.default_rng(rows)
+    return rng.normal(size=(rows, 5)).astype("f4"), rng.integers(0, 3, rows).astype("i4"), *more
 
 
 DATA = Dataset("made up", examples(50), examples(20), examples(30), classes=3)
-START = RNG.normal(size=(5, 3)).astype("f4")
+START = np.random.default_rng(0).normal(size=(5, 3)).astype("f4")
 
 
 def compiled(k=keras, optimizer=None, hidden=(), **kwargs):

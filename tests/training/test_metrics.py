@@ -6,7 +6,7 @@ import pytest
 from tfinit.datasets import Dataset
 from tfinit.errors import WorkError
 from tfinit.training import METRICS, Diverged, Metrics
-from tfinit.training.metrics import Record, metric_names
+from tfinit.training.metrics import MetricsRecorder, metric_names
 
 pytestmark = pytest.mark.backends
 
@@ -46,11 +46,11 @@ def test_accuracies_are_for_class_numbers_only(validation, test, names):
 
 
 def test_a_record_taken_up_again_goes_on_where_it_was():
-    record = Record(("test_loss",))
+    record = MetricsRecorder(("test_loss",))
     record.row(0, [3.0])
     record.add_losses(np.float32([1, 2]))
     partial = record.partial(2, {"0": np.ones(1)})
-    again = Record(("test_loss",), partial)
+    again = MetricsRecorder(("test_loss",), partial)
     for r in (record, again):
         r.add_losses(np.float32([4]))
         r.row(3, [5.0])
@@ -62,7 +62,7 @@ def test_a_record_taken_up_again_goes_on_where_it_was():
 
 
 def test_a_divergence_says_where_and_what_to_do():
-    metrics = Record(()).metrics()
+    metrics = MetricsRecorder(()).metrics()
     error = Diverged(7, metrics)
     assert isinstance(error, WorkError)
     assert (error.step, error.metrics) == (7, metrics)

@@ -8,7 +8,7 @@ it runs.
 import os
 import sys
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tfinit.cli.signals import heard, nothing_begun
 from tfinit.errors import InputError, MissingPackage, WorkError
@@ -47,7 +47,7 @@ def _typed(arguments: list[str] | None) -> "Command":
 
     from tfinit.cli import compare, demo, diagnose, export, lottery, prune
 
-    commands = {
+    commands: dict[str, Any] = {
         **lottery.COMMANDS,
         **diagnose.COMMANDS,
         **compare.COMMANDS,

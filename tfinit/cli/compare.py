@@ -8,7 +8,7 @@ from typing import ClassVar
 import tyro
 
 from tfinit.cli.console import check_plot, checked, loading
-from tfinit.cli.device import OnDevice, wake_up
+from tfinit.cli.device import OnDevice, warm_up
 from tfinit.comparison.config import CompareConfig
 from tfinit.files import png, write_whole
 from tfinit.progress import Bar
@@ -49,7 +49,7 @@ def compare(
     with loading():
         from tfinit.comparison.from_config import compare_named
 
-        wake_up(device)
+        warm_up(device)
     with Bar(lines=True) as bar:
         comparison = compare_named(config, bar)
     print(json.dumps(comparison.to_dict(), indent=2) if as_json else comparison, flush=True)

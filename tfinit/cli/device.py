@@ -41,12 +41,13 @@ def prepare(device: str = "auto", keras: str = "keras") -> None:
     choose(device, keras)
     log = logging.getLogger("tfinit.devices")
     # At each line anew: above a bar that is drawn, rich stands in for stderr.
-    log.handlers, log.propagate = [EachLineOnce(lambda: sys.stderr)], False
+    handlers: list[logging.Handler] = [EachLineOnce(lambda: sys.stderr)]
+    log.handlers, log.propagate = handlers, False
     log.setLevel(logging.INFO)
 
 
-def wake_up(device: str = "auto", keras: str = "keras") -> None:
-    """`prepare`, and let TensorFlow compile once: see `tfinit.training.wake_up`.
+def warm_up(device: str = "auto", keras: str = "keras") -> None:
+    """`prepare`, and let TensorFlow compile once: see `tfinit.training.warm_up`.
 
     Where Keras is on another backend, TensorFlow loads, as parts of Keras may need it, but gets no
     GPU: it would take memory of it.
@@ -55,11 +56,11 @@ def wake_up(device: str = "auto", keras: str = "keras") -> None:
     from keras import backend
 
     if keras == "tf_keras" or backend.backend() == "tensorflow":
-        from tfinit.training import wake_up
+        from tfinit.training import warm_up
 
-        wake_up()
+        warm_up()
         return
-    with contextlib.suppress(ImportError, RuntimeError):  # not installed; woken up before
+    with contextlib.suppress(ImportError, RuntimeError):  # not installed; warmed up before
         import tensorflow as tf
 
         tf.config.set_visible_devices([], "GPU")

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar
 import tyro
 
 from tfinit.cli.console import check_plot, loading
-from tfinit.cli.device import OnDevice, wake_up
+from tfinit.cli.device import OnDevice, warm_up
 from tfinit.errors import InputError
 from tfinit.files import png, write_whole
 
@@ -46,7 +46,7 @@ class _Diagnose(OnDevice):
             from tfinit.diagnostics.batch_file import load_batch
             from tfinit.saved_model import load_model
 
-            wake_up(self.device)
+            warm_up(self.device)
         cure = "If you trust the file, add --allow-lambda."
         model = load_model(self.model, allow_lambda=self.allow_lambda, cure=cure)
         x, y = (None, None) if self.data is None else load_batch(self.data, model, self.examples)

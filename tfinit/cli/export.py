@@ -34,7 +34,7 @@ def export(config: ExportConfig, as_json: bool = False) -> None:
     # The converters write to stderr, past Python, whatever is asked of them.
     with native_stderr_closed() as stderr:
         with nothing_begun():
-            from tfinit.exporting.command import export_saved
+            from tfinit.exporting.from_files import export_saved
         with said_on(stderr, "tfinit.exporting.unrolling"):
             report = export_saved(config)
     if as_json:

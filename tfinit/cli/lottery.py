@@ -1,11 +1,19 @@
 """`tfinit lottery`, `tfinit initializations`, `tfinit stability`: experiments in a directory."""
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+import tyro
 
 from tfinit.cli.console import checked, loading
-from tfinit.cli.device import OnDevice, wake_up
-from tfinit.lottery.config import LotteryConfig, StabilityConfig
+from tfinit.cli.device import OnDevice, warm_up
+from tfinit.flag_help import FlagHelp
+from tfinit.lottery.config import (
+    LotteryConfig,
+    StabilityConfig,
+    allocations_help,
+    scores_help,
+)
 from tfinit.lottery.initializations import DEFAULTS as INITIALIZATIONS
 from tfinit.progress import Bar
 
@@ -19,6 +27,12 @@ class _Replicated(OnDevice):
 @dataclass(frozen=True)
 class _Lottery(_Replicated, LotteryConfig):
     __doc__ = (LotteryConfig.__doc__ or "").split("\n")[0]
+
+    # Names only: a function is no flag. `--criterion` is what the score was called.
+    allocation: str = field(default="uniform", metadata=FlagHelp(allocations_help))
+    score: Annotated[str, tyro.conf.arg(aliases=("--criterion",))] = field(
+        default="magnitude", metadata=FlagHelp(scores_help)
+    )
 
     def run(self) -> int:
         lottery(checked(self, LotteryConfig), self.device)
@@ -61,7 +75,7 @@ def lottery(config: LotteryConfig, device: str = "auto") -> None:
         from tfinit import datasets
         from tfinit.lottery.experiment import run
 
-        wake_up(device, config.keras)
+        warm_up(device, config.keras)
     from tfinit.lottery.report import Conclusion, summarize
     from tfinit.lottery.report_files import OF_A_RUN, check_reports, title, write_run
     from tfinit.lottery.table import lottery_table
@@ -87,7 +101,7 @@ def initializations(config: LotteryConfig, names: tuple[str, ...], device: str =
         from tfinit import datasets
         from tfinit.lottery.initializations import compare_initializations, configs
 
-        wake_up(device, config.keras)
+        warm_up(device, config.keras)
     from tfinit.lottery.report import summarize
     from tfinit.lottery.report_files import (
         check_initializations,
@@ -114,18 +128,19 @@ def stability(config: StabilityConfig, device: str = "auto") -> None:
     from rich.console import Console
 
     with loading():
-        from tfinit.lottery import stability as experiment
+        from tfinit.lottery import stability as measure
+        from tfinit.lottery import summarize_stability
 
-        wake_up(device, config.keras)
+        warm_up(device, config.keras)
     from tfinit.lottery.report_files import OF_STABILITY, check_reports, title, write_stability
     from tfinit.lottery.table import stability_table
 
     check_reports(config.run_dir, OF_STABILITY)
     with Bar(lines=True) as bar:
-        results = experiment.stability(config, bar, warn=bar.warn, reports=False)
+        results = measure(config, bar, warn=bar.warn, reports=False)
     console = Console(markup=False, highlight=False)
     try:
-        console.print(stability_table(experiment.summarize_stability(results), title(config)))
+        console.print(stability_table(summarize_stability(results), title(config)))
     finally:
         write_stability(config, results)
     _where(console, "Results and figure", config)

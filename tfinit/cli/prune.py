@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import tyro
 
 from tfinit.cli.console import checked, loading
-from tfinit.cli.device import OnDevice, wake_up
+from tfinit.cli.device import OnDevice, warm_up
 from tfinit.fine_tuning.config import PruneConfig
 from tfinit.progress import Bar
 
@@ -27,15 +27,12 @@ def prune(config: PruneConfig, device: str = "auto") -> None:
     from rich.console import Console
 
     with loading():
-        wake_up(device)  # first: Keras on PyTorch chooses as it is imported
+        warm_up(device)  # first: Keras on PyTorch chooses as it is imported
         from tfinit.fine_tuning.run import fine_tune
     with Bar(f"pruning to {config.sparsity:.0%}") as bar:
         result = fine_tune(config, progress=bar, warn=bar.warn)
     console = Console(markup=False, highlight=False, soft_wrap=True)
-    console.print(str(result.report))
-    for name, before in result.before.items():
-        line = f"test {name}: {before:.4g} before, {result.after[name]:.4g} pruned"
-        console.print(line)
+    console.print(str(result))
     console.print(
         f"Model: {result.out}, report: {result.report_file}. The zeros are real; they save space "
         "once the file is compressed, and time where the runtime skips them."

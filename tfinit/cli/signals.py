@@ -143,9 +143,10 @@ class heard:
 
     def _send(self) -> None:
         with self._sending:
-            if self._open and self._on_its_way() is None:
+            main, first = threading.main_thread().ident, self._first
+            if self._open and self._on_its_way() is None and main and first:
                 # To that thread, which may be waiting in the system.
-                signal.pthread_kill(threading.main_thread().ident, self._first)
+                signal.pthread_kill(main, first)
 
     def _not_raised(self, unraisable: Any) -> None:
         """Python's word on what was raised where nobody hears it; of a `Stopped` none is needed."""
@@ -154,6 +155,7 @@ class heard:
 
     def _leave(self, in_order: bool = True) -> NoReturn:
         """End the process. All is written that is to be; to take TensorFlow down lasts seconds."""
+        first = self._first or signal.SIGTERM
         if in_order and os.getpid() == self._process:  # what a fork inherits is not its own
             with contextlib.suppress(BaseException):
                 atexit._run_exitfuncs()  # TensorFlow's remove its temporary files
@@ -162,8 +164,8 @@ class heard:
                 stream.flush()
         if self._stderr is not None:
             with contextlib.suppress(OSError):
-                os.write(self._stderr, f"{_line(self._first, self.after)}\n".encode())
-        os._exit(128 + self._first)
+                os.write(self._stderr, f"{_line(first, self.after)}\n".encode())
+        os._exit(128 + first)
 
 
 def _line(number: int, after: str) -> str:

@@ -1,10 +1,14 @@
 """What `tfinit compare` does: one frozen dataclass, from which its flags come."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tfinit.arguments import check_fields, number, one_of, seeds, text, whole
+from tfinit.datasets import datasets_help
+from tfinit.flag_help import FlagHelp
+from tfinit.networks import models_help
+from tfinit.optimizers import OPTIMIZERS, optimizers_help
 
-OPTIMIZERS = ("sgd", "adam", "momentum")
+DEFAULTS = ("xavier", "he", "lsuv")
 
 
 @dataclass(frozen=True)
@@ -19,13 +23,11 @@ class CompareConfig:
         500
     """
 
-    dataset: str = "digits"
-    """Data set: digits (inside scikit-learn), mnist, fashion_mnist, cifar10 (TFINIT_DATA_DIR, or
-    Keras downloads them), an .npz file, or tfds:NAME."""
-    model: str = "lenet-300-100"
-    """Network: lenet-300-100, conv-2, conv-4, conv-6, resnet-20, vgg-16, or
-    mlp-<depth>-<activation>, as mlp-30-relu: so many dense layers, of 64 units but for the last."""
-    schemes: tuple[str, ...] = ("xavier", "he", "lsuv")
+    dataset: str = field(default="digits", metadata=FlagHelp(datasets_help))
+    """Data set: a name that `tfinit.datasets.load` knows."""
+    model: str = field(default="lenet-300-100", metadata=FlagHelp(models_help))
+    """Network: a name that `tfinit.models.build` knows."""
+    schemes: tuple[str, ...] = DEFAULTS
     """Schemes and initializers of tfinit or of Keras; small: N(0, 0.01²); large: N(0, 1). With
     spaces or commas between."""
     steps: int = 500
@@ -34,8 +36,8 @@ class CompareConfig:
     """One run of each scheme for each: its weights, and the order of its data."""
     batch_size: int = 64
     """Examples a step."""
-    optimizer: str = "sgd"
-    """sgd, adam, or momentum (SGD with momentum 0.9)."""
+    optimizer: str = field(default="sgd", metadata=FlagHelp(optimizers_help))
+    """Optimizer: a name of `tfinit.optimizers.OPTIMIZERS`."""
     learning_rate: float = 0.01
     """Learning rate, constant."""
 

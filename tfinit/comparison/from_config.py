@@ -8,6 +8,7 @@ from tfinit.arguments import instance
 from tfinit.comparison.config import CompareConfig
 from tfinit.comparison.race import compare
 from tfinit.comparison.result import Comparison, Run
+from tfinit.optimizers import OPTIMIZERS
 from tfinit.training.metrics import Progress
 
 
@@ -35,11 +36,7 @@ def compare_named(
         shape = data.train[0].shape[1:]
         # Of the seed nothing is left: the race draws all kernels.
         model = models.build(config.model, keras, shape, data.classes, seed=0)
-        optimizer = {
-            "sgd": lambda rate: keras.optimizers.SGD(rate),
-            "momentum": lambda rate: keras.optimizers.SGD(rate, momentum=0.9),
-            "adam": lambda rate: keras.optimizers.Adam(rate),
-        }[config.optimizer](config.learning_rate)
+        optimizer = OPTIMIZERS[config.optimizer].make(keras, config.learning_rate)
         model.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True))
         return model
 

@@ -1,4 +1,4 @@
-"""Who takes part in a race: from what a user may call a scheme to one that fills a model."""
+"""What takes part in a race: from what a user may call a scheme to what fills a model."""
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from tfinit.errors import InputError
-from tfinit.models import fill, initializations, initializer, needs_data
+from tfinit.models import fill, initializations, initializer
+from tfinit.schemes.engine.registry import REGISTRY
 from tfinit.schemes.initialize import SCHEMES, initialize
 
 # The textbook's "too small" and "too large": normal, with one deviation for every layer.
@@ -14,7 +15,7 @@ DEVIATIONS = {"small": 0.01, "large": 1.0}
 
 
 @dataclass(frozen=True)
-class Entrant:
+class Initialization:
     """One initialization of a race.
 
     Attributes:
@@ -34,7 +35,7 @@ def names() -> tuple[str, ...]:
     return tuple(dict.fromkeys((*SCHEMES, *initializations(), *DEVIATIONS)))
 
 
-def entrants(schemes: Sequence[Any] | Mapping[str, Any]) -> list[Entrant]:
+def read_schemes(schemes: Sequence[Any] | Mapping[str, Any]) -> list[Initialization]:
     """Read what `tfinit.compare` takes as ``schemes``.
 
     Raises:
@@ -46,9 +47,9 @@ def entrants(schemes: Sequence[Any] | Mapping[str, Any]) -> list[Entrant]:
             f"to them, received {schemes!r}."
         )
     if isinstance(schemes, Mapping):
-        return [_entrant(entry, str(label)) for label, entry in schemes.items()]
-    found = [_entrant(entry) for entry in schemes]
-    labels = [entrant.label for entrant in found]
+        return [_read(entry, str(label)) for label, entry in schemes.items()]
+    found = [_read(entry) for entry in schemes]
+    labels = [initialization.label for initialization in found]
     twice = sorted({label for label in labels if labels.count(label) > 1})
     if twice:
         raise InputError(
@@ -58,15 +59,15 @@ def entrants(schemes: Sequence[Any] | Mapping[str, Any]) -> list[Entrant]:
     return found
 
 
-def _entrant(entry: Any, label: str | None = None) -> Entrant:
+def _read(entry: Any, label: str | None = None) -> Initialization:
     activation = None
     if isinstance(entry, tuple) and len(entry) == 2:
         entry, activation = entry
         activation_label = _known_activation(activation)
-    plain, start = _start(entry)
+    name, function = _named_function(entry)
     if activation is not None:
-        plain = f"{plain}, {activation_label}"
-    return Entrant(label or plain, start, activation)
+        name = f"{name}, {activation_label}"
+    return Initialization(label or name, function, activation)
 
 
 def _known_activation(activation: Any) -> str:
@@ -84,12 +85,12 @@ def _known_activation(activation: Any) -> str:
     return activation if isinstance(activation, str) else _name_of(activation)
 
 
-def _start(entry: Any) -> tuple[str, Callable[[Any, Any, int], Any]]:
+def _named_function(entry: Any) -> tuple[str, Callable[[Any, Any, int], Any]]:
     """The label of an entry, and what it does."""
     import keras
 
     if isinstance(entry, str):
-        return entry, _named(entry)
+        return entry, _of_name(entry)
     kind = keras.initializers.Initializer
     if isinstance(entry, type) and issubclass(entry, kind):
         try:
@@ -122,14 +123,12 @@ def _takes_three(function: Callable[..., Any]) -> None:
         return
 
 
-def _named(name: str) -> Callable[[Any, Any, int], Any]:
+def _of_name(name: str) -> Callable[[Any, Any, int], Any]:
     if name in SCHEMES:
         # `initialize` refuses data that a scheme does not want.
-        wants = needs_data(name)
+        wants = REGISTRY[name].needs_data
         # Fail before anything is built, for those that cannot run without options.
-        parameters = inspect.signature(SCHEMES[name]).parameters.values()
-        needed = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
-        if needed:
+        if needed := REGISTRY[name].needed:
             raise InputError(
                 f"`schemes`: {name!r} needs options ({', '.join(needed)}). Pass a function: "
                 f"lambda model, x, seed: tfinit.initialize(model, {name!r}, seed=seed, "

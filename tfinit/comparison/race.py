@@ -6,10 +6,11 @@ from typing import Any
 
 from tfinit import arguments
 from tfinit.arguments import flag, function, number, text, whole
+from tfinit.comparison.config import DEFAULTS
 from tfinit.comparison.hidden_activations import with_activation
-from tfinit.comparison.initializations import Entrant, entrants
+from tfinit.comparison.initializations import Initialization, read_schemes
 from tfinit.comparison.result import Comparison, Run, choose_target
-from tfinit.comparison.shared_network import Track
+from tfinit.comparison.shared_network import SharedNetwork
 from tfinit.datasets import Dataset, from_arrays, load
 from tfinit.devices import announce
 from tfinit.errors import InputError
@@ -17,8 +18,6 @@ from tfinit.progress import check_progress, following
 from tfinit.training.metrics import Progress
 from tfinit.training.order import check_batch_size
 from tfinit.variables import keras_of
-
-DEFAULTS = ("xavier", "he", "lsuv")
 
 
 def compare(
@@ -103,20 +102,20 @@ def compare(
     text("title", title, none=True)
     check_progress(progress)
     function("finished", finished, "a run")
-    field = entrants(schemes)
+    field = read_schemes(schemes)
     data = _dataset(data)
     seeds = _check(build_model, data, seeds, batch_size)
     runs: dict[tuple[str, int], Run] = {}
     device = ""
     with following(progress) as follower:
         follower.expect(len(field) * len(seeds) * steps)
-        for track, group, own_seeds in _tracks(build_model, data, field, seeds):
-            title = title or f"{track.model.name} on {data.name}"
+        for network, group, own_seeds in _shared_networks(build_model, data, field, seeds):
+            title = title or f"{network.model.name} on {data.name}"
             device = device or str(announce())
             for seed in own_seeds:
-                for entrant in group:
-                    run = track.run(
-                        entrant,
+                for initialization in group:
+                    run = network.run(
+                        initialization,
                         seed,
                         steps,
                         batch_size,
@@ -124,10 +123,10 @@ def compare(
                         diagnose,
                         follower,
                     )
-                    runs[entrant.label, seed] = run
+                    runs[initialization.label, seed] = run
                     finished(run)
                     follower.say(str(run))
-    ordered = tuple(runs[entrant.label, seed] for entrant in field for seed in seeds)
+    ordered = tuple(runs[initialization.label, seed] for initialization in field for seed in seeds)
     if target_loss is None:
         target_loss = choose_target(ordered, data.classes)
     title = title or data.name
@@ -162,14 +161,14 @@ def _check(
     return list(arguments.seeds("seeds", seeds))
 
 
-def _tracks(
-    build_model: Callable[..., Any], data: Dataset, field: list[Entrant], seeds: list[int]
-) -> Iterator[tuple[Track, list[Entrant], list[int]]]:
+def _shared_networks(
+    build_model: Callable[..., Any], data: Dataset, field: list[Initialization], seeds: list[int]
+) -> Iterator[tuple[SharedNetwork, list[Initialization], list[int]]]:
     """What is run on which model: one for each activation, and each seed where it is asked for."""
     takes = _parameters(build_model)
-    by_activation: dict[Any, list[Entrant]] = {}
-    for entrant in field:
-        by_activation.setdefault(entrant.activation, []).append(entrant)
+    by_activation: dict[Any, list[Initialization]] = {}
+    for initialization in field:
+        by_activation.setdefault(initialization.activation, []).append(initialization)
     for activation, group in by_activation.items():
         for own_seeds in [[seed] for seed in seeds] if "seed" in takes else [seeds]:
             given = {takes["seed"]: own_seeds[0]} if "seed" in takes else {}
@@ -178,7 +177,7 @@ def _tracks(
             model = _compiled(build_model(**given))
             if activation is not None and "activation" not in takes:
                 model = with_activation(model, activation)
-            yield Track(model, data), group, own_seeds
+            yield SharedNetwork(model, data), group, own_seeds
 
 
 def _parameters(build_model: Callable[..., Any]) -> dict[str, str]:

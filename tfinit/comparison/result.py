@@ -11,8 +11,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from tfinit.arguments import number, one_of, text
 from tfinit.comparison.ranking import Ranking, foretold, rank
-from tfinit.diagnostics.json_values import plain
-from tfinit.errors import MissingPackage
+from tfinit.results import Result, json_ready
 from tfinit.spread import Spread
 from tfinit.training.metrics import Metrics
 
@@ -130,7 +129,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Comparison(Result):
     """What `tfinit.compare` returns; prints as a table and a conclusion.
 
     Attributes:
@@ -231,20 +230,20 @@ class Comparison:
 
         return conclusion(self)
 
-    def plot(self) -> "Figure":
+    def plot(self, title: str | None = None) -> "Figure":
         """The learning curves, see `tfinit.plots.race_figure`."""
+        text("title", title, none=True)
         from tfinit.plots import race_figure
 
-        return race_figure(self)
+        return race_figure(self, title)
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain values for JSON; what is not a finite number is None."""
         runs = [
             {**line, **self._history(run)}
-            for run, line in zip(self.runs, self._lines(), strict=True)
+            for run, line in zip(self.runs, self._rows(), strict=True)
         ]
-        rows = [{name: _as_interval(v) for name, v in vars(row).items()} for row in self.rows]
-        return {
+        found = {
             "title": self.title,
             "steps": self.steps,
             "batch_size": self.batch_size,
@@ -253,21 +252,22 @@ class Comparison:
             "device": self.device,
             "best": self.best,
             "tested": self.ranking.tested,
-            "prediction": plain(self.prediction),
+            "prediction": self.prediction,
             "conclusion": self.conclusion,
-            "rows": plain(rows),
-            "runs": plain(runs),
+            "rows": self.rows,
+            "runs": runs,
         }
+        return json_ready(found)
 
     def _history(self, run: Run) -> dict[str, Any]:
         return {
             "losses": run.metrics.losses,
             "evaluations": {"step": run.metrics.step, **run.metrics.values},
-            "diagnosis": None if run.diagnosis is None else run.diagnosis.to_dict(),
+            "diagnosis": run.diagnosis,
         }
 
-    def _lines(self) -> list[dict[str, Any]]:
-        """One line for each run, for JSON and data frame alike."""
+    def _rows(self) -> list[dict[str, Any]]:
+        """One for each run."""
         return [
             {
                 "scheme": run.label,
@@ -295,12 +295,11 @@ class Comparison:
         Raises:
             MissingPackage: pandas is not installed.
         """
-        try:
-            import pandas
-        except ImportError as error:
-            raise MissingPackage("Comparison.to_frame", "pandas", "tfinit[pandas]") from error
         whole = dict.fromkeys(("steps_to_target", "diverged_at"), "Int64")
-        return pandas.DataFrame(self._lines()).astype({**whole, "seconds_to_target": float})
+        return super().to_frame().astype({**whole, "seconds_to_target": float})
+
+    def _remarks(self) -> list[str]:
+        return [self.conclusion]
 
 
 def choose_target(runs: Sequence[Run], classes: int) -> float | None:
@@ -324,10 +323,3 @@ def choose_target(runs: Sequence[Run], classes: int) -> float | None:
 
 def _measured(values: list[float]) -> Spread:
     return Spread.of([value for value in values if not math.isnan(value)])
-
-
-def _as_interval(value: Any) -> Any:
-    if not isinstance(value, Spread):
-        return value
-    low, high = value.interval
-    return {"mean": value.mean, "low": low, "high": high, "n": value.n}

@@ -1,4 +1,4 @@
-"""Where the entrants run: one network, compiled once, trained again and again from new weights."""
+"""One network, compiled once, that is trained again and again: each time from new weights."""
 
 import dataclasses
 import time
@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from tfinit.comparison.initializations import Entrant
+from tfinit.comparison.initializations import Initialization
 from tfinit.comparison.result import Run
 from tfinit.datasets import Dataset
 from tfinit.errors import InputError
 from tfinit.models import kernels
 from tfinit.schemes.initialize import initialize
 from tfinit.training.engine import trainer
-from tfinit.training.metrics import Diverged, Progress, Record, silent
+from tfinit.training.metrics import Diverged, MetricsRecorder, Progress, silent
 from tfinit.training.order import evaluation_steps
 from tfinit.variables import all_weights, read_weights, write_weights
 
@@ -22,13 +22,13 @@ from tfinit.variables import all_weights, read_weights, write_weights
 _EXAMPLES = 256
 
 
-class Track:
-    """Trains one compiled model from what each entrant makes of it.
+class SharedNetwork:
+    """Trains one compiled model from what each initialization makes of it.
 
-    What a run starts from is a function of the model as it was given, the entrant and the seed:
-    nothing of an earlier run is left. What is not a kernel is as given; kernels are drawn by the
-    seed from their layers' own initializers, then the entrant sets those that it is about. The
-    optimizer is fresh; data order and noise are the seed's.
+    What a run starts from is a function of the model as it was given, the initialization and the
+    seed: nothing of an earlier run is left. What is not a kernel is as given; kernels are drawn by
+    the seed from their layers' own initializers, then the initialization sets those that it is
+    about. The optimizer is fresh; data order and noise are the seed's.
 
     Args:
         model: A built and compiled model of Keras 3.
@@ -70,8 +70,8 @@ class Track:
         self._evaluate = Evaluator(model, data, None, jit_compile=False)
         self._warm = False
 
-    def start(self, entrant: Entrant, seed: int) -> None:
-        """Set all weights to what the entrant starts from, and the optimizer to a fresh one."""
+    def start(self, initialization: Initialization, seed: int) -> None:
+        """Set all weights to those that a run starts from, and the optimizer to a fresh one."""
         if self._base is None or self._base[0] != seed:
             write_weights(self._weights, self._given)
             initialize(self.model, "reinitialize", seed=seed)
@@ -79,11 +79,11 @@ class Track:
             self._base = seed, {**self._given, **drawn}
         write_weights(self._weights, self._base[1])
         self._loop.reset()
-        entrant.initialize(self.model, self._x, seed)
+        initialization.initialize(self.model, self._x, seed)
 
     def run(
         self,
-        entrant: Entrant,
+        initialization: Initialization,
         seed: int,
         steps: int,
         batch_size: int,
@@ -93,10 +93,10 @@ class Track:
     ) -> Run:
         """One training, diagnosed before the first step if asked; arguments as for `compare`."""
         if not self._warm:  # compile, untimed
-            self.start(entrant, seed)
+            self.start(initialization, seed)
             self._train(1, 1, batch_size, seed, evaluate_every, silent)
             self._warm = True
-        self.start(entrant, seed)
+        self.start(initialization, seed)
         diagnosis = None
         if diagnosed:
             from tfinit.diagnostics import diagnose
@@ -114,14 +114,14 @@ class Track:
         )
         if diverged_at is not None:
             # The losses of the steps before, which a loop that diverges does not give.
-            self.start(entrant, seed)
+            self.start(initialization, seed)
             _, record, seconds = self._train(
                 diverged_at - 1, steps, batch_size, seed, evaluate_every, silent
             )
             progress(steps - done)
         made = len(record.losses)
         return Run(
-            entrant.label,
+            initialization.label,
             seed,
             steps,
             record.metrics(),
@@ -138,9 +138,9 @@ class Track:
         seed: int,
         evaluate_every: int,
         progress: Progress,
-    ) -> tuple[int | None, Record, float]:
+    ) -> tuple[int | None, MetricsRecorder, float]:
         """Train ``stop`` of the steps: where it diverged, what was measured, and its seconds."""
-        record = Record(self._evaluate.names)
+        record = MetricsRecorder(self._evaluate.names)
         evaluating = 0.0
 
         def evaluate(step: int) -> None:

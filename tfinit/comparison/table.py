@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tfinit.spread import Spread
+from tfinit.text_table import aligned
 
 if TYPE_CHECKING:
     from tfinit.comparison.result import Comparison, Row
@@ -26,8 +27,7 @@ def text(comparison: "Comparison") -> str:
     to_target = "steps to loss" if target is None else f"steps to {target:.3g}"
     header = ["rank", "scheme", to_target, "seconds", "final loss", "test acc. %", "diverged"]
     cells = [header, *(_cells(row) for row in comparison.rows)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    lines = ["  ".join(map(_justified, row, widths, range(len(widths)))) for row in cells]
+    lines = aligned(cells, right=(0, *range(2, len(header))))
     if any(row.verdict for row in comparison.rows):
         room = _COLUMNS - len(lines[0]) - 2
         verdicts = ["diagnosis", *(_first_clause(r.verdict) for r in comparison.rows)]
@@ -68,10 +68,6 @@ def _cell(spread: Spread, scale: float, digits: int | None) -> str:
 def _decimals(value: float) -> int:
     """Decimals that show three digits of a value."""
     return max(0, 2 - math.floor(math.log10(abs(value)))) if value else 2
-
-
-def _justified(cell: str, width: int, column: int) -> str:
-    return cell.ljust(width) if column == 1 else cell.rjust(width)
 
 
 def _first_clause(verdict: str) -> str:

@@ -145,7 +145,8 @@ class Connection(H11Protocol):
         """Begin to wait for a request, if there is room."""
         super().connection_made(transport)
         self.look(time.monotonic())
-        self._all.admit(self, self.connections)
+        everyone: Any = self.connections
+        self._all.admit(self, everyone)
 
     def resume_writing(self) -> None:
         """The client has taken most of what waited for it."""

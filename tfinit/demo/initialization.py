@@ -5,16 +5,12 @@ from typing import Any
 import numpy as np
 
 from tfinit import models
-from tfinit.demo.settings import CONSTANT, NORMAL, Pane
-from tfinit.schemes.initialize import SCHEMES, initialize
+from tfinit.demo.menu import CONSTANT, NORMAL
+from tfinit.demo.settings import Pane
+from tfinit.optimizers import OPTIMIZERS
+from tfinit.schemes.engine.registry import REGISTRY
+from tfinit.schemes.initialize import initialize
 
-# The page's name → Keras's class, and its arguments beside the learning rate.
-_OPTIMIZERS: dict[str, tuple[str, dict[str, float]]] = {
-    "sgd": ("SGD", {}),
-    "momentum": ("SGD", {"momentum": 0.9}),
-    "rmsprop": ("RMSprop", {}),
-    "adam": ("Adam", {}),
-}
 EXAMPLES = 256  # what a scheme that looks at data, and the diagnosis, see of the training examples
 
 
@@ -34,8 +30,8 @@ def initialize_pane(model: Any, pane: Pane, x: np.ndarray, seed: int) -> None:
         models.fill(model, keras.initializers.RandomNormal(stddev=pane.value), seed)
     elif name == CONSTANT:
         models.fill(model, keras.initializers.Constant(pane.value), seed)
-    elif name in SCHEMES:
-        initialize(model, name, x[:EXAMPLES] if models.needs_data(name) else None, seed=seed)
+    elif name in REGISTRY:
+        initialize(model, name, x[:EXAMPLES] if REGISTRY[name].needs_data else None, seed=seed)
     else:
         models.fill(model, models.initializer(name), seed)
 
@@ -47,8 +43,8 @@ def code_for(pane: Pane, seed: int) -> str:
         initializer = f"keras.initializers.RandomNormal(stddev={pane.value!r})"
     elif name == CONSTANT:
         initializer = f"keras.initializers.Constant({pane.value!r})"
-    elif name in SCHEMES:
-        x = f", data.train[0][:{EXAMPLES}]" if models.needs_data(name) else ""
+    elif name in REGISTRY:
+        x = f", data.train[0][:{EXAMPLES}]" if REGISTRY[name].needs_data else ""
         return f'tfinit.initialize(model, "{name}"{x}, seed={seed})'
     else:
         initializer = f'tfinit.models.initializer("{name}")'
@@ -59,12 +55,11 @@ def optimizer_of(name: str, rate: float) -> Any:
     """An optimizer of Keras by the page's name for it."""
     import keras
 
-    kind, arguments = _OPTIMIZERS[name]
-    return getattr(keras.optimizers, kind)(rate, **arguments)
+    return OPTIMIZERS[name].make(keras, rate)
 
 
 def optimizer_code(name: str, rate: float) -> str:
     """What `optimizer_of` makes, as Python about ``keras.optimizers``."""
-    kind, arguments = _OPTIMIZERS[name]
-    given = [repr(rate), *(f"{key}={value!r}" for key, value in arguments.items())]
-    return f"{kind}({', '.join(given)})"
+    optimizer = OPTIMIZERS[name]
+    given = [repr(rate), *(f"{key}={value!r}" for key, value in optimizer.arguments.items())]
+    return f"{optimizer.kind}({', '.join(given)})"

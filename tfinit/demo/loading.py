@@ -19,17 +19,17 @@ def load_engine() -> Engine:
     import tfinit.diagnostics.diagnosis
     import tfinit.pruning.in_training.model_masks  # noqa: F401
     from tfinit.demo.lottery import Lottery
-    from tfinit.demo.plane import scene
+    from tfinit.demo.plane import opening_event
     from tfinit.demo.python_code import python_code
-    from tfinit.demo.training import Training
+    from tfinit.demo.training import PaneTraining
 
-    return Engine(Training, scene, Lottery, python_code)
+    return Engine(PaneTraining, opening_event, Lottery, python_code)
 
 
 def first_steps(engine: Engine) -> None:
     """Train some steps with the default settings, so that all that a page needs is compiled."""
     settings = Settings()
-    engine.scene(settings)
+    engine.opening_event(settings)
     training = engine.training(settings, 0)
     training.begin()
     training.frame(0)
@@ -64,12 +64,13 @@ class Loaded:
                 with self._around():
                     engine = self._load()
                 if self._first is not None:
-                    self._try(engine)
+                    self._try(self._first, engine)
                 self._engine = engine
             return self._engine
 
-    def _try(self, engine: Engine) -> None:
+    @staticmethod
+    def _try(first: Callable[[Engine], None], engine: Engine) -> None:
         try:
-            self._first(engine)
+            first(engine)
         except BaseException:  # the first run will fail in the same way, and say so to its page
             _log.exception("The first steps failed.")

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from tfinit.demo.initialization import initialize_pane
-from tfinit.demo.network import Guest, network
+from tfinit.demo.network import StateOwner, network
 from tfinit.demo.settings import LotterySettings
-from tfinit.demo.training import CURVES, Training, boundary, fresh, packed, record, train
+from tfinit.demo.training import CURVES, PaneTraining, boundary, fresh, packed, record, train
 from tfinit.errors import InputError
 from tfinit.pruning.scoring.masks import Masks, density, prune_globally
 from tfinit.training.metrics import Diverged
@@ -21,7 +21,7 @@ from tfinit.variables import write_weights
 _STEPS = 20  # of one piece of work
 
 
-class Lottery(Guest):
+class Lottery(StateOwner):
     """Tickets of a pane.
 
     Args:
@@ -33,7 +33,7 @@ class Lottery(Guest):
         InputError: the pane has not trained yet, or has diverged.
     """
 
-    def __init__(self, training: Training, settings: LotterySettings):
+    def __init__(self, training: PaneTraining, settings: LotterySettings):
         if training.step == 0 or training.diverged_at is not None:
             why = "has diverged" if training.step else "has not trained yet"
             raise InputError(
@@ -75,7 +75,7 @@ class Lottery(Guest):
         """Put the network where the level begins: masked, and not trained."""
         from tfinit.pruning.in_training.model_masks import set_masks
 
-        with self._network.lent_to(self):
+        with self._network.with_state_of(self):
             fresh(self._network, self._run)
             set_masks(self._network.model, self._masks)
             if self._settings.rewind == "rewind":
@@ -94,7 +94,7 @@ class Lottery(Guest):
     def _train(self, start: int, stop: int, curves: dict[str, list[Any]]) -> bool:
         """Train; False if it diverged."""
         network = self._network
-        with network.lent_to(self):
+        with network.with_state_of(self):
             try:
                 train(
                     network,
@@ -119,9 +119,9 @@ class Lottery(Guest):
         }
 
     def _level(self, level: int, curves: dict[str, list[Any]]) -> dict[str, Any]:
-        guest, lent = (self, self._network) if level else (self._training, network(self._run))
-        with lent.lent_to(guest, changes=False):
-            seen = lent.observe()
+        owner, shown = (self, self._network) if level else (self._training, network(self._run))
+        with shown.with_state_of(owner, changes=False):
+            seen = shown.observe()
         remaining = sum(int(np.count_nonzero(mask)) for mask in self._masks.values())
         return {
             "pane": self._training.pane,

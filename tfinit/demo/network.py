@@ -39,7 +39,7 @@ class Architecture(NamedTuple):
     masked: bool
 
 
-class Guest:
+class StateOwner:
     """Whoever has a network's state: the weights and the optimizer's variables.
 
     They are kept end to end in one tensor for each data type, as a call with dozens of tensors
@@ -77,7 +77,7 @@ class Network:
     """A compiled network of an architecture.
 
     Attributes:
-        model: The model; its state belongs to the guest that it is lent to at the time.
+        model: The model; its state is that of the owner who uses it at the time.
         loop: Trains it: `tfinit.training.CompiledLoop`, without evaluations.
         data: The data set; ``validation`` is the training split.
         weights: Key → variable, and ``prunable`` those that masks are for.
@@ -115,27 +115,27 @@ class Network:
         self._observe = tf.function(self._look, autograph=False)
         self._lock = threading.Lock()
         # Whose state the variables hold. Weak: a pane that was closed is gone.
-        self._inside: Callable[[], Guest | None] = _nobody
+        self._inside: Callable[[], StateOwner | None] = _nobody
 
     @contextmanager
-    def lent_to(self, guest: Guest, changes: bool = True) -> Iterator[None]:
-        """The network with the guest's state in it; what it becomes is the guest's.
+    def with_state_of(self, owner: StateOwner, changes: bool = True) -> Iterator[None]:
+        """The network with the owner's state in it; what it becomes is the owner's.
 
-        A guest without a state finds the network as whoever was there last left it, and has to
+        An owner without a state finds the network as whoever was there last left it, and has to
         set all of it: weights, and ``loop.reset()``.
 
         Args:
-            guest: Whose state.
+            owner: Whose state.
             changes: Whether what is done changes it.
         """
         with self._lock:
-            if guest.state is not None and guest is not self._inside():
-                self._write(guest.state)
+            if owner.state is not None and owner is not self._inside():
+                self._write(owner.state)
             self._inside = _nobody  # until all is done
             yield
             if changes:
-                guest.state = self._read()
-            self._inside = weakref.ref(guest)
+                owner.state = self._read()
+            self._inside = weakref.ref(owner)
 
     def observe(self) -> Observation:
         """What the network, as it is, makes of the plane and of the first examples."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tfinit import datasets, points
+from tfinit import datasets
 
 SIZE = 100  # the boundary is drawn on so many squares a side
 _MARGIN = 0.15  # of the examples' extent, on every side
@@ -44,7 +44,7 @@ def plane(name: str) -> Plane:
     data = datasets.load(name)
     x = data.train[0]
     flat = x.reshape(len(x), -1)
-    if name in points.NAMES:
+    if x.shape[1:] == (2,):
         axes, origin, projection = np.eye(2, dtype="float32"), np.zeros(2, "float32"), None
     else:
         origin = flat.mean(axis=0)
@@ -64,7 +64,7 @@ def plane(name: str) -> Plane:
     return Plane(data, axes, origin, extent, grid, projection)
 
 
-def scene(settings: Any) -> dict[str, Any]:
+def opening_event(settings: Any) -> dict[str, Any]:
     """The event that a page gets first: the examples in the plane, and the layers to come.
 
     Args:

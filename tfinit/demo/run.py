@@ -24,10 +24,10 @@ _JUDGE_SECONDS = 1.0
 
 
 class Engine(NamedTuple):
-    """What trains: see `tfinit.demo.training`, `scene`, `lottery` and `python_code`."""
+    """What trains: see `tfinit.demo.training`, `plane`, `lottery` and `python_code`."""
 
     training: Callable[[Settings, int], Any]
-    scene: Callable[[Settings], dict[str, Any]]
+    opening_event: Callable[[Settings], dict[str, Any]]
     lottery: Callable[[Any, LotterySettings], Any]
     python_code: Callable[[Settings, int], str]
 
@@ -35,7 +35,7 @@ class Engine(NamedTuple):
 class Unit(NamedTuple):
     """A piece of work: ``done(work())``, where only ``work`` takes time, and needs no lock."""
 
-    run: "Run"
+    run: "PageRun"
     work: Callable[[], Any]
     done: Callable[[Any], None]
 
@@ -88,7 +88,7 @@ class _Lottery:
     due: float = 0.0  # when its next progress may be sent
 
 
-class Run:
+class PageRun:
     """A run, paused at step 0.
 
     Args:
@@ -114,7 +114,7 @@ class Run:
         self.state, self.speed, self.layer = PAUSED, 10, 0
         self.trained, self.heard = 0.0, now
         self._engine = engine
-        self._scene: bool | None = None  # None: not begun; False: in work; True: sent
+        self._opening: bool | None = None  # None: not begun; False: in work; True: sent
         self._panes = self._new_panes()
         self._lottery: _Lottery | None = None
 
@@ -124,9 +124,9 @@ class Run:
         return self.state in (TRAINING, LOTTERY)
 
     @property
-    def hungry(self) -> bool:
+    def has_news(self) -> bool:
         """Whether a pane has something newer to show than its page was sent."""
-        return any(self._dirty(pane) for pane in self._panes)
+        return any(self._is_outdated(pane) for pane in self._panes)
 
     def control(self, control: Control, now: float) -> None:
         """Do what the page says.
@@ -188,13 +188,13 @@ class Run:
     def next_unit(self, now: float) -> Unit | float:
         """The next piece of work, or when there may be one: infinity if something else must end.
 
-        First the scene; then every pane begins; then each is diagnosed; then they train, the one
-        that is behind first.
+        First the opening event; then every pane begins; then each is diagnosed; then they
+        train, the one that is behind first.
         """
-        if self._scene is not True:
-            if self._scene is None:
-                self._scene = False
-                return Unit(self, self._make_scene, self._scene_made)
+        if self._opening is not True:
+            if self._opening is None:
+                self._opening = False
+                return Unit(self, self._make_opening_event, self._opening_event_made)
             return math.inf
         free = [pane for pane in self._panes if not pane.busy]
         stage = min((pane.stage for pane in self._panes), default=_READY)
@@ -206,7 +206,7 @@ class Run:
         later = math.inf
         for pane in sorted(free, key=lambda pane: pane.step):
             trains = not pane.over and (pane.left > 0 or self.state == TRAINING)
-            if not trains and not (self._dirty(pane) and self._wanted(pane)):
+            if not trains and not (self._is_outdated(pane) and self._wanted(pane)):
                 continue
             if pane.left > 0 or pane.due <= now:
                 return self._advance(pane, now) if trains else self._show(pane, now)
@@ -215,11 +215,11 @@ class Run:
             return self._draw(self._lottery, now)
         return later
 
-    def _dirty(self, pane: _Pane) -> bool:
+    def _is_outdated(self, pane: _Pane) -> bool:
         """Whether its newest frame is out of date."""
-        return pane.stage > _NEW and pane.shown != self._sight(pane)
+        return pane.stage > _NEW and pane.shown != self._view(pane)
 
-    def _sight(self, pane: _Pane) -> Any:
+    def _view(self, pane: _Pane) -> Any:
         return pane.step, pane.training.status, self.layer
 
     def _over(self) -> bool:
@@ -244,11 +244,11 @@ class Run:
     # Units. Between `work` and `done` the page may have reset or gone: then `done` finds that the
     # pane or the lottery is none of the run's any more.
 
-    def _make_scene(self) -> bytes:
-        return encoded("scene", self._engine().scene(self.settings))
+    def _make_opening_event(self) -> bytes:
+        return encoded("scene", self._engine().opening_event(self.settings))
 
-    def _scene_made(self, event: bytes) -> None:
-        self._scene = True
+    def _opening_event_made(self, event: bytes) -> None:
+        self._opening = True
         self.outbox.put(("scene", 0), event)
 
     def _begin(self, pane: _Pane) -> Unit:
@@ -308,7 +308,7 @@ class Run:
         """Be done, if all panes are, and their last frames were made."""
         if self.state not in (TRAINING, PAUSED) or self._lottery or not self._over():
             return False
-        if any(pane.busy or self._dirty(pane) for pane in self._panes):
+        if any(pane.busy or self._is_outdated(pane) for pane in self._panes):
             return False
         self.state = DONE
         self._tell_state()
@@ -379,7 +379,7 @@ class Run:
 
     def _frame(self, pane: _Pane) -> bytes:
         """The frame of a pane, with the points of its curves that were not sent yet."""
-        pane.shown = self._sight(pane)
+        pane.shown = self._view(pane)
         frame = pane.training.frame(pane.shown[-1])
         start = pane.sent
         curves = {name: values[start:] for name, values in pane.training.curves.items()}

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from tfinit.demo.limits import Limits
-from tfinit.demo.run import Conflict, Engine, Run, Unit
+from tfinit.demo.run import Conflict, Engine, PageRun, Unit
 from tfinit.demo.settings import Control, LotterySettings, Settings
 from tfinit.demo.workers import Worker, Workers
 from tfinit.errors import InputError
@@ -42,8 +42,8 @@ class Runs:
         self.changed = threading.Condition()
         self.units = 0
         self._engine = engine
-        self._runs: dict[str, Run] = {}
-        self._waiting: deque[Run] = deque()  # opened ones; the first waited longest
+        self._runs: dict[str, PageRun] = {}
+        self._waiting: deque[PageRun] = deque()  # opened ones; the first waited longest
         self._workers = Workers(limits, self._work)
         self._loaded: bool | None = None  # None: not yet known
         self._stopped = False
@@ -64,14 +64,14 @@ class Runs:
             if len(unopened) >= self.limits.unopened:
                 self._end(unopened[0])
             key = secrets.token_urlsafe(16)
-            self._runs[key] = Run(settings, self.limits, self._engine, time.monotonic())
+            self._runs[key] = PageRun(settings, self.limits, self._engine, time.monotonic())
             return key
 
-    def get(self, key: str) -> Run | None:
+    def get(self, key: str) -> PageRun | None:
         """The run of an id, or None."""
         return self._runs.get(key)
 
-    def open(self, run: Run) -> bool:
+    def open(self, run: PageRun) -> bool:
         """Begin a run, as its page listens now; False if one listens already, or it is over.
 
         Raises:
@@ -95,21 +95,21 @@ class Runs:
             self.changed.notify_all()
             return True
 
-    def steer(self, run: Run, control: Control) -> None:
-        """Do what a run's page says: see `Run.control`."""
+    def steer(self, run: PageRun, control: Control) -> None:
+        """Do what a run's page says: see `PageRun.control`."""
         with self.changed:
             _check_going(run)
             run.control(control, time.monotonic())
             self.changed.notify_all()
 
-    def start_lottery(self, run: Run, settings: LotterySettings) -> None:
-        """Start its lottery: see `Run.start_lottery`."""
+    def start_lottery(self, run: PageRun, settings: LotterySettings) -> None:
+        """Start its lottery: see `PageRun.start_lottery`."""
         with self.changed:
             _check_going(run)
             run.start_lottery(settings, time.monotonic())
             self.changed.notify_all()
 
-    def forget(self, run: Run) -> None:
+    def forget(self, run: PageRun) -> None:
         """End a run; what it is doing just now is its last unit of work."""
         with self.changed:
             self._end(run)
@@ -177,13 +177,13 @@ class Runs:
             self.changed.notify_all()
         self._workers.join(seconds)
 
-    def _end(self, run: Run, problem: str | None = None) -> None:
+    def _end(self, run: PageRun, problem: str | None = None) -> None:
         run.end(problem)
         self._runs = {key: other for key, other in self._runs.items() if other is not run}
         if run in self._waiting:
             self._waiting.remove(run)
 
-    def _who_makes_room(self, now: float) -> Run | None:
+    def _who_makes_room(self, now: float) -> PageRun | None:
         """The run that would end for another: None while there is room.
 
         Raises:
@@ -227,7 +227,7 @@ class Runs:
                         worker.begin(unit)
                         return unit
                     later = min(later, unit)
-                run = unit = None  # type: ignore[assignment]
+                run, unit = None, float("inf")  # type: ignore[assignment]
                 self.changed.wait(None if later == float("inf") else max(0.0, later - now))
         return None
 
@@ -242,7 +242,7 @@ class Runs:
                     self.changed.notify_all()
 
     @contextmanager
-    def _blamed(self, run: Run) -> Iterator[None]:
+    def _blamed(self, run: PageRun) -> Iterator[None]:
         """Whatever goes wrong here ends this run, with a word to its page, and nothing else."""
         try:
             yield
@@ -257,6 +257,6 @@ class Runs:
             self.changed.notify_all()
 
 
-def _check_going(run: Run) -> None:
+def _check_going(run: PageRun) -> None:
     if run.ended:
         raise Conflict("This run has ended. Start a new one.")

@@ -20,13 +20,12 @@ from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel, ConfigDict, Field
 
 import tfinit
-from tfinit.demo.choices import choices
 from tfinit.demo.guard import Guard
 from tfinit.demo.limits import Limits
 from tfinit.demo.loading import Loaded, first_steps, load_engine
-from tfinit.demo.run import Conflict, Engine, Run
+from tfinit.demo.run import Conflict, Engine, PageRun
 from tfinit.demo.runs import Runs, TooMany
-from tfinit.demo.settings import Control, LotterySettings, Settings
+from tfinit.demo.settings import Control, LotterySettings, Settings, choices
 from tfinit.demo.stream import EventStream
 from tfinit.errors import InputError
 
@@ -183,7 +182,7 @@ def _add_runs(app: FastAPI, runs: Runs) -> None:
     typed = {415: _says("The body is called something else than JSON.")}
     full = {503: _says("Too many runs go.", Retry_After="Seconds to wait.")}
 
-    def found(key: str) -> Run:
+    def found(key: str) -> PageRun:
         run = runs.get(key)
         if run is None:
             raise HTTPException(404, "There is no such run, or it has ended. Start a new one.")

@@ -100,6 +100,7 @@ class Server(uvicorn.Server):
         limits = app.state.runs.limits
         self._opened = opened
         self._connections = Connections(limits, room(limits))
+        protocol: Any = self._connections.protocol
         config = uvicorn.Config(
             app,
             # Its warnings are of clients that speak no HTTP, or other protocols: theirs to know.
@@ -110,7 +111,7 @@ class Server(uvicorn.Server):
             timeout_graceful_shutdown=1,
             server_header=False,
             # No compiled extras: the same on every machine.
-            http=self._connections.protocol,  # type: ignore[arg-type]
+            http=protocol,
             ws="none",
             loop="asyncio",
             backlog=BATCH,
@@ -134,13 +135,17 @@ class Server(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         """Look after the connections, ten times a second."""
-        self._connections.sweep(self.server_state.connections)
+        self._connections.sweep(self._all_open())
         return await super().on_tick(counter)
+
+    def _all_open(self) -> Any:
+        return self.server_state.connections
 
     async def shutdown(self, sockets: Any = None) -> None:
         """End. The streams and those who wait first: uvicorn waits for them."""
-        self.config.app.state.runs.stop(0)
-        self._connections.leave(self.server_state.connections)
+        app: Any = self.config.app
+        app.state.runs.stop(0)
+        self._connections.leave(self._all_open())
         await super().shutdown(sockets)
 
 

@@ -1,24 +1,44 @@
 """What a page may ask for: every choice, with its range. The one schema of the server and the page.
 
-Nothing here is code, a file name or an object: names from closed lists, and numbers with bounds.
+The page's menus are read off it, so that they cannot differ from it. Nothing here is code, a file
+name or an object: names from closed lists, and numbers with bounds.
 """
 
-from typing import Annotated, Literal
+from collections.abc import Callable, Iterable
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import core_schema
 
-from tfinit.demo.menu import INITIALIZATIONS
+import tfinit
+from tfinit.demo import menu
+from tfinit.demo.menu import CONSTANT, NORMAL
 
-Dataset = Literal["blobs", "circles", "moons", "xor", "spiral", "digits"]
-Activation = Literal[
-    "relu", "tanh", "sigmoid", "leaky_relu", "elu", "selu", "gelu", "silu", "softplus", "linear"
-]
-Optimizer = Literal["sgd", "momentum", "rmsprop", "adam"]
+
+class _Among:
+    """A name of those that there are when it is read; the page's schema lists them."""
+
+    def __init__(self, names: Callable[[], Iterable[str]]):
+        self.names = names
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        return core_schema.no_info_after_validator_function(self._checked, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> Any:
+        return {**handler(schema), "enum": [*self.names()]}
+
+    def _checked(self, name: str) -> str:
+        if name not in self.names():
+            raise ValueError(f"must be one of {', '.join(self.names())}, received {name!r}.")
+        return name
+
+
+Initialization = Annotated[str, _Among(menu.initializations)]
+Dataset = Annotated[str, _Among(menu.datasets)]
+Activation = Annotated[str, _Among(lambda: menu.ACTIVATIONS)]
+Optimizer = Annotated[str, _Among(menu.optimizers)]
 Action = Literal["start", "pause", "step", "reset"]
 Rewind = Literal["rewind", "reinitialize"]
-
-# The names of those that take a number.
-NORMAL, CONSTANT = "normal", "constant"
 
 
 class _Strict(BaseModel):
@@ -28,7 +48,7 @@ class _Strict(BaseModel):
 class Pane(_Strict):
     """One training beside the others: its initialization."""
 
-    initialization: Literal[INITIALIZATIONS] = Field(
+    initialization: Initialization = Field(
         "he", description="A scheme or an initializer; normal and constant take a value."
     )
     value: float | None = Field(
@@ -95,3 +115,44 @@ class LotterySettings(_Strict):
     rewind: Rewind = Field(
         "rewind", description="Survivors go back to their initial values, or to new random ones."
     )
+
+
+_VALUES: dict[str, dict[str, Any]] = {
+    NORMAL: {"label": "Standard deviation", "min": 1e-4, "max": 10, "default": 0.01, "log": True},
+    CONSTANT: {"label": "Constant", "min": -10, "max": 10, "default": 0.1, "log": False},
+}
+_LOW, _HIGH = ("minimum", "minItems"), ("maximum", "maxItems")
+_RANGES = {
+    Settings: ("depth", "width", "learning_rate", "batch_size", "seed", "steps", "panes"),
+    Control: ("speed",),
+    LotterySettings: ("levels", "prune_fraction"),
+}
+
+
+def choices() -> dict[str, Any]:
+    """The menus: names with their labels, ranges of numbers, defaults."""
+    return {
+        "datasets": _entries(menu.datasets()),
+        "activations": _entries(menu.ACTIVATIONS),
+        "optimizers": _entries(menu.optimizers()),
+        "initializations": [
+            {**entry, "value": _VALUES.get(entry["name"])}
+            for entry in _entries(menu.initializations())
+        ],
+        "ranges": {name: _range(model, name) for model, names in _RANGES.items() for name in names},
+        "defaults": Settings().model_dump(mode="json"),
+        "version": tfinit.__version__,
+    }
+
+
+def _entries(labels: dict[str, str]) -> list[dict[str, str]]:
+    return [{"name": name, "label": label} for name, label in labels.items()]
+
+
+def _range(model: type[BaseModel], name: str) -> list[float]:
+    """The bounds of a field: of its value, or of how many it holds."""
+    field = model.model_json_schema()["properties"][name]
+    field = next(iter(field.get("anyOf", ())), field)  # a number, or nothing
+    return [field[low] for low in field if low in _LOW] + [
+        field[high] for high in field if high in _HIGH
+    ]

@@ -5,7 +5,7 @@ from typing import Any
 
 from starlette.responses import StreamingResponse
 
-from tfinit.demo.run import Run
+from tfinit.demo.run import PageRun
 from tfinit.demo.runs import Runs
 
 
@@ -22,7 +22,7 @@ class EventStream(StreamingResponse):
 
     media_type = "text/event-stream"
 
-    def __init__(self, run: Run, runs: Runs):
+    def __init__(self, run: PageRun, runs: Runs):
         # Proxies must not collect events.
         super().__init__(self._events(), headers={"X-Accel-Buffering": "no"})
         self._run, self._runs = run, runs
@@ -54,5 +54,5 @@ class EventStream(StreamingResponse):
                 yield event
             if not events:
                 yield b": waiting\n\n"
-            elif self._run.hungry:
+            elif self._run.has_news:
                 self._runs.wake()

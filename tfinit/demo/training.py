@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tfinit.demo.initialization import EXAMPLES, initialize_pane
-from tfinit.demo.network import Guest, Network, Observation, network
+from tfinit.demo.network import Network, Observation, StateOwner, network
 from tfinit.demo.outcome import FAILS, LEARNS, STRUGGLES, Course, judge
 from tfinit.demo.plane import SIZE
 from tfinit.demo.settings import Settings
@@ -20,7 +20,7 @@ _DENSE_UNTIL, _EVERY = 20, 10
 _BINS = 32
 
 
-class Training(Guest):
+class PaneTraining(StateOwner):
     """A training that a page steers.
 
     ``begin`` initializes, ``diagnose`` says what to expect, ``advance`` trains. Each is a piece of
@@ -47,7 +47,7 @@ class Training(Guest):
         self.initial: dict[str, np.ndarray] = {}
         self._predicts: str | None = None
         self._kinds: tuple[str, ...] = ()
-        self._network: Network | None = None
+        self._network = network(settings)
 
     def begin(self) -> None:
         """Initialize the network, and evaluate it.
@@ -56,8 +56,7 @@ class Training(Guest):
             InputError: the initialization does not fit the network.
         """
         settings = self.settings
-        self._network = network(settings)
-        with self._network.lent_to(self):
+        with self._network.with_state_of(self):
             model = self._network.model
             fresh(self._network, settings)
             initialize_pane(
@@ -70,7 +69,7 @@ class Training(Guest):
         """What `tfinit.diagnose` says before the first step: the page's verdict."""
         from tfinit.diagnostics import diagnose
 
-        with self._lent(changes=False):
+        with self._with_own_state(changes=False):
             x, y = (a[:EXAMPLES] for a in self._network.data.train)
             diagnosis = diagnose(self._network.model, x, y)
         verdict = diagnosis.verdict
@@ -106,7 +105,7 @@ class Training(Guest):
         if self.status in (DIVERGED, DONE) or stop <= self.step:
             return
         self.status = TRAINING
-        with self._lent():
+        with self._with_own_state():
             try:
                 last = self.settings.steps
                 train(self._network, self.settings, self.step, stop, last, self._evaluate)
@@ -134,7 +133,7 @@ class Training(Guest):
         }
         if self.status == DIVERGED:
             return event
-        with self._lent(changes=False):
+        with self._with_own_state(changes=False):
             seen = self._network.observe()
         if not all(np.isfinite(a).all() for a in seen.activations):
             return event
@@ -153,18 +152,18 @@ class Training(Guest):
             diverged_at=self.diverged_at,
             cost=self.curves["train_cost"],
             accuracy=self.curves["train_accuracy"],
-            classes=self._network.data.classes if self._network else 2,
+            classes=self._network.data.classes,
         )
         judged = judge(course, self._predicts, self._kinds)
         return None if judged is None else {"pane": self.pane, **judged}
 
     def final(self) -> dict[str, np.ndarray]:
         """Key → the weights as they are now."""
-        with self._lent(changes=False):
+        with self._with_own_state(changes=False):
             return {key: np.array(v.numpy()) for key, v in self._network.weights.items()}
 
-    def _lent(self, changes: bool = True) -> Any:
-        return self._network.lent_to(self, changes)
+    def _with_own_state(self, changes: bool = True) -> Any:
+        return self._network.with_state_of(self, changes)
 
     def _evaluate(self, step: int) -> None:
         record(self.curves, step, self._network.evaluate())

@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Callable
 
 from tfinit.demo.limits import Limits
-from tfinit.demo.run import Run, Unit
+from tfinit.demo.run import PageRun, Unit
 
 _log = logging.getLogger(__name__)
 # Threads that hang and are replaced, for each that works. More would help nobody: see `failing`.
@@ -77,7 +77,7 @@ class Workers:
             worker.start()
             self._working.append(worker)
 
-    def watch(self, passed: float) -> list[tuple[Run, str]]:
+    def watch(self, passed: float) -> list[tuple[PageRun, str]]:
         """Replace those that died or hang; returns whose work is lost, and why.
 
         Args:

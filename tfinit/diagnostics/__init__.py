@@ -4,15 +4,6 @@
 findings → cures. `recommend(model)` says which initializer fits each layer. Nothing here prints.
 """
 
-from tfinit.lazy import loading
+from tfinit.moved import attach
 
-_HOME = {
-    "Diagnosis": "diagnosis",
-    "Finding": "judging.findings",
-    "KINDS": "judging.findings",
-    "Recommendation": "advising.recommendation",
-    "diagnose": "diagnosis",
-    "recommend": "advising.advice",
-}
-__all__ = [*_HOME]
-__getattr__ = loading(__name__, _HOME)
+__getattr__, __dir__, __all__ = attach(__name__, __file__)

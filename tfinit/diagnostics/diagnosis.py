@@ -1,24 +1,21 @@
 """`diagnose`: one forward and one backward pass → a verdict, a table, findings with cures."""
 
 import math
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from tfinit.arguments import text
-from tfinit.diagnostics.json_values import plain
 from tfinit.diagnostics.judging.causes import find
 from tfinit.diagnostics.judging.findings import SEVERE, Finding
 from tfinit.diagnostics.judging.trends import Trends
 from tfinit.diagnostics.measuring.measurement import LayerSignals, Measurement, Weights, measure
 from tfinit.diagnostics.table import layers_table
-from tfinit.errors import MissingPackage
+from tfinit.results import Result, json_ready
 
 if TYPE_CHECKING:
-    import pandas
     from matplotlib.figure import Figure
 
 
-class Diagnosis:
+class Diagnosis(Result):
     """What one batch shows of a network before it is trained.
 
     Attributes:
@@ -31,9 +28,9 @@ class Diagnosis:
 
     def __init__(self, model: str, measurement: Measurement) -> None:
         self.model, self.measurement = model, measurement
-        case, self.findings = find(measurement)
+        evidence, self.findings = find(measurement)
         self.layers: tuple[LayerSignals, ...] = measurement.layers
-        self.trends: Trends = case.trends
+        self.trends: Trends = evidence.trends
 
     @property
     def severe(self) -> list[Finding]:
@@ -108,7 +105,7 @@ class Diagnosis:
             A matplotlib figure: ``figure.savefig("diagnosis.png")``.
         """
         text("title", title, none=True)
-        from tfinit.plots.signals import signals_figure
+        from tfinit.plots import signals_figure
 
         return signals_figure(self.layers, title or f"{self.model}: {self._short()}")
 
@@ -123,7 +120,7 @@ class Diagnosis:
         start = None
         if found.start is not None:
             start = {"cross_entropy": found.start[0], "classes": found.start[1]}
-        return plain(
+        return json_ready(
             {
                 "model": self.model,
                 "healthy": self.healthy,
@@ -136,27 +133,19 @@ class Diagnosis:
                 "start": start,
                 "examples": found.examples,
                 "findings": [dict(vars(finding)) for finding in self.findings],
-                "layers": list(self._lines()),
+                "layers": self._rows(),
                 "notes": list(found.notes),
             }
         )
 
-    def to_frame(self) -> "pandas.DataFrame":
-        """One row for each kernel and each activation.
+    def _rows(self) -> list[dict[str, Any]]:
+        """One for each kernel and each activation."""
+        return [
+            line_of(layer, weights) for layer in self.layers for weights in layer.weights or (None,)
+        ]
 
-        Raises:
-            MissingPackage: pandas is not installed.
-        """
-        try:
-            import pandas
-        except ImportError as error:
-            raise MissingPackage("Diagnosis.to_frame", "pandas", "tfinit[pandas]") from error
-        return pandas.DataFrame(list(self._lines()))
-
-    def _lines(self) -> Iterator[dict[str, Any]]:
-        for layer in self.layers:
-            for weights in layer.weights or (None,):
-                yield line_of(layer, weights)
+    def _remarks(self) -> list[str]:
+        return [*map(str, self.findings), *self.measurement.notes]
 
 
 def line_of(layer: LayerSignals, weights: Weights | None) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from tfinit.diagnostics.judging.findings import NOTE, Finding
 from tfinit.diagnostics.measuring.measurement import LayerSignals, Weights
+from tfinit.text_table import aligned
 
 _COLUMNS = (
     *("layer", "fan in", "init", "w std", "activation", "mean", "std", "zeros", "saturated"),
@@ -26,15 +27,10 @@ def layers_table(layers: Sequence[LayerSignals], findings: Sequence[Finding]) ->
     ]
     kept = [n for n in range(len(lines)) if _is_shown(n, len(lines), lines[n][0])]
     rows = [_COLUMNS, *(lines[n][1] for n in kept)]
-    filled = [i for i in range(len(_COLUMNS)) if any(row[i] for row in rows[1:])]
-    widths = {i: max(len(row[i]) for row in rows) for i in filled}
+    right = [i for i, name in enumerate(_COLUMNS) if name not in _LEFT]
     out = []
-    for at, row in enumerate(rows):
-        cells = [
-            row[i].ljust(widths[i]) if _COLUMNS[i] in _LEFT else row[i].rjust(widths[i])
-            for i in filled
-        ]
-        out.append("  ".join(cells).rstrip())
+    for at, line in enumerate(aligned(rows, right, drop_empty=True)):
+        out.append(line)
         if at and at < len(kept) and kept[at] > kept[at - 1] + 1:
             out.append(f"… {kept[at] - kept[at - 1] - 1} more; all are in .to_frame()")
     return "\n".join(out)

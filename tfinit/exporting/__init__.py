@@ -4,19 +4,6 @@
 wrote in a process of its own and compare it with Keras before they let it stand.
 """
 
-from tfinit.lazy import loading
+from tfinit.moved import attach
 
-_HOME = {
-    "Choice": "choice",
-    "ExportConfig": "config",
-    "ExportReport": "result",
-    "FileReport": "result",
-    "Latency": "result",
-    "LayerNote": "layers",
-    "Variant": "one_file",
-    "export": "export_models",
-    "side_by_side": "export_models",
-}
-__all__ = [*_HOME]
-# On demand: the command line's --help needs the configuration and nothing heavy.
-__getattr__ = loading(__name__, _HOME)
+__getattr__, __dir__, __all__ = attach(__name__, __file__)

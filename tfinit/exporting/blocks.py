@@ -22,10 +22,11 @@ from typing import Any
 import keras
 import numpy as np
 
+from tfinit.block_sizes import BLOCK_SIZES
 from tfinit.graph.overlay import overlaid
 from tfinit.variables import walk_layers
 
-BLOCK = 4
+BLOCK, _ = BLOCK_SIZES["litert"]
 # What the converter calls sparse enough to encode at all.
 CONVERTER_MINIMUM = 0.3
 # Share of empty blocks from which the sparse kernel is faster than the dense one: measured 0.64×
@@ -89,7 +90,7 @@ def encoding_of(key: str, kernel: np.ndarray, blocks: bool = True) -> Encoding:
 def empty_blocks(kernel: np.ndarray) -> np.ndarray:
     """Which 1×4 blocks hold no survivor: shape (⌈inputs/4⌉, units)."""
     padded = np.pad(kernel != 0, ((0, -len(kernel) % BLOCK), (0, 0)))
-    return ~padded.reshape(-1, BLOCK, kernel.shape[1]).any(axis=1)
+    return ~np.any(padded.reshape(-1, BLOCK, kernel.shape[1]), axis=1)
 
 
 def steered(kernel: np.ndarray, encoding: Encoding) -> np.ndarray:

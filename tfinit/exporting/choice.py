@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tfinit.results import Result
+
 if TYPE_CHECKING:
     from tfinit.exporting.result import FileReport, Latency
 
@@ -16,7 +18,7 @@ _AS_LARGE = 1.02
 
 
 @dataclass(frozen=True)
-class Choice:
+class Choice(Result):
     """What to ship, from what was measured.
 
     Attributes:
@@ -29,6 +31,9 @@ class Choice:
     size: str
     speed: str | None
     why: str
+
+    def __str__(self) -> str:
+        return self.why
 
 
 def is_faster(one: "Latency", other: "Latency") -> bool:

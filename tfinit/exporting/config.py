@@ -1,13 +1,16 @@
 """What `tfinit export` does: one frozen dataclass, from which its flags come."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tfinit.arguments import check_fields, number, one_of
+from tfinit.datasets import data_help
 from tfinit.errors import InputError
-from tfinit.exporting.suffixes import format_of
+from tfinit.exporting.formats import QUANTIZE, format_of, formats_help, out_help, sparse_help
+from tfinit.flag_help import FlagHelp
 
+_ARRAYS = "x_train and, for the accuracy, x_test, y_test"
 LONGEST = 1e8  # seconds, three years: what waits for longer overflows
 
 
@@ -22,16 +25,16 @@ class ExportConfig:
 
     model: Path
     """The .keras file of the model."""
-    out: Path
-    """Where it goes: .tflite, .onnx, .keras, or a directory for saved_model."""
-    format: str | None = None
-    """litert, onnx, keras or saved_model. Default: what the suffix of OUT says."""
+    out: Path = field(metadata=FlagHelp(out_help))
+    """Where it goes: a file that ends as its format wants it, or a directory."""
+    format: str | None = field(default=None, metadata=FlagHelp(formats_help))
+    """A word of `tfinit.exporting.formats.FORMATS`. Default: what the suffix says."""
     quantize: str | None = None
     """int8: weights and activations in 8 bits, their ranges taken from the training data."""
-    sparse: bool = False
-    """Store zeros sparse: litert in float32 only."""
-    data: str | None = None
-    """digits, mnist, or an .npz file with x_train and, for the accuracy, x_test, y_test."""
+    sparse: bool = field(default=False, metadata=FlagHelp(sparse_help))
+    """Store zeros sparse."""
+    data: str | None = field(default=None, metadata=FlagHelp(lambda: data_help(_ARRAYS)))
+    """A data set of `tfinit.datasets`, or an .npz file of arrays."""
     baseline: Path | None = None
     """The .keras file of a model to compare with, such as the one before pruning."""
     seconds: float = 0.5
@@ -42,14 +45,14 @@ class ExportConfig:
     def __post_init__(self) -> None:
         check_fields(self)
         object.__setattr__(self, "format", format_of("out", self.out, self.format))
-        one_of("quantize", self.quantize, (None, "int8"))
+        one_of("quantize", self.quantize, QUANTIZE)
         number("seconds", self.seconds, least=0, most=LONGEST)
         number("timeout", self.timeout, above=0, most=LONGEST)
         # With `sparse` it is refused for a better reason: see `check_combination`.
         if self.quantize and not self.sparse and self.data is None:
             raise InputError(
                 "`quantize` takes the ranges of the activations from data. Name them: --data "
-                "digits, mnist, or an .npz file with x_train."
+                f"{data_help('x_train')}"
             )
         given = (self.model, self.baseline or self.model)
         if os.path.realpath(self.out) in map(os.path.realpath, given):

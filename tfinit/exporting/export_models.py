@@ -11,24 +11,19 @@ from typing import Any
 from tfinit import arguments
 from tfinit.arguments import listed, number
 from tfinit.errors import InputError, WorkError
+from tfinit.exporting.checks import check_combination, check_model, numbers_of
 from tfinit.exporting.config import LONGEST
 from tfinit.exporting.dense import NOTE, dense_model, pruned_kernels
-from tfinit.exporting.formats import (
-    FORMATS,
-    check_combination,
-    check_model,
-    check_packages,
-    numbers_of,
-)
-from tfinit.exporting.one_file import Maker, Variant
+from tfinit.exporting.formats import FORMATS, fits, format_of
+from tfinit.exporting.one_file import FileMaker, Variant
 from tfinit.exporting.result import ExportReport, FileReport
-from tfinit.exporting.suffixes import SUFFIXES, fits, format_of
 from tfinit.files import check_writable, write_whole
+from tfinit.renamed import renamed
 
 _CURE = "What was there before still is."
-_OF_SAVED = "saved_model.pb"  # by which a SavedModel is known
 
 
+@renamed(data=("x", "y"))
 def export(
     model: Any,
     path: str | os.PathLike[str],
@@ -37,7 +32,8 @@ def export(
     sparse: bool = False,
     representative_data: Any = None,
     *,
-    data: tuple[Any, Any] | None = None,
+    x: Any = None,
+    y: Any = None,
     baseline: Any = None,
     seconds: float = 0.5,
     tolerance: float | None = None,
@@ -71,7 +67,8 @@ def export(
         representative_data: Typical inputs: an array, or a list or dictionary of one for each
             input. For ``quantize`` (the first 200), and to compare with Keras on (the first 8;
             random numbers without).
-        data: ``(x, y)`` to measure the accuracy on; y holds classes, as numbers or one-hot.
+        x: Examples to measure the accuracy on, in the same forms.
+        y: Their classes, as numbers or one-hot.
         baseline: A model to compare with, such as the one before pruning; it is exported plain.
         seconds: To spend on the latency of each file; 0 measures none.
         tolerance: Largest difference from Keras that is allowed, over the spread of the outputs
@@ -108,7 +105,7 @@ def export(
     _check_numbers(seconds, tolerance, timeout)
     _check_variant(variant, representative_data is not None)
     path = _checked_path(path, format)
-    maker = Maker(representative_data, data, tolerance, timeout)
+    maker = FileMaker(representative_data, x, y, tolerance, timeout)
     beside = []
     if baseline is not None:
         beside = [Variant("baseline", baseline, format)]
@@ -116,32 +113,32 @@ def export(
     pruned = bool(seconds) and bool(pruned_kernels(model))
     if seconds and (sparse or quantize) and (baseline is None or pruned):
         beside.append(Variant(_label(model), model, format))
-    maker.look_at([*beside, variant])
+    maker.check_inputs([*beside, variant])
     left_out: list[str] = []
-    with _home() as home:
-        files = {variant.label: home / f"own{FORMATS[format].suffix}"}
-        made = {variant.label: maker.made(variant, files[variant.label], path)}
+    with _workspace() as workspace:
+        files = {variant.label: workspace / f"own{FORMATS[format].suffix}"}
+        made = {variant.label: maker.make(variant, files[variant.label], path)}
         variants = [*beside, variant]
         if pruned and baseline is None:
             variants = [*_dense(model, format, left_out), *variants]
         if pruned:
             variants[-1:-1] = _other(variant, representative_data is not None, left_out)
         for n, other in enumerate(variants[:-1]):
-            file = files[other.label] = home / f"{n}{FORMATS[format].suffix}"
+            file = files[other.label] = workspace / f"{n}{FORMATS[format].suffix}"
             try:
-                made[other.label] = maker.made(other, file, Path(other.label))
+                made[other.label] = maker.make(other, file, Path(other.label))
             except WorkError as error:
                 if other in beside:
                     raise
                 why = str(error).removeprefix(f"{other.label} was removed: ")
                 left_out.append(f"{other.label} was not compared: {why}")
         variants = [one for one in variants if one.label in made]
-        rows = maker.measured(
+        rows = maker.with_latencies(
             variants, [made[v.label] for v in variants], [files[v.label] for v in variants], seconds
         )
         write_whole(path, files[variant.label], _CURE)
     # The others are there to compare with; their layers are no news.
-    rows = [*map(_beside, rows[:-1]), replace(rows[-1], path=str(path))]
+    rows = [*map(_for_comparison, rows[:-1]), replace(rows[-1], path=str(path))]
     return ExportReport(tuple(rows), maker.examples, tuple(left_out))
 
 
@@ -159,7 +156,7 @@ def _dense(model: Any, format: str, left_out: list[str]) -> list[Variant]:
 
 def _other(variant: Variant, has_representative_data: bool, left_out: list[str]) -> list[Variant]:
     """Sparse beside int8 and int8 beside sparse, to choose from: LiteRT has both."""
-    if variant.format != "litert" or not (variant.sparse or variant.quantize):
+    if not FORMATS[variant.format].sparse or not (variant.sparse or variant.quantize):
         return []
     quantize = "int8" if variant.sparse else None
     other = replace(
@@ -174,17 +171,19 @@ def _other(variant: Variant, has_representative_data: bool, left_out: list[str])
     return [other]
 
 
-def _beside(row: FileReport) -> FileReport:
+def _for_comparison(row: FileReport) -> FileReport:
     """A row to compare with. What the stand-in for the dense model answers is no news either."""
     row = replace(row, layers=(), notes=(), reference=row.label in ("baseline", "dense"))
     return replace(row, accuracy=None, notes=(NOTE,)) if row.label == "dense" else row
 
 
+@renamed(("variants", "representative_data", "data"), data=("x", "y"))
 def side_by_side(
     variants: Sequence[Variant],
     representative_data: Any = None,
-    data: tuple[Any, Any] | None = None,
     *,
+    x: Any = None,
+    y: Any = None,
     folder: str | os.PathLike[str] | None = None,
     seconds: float = 1.0,
     tolerance: float | None = None,
@@ -196,7 +195,8 @@ def side_by_side(
         variants: What to compare; the first is what the others are compared with. All take the
             same inputs.
         representative_data: As of `export`, for all of them.
-        data: ``(x, y)`` for the accuracy.
+        x: Examples to measure the accuracy on.
+        y: Their classes.
         folder: Where the files go, each under its label. None: they are removed.
         seconds: To spend on the latency of each; 0 measures none.
         tolerance: As of `export`.
@@ -220,18 +220,18 @@ def side_by_side(
     _check_numbers(seconds, tolerance, timeout)
     for variant in variants:
         _check_variant(variant, representative_data is not None)
-    maker = Maker(representative_data, data, tolerance, timeout)
-    maker.look_at(variants)
+    maker = FileMaker(representative_data, x, y, tolerance, timeout)
+    maker.check_inputs(variants)
     paths = _paths(variants, folder)
-    with _home() as home:
+    with _workspace() as workspace:
         files = [
-            home / f"{n}{FORMATS[variant.format].suffix}" for n, variant in enumerate(variants)
+            workspace / f"{n}{FORMATS[variant.format].suffix}" for n, variant in enumerate(variants)
         ]
         rows = [
-            maker.made(variant, file, Path(variant.label))
+            maker.make(variant, file, Path(variant.label))
             for variant, file in zip(variants, files, strict=True)
         ]
-        rows = maker.measured(variants, rows, files, seconds)
+        rows = maker.with_latencies(variants, rows, files, seconds)
         for file, path in zip(files, paths, strict=False):
             write_whole(path, file, _CURE)
     if paths:
@@ -252,7 +252,7 @@ def _label(model: Any, quantize: str | None = None, sparse: bool = False) -> str
 def _check_variant(variant: Variant, has_representative_data: bool, name: str = "model") -> None:
     check_combination(variant.format, variant.quantize, variant.sparse, has_representative_data)
     check_model(variant.model, variant.format, variant.sparse, name)
-    check_packages(variant.format)
+    FORMATS[variant.format].check_packages()
 
 
 def _check_numbers(seconds: float, tolerance: float | None, timeout: float) -> None:
@@ -262,13 +262,17 @@ def _check_numbers(seconds: float, tolerance: float | None, timeout: float) -> N
 
 
 def _checked_path(path: Path, format: str) -> Path:
-    suffix = SUFFIXES[format]
+    suffix = FORMATS[format].suffix
     if suffix and not fits(path, format):
         raise InputError(
             f"`path` must end in {suffix} for {format}, received {str(path)!r}. Leave `format` out "
             "to go by the suffix."
         )
-    if not suffix and path.suffix.lower() in (*SUFFIXES.values(), ".h5") and path.suffix:
+    if (
+        not suffix
+        and path.suffix.lower() in (*(f.suffix for f in FORMATS.values()), ".h5")
+        and path.suffix
+    ):
         raise InputError(f"`path` is a directory for {format}, received {str(path)!r}.")
     _check_place("path", path, format, "Choose another path.")
     return path
@@ -293,9 +297,10 @@ def _paths(variants: Sequence[Variant], folder: str | os.PathLike[str] | None) -
 
 
 def _check_place(name: str, path: Path, format: str, cure: str) -> None:
-    directory = not FORMATS[format].suffix
+    known = FORMATS[format]
+    directory = not known.suffix
     check_writable(name, path, cure, directory)
-    if directory and path.is_dir() and any(path.iterdir()) and not (path / _OF_SAVED).exists():
+    if directory and path.is_dir() and any(path.iterdir()) and not (path / known.marker).exists():
         raise InputError(
             f"`{name}` {str(path)!r} is a directory with something else than a SavedModel in it, "
             f"which would be lost. {cure}"
@@ -303,11 +308,11 @@ def _check_place(name: str, path: Path, format: str, cure: str) -> None:
 
 
 @contextmanager
-def _home() -> Iterator[Path]:
+def _workspace() -> Iterator[Path]:
     """Where files are made before they stand."""
     try:
-        with tempfile.TemporaryDirectory(prefix="tfinit-export-") as home:
-            yield Path(home)
+        with tempfile.TemporaryDirectory(prefix="tfinit-export-") as workspace:
+            yield Path(workspace)
     except OSError as error:
         raise WorkError(
             f"cannot work in {tempfile.gettempdir()}: {error.strerror or error}. Make room, or "

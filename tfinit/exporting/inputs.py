@@ -11,6 +11,8 @@ from tfinit import arguments
 from tfinit.errors import InputError
 from tfinit.graph.keras_internals import layer_and_all_in_it
 
+_CALIBRATION = 200  # examples
+
 # What stands for a free length, such as a sequence's or an image's.
 _FREE = 32
 # Where a model's layers know no words.
@@ -237,6 +239,11 @@ def packed(model: Any, flat: list[Any]) -> Any:
         return keras.tree.pack_sequence_as(model.input, flat)
     except (AttributeError, ValueError):
         return flat[0] if len(flat) == 1 else flat
+
+
+def calibrating(model: Any, arrays: list[np.ndarray]) -> Callable[[], Any]:
+    """A function that gives the examples that the ranges of the activations are taken from."""
+    return each(arrays, _CALIBRATION, batch_of(model))
 
 
 def each(arrays: list[np.ndarray], most: int, batch: int | None = None) -> Callable[[], Any]:

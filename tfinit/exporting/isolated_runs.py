@@ -117,9 +117,9 @@ def _answer(
     with tempfile.TemporaryDirectory(prefix="tfinit-export-") as folder:
         home = Path(folder)
         answer = home / ("answer.npz" if extra["task"] == "outputs" else "answer.json")
-        fed = {f"input_{n}": array for n, array in enumerate(inputs)}
-        fed |= {f"data_{n}": array for n, array in enumerate(data)}
-        np.savez(home / "inputs.npz", **{name: _storable(array) for name, array in fed.items()})
+        fed: dict[str, Any] = {f"input_{n}": _storable(one) for n, one in enumerate(inputs)}
+        fed |= {f"data_{n}": _storable(one) for n, one in enumerate(data)}
+        np.savez(home / "inputs.npz", **fed)
         files = [
             {
                 "path": str(job.path.resolve()),

@@ -12,11 +12,6 @@ from tfinit.exporting.formats import FORMATS
 from tfinit.graph.keras_internals import layer_and_all_in_it, layers_in
 from tfinit.graph.layer_kinds import kind_of
 
-# Types of inputs that LiteRT has no kernels for, and what holds the same.
-_INPUTS = {
-    "bfloat16": "float32",
-    "uint64": "int64",
-}
 # How many operations a message names.
 _NAMED = 3
 _LONGEST = 160  # characters of what a converter says
@@ -108,7 +103,7 @@ def told(model: Any, format: str, lacks: Sequence[Lack], said: str = "") -> str:
 
 def cure_of(model: Any, format: str, lacks: Sequence[Lack] = ()) -> str:
     """What makes a model fit for a format that has no file of it as it is."""
-    front = _lookups(model)
+    known, front = FORMATS[format], _lookups(model)
     layers = layers_of(model, lacks)
     if front and (_takes_text(model) or any(layer in front for layer in layers)):
         return _without(model, front)
@@ -118,16 +113,16 @@ def cure_of(model: Any, format: str, lacks: Sequence[Lack] = ()) -> str:
             "in int8 too."
         )
     for spec in getattr(model, "inputs", None) or []:
-        if format == "litert" and spec.dtype in _INPUTS:
+        if fit := known.missing_types.get(spec.dtype):
             return (
-                f"Make the input {spec.name!r} of type {_INPUTS[spec.dtype]} in place of "
-                f"{spec.dtype}, with keras.Input(…, dtype={_INPUTS[spec.dtype]!r})."
+                f"Make the input {spec.name!r} of type {fit} in place of {spec.dtype}, with "
+                f"keras.Input(…, dtype={fit!r})."
             )
     odd = sorted(
         {layer.compute_dtype for layer in layer_and_all_in_it(model)}
         & {"float16", "bfloat16", "float64"}
     )
-    if odd and format in ("litert", "onnx"):
+    if odd and known.float32_only:
         return (
             f"Build it in float32 in place of {' and '.join(odd)}, with the same weights: made = "
             "keras.models.clone_model(model, clone_function=lambda layer: type(layer).from_config("
@@ -135,12 +130,7 @@ def cure_of(model: Any, format: str, lacks: Sequence[Lack] = ()) -> str:
         )
     if any(lack.op in _PYTHON for lack in lacks):
         return "It calls Python, which no file holds: compute it by keras.ops."
-    if format == "saved_model":
-        return "Export it to keras, or replace the layer."
-    return (
-        "Export it in another format, such as saved_model, which holds all that TensorFlow "
-        "computes; or replace the layer."
-    )
+    return known.cure
 
 
 def _lookups(model: Any) -> list[Any]:

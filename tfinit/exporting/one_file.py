@@ -9,16 +9,10 @@ import numpy as np
 
 from tfinit.arguments import flag, one_of, text
 from tfinit.errors import InputError, WorkError, reason
+from tfinit.exporting.accuracy import accuracy, classes_of
 from tfinit.exporting.blocks import BLOCK, BLOCKS, Encoding
-from tfinit.exporting.classes import accuracy, classes_of
-from tfinit.exporting.contents import (
-    Stored,
-    gzipped_size,
-    names_own_classes,
-    size_of,
-    stored_weights,
-)
-from tfinit.exporting.formats import FORMATS, QUANTIZE
+from tfinit.exporting.contents import Stored, gzipped_size, size_of
+from tfinit.exporting.formats import FORMATS, QUANTIZE, Options
 from tfinit.exporting.inputs import (
     batch_of,
     from_rest,
@@ -49,7 +43,7 @@ class Variant:
     Attributes:
         label: What the table calls it.
         model: A built Keras 3 model.
-        format: ``"litert"``, ``"onnx"``, ``"keras"`` or ``"saved_model"``.
+        format: A word of `tfinit.exporting.formats.FORMATS`.
         quantize: None or ``"int8"``.
         sparse: Store zeros sparse; LiteRT and float32 only.
     """
@@ -67,19 +61,25 @@ class Variant:
         flag("sparse", self.sparse)
 
 
-class Maker:
+class FileMaker:
     """Makes and measures files on the same inputs and data."""
 
     def __init__(
-        self, representative: Any, data: Any, tolerance: float | None, timeout: float
+        self, representative: Any, x: Any, y: Any, tolerance: float | None, timeout: float
     ) -> None:
-        self.representative, self.data = representative, data
+        if (x is None) != (y is None):
+            there, missing = ("x", "y") if y is None else ("y", "x")
+            raise InputError(
+                f"`{there}` was passed without `{missing}`: the accuracy is measured on examples "
+                "and their classes. Pass both, or neither."
+            )
+        self.representative, self.data = representative, None if x is None else (x, y)
         self.tolerance, self.timeout = tolerance, timeout
         self.calibration: list[np.ndarray] | None = None
         self.x: list[np.ndarray] = []
         self.examples = 0
 
-    def look_at(self, variants: Sequence[Variant]) -> None:
+    def check_inputs(self, variants: Sequence[Variant]) -> None:
         """Check inputs and data against all models before the first file is written."""
         for variant in variants:
             if self.representative is not None:
@@ -87,9 +87,7 @@ class Maker:
                     variant.model, self.representative, "representative_data"
                 )
             if self.data is not None:
-                if not isinstance(self.data, tuple | list) or len(self.data) != 2:
-                    raise InputError("`data` must be a pair (x, y).")
-                self.x = in_order(variant.model, self.data[0], "data")
+                self.x = in_order(variant.model, self.data[0], "x")
                 self.y = classes_of(self.data[1], len(self.x[0]))
                 self.examples = len(self.y)
         # Two batches at least: the second one shows what is kept of the first.
@@ -101,27 +99,27 @@ class Maker:
         else:
             self.inputs = random_inputs(variants[0].model, most)
 
-    def made(self, variant: Variant, file: Path, shown: Path) -> FileReport:
+    def make(self, variant: Variant, file: Path, shown: Path) -> FileReport:
         """Write, read again, run and compare; the file is gone if that fails."""
         try:
             with from_rest(variant.model):
-                return self._made_once(variant, file)
+                return self._make_with_fallback(variant, file)
         except BaseException as error:
             remove(file)
-            if isinstance(error, _Unfit):
+            if isinstance(error, _WrongFile):
                 raise WorkError(f"{shown} was removed: {error}. {error.cure}") from error
             raise
 
-    def _made_once(self, variant: Variant, file: Path) -> FileReport:
+    def _make_with_fallback(self, variant: Variant, file: Path) -> FileReport:
         try:
-            return self._made(variant, file, blocks=True)
+            return self._make(variant, file, blocks=True)
         except _WrongBlocks as error:
             remove(file)
-            row = self._made(variant, file, blocks=False)
+            row = self._make(variant, file, blocks=False)
             note = f"Stored sparse and unpacked, since with 1×4 blocks {error}."
             return replace(row, notes=(*row.notes, note))
 
-    def _made(self, variant: Variant, file: Path, blocks: bool) -> FileReport:
+    def _make(self, variant: Variant, file: Path, blocks: bool) -> FileReport:
         model, format = variant.model, variant.format
         batch = batch_of(model)
         inputs = whole_batches(self.inputs, batch)
@@ -136,13 +134,12 @@ class Maker:
             ) from error
         if self.x and expected[0].dtype.kind == "U":
             raise InputError(
-                "`data` is for the accuracy, and the first output of the model is text. Leave it "
-                "out."
+                "`x` and `y` are for the accuracy, and the first output of the model is text. "
+                "Leave them out."
             )
         with unrolled(model, format) as loops:
-            encodings = write(
-                model, file, format, variant.quantize, variant.sparse, self.calibration, blocks
-            )
+            options = Options(variant.quantize, variant.sparse, self.calibration, blocks)
+            encodings = write(model, file, format, options)
         in_blocks = any(encoding.how == BLOCKS for encoding in encodings)
         cure = _CURES.get("sparse" if variant.sparse else variant.quantize or "")
         stored, unreadable = _read(file, format)
@@ -161,12 +158,11 @@ class Maker:
         except WorkError as error:
             if in_blocks:
                 raise _WrongBlocks(str(error)) from error
-            raise _Unfit(str(error).rstrip("."), cure or cure_of(model, format)) from error
+            raise _WrongFile(str(error).rstrip("."), cure or cure_of(model, format)) from error
         model_zeros, total = _counts_of(model)
         zeros = model_zeros
-        if not (
-            format in ("keras", "saved_model") and any(map(is_coded, layer_and_all_in_it(model)))
-        ):
+        coded = any(map(is_coded, layer_and_all_in_it(model)))
+        if not (FORMATS[format].keeps_codes and coded):
             zeros, total = sum(w.zeros for w in stored), sum(w.size for w in stored)
         notes = layer_notes(model, format, variant.quantize, variant.sparse, encodings, stored)
         return FileReport(
@@ -184,10 +180,10 @@ class Maker:
             difference=apart,
             accuracy=None if on_data is None else accuracy(on_data, self.y),
             layers=notes,
-            notes=(*loops.notes, *_notes(encodings, variant, file), *_flat(expected)),
+            notes=(*loops.notes, *_notes(encodings, variant, file), *_constant_outputs(expected)),
         )
 
-    def measured(
+    def with_latencies(
         self,
         variants: Sequence[Variant],
         rows: list[FileReport],
@@ -207,7 +203,7 @@ class Maker:
         ]
 
 
-class _Unfit(WorkError):
+class _WrongFile(WorkError):
     """A file that must not stand."""
 
     def __init__(self, reason: str, cure: str):
@@ -230,7 +226,7 @@ _CURES = {
 
 def _job(variant: Variant, file: Path) -> Job:
     names, batch = names_of(variant.model), batch_of(variant.model)
-    here = variant.format == "keras" and names_own_classes(file)
+    here = FORMATS[variant.format].runs_here(file)
     return Job(file, variant.format, names, batch, here)
 
 
@@ -247,7 +243,7 @@ _ROUNDING = {"float16": 2.0**-10, "bfloat16": 2.0**-7}
 def _read(file: Path, format: str) -> tuple[list[Stored], str]:
     """The weights in a file, and why they cannot be read: its runtime may say it better."""
     try:
-        return stored_weights(file, format), ""
+        return FORMATS[format].weights(file), ""
     # A reader of a damaged file may raise anything.
     except Exception as error:
         return [], str(error) or type(error).__name__
@@ -280,12 +276,10 @@ def _notes(encodings: Sequence[Encoding], variant: Variant, file: Path) -> tuple
         )
     if any(encoding.how == BLOCKS for encoding in encodings):
         notes.append("The sparse kernels gain at small batches; in large ones dense is as fast.")
-    if job.format == "saved_model":
-        notes.append("Keras writes every variable of a SavedModel twice.")
-    return tuple(notes)
+    return (*notes, *filter(None, [FORMATS[job.format].note]))
 
 
-def _flat(expected: Sequence[np.ndarray]) -> list[str]:
+def _constant_outputs(expected: Sequence[np.ndarray]) -> list[str]:
     """A warning where agreeing with Keras proves nothing."""
     for output in expected:
         if output.dtype.kind == "U":

@@ -2,18 +2,16 @@
 
 import textwrap
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from tfinit.arguments import listed, number, one_of
-from tfinit.errors import MissingPackage
 from tfinit.exporting.choice import Choice, choose, is_faster
 from tfinit.exporting.layers import LayerNote, sentences
-
-if TYPE_CHECKING:
-    import pandas
+from tfinit.results import Result, flat, json_ready
+from tfinit.text_table import aligned
 
 # Quartiles that are further apart: something else ran on the machine.
 _STEADY = 1.3
@@ -61,7 +59,7 @@ class Latency:
 
 
 @dataclass(frozen=True)
-class FileReport:
+class FileReport(Result):
     """One exported file that was run and agrees with Keras.
 
     Attributes:
@@ -109,13 +107,19 @@ class FileReport:
         """Share of zeros in the weights of the file."""
         return self.zeros / self.weights if self.weights else 0.0
 
+    def __str__(self) -> str:
+        """One line: what it is, its size and its speed."""
+        size = f"{self.bytes:,} bytes, {self.gzip_bytes:,} gzipped, {self.sparsity:.1%} zeros"
+        speed = "" if self.latency is None else f", {self.latency} ms at batch 1"
+        return f"{self.label}: {self.format}, {size}{speed}"
+
     def to_dict(self) -> dict[str, Any]:
         """All attributes as plain values."""
-        return asdict(self) | {"sparsity": self.sparsity}
+        return super().to_dict() | {"sparsity": self.sparsity}
 
 
 @dataclass(frozen=True)
-class ExportReport:
+class ExportReport(Result):
     """Exported files side by side; the others are compared with the first. Prints as a table.
 
     Attributes:
@@ -189,34 +193,26 @@ class ExportReport:
             row.to_dict() | {"speedup": self.speedup(row.label), "verdict": self.verdict(row.label)}
             for row in self.rows
         ]
-        choice = self.choice
-        return {
-            "rows": rows,
-            "examples": self.examples,
-            "left_out": list(self.left_out),
-            "choice": None if choice is None else asdict(choice),
-        }
+        return super().to_dict() | {"rows": rows, "choice": json_ready(self.choice)}
 
-    def to_frame(self) -> "pandas.DataFrame":
-        """One line a file.
+    def _rows(self) -> list[dict[str, Any]]:
+        """One for each file."""
+        rows = [{**row, "latency": row["latency"] or {}} for row in self.to_dict()["rows"]]
+        return [
+            flat({k: v for k, v in row.items() if k not in ("layers", "notes")}) for row in rows
+        ]
 
-        Raises:
-            MissingPackage: pandas is not installed.
-        """
-        try:
-            import pandas
-        except ImportError as error:
-            raise MissingPackage("to_frame", "pandas", "tfinit[pandas]") from error
-        rows = []
-        for row in self.to_dict()["rows"]:
-            latency = row.pop("latency") or {}
-            plain = {k: v for k, v in row.items() if k not in ("layers", "notes")}
-            rows.append(plain | {f"latency_{k}": v for k, v in latency.items()})
-        return pandas.DataFrame(rows)
+    def _caption(self) -> str:
+        return f"{len(self.rows)} files side by side"
+
+    def _remarks(self) -> list[str]:
+        notes = [sentence for row in self.rows for sentence in (*row.notes, *sentences(row.layers))]
+        return [*notes, *self.left_out, *([] if self.choice is None else [self.choice.why])]
 
     def __str__(self) -> str:
         """The table, a verdict for each file, a sentence for each slow layer, and the choice."""
-        lines = [*_table(self), ""]
+        rows = [_COLUMNS, *(_cells(self, row) for row in self.rows)]
+        lines = [*aligned(rows, right=range(2, len(_COLUMNS)), drop_empty=True), ""]
         for row in self.rows:
             told = [self.verdict(row.label), *row.notes, *sentences(row.layers)]
             for n, words in enumerate(filter(None, told)):
@@ -237,17 +233,6 @@ class ExportReport:
 _COLUMNS = (
     *("", "format", "bytes", "gzipped", "zeros", "ms at batch 1", "speed", "accuracy", "differs"),
 )
-
-
-def _table(report: ExportReport) -> list[str]:
-    rows = [_COLUMNS, *(_cells(report, row) for row in report.rows)]
-    filled = [i for i in range(len(_COLUMNS)) if any(row[i] for row in rows[1:])]
-    widths = {i: max(len(row[i]) for row in rows) for i in filled}
-    lines = []
-    for row in rows:
-        cells = [row[i].ljust(widths[i]) if i < 2 else row[i].rjust(widths[i]) for i in filled]
-        lines.append("  ".join(cells).rstrip())
-    return lines
 
 
 def _cells(report: ExportReport, row: FileReport) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from typing import Any
 import keras
 
 from tfinit.errors import InputError, WorkError
+from tfinit.exporting.formats import FORMATS
 from tfinit.graph.overlay import overlaid
 from tfinit.variables import walk_layers
 
@@ -64,7 +65,7 @@ def unrolled(model: Any, format: str) -> Iterator[Unrolled]:
         InputError: in place of a WorkError of the block, if a length is not known.
     """
     found = Unrolled()
-    if format != "litert":
+    if FORMATS[format].has_loops:
         yield found
         return
     with overlaid() as put:

@@ -3,15 +3,6 @@
 Reading a configuration loads no Keras; `fine_tune` does.
 """
 
-import importlib
-from typing import Any
+from tfinit.moved import attach
 
-from tfinit.fine_tuning.config import PruneConfig
-
-__all__ = ["FineTuned", "PruneConfig", "fine_tune"]
-
-
-def __getattr__(name: str) -> Any:
-    if name in __all__:
-        return getattr(importlib.import_module("tfinit.fine_tuning.run"), name)
-    raise AttributeError(f"module 'tfinit.fine_tuning' has no attribute {name!r}")
+__getattr__, __dir__, __all__ = attach(__name__, __file__)

@@ -1,14 +1,20 @@
 """What `tfinit prune` does: one frozen dataclass, from which its flags come."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tfinit.arguments import check_fields, number, one_of, path, seed, whole
+from tfinit.block_sizes import BLOCK_SIZES
+from tfinit.datasets import data_help
 from tfinit.errors import InputError
+from tfinit.flag_help import FlagHelp
+from tfinit.pruning.scoring.allocation import NAMES
 
-_ALLOCATIONS = ("uniform", "global", "erk")
-_BLOCKS = ("litert",)  # names of tfinit.pruning.in_training.rules.BLOCK_SIZES, which loads Keras
+_ARRAYS = (
+    "x_train, y_train and, to report on, x_test, y_test. Of several inputs or outputs: "
+    "x_train_NAME, y_train_NAME; weights of examples: sample_weight_train"
+)
 
 
 @dataclass(frozen=True)
@@ -24,10 +30,8 @@ class PruneConfig:
     """The .keras file of the model."""
     sparsity: float = 0.8
     """Fraction of zeros at the end."""
-    data: str = "digits"
-    """digits, mnist, or an .npz file with x_train, y_train and, to report on, x_test, y_test. Of
-    several inputs or outputs: x_train_NAME, y_train_NAME; weights of examples:
-    sample_weight_train."""
+    data: str = field(default="digits", metadata=FlagHelp(lambda: data_help(_ARRAYS)))
+    """A data set of `tfinit.datasets`, or an .npz file of arrays."""
     epochs: int = 10
     """Passes over the training data. The sparsity rises over the first three quarters."""
     out: Path = Path("pruned.keras")
@@ -57,8 +61,8 @@ class PruneConfig:
         number("sparsity", self.sparsity, above=0, below=1, cure=cure)
         number("learning_rate", self.learning_rate, above=0)
         seed("seed", self.seed, 0)
-        one_of("allocation", self.allocation, _ALLOCATIONS)
-        one_of("blocks", self.blocks, (None, *_BLOCKS))
+        one_of("allocation", self.allocation, NAMES)
+        one_of("blocks", self.blocks, (None, *BLOCK_SIZES))
         if self.blocks is not None and self.allocation == "global":
             raise InputError(
                 "`blocks` and allocation 'global' exclude each other: use allocation 'uniform' or "

@@ -37,6 +37,8 @@ from tfinit.pruning.in_training.selection import keep_count
 from tfinit.pruning.in_training.sparse_optimizer import SparseOptimizer
 from tfinit.pruning.scoring.allocation import sparsities
 from tfinit.pruning.tfmot_api.low_magnitude import strip_pruning
+from tfinit.renamed import renamed
+from tfinit.results import Result, json_ready
 from tfinit.saved_data import read_sample_weights, read_splits
 from tfinit.saved_model import load_model
 from tfinit.training.fit import torch_seeded
@@ -48,7 +50,7 @@ _RAMP = 0.75  # of the training; the rest is for the survivors to settle in
 
 
 @dataclass(frozen=True)
-class FineTuned:
+class FineTuned(Result):
     """What `fine_tune` did.
 
     Attributes:
@@ -67,13 +69,33 @@ class FineTuned:
     out: Path
     report_file: Path
 
+    def __str__(self) -> str:
+        """The table of the sparsity, and a line for each metric."""
+        return "\n".join([str(self.report), *self._remarks()])
 
+    def to_dict(self) -> dict[str, Any]:
+        """All but the model, which is in its file."""
+        found = {"sparsity": self.report, "before": self.before, "after": self.after}
+        return json_ready({**found, "out": self.out, "report_file": self.report_file})
+
+    def _rows(self) -> list[dict[str, Any]]:
+        return self.report._rows()
+
+    def _remarks(self) -> list[str]:
+        return [
+            f"test {name}: {before:.4g} before, {self.after[name]:.4g} pruned"
+            for name, before in self.before.items()
+        ]
+
+
+@renamed(("config", "started", "stepped", "warn", "progress"))
 def fine_tune(
     config: PruneConfig,
+    *,
+    progress: bool | Callable[[int], None] | None = True,
+    warn: Callable[[str], None] = as_warning,
     started: Callable[[int, int], None] = lambda done, steps: None,
     stepped: Callable[[], None] = lambda: None,
-    warn: Callable[[str], None] = as_warning,
-    progress: bool | Callable[[int], None] | None = True,
 ) -> FineTuned:
     """Do what a `PruneConfig` says. An interrupted run goes on at its last whole epoch.
 
@@ -83,13 +105,13 @@ def fine_tune(
 
     Args:
         config: What to do.
-        started: Called with the number of steps that are done already and of all steps.
-        stepped: Called after each step.
-        warn: Called with a line about a file of an interrupted run that cannot be used, or was made
-            with other versions or on another device. By default it is Python's warning.
         progress: True: a bar with the time that is left, on a terminal or in a notebook. False or
             None: nothing. Or a function, called with the number of steps done, or found done, since
             the last call.
+        warn: Called with a line about a file of an interrupted run that cannot be used, or was made
+            with other versions or on another device. By default it is Python's warning.
+        started: Called with the number of steps that are done already and of all steps.
+        stepped: Called after each step.
 
     Raises:
         InputError: A file cannot be read, data do not fit the model, there is nothing to prune or

@@ -100,7 +100,7 @@ class _Overlay:
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         # A subclass has its own: here only `super()` comes by.
-        kind = owner if instance is None else type(instance)
+        kind: Any = owner if instance is None else type(instance)
         if kind is self.cls:
             found = _mine.values.get((id(instance), self.name))
             if found is not None:

@@ -34,34 +34,13 @@ same ones in any process and in any order of building. What to know:
 """
 
 import keras  # noqa: F401  first: tfinit's hook on Keras may import this package in the middle
-import wrapt
 
-from tfinit.initializers.critical import CriticalPoint, EdgeOfChaos, critical_point
-from tfinit.initializers.identities import Dirac, Identity, ZerO
-from tfinit.initializers.orthogonal import ConvolutionOrthogonal, DeltaOrthogonal, Orthogonal
-from tfinit.initializers.pretrained import Pretrained
-from tfinit.initializers.registry import register_with_tf_keras
-from tfinit.initializers.scaling import He, LeCun, Xavier
-from tfinit.initializers.sparse import Sparse, SparseOrthogonal, SparseScaling
+from tfinit.initializers.registry import CLASSES, import_all
+from tfinit.moved import attach
 
-__all__ = [
-    "ConvolutionOrthogonal",
-    "CriticalPoint",
-    "DeltaOrthogonal",
-    "Dirac",
-    "EdgeOfChaos",
-    "He",
-    "Identity",
-    "LeCun",
-    "Orthogonal",
-    "Pretrained",
-    "Sparse",
-    "SparseOrthogonal",
-    "SparseScaling",
-    "Xavier",
-    "ZerO",
-    "critical_point",
-]
+__getattr__, __dir__, __all__ = attach(__name__, __file__)
 
-# Runs at once if tf_keras is already loaded.
-wrapt.register_post_import_hook(register_with_tf_keras, "tf_keras")
+# The stub beside this file is for tools. What there is are the classes that the files declare.
+import_all()
+globals().update(CLASSES)
+__all__ = sorted({*__all__, *CLASSES})

@@ -3,6 +3,7 @@
 import hashlib
 import inspect
 import random
+import sys
 import weakref
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -14,7 +15,7 @@ from tfinit import arguments
 from tfinit.arguments import refused, wholes
 from tfinit.errors import InputError
 from tfinit.graph.keras_internals import thread_attribute
-from tfinit.initializers.current_weight import target_of_call
+from tfinit.graph.layer_kinds import keras_of
 
 # What decides a tensor's values; the package's docstring says how.
 Seed = int | keras.random.SeedGenerator | None
@@ -105,7 +106,7 @@ class RandomInitializer(Initializer):
 
     def stream(self, shape: tuple[int, ...]) -> int:
         """A 32-bit seed for the tensor that is being filled. Ask once per call."""
-        path, variable = target_of_call()
+        path, variable = weight_being_filled()
         if isinstance(self.seed, keras.random.SeedGenerator):
             seed, turn = _next(self.seed, bool(path)), 0
         else:
@@ -190,3 +191,35 @@ def as_matrix(name: str, shape: tuple[int, ...]) -> tuple[int, int]:
 def center(window: tuple[int, ...]) -> tuple[int, ...]:
     """The tap of a kernel that "same" padding lays over the output's own position."""
     return tuple((k - 1) // 2 for k in window)
+
+
+def weight_being_filled() -> tuple[str, Any]:
+    """Path and variable of the weight that is being filled; ``("", None)`` outside of any.
+
+    The callers are asked, not Keras's name scope: a Keras 3 variable that is made during a symbolic
+    call (every subclassed model without a ``build``) is filled later, after its scope has closed.
+    A Keras 3 variable knows its own path. A tf_keras weight is known to the ``add_weight`` of its
+    layer, and its variable does not exist yet.
+    """
+    frame = sys._getframe(1)
+    while frame is not None:
+        code = frame.f_code
+        if "self" in code.co_varnames or "self" in code.co_freevars:
+            owner = frame.f_locals.get("self")
+            if isinstance(owner, keras.Variable):
+                return owner.path, owner
+            if code.co_name == "add_weight" and keras_of(owner) == "tf_keras":
+                return _tf_keras_path(owner, frame.f_locals["name"]), None
+        frame = frame.f_back
+    return "", None
+
+
+def _tf_keras_path(layer: Any, name: str | None) -> str:
+    import tensorflow as tf
+
+    # An eager variable has opened a scope of its own name, one that a tf.function lifts has not,
+    # and a layer whose `build` is called by hand has opened none.
+    scope = [part for part in tf.get_current_name_scope().split("/") if part]
+    if scope and scope[-1] == name:
+        scope.pop()
+    return "/".join([*(scope or [layer.name]), str(name)])

@@ -8,18 +8,13 @@ import numpy as np
 
 from tfinit.arguments import number, one_of, wholes
 from tfinit.fans import fans
+from tfinit.gains import CUT_STD, config_of, gain
 from tfinit.gains import MODES as GAIN_MODES
-from tfinit.gains import config_of, gain
 from tfinit.initializers.base import RandomInitializer, Seed
 from tfinit.initializers.registry import serializable
 
 MODES = ("fan_in", "fan_out", "fan_avg")
 DISTRIBUTIONS = ("normal", "truncated_normal", "uniform")
-
-# What is left of a standard normal cut at ±2: its standard deviation.
-_CUT = 2.0
-_MASS = math.erf(_CUT / math.sqrt(2))
-CUT_STD = math.sqrt(1 - 2 * _CUT * math.exp(-(_CUT**2) / 2) / math.sqrt(2 * math.pi) / _MASS)
 
 
 # A VarianceScaling to Keras, so that its EinsumDense and attention tell which axes are summed.

@@ -3,28 +3,7 @@
 `run` does a whole experiment in a directory; `lottery` is its algorithm.
 """
 
-from tfinit.lazy import loading
+from tfinit.moved import attach
 
-_HOME = {
-    "compare_initializations": "initializations",
-    "Branch": "branches",
-    "BRANCHES": "branches",
-    "Ticket": "ticket",
-    "LotteryConfig": "config",
-    "StabilityConfig": "config",
-    "lottery": "experiment",
-    "run": "experiment",
-    "KerasParts": "frameworks",
-    "Parts": "frameworks",
-    "TfmotParts": "frameworks",
-    "Conclusion": "report",
-    "LevelResult": "result",
-    "Store": "store",
-    # Not the function `stability`: its module has that name here.
-    "StabilityResult": "stability",
-    "stability_to_csv": "stability",
-    "summarize_stability": "stability",
-}
-__all__ = [*_HOME]
-# On demand: the command line's --help needs the configuration and nothing heavy.
-__getattr__ = loading(__name__, _HOME)
+_FORMER = {"KerasParts": "KerasFramework", "Parts": "Framework", "TfmotParts": "TfmotFramework"}
+__getattr__, __dir__, __all__ = attach(__name__, __file__, _FORMER)

@@ -1,45 +1,58 @@
 """What an experiment is: a dataclass for each kind, from which the command line has its flags."""
 
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-from tfinit.arguments import number, one_of, wholes
+from tfinit.arguments import number, one_of, refused, wholes
 from tfinit.errors import InputError
-from tfinit.lottery.branches import AT_INITIALIZATION, BRANCHES, CONTROLS
-from tfinit.lottery.network_config import KERASES, OPTIMIZERS, NetworkConfig
+from tfinit.flag_help import FlagHelp
+from tfinit.lottery.branches import BRANCHES, TICKET, controls_help
+from tfinit.lottery.network_config import NetworkConfig
+from tfinit.pruning.scoring.allocation import FORMER as FORMER_ALLOCATIONS
+from tfinit.pruning.scoring.allocation import NAMES, check_allocation
+from tfinit.pruning.scoring.configured import (
+    allocation_config,
+    allocation_from_config,
+    score_config,
+    score_from_config,
+)
+from tfinit.pruning.scoring.scores import AFTER, check_score, names
+from tfinit.renamed import renamed
 
 __all__ = [
-    "ALLOCATIONS",
-    "CRITERIA",
-    "KERASES",
     "ON_DIVERGENCE",
-    "OPTIMIZERS",
     "LotteryConfig",
     "NetworkConfig",
     "StabilityConfig",
 ]
 
-ALLOCATIONS = ("layerwise", "global")
 ON_DIVERGENCE = ("record", "stop")
 _OUTPUT_PRUNE_FRACTION = 0.1
-# The keys of CRITERIA in tfinit.pruning.scoring.criteria, which would import Keras; a test compares
-# them.
-CRITERIA = (
-    "magnitude",
-    "small-final",
-    "large-init",
-    "small-init",
-    "large-init-large-final",
-    "small-init-small-final",
-    "magnitude-increase",
-    "movement",
-    "large-final-same-sign",
-    "magnitude-increase-same-sign",
-    "random",
-)
+# |w_f − wᵢ|, which Zhou et al. call movement: that is Σ −w·∂w of `SparseOptimizer` today.
+_FORMER_SCORES = {"movement": "distance"}
 
 
+def _today(name: Any, names: dict[str, str]) -> Any:
+    """Another name for a name, where it has one."""
+    return names.get(name, name) if isinstance(name, str) else name
+
+
+def scores_help() -> str:
+    """What the flag of the score says."""
+    return f"Which trained weights survive: {', '.join(names(AFTER))}."
+
+
+def allocations_help() -> str:
+    """What the flag of the allocation says."""
+    return (
+        "uniform: the fraction in each layer. global: of all weights together. erk: as many of all "
+        "weights together, by the shapes of the layers."
+    )
+
+
+@renamed(criterion="score")
 @dataclass(frozen=True)
 class LotteryConfig(NetworkConfig):
     """Find lottery tickets by iterative magnitude pruning: train, prune, rewind, retrain.
@@ -57,21 +70,19 @@ class LotteryConfig(NetworkConfig):
     prune_fraction: float = 0.2
     """Fraction of the surviving weights to prune at each level."""
     output_prune_fraction: float = _OUTPUT_PRUNE_FRACTION
-    """The same for the output layer. Layer-wise allocation only."""
+    """The same for the output layer. Uniform allocation only."""
     layer_prune_fractions: dict[str, float] = field(default_factory=dict)
-    """The same for single weights, as: fc1/kernel 0.3. Layer-wise allocation only."""
-    allocation: str = "layerwise"
-    """layerwise: the fraction in each layer. global: of all weights together."""
-    criterion: str = "magnitude"
-    """Which trained weights survive: magnitude, or another criterion of Zhou et al. (2019)."""
+    """The same for single weights, as: fc1/kernel 0.3. Uniform allocation only."""
+    allocation: Any = field(default="uniform", metadata=FlagHelp(allocations_help))
+    """A name, or a function (key, shape, sparsity of all) -> sparsity of the weight."""
+    score: Any = field(default="magnitude", metadata=FlagHelp(scores_help))
+    """A name, a `tfinit.pruning.Score`, or a function of ``weights`` and ``initial`` weights."""
     steps: int = 1000
     """Training steps at each level."""
     rewind_step: int = 0
     """The step whose weights survivors return to. 0: initialization; more: late rewinding."""
-    controls: tuple[str, ...] = ("reinit",)
-    """What to train beside tickets: reinit (the ticket's mask, other random weights), random,
-    shuffle, reinit-signs, constant-signs, one-shot, lr-rewind, fine-tune, snip, grasp, synflow,
-    magnitude, and snip-reinit, one-shot-shuffle and so on."""
+    controls: tuple[str, ...] = field(default=("reinit",), metadata=FlagHelp(controls_help))
+    """What to train beside tickets: names of `tfinit.lottery.BRANCHES`."""
     on_divergence: str = "record"
     """When a loss is not finite. record: that is the result, and the experiment goes on. stop."""
     run_dir: Path = field(default=Path("runs/lottery"), compare=False)
@@ -94,37 +105,74 @@ class LotteryConfig(NetworkConfig):
         for name, value in fractions.items():
             cure = "0.2 prunes a fifth of the survivors at each level."
             number(name, value, above=0, below=1, cure=cure)
-        one_of("allocation", self.allocation, ALLOCATIONS)
-        one_of("criterion", self.criterion, CRITERIA)
+        self._check_choices()
         one_of("on_divergence", self.on_divergence, ON_DIVERGENCE)
-        unknown = [c for c in self.controls if c not in CONTROLS]
+        known = [name for name in BRANCHES if name != TICKET]
+        unknown = [c for c in self.controls if c not in known]
         if unknown:
-            raise InputError(f"`controls` may name {', '.join(CONTROLS)}, received {unknown}.")
+            raise InputError(f"`controls` may name {', '.join(known)}, received {unknown}.")
         if len(set(self.controls)) < len(self.controls):
             raise InputError(f"`controls` names one twice: {self.controls}.")
         defaults = {"output_prune_fraction": _OUTPUT_PRUNE_FRACTION, "layer_prune_fractions": {}}
         for name, default in defaults.items():
-            if self.allocation == "global" and getattr(self, name) != default:
+            if self.allocation != "uniform" and getattr(self, name) != default:
                 raise InputError(
-                    f"`{name}` has no meaning with allocation 'global', which prunes all layers "
-                    "as one. Leave it out, or use allocation 'layerwise'."
+                    f"`{name}` has no meaning with allocation {self.allocation!r}, which decides "
+                    "for itself how much of each layer is pruned. Leave it out, or use allocation "
+                    "'uniform'."
                 )
+
+    def _check_choices(self) -> None:
+        """The allocation and the score, names or a user's own; former names are warned of."""
+        today = _today(self.score, _FORMER_SCORES)
+        if today is not self.score:
+            warnings.warn(
+                f"LotteryConfig: the score `{self.score}` is now `{today}`, |w_f − w_i|.",
+                DeprecationWarning,
+                stacklevel=5,
+            )
+            object.__setattr__(self, "score", today)
+        check_score(self.score, AFTER)
+        if not isinstance(self.allocation, str) and not callable(self.allocation):
+            wanted = f"one of {', '.join(NAMES)}, or a function of (key, shape, sparsity)"
+            raise refused("allocation", wanted, self.allocation)
+        object.__setattr__(self, "allocation", check_allocation(self.allocation, stacklevel=6))
+
+    def _values(self) -> dict[str, Any]:
+        return super()._values() | {
+            "allocation": allocation_config(self.allocation),
+            "score": score_config(self.score),
+        }
+
+    @classmethod
+    def _first_told(cls, told: dict[str, Any]) -> dict[str, Any]:
+        told = super()._first_told(told)
+        if "score" in told:
+            score = told.pop("score")
+            told["criterion"] = _today(score, {now: then for then, now in _FORMER_SCORES.items()})
+        return told
 
     @classmethod
     def _accepted(cls, values: dict[str, Any]) -> dict[str, Any]:
+        values = dict(values)
+        if "criterion" in values:  # its name once, with names of its own
+            values["score"] = _today(values.pop("criterion"), _FORMER_SCORES)
+        for name, read in (("allocation", allocation_from_config), ("score", score_from_config)):
+            if name in values:
+                values[name] = read(values[name], known=True)
+        if "allocation" in values:
+            values["allocation"] = _today(values["allocation"], FORMER_ALLOCATIONS)
         # It was ignored there once, and so in runs that are to go on.
         if values.get("allocation") == "global":
             values = values | {"output_prune_fraction": _OUTPUT_PRUNE_FRACTION}
         return values
 
     def _keras_3_only(self) -> list[tuple[str, Any, Any]]:
-        early = [
-            c for c in self.controls if c in BRANCHES and BRANCHES[c].masks in AT_INITIALIZATION
-        ]
+        early = [c for c in self.controls if c in BRANCHES and BRANCHES[c].early]
         return [
             ("controls", early, []),
             *super()._keras_3_only(),
-            ("criterion", self.criterion, "magnitude"),
+            ("score", self.score, "magnitude"),
         ]
 
 

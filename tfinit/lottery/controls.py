@@ -1,13 +1,11 @@
-"""What a ticket is compared with: pure functions that take one of its parts away.
+"""What a ticket is compared with: controls, each of which takes one part of a ticket away.
 
 A control keeps what it is not about. Where it does as well as the ticket, that part was not what
-made the ticket win::
-
-    shuffled            the mask's count in each tensor stays, the places are random
-    with_signs_of       the signs stay, the magnitudes are another network's
-    signed_constant     the signs stay, the magnitudes are one number for each tensor
+made the ticket win. `CONTROLS` has them, each with its label and its description: flags, help,
+figures, tables and errors read them there, so a new one is a function and its `register` here.
 
 References:
+    Frankle & Carbin, 2019, https://arxiv.org/abs/1803.03635: other random weights.
     Zhou, Lan, Liu & Yosinski, *Deconstructing Lottery Tickets: Zeros, Signs, and the Supermask*,
     NeurIPS 2019, https://arxiv.org/abs/1905.01067, for the signs.
     Su et al., *Sanity-Checking Pruning Methods: Random Tickets can Win the Jackpot*, NeurIPS 2020,
@@ -16,17 +14,77 @@ References:
     https://arxiv.org/abs/2009.08576, for the shuffled mask.
 """
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
 from tfinit.errors import InputError
-from tfinit.lottery.result import Weights
-from tfinit.pruning.scoring.criteria import stream
-from tfinit.pruning.scoring.masks import Masks
+from tfinit.pruning.scoring.after_training import stream
+
+# Also what reads them from a file each time it is asked.
+Weights = Mapping[str, np.ndarray]
+NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")  # what a branch, and so a directory, may be called
 
 
-def shuffled(mask: Masks, seed: int) -> Masks:
+@dataclass(frozen=True)
+class Control:
+    """One part of a ticket, or of another mask with its weights, and what takes its place.
+
+    Attributes:
+        name: In flags, results and files; after the source of the mask where that is not the
+            ticket: ``"reinit"``, ``"snip-reinit"``.
+        label: In legends, after the label of the mask's source: "SNIP, reinitialized".
+        description: What is trained, in the help and the docs.
+        weights: (the weights that survivors would return to, those of another initialization, the
+            keys of the mask) → the weights that it trains from: pure, dense, under all keys of the
+            first. Or the name of the control that has the same. None: the first, as they are.
+        mask: (mask, seed of the replicate) → a mask of as many survivors. None: the same mask.
+        late: Whether it starts at the rewind step, and ``weights`` is given the weights of that
+            step; else both are about step 0.
+        ticket_label: In legends, where the mask is the ticket's. Empty: "same mask, " and the
+            label.
+        look: Its place in the palette of the figures, where it has one; None: the next free one.
+    """
+
+    name: str
+    label: str
+    description: str
+    weights: Callable[[Weights, Weights, list[str]], Weights] | str | None = None
+    mask: Callable[[Mapping[str, np.ndarray], int], dict[str, np.ndarray]] | None = None
+    late: bool = True
+    ticket_label: str = ""
+    look: int | None = None
+
+    def start(self, own: Weights, other: Weights, keys: list[str]) -> Weights:
+        """The weights that it trains from: see `weights`."""
+        if self.weights is None:
+            return own
+        if isinstance(self.weights, str):
+            return CONTROLS[self.weights].start(own, other, keys)
+        return self.weights(own, other, keys)
+
+
+CONTROLS: dict[str, Control] = {}
+
+
+def register(control: Control) -> Control:
+    """Let experiments train a control, on the ticket's mask and on every other.
+
+    Raises:
+        InputError: its name is taken, or no name of a directory.
+    """
+    if not NAME.fullmatch(control.name) or control.name in CONTROLS:
+        raise InputError(
+            "`name` of a control must be words of a-z and digits with hyphens between, other than "
+            f"{', '.join(CONTROLS)}; received {control.name!r}."
+        )
+    CONTROLS[control.name] = control
+    return control
+
+
+def shuffled(mask: Mapping[str, np.ndarray], seed: int) -> dict[str, np.ndarray]:
     """The mask with the entries of each tensor in random order.
 
     Args:
@@ -48,7 +106,7 @@ def shuffled(mask: Masks, seed: int) -> Masks:
     }
 
 
-def _known(name: str, weights: Mapping[str, np.ndarray], keys: Iterable[str]) -> None:
+def _known(name: str, weights: Weights, keys: Iterable[str]) -> None:
     missing = sorted(set(keys) - weights.keys())
     if missing:
         raise InputError(f"`keys` names {missing}, which `{name}` lacks; it has {list(weights)}.")
@@ -117,3 +175,46 @@ def signed_constant(weights: Weights, keys: Iterable[str]) -> Weights:
         key: (np.sign(w) * w.astype(np.float64).std()).astype(w.dtype) if key in keys else w
         for key, w in weights.items()
     }
+
+
+REINIT = "reinit"
+for _control in (
+    Control(
+        REINIT,
+        "reinitialized",
+        "the ticket's mask on other random weights",
+        weights=lambda own, other, keys: other,
+        late=False,
+        look=1,
+    ),
+    Control(
+        "reinit-signs",
+        "reinitialized, signs kept",
+        "the ticket's mask on other random weights with the signs of its own",
+        weights=lambda own, other, keys: with_signs_of(dict(other), own, keys),
+        late=False,
+    ),
+    Control(
+        "constant-signs",
+        "sign × constant",
+        "the ticket's mask and signs, each tensor's standard deviation as magnitude",
+        weights=lambda own, other, keys: signed_constant(dict(own), keys),
+    ),
+    Control(
+        "shuffle",
+        "shuffled",
+        "the ticket's weights under its mask, shuffled within each tensor",
+        mask=shuffled,
+        ticket_label="mask shuffled",
+    ),
+    Control(
+        "random",
+        "shuffled and reinitialized",
+        "other random weights under the ticket's mask, shuffled within each tensor",
+        weights=REINIT,
+        mask=shuffled,
+        late=False,
+        ticket_label="mask shuffled, reinitialized",
+    ),
+):
+    register(_control)

@@ -1,6 +1,5 @@
 """The experiment: train, prune, rewind, retrain."""
 
-import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -9,14 +8,15 @@ from tfinit.arguments import flag, function, instance
 from tfinit.devices import announce
 from tfinit.lottery.branches import BRANCHES, ONE_SHOT, TICKET, Branch
 from tfinit.lottery.config import LotteryConfig, NetworkConfig
-from tfinit.lottery.controls import shuffled, signed_constant, with_signs_of
+from tfinit.lottery.controls import CONTROLS
 from tfinit.lottery.counts import check_prunes, ends_early, last_level, next_counts
 from tfinit.lottery.directory import check_directory, check_network
-from tfinit.lottery.frameworks import Parts, Training, parts_of
+from tfinit.lottery.frameworks import Framework, TrainingPlan, framework_of
 from tfinit.lottery.report_files import OF_A_RUN, check_reports, write_run
 from tfinit.lottery.result import REINIT, LevelResult, Weights
 from tfinit.lottery.store import Place, Store
-from tfinit.lottery.stored_training import trained
+from tfinit.lottery.stored_arrays import shapes_of
+from tfinit.lottery.stored_training import stored_or_trained
 from tfinit.origin import Origin
 from tfinit.progress import Follower, as_warning, check_progress, following
 from tfinit.pruning.scoring.masks import Masks
@@ -28,7 +28,7 @@ _REINIT_SEED = 1_000_003
 
 
 def lottery(
-    parts: Parts, store: Store, config: LotteryConfig, seed: int, progress: Progress
+    framework: Framework, store: Store, config: LotteryConfig, seed: int, progress: Progress
 ) -> Iterator[LevelResult]:
     """Find the tickets of one replicate, and train the controls beside them.
 
@@ -53,59 +53,66 @@ def lottery(
         *Linear Mode Connectivity and the Lottery Ticket Hypothesis*, ICML 2020,
         https://arxiv.org/abs/1912.05671, algorithm 2, for the rewind step.
     """
-    network = _Trainings(parts, store, config, seed, progress)
+    network = _Trainings(framework, store, config, seed, progress)
     ticket = network.dense()
     yield ticket
     chains = {name: ticket for name in (TICKET, *config.controls) if BRANCHES[name].masks == "own"}
     dense = ticket
-    last, _ = last_level(config, {key: size for key, (_, size) in ticket.counts.items()})
+    shapes = shapes_of(ticket.mask)
+    last, _ = last_level(config, shapes)
     for level in range(1, last + 1):
         if ticket.diverged_at is not None:
             return
-        counts = next_counts(config, ticket.alive)
-        masks = {TICKET: parts.prune(ticket, counts)}
+        counts = next_counts(config, ticket.alive, shapes)
+        masks = {TICKET: framework.prune(ticket, counts)}
         ticket = network.trained(BRANCHES[TICKET], level, masks[TICKET])
         yield ticket
         for branch in (BRANCHES[name] for name in config.controls):
             if branch.masks == "own":
                 before = chains[branch.name]
                 if before.diverged_at is None:
-                    mask = parts.prune(before, next_counts(config, before.alive))
+                    mask = framework.prune(before, next_counts(config, before.alive, shapes))
                     after = network.trained(branch, level, mask, own=before.final)
                     chains[branch.name] = after
                     yield after
                 continue
             if branch.masks not in masks:
                 masks[branch.masks] = (
-                    parts.prune(dense, counts)
+                    framework.prune(dense, counts)
                     if branch.masks == ONE_SHOT
                     else network.at_initialization(branch.masks, ticket.survivors)
                 )
             mask = masks[branch.masks]
-            yield network.trained(branch, level, shuffled(mask, seed) if branch.shuffled else mask)
+            change = CONTROLS[branch.control].mask if branch.control else None
+            yield network.trained(branch, level, change(mask, seed) if change else mask)
 
 
 class _Trainings:
     """The trainings of one replicate: from the store if they are there, else made and stored."""
 
     def __init__(
-        self, parts: Parts, store: Store, config: LotteryConfig, seed: int, progress: Progress
+        self,
+        framework: Framework,
+        store: Store,
+        config: LotteryConfig,
+        seed: int,
+        progress: Progress,
     ):
-        self._parts, self._store, self._config = parts, store, config
+        self._framework, self._store, self._config = framework, store, config
         self._seed, self._progress = seed, progress
-        self._initial = store.initial(seed, TICKET, lambda: parts.initial(seed))
+        self._initial = store.initial(seed, TICKET, lambda: framework.initial(seed))
         self._rewind = self._initial
-        self._keys = list(parts.full_mask())
+        self._keys = list(framework.full_mask())
         self._starts: dict[tuple[str, bool], Weights] = {}
 
     def dense(self) -> LevelResult:
         """Level 0; and the weights at the rewind step, which every training after it needs."""
         k, place = self._config.rewind_step, Place(self._seed, TICKET, 0)
-        training = Training(self._initial, self._parts.full_mask(), self._seed)
+        training = TrainingPlan(self._initial, self._framework.full_mask(), self._seed)
         if k == 0:
             return self._made(place, training, self._initial)
         there = self._store.rewind(self._seed, TICKET) is not None
-        training = Training(
+        training = TrainingPlan(
             self._initial,
             training.mask,
             self._seed,
@@ -120,44 +127,38 @@ class _Trainings:
     ) -> LevelResult:
         """The training of a branch at a level."""
         k = self._config.rewind_step if branch.late else 0
-        # Fine-tuning goes on at the last learning rate.
-        rate_from = self._config.steps if branch.name == "fine-tune" else k
+        rate_from = self._config.steps if branch.last_rate else k
         start = self._start(branch) if own is None else own
-        training = Training(start, mask, self._seed, k, rate_from)
+        training = TrainingPlan(start, mask, self._seed, k, rate_from)
         initial = self._start(BRANCHES[REINIT]) if branch.weights == "reinit" else self._initial
         return self._made(Place(self._seed, branch.name, level), training, initial)
 
-    def at_initialization(self, method: str, keep: int) -> Masks:
-        """The mask of a method that prunes before training."""
-        return self._parts.prune_at_initialization(method, self._initial, keep, self._seed)
+    def at_initialization(self, score: str, keep: int) -> Masks:
+        """The mask by a score before training."""
+        return self._framework.prune_at_initialization(score, self._initial, keep, self._seed)
 
     def _start(self, branch: Branch) -> Weights:
         """The dense weights that a branch starts from."""
-        if branch.weights == "rewind":
-            return self._rewind if branch.late else self._initial
         source = self._rewind if branch.late else self._initial
+        if branch.weights == "rewind":
+            return source
         which = (branch.weights, branch.late)
         if which not in self._starts:
             other = self._store.initial(
-                self._seed, REINIT, lambda: self._parts.initial(self._seed + _REINIT_SEED)
+                self._seed, REINIT, lambda: self._framework.initial(self._seed + _REINIT_SEED)
             )
-            made: Callable[[], Weights] = {
-                "reinit": lambda: other,
-                "reinit-signs": lambda: with_signs_of(dict(other), source, self._keys),
-                "constant-signs": lambda: signed_constant(dict(source), self._keys),
-            }[branch.weights]
-            self._starts[which] = made()
+            self._starts[which] = CONTROLS[branch.weights].start(source, other, self._keys)
         return self._starts[which]
 
     def _made(
         self,
         place: Place,
-        training: Training,
+        training: TrainingPlan,
         initial: Weights,
         usable: Callable[[int], bool] = lambda step: True,
     ) -> LevelResult:
-        return trained(
-            self._parts,
+        return stored_or_trained(
+            self._framework,
             self._store,
             place,
             training,
@@ -170,7 +171,7 @@ class _Trainings:
 
 
 def checked_data(config: NetworkConfig, data: Any, finished: Any, warn: Any) -> datasets.Dataset:
-    """The data of an experiment, once what it was given with it is clear to be right."""
+    """The data of an experiment, after the arguments beside it are checked."""
     function("finished", finished, "a result")
     function("warn", warn, "a line")
     cure = (
@@ -206,7 +207,7 @@ def run(
     """Run an experiment in ``config.run_dir``, or go on with it where it was.
 
     Interrupted at any moment and started again, it ends with the same weights, masks and metrics,
-    bit for bit, on the same machine (with a GPU: after `tfinit.training.wake_up()`, as the command
+    bit for bit, on the same machine (with a GPU: after `tfinit.training.warm_up()`, as the command
     line calls it). So it does if it is started with fewer seeds, levels or controls, and then again
     with all: what is there is not trained again. While it runs no other process can work in the
     directory.
@@ -290,14 +291,13 @@ def experiment(
     if config.train_examples:
         data = data.subset(config.train_examples)
     check_batch_size(config.batch_size, len(data.train[0]))
-    parts = parts_of(config, data)
-    shapes = {key: mask.shape for key, mask in parts.full_mask().items()}
-    sizes = {key: math.prod(shape) for key, shape in shapes.items()}
-    last = check_prunes(config, sizes)
+    framework = framework_of(config, data)
+    shapes = {key: mask.shape for key, mask in framework.full_mask().items()}
+    last = check_prunes(config, shapes)
     store = Store(config, warn, origin=origin, **store_options)
     check_network(config.run_dir, shapes)
     if last < config.levels:
-        warn(f"{ends_early(config, sizes)}.")
+        warn(f"{ends_early(config, shapes)}.")
     steps = total_steps(config, last) // len(config.seeds)
     follower.expect(of * len(config.seeds) * steps)
     results: list[LevelResult] = []
@@ -312,7 +312,7 @@ def experiment(
                 left -= done
                 follower(done)
 
-            for result in lottery(parts, store, config, seed, count):
+            for result in lottery(framework, store, config, seed, count):
                 results.append(result)
                 finished(result)
                 follower.say(f"{name} {result}".strip())

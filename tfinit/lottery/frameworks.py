@@ -1,4 +1,4 @@
-"""The parts of an experiment that differ between Keras 3 and tf_keras with TFMOT."""
+"""Keras 3, and tf_keras with TFMOT: how an experiment makes, trains and prunes its networks."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,13 +9,15 @@ import numpy as np
 from tfinit import models
 from tfinit.datasets import Dataset
 from tfinit.errors import InputError
+from tfinit.former_names import former_names
 from tfinit.lottery.config import LotteryConfig
 from tfinit.lottery.counts import Counts, fractions_of
 from tfinit.lottery.network_config import NetworkConfig
 from tfinit.lottery.result import LevelResult, Weights, rewound
 from tfinit.lottery.schedule import LearningRate
-from tfinit.pruning.scoring.criteria import keep_globally, keep_layerwise, score
-from tfinit.pruning.scoring.masks import Masks
+from tfinit.optimizers import OPTIMIZERS
+from tfinit.pruning.scoring.after_training import score_trained
+from tfinit.pruning.scoring.masks import Masks, keep_globally, keep_layerwise
 from tfinit.training.augment import Augment
 from tfinit.training.compiled import Checkpoint, CompiledLoop, no_checkpoint
 from tfinit.training.fit import FitLoop
@@ -28,8 +30,8 @@ _BATCH_FOR_SCHEMES = 256
 
 
 @dataclass(frozen=True)
-class Training:
-    """One training of an experiment.
+class TrainingPlan:
+    """Where one training of an experiment starts and ends.
 
     Attributes:
         weights: Where it starts, dense.
@@ -52,8 +54,8 @@ class Training:
     resume: Partial | None = None
 
 
-class Parts(Protocol):
-    """What `lottery.experiment` is made of."""
+class Framework(Protocol):
+    """What an experiment asks of a framework."""
 
     def initial(self, seed: int) -> Weights:
         """All weights of a newly initialized network, a function of ``seed``."""
@@ -62,7 +64,7 @@ class Parts(Protocol):
         """The mask that prunes nothing."""
 
     def train(
-        self, training: Training, progress: Progress, checkpoint: Checkpoint = no_checkpoint
+        self, training: TrainingPlan, progress: Progress, checkpoint: Checkpoint = no_checkpoint
     ) -> Metrics:
         """Train from mask × weights with a fresh optimizer."""
 
@@ -75,24 +77,17 @@ class Parts(Protocol):
     def prune(self, trained: LevelResult, counts: Counts) -> Masks:
         """The mask with so many survivors, inside the result's, by its trained weights."""
 
-    def prune_at_initialization(self, method: str, initial: Weights, keep: int, seed: int) -> Masks:
+    def prune_at_initialization(self, score: str, initial: Weights, keep: int, seed: int) -> Masks:
         """The mask with so many survivors in all, before training."""
 
 
 def choose(config: LotteryConfig, trained: LevelResult, counts: Counts) -> Masks:
-    """The mask of the largest scores by the configuration's criterion, inside the result's."""
+    """The mask of the largest scores, by the configuration's, inside the result's."""
     mask = dict(trained.mask)
-    scores = score(config.criterion, trained.rewind, trained.final, mask, trained.seed)
+    scores = score_trained(config.score, trained.rewind, trained.final, mask, trained.seed)
     if isinstance(counts, int):
         return keep_globally(scores, mask, counts)
     return keep_layerwise(scores, mask, counts)
-
-
-def _optimizer(keras: Any, config: NetworkConfig, rate: Any) -> Any:
-    if config.optimizer == "adam":
-        return keras.optimizers.Adam(rate)
-    momentum = {"sgd": 0.0, "momentum": 0.9}[config.optimizer]
-    return keras.optimizers.SGD(rate, momentum=momentum)
 
 
 def _build(keras: Any, config: NetworkConfig, data: Dataset, seed: int) -> Any:
@@ -102,7 +97,7 @@ def _build(keras: Any, config: NetworkConfig, data: Dataset, seed: int) -> Any:
     return models.build(config.model, keras, x.shape[1:], data.classes, seed, chosen, x=batch)
 
 
-class KerasParts:
+class KerasFramework:
     """Keras 3: `SparseOptimizer` holds the masks, the compiled loop trains."""
 
     def __init__(self, config: NetworkConfig, data: Dataset):
@@ -119,7 +114,9 @@ class KerasParts:
             for weight in self._prunable.values():
                 weight.regularizer = keras.regularizers.L2(config.weight_decay / 2)
         self._model.compile(
-            SparseOptimizer(_optimizer(keras, config, self._rate.value), scope=self._model),
+            SparseOptimizer(
+                OPTIMIZERS[config.optimizer].make(keras, self._rate.value), scope=self._model
+            ),
             keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         )
         if isinstance(config, LotteryConfig):
@@ -135,7 +132,7 @@ class KerasParts:
         return {key: np.ones(v.shape, bool) for key, v in self._prunable.items()}
 
     def train(
-        self, training: Training, progress: Progress, checkpoint: Checkpoint = no_checkpoint
+        self, training: TrainingPlan, progress: Progress, checkpoint: Checkpoint = no_checkpoint
     ) -> Metrics:
         """Train from mask × weights with a fresh optimizer."""
         config = self._config
@@ -172,7 +169,7 @@ class KerasParts:
         """The mask with so many survivors, inside the result's, by its trained weights."""
         return choose(self._config, trained, counts)
 
-    def prune_at_initialization(self, method: str, initial: Weights, keep: int, seed: int) -> Masks:
+    def prune_at_initialization(self, score: str, initial: Weights, keep: int, seed: int) -> Masks:
         """The mask with so many survivors in all, before training."""
         from tfinit.pruning.scoring.at_initialization import prune_at_initialization
 
@@ -185,11 +182,11 @@ class KerasParts:
         )
         sparsity = 1 - keep / sum(m.size for m in full.values())
         return prune_at_initialization(
-            self._model, sparsity, method, x[rows], y[rows], seed=seed
+            self._model, sparsity, score, x[rows], y[rows], seed=seed
         ).masks
 
 
-class TfmotParts:
+class TfmotFramework:
     """tf_keras: TFMOT's wrappers hold and compute the masks, ``fit`` trains."""
 
     def __init__(self, config: NetworkConfig, data: Dataset):
@@ -201,7 +198,7 @@ class TfmotParts:
         self._rate = LearningRate(tf_keras, config)
         self._pruner = TfmotPruner(_build(tf_keras, config, data, seed=0))
         self._pruner.model.compile(
-            _optimizer(tf_keras, config, self._rate.value),
+            OPTIMIZERS[config.optimizer].make(tf_keras, self._rate.value),
             tf_keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         )
         if isinstance(config, LotteryConfig):
@@ -222,7 +219,7 @@ class TfmotParts:
         return {key: np.ones(v.shape, bool) for key, v in self._pruner.weights.items()}
 
     def train(
-        self, training: Training, progress: Progress, checkpoint: Checkpoint = no_checkpoint
+        self, training: TrainingPlan, progress: Progress, checkpoint: Checkpoint = no_checkpoint
     ) -> Metrics:
         """Train from mask × weights with a fresh optimizer. There are no checkpoints in it."""
         config = self._config
@@ -258,11 +255,23 @@ class TfmotParts:
         self._pruner.set_masks(dict(trained.mask))
         return self._pruner.prune(counts)
 
-    def prune_at_initialization(self, method: str, initial: Weights, keep: int, seed: int) -> Masks:
+    def prune_at_initialization(self, score: str, initial: Weights, keep: int, seed: int) -> Masks:
         """Not for tf_keras, and its configuration says so."""
-        raise InputError(f"{method!r} needs keras 'keras'.")
+        raise InputError(f"{score!r} needs keras 'keras'.")
 
 
-def parts_of(config: NetworkConfig, data: Dataset) -> Parts:
-    """The parts for the Keras that the configuration names."""
-    return KerasParts(config, data) if config.keras == "keras" else TfmotParts(config, data)
+def framework_of(config: NetworkConfig, data: Dataset) -> Framework:
+    """That of the Keras that the configuration names."""
+    return KerasFramework(config, data) if config.keras == "keras" else TfmotFramework(config, data)
+
+
+__getattr__ = former_names(
+    __name__,
+    {
+        "Parts": "Framework",
+        "KerasParts": "KerasFramework",
+        "TfmotParts": "TfmotFramework",
+        "Training": "TrainingPlan",
+        "parts_of": "framework_of",
+    },
+)

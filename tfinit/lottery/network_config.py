@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 from tfinit.arguments import check_fields, number, one_of, seeds, text, whole, wholes
+from tfinit.datasets import datasets_help
+from tfinit.devices import KERASES
 from tfinit.errors import InputError
+from tfinit.flag_help import FlagHelp
+from tfinit.networks import models_help
+from tfinit.optimizers import OPTIMIZERS, optimizers_help
 
-OPTIMIZERS = ("adam", "sgd", "momentum")
-KERASES = ("keras", "tf_keras")
 MADE_WITH = "made_with"  # beside the fields in config.json: see tfinit.origin
 _A_NAME = (
     "It is a name, as 'lenet-300-100', 'mlp-3-relu' or 'resnet-20': each replicate is a new one of "
@@ -36,14 +39,12 @@ class NetworkConfig:
     # Of these a run may ask for more later: what it has then stays as it is.
     grows: ClassVar[tuple[str, ...]] = ("seeds",)
 
-    dataset: str = "digits"
-    """Data set: digits (inside scikit-learn), mnist, fashion_mnist, cifar10 (TFINIT_DATA_DIR, or
-    Keras downloads them), an .npz file, or tfds:NAME."""
+    dataset: str = field(default="digits", metadata=FlagHelp(datasets_help))
+    """Data set: a name that `tfinit.datasets.load` knows."""
     train_examples: int = 0
     """Train on so many of the training examples. 0: on all."""
-    model: str = "lenet-300-100"
-    """Network: lenet-300-100, conv-2, conv-4, conv-6, resnet-20, vgg-16, or
-    mlp-<depth>-<activation>, as mlp-30-relu: dense layers of 64 units."""
+    model: str = field(default="lenet-300-100", metadata=FlagHelp(models_help))
+    """Network: a name that `tfinit.models.build` knows."""
     initialization: str = "published"
     """published: as the network's paper has it; or the name of a scheme or an initializer."""
     keras: str = "keras"
@@ -52,8 +53,8 @@ class NetworkConfig:
     """Training steps."""
     batch_size: int = 60
     """Examples a step."""
-    optimizer: str = "adam"
-    """adam, sgd, or momentum (SGD with momentum 0.9)."""
+    optimizer: str = field(default="adam", metadata=FlagHelp(optimizers_help))
+    """Optimizer: a name of `tfinit.optimizers.OPTIMIZERS`."""
     learning_rate: float = 1.2e-3
     """Learning rate, constant unless warmed up or dropped."""
     warmup_steps: int = 0
@@ -106,7 +107,7 @@ class NetworkConfig:
 
     def to_json(self) -> str:
         """The configuration without its directory, as JSON that `from_json` reads back."""
-        values = dataclasses.asdict(self)
+        values = self._values()
         del values["run_dir"]
         return json.dumps(values, indent=2) + "\n"
 
@@ -131,17 +132,28 @@ class NetworkConfig:
             raise InputError(f"not a {cls.kind} configuration: {error}") from error
 
     def identity(self) -> str:
-        """A SHA-256 that tells experiments apart: of what is neither a default nor may grow.
+        """SHA-256 of the fields that are no defaults and may not grow: one for each experiment.
 
         A field that a later version adds changes nothing where it has its default.
         """
+        values = self._values()
         told = {
-            f.name: _plain(getattr(self, f.name))
+            f.name: _plain(values[f.name])
             for f in dataclasses.fields(self)
             if f.compare and f.name not in self.grows
         }
         told = {name: v for name, v in told.items() if v != _plain(_default(type(self), name))}
+        told = self._first_told(told)
         return hashlib.sha256(json.dumps([self.kind, told], sort_keys=True).encode()).hexdigest()
+
+    def _values(self) -> dict[str, Any]:
+        """Name of each field → its value, as JSON can have it."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def _first_told(cls, told: dict[str, Any]) -> dict[str, Any]:
+        """Fields and values by the names that they had first: files hold the digest of those."""
+        return told
 
     @classmethod
     def _accepted(cls, values: dict[str, Any]) -> dict[str, Any]:

@@ -9,14 +9,32 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tfinit.arguments import instance, listed
-from tfinit.errors import InputError, MissingPackage
+from tfinit.errors import InputError
+from tfinit.former_names import former_names
 from tfinit.lottery.config import LotteryConfig
 from tfinit.lottery.counts import ends_early
 from tfinit.lottery.result import MADE_BY_RUN, REINIT, TICKET, LevelResult
+from tfinit.lottery.stored_arrays import shapes_of
+from tfinit.results import Result, frame
 from tfinit.spread import Spread
 
 if TYPE_CHECKING:
     import pandas
+
+__all__ = [
+    "MATCH_POINTS",
+    "SPARSE",
+    "Conclusion",
+    "LevelSummary",
+    "evaluations_to_csv",
+    "evaluations_to_frame",
+    "layers_to_csv",
+    "layers_to_frame",
+    "percent",
+    "summarize",
+    "to_csv",
+    "to_frame",
+]
 
 # Accuracies are compared in points: hundredths.
 MATCH_POINTS = 0.5
@@ -33,7 +51,7 @@ _MEASURED = (
 
 
 @dataclass(frozen=True)
-class Row:
+class LevelSummary:
     """One level of one branch, over all replicates. Accuracies are fractions of the test split.
 
     Attributes:
@@ -57,7 +75,7 @@ class Row:
     diverged: int = 0
 
 
-def summarize(results: Sequence[LevelResult]) -> list[Row]:
+def summarize(results: Sequence[LevelResult]) -> list[LevelSummary]:
     """One row for each level and branch: by level, tickets first, then as they come in results."""
     results = _checked(results)
     groups: dict[tuple[int, str], list[LevelResult]] = {}
@@ -69,9 +87,9 @@ def summarize(results: Sequence[LevelResult]) -> list[Row]:
     return [_row(branch, level, group) for (level, branch), group in ordered]
 
 
-def _row(branch: str, level: int, group: Sequence[LevelResult]) -> Row:
+def _row(branch: str, level: int, group: Sequence[LevelResult]) -> LevelSummary:
     trained = [r for r in group if r.diverged_at is None]
-    return Row(
+    return LevelSummary(
         branch,
         level,
         float(np.mean([r.density for r in group])),
@@ -98,12 +116,7 @@ class _Lines:
         return out.getvalue()
 
     def frame(self, part: str) -> "pandas.DataFrame":
-        try:
-            import pandas
-        except ImportError as error:
-            part = f"tfinit.lottery.report.{part}"
-            raise MissingPackage(part, "pandas", "tfinit[pandas]") from error
-        return pandas.DataFrame(self.lines, columns=list(self.columns))
+        return frame(self.lines, f"tfinit.lottery.report.{part}", self.columns)
 
 
 def _place(result: LevelResult) -> tuple[Any, ...]:
@@ -181,7 +194,7 @@ def layers_to_frame(results: Sequence[LevelResult]) -> "pandas.DataFrame":
 
 
 @dataclass(frozen=True)
-class Conclusion:
+class Conclusion(Result):
     """What the results say about the lottery ticket hypothesis.
 
     Attributes:
@@ -221,8 +234,7 @@ class Conclusion:
         results = _checked(results)
         about = (sum(r.diverged_at is not None for r in results), "", _emptied(results))
         if config is not None and results:
-            sizes = {key: size for key, (_, size) in results[0].counts.items()}
-            about = (about[0], ends_early(config, sizes), about[2])
+            about = (about[0], ends_early(config, shapes_of(results[0].mask)), about[2])
         tickets = [row for row in summarize(results) if row.branch == TICKET]
         if not tickets:
             raise InputError("`results` must have those of tickets, received none.")
@@ -316,3 +328,6 @@ def percent(spread: Spread) -> str:
     """Mean ± standard deviation of a fraction, in percent."""
     deviation = f" ± {100 * spread.std:.1f}" if spread.n > 1 else ""
     return f"{100 * spread.mean:.1f}{deviation}%"
+
+
+__getattr__ = former_names(__name__, {"Row": "LevelSummary"})

@@ -17,7 +17,7 @@ from tfinit.lottery.result import LevelResult
 
 if TYPE_CHECKING:
     from tfinit.datasets import Dataset
-    from tfinit.lottery.stability import StabilityResult
+    from tfinit.lottery.linear_connectivity import StabilityResult
 
 _OF_AN_EXPERIMENT = (
     *("results.csv", "evaluations.csv", "layers.csv"),
@@ -104,7 +104,7 @@ def write_stability(
     Raises:
         WorkError: a file cannot be written.
     """
-    from tfinit.lottery.stability import stability_to_csv
+    from tfinit.lottery.linear_connectivity import stability_to_csv
     from tfinit.plots import stability_figure
 
     write_whole(config.run_dir / "stability.csv", stability_to_csv(results).encode())
@@ -113,7 +113,7 @@ def write_stability(
 
 
 def drawn_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape of an example, for `tfinit.plots.masks_figure`: what is no image is a row.
+    """The shape of an example, for `tfinit.plots.masks_figure`: flattened unless it is an image.
 
     Example:
         >>> drawn_shape((8, 8, 1)), drawn_shape((2, 2, 2, 3))

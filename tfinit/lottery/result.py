@@ -3,24 +3,28 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tfinit.arguments import text
 from tfinit.lottery.branches import REINIT, TICKET
+from tfinit.lottery.controls import Weights
 from tfinit.pruning.scoring.masks import Masks
+from tfinit.results import Result, json_ready
 from tfinit.training.metrics import Metrics
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["REINIT", "TICKET", "LevelResult", "Weights", "rewound"]
 
 # What errors say where these are wanted.
 MADE_BY_RUN = "tfinit.lottery.run returns them."
 
-# Also what reads them from a file each time it is asked.
-Weights = Mapping[str, np.ndarray]
-
 
 @dataclass(frozen=True)
-class LevelResult:
+class LevelResult(Result):
     """One training of one network: the dense one (level 0), a ticket, or a control.
 
     Attributes:
@@ -96,6 +100,26 @@ class LevelResult:
             f"seed {self.seed} level {self.level:2d} {self.branch}: density {self.density:.1%}, "
             f"test accuracy {self.final_accuracy:.1%}{diverged}"
         )
+
+    def to_dict(self) -> dict[str, Any]:
+        """All but the arrays of weights and masks, of which there are the counts."""
+        names = ("seed", "branch", "level", "density", "survivors", "early_stop_step")
+        names += ("early_stop_accuracy", "final_accuracy", "untrained_accuracy", "diverged_at")
+        weights = {key: {"survivors": n, "size": size} for key, (n, size) in self.counts.items()}
+        evaluations = {"step": self.metrics.step, **self.metrics.values}
+        found = {name: getattr(self, name) for name in names}
+        return json_ready({**found, "weights": weights, "evaluations": evaluations})
+
+    def _rows(self) -> list[dict[str, Any]]:
+        inner = ("weights", "evaluations")
+        return [{name: v for name, v in self.to_dict().items() if name not in inner}]
+
+    def plot(self, title: str | None = None) -> "Figure":
+        """The learning curve, see `tfinit.plots.curves_figure`."""
+        text("title", title, none=True)
+        from tfinit.plots import curves_figure
+
+        return curves_figure([self], title or str(self), self.branch)
 
 
 def rewound(weights: Weights, mask: Mapping[str, np.ndarray] | Masks) -> dict[str, np.ndarray]:

@@ -1,4 +1,4 @@
-"""The learning rate of an experiment, for both Kerases."""
+"""The learning rate of an experiment, for Keras 3 and tf_keras."""
 
 from types import ModuleType
 from typing import Any
@@ -7,7 +7,7 @@ from tfinit.lottery.network_config import NetworkConfig
 
 
 class LearningRate:
-    """Warm-up in a line, then constant, a tenth from each drop on; from any step on.
+    """A linear warm-up, then a constant, divided by ten at each drop; begins at any step.
 
     Step s of a training is step s + `begin_at` of the schedule. An optimizer counts its steps from
     0 also where a training begins late (rewinding, fine-tuning): Adam's corrections want that.
@@ -33,7 +33,7 @@ class LearningRate:
         class Schedule(keras.optimizers.schedules.LearningRateSchedule):
             def __call__(self, step: Any) -> Any:
                 now = tf.cast(tf.cast(step, tf.int64) + offset, tf.float32)
-                rate = tf.constant(peak, tf.float32)
+                rate: Any = tf.constant(peak, tf.float32)
                 for drop in drops:
                     rate = tf.where(now >= drop, rate * 0.1, rate)
                 if warmup:  # the first step is the first fraction, not 0

@@ -106,7 +106,7 @@ class Store:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep other processes from working in the directory. Freed by the system at any death.
+        """Keep other processes from working in the directory, until the end or that of the process.
 
         Raises:
             InputError: another process works there, or another experiment by now.
@@ -156,6 +156,9 @@ class Store:
         if stored is None:
             self._keep_weights(seed, branch, "initial", compute())
             stored = self._weights(seed, branch, "initial", "")
+        if stored is None:
+            path = self._branch(seed, branch) / "initial.npz"
+            raise WorkError(f"{path} does not hold what was just written to it.")
         return stored
 
     def rewind(self, seed: int, branch: str) -> Weights | None:

@@ -15,7 +15,7 @@ def pack(**groups: Arrays) -> bytes:
     """The content of a file with some groups of arrays, whose members are ``group/key``."""
     buffer = io.BytesIO()
     members = {f"{group}/{k}": v for group, arrays in groups.items() for k, v in arrays.items()}
-    np.savez_compressed(buffer, **members)
+    np.savez_compressed(buffer, **members)  # ty: ignore[invalid-argument-type]
     return buffer.getvalue()
 
 
@@ -47,6 +47,11 @@ class StoredArrays(Mapping[str, np.ndarray]):
 
     def __len__(self) -> int:
         return len(self.forms)
+
+
+def shapes_of(arrays: Arrays) -> dict[str, tuple[int, ...]]:
+    """Key → shape, without reading what is in a file."""
+    return {key: shape for key, (shape, _) in forms_of(arrays).items()}
 
 
 def forms_of(arrays: Arrays) -> dict[str, tuple[tuple[int, ...], np.dtype]]:

@@ -1,19 +1,20 @@
 """One training of an experiment: from the store if it is there, else made and stored."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from tfinit.errors import WorkError
-from tfinit.lottery.frameworks import Parts, Training
+from tfinit.lottery.frameworks import Framework, TrainingPlan
 from tfinit.lottery.result import LevelResult, Weights
 from tfinit.lottery.store import Place, Store
 from tfinit.training.metrics import Diverged, Progress
 
 
-def trained(
-    parts: Parts,
+def stored_or_trained(
+    framework: Framework,
     store: Store,
     place: Place,
-    training: Training,
+    training: TrainingPlan,
     initial: Weights,
     last: int,
     progress: Progress,
@@ -23,7 +24,7 @@ def trained(
     """The result of a training: stored before, or made now, from its last checkpoint if it has one.
 
     Args:
-        parts: What trains.
+        framework: What trains.
         store: Where the result is, or will be.
         place: Which training it is.
         training: Where it starts.
@@ -45,9 +46,9 @@ def trained(
     ):
         progress(steps)
         return stored
-    partial = store.partial(place, parts.fits)
+    partial = store.partial(place, framework.fits)
     if partial is not None and usable(partial.step):
-        training = Training(**{**vars(training), "resume": partial})
+        training = replace(training, resume=partial)
     done = 0
 
     def count(more: int) -> None:
@@ -57,8 +58,8 @@ def trained(
 
     diverged_at, final = None, None
     try:
-        metrics = parts.train(training, count, store.checkpoint(place))
-        final = parts.final()
+        metrics = framework.train(training, count, store.checkpoint(place))
+        final = framework.final()
     except Diverged as error:
         if stop_on_divergence:
             raise WorkError(
@@ -75,7 +76,7 @@ def trained(
             initial,
             training.weights,
             training.mask,
-            parts.final() if final is None else final,
+            framework.final() if final is None else final,
             metrics,
             diverged_at,
         )

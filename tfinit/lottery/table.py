@@ -9,19 +9,19 @@ from rich import box
 from rich.console import Console, Group
 from rich.table import Table
 
-from tfinit.lottery.report import Row
+from tfinit.lottery.report import LevelSummary
 from tfinit.lottery.result import TICKET
 from tfinit.spread import Spread
 
 if TYPE_CHECKING:
-    from tfinit.lottery.stability import StabilityRow
+    from tfinit.lottery.linear_connectivity import StabilityRow
 
 _COLUMNS = 80
 _DIVERGED = "†n: n replicates diverged, left out"
 _DEVIATION = "mean±std"
 
 
-def lottery_table(rows: Sequence[Row], title: str) -> Group:
+def lottery_table(rows: Sequence[LevelSummary], title: str) -> Group:
     """Accuracies and early-stop steps by level and branch.
 
     Up to two branches are shown in full, side by side. More, or what would be too wide, are a table
@@ -50,7 +50,7 @@ def lottery_table(rows: Sequence[Row], title: str) -> Group:
     )
 
 
-def initializations_table(rows_by_name: Mapping[str, Sequence[Row]], title: str) -> Group:
+def initializations_table(rows_by_name: Mapping[str, Sequence[LevelSummary]], title: str) -> Group:
     """Final accuracy of the tickets by level, a column for each initialization.
 
     Args:
@@ -75,7 +75,7 @@ def stability_table(rows: "Sequence[StabilityRow]", title: str) -> Table:
     """The error barriers by the step k at which the networks part.
 
     Args:
-        rows: What `tfinit.lottery.stability.summarize_stability` returns.
+        rows: What `tfinit.lottery.summarize_stability` returns.
         title: What is above the table.
     """
     table = _table(f"{title}\nerror barrier in points, {_DEVIATION}")
@@ -86,13 +86,13 @@ def stability_table(rows: "Sequence[StabilityRow]", title: str) -> Table:
     return _wide(table)
 
 
-def _captioned(tables: Sequence[Table], rows: Sequence[Row]) -> Group:
+def _captioned(tables: Sequence[Table], rows: Sequence[LevelSummary]) -> Group:
     if any(row.diverged for row in rows):
         tables[-1].caption = _DIVERGED
     return Group(*map(_wide, tables))
 
 
-def _full(rows: Sequence[Row], branches: Sequence[str], title: str) -> Table:
+def _full(rows: Sequence[LevelSummary], branches: Sequence[str], title: str) -> Table:
     control = next((branch for branch in branches if branch != TICKET), None)
     compared = control is not None and TICKET in branches
     gain = "; gain of ticket in points" if compared else ""
@@ -108,9 +108,10 @@ def _full(rows: Sequence[Row], branches: Sequence[str], title: str) -> Table:
         cells = list(place)
         for branch in branches:
             row = of.get(branch)
-            there = None if row is None else _cell(row.early_stop_accuracy, 100, 1)
-            # The dense network has no control.
-            cells += ["", "", ""] if row is None else [_step(row), there, _final(row)]
+            if row is None:  # the dense network has no control
+                cells += ["", "", ""]
+            else:
+                cells += [_step(row), _cell(row.early_stop_accuracy, 100, 1), _final(row)]
         both = [of[branch].final_accuracy for branch in (TICKET, control) if branch in of]
         if compared and len(both) == 2 and all(spread.n for spread in both):
             cells.append(f"{100 * (both[0].mean - both[1].mean):+.1f}")
@@ -119,7 +120,10 @@ def _full(rows: Sequence[Row], branches: Sequence[str], title: str) -> Table:
 
 
 def _compact(
-    rows: Sequence[Row], branches: Sequence[str], title: str, cell: Callable[[Row], str]
+    rows: Sequence[LevelSummary],
+    branches: Sequence[str],
+    title: str,
+    cell: Callable[[LevelSummary], str],
 ) -> list[Table]:
     """As few tables as hold all branches, each with the ticket to compare with."""
 
@@ -153,9 +157,9 @@ def _wide(table: Table) -> Table:
     return table
 
 
-def _levels(rows: Sequence[Row]) -> list[tuple[tuple[str, str], dict[str, Row]]]:
+def _levels(rows: Sequence[LevelSummary]) -> list[tuple[tuple[str, str], dict[str, LevelSummary]]]:
     """For each level its number and density, as cells, and branch → row."""
-    levels: dict[int, dict[str, Row]] = {}
+    levels: dict[int, dict[str, LevelSummary]] = {}
     for row in rows:
         levels.setdefault(row.level, {})[row.branch] = row
     # Rows come with the ticket first; the others have as many survivors.
@@ -178,9 +182,9 @@ def _cell(spread: Spread, scale: float, digits: int) -> str:
     return f"{scale * spread.mean:.{digits}f}{deviation}"
 
 
-def _final(row: Row) -> str:
+def _final(row: LevelSummary) -> str:
     return _cell(row.final_accuracy, 100, 1) + (f" †{row.diverged}" if row.diverged else "")
 
 
-def _step(row: Row) -> str:
+def _step(row: LevelSummary) -> str:
     return _cell(row.early_stop_step, 1, 0) + (f" †{row.diverged}" if row.diverged else "")

@@ -32,6 +32,8 @@ from tfinit.files import open_regular, put, why_not
 from tfinit.lottery.result import LevelResult, Weights
 from tfinit.pruning.in_training.model_masks import ensure_sparse_optimizer, set_masks
 from tfinit.pruning.scoring.masks import Masks, check_mask, density
+from tfinit.results import Result, json_ready
+from tfinit.text_table import aligned
 from tfinit.variables import (
     all_weights,
     check_same_keys,
@@ -46,7 +48,7 @@ _FOREIGN = "is not a ticket. Pass a file that Ticket.save wrote."
 
 
 @dataclass(frozen=True, eq=False)
-class Ticket:
+class Ticket(Result):
     """A mask, and the weights that its survivors start from.
 
     Attributes:
@@ -124,7 +126,7 @@ class Ticket:
         instance("result", result, LevelResult)
         about = {} if about is None else mapping("about", about, "text to text")
         known = {name: str(getattr(result, name)) for name in ("seed", "branch", "level")}
-        return cls(result.mask, result.rewind, step, known | about)
+        return cls(dict(result.mask), result.rewind, step, known | about)
 
     @property
     def survivors(self) -> int:
@@ -155,12 +157,25 @@ class Ticket:
             f"ticket: {self.survivors:,} of {total:,} weights ({self.density:.2%}), "
             f"rewinds to step {self.step}{told}"
         ]
-        width = max(map(len, self.mask))
+        rows = []
         for key, mask in self.mask.items():
             kept = int(np.count_nonzero(mask))
             share = f" ({kept / mask.size:.2%})" if mask.size else ""
-            lines.append(f"  {key:<{width}}  {kept:,} of {mask.size:,}{share}")
-        return "\n".join(lines)
+            rows.append((f"  {key}", f"{kept:,} of {mask.size:,}{share}"))
+        return "\n".join([*lines, *aligned(rows)])
+
+    def to_dict(self) -> dict[str, Any]:
+        """What it is, and how much of each weight survives; the arrays are for `save`."""
+        found = {"step": self.step, "about": self.about}
+        found |= {"survivors": self.survivors, "density": self.density}
+        return json_ready({**found, "weights": self._rows()})
+
+    def _rows(self) -> list[dict[str, Any]]:
+        """One for each mask."""
+        return [
+            {"weight": k, "shape": m.shape, "size": m.size, "survivors": int(np.count_nonzero(m))}
+            for k, m in self.mask.items()
+        ]
 
     # -- the model -----------------------------------------------------------------------------
 
@@ -189,13 +204,13 @@ class Ticket:
                 "tfinit.pruning.TfmotPruner(model).set_masks(ticket.mask)."
             )
         variables = all_weights(model)
-        check_same_keys("rewind", self.rewind, variables)
+        check_same_keys("rewind", dict(self.rewind), variables)
         check_same_keys("mask", self.mask, prunable_weights(model))
         if getattr(model, "optimizer", None) is not None:
             ensure_sparse_optimizer(model)
             # Before the weights: this may find that the optimizer has no place for a mask.
             set_masks(model, self.mask)
-        write_weights(variables, self.weights)
+        write_weights(variables, dict(self.weights))
 
     # -- the file ------------------------------------------------------------------------------
 
@@ -241,7 +256,8 @@ class Ticket:
             "values": np.concatenate(values),
         }
         buffer = io.BytesIO()
-        np.savez_compressed(buffer, **members, sha256=_digest(members))
+        members["sha256"] = _digest(members)
+        np.savez_compressed(buffer, **members)  # ty: ignore[invalid-argument-type]
         return buffer.getvalue()
 
     @classmethod

@@ -7,8 +7,9 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
 from tfinit.arguments import listed, one_of, text
+from tfinit.lottery.branches import label
 from tfinit.lottery.result import MADE_BY_RUN, TICKET, LevelResult
-from tfinit.plots.style import draw, label, panels, percent_format, percent_ticks, sequential, zoom
+from tfinit.plots.style import draw, panels, percent_format, percent_ticks, sequential, zoom
 from tfinit.spread import Spread
 
 # The steep start of training would press all that follows into one line.

@@ -8,13 +8,12 @@ from matplotlib.figure import Figure
 
 from tfinit import arguments
 from tfinit.arguments import listed, mapping, refused
-from tfinit.lottery.report import Row
-from tfinit.lottery.result import REINIT, TICKET
+from tfinit.lottery.branches import BRANCHES, TICKET, label
+from tfinit.lottery.report import LevelSummary
 from tfinit.plots.style import (
     band,
     density_axis,
     draw,
-    label,
     legend_below,
     panels,
     styles,
@@ -25,7 +24,7 @@ _SUMMARIZE = "Results become rows by tfinit.lottery.report.summarize(results)."
 _OPEN = "open: a replicate diverged"
 
 
-def lottery_figure(rows: Sequence[Row], title: str) -> Figure:
+def lottery_figure(rows: Sequence[LevelSummary], title: str) -> Figure:
     """Final accuracy and early-stop step against density, one line for each branch.
 
     Args:
@@ -36,12 +35,14 @@ def lottery_figure(rows: Sequence[Row], title: str) -> Figure:
         A figure of two panels. The grey band is the dense network. Points are open where some of
         the replicates diverged: they are not in the mean.
     """
-    rows, title = listed("rows", rows, Row, cure=_SUMMARIZE), arguments.text("title", title)
-    by_branch: dict[str, list[Row]] = {}
+    rows, title = (
+        listed("rows", rows, LevelSummary, cure=_SUMMARIZE),
+        arguments.text("title", title),
+    )
+    by_branch: dict[str, list[LevelSummary]] = {}
     for row in rows:
         by_branch.setdefault(row.branch, []).append(row)
-    # These two look the same in every such figure.
-    look = styles((TICKET, REINIT, *by_branch))
+    look = styles(by_branch, {branch.name: branch.look for branch in BRANCHES.values()})
     columns = 3
     legend_lines = -(-(len(by_branch) + 2) // columns)  # with the dense network and the bands
     figure, (accuracy, speed) = panels(title, 2, (10, 4 + 0.22 * legend_lines))
@@ -61,7 +62,9 @@ def lottery_figure(rows: Sequence[Row], title: str) -> Figure:
     return figure
 
 
-def initializations_figure(rows_by_name: Mapping[str, Sequence[Row]], title: str) -> Figure:
+def initializations_figure(
+    rows_by_name: Mapping[str, Sequence[LevelSummary]], title: str
+) -> Figure:
     """Final accuracy of the tickets against density, one line for each initialization.
 
     Args:
@@ -75,14 +78,14 @@ def initializations_figure(rows_by_name: Mapping[str, Sequence[Row]], title: str
     """
     arguments.text("title", title)
     rows_by_name = {
-        name: listed(f"rows_by_name[{name!r}]", rows, Row, cure=_SUMMARIZE)
+        name: listed(f"rows_by_name[{name!r}]", rows, LevelSummary, cure=_SUMMARIZE)
         for name, rows in mapping("rows_by_name", rows_by_name, "names to rows").items()
     }
     if not rows_by_name:
         raise refused("rows_by_name", "a dictionary of one or more names to rows", rows_by_name)
     look = styles(rows_by_name)
     figure, (axes,) = panels(title, 1, (8, 4.5))
-    shown: list[Row] = []
+    shown: list[LevelSummary] = []
     for name, rows in rows_by_name.items():
         tickets = [row for row in rows if row.branch == TICKET]
         trains = any(row.final_accuracy.n for row in tickets)
@@ -98,7 +101,12 @@ def initializations_figure(rows_by_name: Mapping[str, Sequence[Row]], title: str
 
 
 def _line(
-    axes: Axes, rows: Sequence[Row], value: str, scale: float, text: str, style: dict[str, str]
+    axes: Axes,
+    rows: Sequence[LevelSummary],
+    value: str,
+    scale: float,
+    text: str,
+    style: dict[str, str],
 ) -> None:
     x = [100 * row.density for row in rows]
     spreads = [getattr(row, value) for row in rows]
@@ -116,12 +124,12 @@ def _line(
         )
 
 
-def _explain_open(axes: Axes, rows: Sequence[Row]) -> None:
+def _explain_open(axes: Axes, rows: Sequence[LevelSummary]) -> None:
     if any(row.diverged and row.final_accuracy.n for row in rows):
         axes.plot([], [], "o", markeredgecolor="0.4", markerfacecolor="white", label=_OPEN)
 
 
-def _dense(axes: Axes, rows: Sequence[Row], value: str, scale: float) -> None:
+def _dense(axes: Axes, rows: Sequence[LevelSummary], value: str, scale: float) -> None:
     whole = next((getattr(row, value) for row in rows if row.level == 0), None)
     if whole is None or whole.n == 0:
         return

@@ -108,7 +108,7 @@ def masks_figure(
     columns = min(_COLUMNS, len(shown))
     rows = math.ceil(len(shown) / columns)
     figure = blank(title, (max(4.0, 1.9 * columns), 2.2 * rows + 0.5))
-    figure.get_layout_engine().set(w_pad=0.08, h_pad=0.08)
+    figure.set_layout_engine("constrained", w_pad=0.08, h_pad=0.08)
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     colours = sequential().with_extremes(bad="white")
     for one in axes:

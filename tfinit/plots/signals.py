@@ -8,6 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from tfinit import arguments
+from tfinit.arguments import listed, refused
 from tfinit.errors import InputError
 from tfinit.plots.style import blank, sequential
 
@@ -38,13 +40,23 @@ def signals_figure(layers: "Sequence[LayerSignals]", title: str) -> Figure:
     Raises:
         InputError: there is no layer with a kernel.
     """
+    arguments.text("title", title)
+    cure = "The `layers` of what tfinit.diagnose returns are that."
+    for layer in listed("layers", layers, object, empty=True, cure=cure):
+        if not hasattr(layer, "is_kernel"):
+            raise refused("layers", "a list of what a diagnosis saw of layers", layer, cure)
     shown = [layer for layer in layers if layer.is_kernel]
     if not shown:
         raise InputError("`layers` has no layer with a kernel: there is nothing to draw.")
     figure = blank(title, (10, 7.5))
     (left, right), (below_left, below_right) = figure.subplots(2, 2, height_ratios=(3, 2))
     _ridges(left, shown, lambda layer: layer.output, "activations")
-    _ridges(right, shown, lambda layer: layer.output_gradient, "gradients by the activations")
+    _ridges(
+        right,
+        shown,
+        lambda layer: layer.output_gradient,
+        "gradients with respect to the activations",
+    )
     _by_depth(
         below_left,
         shown,
@@ -57,8 +69,12 @@ def signals_figure(layers: "Sequence[LayerSignals]", title: str) -> Figure:
         below_right,
         shown,
         {
-            "by the activations": lambda r: r.output_gradient and r.output_gradient.std,
-            "by the weights": lambda r: r.weights[-1].gradient_std if r.weights else None,
+            "with respect to the activations": lambda layer: (
+                layer.output_gradient.std if layer.output_gradient else None
+            ),
+            "with respect to the weights": lambda layer: (
+                layer.weights[-1].gradient_std if layer.weights else None
+            ),
         },
     )
     below_left.set_ylabel("std of activations")

@@ -65,7 +65,7 @@ def stability_figure(records: Sequence[Interpolation], title: str) -> Figure:
         Hypothesis*, ICML 2020, https://arxiv.org/abs/1912.05671, figures 2 and 3.
     """
     text("title", title)
-    cure = "tfinit.lottery.stability.stability returns it."
+    cure = "tfinit.lottery.stability returns it."
     records = listed("records", records, object, cure=cure)
     for record in records:
         if not hasattr(record, "barrier"):

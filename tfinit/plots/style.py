@@ -1,7 +1,8 @@
-"""What the figures have in common: colours, names of branches, bands, axes of densities."""
+"""What the figures have in common: colours, bands, axes of densities."""
 
-from collections.abc import Iterable, Sequence
-from itertools import cycle
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import count
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -12,7 +13,6 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from tfinit.lottery.branches import AT_INITIALIZATION, ONE_SHOT, TICKET
 from tfinit.spread import Spread
 
 # Distinct for colour-blind eyes (Okabe & Ito; their yellow is too faint for lines), and by marker
@@ -21,41 +21,27 @@ _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 _DASHES = ("-", "--", "-.", ":")
 
-_SOURCES = {
-    ONE_SHOT: "one-shot",
-    **dict(zip(AT_INITIALIZATION, ("SNIP", "GraSP", "SynFlow", "magnitude"), strict=True)),
-}
-_CONTROLS = {
-    "reinit": "reinitialized",
-    "reinit-signs": "reinitialized, signs kept",
-    "constant-signs": "sign × constant",
-    "shuffle": "shuffled",
-    "random": "shuffled and reinitialized",
-}
-LABELS = {
-    TICKET: "ticket (rewound)",
-    **{name: f"same mask, {text}" for name, text in _CONTROLS.items()},
-    "shuffle": "mask shuffled",
-    "random": "mask shuffled, reinitialized",
-    ONE_SHOT: "one-shot pruning",
-    **{name: f"{_SOURCES[name]} at initialization" for name in AT_INITIALIZATION},
-    **{f"{s}-{c}": f"{_SOURCES[s]}, {_CONTROLS[c]}" for s in _SOURCES for c in _CONTROLS},
-    "lr-rewind": "learning-rate rewinding",
-    "fine-tune": "fine-tuning",
-}
 
+def styles(
+    names: Iterable[str], places: Mapping[str, int | None] | None = None
+) -> dict[str, dict[str, Any]]:
+    """Name → colour, marker and line for ``Axes.plot``, all different up to 56 names.
 
-def label(branch: str) -> str:
-    """What a legend calls a branch; the branch's own name where it is not a known one."""
-    return LABELS.get(branch, branch)
-
-
-def styles(names: Iterable[str]) -> dict[str, dict[str, str]]:
-    """Name → colour, marker and line for ``Axes.plot``, all different up to 56 names."""
-    looks = zip(cycle(_COLOURS), cycle(_MARKERS), cycle(_DASHES), strict=False)
+    Args:
+        names: Those in the figure.
+        places: Name → its place in the palette, which no other name takes, in the figure or not;
+            None: the next free one, as for all that are not in it.
+    """
+    fixed = {name: place for name, place in (places or {}).items() if place is not None}
+    free = (n for n in count() if n not in fixed.values())
     return {
-        name: {"color": colour, "marker": marker, "linestyle": dash}
-        for name, (colour, marker, dash) in zip(dict.fromkeys(names), looks, strict=False)
+        name: {
+            "color": _COLOURS[n % len(_COLOURS)],
+            "marker": _MARKERS[n % len(_MARKERS)],
+            "linestyle": _DASHES[n % len(_DASHES)],
+        }
+        for name in dict.fromkeys(names)
+        for n in [fixed[name] if name in fixed else next(free)]
     }
 
 
@@ -82,7 +68,7 @@ def blank(title: str, size: tuple[float, float]) -> Figure:
 
 
 def draw(
-    axes: Axes, x: Sequence[float], spreads: Sequence[Spread], scale: float = 1.0, **line: object
+    axes: Axes, x: Sequence[float], spreads: Sequence[Spread], scale: float = 1.0, **line: Any
 ) -> Line2D:
     """Draw the means as a line, with the 95% confidence band where there are replicates.
 
@@ -101,7 +87,7 @@ def band(spread: Spread) -> tuple[float, float]:
 
 
 def zoom(axes: Axes, spreads: Iterable[Spread], scale: float = 1.0) -> None:
-    """Show all means, and bands as far as they leave the lines apart: few replicates make wide.
+    """Fit the y axis to all means, and to bands only so far that the lines stay apart.
 
     A band may take half the range of the means above and below it; beyond, it leaves the panel.
     """

@@ -1,6 +1,5 @@
 """Schemes that initialize a whole model in place."""
 
-from tfinit.schemes.engine.report import Record, Report
-from tfinit.schemes.initialize import SCHEMES, initialize
+from tfinit.moved import attach
 
-__all__ = ["SCHEMES", "Record", "Report", "initialize"]
+__getattr__, __dir__, __all__ = attach(__name__, __file__)

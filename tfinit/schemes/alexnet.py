@@ -4,6 +4,7 @@ import numpy as np
 
 from tfinit.arguments import number
 from tfinit.graph.layer_kinds import kind_of
+from tfinit.schemes.engine.registry import scheme
 from tfinit.schemes.engine.report import Report, frozen, record_of
 from tfinit.schemes.engine.task import Task
 from tfinit.schemes.variance import draw
@@ -11,6 +12,7 @@ from tfinit.schemes.variance import draw
 _WITHOUT_ONES = (1, 3)
 
 
+@scheme("AlexNet")
 def alexnet(task: Task, *, std: float = 0.01, ones: float = 1.0) -> Report:
     """w ~ N(0, 0.01²); b = 1 in hidden rectifier layers, but for convolutions 1 and 3; else b = 0.
 

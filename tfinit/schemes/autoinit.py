@@ -15,6 +15,7 @@ from tfinit.graph.layer_kinds import kind_of
 from tfinit.graph.tracing import Step, bears_kernel
 from tfinit.schemes.engine.forward import is_stateful, states_kept
 from tfinit.schemes.engine.moments import Moments, through_activation, through_layer
+from tfinit.schemes.engine.registry import scheme
 from tfinit.schemes.engine.report import Record, Report, frozen, record_of
 from tfinit.schemes.engine.streams import stream
 from tfinit.schemes.engine.task import Task
@@ -29,6 +30,7 @@ _UNKNOWN = 16
 _RECURRENT = "recurrent: AutoInit leaves these layers as they are, and measures what they put out"
 
 
+@scheme("AutoInit")
 def autoinit(task: Task, *, mean: float = 0.0, variance: float = 1.0) -> Report:
     """σ² = 1 / (fan_in · (ν + μ²)), where μ and ν are the signal's mean and variance at the layer.
 

@@ -7,12 +7,13 @@ import numpy as np
 from tfinit.arguments import number
 from tfinit.graph.kernels import Kernel
 from tfinit.graph.residual import ending, require_branches
+from tfinit.schemes.engine.registry import scheme, start_from
 from tfinit.schemes.engine.report import Report, frozen, record_of
-from tfinit.schemes.engine.start import start_from
 from tfinit.schemes.engine.task import Task
 from tfinit.schemes.variance import draw
 
 
+@scheme("Depth-scaled", fits="residual networks")
 def depth_scaled(task: Task, *, std: float = 0.02, start: str | None = None) -> Report:
     """σ = std, and std / √N for the last kernel of each residual branch; N additions in all.
 

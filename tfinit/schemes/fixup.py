@@ -4,11 +4,13 @@ import numpy as np
 
 from tfinit.graph.kernels import Kernel
 from tfinit.graph.residual import ending, head_steps, require_branches
+from tfinit.schemes.engine.registry import scheme
 from tfinit.schemes.engine.report import Report, frozen, record_of
 from tfinit.schemes.engine.task import Task
 from tfinit.schemes.variance import draw, gains, rms
 
 
+@scheme("Fixup", fits="residual networks")
 def fixup(task: Task) -> Report:
     """He · L^(-1/(2m-2)) inside residual branches, 0 at their ends and in the head.
 

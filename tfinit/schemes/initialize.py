@@ -1,54 +1,32 @@
 """The one entrance: which scheme, checked; and the model as it was, if anything fails."""
 
-import inspect
+import importlib
+import pkgutil
 import random
 import warnings
-from collections.abc import Callable
+from collections.abc import Mapping
 from typing import Any
 
+import tfinit.schemes
 from tfinit import arguments
-from tfinit.arguments import one_of
 from tfinit.errors import InputError
 from tfinit.graph.exclusive import alone
-from tfinit.schemes.alexnet import alexnet
-from tfinit.schemes.autoinit import autoinit
-from tfinit.schemes.depth_scaled import depth_scaled
+from tfinit.renamed import renamed
+from tfinit.schemes.engine.registry import REGISTRY, Function, Functions, chosen_scheme
 from tfinit.schemes.engine.report import Report
 from tfinit.schemes.engine.task import Task
-from tfinit.schemes.fixup import fixup
-from tfinit.schemes.krahenbuhl import krahenbuhl
-from tfinit.schemes.lsuv import lsuv
-from tfinit.schemes.metainit import metainit
-from tfinit.schemes.mup import mup
-from tfinit.schemes.orthogonal import delta_orthogonal, orthogonal
-from tfinit.schemes.pretrained import pretrained
-from tfinit.schemes.reinitialize import reinitialize
-from tfinit.schemes.variance import he, lecun, xavier
-from tfinit.schemes.weightnorm import weightnorm_data
 from tfinit.variables import all_weights
 
-WITHOUT_DATA = (
-    xavier,
-    he,
-    lecun,
-    orthogonal,
-    delta_orthogonal,
-    alexnet,
-    autoinit,
-    depth_scaled,
-    fixup,
-    mup,
-    pretrained,
-    reinitialize,
-)
-WITH_DATA = (lsuv, krahenbuhl, weightnorm_data, metainit)
-SCHEMES: dict[str, Callable[..., Report]] = {
-    scheme.__name__: scheme for scheme in (*WITHOUT_DATA, *WITH_DATA)
-}
+SCHEMES: Mapping[str, Function] = Functions()
+
+# Each file of the package declares its schemes.
+for _module in pkgutil.iter_modules(tfinit.schemes.__path__, "tfinit.schemes."):
+    importlib.import_module(_module.name)
 
 
+@renamed(data="x")
 def initialize(
-    model: Any, scheme: str, data: Any = None, *, seed: int | None = None, **options: Any
+    model: Any, scheme: str, x: Any = None, *, seed: int | None = None, **options: Any
 ) -> Report:
     """Initialize the weights of a built model in place, by a scheme that knows its layers.
 
@@ -65,7 +43,7 @@ def initialize(
         model: A built model of Keras 3; of tf_keras for the schemes that need no data.
         scheme: One of `SCHEMES`; the docstring of each says what it does and which options it has
             (``help(tfinit.schemes.SCHEMES["he"])``).
-        data: A batch as the model takes it: an array, or a list or dict of arrays. For the schemes
+        x: A batch as the model takes it: an array, or a list or dict of arrays. For the schemes
             that look at activations.
         seed: An integer. None draws one from Python's ``random``, as Keras's initializers do, so
             that ``keras.utils.set_random_seed`` makes it repeatable.
@@ -86,41 +64,27 @@ def initialize(
         key        layer  shape  action  activation  fan_in  fan_out  std
         fc/kernel  Dense  8×2    set     relu        8       2        0.5
     """
-    chosen = _scheme(scheme, options)
+    chosen = chosen_scheme(scheme, options)
     seed = arguments.seed("seed", seed, none=True)
     if seed is None:
         seed = random.randrange(2**31)
     weights = all_weights(model)  # refuses a model that is not built
     if not weights:
         raise InputError(f"`model` {model.name!r} has no weights, so there is nothing to do.")
-    if chosen in WITH_DATA and data is None:
-        raise InputError(f"Scheme {scheme!r} needs `data`: pass a batch as the model takes it.")
-    if chosen not in WITH_DATA and data is not None:
+    if chosen.needs_data and x is None:
+        raise InputError(f"Scheme {scheme!r} needs `x`: pass a batch as the model takes it.")
+    if not chosen.needs_data and x is not None:
         raise InputError(
-            f"Scheme {scheme!r} uses no data, but `data` was passed. Leave it out, or choose "
-            f"one of {[s.__name__ for s in WITH_DATA]}."
+            f"Scheme {scheme!r} uses no data, but `x` was passed. Leave it out, or choose "
+            f"one of {[name for name in SCHEMES if REGISTRY[name].needs_data]}."
         )
     with alone(model):
-        task = Task(model, seed, data)
+        task = Task(model, seed, x)
         try:
-            report = chosen(task, **options)
+            report = chosen.function(task, **options)
         except BaseException:
             task.undo()
             raise
     for text in task.warnings:
-        warnings.warn(f'"{scheme}": {text}', stacklevel=2)
+        warnings.warn(f'"{scheme}": {text}', stacklevel=3)
     return report
-
-
-def _scheme(name: str, options: dict[str, Any]) -> Callable[..., Report]:
-    one_of("scheme", name, SCHEMES)
-    parameters = inspect.signature(SCHEMES[name]).parameters.values()
-    allowed = [p.name for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY]
-    needed = [p.name for p in parameters if p.name in allowed and p.default is p.empty]
-    unknown = sorted(options.keys() - set(allowed))
-    missing = [option for option in needed if option not in options]
-    if unknown:
-        raise InputError(f"Scheme {name!r} has options {allowed}, received {unknown}.")
-    if missing:
-        raise InputError(f"Scheme {name!r} needs {missing}: pass {missing[0]}=….")
-    return SCHEMES[name]

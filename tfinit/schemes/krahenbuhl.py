@@ -11,8 +11,8 @@ from tfinit.errors import InputError
 from tfinit.graph.kernels import Kernel
 from tfinit.schemes.engine.best import Best, chosen
 from tfinit.schemes.engine.forward import call, check_data
+from tfinit.schemes.engine.registry import scheme, start_from
 from tfinit.schemes.engine.report import Report, record_of
-from tfinit.schemes.engine.start import start_from
 from tfinit.schemes.engine.streams import stream
 from tfinit.schemes.engine.task import Task
 from tfinit.schemes.lsuv import untouched
@@ -22,6 +22,7 @@ from tfinit.schemes.weightnorm import standardize
 _NOISE = 0.1
 
 
+@scheme("Krähenbühl, from data", needs_data=True)
 def krahenbuhl(
     task: Task, *, start: str | None = "lecun", iterations: int = 10, damping: float = 0.5
 ) -> Report:

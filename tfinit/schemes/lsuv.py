@@ -7,8 +7,8 @@ from tfinit.arguments import number
 from tfinit.errors import InputError
 from tfinit.graph.kernels import Kernel
 from tfinit.schemes.engine.forward import pass_through, reachable
+from tfinit.schemes.engine.registry import scheme, start_from
 from tfinit.schemes.engine.report import Record, Report, frozen, record_of
-from tfinit.schemes.engine.start import start_from
 from tfinit.schemes.engine.task import Task
 from tfinit.schemes.engine.unit_means import (
     INPUTS,
@@ -28,6 +28,7 @@ DEAD = (
 NOT_REACHED = "kept its start: the pass does not reach it as a linear layer of Keras"
 
 
+@scheme("LSUV, from data", needs_data=True)
 def lsuv(task: Task, *, std: float = 1.0, start: str | None = "orthogonal") -> Report:
     """W ← W · s with std(s · W∗x + b) = std, layer by layer, x being what reaches the layer.
 
@@ -94,7 +95,7 @@ def lsuv(task: Task, *, std: float = 1.0, start: str | None = "orthogonal") -> R
             note = f"{share:.2g} of its size depends on the example"
             if reads_inputs(task, kernel):
                 raise InputError(
-                    f"`data` has a mean that hides the rest: of what {kernel.key!r} makes, only "
+                    f"`x` has a mean that hides the rest: of what {kernel.key!r} makes, only "
                     f'{share:.2g} of the size depends on the example, and "lsuv" would take the '
                     f"units' means for signal. No scale of the weights mends that: {INPUTS}."
                 )
@@ -123,7 +124,7 @@ def lsuv(task: Task, *, std: float = 1.0, start: str | None = "orthogonal") -> R
 def _listed(keys: list[str]) -> str:
     """The first of some kernels, how many others, and the verb."""
     more = f" and {len(keys) - 1} more kernels" if len(keys) > 1 else ""
-    return f"what {keys[0]!r}{more} {'make' if more else 'makes'} of `data` is"
+    return f"what {keys[0]!r}{more} {'make' if more else 'makes'} of `x` is"
 
 
 def untouched(kernel: Kernel, start: str | None) -> Record:
@@ -172,6 +173,6 @@ def check_finite(kernel: Kernel, statistic: float) -> None:
     """InputError if what a layer makes of the data is not finite."""
     if not math.isfinite(statistic):
         raise InputError(
-            f"`data` makes the output of {kernel.key!r} infinite or NaN. Check the layers before "
+            f"`x` makes the output of {kernel.key!r} infinite or NaN. Check the layers before "
             "it and the range of the data (in float16 it ends at 65504)."
         )

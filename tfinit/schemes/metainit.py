@@ -10,8 +10,8 @@ from tfinit.errors import InputError
 from tfinit.graph.kernels import Kernel
 from tfinit.schemes.engine.best import Best, chosen
 from tfinit.schemes.engine.forward import call, check_data
+from tfinit.schemes.engine.registry import scheme, start_from
 from tfinit.schemes.engine.report import Record, Report, frozen, record_of
-from tfinit.schemes.engine.start import start_from
 from tfinit.schemes.engine.streams import stream
 from tfinit.schemes.engine.task import Task
 from tfinit.schemes.krahenbuhl import require_tensorflow
@@ -21,6 +21,7 @@ _SMALL = 1e-5
 _JUDGES, _NOISE = 4, 0.1
 
 
+@scheme("MetaInit, from data", needs_data=True, slow=True)
 def metainit(
     task: Task,
     *,

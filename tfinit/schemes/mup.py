@@ -9,6 +9,7 @@ from tfinit.arguments import number, one_of
 from tfinit.errors import InputError
 from tfinit.graph.kernels import Kernel, find_kernels
 from tfinit.graph.tracing import trace
+from tfinit.schemes.engine.registry import scheme
 from tfinit.schemes.engine.report import Report, frozen, record_of
 from tfinit.schemes.engine.task import Task
 from tfinit.schemes.variance import draw
@@ -17,6 +18,7 @@ from tfinit.variables import check_built
 _OPTIMIZERS = ("adam", "sgd")
 
 
+@scheme("μP")
 def mup(task: Task, *, base: Any, optimizer: str = "adam", gain: float = 1.0) -> Report:
     """Scales and learning rates by which axes grow with the width; n is wide / base of an axis.
 

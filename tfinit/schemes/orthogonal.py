@@ -5,11 +5,13 @@ import numpy as np
 from tfinit.arguments import number
 from tfinit.graph.kernels import Kernel, matrices
 from tfinit.schemes.engine.isometries import by_map, haar, orthogonal_kernel
+from tfinit.schemes.engine.registry import scheme
 from tfinit.schemes.engine.report import Report, frozen, record_of
 from tfinit.schemes.engine.task import Task
 from tfinit.schemes.variance import gains, set_biases
 
 
+@scheme("Orthogonal", is_start=True)
 def orthogonal(
     task: Task, *, gain: float | str = "activation", bias: float | None = None
 ) -> Report:
@@ -40,6 +42,7 @@ def orthogonal(
     return _orthogonal(task, "orthogonal", orthogonal_kernel, gain, bias)
 
 
+@scheme("Delta-orthogonal", fits="convolutions", is_start=True)
 def delta_orthogonal(
     task: Task, *, gain: float | str = "activation", bias: float | None = None
 ) -> Report:

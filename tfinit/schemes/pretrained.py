@@ -14,6 +14,7 @@ from tfinit.array_files import Stored, is_number, open_arrays
 from tfinit.errors import InputError, reason
 from tfinit.hdf5_files import open_hdf5
 from tfinit.saved_model import load_model
+from tfinit.schemes.engine.registry import scheme
 from tfinit.schemes.engine.report import Record, Report
 from tfinit.schemes.engine.task import Task
 from tfinit.variables import all_weights, keras_of, own_weights, walk_layers
@@ -23,6 +24,7 @@ _SUFFIXES = (".keras", ".h5", ".npz")
 _NOT_WEIGHTS = ("optimizer", "optimizer_weights", "metrics", "compile_metrics", "seed_generator")
 
 
+@scheme("Pretrained")
 def pretrained(task: Task, *, source: Any, freeze: bool = False) -> Report:
     """w ← the source's weight of the same name and shape, else of the same kind, shape and order.
 

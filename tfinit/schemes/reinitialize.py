@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tfinit.errors import InputError
+from tfinit.schemes.engine.registry import scheme
 from tfinit.schemes.engine.report import Record, Report
 from tfinit.schemes.engine.streams import digest
 from tfinit.schemes.engine.task import Task
@@ -19,6 +20,7 @@ _ATTRIBUTES = {
 }
 
 
+@scheme("As built", as_built=True)
 def reinitialize(task: Task) -> Report:
     """w ← the layer's own initializer(shape), as when it was built, from a stream of its own.
 

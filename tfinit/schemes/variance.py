@@ -5,18 +5,19 @@ import math
 import numpy as np
 
 from tfinit.arguments import number, one_of
+from tfinit.gains import CUT, CUT_STD
 from tfinit.graph.activations import LINEAR
 from tfinit.graph.kernels import Kernel, matrices
-from tfinit.initializers.scaling import CUT_STD
 from tfinit.schemes.engine.isometries import orthogonal_kernel
+from tfinit.schemes.engine.registry import scheme
 from tfinit.schemes.engine.report import Report, frozen, record_of
 from tfinit.schemes.engine.task import Task
 
 MODES = ("fan_in", "fan_out", "fan_avg")
 DISTRIBUTIONS = ("normal", "truncated_normal", "uniform")
-_CUT = 2.0
 
 
+@scheme("Xavier (Glorot)", is_start=True)
 def xavier(
     task: Task,
     *,
@@ -51,6 +52,7 @@ def xavier(
     return _variance(task, "xavier", gain, mode, distribution, bias)
 
 
+@scheme("He", is_start=True)
 def he(
     task: Task,
     *,
@@ -75,6 +77,7 @@ def he(
     return _variance(task, "he", gain, mode, distribution, bias)
 
 
+@scheme("LeCun", is_start=True)
 def lecun(
     task: Task,
     *,
@@ -165,7 +168,7 @@ def draw(
         if distribution == "truncated_normal":
             unit = 1 / CUT_STD
             flat = values.reshape(-1)
-            while (outside := np.flatnonzero(np.abs(flat) > _CUT)).size:
+            while (outside := np.flatnonzero(np.abs(flat) > CUT)).size:
                 flat[outside] = random.standard_normal(outside.size, dtype)
     if len(stds) == 1:
         values *= dtype(stds[0] * unit)

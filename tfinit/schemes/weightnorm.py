@@ -8,6 +8,7 @@ from tfinit.arguments import number
 from tfinit.graph.kernels import Kernel
 from tfinit.graph.output_channels import against_kernel, against_output, channel_statistics
 from tfinit.schemes.engine.forward import pass_through, reachable
+from tfinit.schemes.engine.registry import scheme
 from tfinit.schemes.engine.report import Record, Report, frozen, record_of
 from tfinit.schemes.engine.task import Task
 from tfinit.schemes.engine.unit_means import INPUTS, LEAST, is_centred_after, reads_inputs, share_in
@@ -18,6 +19,7 @@ _CONSTANT = 1e-5
 _SMALLEST = 1e-30
 
 
+@scheme("Weight normalization, from data", needs_data=True)
 def weightnorm_data(task: Task, *, std: float = 0.05) -> Report:
     """w ← v / σ[v∗x] and b ← -μ[v∗x] / σ[v∗x] for each output channel, v ~ N(0, std²).
 
@@ -112,7 +114,7 @@ def _tell_of_means(task: Task, kernel: Kernel, share: float) -> None:
     which = f"of what {kernel.key!r} makes, {share:.2g} of the size depends on the example"
     if reads_inputs(task, kernel):
         task.warn(
-            f"the mean of `data` hides the rest ({which}), and training brings it back: {INPUTS}."
+            f"the mean of `x` hides the rest ({which}), and training brings it back: {INPUTS}."
         )
     elif kernel.bias is None:
         task.warn(f"{which}, and no bias takes the units' means out: give the layer one.")

@@ -5,23 +5,6 @@ model and its backend allow, else Keras's own ``fit`` on the same batches (`FitL
 two, and why, is in the loop's ``engine`` and ``why``.
 """
 
-from tfinit.lazy import loading
+from tfinit.moved import attach
 
-_HOME = {
-    "Augment": "augment",
-    "CompiledLoop": "compiled",
-    "Diverged": "metrics",
-    "FitLoop": "fit",
-    "METRICS": "metrics",
-    "Metrics": "metrics",
-    "Partial": "metrics",
-    "Progress": "metrics",
-    "batch_indices": "order",
-    "check_batch_size": "order",
-    "evaluation_steps": "order",
-    "trainer": "engine",
-    "wake_up": "compiled",
-}
-__all__ = [*_HOME]
-# On demand: the compiled loop needs TensorFlow, the rest does not.
-__getattr__ = loading(__name__, _HOME)
+__getattr__, __dir__, __all__ = attach(__name__, __file__, {"wake_up": "warm_up"})

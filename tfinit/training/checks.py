@@ -27,7 +27,7 @@ def check_kinds(model: Any, data: Any) -> None:
 
 
 def checked(model: Any, data: Any) -> Dataset:
-    """The data as NumPy arrays, once it is clear that it fits. Builds a model that is not built.
+    """The data as NumPy arrays, checked to fit the model, which is built if it is not.
 
     Args:
         model: A compiled model of either Keras.

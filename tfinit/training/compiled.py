@@ -10,15 +10,16 @@ import numpy as np
 from tfinit.arguments import flag, function, instance, refused
 from tfinit.datasets import Dataset
 from tfinit.errors import InputError, MissingPackage
+from tfinit.former_names import former_names
 from tfinit.graph.layer_kinds import kind_of
 from tfinit.training.augment import Augment
 from tfinit.training.checks import checked, finite_weights, outputs_of
 from tfinit.training.metrics import (
     Diverged,
     Metrics,
+    MetricsRecorder,
     Partial,
     Progress,
-    Record,
     has_classes,
     metric_names,
     silent,
@@ -51,8 +52,8 @@ def no_checkpoint(partial: Callable[[], Partial]) -> None:
     """Nothing kept."""
 
 
-def wake_up() -> None:
-    """Let TensorFlow find its devices and compile once, for processes that are all ours.
+def warm_up() -> None:
+    """Let TensorFlow find its devices and compile once, in processes that run nothing else.
 
     With a GPU, ask for deterministic kernels: a run that goes on must end with the same bits.
     """
@@ -84,7 +85,7 @@ def choose_xla(model: Any) -> tuple[bool, str]:
 
 
 class Evaluator:
-    """Loss and accuracy of a compiled model on the validation and test split. Both Kerases.
+    """Loss and accuracy of a compiled model on the validation and test split, of either Keras.
 
     Args:
         model: A model compiled with a loss.
@@ -201,7 +202,8 @@ class CompiledLoop:
             )
         data = checked(model, data)
         xla = flag("xla", xla, none=True)
-        if instance("augment", augment, Augment, none=True) is not None:
+        instance("augment", augment, Augment, none=True)
+        if augment is not None:
             augment.check(data.train[0])
         self.model = model
         self.rows = leading(data.train[0])
@@ -251,7 +253,7 @@ class CompiledLoop:
             progress: Called with the number of steps done since the last call.
             start: The step to begin at: the data goes on from there.
             at: Step → called once that step is done, with the model as it is then.
-            resume: Go on from there, to the same bits (with a GPU: after `wake_up`). ``at`` is not
+            resume: Go on from there, to the same bits (with a GPU: after `warm_up`). ``at`` is not
                 called for steps done.
             checkpoint: Called now and then with a function that gives the `Partial` to resume
                 from.
@@ -278,7 +280,7 @@ class CompiledLoop:
             )
         due = set(evaluation_steps(steps, evaluate_every, start).tolist())
         at = dict(at or {})
-        record = Record(self._evaluate.names, resume)
+        record = MetricsRecorder(self._evaluate.names, resume)
         if resume is None:
             step = start
             for n, state in enumerate(self._seeds):
@@ -357,16 +359,16 @@ def _program(model: Any, train: tuple, augment: Augment | None) -> Callable[...,
     """The program: trains on the first ``count`` of the rows of indices, returns their losses."""
     optimizer = model.optimizer
 
-    def run(indices: tf.Tensor, count: tf.Tensor, draws: tf.Tensor | None = None) -> tf.Tensor:
+    def run(indices: Any, count: Any, draws: Any = None) -> tf.Tensor:
         losses = tf.TensorArray(tf.float32, size=indices.shape[0], element_shape=())
         # Not `for step in tf.range(count)`: XLA builds the bounds of that into its program, and
         # would compile one for each number of steps.
-        step = tf.constant(0)
+        step: Any = tf.constant(0)
         while step < count:
             rows = indices[step]
             batch = tf.nest.map_structure(lambda a: tf.gather(a, rows), train)  # noqa: B023
             x, y, weight = (*batch, None)[:3]
-            if draws is not None:
+            if draws is not None and augment is not None:
                 x = augment.apply(x, draws[step])
             with tf.GradientTape() as tape:
                 predictions = model(x, training=True)
@@ -381,3 +383,6 @@ def _program(model: Any, train: tuple, augment: Augment | None) -> Callable[...,
         return losses.stack()
 
     return run
+
+
+__getattr__ = former_names(__name__, {"wake_up": "warm_up"})

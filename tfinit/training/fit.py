@@ -15,8 +15,8 @@ from tfinit.training.checks import checked, finite_weights, outputs_of
 from tfinit.training.metrics import (
     Diverged,
     Metrics,
+    MetricsRecorder,
     Progress,
-    Record,
     has_classes,
     metric_names,
     silent,
@@ -125,7 +125,7 @@ class FitLoop:
         due = evaluation_steps(steps, evaluate_every, start)
         done_before = dict(zip(due[1:].tolist(), due[:-1].tolist(), strict=True))
         at = dict(at or {})
-        record = Record(self._names)
+        record = MetricsRecorder(self._names)
         self._set_noise(seed, start)
         if start in at:
             at[start]()
@@ -212,7 +212,7 @@ class FitLoop:
 
         for n, rows in enumerate(indices):
             batch = keras.tree.map_structure(lambda a, rows=rows: a[rows], self._train)
-            if draws is not None:
+            if draws is not None and self._augment is not None:
                 batch = (self._augment.apply_numpy(batch[0], draws[n]), *batch[1:])
             yield batch
 
@@ -268,8 +268,8 @@ def _loss_of(model: Any) -> Any:
         return loss
 
     class Mean(tf_keras.losses.Loss):
-        def call(self, y: Any, predictions: Any) -> Any:
-            return loss(y, predictions)
+        def call(self, y_true: Any, y_pred: Any) -> Any:
+            return loss(y_true, y_pred)
 
     return Mean()
 

@@ -47,7 +47,7 @@ class Metrics:
 
 @dataclass(frozen=True)
 class Partial:
-    """A training in the middle: all it takes to go on to the same bits.
+    """A training that is not finished: all that it takes to go on to the same bits.
 
     Attributes:
         step: Steps done.
@@ -80,7 +80,7 @@ class Diverged(WorkError):
         self.metrics = metrics
 
 
-class Record:
+class MetricsRecorder:
     """Collects the rows and losses of one training into `Metrics`."""
 
     def __init__(self, names: tuple[str, ...], partial: Partial | None = None):

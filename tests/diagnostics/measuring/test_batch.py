@@ -8,8 +8,7 @@ import tensorflow as tf
 from tfinit.diagnostics import diagnose
 from tfinit.errors import InputError
 
-RANDOM = np.random.default_rng(0)
-X = RANDOM.normal(size=(16, 6)).astype("float32")
+X = np.random.default_rng(0).normal(size=(16, 6)).astype("float32")
 LABELS = np.arange(16) % 3
 
 

@@ -12,11 +12,11 @@ from keras import ops
 
 from tfinit.errors import InputError
 from tfinit.pruning import PruningRule, SparseOptimizer
+from tfinit.pruning.in_training.schedule_checks import check_schedule
 from tfinit.pruning.in_training.schedules import (
     ConstantSparsity,
     PolynomialDecay,
     PruningSchedule,
-    check_schedule,
 )
 
 pytestmark = pytest.mark.backends

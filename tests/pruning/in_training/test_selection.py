@@ -17,7 +17,6 @@ BACKEND = keras.backend.backend()
 DTYPES = ["float32", "float16", "bfloat16"] + ["float64"] * (BACKEND != "jax")
 # Each new signature is compiled, so the shapes are few and the values many.
 POOLS = [[(1,)], [(2, 5)], [(3, 4), (1,), (2, 2, 2)], [(9001,)]]
-RNG = np.random.default_rng(0)
 
 
 def array(tensor):
@@ -184,10 +183,10 @@ KINDS = [
 
 @pytest.mark.parametrize("absolute", [False, True])
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_top_masks_are_those_of_numpy(dtype, absolute):
+def test_top_masks_are_those_of_numpy(dtype, absolute, rng):
     for shapes in POOLS if dtype == "float32" else POOLS[2:]:
         for kind in KINDS:
-            values = tensors([values_of(kind, s, RNG) for s in shapes], dtype)
+            values = tensors([values_of(kind, s, rng) for s in shapes], dtype)
             total = sum(int(np.prod(s)) for s in shapes)
             for keep in sorted({0, 1, total // 10, total // 2, total - 1, total}):
                 check(values, keep, absolute=absolute)
@@ -233,10 +232,10 @@ def test_top_masks_says_what_is_wrong(scores, keep, words):
 
 
 @pytest.mark.skipif(BACKEND != "jax", reason="what JAX compiles")
-def test_in_jax_jit():
+def test_in_jax_jit(rng):
     import jax
 
-    scores = RNG.standard_normal((30, 40)).astype("float32")
+    scores = rng.standard_normal((30, 40)).astype("float32")
 
     @jax.jit
     def step(scores, sparsity):
@@ -276,8 +275,8 @@ def test_blocks_by_hand(size, pooling, sparsity, mask):
     assert ["".join(map(str, row)) for row in found.astype(int)] == mask
 
 
-def test_blocks_of_a_convolution_compete_with_each_other():
-    scores = np.abs(RNG.standard_normal((3, 3, 8, 6))).astype("float32")
+def test_blocks_of_a_convolution_compete_with_each_other(rng):
+    scores = np.abs(rng.standard_normal((3, 3, 8, 6))).astype("float32")
     mask = array(block_mask(scores, 0.75, (4, 3)))
     blocks = mask.reshape(9, 2, 4, 2, 3)
     assert (blocks.all(axis=(2, 4)) == blocks.any(axis=(2, 4))).all()
@@ -285,8 +284,8 @@ def test_blocks_of_a_convolution_compete_with_each_other():
     np.testing.assert_array_equal(blocks.all(axis=(2, 4)), top_mask(pooled, 9))
 
 
-def test_a_1x1_convolution_is_its_matrix():
-    scores = np.abs(RNG.standard_normal((7, 10))).astype("float32")
+def test_a_1x1_convolution_is_its_matrix(rng):
+    scores = np.abs(rng.standard_normal((7, 10))).astype("float32")
     matrix = array(block_mask(scores, 0.6, (2, 4)))
     np.testing.assert_array_equal(array(block_mask(scores[None, None], 0.6, (2, 4)))[0, 0], matrix)
 
@@ -335,8 +334,8 @@ def test_n_m_by_hand(scores, m, n, mask):
 
 
 @pytest.mark.parametrize("shape", [(9,), (8, 5), (2, 2, 2, 7, 3)])
-def test_n_m_groups_lie_along_the_axis(shape):
-    scores = RNG.standard_normal(shape).astype("float32")
+def test_n_m_groups_lie_along_the_axis(shape, rng):
+    scores = rng.standard_normal(shape).astype("float32")
     for axis in (None, 0, -1):
         mask = array(n_m_mask(scores, 1, 3, axis))
         along = (-2 if len(shape) > 1 else -1) if axis is None else axis

@@ -47,10 +47,12 @@ def muon_works():
 if not muon_works():
     INNER = {name: make for name, make in INNER.items() if "muon" not in name}
 EMA = "muon ema" if "muon ema" in INNER else "ema"
-RNG = np.random.default_rng(0)
-X = RNG.normal(size=(64, 8)).astype("float32")
-Y = RNG.integers(0, 3, 64).astype("int32")
-MASKS = {"a/kernel": RNG.random((8, 16)) < 0.4, "b/kernel": RNG.random((16, 3)) < 0.4}
+X = np.random.default_rng(0).normal(size=(64, 8)).astype("float32")
+Y = np.random.default_rng(1).integers(0, 3, 64).astype("int32")
+MASKS = {
+    "a/kernel": np.random.default_rng(2).random((8, 16)) < 0.4,
+    "b/kernel": np.random.default_rng(3).random((16, 3)) < 0.4,
+}
 
 
 def build():
@@ -105,13 +107,13 @@ def gradients_at(weights, step):
 
 
 @pytest.mark.parametrize("name", INNER)
-def test_equals_masking_gradient_and_weight_by_hand(name):
+def test_equals_masking_gradient_and_weight_by_hand(name, rng):
     """Acceptance 15: zeros exactly, and survivors as if the gradient itself had been masked."""
     if name == "loss scale" and BACKEND == "jax":
         pytest.skip("Keras's LossScaleOptimizer.apply cannot run eagerly on JAX; `fit` is tested")
     shapes = [(6, 4), (4,), (3, 3, 2, 4)]
-    start = [RNG.normal(size=s).astype("float32") for s in shapes]
-    masks = [RNG.random(s) < 0.5 if len(s) > 1 else np.ones(s, bool) for s in shapes]
+    start = [rng.normal(size=s).astype("float32") for s in shapes]
+    masks = [rng.random(s) < 0.5 if len(s) > 1 else np.ones(s, bool) for s in shapes]
     start = [w * m for w, m in zip(start, masks, strict=True)]
 
     ours = [keras.Variable(w, name=f"w{i}") for i, w in enumerate(start)]
@@ -249,9 +251,9 @@ def test_a_nan_gradient_of_a_pruned_weight_reaches_nothing():
 
 
 @pytest.mark.parametrize("regrow", ["set", "rigl"])
-def test_a_weight_that_grows_again_begins_at_zero(regrow):
+def test_a_weight_that_grows_again_begins_at_zero(regrow, rng):
     """Though the inner optimizer moved it in that very step, by the momentum that it had."""
-    variable = keras.Variable(RNG.normal(size=(10, 8)).astype("float32"), name="kernel")
+    variable = keras.Variable(rng.normal(size=(10, 8)).astype("float32"), name="kernel")
     # Weight decay moves survivors alone; momentum, those too that were dropped lately.
     inner = O.SGD(0.1, momentum=0.9)
     each = ConstantSparsity(0.5, 1, frequency=1)

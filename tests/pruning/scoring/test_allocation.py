@@ -11,12 +11,11 @@ from keras import ops
 
 from tfinit.errors import InputError
 from tfinit.pruning.scoring.allocation import (
-    allocation_config,
-    allocation_from_config,
     check_allocation,
     is_global,
     sparsities,
 )
+from tfinit.pruning.scoring.configured import allocation_config, allocation_from_config
 
 pytestmark = pytest.mark.backends
 

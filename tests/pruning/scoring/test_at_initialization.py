@@ -8,16 +8,18 @@ import numpy as np
 import pytest
 
 from tfinit.errors import InputError
-from tfinit.pruning import ConstantSparsity, SparseOptimizer, get_masks, scores, set_masks
-from tfinit.pruning.scoring.at_initialization import METHODS, prune_at_initialization, select
+from tfinit.pruning import ConstantSparsity, Score, SparseOptimizer, get_masks, set_masks
+from tfinit.pruning.scoring import before_training as scores
+from tfinit.pruning.scoring.at_initialization import prune_at_initialization, select
+from tfinit.pruning.scoring.scores import BEFORE, names
 from tfinit.variables import prunable_weights
 
 L = keras.layers
-RNG = np.random.default_rng(0)
-X = RNG.normal(size=(20, 8)).astype("float32")
-Y = RNG.integers(0, 3, 20)
+X = np.random.default_rng(0).normal(size=(20, 8)).astype("float32")
+Y = np.random.default_rng(1).integers(0, 3, 20)
 SIZES = {"a/kernel": 8 * 16, "b/kernel": 16 * 12, "c/kernel": 12 * 3}
 TOTAL = sum(SIZES.values())
+SCORES = names(BEFORE)
 
 
 def built():
@@ -52,14 +54,14 @@ def state(model):
 # -- what is pruned ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("score", SCORES)
 @pytest.mark.parametrize("allocation", ["global", "erk", "uniform"])
 @pytest.mark.parametrize("sparsity", [0.93])
-def test_counts_are_exact_and_survivors_are_as_they_were(method, allocation, sparsity):
+def test_counts_are_exact_and_survivors_are_as_they_were(score, allocation, sparsity):
     model = compiled()
     before = {key: np.array(w) for key, w in prunable_weights(model).items()}
     report = prune_at_initialization(
-        model, sparsity, method, X, Y, allocation=allocation, iterations=2
+        model, sparsity, score, X, Y, allocation=allocation, iterations=2
     )
     kept = counts(report.masks)
     if allocation == "uniform":
@@ -73,25 +75,60 @@ def test_counts_are_exact_and_survivors_are_as_they_were(method, allocation, spa
         np.testing.assert_array_equal(get_masks(model)[key], report.masks[key])
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_sparsity_zero_changes_nothing(method):
+@pytest.mark.parametrize("score", SCORES)
+def test_sparsity_zero_changes_nothing(score):
     model = compiled()
     before = model.get_weights()
-    report = prune_at_initialization(model, 0.0, method, X, Y, iterations=1)
+    report = prune_at_initialization(model, 0.0, score, X, Y, iterations=1)
     assert counts(report.masks) == SIZES
     for then, now in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(then, now)
 
 
-@pytest.mark.parametrize("method", ["magnitude", "snip", "grasp", "synflow"])
-def test_the_survivors_are_the_largest_of_the_scores(method):
+@pytest.mark.parametrize("score", ["magnitude", "snip", "grasp", "synflow"])
+def test_the_survivors_are_the_largest_of_the_scores(score):
     model = compiled()
-    arguments = (X, Y) if method in ("snip", "grasp") else ()
-    found = getattr(scores, method)(model, *arguments)
-    report = prune_at_initialization(model, 0.8, method, X, Y, iterations=1)
+    arguments = (X, Y) if score in ("snip", "grasp") else ()
+    found = getattr(scores, score)(model, *arguments)
+    report = prune_at_initialization(model, 0.8, score, X, Y, iterations=1)
     pooled = np.concatenate([found[key].ravel() for key in found])
     masks = np.concatenate([mask.ravel() for mask in report.masks.values()])
     assert pooled[masks].min() >= pooled[~masks].max()
+
+
+class FirstRows(Score):
+    """Of whole models: the earlier a row is, the better."""
+
+    rounds = 2
+
+    def of_model(self, model, x, masks):
+        shapes = {key: tuple(w.shape) for key, w in prunable_weights(model).items()}
+        return {key: np.repeat(-np.arange(n), m).reshape(n, m) for key, (n, m) in shapes.items()}
+
+
+def test_the_survivors_are_the_largest_of_a_score_of_ones_own():
+    gradients = scores.snip(compiled(), X, Y)
+    for score, found in (
+        (lambda weights: -abs(weights), lambda key, w: -np.abs(w)),
+        (lambda weights, gradients: (weights * gradients) ** 2, lambda key, w: gradients[key] ** 2),
+        (lambda generator, weights: generator.random(weights.shape) + 9 * (weights > 0), None),
+        (FirstRows(), lambda key, w: -np.indices(w.shape)[0]),
+    ):
+        model = compiled()
+        before = {key: np.array(w) for key, w in prunable_weights(model).items()}
+        report = prune_at_initialization(model, 0.6, score, X, Y, allocation="uniform")
+        assert report.score == (score.name if isinstance(score, Score) else "<lambda>")
+        for key, mask in report.masks.items():
+            values = before[key] > 0 if found is None else found(key, before[key])
+            assert mask.sum() == round(0.4 * mask.size)
+            assert values[mask].min() >= values[~mask].max()
+
+
+def test_former_names_are_taken_with_a_warning():
+    with pytest.warns(DeprecationWarning, match="`method` is now `score`"):
+        report = prune_at_initialization(compiled(), 0.5, method="magnitude")
+    with pytest.warns(DeprecationWarning, match="`method` is now `score`"):
+        assert report.method == report.score == "magnitude"
 
 
 def test_pruned_weights_stay_zero_in_training():
@@ -126,10 +163,10 @@ def test_the_default_allocation():
 
 
 @pytest.mark.backends
-@pytest.mark.parametrize("method", ["magnitude", "random"])
-def test_masks_hold_in_training_on_every_backend(method):
+@pytest.mark.parametrize("score", ["magnitude", "random"])
+def test_masks_hold_in_training_on_every_backend(score):
     model = compiled("adam")
-    report = prune_at_initialization(model, 0.9, method)
+    report = prune_at_initialization(model, 0.9, score)
     model.fit(X, Y, verbose=0)
     for key, weight in prunable_weights(model).items():
         values = keras.ops.convert_to_numpy(weight)
@@ -271,13 +308,13 @@ def nested_with_a_shared_layer():
     return keras.Model([left, right], L.Dense(3)(L.Add()([backbone(left), backbone(right)])))
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("score", SCORES)
 @pytest.mark.parametrize("build", [subclassed, nested_with_a_shared_layer])
-def test_nested_subclassed_and_shared(build, method):
+def test_nested_subclassed_and_shared(build, score):
     model = build()
     model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     x = X if build is subclassed else [X, X[::-1].copy()]
-    report = prune_at_initialization(model, 0.75, method, x, Y, iterations=3)
+    report = prune_at_initialization(model, 0.75, score, x, Y, iterations=3)
     assert sum(counts(report.masks).values()) in (24, 25)  # 72 and 27 weights, a quarter of each
     model.fit(x, Y, verbose=0)
     for key, weight in prunable_weights(model).items():
@@ -295,7 +332,14 @@ def test_nested_subclassed_and_shared(build, method):
         ({"sparsity": float("nan")}, "received nan"),
         ({"sparsity": "half"}, "received 'half'"),
         ({"sparsity": True}, "received True"),
-        ({"method": "SNIP"}, r"`method` must be one of magnitude, .*received 'SNIP'"),
+        ({"score": "SNIP"}, r"`score` must be one of magnitude, .*received 'SNIP'"),
+        ({"score": "movement"}, r"`score` must be one of .*in a training step"),
+        (
+            {"score": lambda initial: initial},
+            r"`score` '<lambda>' needs `initial`.*before training",
+        ),
+        ({"score": lambda weights: 1}, r"return one number for each weight, of shape \(8, 16\)"),
+        ({"score": lambda weights: weights * np.nan}, "has NaN"),
         ({"allocation": "local"}, "`allocation` must be one of"),
         ({"allocation": {"d/kernel": 0.5}}, r"names \['d/kernel'\]. The keys are \['a/kernel'"),
         ({"allocation": lambda key, shape, s: 2.0}, "received 2.0"),

@@ -11,8 +11,6 @@ from tfinit.errors import InputError
 from tfinit.pruning import TfmotPruner, top_mask
 from tfinit.variables import all_weights, read_weights
 
-RNG = np.random.default_rng(0)
-
 
 def network(k=tf_keras):
     layers = k.layers
@@ -32,10 +30,10 @@ KEYS = ["conv/kernel", "fc/kernel", "out/kernel"]
 SIZES = {"conv/kernel": 90, "fc/kernel": 560, "out/kernel": 21}
 
 
-def test_wrapping_keeps_the_weights_and_the_outputs():
+def test_wrapping_keeps_the_weights_and_the_outputs(rng):
     """Acceptance 12."""
     model = network()
-    x = RNG.normal(size=(4, 6, 6, 2)).astype("f4")
+    x = rng.normal(size=(4, 6, 6, 2)).astype("f4")
     before = model(x).numpy()
     pruner = TfmotPruner(model)
     np.testing.assert_array_equal(pruner.model(x).numpy(), before)
@@ -67,7 +65,7 @@ def test_a_later_mask_lies_inside_an_earlier_one():
         assert all((before[k] | ~after[k]).all() for k in KEYS)
 
 
-def test_training_keeps_the_zeros_and_stripping_leaves_a_plain_model():
+def test_training_keeps_the_zeros_and_stripping_leaves_a_plain_model(rng):
     """Acceptance 26: no extra variable, identical predictions."""
     model = network()
     pruner = TfmotPruner(model)
@@ -75,7 +73,7 @@ def test_training_keeps_the_zeros_and_stripping_leaves_a_plain_model():
     loss = tf_keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     pruner.model.compile(tf_keras.optimizers.Adam(0.01), loss)
     before = {k: v.numpy() for k, v in pruner.weights.items()}
-    x, y = RNG.normal(size=(32, 6, 6, 2)).astype("f4"), RNG.integers(0, 3, 32)
+    x, y = rng.normal(size=(32, 6, 6, 2)).astype("f4"), rng.integers(0, 3, 32)
     pruner.model.fit(x, y, epochs=2, verbose=0, callbacks=[pruner.callback()])
     stripped = pruner.strip()
     for key, mask in masks.items():

@@ -11,10 +11,12 @@ from tfinit import arguments
 from tfinit.arguments import listed
 from tfinit.errors import InputError
 from tfinit.graph.kernels import Kernel
+from tfinit.results import Result
 from tfinit.schemes.engine.report import Record, Report, frozen, record_of
 from tfinit.schemes.engine.task import Task
 from tfinit.schemes.orthogonal import haar
 from tfinit.schemes.variance import draw
+from tfinit.text_table import aligned
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ class Plan:
     expression: str
 
 
-class Recommendation(Sequence[Advice]):
+class Recommendation(Result, Sequence[Advice]):
     """One `Advice` for each kernel, in data-flow order. Prints as a table with reasons.
 
     Args:
@@ -105,10 +107,8 @@ class Recommendation(Sequence[Advice]):
         for a in self:
             number = f"[{reasons.index(a.why) + 1}]"
             rows.append((a.key, a.layer, a.initializer, _std(a), _bias(a), number))
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
         because = [f"[{i}] {why}." for i, why in enumerate(reasons, 1)]
-        return "\n".join([*lines, *because, *self.notes])
+        return "\n".join([*aligned(rows), *because, *self.notes])
 
     def __repr__(self) -> str:
         return str(self)
@@ -153,6 +153,12 @@ class Recommendation(Sequence[Advice]):
     def to_dict(self) -> dict[str, Any]:
         """``{"advice": [one dictionary for each kernel], "notes": […]}``, ready for JSON."""
         return {"advice": [asdict(advice) for advice in self], "notes": list(self.notes)}
+
+    def _rows(self) -> list[dict[str, Any]]:
+        return [asdict(advice) for advice in self]
+
+    def _caption(self) -> str:
+        return f"{self.model.name}: an initializer for each of {len(self)} kernels"
 
     def apply(
         self,

@@ -1,7 +1,9 @@
 """What to do about a finding, in words and as a line of code."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
+from tfinit.diagnostics.judging.findings import in_order
 from tfinit.diagnostics.measuring.measurement import Measurement
 from tfinit.graph.structure import Structure
 
@@ -17,6 +19,9 @@ class Cure(NamedTuple):
     code: str
 
 
+ChooseCure = Callable[[Measurement, str], Cure]
+
+
 def choose_cure(kind: str, found: Measurement, layer: str) -> Cure:
     """The cure for a kind of finding in this network, at this layer."""
     structure = found.structure
@@ -24,32 +29,49 @@ def choose_cure(kind: str, found: Measurement, layer: str) -> Cure:
     if own and not any(k.trainable for k in own):
         words = "It is frozen, so no scheme sets it: load its weights, or make it trainable first."
         return Cure(words, "")
-    if kind == "not finite":
-        return _not_finite(found, layer)
-    if kind == "scale jump":
-        return _one_layer(structure, layer)
-    if kind == "wrong fans":
-        words = "Initialize with the scheme, which knows the layer's fans:"
-        return Cure(words, _scheme(structure))
-    if kind == "normalization hides it":
-        return Cure("Redraw it if you did not mean that:", _one_layer(structure, layer).code)
-    if kind == "confident start":
-        return _confident(found, layer)
-    if kind == "dead units" and (before := structure.normalization_before(layer)):
+    declared = in_order().get(kind)
+    cure = by_scheme if declared is None or declared.cure is None else declared.cure
+    return cure(found, layer)
+
+
+def by_scheme(found: Measurement, layer: str) -> Cure:
+    """Initialize the whole network anew."""
+    return Cure(f"Use {_name(found.structure)}:", scheme(found.structure))
+
+
+def saying(words: str, code: Callable[[Structure], str] | None = None) -> ChooseCure:
+    """The same in other words, or with another line of code than the scheme's."""
+    return lambda found, layer: Cure(words, (code or scheme)(found.structure))
+
+
+def redraw_layer(found: Measurement, layer: str) -> Cure:
+    """Draw the weights of one layer anew."""
+    return _one_layer(found.structure, layer)
+
+
+def redraw_if_not_meant(found: Measurement, layer: str) -> Cure:
+    """The same, for what may be on purpose."""
+    return Cure("Redraw it if you did not mean that:", _one_layer(found.structure, layer).code)
+
+
+def revive(found: Measurement, layer: str) -> Cure:
+    """What lets dead units live."""
+    if before := found.structure.normalization_before(layer):
         words = f"{before!r} puts them there: set its gamma to 1 and its beta to 0."
         return Cure(words, "")
-    if kind == "bias off":
-        return Cure("Set the biases to zero:", _with_biases(structure))
-    if kind in ("vanishing", "exploding") and structure.is_normalized_throughout:
+    return by_scheme(found, layer)
+
+
+def steady(found: Measurement, layer: str) -> Cure:
+    """What keeps signals from vanishing and exploding."""
+    if found.structure.is_normalized_throughout:
         words = (
             "The weights are not at fault: normalization undoes their scale. In deep plain "
             "networks it makes gradients grow itself (Yang et al. 2019): add shortcuts, or warm "
             "the learning rate up."
         )
         return Cure(words, "")
-    if kind == "twins":
-        return Cure("Draw the weights at random:", _scheme(structure))
-    return Cure(f"Use {_name(structure)}:", _scheme(structure))
+    return by_scheme(found, layer)
 
 
 def _name(structure: Structure) -> str:
@@ -58,7 +80,8 @@ def _name(structure: Structure) -> str:
     return {"he": "He", "lecun": "LeCun"}[_variance(structure)]
 
 
-def _scheme(structure: Structure) -> str:
+def scheme(structure: Structure) -> str:
+    """The line of the scheme that fits."""
     if _needs_advice(structure):
         return "tfinit.recommend(model).apply()"
     return f'tfinit.initialize(model, "{_variance(structure)}")'
@@ -75,9 +98,9 @@ def _needs_advice(structure: Structure) -> bool:
     return bool(hidden - _RECTIFIERS - {"selu"}) or structure.has_branches
 
 
-def _with_biases(structure: Structure) -> str:
-    """`_scheme`, the biases included."""
-    code = _scheme(structure)
+def with_biases(structure: Structure) -> str:
+    """The line of a scheme that sets the biases too."""
+    code = scheme(structure)
     return code.removesuffix(")") + (", " if "initialize" in code else "") + "bias=0.0)"
 
 
@@ -86,10 +109,10 @@ def _keys(structure: Structure, layer: str) -> list[str]:
     return [k.key for k in structure.kernels if k.key.rsplit("/", 1)[0] == layer.split("#")[0]]
 
 
-def _confident(found: Measurement, layer: str) -> Cure:
+def less_confident(found: Measurement, layer: str) -> Cure:
     """Smaller weights, unless it is their input that is large."""
     head = next((r for r in found.layers if r.key == layer and r.weights), None)
-    weights = head and head.weights[-1]
+    weights = head.weights[-1] if head else None
     if weights and weights.std * weights.fan_in**0.5 < _USUAL:
         words = "What it reads is too large: set each layer's scale by what the data become there:"
         return Cure(words, 'tfinit.initialize(model, "lsuv", x)')
@@ -99,19 +122,20 @@ def _confident(found: Measurement, layer: str) -> Cure:
 def _one_layer(structure: Structure, layer: str) -> Cure:
     keys = _keys(structure, layer)
     if not keys:
-        return Cure(f"Use {_name(structure)}:", _scheme(structure))
+        return Cure(f"Use {_name(structure)}:", scheme(structure))
     return Cure("Redraw that layer:", f"tfinit.recommend(model).apply(only={keys!r})")
 
 
-def _not_finite(found: Measurement, layer: str) -> Cure:
+def finite(found: Measurement, layer: str) -> Cure:
+    """What makes all numbers finite."""
     if found.broken:
         kernels = [k.key for k in found.structure.kernels]
         biases = [f"{k.rsplit('/', 1)[0]}/bias" for k in kernels]
-        code = _with_biases(found.structure) if {*found.broken} <= {*kernels, *biases} else ""
+        code = with_biases(found.structure) if {*found.broken} <= {*kernels, *biases} else ""
         return Cure(f"Build the model anew{', or redraw its weights:' if code else '.'}", code)
     if found.half:
         words = "The scale is too large for float16; bfloat16 has float32's range. Keep it small:"
-        return Cure(words, _scheme(found.structure))
+        return Cure(words, scheme(found.structure))
     return Cure(
-        "Look for log(0), x / 0 or overflow there; redraw the weights:", _scheme(found.structure)
+        "Look for log(0), x / 0 or overflow there; redraw the weights:", scheme(found.structure)
     )

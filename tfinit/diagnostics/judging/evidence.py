@@ -11,8 +11,12 @@ from tfinit.diagnostics.measuring.measurement import LayerSignals, Measurement
 
 
 @dataclass(frozen=True)
-class Case:
-    """What the rules look at."""
+class Evidence:
+    """What the rules look at.
+
+    Attributes:
+        found: Everything that was measured.
+    """
 
     found: Measurement
 

@@ -1,16 +1,25 @@
 """Rules: what was measured → what is wrong, where, and how one sees it.
 
-Each rule is a function of a `Case` that yields findings. `tfinit.diagnostics.judging.causes` runs
-them all.
+Each rule is a function of an `Evidence` that yields findings, with the kinds that it finds above
+it: what they follow from, and what to do. `tfinit.diagnostics.judging.causes` runs them all, in
+this order.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 
+from tfinit.diagnostics.judging import cures, scale_rules
 from tfinit.diagnostics.judging.cures import Cure
-from tfinit.diagnostics.judging.evidence import Case, elsewhere
-from tfinit.diagnostics.judging.findings import NOTE, SEVERE, WARNING, Finding
-from tfinit.diagnostics.judging.scale_rules import scale_jump, vanishing_and_exploding
+from tfinit.diagnostics.judging.evidence import Evidence, elsewhere
+from tfinit.diagnostics.judging.findings import (  # noqa: F401  (a new rule finds here what it needs)
+    NOTE,
+    RULES,
+    SEVERE,
+    WARNING,
+    Finding,
+    Kind,
+    rule,
+)
 from tfinit.diagnostics.measuring.measurement import LayerSignals
 
 # Fractions of units or entries.
@@ -22,17 +31,60 @@ _BIAS_SEVERE, _BIAS_WARNING, _BIAS_LEAST = 8.0, 3.0, 0.1
 _START_SEVERE, _START_WARNING = 10.0, 2.0
 
 
-def _no_gradient(case: Case) -> Iterator[Finding]:
+@rule(Kind("not finite", cure=cures.finite))
+def _not_finite(evidence: Evidence) -> Iterator[Finding]:
+    for key in evidence.found.broken[:1]:
+        others = len(evidence.found.broken) - 1
+        more = f", and {others} more" if others else ""
+        yield evidence.finding(
+            "not finite", SEVERE, key, f"The weights of {key!r} are NaN or infinite{more}."
+        )
+    if evidence.found.broken:
+        return
+    for layer in evidence.layers:
+        for signal, what in ((layer.linear, "before"), (layer.output, "after")):
+            if not signal.finite:
+                where = f"The output of {layer.key!r}"
+                if layer.activation:
+                    where += f" {what} its {layer.activation}"
+                half = " in float16, which ends at 65504" if evidence.found.half else ""
+                yield evidence.finding(
+                    "not finite", SEVERE, layer.key, f"{where} is NaN or infinite{half}."
+                )
+                return
+    for layer in reversed(evidence.layers):
+        gradient = layer.linear_gradient or layer.output_gradient
+        if gradient is not None and not gradient.finite:
+            yield evidence.finding(
+                "not finite",
+                SEVERE,
+                layer.key,
+                f"The gradient with respect to the output of {layer.key!r} is NaN or infinite.",
+            )
+            return
+    if not math.isfinite(evidence.found.loss):
+        yield evidence.finding("not finite", SEVERE, "", f"The loss is {evidence.found.loss}.")
+
+
+_VANISHING = Kind(
+    "vanishing",
+    ("not finite", "twins", "bias off", "dead units", "saturated"),
+    cures.steady,
+)
+
+
+@rule(_VANISHING)
+def _no_gradient(evidence: Evidence) -> Iterator[Finding]:
     cut = [
         weights.key
-        for layer in case.layers
+        for layer in evidence.layers
         for weights in layer.weights
         if weights.trainable and weights.gradient_std is None
     ]
     if cut:
         others = f" and {len(cut) - 1} others" if len(cut) > 1 else ""
-        trained = [w for layer in case.layers for w in layer.weights if w.trainable]
-        yield case.finding(
+        trained = [w for layer in evidence.layers for w in layer.weights if w.trainable]
+        yield evidence.finding(
             "vanishing",
             SEVERE if len(cut) == len(trained) else WARNING,
             cut[0].rsplit("/", 1)[0],
@@ -41,43 +93,10 @@ def _no_gradient(case: Case) -> Iterator[Finding]:
         )
 
 
-def _not_finite(case: Case) -> Iterator[Finding]:
-    for key in case.found.broken[:1]:
-        others = len(case.found.broken) - 1
-        more = f", and {others} more" if others else ""
-        yield case.finding(
-            "not finite", SEVERE, key, f"The weights of {key!r} are NaN or infinite{more}."
-        )
-    if case.found.broken:
-        return
-    for layer in case.layers:
-        for signal, what in ((layer.linear, "before"), (layer.output, "after")):
-            if not signal.finite:
-                where = f"The output of {layer.key!r}"
-                if layer.activation:
-                    where += f" {what} its {layer.activation}"
-                half = " in float16, which ends at 65504" if case.found.half else ""
-                yield case.finding(
-                    "not finite", SEVERE, layer.key, f"{where} is NaN or infinite{half}."
-                )
-                return
-    for layer in reversed(case.layers):
-        gradient = layer.linear_gradient or layer.output_gradient
-        if gradient is not None and not gradient.finite:
-            yield case.finding(
-                "not finite",
-                SEVERE,
-                layer.key,
-                f"The gradient by the output of {layer.key!r} is NaN or infinite.",
-            )
-            return
-    if not math.isfinite(case.found.loss):
-        yield case.finding("not finite", SEVERE, "", f"The loss is {case.found.loss}.")
-
-
-def _twins(case: Case) -> Iterator[Finding]:
+@rule(Kind("twins", ("not finite",), cures.saying("Draw the weights at random:")))
+def _twins(evidence: Evidence) -> Iterator[Finding]:
     tied, copied = [], []
-    for layer in case.kernels:
+    for layer in evidence.kernels:
         for weights in layer.weights:
             if weights.twins is not None and weights.twins.tied:
                 tied.append((layer, weights.twins))
@@ -90,7 +109,7 @@ def _twins(case: Case) -> Iterator[Finding]:
         )
         fraction = twins.tied / twins.units
         more = elsewhere(tied)
-        yield case.finding(
+        yield evidence.finding(
             "twins",
             SEVERE if fraction >= 0.5 else WARNING,
             layer.key,
@@ -98,7 +117,7 @@ def _twins(case: Case) -> Iterator[Finding]:
             f"incoming weights and the same update: training keeps them equal.{more}",
         )
     for layer, twins in copied[:1]:
-        yield case.finding(
+        yield evidence.finding(
             "twins",
             NOTE,
             layer.key,
@@ -107,9 +126,10 @@ def _twins(case: Case) -> Iterator[Finding]:
         )
 
 
-def _bias_off(case: Case) -> Iterator[Finding]:
+@rule(Kind("bias off", ("not finite",), cures.saying("Set the biases to zero:", cures.with_biases)))
+def _bias_off(evidence: Evidence) -> Iterator[Finding]:
     worst: list[tuple[float, LayerSignals, float]] = []
-    for layer in case.kernels:
+    for layer in evidence.kernels:
         bias = layer.weights[-1].bias_rms if layer.weights else None
         if bias is None or not layer.linear.finite or layer.head or layer.normalized:
             continue
@@ -125,7 +145,7 @@ def _bias_off(case: Case) -> Iterator[Finding]:
         seen = (w for w in severe if w[1].linear.variation > 0)
         _, layer, bias = next(seen, worst[0])
         more = elsewhere(worst)
-        yield case.finding(
+        yield evidence.finding(
             "bias off",
             SEVERE if severe else WARNING,
             layer.key,
@@ -134,9 +154,16 @@ def _bias_off(case: Case) -> Iterator[Finding]:
         )
 
 
-def _dead(case: Case) -> Iterator[Finding]:
+rule(
+    Kind("scale jump", ("not finite",), cures.redraw_layer),
+    Kind("normalization hides it", cure=cures.redraw_if_not_meant),
+)(scale_rules.scale_jump)
+
+
+@rule(Kind("dead units", ("not finite", "twins", "bias off", "scale jump"), cures.revive))
+def _dead(evidence: Evidence) -> Iterator[Finding]:
     worst: list[LayerSignals] = []
-    for layer in case.layers:
+    for layer in evidence.layers:
         rectified = "relu" in layer.activation and layer.output.finite
         if rectified and layer.output.dead >= _DEAD_WARNING:
             worst.append(layer)
@@ -144,28 +171,30 @@ def _dead(case: Case) -> Iterator[Finding]:
         layer = next((w for w in worst if w.output.dead >= _DEAD_SEVERE), worst[0])
         units = layer.shape[-1]
         more = elsewhere(worst)
-        yield case.finding(
+        yield evidence.finding(
             "dead units",
             SEVERE if layer.output.dead >= _DEAD_SEVERE else WARNING,
             layer.key,
             f"{layer.output.dead:.0%} of the {units} units of {layer.key!r} are zero for all "
-            f"{case.found.examples} examples, so nothing trains them.{more}",
+            f"{evidence.found.examples} examples, so nothing trains them.{more}",
         )
 
 
-def _saturated(case: Case) -> Iterator[Finding]:
+@rule(Kind("saturated", ("not finite", "bias off", "scale jump")))
+def _saturated(evidence: Evidence) -> Iterator[Finding]:
     worst = [
         layer
-        for layer in case.layers
+        for layer in evidence.layers
         if (layer.output.saturated or 0.0) >= _SATURATED_WARNING
-        and not (layer.activation == "softmax" and layer is case.layers[-1])
+        and not (layer.activation == "softmax" and layer is evidence.layers[-1])
         and not layer.head
     ]
     if worst:
-        layer = next((w for w in worst if w.output.saturated >= _SATURATED_SEVERE), worst[0])
-        severe = layer.output.saturated >= _SATURATED_SEVERE and layer.activation != "softmax"
+        flat = [w for w in worst if (w.output.saturated or 0.0) >= _SATURATED_SEVERE]
+        layer = (flat or worst)[0]
+        severe = bool(flat) and layer.activation != "softmax"
         more = elsewhere(worst)
-        yield case.finding(
+        yield evidence.finding(
             "saturated",
             SEVERE if severe else WARNING,
             layer.key,
@@ -175,17 +204,30 @@ def _saturated(case: Case) -> Iterator[Finding]:
         )
 
 
-def _confident_start(case: Case) -> Iterator[Finding]:
-    if case.found.start is None:
+rule(
+    _VANISHING,
+    Kind("exploding", ("not finite", "bias off", "saturated"), cures.steady),
+)(scale_rules.vanishing_and_exploding)
+
+
+@rule(
+    Kind(
+        "confident start",
+        ("not finite", "scale jump", "saturated", "exploding"),
+        cures.less_confident,
+    )
+)
+def _confident_start(evidence: Evidence) -> Iterator[Finding]:
+    if evidence.found.start is None:
         return
-    loss, classes = case.found.start
+    loss, classes = evidence.found.start
     guess = math.log(classes)
     if loss <= _START_WARNING * guess:
         return
-    head = next((layer.key for layer in reversed(case.kernels)), "")
+    head = next((layer.key for layer in reversed(evidence.kernels)), "")
     times = loss / guess
     factor = f"{times:,.0f}" if 1e3 <= times < 1e6 else f"{times:.3g}"
-    yield case.finding(
+    yield evidence.finding(
         "confident start",
         SEVERE if loss > _START_SEVERE * guess else WARNING,
         head,
@@ -194,10 +236,16 @@ def _confident_start(case: Case) -> Iterator[Finding]:
     )
 
 
-def _wrong_fans(case: Case) -> Iterator[Finding]:
+@rule(
+    Kind(
+        "wrong fans",
+        cure=cures.saying("Initialize with the scheme, which knows the layer's fans:"),
+    )
+)
+def _wrong_fans(evidence: Evidence) -> Iterator[Finding]:
     wrong = [
         (layer, weights)
-        for layer in case.layers
+        for layer in evidence.layers
         for weights in layer.weights
         if weights.wrong_fans is not None
     ]
@@ -208,7 +256,7 @@ def _wrong_fans(case: Case) -> Iterator[Finding]:
     more = elsewhere(wrong)
     hidden = " The normalization after it hides that." if layer.normalized else ""
     size = f"{1 / off:.2g} times too small" if off < 1 else f"{off:.2g} times too large"
-    yield case.finding(
+    yield evidence.finding(
         "wrong fans",
         NOTE if layer.normalized else WARNING,
         layer.key,
@@ -216,17 +264,3 @@ def _wrong_fans(case: Case) -> Iterator[Finding]:
         f"output sums {weights.fan_in:g} products and an input enters {weights.fan_out:g}. The "
         f"weights are {size} for its formula.{more}{hidden}",
     )
-
-
-RULES: Sequence[Callable[[Case], Iterator[Finding]]] = (
-    _not_finite,
-    _no_gradient,
-    _twins,
-    _bias_off,
-    scale_jump,
-    _dead,
-    _saturated,
-    vanishing_and_exploding,
-    _confident_start,
-    _wrong_fans,
-)

@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Iterator
 
 from tfinit.diagnostics.judging.cures import Cure
-from tfinit.diagnostics.judging.evidence import Case, elsewhere
+from tfinit.diagnostics.judging.evidence import Evidence, elsewhere
 from tfinit.diagnostics.judging.findings import NOTE, SEVERE, WARNING, Finding
 from tfinit.diagnostics.judging.trends import Trend
 from tfinit.diagnostics.measuring.measurement import LayerSignals
@@ -21,16 +21,16 @@ _INPUT_LARGE = 10.0
 _INPUT_VARIES, _INPUT_SAME = 0.05, 1e-6
 
 
-def scale_jump(case: Case) -> Iterator[Finding]:
+def scale_jump(evidence: Evidence) -> Iterator[Finding]:
     """A layer out of scale with the others, or the inputs with the network."""
-    inputs = [signal for signal in case.found.inputs if signal.finite]
+    inputs = [signal for signal in evidence.found.inputs if signal.finite]
     offset = [s for s in inputs if _is_offset(s)]
     large = max((s.rms for s in inputs if not _is_offset(s)), default=0.0)
-    if _begins_normalized(case):
+    if _begins_normalized(evidence):
         pass
-    elif offset and _means_reach_kernels(case):
+    elif offset and _means_reach_kernels(evidence):
         worst = min(offset, key=lambda s: s.variation / s.rms)
-        yield case.finding(
+        yield evidence.finding(
             "scale jump",
             SEVERE,
             "",
@@ -39,17 +39,17 @@ def scale_jump(case: Case) -> Iterator[Finding]:
             Cure("Standardize the inputs, feature by feature: (x - mean) / std.", ""),
         )
     elif large > _INPUT_LARGE:
-        yield case.finding(
+        yield evidence.finding(
             "scale jump",
             WARNING,
             "",
             f"The inputs have rms {large:.3g}: every layer carries that scale on.",
             Cure("Scale the inputs to variance 1, as (x - mean) / std.", ""),
         )
-    trend = case.trends.size
+    trend = evidence.trends.size
     rows = [
         layer
-        for layer in case.kernels
+        for layer in evidence.kernels
         if layer.linear.finite and layer.linear.rms > 0 and not layer.scores
     ]
     if len(rows) < _FEW_LAYERS:
@@ -81,9 +81,11 @@ def scale_jump(case: Case) -> Iterator[Finding]:
         # Inputs have scales of their own, and a head may well start small.
         if layer.depth == 1 or (layer.head and jump < 1 and size < _JUMP_SEVERE):
             continue
-        yield case.finding(
+        yield evidence.finding(
             "scale jump",
-            SEVERE if size >= _JUMP_SEVERE and not layer.head and _knows_depth(case) else WARNING,
+            SEVERE
+            if size >= _JUMP_SEVERE and not layer.head and _knows_depth(evidence)
+            else WARNING,
             layer.key,
             f"{layer.key!r} multiplies the signal by {jump:.3g} against the other layers "
             f"(rms {last:.3g} before, {layer.linear.rms:.3g} after).",
@@ -91,7 +93,7 @@ def scale_jump(case: Case) -> Iterator[Finding]:
     if hidden:
         _, layer, jump = max(hidden, key=lambda h: h[0])
         more = elsewhere(hidden)
-        yield case.finding(
+        yield evidence.finding(
             "normalization hides it",
             NOTE,
             layer.key,
@@ -105,87 +107,91 @@ def _is_offset(inputs: Signal) -> bool:
     return _INPUT_SAME * inputs.rms < inputs.variation < _INPUT_VARIES * inputs.rms
 
 
-def _means_reach_kernels(case: Case) -> bool:
+def _means_reach_kernels(evidence: Evidence) -> bool:
     """True if a first layer makes as little of the examples as its inputs hold.
 
     Else no kernel reads such an input as it is: it is a mask, or is standardized, looked up or
     sorted into bins before.
     """
-    first = (layer.linear for layer in case.kernels if layer.depth == 1)
+    first = (layer.linear for layer in evidence.kernels if layer.depth == 1)
     # Few units may see somewhat more than their inputs hold.
     return any(s.finite and 0 < s.variation < 3 * _INPUT_VARIES * s.rms for s in first)
 
 
-def _begins_normalized(case: Case) -> bool:
-    first = case.layers[0] if case.layers else None
+def _begins_normalized(evidence: Evidence) -> bool:
+    first = evidence.layers[0] if evidence.layers else None
     return bool(first and (first.normalized or first.depth == 0 or first.reads == "normalization"))
 
 
-def vanishing_and_exploding(case: Case) -> Iterator[Finding]:
+def vanishing_and_exploding(evidence: Evidence) -> Iterator[Finding]:
     """Gradients, or what depends on the input, that shrink or grow from layer to layer."""
-    trends = case.trends
+    trends = evidence.trends
     gradient = trends.gradient
     if gradient.layers >= _FEW_LAYERS:
         # On the way back: values at small depths against those at the last.
         decades = -gradient.decades
         if decades <= -_DECADES_WARNING:
-            yield _vanishing(case, gradient, decades)
+            yield _vanishing(evidence, gradient, decades)
         elif decades >= _DECADES_WARNING:
-            yield _exploding(case, "Gradients grow", trends.backward_factor, gradient, decades)
+            yield _exploding(evidence, "Gradients grow", trends.backward_factor, gradient, decades)
             return
     if trends.size.layers >= _FEW_LAYERS:
         growth, fall = trends.size.decades, trends.variation.decades
         if growth >= _DECADES_WARNING:
-            yield _exploding(case, "Activations grow", trends.forward_factor, trends.size, growth)
+            yield _exploding(
+                evidence, "Activations grow", trends.forward_factor, trends.size, growth
+            )
         elif fall <= -_DECADES_WARNING and -gradient.decades > -_DECADES_WARNING:
-            yield case.finding(
+            yield evidence.finding(
                 "vanishing",
-                SEVERE if fall <= -_DECADES_SEVERE and _knows_depth(case) else WARNING,
-                _where(case, trends.variation, 10**-_DECADES_WARNING, backward=False),
+                SEVERE if fall <= -_DECADES_SEVERE and _knows_depth(evidence) else WARNING,
+                _where(evidence, trends.variation, 10**-_DECADES_WARNING, backward=False),
                 f"What depends on the input shrinks {trends.variation.factor:.2g}× a layer: after "
                 f"{trends.variation.layers} layers it is {10**fall:.0e} of the first.",
             )
 
 
-def _vanishing(case: Case, gradient: Trend, decades: float) -> Finding:
+def _vanishing(evidence: Evidence, gradient: Trend, decades: float) -> Finding:
     last = gradient.values[-1]
     ratios = [value / last if last > 0 else 0.0 for value in gradient.values]
     deepest = max(n for n, r in enumerate(ratios) if r <= max(10**decades, min(ratios)) * 1.001)
     at = gradient.depths[deepest]
     ratio = ratios[deepest]
     size = "zero" if ratio < 1e-200 else f"{ratio:.0e} of the last"
-    return case.finding(
+    return evidence.finding(
         "vanishing",
-        _by_decades(case, -decades),
-        _where(case, gradient, 10**-_DECADES_WARNING, backward=True),
-        f"Gradients shrink {case.trends.backward_factor:.2g}× a layer: at layer {at} of "
+        _by_decades(evidence, -decades),
+        _where(evidence, gradient, 10**-_DECADES_WARNING, backward=True),
+        f"Gradients shrink {evidence.trends.backward_factor:.2g}× a layer: at layer {at} of "
         f"{gradient.depths[-1]} they are {size}.",
     )
 
 
-def _exploding(case: Case, what: str, factor: float, trend: Trend, decades: float) -> Finding:
-    backward = trend is case.trends.gradient
-    return case.finding(
+def _exploding(
+    evidence: Evidence, what: str, factor: float, trend: Trend, decades: float
+) -> Finding:
+    backward = trend is evidence.trends.gradient
+    return evidence.finding(
         "exploding",
-        _by_decades(case, decades),
-        _where(case, trend, 10**_DECADES_WARNING, backward),
+        _by_decades(evidence, decades),
+        _where(evidence, trend, 10**_DECADES_WARNING, backward),
         f"{what} {factor:.3g}× a layer, {10**decades:.0e} times over {trend.layers} layers.",
     )
 
 
-def _knows_depth(case: Case) -> bool:
+def _knows_depth(evidence: Evidence) -> bool:
     """False where the order of layers is a guess, of which no severe finding is made."""
-    return not case.found.structure.graph.guessed
+    return not evidence.found.structure.graph.guessed
 
 
-def _by_decades(case: Case, decades: float) -> str:
+def _by_decades(evidence: Evidence, decades: float) -> str:
     # Behind normalizations a step's size does not depend on the gradient's: such networks learn.
-    if case.found.structure.is_normalized_throughout or not _knows_depth(case):
+    if evidence.found.structure.is_normalized_throughout or not _knows_depth(evidence):
         return WARNING
     return SEVERE if decades >= _DECADES_SEVERE else WARNING
 
 
-def _where(case: Case, trend: Trend, beyond: float, backward: bool) -> str:
+def _where(evidence: Evidence, trend: Trend, beyond: float, backward: bool) -> str:
     """The layer at which a signal has changed by a factor, in the direction it goes."""
     ends = list(zip(trend.depths, trend.values, strict=True))
     if backward:
@@ -194,5 +200,5 @@ def _where(case: Case, trend: Trend, beyond: float, backward: bool) -> str:
     for depth, value in ends:
         ratio = value / start
         if (beyond < 1 and ratio <= beyond) or (beyond > 1 and ratio >= beyond):
-            return next(layer.key for layer in case.kernels if layer.depth == depth)
-    return next((layer.key for layer in case.kernels if layer.depth == ends[-1][0]), "")
+            return next(layer.key for layer in evidence.kernels if layer.depth == depth)
+    return next((layer.key for layer in evidence.kernels if layer.depth == ends[-1][0]), "")

@@ -118,7 +118,7 @@ class Trends:
             Trend.of(on, lambda r: r.linear.variation),
             Trend.of(
                 layers,
-                lambda r: r.linear_gradient and r.linear_gradient.norm,
+                lambda r: r.linear_gradient.norm if r.linear_gradient else None,
                 lambda norms: math.hypot(*norms),
             ),
         )

@@ -4,7 +4,6 @@
 `rebuilding` makes the smaller model, and `compacting` is the way in.
 """
 
-from tfinit.pruning.compaction.compacting import compact
-from tfinit.pruning.compaction.result import Compaction, Kept, Removed
+from tfinit.moved import attach
 
-__all__ = ["Compaction", "Kept", "Removed", "compact"]
+__getattr__, __dir__, __all__ = attach(__name__, __file__)

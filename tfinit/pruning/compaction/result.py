@@ -4,6 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from tfinit.results import Result
+from tfinit.text_table import aligned
+
 
 class Removed(NamedTuple):
     """How many units or channels of a layer were removed, of how many."""
@@ -29,7 +32,7 @@ class Kept:
 
 
 @dataclass(frozen=True)
-class Compaction:
+class Compaction(Result):
     """The result of `compact`. Prints as a table.
 
     Attributes:
@@ -51,27 +54,28 @@ class Compaction:
 
     def to_dict(self) -> dict[str, Any]:
         """All but the model, which is there by its name, as what JSON can hold."""
-        return {
-            "model": self.model.name,
-            "removed": {layer: removed._asdict() for layer, removed in self.removed.items()},
-            "kept": [
-                {"layer": kept.layer, "units": kept.units, "reason": kept.reason}
-                for kept in self.kept
-            ],
-            "parameters_before": self.parameters_before,
-            "parameters": self.parameters,
-            "notes": list(self.notes),
-        }
+        removed = {layer: removed._asdict() for layer, removed in self.removed.items()}
+        return super().to_dict() | {"model": self.model.name, "removed": removed}
+
+    def _rows(self) -> list[dict[str, Any]]:
+        """One for each layer that lost units, and one for each that could not."""
+        removed = [
+            {"layer": layer, "removed": removed.units, "of": removed.of}
+            for layer, removed in self.removed.items()
+        ]
+        return [
+            *removed,
+            *({"layer": k.layer, "dead_kept": k.units, "reason": k.reason} for k in self.kept),
+        ]
 
     def __str__(self) -> str:
         lines = [f"{self.model.name}: {self.parameters_before:,} → {self.parameters:,} parameters"]
         if not self.removed:
             lines.append("nothing to remove: no unit is dead that could be removed")
-        width = max(map(len, self.removed), default=0)
-        lines += [
-            f"  {layer:{width}}  removed {removed.units:,} of {removed.of:,}"
+        lines += aligned(
+            (f"  {layer}", f"removed {removed.units:,} of {removed.of:,}")
             for layer, removed in self.removed.items()
-        ]
+        )
         alike: dict[tuple[str, bool], list[Kept]] = {}
         for kept in self.kept:
             alike.setdefault((kept.reason, kept.units > 0), []).append(kept)

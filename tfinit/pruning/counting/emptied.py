@@ -17,11 +17,11 @@ def emptied(arrays: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(key for key, array in arrays.items() if not np.any(array))
 
 
-def emptied_message(keys: tuple[str, ...], method: str = "'synflow'") -> str:
+def emptied_message(keys: tuple[str, ...], cure: str = "'synflow'") -> str:
     """What it means that nothing is left of some weights, and what to do."""
     return (
         f"nothing is left of {', '.join(keys)}. What comes behind sees nothing of the input, but "
-        f"for what goes past it. Use {method}, another allocation, a `min_density` or a lower "
+        f"for what goes past it. Use {cure}, another allocation, a `min_density` or a lower "
         "sparsity."
     )
 

@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tfinit.arguments import text
 from tfinit.graph.layer_kinds import kind_of
 from tfinit.graph.multiply_adds import UnknownShapes, Uses, count_uses
 from tfinit.pruning.counting.effective_weights import (
@@ -18,7 +19,12 @@ from tfinit.pruning.counting.effective_weights import (
 )
 from tfinit.pruning.in_training.lora import is_masked
 from tfinit.pruning.tfmot_api.adoption import warn_of_dense_report
+from tfinit.results import Result
+from tfinit.text_table import aligned, of_shape
 from tfinit.variables import find_prunable, keras_of, walk_layers, weight_name
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True)
@@ -71,7 +77,7 @@ class LayerSparsity:
         return asdict(self) | {"sparsity": self.sparsity, "sparsity_of_all": self.sparsity_of_all}
 
 
-class SparsityReport(Sequence[LayerSparsity]):
+class SparsityReport(Result, Sequence[LayerSparsity]):
     """The records of `sparsity_report`, in the model's order. Prints as a table.
 
     Attributes:
@@ -131,20 +137,28 @@ class SparsityReport(Sequence[LayerSparsity]):
             "notes": list(self.notes),
         }
 
+    def _rows(self) -> list[dict[str, Any]]:
+        return [record.to_dict() for record in self.records]
+
+    def plot(self, title: str | None = None) -> "Figure":
+        """The sparsity of each layer, see `tfinit.plots.sparsity_figure`.
+
+        Raises:
+            InputError: no layer has weights that can be pruned.
+        """
+        text("title", title, none=True)
+        from tfinit.plots import sparsity_figure
+
+        layers = {r.key: r.sparsity for r in self.records if r.sparsity is not None}
+        return sparsity_figure(layers, title or f"{self.name}: sparsity")
+
     def __str__(self) -> str:
         """The table; ``sparsity`` is that of the prunable weights, ``of all`` of all."""
         rows = [_HEAD, *map(_cells, self.records), _cells(self.total)]
         if not any(record.note for record in self.records):
             rows = [row[:-1] for row in rows]
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = [
-            "  ".join(
-                cell.rjust(width) if 2 <= i <= 7 else cell.ljust(width)
-                for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-            ).rstrip()
-            for row in rows
-        ]
-        sample = " and ".join("×".join(map(str, shape)) or "scalar" for shape in self.input_shapes)
+        lines = aligned(rows, right=range(2, 8))
+        sample = " and ".join(map(of_shape, self.input_shapes))
         head = f"{self.name}: multiply-adds for one sample" + (f" of {sample}" if sample else "")
         rule = "-" * max(map(len, lines))
         return "\n".join([head, lines[0], rule, *lines[1:-1], rule, lines[-1], *self.notes])
@@ -198,8 +212,12 @@ def _count(count: int | None) -> str:
 
 
 def _sum(counts: Iterator[int | None]) -> int | None:
-    known = list(counts)
-    return None if None in known else sum(known)
+    total = 0
+    for count in counts:
+        if count is None:
+            return None
+        total += count
+    return total
 
 
 def sparsity_report(model: Any, input_shape: Any = None) -> SparsityReport:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import warnings
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,12 +21,12 @@ from tfinit.pruning.in_training.assigning import (
 from tfinit.pruning.in_training.binding import Group, bind
 from tfinit.pruning.in_training.fresh import why_not_fresh
 from tfinit.pruning.in_training.rules import PruningRule
-from tfinit.pruning.in_training.schedules import PruningSchedule, falls_short, late, never_prunes
+from tfinit.pruning.in_training.schedule_checks import told_of_timing
+from tfinit.pruning.in_training.schedules import PruningSchedule
 from tfinit.pruning.in_training.update import State, first_masks, new_masks
 from tfinit.pruning.scoring.allocation import is_global
+from tfinit.pruning.scoring.scores import Score, check_values
 
-# No training is shorter, so a schedule that begins by this step needs no warning.
-_SOON = 10
 # The share of weights that may be zero without anybody having pruned them.
 _BY_CHANCE = 1e-3
 
@@ -37,13 +37,13 @@ class Progress(NamedTuple):
     Attributes:
         step: The number of steps that were taken.
         masks: id → mask.
-        movement: id → Σ w·∂w, negated.
+        states: id → a score that remembers something of a weight, and what it remembers.
         schedules: id → the schedule by which its mask was taken.
     """
 
     step: int
     masks: dict[int, Any]
-    movement: dict[int, Any]
+    states: dict[int, tuple[Score, Any]]
     schedules: dict[int, PruningSchedule | None]
 
 
@@ -52,11 +52,11 @@ def joined(all_of_them: Sequence[Progress]) -> Progress | None:
     if not all_of_them:
         return None
     step = max(one.step for one in all_of_them)
-    masks, movement, schedules = (
+    masks, states, schedules = (
         {key: value for one in all_of_them for key, value in getattr(one, name).items()}
-        for name in ("masks", "movement", "schedules")
+        for name in ("masks", "states", "schedules")
     )
-    return Progress(step, masks, movement, schedules)
+    return Progress(step, masks, states, schedules)
 
 
 class Pruner:
@@ -69,7 +69,7 @@ class Pruner:
         rules: What is pruned, when, how.
         groups: The rules, bound.
         masks: For each variable its mask, a boolean variable, or None.
-        movement: Place → Σ w·∂w so far, negated: for the rules that rank by it.
+        states: Place → what the score of its rule remembers of a weight: for scores with a state.
         step: The number of steps that were taken, if a rule has a schedule, else None.
     """
 
@@ -77,7 +77,8 @@ class Pruner:
         self.rules = tuple(rules)
         self.groups: list[Group] = []
         self.masks: list[Any] = []
-        self.movement: dict[int, Any] = {}
+        self.states: dict[int, Any] = {}
+        self._scores: dict[int, Score] = {}
         self.step: Any = None
         self._trained: list[Any] = []
 
@@ -91,11 +92,10 @@ class Pruner:
             new_mask(optimizer, v) if i in masked else None for i, v in enumerate(variables)
         ]
         for group in self.groups:
-            if group.rule.score == "movement":
+            self._scores |= dict.fromkeys(group.indices, group.rule.scoring)
+            if "state" in group.rule.scoring.needs:
                 for i in group.indices:
-                    self.movement[i] = optimizer.add_variable_from_reference(
-                        variables[i], "movement"
-                    )
+                    self.states[i] = group.rule.scoring.new_state(optimizer, variables[i])
         if any(rule.schedule is not None for rule in self.rules):
             self.step = optimizer.add_variable(
                 shape=(),
@@ -113,7 +113,7 @@ class Pruner:
         Args:
             steps: How many the inner optimizer has taken.
         """
-        for told in dict.fromkeys(self._timing()):
+        for told in dict.fromkeys(told_of_timing(self.rules)):
             warnings.warn(told, stacklevel=5)
         for group in self.groups:
             self._look_for_zeros(group)
@@ -134,22 +134,6 @@ class Pruner:
                 self._zero(group.indices)
             if group.rule.keep_zeros:
                 self._assign(group, [ops.not_equal(self._trained[i], 0) for i in group.indices])
-
-    def _timing(self) -> Iterator[str]:
-        """What may not be expected of when the rules prune: sentences for warnings."""
-        rules = [rule for rule in self.rules if rule.prunes]
-        first = {i: step for i, r in enumerate(rules) if (step := r.first_step()) is not None}
-        if first and min(first.values()) > _SOON:
-            soonest = min(first, key=first.__getitem__)
-            yield late(rules[soonest].schedule, first[soonest])
-        for rule in rules:
-            if rule.sparsity_m_by_n is not None:  # its schedule is not asked
-                continue
-            if rule.schedule.first_step() is None:
-                told = never_prunes(rule.schedule)
-                yield f"With `regrow` the masks of step 1 stay. {told}" if rule.regrow else told
-            elif short := falls_short(rule.schedule):
-                yield short
 
     def _look_for_zeros(self, group: Group) -> None:
         """Say so where zeros that are there will be trained away, or none are there to be kept."""
@@ -206,8 +190,10 @@ class Pruner:
             for i in group.indices
         }
         masks = {id(v): mask for v, mask in self.masked()}
-        movement = {id(self._trained[i]): value for i, value in self.movement.items()}
-        return Progress(self.steps_done(), masks, movement, schedules)
+        states = {
+            id(self._trained[i]): (self._scores[i], value) for i, value in self.states.items()
+        }
+        return Progress(self.steps_done(), masks, states, schedules)
 
     def take_over(self, before: Progress) -> int:
         """Go on from another's masks and step; variables match by identity. Returns the step.
@@ -220,8 +206,9 @@ class Pruner:
             if self.masks[i] is not None and id(variable) in before.masks:
                 self.masks[i].assign(ops.copy(before.masks[id(variable)]))
                 self._zero([i])
-            if i in self.movement and id(variable) in before.movement:
-                self.movement[i].assign(ops.copy(before.movement[id(variable)]))
+            score, state = before.states.get(id(variable), (None, None))
+            if i in self.states and score == self._scores[i]:
+                self.states[i].assign(ops.copy(state))
         step = 0 if self.step is None else before.step
         if step:
             self.step.assign(step)
@@ -249,7 +236,7 @@ class Pruner:
             sparsity = rule.schedule.in_force(step + 1)
             if sparsity is None and not rule.regrow:
                 return
-        if rule.score in ("movement", "snip"):  # of which there is nothing yet
+        if rule.scoring.needs_steps:  # of which there is nothing yet
             group = dataclasses.replace(group, rule=rule.with_scope(rule.scope, score="magnitude"))
         weights = [ops.convert_to_tensor(self._trained[i]) for i in group.indices]
         masks = first_masks(group, sparsity or 0.0, weights)
@@ -284,7 +271,7 @@ class Pruner:
         needed = {
             i
             for group in self.groups
-            if group.rule.score in ("movement", "snip") or group.rule.regrow == "rigl"
+            if group.rule.scoring.needs_steps or group.rule.regrow == "rigl"
             for i in group.indices
         }
         # Dense: that of an embedding may be tf.IndexedSlices.
@@ -294,16 +281,20 @@ class Pruner:
             if i in needed and g is not None
         }
 
-    def moved(self, gradients: dict[int, Any]) -> dict[int, Any]:
-        """w·∂w of this step, before the weights change, for the rules that rank by movement."""
-        return {
-            i: ops.multiply(self._trained[i], gradients[i]) for i in self.movement if i in gradients
-        }
+    def weights_for_states(self, gradients: dict[int, Any]) -> dict[int, Any]:
+        """The weights before they change, those of which a score remembers something."""
+        return {i: ops.copy(self._trained[i]) for i in self.states if i in gradients}
+
+    def updated_state(self, i: int, state: Any, weights: Any, gradients: Any) -> Any:
+        """What the score of a weight remembers after a step."""
+        state, score = ops.convert_to_tensor(state), self._scores[i]
+        after = score.update(state, weights, ops.cast(gradients, weights.dtype))
+        return ops.cast(check_values(score, after, state.shape), state.dtype)
 
     def after_step(
         self,
         gradients: dict[int, Any],
-        moved: dict[int, Any],
+        before: dict[int, Any],
         forget: Callable[[int, Any], None],
     ) -> None:
         """Count a step, and take new masks for the next one where a rule says so.
@@ -312,43 +303,46 @@ class Pruner:
 
         Args:
             gradients: What `gradients_for_scores` returned.
-            moved: What `moved` returned.
+            before: What `weights_for_states` returned.
             forget: Called with the place of a weight and what of it grows again.
         """
         self.step.assign_add(1)
-        for i, product in moved.items():
-            self.movement[i].assign_sub(product)
+        self._update_states(gradients, before)
 
         def update(group: Group, sparsity: Any) -> None:
-            before = {i: ops.copy(self.masks[i]) for i in group.indices if group.rule.regrow}
+            masks = {i: ops.copy(self.masks[i]) for i in group.indices if group.rule.regrow}
             self._prune(group, sparsity, gradients)
-            for i, mask in before.items():
+            for i, mask in masks.items():
                 forget(i, grown(mask, self.masks[i]))
             self._zero(group.indices)
 
         for group, due, sparsity in self.due(self.step):
             only_if(due, lambda group=group, sparsity=sparsity: update(group, sparsity))
 
-    def after_step_in_replicas(self, gradients: dict[int, Any], moved: dict[int, Any]) -> None:
+    def _update_states(self, gradients: dict[int, Any], before: dict[int, Any]) -> None:
+        for i, weights in before.items():
+            state = self.states[i]
+            state.assign(self.updated_state(i, state, weights, gradients[i]))
+
+    def after_step_in_replicas(self, gradients: dict[int, Any], before: dict[int, Any]) -> None:
         """As `after_step`, in a replica of a TensorFlow strategy; weights are not zeroed."""
         self.step.assign_add(1)
 
-        def ask(call: Callable[..., Any], gradients: dict[int, Any], moved: dict[int, Any]) -> None:
-            for i, product in moved.items():
-                self.movement[i].assign_sub(product)
+        def ask(call: Callable[..., Any], gradients: dict[int, Any]) -> None:
             for group, due, sparsity in self.due(self.step):
                 arguments = (group, sparsity, gradients)
                 ops.cond(due, lambda a=arguments: call(self._prune, args=a), lambda: None)
 
-        def in_all_replicas(strategy: Any, *parts: dict[int, Any]) -> None:
+        def in_all_replicas(
+            strategy: Any, gradients: dict[int, Any], before: dict[int, Any]
+        ) -> None:
             # Here, since a condition inside of a replica may not synchronize, and assigning does.
-            totals = [
-                {i: sum(strategy.experimental_local_results(g)) for i, g in part.items()}
-                for part in parts
-            ]
-            ask(strategy.extended.call_for_each_replica, *totals)
+            each = strategy.experimental_local_results
+            totals = {i: sum(each(gradient)) for i, gradient in gradients.items()}
+            self._update_states(totals, {i: each(weights)[0] for i, weights in before.items()})
+            ask(strategy.extended.call_for_each_replica, totals)
 
-        replicas().merge_call(in_all_replicas, args=(gradients, moved))
+        replicas().merge_call(in_all_replicas, args=(gradients, before))
 
     def due(self, steps_done: Any) -> list[tuple[Group, Any, Any]]:
         """(rule, is an update due, sparsity) for the step after ``steps_done``."""
@@ -371,9 +365,7 @@ class Pruner:
             weights=[masked(self._trained[i], self.masks[i]) for i in group.indices],
             masks=[ops.convert_to_tensor(self.masks[i]) for i in group.indices],
             gradients=[gradients.get(i) for i in group.indices],
-            movement=[
-                ops.convert_to_tensor(self.movement[i]) for i in group.indices if i in self.movement
-            ],
+            states=[self.states.get(i) for i in group.indices],
         )
         self._assign(group, new_masks(group, self.step + 1, sparsity, state))
 
@@ -406,7 +398,9 @@ class Pruner:
                 weights=[weights[i] for i in group.indices],
                 masks=[masks[i] for i in group.indices],
                 gradients=[gradients[i] for i in group.indices],
-                movement=[state[id(self.movement[i])] for i in group.indices if i in self.movement],
+                states=[
+                    state[id(self.states[i])] if i in self.states else None for i in group.indices
+                ],
             )
             taken = ops.cond(
                 due,

@@ -7,15 +7,19 @@ import keras
 
 from tfinit import arguments
 from tfinit.arguments import flag, is_whole, number, one_of, wholes
+from tfinit.block_sizes import BLOCK_SIZES
 from tfinit.errors import InputError
 from tfinit.graph.keras_internals import is_symbolic
-from tfinit.pruning.in_training.schedules import PruningSchedule, check_schedule
-from tfinit.pruning.scoring.allocation import (
+from tfinit.pruning.in_training.schedule_checks import check_schedule
+from tfinit.pruning.in_training.schedules import PruningSchedule
+from tfinit.pruning.scoring.allocation import check_allocation, check_min_density
+from tfinit.pruning.scoring.configured import (
     allocation_config,
     allocation_from_config,
-    check_allocation,
-    check_min_density,
+    score_config,
+    score_from_config,
 )
+from tfinit.pruning.scoring.scores import STEP, AnyScore, check_score
 from tfinit.pruning.tfmot_api.policy import PruningPolicy
 from tfinit.variables import (
     find_prunable,
@@ -23,9 +27,6 @@ from tfinit.variables import (
     prunable_weights,
 )
 
-SCORES = ("magnitude", "random", "movement", "snip")
-# The blocks that a runtime's sparse kernels skip. LiteRT: 4 inputs of one unit of a Dense layer.
-BLOCK_SIZES = {"litert": (4, 1)}
 REGROWTHS = ("set", "rigl")
 STARTS = ("random", "magnitude")
 # Settings that mean nothing without a schedule, and what they are then.
@@ -58,7 +59,9 @@ class PruningRule:
             of all others, up to the same number in all. Where the overall density is lower than
             this, it takes its place. Above 0, a weight keeps one entry at least.
         score: What survives: ``"magnitude"`` |w|, ``"movement"`` Σ −w·∂w (Sanh et al. 2020),
-            ``"snip"`` |w·∂w| on the batch of the update (Lee et al. 2019), or ``"random"``.
+            ``"snip"`` |w·∂w| on the batch of the update (Lee et al. 2019), or ``"random"``; a
+            `tfinit.pruning.Score`; or a function of what it needs, by name, as
+            ``lambda weights, gradients: abs(weights * gradients)``.
         block_size: (height, width) of the blocks in which weights go together, or ``"litert"``:
             (4, 1), which LiteRT's sparse kernel for Dense layers skips; see `tfinit.export`.
         block_pooling_type: ``"AVG"`` or ``"MAX"``: the score of a block.
@@ -109,7 +112,7 @@ class PruningRule:
         *,
         allocation: Any = "uniform",
         min_density: float = 0.0,
-        score: str = "magnitude",
+        score: AnyScore = "magnitude",
         block_size: Sequence[int] | str = (1, 1),
         block_pooling_type: str = "AVG",
         sparsity_m_by_n: Sequence[int] | None = None,
@@ -125,7 +128,8 @@ class PruningRule:
         self.policy = policy
         self.allocation = check_allocation(allocation)
         self.min_density = check_min_density(min_density, self.allocation)
-        self.score = one_of("score", score, SCORES)
+        self.score = score
+        self.scoring = check_score(score, STEP)
         self.block_size = block_size_of(block_size)
         self.block_pooling_type = one_of("block_pooling_type", block_pooling_type, ("AVG", "MAX"))
         self.sparsity_m_by_n = None
@@ -184,7 +188,7 @@ class PruningRule:
             )
         if self.regrow and self.score != "magnitude":
             raise InputError(
-                f"`regrow` drops the smallest weights, and does not ask `score`, {self.score!r}. "
+                f"`regrow` drops the smallest weights, and does not ask `score`, {self.scoring!r}. "
                 "Leave one of them out."
             )
         if self.sparsity_m_by_n is not None and self.allocation != "uniform":
@@ -192,8 +196,8 @@ class PruningRule:
                 "`sparsity_m_by_n` prunes m in every n weights everywhere, and does not ask "
                 f"`allocation`, {self.allocation!r}. Leave one of them out."
             )
-        if self.score in ("movement", "snip") and self.first_step() == 1:
-            told = f"`score` {self.score!r} ranks by gradients, and there is none before step 1"
+        if self.scoring.needs_steps and self.first_step() == 1:
+            told = f"`score` {self.scoring!r} ranks by gradients, and there is none before step 1"
             if self.sparsity_m_by_n is not None:
                 raise InputError(f"{told}, when `sparsity_m_by_n` is taken. Leave `score` out.")
             raise InputError(f"{told}. Let the `schedule` begin later: begin_step=2 or more.")
@@ -240,7 +244,7 @@ class PruningRule:
             "scope": None if scope is None else list(scope),
             "allocation": allocation_config(self.allocation),
             "min_density": self.min_density,
-            "score": self.score,
+            "score": score_config(self.score),
             "block_size": list(self.block_size),
             "block_pooling_type": self.block_pooling_type,
             "sparsity_m_by_n": None if self.sparsity_m_by_n is None else list(self.sparsity_m_by_n),
@@ -269,6 +273,7 @@ class PruningRule:
             config["schedule"], custom_objects=custom_objects
         )
         config["allocation"] = allocation_from_config(config["allocation"], custom_objects)
+        config["score"] = score_from_config(config["score"], custom_objects)
         return cls(**config)
 
 

@@ -6,7 +6,6 @@ Model Optimization (TFMOT), and a subclass written for TFMOT works with this bas
 """
 
 import abc
-from numbers import Real
 from typing import Any
 
 import keras
@@ -17,10 +16,8 @@ from tfinit.arguments import number, whole
 from tfinit.errors import InputError
 
 # `first_step` looks this far into a schedule that it knows nothing about.
-_SEARCHED = 10_000
-_SEARCHED_ONE_BY_ONE = 1_000
-# So far from its end a schedule may stop without a word: a few hundred steps do not divide evenly.
-_SHORT = 0.01
+SEARCHED = 10_000
+SEARCHED_ONE_BY_ONE = 1_000
 # `last_sparsity` looks as far as float32 counts steps exactly, in pieces.
 _LONGEST = 2**24
 _AT_ONCE = 2**20
@@ -75,15 +72,15 @@ class PruningSchedule(abc.ABC):
         step 1,000. So it needs eager execution, except for the schedules of this module.
         """
         try:
-            steps = np.arange(1, _SEARCHED + 1, dtype="int32")
+            steps = np.arange(1, SEARCHED + 1, dtype="int32")
             found = np.flatnonzero(np.broadcast_to(self._prunes(steps), steps.shape))
             first = int(steps[found[0]]) if found.size else None
             # It took a vector; did it mean the same by it?
-            if self._prunes(np.int32(first or _SEARCHED)) == (first is not None):
+            if self._prunes(np.int32(first or SEARCHED)) == (first is not None):
                 return first
         except Exception:  # whatever a user's schedule does with a vector
             pass
-        for step in range(1, _SEARCHED_ONE_BY_ONE + 1):
+        for step in range(1, SEARCHED_ONE_BY_ONE + 1):
             if self._prunes(np.int32(step)):
                 return step
         return None
@@ -91,8 +88,8 @@ class PruningSchedule(abc.ABC):
     def in_force(self, step: int) -> float | None:
         """The sparsity of the last update up to a step, from 1 on; None if there was none."""
         step = whole("step", step, 1)
-        for last in range(step, 0, -_SEARCHED):
-            steps = np.arange(max(last - _SEARCHED, 0) + 1, last + 1, dtype="int32")
+        for last in range(step, 0, -SEARCHED):
+            steps = np.arange(max(last - SEARCHED, 0) + 1, last + 1, dtype="int32")
             due = np.flatnonzero(self._due(steps))
             if due.size:
                 return float(ops.convert_to_numpy(self(_tensor(steps[due[-1]]))[1]))
@@ -242,7 +239,7 @@ class ConstantSparsity(PruningSchedule):
 
     def first_step(self) -> int | None:
         """The first step, from 1 on, that prunes anything; None if none does."""
-        return next(iter(_updates(self)), None) if self.target_sparsity > 0 else None
+        return next(iter(updates(self)), None) if self.target_sparsity > 0 else None
 
     @property
     def last_sparsity(self) -> float:
@@ -332,7 +329,7 @@ class PolynomialDecay(PruningSchedule):
     def first_step(self) -> int | None:
         """The first step, from 1 on, that prunes anything; None if none does."""
         # Only an end of the polynomial can be zero, so two updates are enough to look at.
-        for step in list(_updates(self)[:2]):
+        for step in list(updates(self)[:2]):
             started, ended = step > self.begin_step, step >= self.end_step
             initial, final = not ended and self.initial_sparsity, self.final_sparsity
             if (started and not ended and (initial or final)) or (final if ended else initial):
@@ -356,127 +353,7 @@ class PolynomialDecay(PruningSchedule):
         }
 
 
-def never_prunes(schedule: PruningSchedule) -> str:
-    """Why `first_step` found no step, and the cure: sentences for a warning."""
-    if type(schedule) not in (ConstantSparsity, PolynomialDecay):
-        return (
-            "The schedule prunes nothing in its first training steps, as far as was looked: up to "
-            f"step {_SEARCHED_ONE_BY_ONE:,}, or {_SEARCHED:,} if it takes a vector of steps."
-        )
-    never = "The schedule never prunes: "
-    begin, end, frequency = schedule.begin_step, schedule.end_step, schedule.frequency
-    if not _updates(schedule):  # it begins at step 0, before the first that is trained
-        cure = f"a `frequency` of {end} or less" if end else "a later `begin_step` and `end_step`"
-        return (
-            f"{never}with `begin_step` 0 the first update comes at step {frequency}, the "
-            f"`frequency`, and `end_step` is {end}. Set {cure}."
-        )
-    if isinstance(schedule, ConstantSparsity):
-        return f"{never}its `target_sparsity` is 0."
-    if schedule.initial_sparsity == schedule.final_sparsity == 0:
-        return f"{never}its `initial_sparsity` and `final_sparsity` are 0."
-    if schedule.final_sparsity == 0:
-        return f"{never}its only update, at `end_step`, {end}, is to `final_sparsity`, 0."
-    return (
-        f"{never}its only update, at `begin_step`, {begin}, is to `initial_sparsity`, 0; the next "
-        f"would come `frequency`, {frequency}, steps later, after `end_step`, {end}. Set a "
-        f"`frequency` of {end - begin} or less."
-    )
-
-
-def late(schedule: PruningSchedule, first: int) -> str:
-    """What training before the ``first`` step that prunes means: sentences for a warning."""
-    told = f"The first pruning comes before training step {first}: shorter training prunes nothing."
-    if type(schedule) not in (ConstantSparsity, PolynomialDecay):
-        return told
-    if not schedule.begin_step:
-        cure = "a smaller `frequency`"
-    elif first == schedule.begin_step:
-        cure = "an earlier `begin_step`"
-    else:
-        cure = "an earlier `begin_step` or a smaller `frequency`"
-    return f"{told} Give the schedule {cure} to start sooner."
-
-
-def falls_short(schedule: PruningSchedule) -> str | None:
-    """That the last update of a `PolynomialDecay` is 1% or more from its end; None if it is not."""
-    if type(schedule) is not PolynomialDecay or not _updates(schedule):
-        return None
-    last, span = _updates(schedule)[-1], schedule.end_step - schedule.begin_step
-    left = 1 - (last - schedule.begin_step) / span if span else 0.0
-    final = schedule.final_sparsity
-    reached = final + (schedule.initial_sparsity - final) * left**schedule.power
-    if abs(reached - final) < _SHORT:
-        return None
-    divisor = next(n for n in range(schedule.frequency, 0, -1) if span % n == 0)
-    return (
-        f"The schedule ends at a sparsity of {reached:.1%}, not at its `final_sparsity`, "
-        f"{final:.1%}: the last update is at step {last}, since `frequency`, "
-        f"{schedule.frequency}, does not divide the {span} steps from `begin_step` to `end_step`. "
-        f"Set one that does, such as {divisor}."
-    )
-
-
-def check_schedule(value: Any, name: str = "pruning_schedule") -> PruningSchedule:
-    """Return ``value`` if it is a schedule, or say what it is instead.
-
-    A ``ConstantSparsity`` or ``PolynomialDecay`` of TFMOT becomes the one of this module.
-
-    Args:
-        value: What was passed as the schedule.
-        name: The argument it was passed as.
-
-    Raises:
-        InputError: It is no schedule. The message says what was probably meant.
-
-    Example:
-        >>> check_schedule(ConstantSparsity(0.5, 0))
-        ConstantSparsity(target_sparsity=0.5, begin_step=0, end_step=-1, frequency=100)
-    """
-    if isinstance(value, PruningSchedule):
-        return value
-    if any(c.__module__.startswith("tensorflow_model_optimization.") for c in type(value).__mro__):
-        return _from_tfmot(value, name)
-    if isinstance(value, dict):
-        if "class_name" in value and "config" in value:
-            cure = "It looks like a saved schedule: keras.saving.deserialize_keras_object loads it."
-        else:
-            cure = (
-                "If it holds the arguments of the call, unpack it with two stars, as in "
-                "prune_low_magnitude(model, **pruning_params)."
-            )
-        raise InputError(
-            f"`{name}` must be a PruningSchedule, received a dict with the keys "
-            f"{list(value)}. {cure}"
-        )
-    if isinstance(value, type) and issubclass(value, PruningSchedule):
-        raise InputError(
-            f"`{name}` must be a PruningSchedule, received the class {value.__name__} itself. "
-            f"Make one: {value.__name__}(...)."
-        )
-    received = f"{type(value).__module__}.{type(value).__name__}"
-    if isinstance(value, Real) and not isinstance(value, bool):
-        received = repr(value)
-    raise InputError(
-        f"`{name}` must be a PruningSchedule, received {received}. For a fixed sparsity use "
-        "ConstantSparsity(0.5, begin_step=0); for a schedule of your own derive from "
-        "tfinit.pruning.PruningSchedule."
-    )
-
-
-def _from_tfmot(value: Any, name: str) -> PruningSchedule:
-    cls = type(value)
-    ours = {"ConstantSparsity": ConstantSparsity, "PolynomialDecay": PolynomialDecay}
-    if not cls.__module__.startswith("tensorflow_model_optimization.") or cls.__name__ not in ours:
-        raise InputError(
-            f"`{name}` must be a PruningSchedule of tfinit, received {cls.__name__}, which derives "
-            "from TFMOT's. Derive it from tfinit.pruning.PruningSchedule, which has the same "
-            "methods."
-        )
-    return ours[cls.__name__].from_config(value.get_config())
-
-
-def _updates(schedule: ConstantSparsity | PolynomialDecay) -> range:
+def updates(schedule: ConstantSparsity | PolynomialDecay) -> range:
     """The steps from 1 on at which the schedule updates the masks, in order."""
     first = schedule.begin_step or schedule.frequency  # step 0 comes before the first step
     last = schedule.end_step if schedule.end_step >= 0 else max(first, 2**31)

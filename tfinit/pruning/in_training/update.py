@@ -18,6 +18,7 @@ from tfinit.pruning.in_training.patterns import block_mask, n_m_mask
 from tfinit.pruning.in_training.selection import keep_count, top_masks, top_masks_of_each
 from tfinit.pruning.scoring.allocation import floor_counts, is_global, sparsities
 from tfinit.pruning.scoring.masks import top_mask
+from tfinit.pruning.scoring.scores import check_values
 
 
 class State(NamedTuple):
@@ -27,13 +28,13 @@ class State(NamedTuple):
         weights: The weights, zero where pruned.
         masks: Their present masks.
         gradients: Their gradients before masking; None where there was none, or before the first.
-        movement: Σ −w·∂w, for that score.
+        states: What the rule's score remembers of them; None for a score that remembers nothing.
     """
 
     weights: list[Any]
     masks: list[Any]
     gradients: list[Any]
-    movement: list[Any]
+    states: list[Any]
 
 
 def first_masks(group: Group, sparsity: Any, weights: list[Any]) -> list[Any]:
@@ -48,7 +49,8 @@ def first_masks(group: Group, sparsity: Any, weights: list[Any]) -> list[Any]:
             scores = [ops.abs(w) for w in weights]
         return _layerwise(group, scores, sparsity, _top_masks_in_numpy)
     ones = [ops.ones(shape, "bool") for shape in group.shapes]
-    state = State(weights, ones, [None] * len(ones), [])
+    nothing: list[Any] = [None] * len(ones)
+    state = State(weights, ones, nothing, nothing)
     return new_masks(group, 1, sparsity, state, _top_masks_in_numpy)
 
 
@@ -84,7 +86,7 @@ def new_masks(
         return _regrown(group, step, sparsity, state)
     plain = rule.block_size == (1, 1) and not rule.sparsity_m_by_n and not rule.monotone
     # Ranked by |w| without writing |w| to memory.
-    absolute = rule.score == "magnitude" and plain
+    absolute = rule.scoring.absolute and plain
     scores = state.weights if absolute else _scores(group, state)
     if rule.monotone:
         lowest = [ops.cast(-math.inf, s.dtype) for s in scores]
@@ -124,18 +126,24 @@ def _with_floors(
 
 
 def _scores(group: Group, state: State) -> list[Any]:
-    score = group.rule.score
-    if score == "magnitude":
-        return [ops.abs(w) for w in state.weights]
-    if score == "movement":
-        return [ops.add(movement, 0) for movement in state.movement]  # a tensor of the variable
-    if score == "snip":
-        return [
-            ops.zeros_like(w) if g is None else ops.abs(w * ops.cast(g, w.dtype))
-            for w, g in zip(state.weights, state.gradients, strict=True)
-        ]
-    # The same numbers at each update: as the sparsity grows, the masks are nested.
-    return [_random(group, i, 0) for i in range(len(state.weights))]
+    """The scores of a rule's weights, of what its score needs."""
+    score, found = group.rule.scoring, []
+    for i, (weights, gradient) in enumerate(zip(state.weights, state.gradients, strict=True)):
+        values = score.evaluate(
+            {
+                "weights": lambda w=weights: w,
+                "gradients": lambda w=weights, g=gradient: (
+                    ops.zeros_like(w) if g is None else ops.cast(g, w.dtype)
+                ),
+                "state": lambda i=i: ops.convert_to_tensor(state.states[i]),
+                # The same numbers at each update: as the sparsity grows, the masks are nested.
+                "random": lambda i=i: _random(group, i, 0),
+            }
+        )
+        values = ops.convert_to_tensor(check_values(score, values, group.shapes[i]))
+        is_float = keras.backend.is_float_dtype(keras.backend.standardize_dtype(values.dtype))
+        found.append(values if is_float else ops.cast(values, weights.dtype))
+    return found
 
 
 def _layerwise(

@@ -12,15 +12,16 @@
 Everything is float32 `keras.ops` on static shapes, so it works alike on a number and on the scalar
 tensor of a compiled step. The numbers that survive follow from a sparsity by
 `tfinit.pruning.in_training.selection.keep_count`.
+
+Keras is imported where it is used: configurations and the command line read the names.
 """
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from numbers import Real
 from typing import Any
 
-import keras
 import numpy as np
-from keras import ops
 
 from tfinit.arguments import number
 from tfinit.errors import InputError
@@ -29,6 +30,7 @@ Allocation = str | Mapping[str, float] | Callable[[str, tuple[int, ...], Any], A
 Shapes = Mapping[str, tuple[int, ...]]
 
 NAMES = ("uniform", "erk", "global")
+FORMER = {"layerwise": "uniform"}  # what the lottery called it
 
 
 def is_global(allocation: Allocation) -> bool:
@@ -36,12 +38,13 @@ def is_global(allocation: Allocation) -> bool:
     return isinstance(allocation, str) and allocation == "global"
 
 
-def check_allocation(allocation: Any, keys: Any = None) -> Allocation:
+def check_allocation(allocation: Any, keys: Any = None, stacklevel: int = 3) -> Allocation:
     """Return ``allocation`` (a copy, if it is a mapping), or say what is wrong with it.
 
     Args:
         allocation: What the user gave.
         keys: The keys that a mapping may name; None where they are not known yet.
+        stacklevel: As for `warnings.warn`, which tells of a former name.
 
     Raises:
         InputError: not one of `NAMES`, a mapping or a callable; a sparsity outside of 0..1; a key
@@ -63,6 +66,10 @@ def check_allocation(allocation: Any, keys: Any = None) -> Allocation:
         if unknown:
             raise InputError(f"`allocation` names {unknown}. The keys are {list(keys)}.")
         return {key: float(sparsity) for key, sparsity in allocation.items()}
+    if isinstance(allocation, str) and allocation in FORMER:
+        told = f"The allocation `{allocation}` is now `{FORMER[allocation]}`."
+        warnings.warn(told, DeprecationWarning, stacklevel=stacklevel)
+        return FORMER[allocation]
     if isinstance(allocation, str) and allocation in NAMES:
         return allocation
     if callable(allocation) and not isinstance(allocation, type):
@@ -105,6 +112,8 @@ def floor_counts(sizes: Sequence[int], keep: Any, min_density: float) -> list[An
         >>> [int(n) for n in floor_counts([100, 1000, 3], 500, 0.05)]
         [5, 50, 1]
     """
+    from keras import ops
+
     share = ops.cast(ops.convert_to_tensor(keep), "float32") / np.float32(sum(sizes))
     density = ops.minimum(share, np.float32(min_density))
     floors = [ops.cast(ops.round(np.float32(n) * density), "int32") for n in sizes]
@@ -142,6 +151,8 @@ def sparsities(
         connectivity*, 2018, https://arxiv.org/abs/1707.04780. Evci et al., *Rigging the lottery*,
         2020, https://arxiv.org/abs/1911.11134, section 3 and appendix: the kernel's axes count too.
     """
+    from keras import ops
+
     allocation = check_allocation(allocation, shapes)
     if is_global(allocation):
         raise InputError(
@@ -163,6 +174,8 @@ def sparsities(
 
 
 def _called(function: Callable, key: str, shape: tuple[int, ...], overall: Any) -> Any:
+    from keras import ops
+
     value = function(key, shape, overall)
     if value is None or isinstance(value, Real | str):
         value = _checked_number(value, f"allocation({key!r}, {shape}, sparsity)")
@@ -184,6 +197,8 @@ def _erk(sparsity: Any, shapes: Shapes) -> dict[str, Any]:
 
     and tensor j+1 becomes dense where ε·raw_{j+1} = 1. The knots are known beforehand, in float64.
     """
+    from keras import ops
+
     if not shapes:
         return {}
     size = np.array([np.prod(shape, dtype=np.float64) for shape in shapes.values()])
@@ -212,35 +227,9 @@ def _erk(sparsity: Any, shapes: Shapes) -> dict[str, Any]:
 
 
 def _tensor(values: Any) -> Any:
+    from keras import ops
+
     return ops.convert_to_tensor(np.asarray(values, np.float32))
-
-
-def allocation_config(allocation: Allocation) -> Any:
-    """What a config holds of an allocation: names and mappings as they are, a function by its name.
-
-    Raises:
-        InputError: a function that Keras could not find again, as it is not registered.
-    """
-    if isinstance(allocation, str):
-        return allocation
-    if isinstance(allocation, Mapping):
-        return dict(allocation)
-    named = allocation if hasattr(allocation, "__name__") else type(allocation)
-    if keras.saving.get_registered_object(keras.saving.get_registered_name(named)) is not named:
-        raise InputError(
-            f"`allocation` {allocation!r} cannot be saved: Keras does not know its name. Decorate "
-            "it with @keras.saving.register_keras_serializable(), or use a name or a mapping."
-        )
-    return {"function": keras.saving.serialize_keras_object(allocation)}
-
-
-def allocation_from_config(config: Any, custom_objects: dict[str, Any] | None = None) -> Allocation:
-    """The allocation that `allocation_config` described."""
-    if isinstance(config, Mapping) and isinstance(config.get("function"), Mapping):
-        return keras.saving.deserialize_keras_object(
-            config["function"], custom_objects=custom_objects
-        )
-    return config
 
 
 def _checked_number(value: Any, name: str) -> float:

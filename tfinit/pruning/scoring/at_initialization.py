@@ -1,14 +1,14 @@
 """Pruning before training: one call that scores, allocates and sets the masks of a model."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tfinit import arguments
-from tfinit.arguments import number, one_of, whole
+from tfinit.arguments import number, text, whole
 from tfinit.errors import InputError
 from tfinit.pruning.counting.emptied import emptied, emptied_message
 from tfinit.pruning.in_training.model_masks import (
@@ -26,27 +26,32 @@ from tfinit.pruning.scoring.allocation import (
     is_global,
     sparsities,
 )
+from tfinit.pruning.scoring.before_training import score_model
 from tfinit.pruning.scoring.loss_gradients import Loss, Scores, weights_of
 from tfinit.pruning.scoring.masks import Masks, density, top_mask
-from tfinit.pruning.scoring.scores import grasp, magnitude, random, snip, synflow
+from tfinit.pruning.scoring.scores import BEFORE, SCORES, AnyScore, check_score
+from tfinit.renamed import renamed
+from tfinit.results import Result, json_ready
+from tfinit.text_table import aligned, of_shape
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Shapes = Mapping[str, tuple[int, ...]]
 
-METHODS = ("magnitude", "random", "snip", "grasp", "synflow")
-_SYNFLOW_ROUNDS = 100  # Tanaka et al.
 
-
+@renamed(method="score")
 @dataclass(frozen=True)
-class AtInitialization:
+class AtInitialization(Result):
     """What `prune_at_initialization` did. Prints as a table, a line for each weight.
 
     Attributes:
-        method: How the weights were scored.
+        score: The name of the score by which the weights were ranked.
         target: The overall sparsity that was asked for.
         masks: Key → mask, as they are now in the model's optimizer.
     """
 
-    method: str
+    score: str
     target: float
     masks: Masks
 
@@ -64,33 +69,53 @@ class AtInitialization:
         """The table; the last line warns of collapsed layers."""
         rows = [("weight", "shape", "weights", "kept", "sparsity")]
         for key, mask in self.masks.items():
-            shape = "×".join(map(str, mask.shape)) or "scalar"
-            rows.append((key, shape, *_cells(int(np.count_nonzero(mask)), mask.size)))
+            kept = int(np.count_nonzero(mask))
+            rows.append((key, of_shape(mask.shape), *_cells(kept, mask.size)))
         size = sum(mask.size for mask in self.masks.values())
         kept = sum(int(np.count_nonzero(mask)) for mask in self.masks.values())
         rows.append(("total", "", *_cells(kept, size)))
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = [
-            "  ".join(
-                cell.rjust(width) if i >= 2 else cell.ljust(width)
-                for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-            )
-            for row in rows
-        ]
-        if self.collapsed:
-            method = "more iterations" if self.method == "synflow" else "'synflow'"
-            lines.append(f"WARNING: {emptied_message(self.collapsed, method)}")
-        return "\n".join([f"{self.method} at initialization", *lines])
+        lines = aligned(rows, right=(2, 3, 4))
+        return "\n".join([f"{self.score} at initialization", *lines, *self._remarks()])
+
+    def to_dict(self) -> dict[str, Any]:
+        """What was asked for, and how much of each weight is kept; not the masks themselves."""
+        found = {"score": self.score, "target": self.target, "sparsity": self.sparsity}
+        return json_ready({**found, "weights": self._rows(), "collapsed": self.collapsed})
+
+    def _rows(self) -> list[dict[str, Any]]:
+        """One for each weight."""
+        rows = []
+        for key, mask in self.masks.items():
+            kept = int(np.count_nonzero(mask))
+            row = {"weight": key, "shape": mask.shape, "weights": mask.size, "kept": kept}
+            rows.append({**row, "sparsity": 1 - kept / mask.size})
+        return rows
+
+    def plot(self, title: str | None = None) -> "Figure":
+        """The sparsity of each weight, see `tfinit.plots.sparsity_figure`."""
+        text("title", title, none=True)
+        from tfinit.plots import sparsity_figure
+
+        weights = {row["weight"]: row["sparsity"] for row in self._rows()}
+        return sparsity_figure(weights, title or f"{self.score} at initialization")
+
+    def _remarks(self) -> list[str]:
+        if not self.collapsed:
+            return []
+        in_rounds = self.score in SCORES and SCORES[self.score].rounds > 1
+        cure = "more iterations" if in_rounds else "'synflow'"
+        return [f"WARNING: {emptied_message(self.collapsed, cure)}"]
 
 
 def _cells(kept: int, size: int) -> tuple[str, ...]:
     return f"{size:,}", f"{kept:,}", f"{1 - kept / size:.2%}"
 
 
+@renamed(method="score")
 def prune_at_initialization(
     model: Any,
     sparsity: float,
-    method: str = "snip",
+    score: AnyScore = "snip",
     x: Any = None,
     y: Any = None,
     *,
@@ -104,29 +129,32 @@ def prune_at_initialization(
     """Prune a compiled model before it is trained, to an exact number of survivors.
 
     In round k of T the density is ``(1 - sparsity) ** (k / T)``: each round scores the model as the
-    rounds before left it, and what was pruned stays pruned. The scores are those of
-    `tfinit.pruning.scoring.scores`; their formulas are told there. Then the masks are set on the
-    model's optimizer, the pruned weights are zero, and stay so while it trains.
+    rounds before left it, and what was pruned stays pruned. The formulas of the scores are told in
+    `tfinit.pruning.scoring.scores`. Then the masks are set on the model's optimizer, the pruned
+    weights are zero, and stay so while it trains.
 
     Args:
         model: A built and compiled Keras 3 model. An optimizer that is no SparseOptimizer is
             wrapped into one; the other compile settings stay.
         sparsity: The fraction of zeros in all weights that can be pruned, 0 or more, less than 1.
-        method: ``"snip"``, ``"grasp"``, ``"synflow"``, ``"magnitude"`` or ``"random"``.
-        x: Training examples for SNIP and GraSP, all used: the papers take ten of each class. Also a
-            ``tf.data.Dataset`` of batches (x, y). Other methods ignore its values.
+        score: ``"snip"``, ``"grasp"``, ``"synflow"``, ``"magnitude"`` or ``"random"``; a
+            `tfinit.pruning.Score`; or a function of what it needs, by name, as
+            ``lambda weights, gradients: abs(weights * gradients)``.
+        x: Training examples for scores that need gradients, all used: the papers of SNIP and GraSP
+            take ten of each class. Also a ``tf.data.Dataset`` of batches (x, y). Other scores
+            ignore its values.
         y: Their targets.
         allocation: ``"global"``, ``"erk"``, ``"uniform"``, a mapping of keys to sparsities (which
             then decides in place of ``sparsity``) or a callable, as in
-            `tfinit.pruning.scoring.allocation`. None: ``"erk"`` for random scores, which a
-            global choice would only make uneven, and ``"global"`` else.
+            `tfinit.pruning.scoring.allocation`. None: the score's own: ``"erk"`` for random
+            ones, which a global choice would only make uneven, and ``"global"`` else.
         min_density: With ``"global"``: the fraction that each weight keeps at least; see
             `tfinit.pruning.PruningRule`.
-        loss: For SNIP and GraSP: a Keras loss, its name or ``(y, output) -> tensor``. None: the
-            compiled one.
+        loss: For scores that need gradients: a Keras loss, its name or ``(y, output) -> tensor``.
+            None: the compiled one.
         batch_size: Rows of one gradient. Bounds memory, changes nothing else.
         iterations: The number of rounds T. None: 100 for SynFlow, 1 for the others.
-        seed: Of the random scores.
+        seed: Of what is random.
 
     Returns:
         The masks, and a table of them. A weight of which nothing is left is no error, but is named
@@ -153,32 +181,24 @@ def prune_at_initialization(
     shapes = {key: tuple(weight.shape) for key, weight in weights.items()}
     cure = "It is the fraction of zeros: 0.9 leaves one weight in ten."
     sparsity = number("sparsity", sparsity, least=0, below=1, cure=cure)
-    one_of("method", method, METHODS)
-    if allocation is None:
-        allocation = "erk" if method == "random" else "global"
-    allocation = check_allocation(allocation, shapes)
+    chosen = check_score(score, BEFORE)
+    allocation = check_allocation(chosen.allocation if allocation is None else allocation, shapes)
     min_density = check_min_density(min_density, allocation)
-    if iterations is None:
-        iterations = _SYNFLOW_ROUNDS if method == "synflow" else 1
-    iterations = whole("iterations", iterations, 1)
+    iterations = whole("iterations", chosen.rounds if iterations is None else iterations, 1)
     batch_size = whole("batch_size", batch_size, 1)
     seed = arguments.seed("seed", seed)
     _check_optimizer(model)
 
-    score: dict[str, Callable[[Masks | None], Scores]] = {
-        "magnitude": lambda masks: magnitude(model, masks=masks),
-        "random": lambda masks: random(model, seed=seed),
-        "snip": lambda masks: snip(model, x, y, masks=masks, loss=loss, batch_size=batch_size),
-        "grasp": lambda masks: grasp(model, x, y, masks=masks, loss=loss, batch_size=batch_size),
-        "synflow": lambda masks: synflow(model, x, masks=masks),
-    }
     masks: Masks | None = None
     for k in range(1, iterations + 1):
         part = sparsity if k == iterations else 1 - (1 - sparsity) ** (k / iterations)
-        masks = select(score[method](masks), allocation, part, shapes, masks, sparsity, min_density)
+        scores = score_model(
+            chosen, model, x, y, masks=masks, loss=loss, batch_size=batch_size, seed=seed
+        )
+        masks = select(scores, allocation, part, shapes, masks, sparsity, min_density)
     ensure_sparse_optimizer(model, [PruningRule(scope=model)])
     set_masks(model, masks)
-    return AtInitialization(method, sparsity, masks)
+    return AtInitialization(chosen.name, sparsity, masks)
 
 
 def select(

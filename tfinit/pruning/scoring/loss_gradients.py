@@ -40,11 +40,11 @@ def checked_masks(masks: Mapping[str, np.ndarray] | None, weights: dict[str, Any
     return {key: check_mask(key, masks[key], tuple(w.shape)) for key, w in weights.items()}
 
 
-def require_tensorflow(method: str) -> None:
+def require_tensorflow(score: str) -> None:
     """InputError unless Keras runs on TensorFlow."""
     if keras.backend.backend() != "tensorflow":
         raise InputError(
-            f"{method!r} takes gradients with TensorFlow, but Keras runs on "
+            f"{score!r} takes gradients with TensorFlow, but Keras runs on "
             f'{keras.backend.backend()!r}. Set KERAS_BACKEND="tensorflow", or use "magnitude" or '
             '"random".'
         )
@@ -132,46 +132,41 @@ class LossGradients(NamedTuple):
             raise InputError("`x` has no examples. Pass at least one batch.")
         return [g / rows for g in total]
 
-    def scores(self, method: str, values: list[Any]) -> Scores:
-        """The values under their keys; InputError if one is not finite."""
-        arrays = [np.asarray(value, np.float32) for value in values]
-        return finite_scores(method, dict(zip(self.weights, arrays, strict=True)))
 
-
-def finite_scores(method: str, scores: Scores) -> Scores:
+def finite_scores(score: str, scores: Scores) -> Scores:
     """The scores; InputError if one of them is not finite."""
-    for key, score in scores.items():
-        if not np.isfinite(score).all():
+    for key, values in scores.items():
+        if not np.isfinite(values).all():
             raise InputError(
-                f"The {method!r} score of {key!r} is not finite. Look at the loss and the weights "
+                f"The {score!r} score of {key!r} is not finite. Look at the loss and the weights "
                 "of `model`: something in them overflows, or is not a number."
             )
     return scores
 
 
 def checked_gradients(
-    method: str, model: Any, x: Any, y: Any, masks: Any, loss: Loss | None, batch_size: int
+    score: str, model: Any, x: Any, y: Any, masks: Any, loss: Loss | None, batch_size: int
 ) -> LossGradients:
-    """Check what `tfinit.pruning.scoring.scores.snip` is given, before anything is computed.
+    """Check what `before_training.snip` is given, before anything is computed.
 
     Raises:
-        InputError: as `tfinit.pruning.scoring.scores.snip` tells.
+        InputError: as `tfinit.pruning.scoring.before_training.snip` tells.
     """
-    require_tensorflow(method)
+    require_tensorflow(score)
     weights = weights_of(model)
     checked = None if masks is None else checked_masks(masks, weights)
     batch_size = whole("batch_size", batch_size, 1)
     return LossGradients(
-        model, weights, checked, _batches(method, x, y, batch_size), _loss(method, model, loss)
+        model, weights, checked, _batches(score, x, y, batch_size), _loss(score, model, loss)
     )
 
 
-def _loss(method: str, model: Any, loss: Loss | None) -> Callable[[Any, Any, Any], Any]:
+def _loss(score: str, model: Any, loss: Loss | None) -> Callable[[Any, Any, Any], Any]:
     """(x, y, output) → scalar, with errors that say what did not fit."""
     if loss is None:
         if not getattr(model, "compiled", False):
             raise InputError(
-                f"{method!r} needs a loss, and `model` {model.name!r} is not compiled. Pass "
+                f"{score!r} needs a loss, and `model` {model.name!r} is not compiled. Pass "
                 "`loss`, or call model.compile(optimizer, loss)."
             )
     else:
@@ -199,11 +194,11 @@ def _loss(method: str, model: Any, loss: Loss | None) -> Callable[[Any, Any, Any
 
 
 def _batches(
-    method: str, x: Any, y: Any, batch_size: int
+    score: str, x: Any, y: Any, batch_size: int
 ) -> Callable[[], Iterator[tuple[Any, Any]]]:
     if x is None:
         raise InputError(
-            f"{method!r} needs data: pass `x` and `y`, a few hundred training examples "
+            f"{score!r} needs data: pass `x` and `y`, a few hundred training examples "
             "(ten of each class), or use 'synflow', which needs none."
         )
     if hasattr(x, "element_spec"):  # tf.data.Dataset
@@ -213,7 +208,7 @@ def _batches(
             raise InputError(f"`x` must be a dataset of batches (x, y), has {x.element_spec}.")
         return lambda: ((_tensors("x", item[0]), _tensors("y", item[1])) for item in x)
     if y is None:
-        raise InputError(f"{method!r} needs the targets of `x`: pass `y`.")
+        raise InputError(f"{score!r} needs the targets of `x`: pass `y`.")
     x, y = _numbers("x", x), _numbers("y", y)
     arrays = keras.tree.flatten(x) + keras.tree.flatten(y)
     rows = {np.shape(array)[0] if np.ndim(array) else None for array in arrays}

@@ -109,13 +109,10 @@ def prune_layerwise(
     """
     weights, masks = _of_one_shape(weights, masks)
     fractions = _for_each("fractions", fractions, masks)
-    return {
-        key: top_mask(
-            magnitude_scores(weights[key], mask),
-            survivors(int(np.count_nonzero(mask)), fractions[key]),
-        )
-        for key, mask in masks.items()
+    counts = {
+        key: survivors(int(np.count_nonzero(mask)), fractions[key]) for key, mask in masks.items()
     }
+    return keep_layerwise({key: np.abs(w) for key, w in weights.items()}, masks, counts)
 
 
 def prune_globally(weights: Mapping[str, np.ndarray], masks: Masks, fraction: float) -> Masks:
@@ -133,13 +130,90 @@ def prune_globally(weights: Mapping[str, np.ndarray], masks: Masks, fraction: fl
         InputError: a mask has no weights, or they do not fit.
     """
     weights, masks = _of_one_shape(weights, masks)
-    scores = [magnitude_scores(weights[key], mask).ravel() for key, mask in masks.items()]
     alive = sum(int(np.count_nonzero(mask)) for mask in masks.values())
-    pooled = top_mask(np.concatenate(scores), survivors(alive, fraction))
-    parts = np.split(pooled, np.cumsum([s.size for s in scores])[:-1])
+    scores = {key: np.abs(w) for key, w in weights.items()}
+    return keep_globally(scores, masks, survivors(alive, fraction))
+
+
+def _alive(scores: Mapping[str, np.ndarray], key: str, mask: np.ndarray) -> np.ndarray:
+    if key not in scores:
+        raise InputError(f"`scores` has no {key!r}, which `masks` has. It has {list(scores)}.")
+    return np.asarray(scores[key])[check_mask(key, mask, np.shape(scores[key]))]
+
+
+def _within(mask: np.ndarray, kept: np.ndarray) -> np.ndarray:
+    """The mask of the survivors of ``mask`` that are kept."""
+    new = np.zeros(np.shape(mask), bool)
+    new[np.asarray(mask, bool)] = kept
+    return new
+
+
+def keep_layerwise(
+    scores: Mapping[str, np.ndarray], masks: Masks, counts: Mapping[str, int]
+) -> Masks:
+    """Keep in each tensor the given number of survivors, those of the largest scores.
+
+    Args:
+        scores: Key → scores of the weight's shape. Those of pruned weights are not looked at.
+        masks: Key → the present mask. The new mask lies inside it.
+        counts: Key → how many survive, as `survivors` counts.
+
+    Returns:
+        Key → new mask with exactly ``counts[key]`` entries True; ties as
+        the module says.
+
+    Raises:
+        InputError: a key is missing, a shape differs, a count is not in 0..survivors, or a score
+            is NaN.
+
+    Example:
+        >>> masks = {"fc": np.array([True, True, False])}
+        >>> keep_layerwise({"fc": np.array([1.0, 2.0, 3.0])}, masks, {"fc": 1})
+        {'fc': array([False,  True, False])}
+    """
+    kept = {}
+    for key, mask in masks.items():
+        alive = _alive(scores, key, mask)
+        if key not in counts or not 0 <= counts[key] <= alive.size:
+            raise InputError(
+                f"`counts[{key!r}]` must be in 0..{alive.size}, the survivors of its mask, "
+                f"received {counts.get(key, 'none')}."
+            )
+        kept[key] = _within(mask, top_mask(alive, counts[key]))
+    return kept
+
+
+def keep_globally(scores: Mapping[str, np.ndarray], masks: Masks, count: int) -> Masks:
+    """Keep the given number of all survivors, those of the largest scores of all tensors.
+
+    Args:
+        scores: Key → scores of the weight's shape. Those of pruned weights are not looked at.
+        masks: Key → the present mask. The new masks lie inside them.
+        count: How many survive in all.
+
+    Returns:
+        Key → new mask, together with exactly ``count`` entries True; ties as
+        the module says.
+
+    Raises:
+        InputError: a key is missing, a shape differs, ``count`` is not in 0..survivors, or a score
+            is NaN.
+
+    Example:
+        >>> masks = {"a": np.array([True, True]), "b": np.array([True])}
+        >>> keep_globally({"a": np.array([1.0, 2.0]), "b": np.array([3.0])}, masks, 1)
+        {'a': array([False, False]), 'b': array([ True])}
+    """
+    alive = [_alive(scores, key, mask) for key, mask in masks.items()]
+    total = sum(a.size for a in alive)
+    if not 0 <= count <= total:
+        raise InputError(
+            f"`count` must be in 0..{total}, the survivors of all masks, received {count}."
+        )
+    pooled = top_mask(np.concatenate(alive), count)
+    parts = np.split(pooled, np.cumsum([a.size for a in alive])[:-1])
     return {
-        key: part.reshape(mask.shape)
-        for (key, mask), part in zip(masks.items(), parts, strict=True)
+        key: _within(mask, part) for (key, mask), part in zip(masks.items(), parts, strict=True)
     }
 
 

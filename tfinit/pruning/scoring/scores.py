@@ -1,239 +1,391 @@
-"""How important each weight of a Keras 3 model is: key → array of the weight's shape.
+"""Scores: how important each weight is. The registry of those that have a name.
 
-Larger survives. With weights w, mean loss L over the data, g = ∂L/∂w and H its Hessian::
+Larger survives. With weights w (w_f after training), initial weights wᵢ, mean loss L over the data,
+g = ∂L/∂w and H its Hessian; b: before training, s: in a step of `SparseOptimizer`, a: after
+training, which is what the lottery ranks by::
 
-    magnitude   |w|
-    random      U(0, 1), a stream for each key
-    snip        |g · w|                          what a weight does to the loss
-    grasp       w · (H g)                        what removing it takes from the gradient's norm
-    synflow     ∂R/∂|w| · |w|,  R = Σ outputs    the flow through it, of ones through |weights|
+    magnitude       b s a   |w|                          ("large final", where w is w_f)
+    random          b s a   U(0, 1), a stream for each weight
+    snip            b s     |g · w|                      what a weight does to the loss
+    grasp           b       w · (H g)                    what removing it takes from ‖g‖²
+    synflow         b       ∂R/∂|w| · |w|,  R = Σ outputs for an input of ones through |weights|
+    movement          s     Σ −w·g over the steps        what moves away from zero
+    distance            a   |w_f − wᵢ|
 
-The functions look at a model as it would predict: dropout off, BatchNormalization with its moving
-statistics. Whatever they change on the way is put back, bit for bit, also after an error. With
-``masks``, the scores are those of the model with the pruned weights at zero.
+and those of Zhou et al. (2019), after training: `tfinit.pruning.scoring.initial_and_final`.
+
+Nothing here imports Keras: configurations and the command line have the names from here. A formula
+written with Python's operators does for NumPy's arrays and for the tensors of every backend.
 """
 
-import hashlib
-import math
-from collections.abc import Mapping
-from typing import Any
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
 
-import keras  # noqa: F401  (first: it lets tfinit register with Keras before what follows)
 import numpy as np
 
-from tfinit import arguments
+from tfinit.arguments import one_of, refused, shown
 from tfinit.errors import InputError
-from tfinit.pruning.scoring.loss_gradients import (
-    Loss,
-    Scores,
-    checked_gradients,
-    checked_masks,
-    finite_scores,
-    require_tensorflow,
-    values_of,
-    weights_of,
-)
-from tfinit.pruning.scoring.synaptic_flow import ones_like_input, synaptic_flow
+from tfinit.pruning.scoring import initial_and_final as trained
+
+__all__ = [
+    "AFTER",
+    "BEFORE",
+    "SCORES",
+    "STEP",
+    "AnyScore",
+    "Formula",
+    "Score",
+    "check_score",
+    "names",
+    "register",
+]
+
+BEFORE, STEP, AFTER = "before training", "in a training step", "after training"
+# What a formula may ask for, by the names of its parameters, and where there is that.
+PROVIDED = {
+    BEFORE: ("weights", "gradients", "curvature", "random", "generator"),
+    STEP: ("weights", "gradients", "state", "random"),
+    AFTER: ("weights", "initial", "random", "generator"),
+}
+_ASKED = tuple(dict.fromkeys(name for names in PROVIDED.values() for name in names))
 
 
-def magnitude(model: Any, *, masks: Mapping[str, np.ndarray] | None = None) -> Scores:
-    """|w|.
+class _Optimizer(Protocol):
+    """What a score's state is made with."""
 
-    Args:
-        model: A built Keras 3 model.
-        masks: Key → mask; what it prunes counts as zero.
+    def add_variable_from_reference(self, reference_variable: Any, name: Any) -> Any:
+        """A variable of zeros like another one."""
 
-    Returns:
-        Key → |w|, float32 or wider, for the keys of `tfinit.variables.prunable_weights(model)`.
+
+class Score:
+    """How important each weight is, larger survives: derive from it for a score of your own.
+
+    ``__call__`` is the formula of one weight, an array of the weight's shape. Its parameters name
+    what it needs, among
+
+    ==============  ======================  ====================================================
+    ``weights``     everywhere              the weights, zero where pruned
+    ``gradients``   before training, steps  ∂L/∂w: of the data; of the batch of the step
+    ``curvature``   before training         H·∂L/∂w, the Hessian times the gradient
+    ``initial``     after training          the weights that training began with
+    ``state``       steps                   what `update` made of every step so far
+    ``random``      everywhere              numbers from U(0, 1) of the weight's shape
+    ``generator``   before, after training  a `numpy.random.Generator` of this weight's own
+    ==============  ======================  ====================================================
+
+    and so say where it can be used: it is refused where one of them is missing. In a step it gets
+    and returns tensors, compiled as the step is: write it with operators and `keras.ops`. Before
+    and after training it gets NumPy's arrays, after training flat ones of the surviving weights.
+
+    A score that needs ``state`` makes it in `new_state` and changes it in `update`. One of whole
+    models, as SynFlow is, defines `of_model` in place of the formula, for use before training.
+
+    A function of those parameters is a score, too. What is saved with a model must be registered
+    with ``@keras.saving.register_keras_serializable()``; a score with arguments has ``get_config``.
+
+    Attributes:
+        name: What results and errors call it; the class's name, unless it says another.
+        label: What legends call it.
+        absolute: Whether it is |weights| and nothing else, so that a step can rank by the weights
+            themselves, without writing the score to memory.
+        rounds: In how many rounds `prune_at_initialization` prunes by it, unless it is told.
+        allocation: How `prune_at_initialization` allocates by it, unless it is told.
 
     Example:
-        >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, name="fc")])
-        >>> model.layers[0].kernel.assign([[-3.0], [2.0]])
-        >>> magnitude(model)["fc/kernel"].tolist()
-        [[3.0], [2.0]]
+        >>> @keras.saving.register_keras_serializable("example")
+        ... class Lamp(Score):
+        ...     name = "lamp"
+        ...
+        ...     def __call__(self, weights):
+        ...         squares = ops.reshape(weights, (-1,)) ** 2
+        ...         order = ops.argsort(squares)
+        ...         ranked = ops.take(squares, order)
+        ...         total = ops.flip(ops.cumsum(ops.flip(ranked)))
+        ...         return ops.reshape(ops.take(ranked / total, ops.argsort(order)), weights.shape)
+        >>> Lamp().places
+        ('before training', 'in a training step', 'after training')
     """
-    weights = weights_of(model)
-    masks = checked_masks(masks, weights)
-    return {key: np.abs(values_of(w)) * masks[key] for key, w in weights.items()}
+
+    name: str = "score"
+    label: str = "score"
+    absolute: bool = False
+    rounds: int = 1
+    allocation: str = "global"
+
+    __call__: Callable[..., Any]
+
+    def __init_subclass__(cls, **named: Any) -> None:
+        super().__init_subclass__(**named)
+        cls.name = vars(cls).get("name", cls.__name__)
+        cls.label = vars(cls).get("label", cls.name)
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The parameters of the formula; ``("model",)`` for a score of whole models.
+
+        Raises:
+            InputError: it has no formula, or one with a parameter that is not known.
+        """
+        if type(self).of_model is not Score.of_model:
+            return ("model",)
+        if not callable(self):
+            raise InputError(f"`score` {self!r} has no formula. Define `__call__`, or `of_model`.")
+        parameters = _parameters(self)
+        if not parameters or any(name not in _ASKED for name in parameters):
+            raise InputError(
+                f"`score` {self!r} has a formula of ({', '.join(parameters)}). Its parameters must "
+                f"be named as what it needs, among {', '.join(_ASKED)}."
+            )
+        return parameters
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """Where it can be used: before training, in a training step, after training."""
+        needs = self.needs
+        if needs == ("model",):
+            return (BEFORE,)
+        return tuple(place for place, there in PROVIDED.items() if set(needs) <= set(there))
+
+    @property
+    def needs_steps(self) -> bool:
+        """Whether it ranks by what only training steps give, and nothing before the first."""
+        return not {"gradients", "state"}.isdisjoint(self.needs)
+
+    def evaluate(self, given: Mapping[str, Callable[[], Any]]) -> Any:
+        """The formula, of what it needs: name of each parameter → what gives its value."""
+        return self(**{name: given[name]() for name in self.needs})
+
+    def new_state(self, optimizer: _Optimizer, variable: Any) -> Any:
+        """The variable that remembers something of a weight; zeros, unless this is overridden.
+
+        Args:
+            optimizer: What keeps it, and saves it.
+            variable: The weight.
+        """
+        return optimizer.add_variable_from_reference(variable, self.name)
+
+    def update(self, state: Any, weights: Any, gradients: Any) -> Any:
+        """The state after a step, from the weights before it and their gradients, not masked."""
+        raise NotImplementedError
+
+    def of_model(self, model: Any, x: Any, masks: Mapping[str, np.ndarray] | None) -> Any:
+        """The scores of a whole model: key → array, for `tfinit.variables.prunable_weights`.
+
+        Args:
+            model: A built Keras 3 model.
+            x: The data that `prune_at_initialization` got, or None.
+            masks: Key → mask; what it prunes counts as zero. None: nothing.
+        """
+        raise NotImplementedError
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments that make this score again."""
+        return {}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "Score":
+        """Make the score that `get_config` described."""
+        return cls(**config)
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and self.get_config() == other.get_config()
+
+    def __hash__(self) -> int:
+        return hash(type(self))  # a configuration may hold what cannot be hashed
+
+    def __repr__(self) -> str:
+        return repr(self.name)
 
 
-def random(model: Any, *, seed: int = 0) -> Scores:
-    """Uniform random numbers: a function of the seed, the key and the shape, in any process.
+class Formula(Score):
+    """A function as a score.
 
     Args:
-        model: A built Keras 3 model.
-        seed: Any integer.
+        function: Of parameters that `Score` names.
+        name: What results and errors call it; None: the function's own name.
+        places: Where it can be used; None: wherever there is what it needs.
+        attributes: The attributes of `Score`.
 
-    Returns:
-        Key → float64 in [0, 1).
+    Example:
+        >>> squared = Formula(lambda weights: weights**2, "squared")
+        >>> squared(np.array([1.0, -3.0])).tolist()
+        [1.0, 9.0]
     """
-    seed = arguments.seed("seed", seed)
-    return {
-        key: _stream(seed, key).random(tuple(weight.shape))
-        for key, weight in weights_of(model).items()
-    }
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        name: str | None = None,
+        places: tuple[str, ...] | None = None,
+        **attributes: Any,
+    ) -> None:
+        self.function = function
+        self.name = name or getattr(function, "__name__", type(function).__name__)
+        self.label = self.name
+        self._places = places
+        for key, value in attributes.items():
+            setattr(self, key, value)
+
+    def __call__(self, *arguments: Any, **named: Any) -> Any:
+        """The function of what it needs."""
+        return self.function(*arguments, **named)
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The parameters of the function."""
+        parameters = _parameters(self.function)
+        if not parameters or any(name not in _ASKED for name in parameters):
+            raise InputError(
+                f"`score` {self!r} is a function of ({', '.join(parameters)}). Its parameters must "
+                f"be named as what it needs, among {', '.join(_ASKED)}."
+            )
+        if "state" in parameters:
+            raise InputError(
+                f"`score` {self!r} is a function that needs `state`, which a class derived from "
+                "tfinit.pruning.Score keeps, in its method `update`."
+            )
+        return parameters
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """Where it can be used."""
+        return super().places if self._places is None else self._places
+
+    def get_config(self) -> dict[str, Any]:
+        """The function and its name."""
+        return {"function": self.function, "name": self.name}
 
 
-def _stream(seed: int, key: str) -> np.random.Generator:
-    # A word of its own in the digest, so that it is never the stream that drew the weights.
-    told = hashlib.sha256(f"random score/{seed}/{key}".encode()).digest()
-    return np.random.default_rng(int.from_bytes(told, "big"))
+class _Movement(Score):
+    """Σ −w·∂w over the steps (Sanh et al. 2020): what moves away from zero survives."""
+
+    name = "movement"
+
+    def __call__(self, state: Any) -> Any:
+        return state
+
+    def update(self, state: Any, weights: Any, gradients: Any) -> Any:
+        return state - weights * gradients
 
 
-def snip(
-    model: Any,
-    x: Any,
-    y: Any = None,
-    *,
-    masks: Mapping[str, np.ndarray] | None = None,
-    loss: Loss | None = None,
-    batch_size: int = 128,
-) -> Scores:
-    """|g · w|, g = ∂L/∂w: to first order, how much the loss changes when the weight goes.
+class _SynFlow(Score):
+    """The flow of ones through absolute weights (Tanaka et al. 2020), pruned in 100 rounds."""
 
-    Args:
-        model: A built Keras 3 model on the TensorFlow backend.
-        x: Inputs as ``model(x)`` takes them, arrays with the examples along the first axis (or
-            lists or dicts of them), all used; or a finite ``tf.data.Dataset`` of batches (x, y).
-        y: Targets, as the loss takes them. None with a dataset.
-        masks: Key → mask; what it prunes counts as zero.
-        loss: A Keras loss, its name, or ``(y, output) -> tensor``, whose mean is taken. None: what
-            the model was compiled with, with its regularizers.
-        batch_size: Rows of one gradient. Bounds memory: the gradients are averaged.
+    name, label, rounds = "synflow", "SynFlow", 100
 
-    Returns:
-        Key → float32 score.
+    def of_model(self, model: Any, x: Any, masks: Mapping[str, np.ndarray] | None) -> Any:
+        from tfinit.pruning.scoring.before_training import synflow
+
+        return synflow(model, x, masks=masks)
+
+
+AnyScore = str | Score | Callable[..., Any]
+"""What a user may give as ``score``."""
+
+SCORES: dict[str, Score] = {}
+"""Name → score: the names wherever a score can be chosen. `register` adds one."""
+
+
+def register(score: Score) -> Score:
+    """Let a score be chosen by its name, wherever it can be used.
 
     Raises:
-        InputError: another backend, no loss, data that is missing, not finite or does not fit, or
-            a score that is not finite.
+        InputError: the name is taken.
 
-    References:
-        Lee et al., *SNIP: single-shot network pruning based on connection sensitivity*, 2019,
-        https://arxiv.org/abs/1810.02340.
+    Example:
+        >>> register(Formula(lambda weights: weights**2, "energy")).places
+        ('before training', 'in a training step', 'after training')
+        >>> del SCORES["energy"]
     """
-    task = checked_gradients("snip", model, x, y, masks, loss, batch_size)
-    with task.masked() as variables:
-        gradients = task.gradients(variables)
-        return task.scores(
-            "snip", [abs(g * w.numpy()) for g, w in zip(gradients, variables, strict=True)]
-        )
+    if score.name in SCORES:
+        raise InputError(f"There is a score {score.name!r} already. The names are {list(SCORES)}.")
+    SCORES[score.name] = score
+    return score
 
 
-def grasp(
-    model: Any,
-    x: Any,
-    y: Any = None,
-    *,
-    masks: Mapping[str, np.ndarray] | None = None,
-    loss: Loss | None = None,
-    batch_size: int = 128,
-) -> Scores:
-    """w · (H g): to first order, half of what ‖g‖² loses when the weight goes.
+for _score in (
+    Formula(lambda weights: abs(weights), "magnitude", absolute=True),
+    *(Formula(formula, name, (AFTER,)) for name, formula in trained.FORMULAS.items()),
+    Formula(lambda random: random, "random", allocation="erk"),
+    _Movement(),
+    Formula(lambda weights, gradients: abs(weights * gradients), "snip", label="SNIP"),
+    Formula(lambda weights, curvature: weights * curvature, "grasp", label="GraSP"),
+    _SynFlow(),
+):
+    register(_score)
 
-    Wang et al. write S = -w · (H g) and prune the largest S; this is -S, so that larger survives.
-    g and H are of the mean loss over all data, by the weights that can be pruned.
 
-    Their code divides the logits by 200 before the softmax; here the loss is taken as it is given.
-    With ``cce = keras.losses.SparseCategoricalCrossentropy(from_logits=True)`` and a model of
-    logits, ``loss=lambda y, z: cce(y, z / 200)`` is theirs.
+def names(place: str) -> tuple[str, ...]:
+    """The names of the scores that can be used in a place.
+
+    Example:
+        >>> names(STEP)
+        ('magnitude', 'random', 'movement', 'snip')
+    """
+    return tuple(name for name, score in SCORES.items() if place in score.places)
+
+
+def check_score(value: Any, place: str) -> Score:
+    """The score of a name, a `Score` or a function; or what is wrong with it.
 
     Args:
-        model: A built Keras 3 model on the TensorFlow backend, whose layers have gradients twice.
-        x: As for `snip`. A dataset is read twice and must give the same examples.
-        y: As for `snip`.
-        masks: As for `snip`.
-        loss: As for `snip`.
-        batch_size: As for `snip`.
-
-    Returns:
-        Key → float32 score, of both signs.
+        value: What the user gave as ``score``.
+        place: Where it is to be used: `BEFORE`, `STEP` or `AFTER`.
 
     Raises:
-        InputError: as for `snip`.
+        InputError: it is no score, or cannot be used there.
 
-    References:
-        Wang et al., *Picking winning tickets before training by preserving gradient flow*, 2020,
-        https://arxiv.org/abs/2002.07376.
+    Example:
+        >>> check_score("snip", BEFORE).needs
+        ('weights', 'gradients')
     """
-    task = checked_gradients("grasp", model, x, y, masks, loss, batch_size)
-    with task.masked() as variables:
-        gradients = task.gradients(variables)
-        products = task.hessian_times(gradients, variables)
-        return task.scores(
-            "grasp", [p * w.numpy() for p, w in zip(products, variables, strict=True)]
-        )
-
-
-def synflow(model: Any, x: Any = None, *, masks: Mapping[str, np.ndarray] | None = None) -> Scores:
-    """∂R/∂|w| · |w|, R the sum of the outputs for an input of ones through absolute weights.
-
-    The network is made linear for that: biases (and BatchNormalization's ``beta``) are 0, all
-    other weights absolute, moving means 0 and variances 1, Rescaling and Normalization without
-    their offsets, and activations the identity, which is what a ReLU does to positive numbers:
-    those that a layer holds, as ``Dense(activation=...)``, and layers such as `ReLU` and `Softmax`.
-    Then the scores of each layer that all paths cross sum up to R. Operations in a subclassed
-    ``call``, recurrent cells, attention and LayerNormalization are taken as they are, and there
-    this sum need not hold.
-
-    It is computed in float64, or in the model's own dtypes where it has operations of a fixed one.
-    Where R leaves even that range, each kernel is divided by fan_in · mean |w|. This multiplies all
-    scores by one number, unless paths of different length meet, as in residual networks: there it
-    weighs short paths more.
-
-    Args:
-        model: A built Keras 3 model on the TensorFlow backend with inputs of floats.
-        x: Not needed, and its values are ignored. Where the model leaves the shape of its input
-            open, as a subclassed one may, the shape of ``x`` is taken.
-        masks: Key → mask; what it prunes counts as zero.
-
-    Returns:
-        Key → float64 score, 0 or larger, of which only the ratios mean something.
-
-    Raises:
-        InputError: another backend, inputs of integers or of unknown shape, or scores that are all
-            zero without a mask, or not finite.
-
-    References:
-        Tanaka et al., *Pruning neural networks without any data by iteratively conserving synaptic
-        flow*, 2020, https://arxiv.org/abs/2006.05467, which prunes in 100 rounds.
-    """
-    require_tensorflow("synflow")
-    weights = weights_of(model)
-    checked = checked_masks(masks, weights)
-    ones = ones_like_input(model, x)
-    kernels = [np.abs(values_of(w), dtype="float64") * checked[key] for key, w in weights.items()]
-    try:
-        total, scores = _flow(model, ones, weights, kernels, wide=True)
-        wide, least, most = True, 1e-200, 1e250
-    except InputError:
-        total, scores = _flow(model, ones, weights, kernels, wide=False)
-        wide, least, most = False, 1e-20, 1e30
-    # A score is about R / n for n weights: it must not sink below the smallest float either.
-    if not _finite(scores) or not least < total < most:
-        sums = [(k.mean() or 1.0) * math.prod(k.shape[:-1]) for k in kernels]
-        # A few strong paths may still grow from layer to layer: then all a little smaller.
-        for power in range(11):
-            scaled = [k / (sum_ * 2**power) for k, sum_ in zip(kernels, sums, strict=True)]
-            total, scores = _flow(model, ones, weights, scaled, wide)
-            if _finite(scores):
-                break
-    if masks is None and not any(score.any() for score in scores):
+    if isinstance(value, str) and value in SCORES and place not in SCORES[value].places:
+        there = ", ".join(SCORES[value].places)
+        one_of("score", value, names(place), cure=f"{value!r} is one {there}.")
+    if isinstance(value, str):
+        return SCORES[one_of("score", value, names(place))]
+    if isinstance(value, type) or not (isinstance(value, Score) or callable(value)):
+        made = isinstance(value, type) and issubclass(value, Score)
+        cure = f"Make one: {value.__name__}()." if made else ""
+        wanted = f"one of {', '.join(names(place))}, a tfinit.pruning.Score or a function"
+        raise refused("score", wanted, value, cure)
+    score = value if isinstance(value, Score) else Formula(value)
+    if place not in score.places:
+        missing = [name for name in score.needs if name not in PROVIDED[place]]
         raise InputError(
-            f"`model` {model.name!r} has a SynFlow score of zero everywhere: its output does not "
-            "depend on the size of its weights, as behind a LayerNormalization or a layer of "
-            "zeros. Use 'snip'."
+            f"`score` {score!r} needs {' and '.join(f'`{name}`' for name in missing)}, which there "
+            f"is not {place}. It can be used {' and '.join(score.places) or 'nowhere'}; {place} "
+            f"there are {', '.join(names(place))}."
         )
-    return finite_scores("synflow", dict(zip(weights, scores, strict=True)))
+    if "state" in score.needs and type(score).update is Score.update:
+        raise InputError(f"`score` {score!r} needs `state`. Define its method `update`.")
+    return score
 
 
-def _flow(
-    model: Any, ones: Any, weights: dict[str, Any], kernels: list[np.ndarray], wide: bool
-) -> tuple[float, list[np.ndarray]]:
-    pairs = list(zip(weights.values(), kernels, strict=True))
-    total, gradients = synaptic_flow(model, ones, pairs, wide)
-    return total, [g * k for g, k in zip(gradients, kernels, strict=True)]
+def check_values(score: Score, values: Any, shape: tuple[int, ...]) -> Any:
+    """The array or tensor that a score returned, if it has the weight's shape.
+
+    Raises:
+        InputError: it has not.
+    """
+    if not hasattr(values, "shape"):
+        values = np.asarray(values)
+    if tuple(values.shape) != tuple(shape):
+        raise InputError(
+            f"`score` {score!r} must return one number for each weight, of shape {tuple(shape)}; "
+            f"it returned {shown(values)} of shape {tuple(values.shape)}."
+        )
+    return values
 
 
-def _finite(arrays: list[np.ndarray]) -> bool:
-    return all(np.isfinite(array).all() for array in arrays)
+def _parameters(function: Callable[..., Any]) -> tuple[str, ...]:
+    try:
+        found = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):  # what is written in C may not tell
+        return ("?",)
+    return tuple(
+        p.name if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD) else f"*{p.name}"
+        for p in found
+        if p.default is p.empty
+    )

@@ -20,10 +20,10 @@ from tfinit.variables import own_weights, walk_layers, weight_name
 def synaptic_flow(
     model: Any, ones: Any, kernels: list[tuple[Any, np.ndarray]], wide: bool
 ) -> tuple[float, list[np.ndarray]]:
-    """R, the sum of the outputs, and its derivatives by the kernels.
+    """R, the sum of the outputs, and its derivatives with respect to the kernels.
 
     No variable is written: while it runs, Keras reads other values in their place, those that
-    `tfinit.pruning.scoring.scores.synflow` tells.
+    `tfinit.pruning.scoring.before_training.synflow` tells.
 
     Args:
         model: A built Keras 3 model.

@@ -70,7 +70,7 @@ def call(model: Any, data: Any, training: bool = False) -> Any:
         raise _as_raised(error) from None
     except Exception as error:
         raise InputError(
-            f"`model` {model.name!r} cannot be called on `data`: {reason(error)}"
+            f"`model` {model.name!r} cannot be called on `x`: {reason(error)}"
         ) from error
 
 
@@ -106,7 +106,7 @@ def _as_raised(error: InputError) -> InputError:
     return error
 
 
-def check_data(model: Any, data: Any, name: str = "data") -> Any:
+def check_data(model: Any, data: Any, name: str = "x") -> Any:
     """The data as tensors; InputError if it is not finite or does not fit the model's inputs.
 
     ``name`` is what errors call it.

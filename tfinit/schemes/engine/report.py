@@ -5,6 +5,8 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from tfinit.graph.kernels import Kernel
+from tfinit.results import Result, json_ready
+from tfinit.text_table import aligned, of_shape
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ def frozen(kernel: Kernel) -> Record:
     return record_of(kernel, "kept", note="no entries" if 0 in kernel.shape else "frozen")
 
 
-class Report(Sequence[Record]):
+class Report(Result, Sequence[Record]):
     """The records of one call of `initialize`, in the model's order.
 
     Args:
@@ -99,14 +101,19 @@ class Report(Sequence[Record]):
             if any(getattr(record, f.name) not in ("", None) for record in self._records)
         ]
         rows = [names, *([_cell(getattr(r, name)) for name in names] for r in self._records)]
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
         changed = sum(record.action != "kept" for record in self._records)
         head = f"{self.scheme}: {changed} of {len(self._records)} weights initialized"
-        return "\n".join([head, *lines, *self.notes])
+        return "\n".join([head, *aligned(rows), *self.notes])
 
     def __repr__(self) -> str:
         return str(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as what JSON can hold: scheme, records, notes."""
+        return json_ready({"scheme": self.scheme, "records": self._records, "notes": self.notes})
+
+    def _rows(self) -> list[dict[str, Any]]:
+        return [dict(vars(record)) for record in self._records]
 
 
 def _cell(value: object) -> str:
@@ -115,5 +122,5 @@ def _cell(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, tuple):
-        return "×".join(map(str, value)) or "scalar"
+        return of_shape(value)
     return str(value)

@@ -14,14 +14,14 @@ def classes_of(y: Any, examples: int) -> np.ndarray:
     Raises:
         InputError: they are neither, or not as many as the examples.
     """
-    y = array("data", y)
+    y = array("y", y)
     if y.ndim == 2 and y.shape[1] > 1 and np.all((y == 0) | (y == 1)) and np.all(y.sum(1) == 1):
         y = y.argmax(axis=1)
     y = y.reshape(-1) if y.ndim == 2 and y.shape[1] == 1 else y
     if y.ndim != 1 or len(y) != examples or not np.all(y == y.astype(int)):
         raise InputError(
-            f"`data` must be (x, y) with one class in y for each of the {examples} examples in x, "
-            f"as a number or one-hot; received y of shape {y.shape} and type {y.dtype}."
+            f"`y` must have one class for each of the {examples} examples in `x`, as a number or "
+            f"one-hot; received shape {y.shape} and type {y.dtype}."
         )
     return y.astype(int)
 

@@ -1,156 +1,53 @@
-"""Linear mode connectivity: from which step on does the order of the data no longer matter?"""
+"""The stability experiment: from which step on does the order of the data no longer matter?"""
 
-import csv
 import dataclasses
 import importlib
-import io
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from tfinit import models
-from tfinit.arguments import array, flag, instance, listed, mapping, number, one_of
+from tfinit.arguments import flag, instance
 from tfinit.datasets import Dataset
 from tfinit.devices import announce
-from tfinit.errors import InputError
+from tfinit.lottery import linear_connectivity
 from tfinit.lottery.config import StabilityConfig
 from tfinit.lottery.directory import check_directory, check_network
 from tfinit.lottery.experiment import checked_data
-from tfinit.lottery.frameworks import Parts, Training, parts_of
+from tfinit.lottery.frameworks import Framework, TrainingPlan, framework_of
+from tfinit.lottery.linear_connectivity import MEASURES, StabilityResult, interpolate
 from tfinit.lottery.report_files import OF_STABILITY, check_reports, write_stability
 from tfinit.lottery.result import LevelResult, Weights
 from tfinit.lottery.store import Place, Store
-from tfinit.lottery.stored_training import trained
+from tfinit.lottery.stored_training import stored_or_trained
 from tfinit.origin import Origin
 from tfinit.progress import as_warning, check_progress, following
-from tfinit.spread import Spread
 from tfinit.training.compiled import Evaluator, choose_xla
 from tfinit.training.metrics import Progress
 from tfinit.training.order import check_batch_size
-from tfinit.variables import all_weights, check_same_keys, write_weights
+from tfinit.variables import all_weights, write_weights
+
+__all__ = [
+    "COPIES",
+    "MOST_TRAIN_ROWS",
+    "TRUNK",
+    "branch_of",
+    "copy_seed",
+    "instability",
+    "stability",
+    "stability_steps",
+]
 
 TRUNK = "trunk"
 COPIES = (1, 2)
 # So many training examples tell an error to half a point; all of a large set would take as long as
 # the training.
 MOST_TRAIN_ROWS = 10_000
-MEASURES = ("train_error", "test_error", "train_loss", "test_loss")
-
-
-@dataclass(frozen=True, eq=False)
-class StabilityResult:
-    """What was measured along the line between two copies of a network, parted at step ``k``.
-
-    All arrays have one value for each point of the line. Where the trunk diverged before step k, or
-    a copy later, there is no line: all measures are NaN.
-
-    Attributes:
-        seed: The replicate.
-        k: The step at which the copies parted.
-        alphas: The points: 0 is the first copy, 1 the second.
-        train_error: Fraction of wrong answers on the training examples, at most 10,000 of them,
-            without augmentation.
-        test_error: The same on the test examples, all of them.
-        train_loss: Mean cross-entropy, without weight decay, on the same training examples.
-        test_loss: The same on the test examples.
-    """
-
-    seed: int
-    k: int
-    alphas: np.ndarray
-    train_error: np.ndarray
-    test_error: np.ndarray
-    train_loss: np.ndarray
-    test_loss: np.ndarray
-
-    @property
-    def diverged(self) -> bool:
-        """Whether there is no line, since a training diverged."""
-        return bool(np.isnan(self.train_error).all())
-
-    def barrier(self, split: str = "test") -> float:
-        """The `barrier` of the errors on ``"train"`` or ``"test"``; NaN if a copy diverged.
-
-        Raises:
-            InputError: there is no such split.
-        """
-        one_of("split", split, ("train", "test"))
-        return barrier(getattr(self, f"{split}_error"))
-
-    def __str__(self) -> str:
-        """One line: the barriers, or that there is none."""
-        told = "diverged, so there is no barrier"
-        if not self.diverged:
-            train, test = (f"{self.barrier(split):.1%}" for split in ("train", "test"))
-            told = f"error barrier {train} in training, {test} in test"
-        return f"seed {self.seed} k={self.k}: {told}"
-
-
-def barrier(errors: np.ndarray) -> float:
-    """How far the error rises on the way from one network to another.
-
-    With the errors e(α) at points α of the line, both ends among them::
-
-        max over α of e(α)  -  (e(0) + e(1)) / 2
-
-    The ends themselves are points, so it is never negative. Frankle et al. (2020) call it the
-    linear interpolation instability, and a network stable if it is below 0.02.
-
-    Args:
-        errors: Shape (points,), in the order of the line. NaN anywhere gives NaN.
-
-    Raises:
-        InputError: fewer than two points, or no row of numbers.
-
-    Example:
-        >>> barrier([0.1, 0.75, 0.15])
-        0.625
-
-    References:
-        Frankle, Dziugaite, Roy & Carbin, *Linear Mode Connectivity and the Lottery Ticket
-        Hypothesis*, ICML 2020, https://arxiv.org/abs/1912.05671, section 2.
-    """
-    errors = array("errors", errors).astype(float)
-    if errors.ndim != 1 or len(errors) < 2:
-        raise InputError(
-            f"`errors` must be of shape (points,), at least two, received shape {errors.shape}."
-        )
-    return float(errors.max() - (errors[0] + errors[-1]) / 2)
-
-
-def interpolate(one: Weights, two: Weights, alpha: float) -> dict[str, np.ndarray]:
-    """(1 - α) · one + α · two, for every weight: kernels, biases, statistics of BatchNormalization.
-
-    Computed in float64, returned in the type of ``one``: for α = 0 and 1 these are ``one`` and
-    ``two``, bit for bit but for the sign of zero.
-
-    Args:
-        one: Key → array.
-        two: The same keys and shapes.
-        alpha: Where on the line.
-
-    Raises:
-        InputError: a key is missing or unknown, or a shape differs.
-
-    Example:
-        >>> interpolate({"bias": np.float32([0, 1])}, {"bias": np.float32([4, 1])}, 0.25)
-        {'bias': array([1., 1.], dtype=float32)}
-    """
-    alpha = number("alpha", alpha)
-    one, two = mapping("one", one, "keys to arrays"), mapping("two", two, "keys to arrays")
-    one = {key: array(f"one[{key!r}]", value) for key, value in one.items()}
-    two = {key: array(f"two[{key!r}]", value) for key, value in two.items()}
-    check_same_keys("two", two, one)
-    return {
-        key: ((1 - alpha) * a.astype(float) + alpha * two[key].astype(float)).astype(a.dtype)
-        for key, a in one.items()
-    }
 
 
 def copy_seed(seed: int, copy: int) -> int:
-    """What decides order, augmentation and noise of a copy: a function of replicate and copy.
+    """The seed of a copy's data order, augmentation and noise, from replicate and copy.
 
     Not of k: the copies of all k see the same two streams, each from step k on. Both differ from
     the trunk's, which is that of ``seed``, so copies that part at step 0 share weights only.
@@ -245,14 +142,16 @@ def stability(
     results = []
     with following(progress) as follower:
         follower.expect(stability_steps(config))
-        parts = parts_of(config, data)
+        framework = framework_of(config, data)
         store = Store(config, warn, origin=origin, **store_options)
-        check_network(config.run_dir, {key: mask.shape for key, mask in parts.full_mask().items()})
+        check_network(
+            config.run_dir, {key: mask.shape for key, mask in framework.full_mask().items()}
+        )
         line = _Line(config, data)
         with store.locked():
             announce(config.keras)
             for seed in config.seeds:
-                trunk = _Trunk(parts, store, config, seed, follower)
+                trunk = _Trunk(framework, store, config, seed, follower)
                 for k in sorted(config.spawn_steps):
                     results.append(instability(trunk, line, k))
                     finished(results[-1])
@@ -275,13 +174,18 @@ class _Trunk:
     """The training of one replicate up to the last k, and the copies that part from it."""
 
     def __init__(
-        self, parts: Parts, store: Store, config: StabilityConfig, seed: int, progress: Progress
+        self,
+        framework: Framework,
+        store: Store,
+        config: StabilityConfig,
+        seed: int,
+        progress: Progress,
     ):
         self.seed = seed
-        self._parts, self._store, self._config = parts, store, config
+        self._framework, self._store, self._config = framework, store, config
         self._progress = progress
-        self._full = parts.full_mask()
-        self._initial = store.initial(seed, TRUNK, lambda: parts.initial(seed))
+        self._full = framework.full_mask()
+        self._initial = store.initial(seed, TRUNK, lambda: framework.initial(seed))
         marks = [k for k in config.spawn_steps if k > 0]
         if marks:
             self._train(marks)
@@ -289,10 +193,10 @@ class _Trunk:
     def _train(self, marks: list[int]) -> None:
         """Keep the weights at the marks. They change nothing: a mark only looks."""
         keep = {k: self._keep(k) for k in marks}
-        training = Training(self._initial, self._full, self.seed, stop=max(marks), at=keep)
+        training = TrainingPlan(self._initial, self._full, self.seed, stop=max(marks), at=keep)
         there = {k for k in marks if self._store.rewind(self.seed, branch_of(k)) is not None}
-        trained(
-            self._parts,
+        stored_or_trained(
+            self._framework,
             self._store,
             Place(self.seed, TRUNK, 0),
             training,
@@ -313,11 +217,11 @@ class _Trunk:
             self._progress(len(COPIES) * (steps - k))
             return []
         return [
-            trained(
-                self._parts,
+            stored_or_trained(
+                self._framework,
                 self._store,
                 Place(self.seed, branch_of(k, copy), 0),
-                Training(start, self._full, copy_seed(self.seed, copy), k, rate_from=k),
+                TrainingPlan(start, self._full, copy_seed(self.seed, copy), k, rate_from=k),
                 self._initial,
                 steps,
                 self._progress,
@@ -369,52 +273,7 @@ class _Line:
         return {name: np.full(len(self.alphas), np.nan) for name in MEASURES}
 
 
-@dataclass(frozen=True)
-class StabilityRow:
-    """The barriers at one step k, over the replicates that did not diverge; NaN if all did.
-
-    Attributes:
-        k: The step at which the copies parted.
-        train: Barrier of the training error, a fraction.
-        test: Barrier of the test error.
-    """
-
-    k: int
-    train: Spread
-    test: Spread
-
-
-def summarize_stability(results: Sequence[StabilityResult]) -> list[StabilityRow]:
-    """One row for each k, rising.
-
-    Example:
-        >>> e = np.array([0.0, 0.5, 0.0])
-        >>> result = StabilityResult(0, 20, np.array([0, 0.5, 1]), e, 2 * e, e, e)
-        >>> summarize_stability([result])[0].test.mean
-        1.0
-    """
-    groups: dict[int, list[StabilityResult]] = {}
-    for result in listed("results", results, StabilityResult, empty=True):
-        groups.setdefault(result.k, []).append(result)
-    return [
-        StabilityRow(
-            k,
-            *(
-                Spread.of([r.barrier(split) for r in group if not r.diverged])
-                for split in ("train", "test")
-            ),
-        )
-        for k, group in sorted(groups.items())
-    ]
-
-
-def stability_to_csv(results: Sequence[StabilityResult]) -> str:
-    """One line for each point of each line: seed, k, alpha, errors and losses."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["seed", "k", "alpha", *MEASURES])
-    for r in listed("results", results, StabilityResult, empty=True):
-        columns = [getattr(r, name).tolist() for name in MEASURES]
-        for alpha, *values in zip(r.alphas.tolist(), *columns, strict=True):
-            writer.writerow([r.seed, r.k, alpha, *values])
-    return out.getvalue()
+# `tfinit.lottery.stability` was a module. The function that has the name today has what was in it:
+# `stability.stability` is the function still, and see `tfinit.moved` for importing from it.
+_FORMER = {**vars(linear_connectivity), **globals()}
+vars(stability).update({name: it for name, it in _FORMER.items() if not name.startswith("_")})

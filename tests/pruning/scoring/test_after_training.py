@@ -6,12 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-import tfinit.pruning.scoring.criteria as criteria
 from tfinit.errors import InputError
-from tfinit.pruning.scoring.criteria import CRITERIA, keep_globally, keep_layerwise, score
-from tfinit.pruning.scoring.masks import prune_globally, prune_layerwise, survivors
+from tfinit.pruning.scoring import after_training
+from tfinit.pruning.scoring.after_training import score_trained
+from tfinit.pruning.scoring.masks import keep_globally, keep_layerwise, survivors
+from tfinit.pruning.scoring.scores import AFTER, names
 
 pytestmark = pytest.mark.backends
+
+SCORES = sorted(names(AFTER))
 
 # Few values, so that ties are common.
 WEIGHTS = hnp.arrays(
@@ -36,7 +39,7 @@ def tensors(draw):
 def one(name, initial, final, mask=None, seed=0):
     initial, final = np.array(initial, "f4"), np.array(final, "f4")
     mask = np.ones(initial.shape, bool) if mask is None else np.array(mask, bool)
-    return score(name, {"w": initial}, {"w": final}, {"w": mask}, seed)["w"]
+    return score_trained(name, {"w": initial}, {"w": final}, {"w": mask}, seed)["w"]
 
 
 INITIAL = [1.0, -2.0, 3.0, -4.0, 0.5]
@@ -54,76 +57,72 @@ FINAL = [4.0, 1.0, -5.0, -3.0, 0.0]
         ("large-init-large-final", [1, 1, 3, 2, 0.5]),
         ("small-init-small-final", [-3, -2, -4, -4, -0.5]),
         ("magnitude-increase", [3, -1, 2, -1, -0.5]),
-        ("movement", [3, 3, 8, 1, 0.5]),
+        ("distance", [3, 3, 8, 1, 0.5]),
         ("large-final-same-sign", [4, 0, 0, 3, 0]),
         ("magnitude-increase-same-sign", [3, 0, 0, -1, 0]),
     ],
 )
-def test_criteria_table(name, expected):
+def test_table_of_scores(name, expected):
     np.testing.assert_allclose(one(name, INITIAL, FINAL), expected, rtol=0, atol=1e-40)
 
 
-def test_every_criterion_is_in_the_table_but_random():
-    table = test_criteria_table.pytestmark[0].args[1]
-    assert {name for name, _ in table} | {"random"} == set(CRITERIA)
+def test_every_score_is_in_the_table_but_random():
+    table = test_table_of_scores.pytestmark[0].args[1]
+    assert {name for name, _ in table} | {"random"} == set(SCORES)
 
 
-@given(tensors(), st.sampled_from(sorted(CRITERIA)))
+@given(tensors(), st.sampled_from(SCORES))
 def test_scores_are_minus_infinity_exactly_where_pruned(drawn, name):
     initial, final, mask = drawn
-    scores = score(name, initial, final, mask)
+    scores = score_trained(name, initial, final, mask)
     for key, m in mask.items():
         np.testing.assert_array_equal(np.isfinite(scores[key]), m)
         np.testing.assert_array_equal(scores[key] == -np.inf, ~m)
 
 
-@given(tensors(), st.sampled_from(sorted(CRITERIA)))
+@given(tensors(), st.sampled_from(SCORES))
 def test_pruned_weights_do_not_count(drawn, name):
     """Neither in the percentiles nor anywhere else."""
     initial, final, mask = drawn
     noise = {key: np.where(m, final[key], 7) for key, m in mask.items()}
     others = {key: np.where(m, initial[key], np.nan) for key, m in mask.items()}
-    ours, theirs = score(name, initial, final, mask), score(name, others, noise, mask)
+    ours, theirs = (
+        score_trained(name, initial, final, mask),
+        score_trained(name, others, noise, mask),
+    )
     for key in mask:
         np.testing.assert_array_equal(ours[key], theirs[key])
 
 
 @given(tensors(), st.floats(0, 1))
-def test_magnitude_prunes_as_prune_layerwise_and_prune_globally(drawn, fraction):
+def test_magnitude_keeps_what_a_stable_sort_of_the_survivors_has_first(drawn, fraction):
+    """In NumPy: survivors by falling |w|, of equal ones the earlier first."""
     initial, final, mask = drawn
-    scores = score("magnitude", initial, final, mask)
-    alive = {key: int(m.sum()) for key, m in mask.items()}
-    counts = {key: survivors(n, fraction) for key, n in alive.items()}
+    scores = score_trained("magnitude", initial, final, mask)
+    counts = {key: survivors(int(m.sum()), fraction) for key, m in mask.items()}
     ours = keep_layerwise(scores, mask, counts)
-    theirs = prune_layerwise(final, mask, dict.fromkeys(mask, fraction))
-    for key in mask:
-        assert ours[key].tobytes() == theirs[key].tobytes()
-    ours = keep_globally(scores, mask, survivors(sum(alive.values()), fraction))
-    theirs = prune_globally(final, mask, fraction)
-    for key in mask:
-        assert ours[key].shape == theirs[key].shape
-        assert ours[key].tobytes() == theirs[key].tobytes()
+    for key, m in mask.items():
+        alive = np.flatnonzero(m)
+        order = alive[np.argsort(-np.abs(final[key].ravel()[alive]), kind="stable")]
+        expected = np.isin(np.arange(m.size), order[: counts[key]]).reshape(m.shape)
+        np.testing.assert_array_equal(ours[key], expected)
+    pool = np.concatenate([m.ravel() for m in mask.values()])
+    values = np.concatenate([final[key].ravel() for key in mask])
+    alive = np.flatnonzero(pool)
+    count = survivors(alive.size, fraction)
+    order = alive[np.argsort(-np.abs(values[alive]), kind="stable")]
+    together = keep_globally(scores, mask, count)
+    np.testing.assert_array_equal(
+        np.concatenate([together[key].ravel() for key in mask]),
+        np.isin(np.arange(pool.size), order[:count]),
+    )
+    assert all(together[key].shape == m.shape for key, m in mask.items())
 
 
-def test_magnitude_prunes_alike_on_random_weights_of_a_network():
-    rng = np.random.default_rng(0)
-    shapes = {"a": (64, 30), "b": (30, 10), "c": (10, 3)}
-    final = {key: rng.normal(size=shape).astype("f4") for key, shape in shapes.items()}
-    mask = {key: rng.random(shape) < 0.7 for key, shape in shapes.items()}
-    scores = score("magnitude", final, final, mask)
-    alive = {key: int(m.sum()) for key, m in mask.items()}
-    kept = keep_layerwise(scores, mask, {key: survivors(n, 0.2) for key, n in alive.items()})
-    expected = prune_layerwise(final, mask, dict.fromkeys(mask, 0.2))
-    assert all(np.array_equal(kept[key], expected[key]) for key in mask)
-    kept = keep_globally(scores, mask, survivors(sum(alive.values()), 0.2))
-    expected = prune_globally(final, mask, 0.2)
-    assert all(np.array_equal(kept[key], expected[key]) for key in mask)
-
-
-@given(tensors(), st.sampled_from(sorted(CRITERIA)), st.data())
+@given(tensors(), st.sampled_from(SCORES), st.data())
 def test_masks_lie_inside_with_exact_counts(drawn, name, data):
     initial, final, mask = drawn
-    scores = score(name, initial, final, mask)
+    scores = score_trained(name, initial, final, mask)
     counts = {key: data.draw(st.integers(0, int(m.sum()))) for key, m in mask.items()}
     layerwise = keep_layerwise(scores, mask, counts)
     together = keep_globally(scores, mask, sum(counts.values()))
@@ -138,7 +137,7 @@ def test_masks_lie_inside_with_exact_counts(drawn, name, data):
     ("name", "sign"), [("large-init-large-final", 1), ("small-init-small-final", -1)]
 )
 @pytest.mark.parametrize("keep", [1, 10, 60, 199])
-def test_two_sided_criteria_keep_what_is_beyond_one_percentile_of_both(name, sign, keep):
+def test_two_sided_scores_keep_what_is_beyond_one_percentile_of_both(name, sign, keep):
     """The definition in the authors' code: the same number of each is cut off."""
     rng = np.random.default_rng(keep)
     initial, final = rng.normal(size=200), rng.normal(size=200) * 5
@@ -175,26 +174,26 @@ def test_a_changed_sign_never_passes_the_smallest_score():
 def test_random_scores_are_a_function_of_seed_and_key():
     w = {"a": np.zeros((5, 4), "f4"), "b": np.zeros((5, 4), "f4")}
     mask = {key: np.ones((5, 4), bool) for key in w}
-    one, again, other = (score("random", w, w, mask, seed) for seed in (0, 0, 1))
+    one, again, other = (score_trained("random", w, w, mask, seed) for seed in (0, 0, 1))
     np.testing.assert_array_equal(one["a"], again["a"])
     assert (one["a"] != other["a"]).all()
     assert (one["a"] != one["b"]).all()
     assert len(np.unique(one["a"])) == 20
-    backwards = score("random", w, w, dict(reversed(mask.items())), 0)
+    backwards = score_trained("random", w, w, dict(reversed(mask.items())), 0)
     np.testing.assert_array_equal(one["a"], backwards["a"])
 
 
 def test_narrow_types_are_scored_in_float32():
     initial = {"w": np.array([1.0, 1.0], np.float16)}
     final = {"w": np.array([1.001, 2050.0], np.float16)}
-    scores = score("movement", initial, final, {"w": np.ones(2, bool)})["w"]
+    scores = score_trained("distance", initial, final, {"w": np.ones(2, bool)})["w"]
     assert scores.dtype == np.float32
     assert scores[1] == 2049  # no float16
 
 
 def test_more_weights_than_masks_are_ignored():
     w = {"fc/kernel": np.ones((2, 2)), "fc/bias": np.full(2, np.nan)}
-    assert list(score("magnitude", w, w, {"fc/kernel": np.ones((2, 2))})) == ["fc/kernel"]
+    assert list(score_trained("magnitude", w, w, {"fc/kernel": np.ones((2, 2))})) == ["fc/kernel"]
 
 
 MASK = {"w": np.array([True, True, False])}
@@ -204,7 +203,10 @@ W = {"w": np.array([1.0, 2.0, np.inf])}
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("large_final", W, W, MASK), "no criterion 'large_final'; there are magnitude, small-f"),
+        (
+            ("large_final", W, W, MASK),
+            "`score` must be one of magnitude, small-final, .*random, received 'large_final'",
+        ),
         (("magnitude", {}, W, MASK), r"`initial` has no 'w', which `mask` has. It has \[\]"),
         (("magnitude", W, {"v": W["w"]}, MASK), r"`final` has no 'w'.*\['v'\]"),
         (("magnitude", W, {"w": np.ones(2)}, MASK), r"shape \(3,\), the weight has \(2,\)"),
@@ -214,7 +216,7 @@ W = {"w": np.array([1.0, 2.0, np.inf])}
 )
 def test_score_says_what_is_wrong(arguments, message):
     with pytest.raises(InputError, match=message):
-        score(*arguments)
+        score_trained(*arguments)
 
 
 def test_keep_says_what_is_wrong():
@@ -235,6 +237,6 @@ def test_keep_says_what_is_wrong():
 
 
 def test_examples():
-    failed, tried = doctest.testmod(criteria)
+    failed, tried = doctest.testmod(after_training)
     assert tried > 0
     assert failed == 0

@@ -6,7 +6,7 @@ import pytest
 
 from tfinit.errors import InputError
 from tfinit.exporting import ExportConfig
-from tfinit.exporting.suffixes import format_of
+from tfinit.exporting.formats import format_of
 
 
 @pytest.mark.parametrize(

@@ -1,40 +1,13 @@
-"""Which formats there are, what each needs, and which combinations are known to be wrong."""
+"""Whether a model can be exported in a format with some options: what is known to be wrong."""
 
-import importlib.util
-from dataclasses import dataclass
 from typing import Any
 
 from tfinit.arguments import flag, one_of
-from tfinit.errors import InputError, MissingPackage
-from tfinit.exporting.suffixes import SUFFIXES
+from tfinit.errors import InputError
+from tfinit.exporting.formats import FORMATS, QUANTIZE, either
 from tfinit.graph.keras_internals import layer_and_all_in_it
 from tfinit.pruning.counting.effective_weights import is_coded
 from tfinit.variables import keras_of, own_weights
-
-
-@dataclass(frozen=True)
-class Format:
-    """A kind of file.
-
-    Attributes:
-        suffix: How its name ends; empty for a directory.
-        runtime: What runs it by default.
-        packages: What must be installed beside TensorFlow to write and run it: import names.
-    """
-
-    suffix: str
-    runtime: str
-    packages: tuple[str, ...] = ()
-
-
-FORMATS = {
-    "litert": Format(SUFFIXES["litert"], "LiteRT", ("ai_edge_litert",)),
-    "onnx": Format(SUFFIXES["onnx"], "ONNX Runtime", ("onnx", "tf2onnx", "onnxruntime")),
-    "keras": Format(SUFFIXES["keras"], "Keras"),
-    "saved_model": Format(SUFFIXES["saved_model"], "TensorFlow"),
-}
-QUANTIZE = (None, "int8")
-_QUANTIZED = ("litert", "onnx")
 
 
 def check_combination(
@@ -48,37 +21,13 @@ def check_combination(
     one_of("format", format, FORMATS)
     one_of("quantize", quantize, QUANTIZE)
     sparse = flag("sparse", sparse)
-    if sparse and format != "litert":
-        raise InputError(
-            f"`sparse=True` is for format 'litert', received {format!r}: "
-            f"{FORMATS[format].runtime} has neither a file form nor kernels for zeros. "
-            "Leave it out."
-        )
-    if sparse and quantize:
-        raise InputError(
-            "`sparse=True` and `quantize='int8'` exclude each other: LiteRT's converter writes "
-            "files of the two together that give garbage, NaN or crash the process. Choose one: "
-            "int8 alone shrinks and speeds up every layer; the zeros are kept in it."
-        )
-    if quantize and format not in _QUANTIZED:
-        raise InputError(
-            f"`quantize='int8'` is for the formats {' and '.join(_QUANTIZED)}, received "
-            f"{format!r}, whose runtime would compute in float32."
-        )
+    FORMATS[format].check_options(quantize, sparse)
     if quantize and not has_representative_data:
         raise InputError(
             "`quantize='int8'` quantizes weights and activations, and needs "
             "`representative_data` to see how large the activations get: some 100 typical inputs, "
             "such as `x_train[:100]`."
         )
-
-
-def check_packages(format: str) -> None:
-    """Raise MissingPackage unless what the format needs is installed."""
-    for package in FORMATS[format].packages:
-        if importlib.util.find_spec(package) is None:
-            name = package.replace("_", "-")
-            raise MissingPackage(f"export to {format}", name, "tfinit[export]")
 
 
 def check_model(model: Any, format: str, sparse: bool, name: str = "model") -> None:
@@ -99,18 +48,20 @@ def check_model(model: Any, format: str, sparse: bool, name: str = "model") -> N
         raise InputError(
             f"`{name}` {model.name!r} is not built. Call it on a batch, or give it an Input."
         )
-    if format != "keras" and keras.backend.backend() != "tensorflow":
+    known = FORMATS[format]
+    if known.needs_tensorflow and keras.backend.backend() != "tensorflow":
         raise InputError(
             f"`format` {format!r} needs Keras on the TensorFlow backend, which runs on "
             f"{keras.backend.backend()!r} here. Save the model as .keras, and load it under "
             "KERAS_BACKEND=tensorflow."
         )
     kept = [layer.name for layer in layer_and_all_in_it(model) if getattr(layer, "stateful", False)]
-    if format == "onnx" and kept:
+    if not known.keeps_state and kept:
+        able = either(word for word, other in FORMATS.items() if other.keeps_state)
         raise InputError(
-            f"`{name}` has a stateful layer, {kept[0]!r}, and an .onnx file keeps nothing from one "
-            "run to the next. Build it with stateful=False and the same weights, for whole "
-            "sequences; or export it to litert, keras or saved_model."
+            f"`{name}` has a stateful layer, {kept[0]!r}, and an {known.suffix} file keeps nothing "
+            "from one run to the next. Build it with stateful=False and the same weights, for "
+            f"whole sequences; or export it to {able}."
         )
     if sparse:
         other = sorted({w.dtype for w in model.weights if w.dtype != "float32"} & _FLOATS)
@@ -118,8 +69,8 @@ def check_model(model: Any, format: str, sparse: bool, name: str = "model") -> N
         if other or policies:
             raise InputError(
                 f"`sparse=True` is float32 only, and `model` has {', '.join(other + policies)}: "
-                "LiteRT's sparse kernels would give wrong numbers. Build it in float32, with the "
-                "same weights."
+                f"{known.runtime}'s sparse kernels would give wrong numbers. Build it in "
+                "float32, with the same weights."
             )
 
 
@@ -140,6 +91,6 @@ _FLOATS = {"float16", "bfloat16", "float64", "int8", "int4"}
 def _compute_dtype(layer: Any) -> str:
     # A layer that Keras quantized has a policy like "int8_from_float32".
     policy = getattr(layer, "dtype_policy", None)
-    if getattr(policy, "quantization_mode", None):
-        return policy.quantization_mode
+    if quantized := getattr(policy, "quantization_mode", None):
+        return quantized
     return str(getattr(layer, "compute_dtype", "float32"))

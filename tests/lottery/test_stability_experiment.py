@@ -10,16 +10,14 @@ from bare_runs import measure_stability
 from tfinit import datasets
 from tfinit.errors import InputError
 from tfinit.lottery import LotteryConfig, StabilityConfig, StabilityResult, Store
-from tfinit.lottery.frameworks import Training, parts_of
-from tfinit.lottery.stability import (
+from tfinit.lottery.frameworks import TrainingPlan, framework_of
+from tfinit.lottery.linear_connectivity import (
     barrier,
-    branch_of,
-    copy_seed,
     interpolate,
-    stability_steps,
     stability_to_csv,
     summarize_stability,
 )
+from tfinit.lottery.stability_experiment import branch_of, copy_seed, stability_steps
 from tfinit.lottery.store import Place
 
 # So much noise that copies from initialization end in different valleys.
@@ -62,7 +60,7 @@ def experiment(tmp_path_factory):
 @pytest.fixture(scope="module")
 def parts(experiment):
     """A network of its own, as another process would have, that has seen no mark."""
-    return parts_of(experiment[0], datasets.load("digits"))
+    return framework_of(experiment[0], datasets.load("digits"))
 
 
 # Arithmetic
@@ -177,7 +175,9 @@ def test_the_trunk_is_an_unmarked_training_bit_for_bit(experiment, parts):
     store = Store(config)
     initial = store.initial(3, "trunk", lambda: pytest.fail("not there"))
     for k in (8, 20):
-        metrics = parts.train(Training(initial, parts.full_mask(), 3, stop=k), lambda done: None)
+        metrics = parts.train(
+            TrainingPlan(initial, parts.full_mask(), 3, stop=k), lambda done: None
+        )
         assert same(dict(store.rewind(3, branch_of(k))), parts.final())
     trunk = stored(config, "trunk")
     assert same(dict(trunk.final), parts.final())
@@ -195,7 +195,7 @@ def test_copies_start_from_the_trunk_and_part(experiment, parts):
         assert not same(dict(one.final), dict(two.final))
         # From the kept weights, a fresh optimizer and the copy's own order, the same bits.
         start = {}
-        training = Training(
+        training = TrainingPlan(
             one.rewind, parts.full_mask(), copy_seed(3, 1), k, k, at={k: start.update}
         )
         parts.train(training, lambda done: None)
@@ -296,7 +296,7 @@ def test_tf_keras_too(tmp_path):
         ("points", 2, "at least 3"),
         ("points", 4.0, "whole number"),
         ("steps", 0, "at least 1"),
-        ("optimizer", "adamm", "adam, sgd, momentum"),
+        ("optimizer", "adamm", "sgd, adam, momentum, rmsprop"),
         ("seeds", (1, 1), "different whole numbers"),
     ],
 )

@@ -16,16 +16,16 @@ def export_saved(config: ExportConfig) -> ExportReport:
         InputError: a file cannot be read, or as `export` says.
         WorkError: as `export` says.
     """
-    representative = data = None
+    representative = x = y = None
     if config.data is not None:
-        (x, _), data = read_splits(config.data, need_targets=False)
+        (inputs, _), test = read_splits(config.data, need_targets=False)
         representative = (
-            {name: part[:_REPRESENTATIVE] for name, part in x.items()}
-            if isinstance(x, dict)
-            else x[:_REPRESENTATIVE]
+            {name: part[:_REPRESENTATIVE] for name, part in inputs.items()}
+            if isinstance(inputs, dict)
+            else inputs[:_REPRESENTATIVE]
         )
-        if data is not None and isinstance(data[1], dict):
-            data = None  # the accuracy of several outputs is not one number
+        if test is not None and not isinstance(test[1], dict):
+            x, y = test  # the accuracy of several outputs is not one number
     return export(
         load_model(config.model),
         config.out,
@@ -33,7 +33,8 @@ def export_saved(config: ExportConfig) -> ExportReport:
         config.quantize,
         config.sparse,
         representative,
-        data=data,
+        x=x,
+        y=y,
         baseline=None if config.baseline is None else load_model(config.baseline, "baseline"),
         seconds=config.seconds,
         timeout=config.timeout,

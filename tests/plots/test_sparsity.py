@@ -1,0 +1,25 @@
+import pytest
+
+from tfinit.errors import InputError
+from tfinit.plots import sparsity_figure
+
+
+def test_a_bar_for_each_layer_the_first_above():
+    (axes,) = sparsity_figure({"conv": 0.5, "fc": 0.905, "head": 0.0}, "pruned").axes
+    assert [bar.get_width() for bar in axes.patches] == [50, 90.5, 0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["conv", "fc", "head"]
+    assert [text.get_text() for text in axes.texts] == ["50.0%", "90.5%", "0.0%"]
+    below, above = axes.get_ylim()
+    assert below > above
+
+
+@pytest.mark.parametrize(
+    "sparsities, message",
+    [
+        ({}, "`sparsities` is empty"),
+        ({"fc": 1.5}, r"`sparsities\['fc'\]` must be a number from 0 to 1"),
+    ],
+)
+def test_what_is_no_sparsity_is_refused(sparsities, message):
+    with pytest.raises(InputError, match=message):
+        sparsity_figure(sparsities, "it")

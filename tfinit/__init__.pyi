@@ -1,0 +1,29 @@
+from . import callbacks as callbacks
+from . import comparison as comparison
+from . import datasets as datasets
+from . import devices as devices
+from . import diagnostics as diagnostics
+from . import errors as errors
+from . import exporting as exporting
+from . import fans as fans
+from . import fine_tuning as fine_tuning
+from . import gains as gains
+from . import initializers as initializers
+from . import lottery as lottery
+from . import models as models
+from . import plots as plots
+from . import points as points
+from . import probes as probes
+from . import pruning as pruning
+from . import saved_model as saved_model
+from . import schemes as schemes
+from . import spread as spread
+from . import training as training
+from . import variables as variables
+from .comparison import compare as compare
+from .diagnostics import diagnose as diagnose
+from .diagnostics import recommend as recommend
+from .exporting import export as export
+from .schemes import initialize as initialize
+
+__version__: str

@@ -1,0 +1,9 @@
+from .choice import Choice as Choice
+from .config import ExportConfig as ExportConfig
+from .export_models import export as export
+from .export_models import side_by_side as side_by_side
+from .layers import LayerNote as LayerNote
+from .one_file import Variant as Variant
+from .result import ExportReport as ExportReport
+from .result import FileReport as FileReport
+from .result import Latency as Latency

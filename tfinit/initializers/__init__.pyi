@@ -1,0 +1,16 @@
+from .critical import CriticalPoint as CriticalPoint
+from .critical import EdgeOfChaos as EdgeOfChaos
+from .critical import critical_point as critical_point
+from .identities import Dirac as Dirac
+from .identities import Identity as Identity
+from .identities import ZerO as ZerO
+from .orthogonal import ConvolutionOrthogonal as ConvolutionOrthogonal
+from .orthogonal import DeltaOrthogonal as DeltaOrthogonal
+from .orthogonal import Orthogonal as Orthogonal
+from .pretrained import Pretrained as Pretrained
+from .scaling import He as He
+from .scaling import LeCun as LeCun
+from .scaling import Xavier as Xavier
+from .sparse import Sparse as Sparse
+from .sparse import SparseOrthogonal as SparseOrthogonal
+from .sparse import SparseScaling as SparseScaling

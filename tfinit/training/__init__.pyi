@@ -1,0 +1,13 @@
+from .augment import Augment as Augment
+from .compiled import CompiledLoop as CompiledLoop
+from .compiled import warm_up as warm_up
+from .engine import trainer as trainer
+from .fit import FitLoop as FitLoop
+from .metrics import METRICS as METRICS
+from .metrics import Diverged as Diverged
+from .metrics import Metrics as Metrics
+from .metrics import Partial as Partial
+from .metrics import Progress as Progress
+from .order import batch_indices as batch_indices
+from .order import check_batch_size as check_batch_size
+from .order import evaluation_steps as evaluation_steps
