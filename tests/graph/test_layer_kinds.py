@@ -11,13 +11,23 @@ from keras import layers
 from keras.src.ops import nn, numpy
 
 import tfinit
-from tfinit.graph.layer_kinds import DEFAULT, axes_of, kind_of, kind_of_class, letters_of
+from tfinit.graph import channel_rules, multiply_adds
+from tfinit.graph.layer_kinds import (
+    _HOMES,
+    _OPERATIONS,
+    DEFAULT,
+    axes_of,
+    kind_of,
+    kind_of_class,
+    letters_of,
+)
+from tfinit.schemes.engine import moments
 
 # Of these nothing is known: they run a model or code of another library, or anything at all.
 ON_PURPOSE = {
-    "keras": {"Layer", "Lambda", "JaxLayer", "FlaxLayer", "TFSMLayer", "TorchModuleWrapper"}
+    "keras": {"Layer", "JaxLayer", "FlaxLayer", "TFSMLayer", "TorchModuleWrapper"}
     | {"StackedRNNCells"},
-    "tf_keras": {"Layer", "Lambda", "StackedRNNCells", "AbstractRNNCell", "DenseFeatures"}
+    "tf_keras": {"Layer", "StackedRNNCells", "AbstractRNNCell", "DenseFeatures"}
     | {"LocallyConnected1D", "LocallyConnected2D", "ThresholdedReLU"}
     | {f"Random{name}" for name in ("Brightness", "Contrast", "Crop", "Flip", "Height")}
     | {f"Random{name}" for name in ("Rotation", "Translation", "Width", "Zoom")}
@@ -34,6 +44,58 @@ def test_every_public_layer_has_a_row_or_is_left_out_on_purpose(library):
     }
     without = {cls.__name__ for cls in public if kind_of_class(cls) == DEFAULT}
     assert without == ON_PURPOSE[library.__name__] & {cls.__name__ for cls in public}
+
+
+# Words that are no classes of layers there: titles, initializers, ONNX's operators, Keras's files.
+OTHER_WORDS = {
+    "demo/menu.py": {"ReLU", "ELU", "Identity"},
+    "exporting/onnx_graph.py": {"Add", "Identity"},
+    "graph/activations.py": {"Activation"},
+    "saved_model.py": {"TFSMLayer"},
+}
+# Bases of other things than layers: optimizers, schedules, and where a method is looked up.
+OTHER_BASES = {
+    "graph/overlay.py",
+    "pruning/in_training/schedule_checks.py",
+    "pruning/tfmot_api/adoption.py",
+}
+
+
+def test_no_other_file_asks_for_a_layer_by_the_name_of_its_class():
+    known = {
+        base.__name__
+        for library in (keras, tf_keras)
+        for cls in vars(library.layers).values()
+        if inspect.isclass(cls)
+        for base in cls.__mro__
+        if base.__module__.split(".")[0] in ("keras", "tf_keras")
+    } | {"Functional", "Sequential", "TFOpLambda", "PruneLowMagnitude"}
+    root = Path(tfinit.__file__).parent
+    found = []
+    for path in sorted(root.rglob("*.py")):
+        file = path.relative_to(root).as_posix()
+        if file == "graph/layer_kinds.py":
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            value = node.value if isinstance(node, ast.Constant) else None
+            if isinstance(value, str) and value in known - OTHER_WORDS.get(file, set()):
+                found.append(f"{file}:{node.lineno} {value}")
+            if isinstance(node, ast.Attribute) and node.attr == "__mro__":
+                found.extend([f"{file}:{node.lineno} bases"] * (file not in OTHER_BASES))
+    assert found == []
+
+
+@pytest.mark.parametrize(
+    ("field", "rules"),
+    [
+        ("multiply_adds", multiply_adds.RULES),
+        ("channels", channel_rules.RULES),
+        ("moments", moments.FORMULAS),
+    ],
+)
+def test_every_rule_that_a_row_names_is_there_and_used(field, rules):
+    rows = [row for rows in (*_HOMES.values(), _OPERATIONS) for row in rows.values()]
+    assert {getattr(row, field) for row in rows} - {""} == set(rules)
 
 
 def test_the_table_imports_no_keras():

@@ -169,3 +169,35 @@ def test_deep_models_do_not_exhaust_the_stack(depth):
         x = L.Identity()(x)
     model = keras.Model(inputs, L.ReLU()(L.Dense(2, name="fc")(x)))
     assert activations(model) == {"fc/kernel": "relu"}
+
+
+@keras.saving.register_keras_serializable("tfinit-tests")
+class Twice(keras.Model):
+    """A functional model whose call is more than its graph."""
+
+    def call(self, inputs, training=None, mask=None):
+        once = super().call(inputs, training=training, mask=mask)
+        return super().call(once, training=training, mask=mask)
+
+
+def test_a_functional_model_with_a_call_of_its_own_is_traced_by_its_call():
+    given = keras.Input((3,))
+    model = Twice(given, keras.layers.Dense(3, "relu", name="dense")(given))
+    outer = keras.Input((3,))
+    for traced, key in (model, "dense"), (keras.Model(outer, model(outer)), "twice/dense"):
+        graph = trace(traced)
+        kernels = [step.key for step in graph.steps if bears_kernel(step.op)]
+        assert kernels == [key, key] and not graph.guessed
+
+
+def test_a_model_inside_that_is_given_a_dict_is_read_by_the_names_of_its_inputs():
+    p, q = keras.Input((4,), name="p"), keras.Input((4,), name="q")
+    out = keras.layers.Subtract(name="out")([q, keras.layers.Dense(4, name="dense")(p)])
+    inner = keras.Model([q, p], out, name="inner")
+    outer = [keras.Input((4,)), keras.Input((4,))]
+    graph = trace(keras.Model(outer, inner({"p": outer[0], "q": outer[1]})), composites=False)
+    [dense, subtract] = graph.steps
+    assert dense.inputs == (graph.inputs[0],)
+    assert subtract.inputs == (graph.inputs[1], dense.outputs[0])
+    [nested] = graph.nested
+    assert (nested.inputs, nested.start, nested.stop) == (tuple(graph.inputs[::-1]), 0, 2)

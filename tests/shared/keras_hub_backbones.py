@@ -76,3 +76,14 @@ def batch_for(model: Any, rows: int = 8, seed: int = 0) -> Any:
         return random.standard_normal(shape).astype("float32")
 
     return keras.tree.map_structure(part, model.input)
+
+
+NAMES = tuple(BACKBONES)
+
+
+def backbone(name: str, rows: int = 2) -> tuple[Any, Any]:
+    """A small backbone with random weights, and a batch for it."""
+    import keras_hub
+
+    model = BACKBONES[name](keras_hub.models)
+    return model, batch_for(model, rows)

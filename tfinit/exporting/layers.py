@@ -10,6 +10,7 @@ from tfinit.exporting.blocks import BLOCKS, CONVERTER_MINIMUM, DENSE, PAYS, Enco
 from tfinit.exporting.contents import Stored
 from tfinit.exporting.dense import PRUNED, kernels
 from tfinit.exporting.formats import FORMATS
+from tfinit.graph.layer_kinds import kind_of
 from tfinit.pruning.counting.effective_weights import nonzero
 from tfinit.variables import walk_layers
 
@@ -70,13 +71,13 @@ def layer_notes(
         if quantize:
             why = "an int8 zero is multiplied like any other int8 number"
         elif sparse:
-            runs, why = _in_sparse_file(kind, np.asarray(own[0]), planned.get(key), blocks)
+            runs, why = _in_sparse_file(layer, np.asarray(own[0]), planned.get(key), blocks)
         notes.append(LayerNote(key, kind, zeros / size, runs, why))
     return tuple(notes)
 
 
 def _in_sparse_file(
-    kind: str, kernel: np.ndarray, planned: Encoding | None, blocks: list[Stored]
+    layer: Any, kernel: np.ndarray, planned: Encoding | None, blocks: list[Stored]
 ) -> tuple[bool, str]:
     """Whether the sparse kernel runs, and why (not). Takes the weight that it finds from blocks."""
     if planned is None or planned.how == BLOCKS:
@@ -86,8 +87,9 @@ def _in_sparse_file(
                 blocks.remove(weight)
                 return True, _share(kernel, planned)
     if planned is None:
-        if kind == "Embedding":
+        if kind_of(layer).looks_up:
             return False, "a lookup reads whole rows, zeros or not"
+        kind = type(layer).__name__
         return False, f"LiteRT has no sparse kernel for {kind}; it unpacks the weights before it"
     if planned.how == BLOCKS:
         return False, "LiteRT's converter did not keep the 1×4 blocks"

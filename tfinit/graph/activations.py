@@ -136,9 +136,7 @@ def _function_of(op: Any) -> Callable[[Any], Any] | None:
     # Of Keras's own layers those above are activations, and a Lambda is anything.
     of_user = type(op).__module__.split(".")[0] not in ("keras", "tf_keras")
     holds = ("kernel", "embeddings")
-    if not (of_user or type(op).__name__ == "Lambda") or any(
-        w.name.endswith(holds) for w in op.weights
-    ):
+    if not (of_user or kind_of(op).own_code) or any(w.name.endswith(holds) for w in op.weights):
         return None
     return partial(_called, op)
 

@@ -87,7 +87,9 @@ def _mixing(channels: Channels, call: Call) -> Value:
     else:
         constants = np.where(constant, sums, np.nan)
         made = made.having(applied(function, constants, layer.compute_dtype))
-    _guard_bias(channels, call, made)
+    # It may be given a bias, for constants.
+    if layer.use_bias or taken.constants[foldable].any():
+        _guard_bias(channels, call, made)
     channels.mix(call, taken, made, uses, foldable)
     return made
 
@@ -111,7 +113,8 @@ def _depthwise(channels: Channels, call: Call) -> Value:
         applied(function, constants, layer.compute_dtype),
         taken.axis,
     )
-    _guard_bias(channels, call, made)
+    if layer.use_bias:
+        _guard_bias(channels, call, made)
     channels.carry(call, taken, made)
     return made
 
@@ -122,7 +125,7 @@ def _guard_bias(channels: Channels, call: Call, made: Value) -> None:
     Its ``ops.add`` adds a bias along the last axis if that is as long as there are channels.
     """
     last = len(call.made_shape) - 1
-    if not call.layer.use_bias or made.axis == last or keras.config.backend() != "tensorflow":
+    if made.axis == last or keras.config.backend() != "tensorflow":
         return
     width = call.made_shape[last]
     if width in (None, len(made)):
@@ -212,13 +215,15 @@ def _flattening(channels: Channels, call: Call) -> Value:
     if taken.axis == last and made[-1] == shape[-1] and len(made) > 1:
         return replace(taken, axis=len(made) - 1)
     sizes = [size for size in shape[1:] if size is not None]
-    if len(sizes) < last or None in made[1:] or math.prod(sizes) != math.prod(made[1:]):
+    made_sizes = [size for size in made[1:] if size is not None]
+    unknown = len(sizes) < last or len(made_sizes) < len(made) - 1
+    if unknown or math.prod(sizes) != math.prod(made_sizes):
         raise Untouchable("the shape of its input is unknown")
     others = [size if i == taken.axis else 1 for i, size in enumerate(sizes, 1)]
     entries = np.broadcast_to(np.arange(len(taken)).reshape(others), sizes)
     if getattr(call.layer, "data_format", None) == "channels_first":  # Flatten's
         entries = np.moveaxis(entries, 0, -1)
-    return _spread(channels, taken, entries.reshape(made[1:]))
+    return _spread(channels, taken, entries.reshape(made_sizes))
 
 
 def _spread(channels: Channels, taken: Value, entries: np.ndarray) -> Value:

@@ -51,6 +51,11 @@ class Kernel:
     recurrent: bool
 
     @property
+    def is_embedding(self) -> bool:
+        """True for a table of vectors, and for the way back from them."""
+        return self.name in ("embeddings", _REVERSE)
+
+    @property
     def shape(self) -> tuple[int, ...]:
         """The shape of the weight."""
         return tuple(self.variable.shape)

@@ -73,6 +73,7 @@ class LayerKind:
         wrapper: Whether it wraps the one layer in its attribute ``layer``.
         opaque: Whether it calls what is inside it in a loop of its own, so that probes see it from
             outside only.
+        own_code: Whether what it computes is a function of the user's.
         preprocessing: What it does to data before a network: ``"rescaling"``,
             ``"normalization"``, ``"lookup"`` (of words and the like) or ``"other"``.
         model: ``"functional"`` or ``"sequential"``.
@@ -97,6 +98,7 @@ class LayerKind:
     recurrent: bool = False
     wrapper: bool = False
     opaque: bool = False
+    own_code: bool = False
     preprocessing: str = ""
     model: str = ""
     left_alone: str = ""
@@ -371,6 +373,7 @@ _LAYERS: dict[str, LayerKind] = {
     **_each("UpSampling Cropping", replace(_RESHAPING, channels="pooling"), _ALL),
     **_each("ZeroPadding", LayerKind(channels="zero_padding", moments="pad"), _ALL),
     **_each("Masking InputLayer", LayerKind(moments="same")),
+    "Lambda": LayerKind(own_code=True),
     # What data pass before a network.
     "Rescaling": LayerKind(preprocessing="rescaling", moments="rescale"),
     "Normalization": replace(_NORMALIZING, preprocessing="normalization"),
@@ -394,7 +397,7 @@ _KERAS_HUB: dict[str, LayerKind] = {
     ),
     "ViTPatchingAndEmbedding": LayerKind(multiply_adds="free"),  # a token, beside layers in it
     "DropPath": LayerKind(keeps_mean=True),
-    # Three einsums, each of all tokens with all experts.
+    # Einsums, each of all tokens with all experts. Qwen's gate is two matrices side by side.
     "MixtralMoeExperts": LayerKind(
         kernels=_kernels(
             expert_feedforward_gate_dense=_EXPERTS._replace(inside="activation"),
@@ -404,12 +407,23 @@ _KERAS_HUB: dict[str, LayerKind] = {
         multiply_adds="experts",
     ),
     **_each(
-        "LlamaAttention CachedMistralAttention QwenAttention Qwen3Attention Qwen3MoeAttention",
+        "QwenMoeExperts Qwen3MoeExperts Qwen3_5MoeExperts",
+        LayerKind(
+            kernels=_kernels(
+                expert_feedforward_gate_dense=_EXPERTS._replace(inside="activation"),
+                expert_feedforward_output_dense=_EXPERTS,
+            ),
+            multiply_adds="experts",
+        ),
+    ),
+    **_each(
+        "LlamaAttention CachedMistralAttention QwenAttention Qwen3Attention Qwen3MoeAttention "
+        "BloomAttention",
         _attending("_{}_dense"),
     ),
     **_each(
         "CachedMixtralAttention CachedGemmaAttention CachedGemma3Attention QwenMoeAttention "
-        "Phi3Attention",
+        "Phi3Attention FalconAttention",
         _attending("{}_dense"),
     ),
     "T5MultiHeadAttention": replace(
@@ -439,6 +453,7 @@ _OPERATIONS: dict[str, LayerKind] = {
     "minimum": LayerKind(merge="minimum", channels="minimum"),
     "concatenate": _CONCATENATE,
     **_each("dot matmul einsum tensordot inner vdot", LayerKind(merge="dot")),
+    **_each("zeros_like ones_like full_like", LayerKind(positions=True)),
     "dot_product_attention": LayerKind(attention=True, merge="dot"),
     "reshape": replace(_RESHAPING, channels="reshape"),
     "squeeze": LayerKind(channels="flatten"),

@@ -85,12 +85,14 @@ class Uses:
 
     def divide(self, batch: int) -> None:
         """From a batch to one sample."""
-        for counts in (self.kernels, self.products):
-            for key, count in counts.items():
-                layer = key if isinstance(key, int) else key[0]
-                if count % batch:
-                    self.unknown[layer] = f"not the same for each of {batch} samples"
-                counts[key] = count // batch
+
+        def of_one(layer: int, count: int) -> int:
+            if count % batch:
+                self.unknown[layer] = f"not the same for each of {batch} samples"
+            return count // batch
+
+        self.kernels = Counter({key: of_one(key[0], n) for key, n in self.kernels.items()})
+        self.products = Counter({layer: of_one(layer, n) for layer, n in self.products.items()})
 
 
 def count_uses(model: Any, input_shape: Any = None) -> Uses:
@@ -131,7 +133,7 @@ def count_uses(model: Any, input_shape: Any = None) -> Uses:
             failure = failure or error
             continue
         uses.divide(batch)
-        uses.shapes = [shape[1:] for shape in _leaves(shapes)]
+        uses.shapes = [tuple(n for n in shape[1:] if n) for shape in _leaves(shapes)]
         return uses
     raise refused(
         f"`model` {model.name!r} cannot run on placeholders of `input_shape` "
@@ -168,7 +170,7 @@ def _watched(model: Any, uses: Uses) -> Iterator[None]:
 
     def watch(layer: Any) -> None:
         kind = kind_of(layer)
-        rule = _RULES.get(kind.multiply_adds)
+        rule = RULES.get(kind.multiply_adds)
         # Keras calls this one in place of `call` for a quantized layer.
         mode = getattr(layer, "quantization_mode", None)
         name = "quantized_call" if mode else "call"
@@ -435,7 +437,7 @@ def _attended(layer: Any, arguments: dict[str, Any], scored: bool, uses: Uses) -
 
 
 # By the names in `tfinit.graph.layer_kinds`.
-_RULES: dict[str, Callable[[Any, dict[str, Any], Any, Uses], None]] = {
+RULES: dict[str, Callable[[Any, dict[str, Any], Any, Uses], None]] = {
     "additive": _additive,
     "attention": _attention,
     "bidirectional": _bidirectional,

@@ -109,7 +109,7 @@ class Structure:
             step = self._step_of.get(id(layer))
             if n == 0 and step is not None and not self.graph.guessed:
                 last = of_step[step]
-            elif any(k.name != "embeddings" for k in self.kernels_of(layer)):
+            elif any(not k.is_embedding for k in self.kernels_of(layer)):
                 last += 1
             depths[key, n] = last
         return depths
@@ -173,7 +173,7 @@ class Structure:
     @cached_property
     def is_normalized_throughout(self) -> bool:
         """True if normalizations follow at least half of the kernels."""
-        followed = [self.is_normalized(k.layer) for k in self.kernels if k.name != "embeddings"]
+        followed = [self.is_normalized(k.layer) for k in self.kernels if not k.is_embedding]
         return 2 * sum(followed) >= len(followed) > 0
 
     @property
@@ -187,7 +187,7 @@ class Structure:
         names = [
             str(activation)
             for kernel in self.kernels
-            if kernel.step not in self._heads and kernel.name != "embeddings"
+            if kernel.step not in self._heads and not kernel.is_embedding
             for activation in kernel.activations
             if str(activation) != "linear"
         ]

@@ -7,7 +7,7 @@ are taken in the order they were made, and `Graph.reasons` says why.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
@@ -24,7 +24,6 @@ from tfinit.graph.keras_internals import (
     forget_calls,
     forget_losses,
     functional_of,
-    has_graph,
     input_structure,
     inputs_of,
     is_from_keras_3,
@@ -73,8 +72,8 @@ class Graph:
         reasons: Key of a composite layer (of the model itself: its name) whose order is that of
             creation, not of data flow → why it could not be traced.
         nodes: Keras's record of the call behind each step; None where there is none.
-        nested: The calls of models inside the model, in data-flow order, outer before inner; none
-            where it was called to be traced.
+        nested: Every call of a model inside the model that Keras recorded, in data-flow order,
+            outer before inner; none of a model with composite layers, unless they are left whole.
     """
 
     steps: list[Step] = field(default_factory=list)
@@ -156,18 +155,16 @@ def trace(model: Any, x: Any = None, *, composites: bool = True) -> Graph:
     Args:
         model: A built layer or model. It is left as it was.
         x: A batch for it, whose shapes and dtypes are taken where the model leaves its own open.
-        composites: Open the layers of a user's own that hold layers, too. Without, the steps of a
-            functional model are the calls in it and in the models inside, all their inputs given.
+        composites: Open the layers of a user's own that hold layers, too.
 
     Returns:
         Its calls in data-flow order, nested models opened, Keras's own layers left whole.
     """
     tracer = _Tracer(model, composites)
-    opened = composites and keras_of(model) == "keras" and _composites(model)
-    if is_graph(model) and not opened:
-        functional = functional_of(model)
-        return tracer.read(list(functional.inputs), list(functional.outputs))
-    if not is_graph(model) and _is_whole(model):
+    graph = own_graph(model)
+    if graph and (not composites or keras_of(model) != "keras" or not _composites(model)):
+        return tracer.read(*graph)
+    if not graph and _is_whole(model):
         (given,), (made,) = tracer.fresh(1), tracer.fresh(1)
         tracer.graph.inputs, tracer.graph.outputs = [given], [made]
         tracer.add(Step("", model, (given,), (made,)))
@@ -192,17 +189,19 @@ def operations_in(model: Any) -> Iterator[tuple[str, Any]]:
                 yield f"{prefix}/{op.name}" if prefix else op.name, op
 
 
-def is_graph(op: Any) -> bool:
-    """True for a functional model, and for a Sequential of known inputs.
+def own_graph(model: Any) -> tuple[list[Any], list[Any]] | None:
+    """The symbolic inputs and outputs of a functional or sequential model, else None.
 
-    Not for one of a class with a `call` of its own, which may compute more than its graph.
+    Of a class whose `call` is a user's own, the graph need not be what is computed: None too.
     """
     for method in "call", "__call__":
-        home = getattr(getattr(op, method, None), "__module__", None) or ""
+        home = getattr(getattr(model, method, None), "__module__", None) or ""
         if home.split(".")[0] not in ("keras", "tf_keras"):
-            return False
-    functional = functional_of(op)
-    return bool(kind_of(functional).model == "functional" and getattr(functional, "inputs", None))
+            return None
+    functional = functional_of(model)
+    if kind_of(functional).model != "functional" or not getattr(functional, "inputs", None):
+        return None
+    return list(functional.inputs), list(functional.outputs)
 
 
 def _is_whole(op: Any) -> bool:
@@ -215,7 +214,7 @@ def _is_whole(op: Any) -> bool:
 def _composites(model: Any) -> list[Any]:
     """The layers in a model, itself among them, that are opened by calling them."""
     layers = [layer for _, layer in walk_layers(model)]
-    return [layer for layer in layers if not is_graph(layer) and not _is_whole(layer)]
+    return [layer for layer in layers if not own_graph(layer) and not _is_whole(layer)]
 
 
 def symbolic_arguments(model: Any) -> tuple[list[Any], dict[str, Any]] | tuple[None, None]:
@@ -231,7 +230,7 @@ def symbolic_arguments(model: Any) -> tuple[list[Any], dict[str, Any]] | tuple[N
             return [tensor(part) for part in shape]
         return keras.KerasTensor(tuple(shape), dtype=model.compute_dtype)
 
-    if has_graph(model):
+    if getattr(functional_of(model), "inputs", None):
         return [functional_of(model).input], {}
     config = model.get_build_config() or {}
     if config.get("input_shape") is not None:
@@ -250,15 +249,19 @@ def _arguments_to_try(model: Any, x: Any) -> Iterator[tuple[list[Any], dict[str,
     """
     import keras
 
+    if keras_of(model) != "keras":
+        return
     if x is not None:
-        yield [keras.tree.map_structure(_like, x)], {}
+        # What is no batch of tensors is refused elsewhere.
+        with suppress(AttributeError, TypeError, ValueError):
+            yield [keras.tree.map_structure(_like, x)], {}
     args, kwargs = symbolic_arguments(model)
     if args is None:
         return
     for lengths in _LENGTHS:
 
         def sized(tensor: Any, lengths: tuple[int, ...] = lengths) -> Any:
-            sizes = (_BATCH, *lengths, *lengths)
+            sizes = (_BATCH, *lengths * len(tensor.shape))
             shape = [sizes[axis] if n is None else n for axis, n in enumerate(tensor.shape)]
             return keras.KerasTensor(shape, tensor.dtype, sparse=tensor.sparse)
 
@@ -268,10 +271,10 @@ def _arguments_to_try(model: Any, x: Any) -> Iterator[tuple[list[Any], dict[str,
 def _like(part: Any) -> Any:
     import keras
 
-    shape = tuple(np.shape(part))
-    dtype = getattr(part, "dtype", None) or np.asarray(part).dtype
+    shape = tuple(part.shape)
     # Masks are computed at once, for each example.
-    return keras.KerasTensor((min(shape[0], _BATCH), *shape[1:]) if shape else shape, dtype)
+    shape = (min(shape[0], _BATCH), *shape[1:]) if shape else shape
+    return keras.KerasTensor(shape, keras.backend.standardize_dtype(part.dtype))
 
 
 @contextmanager
@@ -287,7 +290,7 @@ def _forget_new_calls(model: Any) -> Iterator[Any]:
         for _, layer in walk_layers(model):
             forget_calls(put, layer)
             forget_losses(put, layer)
-            for op in getattr(functional_of(layer), "operations", ()) if has_graph(layer) else ():
+            for op in getattr(functional_of(layer), "operations", ()):
                 forget_calls(put, op)
         yield put
 
@@ -300,6 +303,7 @@ class _Tracer:
         self._count = 0
         # A composite that could not be called on symbolic tensors → why.
         self._failed: dict[int, str] = {}
+        self._graphs: set[int] = set()
         self._sparse = False
 
     def fresh(self, n: int) -> list[int]:
@@ -321,8 +325,9 @@ class _Tracer:
         """Append the steps from symbolic `inputs`, whose values are given, to `outputs`."""
         value_of = {id(tensor): value for tensor, value in zip(inputs, values, strict=False)}
         for node in _nodes_between(value_of, outputs):
-            positions = self._composites and kind_of(operation_of(node)).positions
-            read = [] if positions else inputs_of(node)
+            read = inputs_of(node)
+            if self._composites and kind_of(operation_of(node)).positions:
+                read = []
             taken = [value_of[id(t)] for t in read if id(t) in value_of]
             for tensor, value in zip(outputs_of(node), self._step(node, taken), strict=False):
                 value_of[id(tensor)] = value
@@ -331,8 +336,13 @@ class _Tracer:
     def _step(self, node: Any, taken: list[int]) -> list[int]:
         """Append one call, opened where it is a model or a user's composite; its outputs."""
         op = operation_of(node)
-        if is_graph(op):
-            return self._inside(op, node, taken)
+        if inner := own_graph(op):
+            taken = _in_order(inner[0], op, node, taken)
+            nested, place, start = self.graph.nested, len(self.graph.nested), len(self.graph.steps)
+            nested.append(Nested(op, node, tuple(taken), start, start))
+            made = self._read(*inner, taken)
+            nested[place] = nested[place]._replace(stop=len(self.graph.steps))
+            return made
         if self._composites and not _is_whole(op):
             # `call` cannot be followed in tf_keras.
             return self._chain(op, taken, self._failed.get(id(op), "it is not a functional model"))
@@ -341,24 +351,14 @@ class _Tracer:
         self.add(Step(key, op, tuple(taken), tuple(made)), node)
         return made
 
-    def _inside(self, model: Any, node: Any, taken: list[int]) -> list[int]:
-        """Append the calls in a model inside; its outputs."""
-        functional, nested = functional_of(model), self.graph.nested
-        inputs, outputs = list(functional.inputs), list(functional.outputs)
-        args, _ = arguments_of(node) or ([], {})
-        taken = _in_order(model, args, taken)
-        place, start = len(nested), len(self.graph.steps)
-        nested.append(Nested(model, node, tuple(taken), start, start))
-        made = self._read(inputs, outputs, taken)
-        nested[place] = nested[place]._replace(stop=len(self.graph.steps))
-        return made
-
     def call(self, model: Any, args: list[Any], kwargs: dict[str, Any]) -> Graph:
         """Call a model on symbolic tensors, and read what Keras records."""
         with _forget_new_calls(model) as put:
             self._sparse = any(tensor.sparse for tensor in _symbols((args, kwargs)))
-            for _, layer in walk_layers(model):
-                if is_graph(layer) or not is_from_keras_3(type(layer)):
+            layers = [layer for _, layer in walk_layers(model)]
+            self._graphs = {id(layer) for layer in layers if own_graph(layer)}
+            for layer in layers:
+                if id(layer) in self._graphs or not is_from_keras_3(type(layer)):
                     put(layer, "__call__", partial(self._called, layer, layer.__call__))
             try:
                 outputs = _symbols(model(*args, **kwargs))
@@ -378,10 +378,11 @@ class _Tracer:
             # Keras takes the product of a tensor and a number for sparse.
             if not self._sparse:
                 make_dense(tensor)
-        if not given or (_is_whole(layer) and not is_graph(layer)):
+        is_graph = id(layer) in self._graphs
+        if not given or (_is_whole(layer) and not is_graph):
             return itself(*args, **kwargs)
         try:
-            if is_graph(layer):
+            if is_graph:
                 return _replayed(functional_of(layer), args, kwargs)
             made = layer.call(*args, **kwargs)
         except Exception as error:
@@ -414,20 +415,13 @@ class _Tracer:
         return taken
 
 
-def _in_order(model: Any, args: Any, given: list[Any]) -> list[Any]:
-    """What a functional model is given, in the order of its inputs: a dict is read by names."""
-    functional = functional_of(model)
-    if not args or not isinstance(args[0], dict) or isinstance(input_structure(model), dict):
-        return given
-    by_name = dict(zip(sorted(args[0]), given, strict=False))
-    return [by_name[tensor.name] for tensor in functional.inputs]
-
-
 def _replayed(functional: Any, args: Any, kwargs: Any) -> Any:
     """The outputs of a functional model on other symbolic inputs, each of its calls made anew."""
     import keras
 
-    given = _in_order(functional, args, _symbols((args, kwargs)))
+    given = _symbols((args, kwargs))
+    if args and isinstance(args[0], dict) and not isinstance(input_structure(functional), dict):
+        given = [args[0][tensor.name] for tensor in functional.inputs]
     known = {id(old): new for old, new in zip(functional.inputs, given, strict=False)}
     for node in _nodes_between(known, list(functional.outputs)):
         taken, named = arguments_with(node, known)
@@ -435,6 +429,16 @@ def _replayed(functional: Any, args: Any, kwargs: Any) -> Any:
         known.update(zip(map(id, node.outputs), made, strict=True))
     outputs = [known[id(tensor)] for tensor in functional.outputs]
     return keras.tree.pack_sequence_as(output_structure(functional), outputs)
+
+
+def _in_order(inputs: list[Any], model: Any, node: Any, taken: list[int]) -> list[int]:
+    """What a model inside is given, in the order of its inputs: a dict is read by their names."""
+    args, _ = arguments_of(node) or ([], {})
+    given = args[0] if args else None
+    if not isinstance(given, dict) or isinstance(input_structure(model), dict):
+        return taken
+    by_name = dict(zip(sorted(given), taken, strict=False))
+    return [by_name[tensor.name] for tensor in inputs]
 
 
 def _symbols(structure: Any) -> list[Any]:

@@ -14,6 +14,7 @@ from tfinit import arguments
 from tfinit.arguments import refused, wholes
 from tfinit.errors import InputError
 from tfinit.graph.keras_internals import thread_attribute
+from tfinit.graph.layer_kinds import keras_of
 from tfinit.streams import number
 
 # What decides a tensor's values; the package's docstring says how.
@@ -207,17 +208,10 @@ def weight_being_filled() -> tuple[str, Any]:
             owner = frame.f_locals.get("self")
             if isinstance(owner, keras.Variable):
                 return owner.path, owner
-            if code.co_name == "add_weight" and _is_tf_keras_layer(owner):
+            if code.co_name == "add_weight" and keras_of(owner) == "tf_keras":
                 return _tf_keras_path(owner, frame.f_locals["name"]), None
         frame = frame.f_back
     return "", None
-
-
-def _is_tf_keras_layer(owner: Any) -> bool:
-    return any(
-        cls.__name__ == "Layer" and cls.__module__.startswith("tf_keras.")
-        for cls in type(owner).__mro__
-    )
 
 
 def _tf_keras_path(layer: Any, name: str | None) -> str:

@@ -8,7 +8,10 @@ import numpy as np
 from tfinit.arguments import number
 from tfinit.errors import InputError
 from tfinit.graph.activations import activation_of
+from tfinit.graph.attention import score_values
+from tfinit.graph.keras_internals import arguments_with
 from tfinit.graph.kernels import Kernel
+from tfinit.graph.layer_kinds import kind_of
 from tfinit.graph.tracing import Step, bears_kernel
 from tfinit.schemes.engine.forward import is_stateful, states_kept
 from tfinit.schemes.engine.moments import Moments, through_activation, through_layer
@@ -85,6 +88,7 @@ class _Walk:
         self.records: dict[str, Record] = {}
         self.tried: list[str] = []
         self.skipped: list[str] = []
+        self._scores = score_values(task.graph)
         self._kernels: dict[int, list[Kernel]] = {}
         for kernel in task.kernels:
             # Layers that no call reaches get the inputs' moments, as the first layers do.
@@ -96,13 +100,26 @@ class _Walk:
         kernels = self._kernels.get(index, [])
         for kernel in kernels:
             self._set(kernel, signals[0], alone=len(kernels) == 1)
-        found = self._behind(index, step, signals)
-        if not (math.isfinite(found.second) and found.second > 0):
+        # Masks and scores are beside the way of the signal, and may well be all the same.
+        found = signals[0] if self._is_beside(index) else self._behind(index, step, signals)
+        lost = not (math.isfinite(found.second) and found.second > 0)
+        if lost and {*step.outputs} <= self._scores:
+            found = signals[0]
+        elif lost:
             raise InputError(
                 f"The signal ends at {step.key!r}: its mean is {found.mean:.3g} and its variance "
                 f"{found.variance:.3g} there. Check the layer's weights and its activation."
             )
         self.moments.update(dict.fromkeys(step.outputs, found))
+
+    def _is_beside(self, index: int) -> bool:
+        """True for a step that makes whole numbers, truth values, or a constant."""
+        op = self.task.graph.steps[index].op
+        if kind_of(op).positions and not bears_kernel(op):
+            return True
+        node = self.task.graph.nodes[index]
+        made = [] if node is None else node.outputs
+        return bool(made) and not any("float" in str(tensor.dtype) for tensor in made)
 
     def _set(self, kernel: Kernel, signal: Moments, alone: bool) -> None:
         # What a composite's later kernels read was made by its earlier ones, with variance 1.
@@ -178,21 +195,35 @@ class _Walk:
         largest = max(
             math.prod(n or _UNKNOWN for n in tuple(t.shape)[1:]) for t in node.input_tensors
         )
-        # A stateful layer takes batches of its own size only.
+        # A stateful layer takes batches of its own size only, and so do operations of a composite's
+        # `call` that were told its size.
         batch = min(_BATCH, max(2, _NUMBERS // largest))
-        part = (node.input_tensors[0].shape[0] if is_stateful(step.op) else None) or batch
+        fixed = is_stateful(step.op) or not hasattr(step.op, "weights")
+        part = (node.input_tensors[0].shape[0] if fixed else None) or batch
         batch = part * math.ceil(batch / part)
         for tensor, signal in zip(node.input_tensors, signals, strict=False):
             shape = [batch, *(n or _UNKNOWN for n in tuple(tensor.shape)[1:])]
             values = signal.mean + math.sqrt(signal.variance) * random.standard_normal(shape)
             drawn[id(tensor)] = keras.ops.convert_to_tensor(values, dtype=tensor.dtype)
-        made = []
-        with states_kept(step.op):
-            for start in range(0, batch, part):
-                given = {key: values[start : start + part] for key, values in drawn.items()}
-                args, kwargs = node.arguments.fill_in(given)
-                outputs = keras.tree.flatten(step.op(*args, **kwargs))
-                made.append(keras.ops.convert_to_numpy(keras.ops.cast(outputs[0], "float32")))
+        try:
+            with states_kept(step.op):
+                made = [
+                    self._called(step, node, {k: v[n : n + part] for k, v in drawn.items()})
+                    for n in range(0, batch, part)
+                ]
+        except InputError:
+            raise
+        except Exception:
+            # An operation of a composite's `call`, for instance, that was told other sizes.
+            self.skipped.append(step.key)
+            return signals[0]
         values = np.concatenate(made) if len(made) > 1 else made[0]
         self.tried.append(step.key)
         return Moments(float(np.mean(values)), float(np.var(values)))
+
+    def _called(self, step: Step, node: Any, given: dict[int, Any]) -> np.ndarray:
+        import keras
+
+        args, kwargs = arguments_with(node, given)
+        outputs = keras.tree.flatten(step.op(*args, **kwargs))
+        return keras.ops.convert_to_numpy(keras.ops.cast(outputs[0], "float32"))

@@ -258,7 +258,11 @@ def test_added_channels_go_only_together():
 
 @pytest.mark.parametrize(
     "merge, constant",
-    [(L.Add, 8), (L.Subtract, -4), (L.Average, 4), (L.Maximum, 6), (L.Minimum, 2)],
+    [
+        *((L.Add, 8), (L.Subtract, -4), (L.Average, 4), (L.Maximum, 6), (L.Minimum, 2)),
+        (lambda: lambda both: keras.ops.relu(both[0] - both[1] + both[1]), 2),
+        (lambda: lambda both: keras.ops.maximum(both[0], keras.ops.sigmoid(both[1])), 2),
+    ],
 )
 def test_constants_of_branches_are_merged(merge, constant):
     given = keras.Input((2,))
@@ -404,11 +408,16 @@ def test_channels_first_never_become_as_many_as_the_output_is_wide(dead, gone):
     check_same(model, result.model)
 
 
-def test_channels_first_that_are_as_many_as_the_output_is_wide_stay():
+@pytest.mark.parametrize("use_bias", [True, False])
+def test_channels_first_that_are_as_many_as_the_output_is_wide_stay(use_bias):
     given = keras.Input((2, 3, 3))
-    conv = L.Conv2D(3, 1, data_format="channels_first", name="conv")
-    model = keras.Model(given, L.Flatten()(conv(given)))
-    assert "Keras adds its bias along the last axis" in reasons(compact(model))["conv", 0]
+    first = L.Conv2D(4, 1, data_format="channels_first", name="first")
+    conv = L.Conv2D(3, 1, data_format="channels_first", use_bias=use_bias, name="conv")
+    model = keras.Model(given, L.Flatten()(conv(first(given))))
+    fill(first, [[[[1, 0, 1, 1], [1, 0, 1, 1]]]], [1, 2, 3, 4])  # a constant, for its bias
+    result = compact(model)
+    assert "Keras adds its bias along the last axis" in reasons(result)["conv", 0]
+    check_same(model, result.model)
 
 
 def test_branches_are_put_together_where_they_were():

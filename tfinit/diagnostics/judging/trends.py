@@ -36,8 +36,12 @@ class Trend:
 
     @property
     def decades(self) -> float:
-        """log₁₀ of what all layers together multiply it with, each with the same factor."""
-        return self.layers * math.log10(max(self.factor, _FLOOR))
+        """log₁₀ of what all layers together multiply it with, each with the same factor.
+
+        No more than the values differ: those of branches go up and down without end.
+        """
+        decades = self.layers * math.log10(max(self.factor, _FLOOR))
+        return math.copysign(min(abs(decades), self.spread), decades)
 
     @property
     def spread(self) -> float:
@@ -70,14 +74,19 @@ def _theil_sen(x: np.ndarray, y: np.ndarray) -> float:
     if len(x) < 2:
         return 0.0
     steps, widths = np.diff(y), np.diff(x)
-    usual = float(np.median(steps / widths))
+    usual = _median_slope(x, y)
     for n in range(len(steps)):
         # A jump in the middle would lie between half of all pairs. It is one if the values stay
-        # where it took them: side branches go up and come down again.
+        # where it took them, half of the way at least: side branches go up and come down again.
         stays = np.median(y[n + 1 : n + 4]) - np.median(y[max(0, n - 2) : n + 1])
-        if abs(steps[n] / widths[n] - usual) > _JUMP and abs(stays - usual) > _JUMP:
+        off = abs(steps[n] / widths[n] - usual)
+        if off > _JUMP and abs(stays - usual) > max(_JUMP, off / 2):
             steps[n] = usual * widths[n]
-    y = np.concatenate([[0.0], np.cumsum(steps)])
+    return _median_slope(x, np.concatenate([[0.0], np.cumsum(steps)]))
+
+
+def _median_slope(x: np.ndarray, y: np.ndarray) -> float:
+    """The median of the slopes between all pairs: that of steps would see one half of a zigzag."""
     i, j = np.triu_indices(len(x), 1)
     return float(np.median((y[j] - y[i]) / (x[j] - x[i])))
 

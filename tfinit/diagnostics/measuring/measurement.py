@@ -401,7 +401,7 @@ def _rows(
             normalized=structure.is_normalized(record.layer),
             reads=structure.reads(record.layer),
             head=structure.is_head(record.layer),
-            is_kernel=any(kernel.name != "embeddings" for kernel in kernels),
+            is_kernel=any(not kernel.is_embedding for kernel in kernels),
             scores=structure.makes_scores(record.layer),
             weights=tuple(weights[kernel.key] for kernel in kernels),
             linear=values.get("preactivation", output),

@@ -54,6 +54,8 @@ def _without_optimizer(model: Any) -> Any:
     """A model of the same layers that is not compiled; a subclassed model itself."""
     import keras
 
+    from tfinit.graph.layer_kinds import kind_of
+
     if not getattr(model, "compiled", False):
         return model
     if type(model) is keras.Sequential and model.inputs:
@@ -61,7 +63,7 @@ def _without_optimizer(model: Any) -> Any:
             keras.Input(batch_shape=t.shape, dtype=t.dtype, name=t.name) for t in model.inputs
         ]
         return keras.Sequential([*inputs, *model.layers], name=model.name)
-    if type(model).__name__ == "Functional" and type(model).__module__.startswith("keras."):
+    if kind_of(model, exactly=True).model == "functional":
         return keras.Model(model.input, model.output, name=model.name)
     return model
 

@@ -8,7 +8,7 @@ from tfinit.deserializing import filled_afterwards
 from tfinit.errors import InputError
 from tfinit.graph.channels import follow
 from tfinit.graph.keras_internals import has_graph
-from tfinit.graph.tracing import is_graph
+from tfinit.graph.tracing import own_graph
 from tfinit.pruning.compaction.liveness import find_live, kept_dead
 from tfinit.pruning.compaction.rebuilding import Rebuilder
 from tfinit.pruning.compaction.result import Compaction, Kept, Removed
@@ -120,7 +120,7 @@ def _check(model: Any) -> None:
             "`model` must be a Sequential or functional model of Keras 3, received "
             f"{type(model).__module__}.{type(model).__name__}."
         )
-    if is_graph(model):
+    if own_graph(model) is not None:
         return
     if isinstance(model, keras.Sequential) and not has_graph(model):
         raise InputError(

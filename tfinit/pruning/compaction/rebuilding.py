@@ -19,7 +19,7 @@ from tfinit.graph.keras_internals import (
     lambda_output_shape,
     producer_of,
 )
-from tfinit.graph.tracing import is_graph, trace
+from tfinit.graph.tracing import own_graph, trace
 from tfinit.pruning.compaction.liveness import Liveness
 from tfinit.variables import children, walk_layers
 
@@ -128,7 +128,7 @@ class Rebuilder:
         """The new layer for an old one, not built and not filled yet."""
         if id(old) not in self._made:
             channels = self._channels
-            if is_graph(old):
+            if own_graph(old) is not None:
                 new = self._model(old, channels.inside.get(id(old), []))
             elif id(old) in channels.mixings:
                 new = self._mixing(channels.mixings[id(old)])

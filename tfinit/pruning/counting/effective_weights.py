@@ -42,7 +42,8 @@ def lora_target(layer: Any) -> str:
 
 def adapters(layer: Any) -> tuple[np.ndarray, np.ndarray]:
     """LoRA's A and B of a layer."""
-    return tuple(_array(v) for v in own_weights(layer) if weight_name(v) in _ADAPTERS)
+    a, b = (_array(v) for v in own_weights(layer) if weight_name(v) in _ADAPTERS)
+    return a, b
 
 
 def lora_delta(layer: Any) -> Any:

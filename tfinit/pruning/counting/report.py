@@ -212,8 +212,12 @@ def _count(count: int | None) -> str:
 
 
 def _sum(counts: Iterator[int | None]) -> int | None:
-    known = list(counts)
-    return None if None in known else sum(known)
+    total = 0
+    for count in counts:
+        if count is None:
+            return None
+        total += count
+    return total
 
 
 def sparsity_report(model: Any, input_shape: Any = None) -> SparsityReport:

@@ -9,9 +9,10 @@ import numpy as np
 from keras import ops
 
 from tfinit.errors import InputError
-from tfinit.graph.keras_internals import cast_inputs, functional_of, set_dtype_policy
+from tfinit.graph.keras_internals import cast_inputs, set_dtype_policy
 from tfinit.graph.layer_kinds import kind_of
 from tfinit.graph.overlay import overlaid
+from tfinit.graph.tracing import symbolic_arguments
 from tfinit.pruning.scoring.loss_gradients import called, dense
 from tfinit.variables import own_weights, walk_layers, weight_name
 
@@ -143,10 +144,5 @@ def ones_like_input(model: Any, x: Any = None) -> Any:
 
 def _own_inputs(model: Any) -> Any:
     """Symbolic inputs of the model, as it takes them; None where it does not tell."""
-    functional = functional_of(model)
-    if getattr(functional, "inputs", None):
-        return functional.input
-    shape = (model.get_build_config() or {}).get("input_shape")
-    if not shape or not isinstance(shape[-1], int):  # none, or several
-        return None
-    return keras.KerasTensor(tuple(shape), model.compute_dtype)
+    args, kwargs = symbolic_arguments(model)
+    return args[0] if args and not kwargs else None

@@ -43,7 +43,7 @@ def through_activation(activation: Activation, signal: Moments) -> Moments:
 
 def through_layer(layer: Any, signals: list[Moments], shapes: Shapes) -> Moments | None:
     """The moments behind a layer or operation without a kernel; None if it has no formula here."""
-    formula = _FORMULAS.get(kind_of(layer, exactly=True).moments)
+    formula = FORMULAS.get(kind_of(layer, exactly=True).moments)
     return None if formula is None else formula(layer, signals, shapes)
 
 
@@ -94,7 +94,7 @@ def _noise(layer: Any, signals: list[Moments], shapes: Shapes) -> Moments:
 
 
 def _rescale(layer: Any, signals: list[Moments], shapes: Shapes) -> Moments | None:
-    if not (np.isscalar(layer.scale) and np.isscalar(layer.offset)):
+    if not all(map(np.isscalar, (layer.scale, layer.offset))):
         return None
     return Moments(
         signals[0].mean * layer.scale + layer.offset, signals[0].variance * layer.scale**2
@@ -131,10 +131,10 @@ def _concatenate(layer: Any, signals: list[Moments], shapes: Shapes) -> Moments 
 
 
 def _pad(layer: Any, signals: list[Moments], shapes: Shapes) -> Moments | None:
-    if None in shapes[0]:
+    sizes = [n for n in shapes[0] if n is not None]
+    if len(sizes) < len(shapes[0]):
         return None
-    padded = layer.compute_output_shape((1, *shapes[0]))
-    share = math.prod(shapes[0]) / math.prod(padded)
+    share = math.prod(sizes) / math.prod(layer.compute_output_shape((1, *sizes)))
     mean = signals[0].mean * share
     return Moments(mean, signals[0].second * share - mean**2)
 
@@ -156,13 +156,14 @@ def _max_pool(layer: Any, signals: list[Moments], shapes: Shapes) -> Moments:
 
 def _global_average(layer: Any, signals: list[Moments], shapes: Shapes) -> Moments | None:
     spatial = shapes[0][:-1] if layer.data_format == "channels_last" else shapes[0][1:]
-    if None in spatial:
+    positions = [n for n in spatial if n is not None]
+    if len(positions) < len(spatial):
         return None
-    return Moments(signals[0].mean, signals[0].variance / math.prod(spatial))
+    return Moments(signals[0].mean, signals[0].variance / math.prod(positions))
 
 
 # By the names in `tfinit.graph.layer_kinds`.
-_FORMULAS: dict[str, Formula] = {
+FORMULAS: dict[str, Formula] = {
     "add": _add,
     "average": _average,
     "average_pool": _average_pool,

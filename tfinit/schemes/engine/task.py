@@ -35,7 +35,7 @@ class Task:
     @cached_property
     def graph(self) -> Graph:
         """The model's calls."""
-        return trace(self.model)
+        return trace(self.model, self.data)
 
     @cached_property
     def kernels(self) -> list[Kernel]:
@@ -99,7 +99,8 @@ class Task:
     def report(self, scheme: str, records: list[Record], *more: str) -> Report:
         """The report, with what concerns the whole model."""
         notes = [
-            f"layer {key!r} could not be traced: its layers were taken in the order they were made"
-            for key in self.graph.guessed
+            f"layer {key!r} could not be traced, so its layers were taken in the order they were "
+            f"made: {why}"
+            for key, why in self.graph.reasons.items()
         ]
         return Report(scheme, records, [*more, *self.warnings, *notes])
