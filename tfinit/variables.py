@@ -10,7 +10,7 @@ No Keras is imported here: the functions read what both Kerases' layers share.
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -259,7 +259,7 @@ def write_weights(variables: dict[str, Any], values: dict[str, np.ndarray]) -> N
         variable.assign(values[key])
 
 
-def check_same_keys(name: str, given: dict[str, Any], variables: dict[str, Any]) -> None:
+def check_same_keys(name: str, given: Mapping[str, Any], variables: Mapping[str, Any]) -> None:
     """Raise InputError unless ``given`` has an array of the right shape for every variable."""
     given = mapping(name, given, "keys to arrays")
     variables = mapping("variables", variables, "keys to variables")

@@ -8,7 +8,7 @@ with the pruned weights at zero.
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras  # noqa: F401  (first: it lets tfinit register with Keras before what follows)
@@ -102,7 +102,9 @@ def _evaluated(
     # A word of its own in the digest, so that it is never the stream that drew the weights.
     told = hashlib.sha256(f"{score.name} score/{seed}/{key}".encode()).digest()
     generator = np.random.default_rng(int.from_bytes(told, "big"))
-    given = {name: lambda tensor=tensor: np.asarray(tensor) for name, tensor in tensors.items()}
+    given: dict[str, Callable[[], Any]] = {
+        name: lambda tensor=tensor: np.asarray(tensor) for name, tensor in tensors.items()
+    }
     given |= {
         "weights": lambda: weights,
         "generator": lambda: generator,
