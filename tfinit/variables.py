@@ -10,7 +10,7 @@ No Keras is imported here: the functions read what both Kerases' layers share.
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -249,7 +249,7 @@ def put_back(variables: Iterable[Any]) -> Iterator[None]:
             variable.assign(value)
 
 
-def check_same_keys(name: str, given: dict[str, Any], variables: dict[str, Any]) -> None:
+def check_same_keys(name: str, given: Mapping[str, Any], variables: Mapping[str, Any]) -> None:
     """Raise InputError unless ``given`` has an array of the right shape for every variable."""
     given = mapping(name, given, "keys to arrays")
     variables = mapping("variables", variables, "keys to variables")

@@ -51,7 +51,7 @@ def sparse_optimizer_of(model: Any) -> SparseOptimizer:
             f"received {type(optimizer).__name__}. "
             "Use model.compile(SparseOptimizer(Adam()), ...)."
         )
-    if not found.built:
+    if not found.built and optimizer is not None:
         optimizer.build(model.trainable_variables)
     return found
 
@@ -91,7 +91,9 @@ def ensure_sparse_optimizer(
     if model.compiled:
         save_with(model, whole)
     model.train_function = None  # it holds the old one
-    return find_sparse_optimizer(whole)
+    made = find_sparse_optimizer(whole)
+    assert made is not None
+    return made
 
 
 def prune_in(optimizer: Any, rules: Iterable[PruningRule] | None) -> Any:

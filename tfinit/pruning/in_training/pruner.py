@@ -149,11 +149,9 @@ class Pruner:
         first = rule.first_step()
         if rule.keep_zeros or not rule.prunes or first == 1 or zeros <= _BY_CHANCE * size:
             return
-        then = (
-            "and no update prunes them"
-            if first is None
-            else f"until step {first}, which prunes {float(rule.schedule(first)[1]):.1%}"
-        )
+        then = "and no update prunes them"
+        if first is not None and rule.schedule is not None:
+            then = f"until step {first}, which prunes {float(rule.schedule(first)[1]):.1%}"
         warnings.warn(
             f"{zeros / size:.1%} of the weights to be pruned are zero already. They train from the "
             f"first step on, {then}. To keep what is zero, say `keep_zeros=True`.",
@@ -232,7 +230,7 @@ class Pruner:
         if not rule.prunes:
             return
         sparsity = 0.0
-        if not rule.sparsity_m_by_n:
+        if not rule.sparsity_m_by_n and rule.schedule is not None:
             sparsity = rule.schedule.in_force(step + 1)
             if sparsity is None and not rule.regrow:
                 return
@@ -418,7 +416,7 @@ def _array(variable: Any) -> np.ndarray:
     return ops.convert_to_numpy(variable)
 
 
-def _asked(schedule: PruningSchedule, step: Any) -> tuple[Any, Any]:
+def _asked(schedule: Any, step: Any) -> tuple[Any, Any]:
     try:
         return schedule(step)
     except (TypeError, NotImplementedError) as error:  # what TensorFlow and JAX raise

@@ -320,7 +320,7 @@ def _checked_scope(scope: Any) -> Any:
         parts = [None] if isinstance(scope, bytes | Mapping) else list(scope)
     except TypeError:
         parts = [None]
-    paths = [p.path if isinstance(p, keras.Variable) else p for p in parts]
+    paths: list[Any] = [p.path if isinstance(p, keras.Variable) else p for p in parts]
     if all(isinstance(p, keras.layers.Layer) for p in parts):
         return parts
     if all(isinstance(p, str) or is_whole(p) for p in paths):
@@ -345,4 +345,5 @@ def block_size_of(value: Sequence[int] | str) -> tuple[int, int]:
 
 
 def _pair(name: str, value: Any) -> tuple[int, int]:
-    return wholes(name, value, 1, length=2)
+    first, second = wholes(name, value, 1, length=2)
+    return first, second

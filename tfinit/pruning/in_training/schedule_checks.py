@@ -37,7 +37,7 @@ def told_of_timing(rules: Iterable[Any]) -> Iterator[str]:
             yield short
 
 
-def never_prunes(schedule: PruningSchedule) -> str:
+def never_prunes(schedule: Any) -> str:
     """Why `first_step` found no step, and the cure: sentences for a warning."""
     if type(schedule) not in (ConstantSparsity, PolynomialDecay):
         return (
@@ -65,7 +65,7 @@ def never_prunes(schedule: PruningSchedule) -> str:
     )
 
 
-def late(schedule: PruningSchedule, first: int) -> str:
+def late(schedule: Any, first: int) -> str:
     """What training before the ``first`` step that prunes means: sentences for a warning."""
     told = f"The first pruning comes before training step {first}: shorter training prunes nothing."
     if type(schedule) not in (ConstantSparsity, PolynomialDecay):
@@ -79,7 +79,7 @@ def late(schedule: PruningSchedule, first: int) -> str:
     return f"{told} Give the schedule {cure} to start sooner."
 
 
-def falls_short(schedule: PruningSchedule) -> str | None:
+def falls_short(schedule: Any) -> str | None:
     """That the last update of a `PolynomialDecay` is 1% or more from its end; None if it is not."""
     if type(schedule) is not PolynomialDecay or not updates(schedule):
         return None

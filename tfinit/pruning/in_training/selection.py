@@ -215,13 +215,14 @@ def _top_mask(
         return count(mask) if count else _count(mask, zero)
 
     zero = _scalar(0, "int32")
+    of: tuple[Callable[[Any], Any], Callable[[Any], Any]] = keys, positions
     if count:
         all_keys, all_positions = keys(zero), positions(zero)
-        keys, positions = lambda _: all_keys, lambda _: all_positions
+        of = (lambda _: all_keys), (lambda _: all_positions)
     # A sort takes long to compile, and some more passes over a small tensor cost nothing.
     guesses = _first_guesses(scores, keep, absolute, wide) if size >= _SAMPLED else []
     sizes = _scalar(size, "int32")
-    return _above(keys, positions, number, lambda value: value, sizes, keep, dtype, guesses)
+    return _above(*of, number, lambda value: value, sizes, keep, dtype, guesses)
 
 
 def _above(

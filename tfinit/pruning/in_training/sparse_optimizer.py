@@ -194,7 +194,7 @@ class SparseOptimizer(MaskKeeper):
         other._check_built("continue_from")
 
         def progress() -> Progress:
-            now = other.progress()
+            now: Any = other.progress()  # it is built
             return now if from_step is None else now._replace(step=from_step)
 
         self.begin_with(progress)

@@ -195,6 +195,7 @@ def prune_at_initialization(
             chosen, model, x, y, masks=masks, loss=loss, batch_size=batch_size, seed=seed
         )
         masks = select(scores, allocation, part, shapes, masks, sparsity, min_density)
+    assert masks is not None  # there is a round at least
     ensure_sparse_optimizer(model, [PruningRule(scope=model)])
     set_masks(model, masks)
     return AtInitialization(chosen.name, sparsity, masks)

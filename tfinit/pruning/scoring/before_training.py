@@ -7,7 +7,7 @@ with the pruned weights at zero.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras  # noqa: F401  (first: it lets tfinit register with Keras before what follows)
@@ -100,7 +100,9 @@ def _evaluated(
     score: Score, seed: int, key: str, weights: np.ndarray, tensors: Mapping[str, Any]
 ) -> np.ndarray:
     generator = stream_for(f"{score.name} score", seed, key)
-    given = {name: lambda tensor=tensor: np.asarray(tensor) for name, tensor in tensors.items()}
+    given: dict[str, Callable[[], Any]] = {
+        name: lambda tensor=tensor: np.asarray(tensor) for name, tensor in tensors.items()
+    }
     given |= {
         "weights": lambda: weights,
         "generator": lambda: generator,

@@ -128,7 +128,7 @@ class LossGradients(NamedTuple):
             parts = [n * g for g in one_batch(x, y)]
             total = parts if total is None else [a + b for a, b in zip(total, parts, strict=True)]
             rows += n
-        if not rows:
+        if total is None or not rows:
             raise InputError("`x` has no examples. Pass at least one batch.")
         return [g / rows for g in total]
 
@@ -212,7 +212,8 @@ def _batches(
     x, y = _numbers("x", x), _numbers("y", y)
     arrays = keras.tree.flatten(x) + keras.tree.flatten(y)
     rows = {np.shape(array)[0] if np.ndim(array) else None for array in arrays}
-    if len(rows) != 1 or not next(iter(rows)):
+    count = next(iter(rows))
+    if len(rows) != 1 or not count:
         raise InputError(
             "`x` and `y` must have the same number of examples, at least one, along their first "
             f"axis, received shapes {[np.shape(array) for array in arrays]}."
@@ -225,7 +226,7 @@ def _batches(
 
         return rows_of(x), rows_of(y)
 
-    return lambda: map(cut, range(0, next(iter(rows)), batch_size))
+    return lambda: map(cut, range(0, count, batch_size))
 
 
 def _numbers(name: str, arrays: Any) -> Any:

@@ -92,7 +92,7 @@ def sparsities(
     overall = ops.cast(ops.convert_to_tensor(sparsity), "float32")
     if allocation == "erk":
         return _erk(overall, shapes)
-    if allocation == "uniform":
+    if isinstance(allocation, str):  # "uniform"
         return dict.fromkeys(shapes, overall)
     if isinstance(allocation, Mapping):
         # Divided in float32 like the sparsity itself, so that the end is exactly 1.
