@@ -166,7 +166,7 @@ class Ticket(Result):
 
     def to_dict(self) -> dict[str, Any]:
         """What it is, and how much of each weight survives; the arrays are for `save`."""
-        found = {"step": self.step, "about": self.about}
+        found: dict[str, Any] = {"step": self.step, "about": self.about}
         found |= {"survivors": self.survivors, "density": self.density}
         return json_ready({**found, "weights": self._rows()})
 
