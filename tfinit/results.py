@@ -6,10 +6,10 @@ and the notebook's table are made of them. What it says as JSON is its own, or i
 
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
 from os import PathLike, fspath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -18,6 +18,8 @@ from tfinit.text_table import of_shape
 
 if TYPE_CHECKING:
     import pandas
+
+Recorded = TypeVar("Recorded")
 
 _MOST = 60  # rows in a notebook; of longer tables the middle is left out
 _RIGHT = ' style="text-align:right"'
@@ -53,6 +55,33 @@ class Result:
     def _repr_html_(self) -> str:
         """The table of a notebook."""
         return html_table(self._caption(), self._rows(), self._remarks())
+
+
+class Records(Result, Sequence[Recorded]):
+    """A result that is a sequence of records, each about the layer or weight of its ``key``."""
+
+    @property
+    def records(self) -> Sequence[Recorded]:
+        """One for each layer or weight, in the model's order."""
+        raise NotImplementedError
+
+    def __getitem__(self, which: int | slice | str) -> Any:
+        """A record by position or by its key."""
+        if isinstance(which, str):
+            for record in self.records:
+                if getattr(record, "key", None) == which:
+                    return record
+            raise KeyError(which)
+        return self.records[which]
+
+    def __iter__(self) -> Iterator[Recorded]:
+        return iter(self.records)
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __repr__(self) -> str:
+        return str(self)
 
 
 def json_ready(value: Any) -> Any:

@@ -203,14 +203,16 @@ class Comparison(Result):
         trained = [run for run in runs if run.diverged_at is None]
         arrived = [run for run in trained if run.steps_to(self.target_loss) is not None]
         seen = [run.diagnosis for run in runs if run.diagnosis is not None]
+        steps = [run.steps_to(self.target_loss) for run in arrived]
+        seconds = [run.seconds_to(self.target_loss) for run in arrived]
         return Row(
             label,
             place,
             len(runs),
             len(runs) - len(trained),
             len(arrived),
-            Spread.of([run.steps_to(self.target_loss) for run in arrived]),
-            Spread.of([run.seconds_to(self.target_loss) for run in arrived]),
+            Spread.of([n for n in steps if n is not None]),
+            Spread.of([n for n in seconds if n is not None]),
             Spread.of([run.final_loss for run in trained]),
             _measured([run.last("validation_loss") for run in trained]),
             _measured([run.last("test_accuracy") for run in trained]),

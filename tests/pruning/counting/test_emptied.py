@@ -17,7 +17,7 @@ from tfinit.pruning import (
     sparsity_report,
 )
 from tfinit.pruning.counting.emptied import warn_of_emptied
-from tfinit.pruning.scoring.allocation import floor_counts
+from tfinit.pruning.scoring.sparsities import floor_counts
 
 pytestmark = pytest.mark.backends
 X = np.array([[0, 1, 2], [3, 4, 5]] * 8)

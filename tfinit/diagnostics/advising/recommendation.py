@@ -1,7 +1,7 @@
 """The result of `recommend`: a table, code to paste, and the way to apply it."""
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -71,7 +71,7 @@ class Plan:
     expression: str
 
 
-class Recommendation(Result, Sequence[Advice]):
+class Recommendation(Records[Advice]):
     """One `Advice` for each kernel, in data-flow order. Prints as a table with reasons.
 
     Args:
@@ -85,20 +85,10 @@ class Recommendation(Result, Sequence[Advice]):
         self.notes = list(notes)
         self._plans = list(plans)
 
-    def __getitem__(self, which: int | slice | str) -> "Advice | list[Advice]":
-        """An advice by position or by its weight's key."""
-        if isinstance(which, str):
-            for plan in self._plans:
-                if plan.advice.key == which:
-                    return plan.advice
-            raise KeyError(which)
-        return [plan.advice for plan in self._plans][which]
-
-    def __iter__(self) -> Iterator[Advice]:
-        return (plan.advice for plan in self._plans)
-
-    def __len__(self) -> int:
-        return len(self._plans)
+    @property
+    def records(self) -> list[Advice]:
+        """One for each kernel, in data-flow order."""
+        return [plan.advice for plan in self._plans]
 
     def __str__(self) -> str:
         """The table, and under it the reasons that its last column counts."""
@@ -109,9 +99,6 @@ class Recommendation(Result, Sequence[Advice]):
             rows.append((a.key, a.layer, a.initializer, _std(a), _bias(a), number))
         because = [f"[{i}] {why}." for i, why in enumerate(reasons, 1)]
         return "\n".join([*aligned(rows), *because, *self.notes])
-
-    def __repr__(self) -> str:
-        return str(self)
 
     @property
     def code(self) -> str:

@@ -19,7 +19,7 @@ from tfinit.pruning.counting.effective_weights import (
 )
 from tfinit.pruning.in_training.lora import is_masked
 from tfinit.pruning.tfmot_api.adoption import warn_of_dense_report
-from tfinit.results import Result
+from tfinit.results import Records
 from tfinit.text_table import aligned, of_shape
 from tfinit.variables import find_prunable, keras_of, walk_layers, weight_name
 
@@ -77,7 +77,7 @@ class LayerSparsity:
         return asdict(self) | {"sparsity": self.sparsity, "sparsity_of_all": self.sparsity_of_all}
 
 
-class SparsityReport(Result, Sequence[LayerSparsity]):
+class SparsityReport(Records[LayerSparsity]):
     """The records of `sparsity_report`, in the model's order. Prints as a table.
 
     Attributes:
@@ -96,7 +96,7 @@ class SparsityReport(Result, Sequence[LayerSparsity]):
         notes: Sequence[str] = (),
     ) -> None:
         self.name = name
-        self.records = tuple(records)
+        self._records = tuple(records)
         self.input_shapes = tuple(input_shapes)
         self.notes = tuple(notes)
         self.total = LayerSparsity(
@@ -112,20 +112,10 @@ class SparsityReport(Result, Sequence[LayerSparsity]):
             ),
         )
 
-    def __getitem__(self, which: int | slice | str) -> Any:
-        """A record by position or by its layer's key."""
-        if isinstance(which, str):
-            for record in self.records:
-                if record.key == which:
-                    return record
-            raise KeyError(which)
-        return self.records[which]
-
-    def __iter__(self) -> Iterator[LayerSparsity]:
-        return iter(self.records)
-
-    def __len__(self) -> int:
-        return len(self.records)
+    @property
+    def records(self) -> tuple[LayerSparsity, ...]:
+        """One for each layer with weights of its own, or with attention products."""
+        return self._records
 
     def to_dict(self) -> dict[str, Any]:
         """The report as what JSON can hold: name, input_shapes, records, total, notes."""
@@ -162,9 +152,6 @@ class SparsityReport(Result, Sequence[LayerSparsity]):
         head = f"{self.name}: multiply-adds for one sample" + (f" of {sample}" if sample else "")
         rule = "-" * max(map(len, lines))
         return "\n".join([head, lines[0], rule, *lines[1:-1], rule, lines[-1], *self.notes])
-
-    def __repr__(self) -> str:
-        return str(self)
 
 
 _UNRULED = "multiply-adds: no rule"

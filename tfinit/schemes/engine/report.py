@@ -1,11 +1,11 @@
 """What a scheme did to each weight: a list of records that prints as a table."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
 from tfinit.graph.kernels import Kernel
-from tfinit.results import Result, json_ready
+from tfinit.results import Records, json_ready
 from tfinit.text_table import aligned, of_shape
 
 
@@ -59,7 +59,7 @@ def frozen(kernel: Kernel) -> Record:
     return record_of(kernel, "kept", note="no entries" if 0 in kernel.shape else "frozen")
 
 
-class Report(Result, Sequence[Record]):
+class Report(Records[Record]):
     """The records of one call of `initialize`, in the model's order.
 
     Args:
@@ -78,20 +78,10 @@ class Report(Result, Sequence[Record]):
         self.notes = list(notes)
         self._records = list(records)
 
-    def __getitem__(self, which: int | slice | str) -> "Record | list[Record]":
-        """A record by position or by its weight's key."""
-        if isinstance(which, str):
-            for record in self._records:
-                if record.key == which:
-                    return record
-            raise KeyError(which)
-        return self._records[which]
-
-    def __iter__(self) -> Iterator[Record]:
-        return iter(self._records)
-
-    def __len__(self) -> int:
-        return len(self._records)
+    @property
+    def records(self) -> list[Record]:
+        """One for each weight that the scheme looked at."""
+        return self._records
 
     def __str__(self) -> str:
         """The table: the columns that have something to say."""
@@ -104,9 +94,6 @@ class Report(Result, Sequence[Record]):
         changed = sum(record.action != "kept" for record in self._records)
         head = f"{self.scheme}: {changed} of {len(self._records)} weights initialized"
         return "\n".join([head, *aligned(rows), *self.notes])
-
-    def __repr__(self) -> str:
-        return str(self)
 
     def to_dict(self) -> dict[str, Any]:
         """The report as what JSON can hold: scheme, records, notes."""
