@@ -132,13 +132,7 @@ class Score:
             return ("model",)
         if not callable(self):
             raise InputError(f"`score` {self!r} has no formula. Define `__call__`, or `of_model`.")
-        parameters = _parameters(self)
-        if not parameters or any(name not in _ASKED for name in parameters):
-            raise InputError(
-                f"`score` {self!r} has a formula of ({', '.join(parameters)}). Its parameters must "
-                f"be named as what it needs, among {', '.join(_ASKED)}."
-            )
-        return parameters
+        return _needed(self, self)
 
     @property
     def places(self) -> tuple[str, ...]:
@@ -235,18 +229,13 @@ class Formula(Score):
     @property
     def needs(self) -> tuple[str, ...]:
         """The parameters of the function."""
-        parameters = _parameters(self.function)
-        if not parameters or any(name not in _ASKED for name in parameters):
-            raise InputError(
-                f"`score` {self!r} is a function of ({', '.join(parameters)}). Its parameters must "
-                f"be named as what it needs, among {', '.join(_ASKED)}."
-            )
-        if "state" in parameters:
+        needed = _needed(self, self.function)
+        if "state" in needed:
             raise InputError(
                 f"`score` {self!r} is a function that needs `state`, which a class derived from "
                 "tfinit.pruning.Score keeps, in its method `update`."
             )
-        return parameters
+        return needed
 
     @property
     def places(self) -> tuple[str, ...]:
@@ -382,13 +371,20 @@ def check_values(score: Score, values: Any, shape: tuple[int, ...]) -> Any:
     return values
 
 
-def _parameters(function: Callable[..., Any]) -> tuple[str, ...]:
+def _needed(score: Score, formula: Callable[..., Any]) -> tuple[str, ...]:
+    """The parameters of a score's formula, if they name what there is somewhere."""
     try:
-        found = inspect.signature(function).parameters.values()
+        found = inspect.signature(formula).parameters.values()
+        needed = tuple(
+            p.name if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD) else f"*{p.name}"
+            for p in found
+            if p.default is p.empty
+        )
     except (TypeError, ValueError):  # what is written in C may not tell
-        return ("?",)
-    return tuple(
-        p.name if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD) else f"*{p.name}"
-        for p in found
-        if p.default is p.empty
-    )
+        needed = ("?",)
+    if not needed or not {*needed} <= {*_ASKED}:
+        raise InputError(
+            f"`score` {score!r} is a function of ({', '.join(needed)}). Its parameters must "
+            f"be named as what it needs, among {', '.join(_ASKED)}."
+        )
+    return needed

@@ -8,7 +8,7 @@ import numpy as np
 from tfinit.graph.activations import own_activation
 from tfinit.graph.kernels import Kernel
 from tfinit.graph.layer_kinds import kind_of
-from tfinit.graph.output_channels import ChannelStatistics, channel_axes
+from tfinit.graph.output_channels import ChannelStatistics, over_channels
 from tfinit.graph.tracing import bears_kernel
 from tfinit.schemes.engine.task import Task
 
@@ -31,11 +31,7 @@ def share_of_examples(kernel: Kernel, linear: Any) -> float:
 
     if kernel.name == "embeddings":
         return 1.0
-    if keras.backend.standardize_dtype(linear.dtype) != "float64":
-        linear = keras.ops.cast(linear, "float32")
-    rank = len(linear.shape)
-    channels = channel_axes(kernel, rank)
-    others = tuple(axis for axis in range(rank) if axis not in channels)
+    linear, others = over_channels(kernel, linear)
     # Not Keras's `moments`, which on JAX is a difference of squares.
     mean = keras.ops.mean(linear, axis=others, keepdims=True)
     variance = keras.ops.mean(keras.ops.square(linear - mean))
