@@ -304,11 +304,7 @@ class Structure:
 
     @cached_property
     def _readers(self) -> dict[int, list[int]]:
-        readers: dict[int, list[int]] = {}
-        for index, step in enumerate(self.graph.steps):
-            for value in step.inputs:
-                readers.setdefault(value, []).append(index)
-        return readers
+        return self.graph.readers()
 
     def _users(self, index: int) -> list[int]:
         """The steps that read a step's outputs; empty where one of them leaves the model."""

@@ -92,6 +92,14 @@ class Graph:
         """Value → the index of the step that made it; the model's inputs are absent."""
         return {value: i for i, step in enumerate(self.steps) for value in step.outputs}
 
+    def readers(self) -> dict[int, list[int]]:
+        """Value → the indices of the steps that read it, each as often as it does."""
+        found: dict[int, list[int]] = {}
+        for index, step in enumerate(self.steps):
+            for value in step.inputs:
+                found.setdefault(value, []).append(index)
+        return found
+
     def following(self) -> dict[int, Activation]:
         """Value → the first activation that it meets before another layer with a kernel.
 

@@ -127,11 +127,11 @@ def _listed(keys: list[str]) -> str:
     return f"what {keys[0]!r}{more} {'make' if more else 'makes'} of `x` is"
 
 
-def untouched(kernel: Kernel, start: str | None) -> Record:
-    """The line of a kernel that the pass does not set."""
+def untouched(kernel: Kernel, start: str | None, note: str = NOT_REACHED) -> Record:
+    """The line of a kernel that has what it started with."""
     if not kernel.trainable:
         return frozen(kernel)
-    return record_of(kernel, "kept" if start is None else "set", note=NOT_REACHED)
+    return record_of(kernel, "kept" if start is None else "set", note=note)
 
 
 def _scale(kernel: Kernel, linear: Any, bias: Any, std: float) -> float | None:

@@ -8,12 +8,13 @@ import numpy as np
 from tfinit.arguments import function, number, whole
 from tfinit.errors import InputError
 from tfinit.graph.kernels import Kernel
+from tfinit.probes import require_tensorflow
 from tfinit.schemes.engine.best import Best, chosen
 from tfinit.schemes.engine.forward import call, check_data
 from tfinit.schemes.engine.registry import scheme, start_from
-from tfinit.schemes.engine.report import Record, Report, frozen, record_of
+from tfinit.schemes.engine.report import Record, Report, record_of
 from tfinit.schemes.engine.task import Task
-from tfinit.schemes.krahenbuhl import require_tensorflow
+from tfinit.schemes.lsuv import untouched
 from tfinit.streams import stream
 
 _SMALL = 1e-5
@@ -64,7 +65,7 @@ def metainit(
     rate = number("rate", rate, above=0)
     momentum = number("momentum", momentum, least=0, below=1)
     function("loss", loss, "(the output of the model)", none=True)
-    require_tensorflow("metainit")
+    require_tensorflow("Scheme 'metainit' takes gradients", '"lsuv"')
     start_from(task, start)
     data = check_data(task.model, task.data)
     kernels = [kernel for kernel in task.kernels if kernel.trainable]
@@ -94,10 +95,8 @@ def metainit(
     }
 
     def record(kernel: Kernel) -> Record:
-        if not kernel.trainable:
-            return frozen(kernel)
-        if kept == "start":
-            return record_of(kernel, "kept" if start is None else "set", note="no step was better")
+        if kept == "start" or not kernel.trainable:
+            return untouched(kernel, start, "no step was better")
         return record_of(kernel, "scaled", scale=float(scales[kernel.key]))
 
     return task.report("metainit", [record(kernel) for kernel in task.kernels], *notes)

@@ -221,14 +221,9 @@ def strip_pruning(model: Any) -> Any:
     for part, _ in marked:
         if part is not model:
             unmark(part)
-    if type(model) is keras.Sequential:
-        inputs = [
-            keras.Input(batch_shape=t.shape, dtype=t.dtype, name=t.name) for t in _inputs(model)
-        ]
-        return keras.Sequential([*inputs, *model.layers], name=model.name)
-    # Subclasses may have more than inputs and outputs.
-    if kind_of(model, exactly=True).model == "functional":
-        return keras.Model(model.input, model.output, name=model.name)
+    new = uncompiled(model)
+    if new is not None:
+        return new
     unmark(model)
     model.optimizer = None
     model.compiled = False
@@ -236,8 +231,17 @@ def strip_pruning(model: Any) -> Any:
     return model
 
 
-def _inputs(sequential: keras.Sequential) -> list[Any]:
-    return sequential.inputs if sequential.built and sequential.inputs else []
+def uncompiled(model: Any) -> Any:
+    """A new model of the same layers; None of a class that may have more than these."""
+    if type(model) is keras.Sequential:
+        inputs = [
+            keras.Input(batch_shape=t.shape, dtype=t.dtype, name=t.name)
+            for t in (model.built and model.inputs) or ()
+        ]
+        return keras.Sequential([*inputs, *model.layers], name=model.name)
+    if kind_of(model, exactly=True).model == "functional":
+        return keras.Model(model.input, model.output, name=model.name)
+    return None
 
 
 def _zero_what_is_pruned(sparse: SparseOptimizer) -> None:

@@ -199,10 +199,7 @@ class _Calls:
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
         self._producers = graph.producers()
-        self._readers: dict[int, list[int]] = {}
-        for index, step in enumerate(graph.steps):
-            for value in step.inputs:
-                self._readers.setdefault(value, []).append(index)
+        self._readers = graph.readers()
 
     def layer(self, call: int) -> Any:
         """The layer or operation that is called."""
