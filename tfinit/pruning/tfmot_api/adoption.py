@@ -66,11 +66,13 @@ def _compile(wrapped: Any, model: Any, args: tuple, kwargs: dict) -> None:
     if rules:
         optimizer = keras.optimizers.get(args[0] if args else kwargs.pop("optimizer", "rmsprop"))
         # None is for a model that is only evaluated; of a SparseOptimizer the user's rules win.
-        if optimizer is not None and find_sparse_optimizer(optimizer) is None:
-            optimizer = prune_in(optimizer, rules)
-            _go_on(find_sparse_optimizer(optimizer), model, before)
+        sparse = find_sparse_optimizer(optimizer)
+        if sparse is not None:
+            _keep_masks(sparse, model, before)
         elif optimizer is not None:
-            _keep_masks(find_sparse_optimizer(optimizer), model, before)
+            optimizer = prune_in(optimizer, rules)
+            if (made := find_sparse_optimizer(optimizer)) is not None:
+                _go_on(made, model, before)
         args = (optimizer, *args[1:])
     wrapped(*args, **kwargs)
     sparse = find_sparse_optimizer(model.optimizer)
@@ -109,7 +111,7 @@ def _go_on(
     earlier = [before, *(mark.optimizer for mark in marks)]
     earlier = list({id(o): o for o in earlier if o is not None}.values())
 
-    if earlier == [before] and before.waits and from_step is None:
+    if before is not None and earlier == [before] and before.waits and from_step is None:
         sparse.begin_with(before.progress_to_begin_with)  # no chain of them
         return
 
@@ -150,7 +152,7 @@ def adopt(model: Any, from_step: int | None = None) -> SparseOptimizer | None:
         for part, mark in parts
     ):
         # `clone_model` compiles the clone, which may have got the weights since.
-        if parts and sparse.built and not sparse.steps_taken:
+        if parts and sparse is not None and sparse.built and not sparse.steps_taken:
             sparse.begin_with(lambda: progress_of_copy(model))
         return sparse
     rules = marked_rules(model)

@@ -192,6 +192,7 @@ class _Summaries(keras.callbacks.TensorBoard):
         with self._file.as_default():
             for variable in sparse.masked_variables():
                 mask = sparse.get_mask(variable)
+                assert mask is not None  # it is one of the masked
                 alive = np.abs(ops.convert_to_numpy(variable))[mask]
                 name = f"{variable.path}/mask"
                 tf.summary.scalar(f"{name}/sparsity", 1 - mask.mean(), step=step)
