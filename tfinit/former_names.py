@@ -5,6 +5,8 @@ import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from tfinit.errors import TfinitDeprecationWarning
+
 
 def former_names(
     module: str, names: Mapping[str, str], otherwise: Callable[[str], Any] | None = None
@@ -26,7 +28,7 @@ def former_names(
         if name in names:
             today = names[name]
             warnings.warn(
-                f"{module}.{name} is now {module}.{today}.", DeprecationWarning, stacklevel=2
+                f"{module}.{name} is now {module}.{today}.", TfinitDeprecationWarning, stacklevel=2
             )
             return getattr(importlib.import_module(module), today)
         if otherwise is not None:

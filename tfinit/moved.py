@@ -12,6 +12,7 @@ from typing import Any
 
 import lazy_loader
 
+from tfinit.errors import TfinitDeprecationWarning
 from tfinit.former_names import former_names
 
 # Former name → today's, both inside tfinit.
@@ -128,7 +129,9 @@ class FormerNames(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         """The module of today; a warning says its name."""
         today = f"tfinit.{MOVED[spec.name.partition('.')[2]]}"
         warnings.warn(
-            f"The module {spec.name} is now {today}; import that.", DeprecationWarning, stacklevel=2
+            f"The module {spec.name} is now {today}; import that.",
+            TfinitDeprecationWarning,
+            stacklevel=2,
         )
         return _Former(spec.name, importlib.import_module(today))
 

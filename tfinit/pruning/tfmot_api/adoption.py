@@ -15,7 +15,7 @@ from typing import Any
 import keras
 import wrapt
 
-from tfinit.errors import InputError
+from tfinit.errors import InputError, TfinitWarning
 from tfinit.pruning.in_training.living import is_inner, optimizer_that_prunes
 from tfinit.pruning.in_training.model_masks import (
     ensure_sparse_optimizer,
@@ -228,7 +228,7 @@ def warn_of_lost_pruning(model: Any, where: str) -> None:
     """Warn where what was to be pruned was trained without."""
     paths = lost_pruning(model)
     if paths:
-        warnings.warn(f"{where}: {_what_is_lost(model, paths)}", stacklevel=4)
+        warnings.warn(f"{where}: {_what_is_lost(model, paths)}", TfinitWarning, stacklevel=4)
 
 
 def warn_of_dense_report(model: Any) -> None:
@@ -247,6 +247,7 @@ def _warn_of_revived(part: Any, happens: str) -> None:
             "are not zero, as if brought back from an earlier epoch (EarlyStopping with "
             "restore_best_weights does so) or trained by another optimizer. `strip_pruning` sets "
             "them to zero, as the next step of the model's own optimizer does.",
+            TfinitWarning,
             stacklevel=5,
         )
 
@@ -260,6 +261,7 @@ def warn_of_dense_copy(part: Any) -> None:
             "Layers that prune_low_magnitude marked are being saved or copied, and an optimizer "
             "that prunes nothing trained them: they are dense. `strip_pruning` says which, and "
             "what to do.",
+            TfinitWarning,
             stacklevel=4,
         )
 
