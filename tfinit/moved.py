@@ -12,6 +12,8 @@ from typing import Any
 
 import lazy_loader
 
+from tfinit.errors import TfinitDeprecationWarning
+
 # Room → the modules that have their names there and were elsewhere; then those with other names.
 _ROOMS = {
     "graph": """
@@ -108,7 +110,9 @@ class FormerNames(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         """The module of today; a warning says its name."""
         today = f"tfinit.{MOVED[spec.name.partition('.')[2]]}"
         warnings.warn(
-            f"The module {spec.name} is now {today}; import that.", DeprecationWarning, stacklevel=2
+            f"The module {spec.name} is now {today}; import that.",
+            TfinitDeprecationWarning,
+            stacklevel=2,
         )
         return _Former(spec.name, importlib.import_module(today))
 
@@ -160,7 +164,7 @@ def former_names(
         if name in names:
             today = names[name]
             warnings.warn(
-                f"{module}.{name} is now {module}.{today}.", DeprecationWarning, stacklevel=2
+                f"{module}.{name} is now {module}.{today}.", TfinitDeprecationWarning, stacklevel=2
             )
             return getattr(importlib.import_module(module), today)
         if otherwise is not None:

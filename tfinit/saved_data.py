@@ -93,7 +93,7 @@ def load_batch(path: Path, model: Any, examples: int) -> tuple[Any, Any]:
 
 def read_splits(
     name: str, need_targets: bool = True
-) -> tuple[tuple[Arrays, Arrays | None], tuple[Arrays, Arrays] | None]:
+) -> tuple[tuple[Arrays, Any], tuple[Arrays, Any] | None]:
     """Training examples (x, y), and test examples or None.
 
     Unlike those of `tfinit.datasets.load`, inputs and targets in a file may be anything that the
@@ -123,7 +123,7 @@ def read_splits(
     if not all(_there(arrays, key) for key in wanted):
         raise InputError(f"`data` must be {allowed}; {name!r} holds {', '.join(sorted(arrays))}.")
     train = _pair(name, arrays, "train")
-    return train, _pair(name, arrays, "test") if tested else None
+    return train, (_pair(name, arrays, "test") if tested else None)
 
 
 def read_sample_weights(name: str) -> tuple[Arrays | None, Arrays | None]:
@@ -179,7 +179,7 @@ def _alone(found: dict[str, np.ndarray], key: str) -> Arrays:
     return {name[len(key) + 1 :]: array for name, array in found.items()}
 
 
-def _pair(name: str, arrays: Mapping[str, np.ndarray], which: str) -> tuple[Arrays, Arrays | None]:
+def _pair(name: str, arrays: Mapping[str, np.ndarray], which: str) -> tuple[Arrays, Any]:
     x, y = _all(arrays, f"x_{which}"), _all(arrays, f"y_{which}")
     parts = x | y
     rows = [part.shape[0] if part.ndim else 0 for part in parts.values()]

@@ -166,7 +166,8 @@ class Matrices(NamedTuple):
     def sizes(self) -> tuple[int, int, int, int]:
         """How many maps, window positions, inputs and outputs there are."""
         parts = (self.batch, self.window, self.inputs, self.outputs)
-        return tuple(math.prod(self.shape[axis] for axis in part) for part in parts)
+        maps, window, inputs, outputs = (math.prod(self.shape[a] for a in part) for part in parts)
+        return maps, window, inputs, outputs
 
     def kernel(self, maps: np.ndarray, shape: Sequence[int]) -> np.ndarray:
         """The kernel of a given shape from an array (maps, window, inputs, outputs)."""

@@ -80,12 +80,13 @@ def lsuv(task: Task, *, std: float = 1.0, start: str | None = "orthogonal") -> R
         parts = len(kernel.activations)
         last = linear.shape[-1]
         split = keras.ops.reshape(linear, (-1, parts, last // parts)) if parts > 1 else linear
-        scales = [
+        found = [
             _scale(kernel, split[:, part] if parts > 1 else split, bias, std)
             for part in range(parts)
         ]
+        scales = [scale for scale in found if scale is not None]
         share = share_of_examples(kernel, linear)
-        if None in scales or share <= _CONSTANT:
+        if len(scales) < parts or share <= _CONSTANT:
             task.restore(kernel.variable)
             records[kernel.key] = record_of(kernel, "kept", note=DEAD)
             dead.append(kernel.key)

@@ -191,6 +191,7 @@ class Recommendation(Records[Advice]):
             if plan.distribution == "orthogonal":
                 rows = int(np.prod(kernel.shape[:-1]))
                 return haar_matrices(random, 1, rows, kernel.shape[-1]).reshape(kernel.shape)
+            assert plan.advice.std is not None  # only a kernel that is kept has none
             return draw(kernel, [plan.advice.std], plan.distribution, random)
 
         task = Task(self.model, seed)

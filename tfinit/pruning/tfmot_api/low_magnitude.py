@@ -16,7 +16,7 @@ import keras
 from keras import ops
 
 from tfinit.arguments import flag, is_whole, refused, text, whole
-from tfinit.errors import InputError
+from tfinit.errors import InputError, TfinitWarning
 from tfinit.graph.keras_internals import is_symbolic
 from tfinit.graph.layer_kinds import kind_of
 from tfinit.pruning.in_training.model_masks import pruning_optimizer
@@ -210,6 +210,7 @@ def strip_pruning(model: Any) -> Any:
         warnings.warn(
             f"`model` {model.name!r} is not being pruned: it has no SparseOptimizer, and "
             "prune_low_magnitude was not called on it. There is nothing to strip.",
+            TfinitWarning,
             stacklevel=2,
         )
         return model
@@ -252,6 +253,7 @@ def _zero_what_is_pruned(sparse: SparseOptimizer) -> None:
             f"{revived} weights that are pruned were not zero, as if brought back from an earlier "
             "epoch (EarlyStopping with restore_best_weights does so) or trained by another "
             "optimizer. They are zero now: evaluate again.",
+            TfinitWarning,
             stacklevel=3,
         )
 
@@ -267,6 +269,7 @@ def _warn_if_dense(model: Any, sparse: SparseOptimizer | None, marked: bool) -> 
     warnings.warn(
         f"`model` {model.name!r} is dense: it took {steps} training steps, and none of them pruned "
         "anything. Train it first, past the first update of its schedule.",
+        TfinitWarning,
         stacklevel=3,
     )
 
