@@ -247,6 +247,17 @@ class Formula(Score):
         return {"function": self.function, "name": self.name}
 
 
+def _needed(score: Score, formula: Callable[..., Any]) -> tuple[str, ...]:
+    """The parameters of a score's formula, if all of them are known."""
+    needed = _parameters(formula)
+    if not needed or any(name not in _ASKED for name in needed):
+        raise InputError(
+            f"`score` {score!r} is a function of ({', '.join(needed)}). Its parameters must "
+            f"be named as what it needs, among {', '.join(_ASKED)}."
+        )
+    return needed
+
+
 class _Movement(Score):
     """Σ −w·∂w over the steps (Sanh et al. 2020): what moves away from zero survives."""
 
@@ -371,20 +382,13 @@ def check_values(score: Score, values: Any, shape: tuple[int, ...]) -> Any:
     return values
 
 
-def _needed(score: Score, formula: Callable[..., Any]) -> tuple[str, ...]:
-    """The parameters of a score's formula, if they name what there is somewhere."""
+def _parameters(function: Callable[..., Any]) -> tuple[str, ...]:
     try:
-        found = inspect.signature(formula).parameters.values()
-        needed = tuple(
-            p.name if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD) else f"*{p.name}"
-            for p in found
-            if p.default is p.empty
-        )
+        found = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):  # what is written in C may not tell
-        needed = ("?",)
-    if not needed or not {*needed} <= {*_ASKED}:
-        raise InputError(
-            f"`score` {score!r} is a function of ({', '.join(needed)}). Its parameters must "
-            f"be named as what it needs, among {', '.join(_ASKED)}."
-        )
-    return needed
+        return ("?",)
+    return tuple(
+        p.name if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD) else f"*{p.name}"
+        for p in found
+        if p.default is p.empty
+    )
