@@ -9,9 +9,9 @@ import numpy as np
 
 from tfinit.fans import fans
 from tfinit.graph.activations import LINEAR, Activation, gate_activations, own_activation
+from tfinit.graph.calls import Graph
 from tfinit.graph.keras_internals import attention_output
 from tfinit.graph.layer_kinds import axes_of, kind_of, letters_of
-from tfinit.graph.tracing import Graph
 from tfinit.variables import all_weights, own_weights, walk_layers, weight_name
 
 _REVERSE = "reverse_embeddings"

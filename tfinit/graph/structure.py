@@ -5,12 +5,13 @@ from typing import Any
 
 from tfinit.graph.activations import LINEAR, Activation
 from tfinit.graph.attention import score_layers, score_steps
+from tfinit.graph.calls import Graph, bears_kernel
 from tfinit.graph.kernels import Kernel, find_kernels
 from tfinit.graph.layer_kinds import kind_of
 from tfinit.graph.nonlinearity import Nonlinearity, nonlinearity
 from tfinit.graph.normalizations import applied, is_normalization, normalized_steps
-from tfinit.graph.residual import Branch, ending, head_steps, residual_branches
-from tfinit.graph.tracing import Graph, bears_kernel, trace
+from tfinit.graph.residual import ResidualBranch, ending, head_steps, residual_branches
+from tfinit.graph.tracing import trace
 from tfinit.variables import walk_layers
 
 
@@ -295,7 +296,7 @@ class Structure:
         return max(run.values(), default=0)
 
     @cached_property
-    def _branches(self) -> list[Branch]:
+    def _branches(self) -> list[ResidualBranch]:
         return residual_branches(self.graph)
 
     @cached_property

@@ -8,9 +8,10 @@ import keras
 from keras import layers
 
 from tfinit.errors import InputError
+from tfinit.graph.calls import Graph
 from tfinit.graph.keras_internals import has_graph, inputs_of
 from tfinit.graph.layer_kinds import kind_of
-from tfinit.graph.tracing import Graph, trace
+from tfinit.graph.tracing import trace
 from tfinit.variables import keras_of
 
 # By the name, as TFMOT does: `tf.nn.relu` is the same function for XNNPACK.

@@ -11,8 +11,9 @@ import numpy as np
 from tfinit.errors import InputError
 from tfinit.gains import gain
 from tfinit.graph.activations import Activation
+from tfinit.graph.calls import Graph
 from tfinit.graph.kernels import Kernel, find_kernels
-from tfinit.graph.tracing import Graph, trace
+from tfinit.graph.tracing import trace
 from tfinit.schemes.engine.report import Record, Report
 from tfinit.streams import stream
 

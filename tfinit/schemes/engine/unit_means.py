@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 
 from tfinit.graph.activations import own_activation
+from tfinit.graph.calls import bears_kernel
 from tfinit.graph.kernels import Kernel
 from tfinit.graph.layer_kinds import kind_of
 from tfinit.graph.output_channels import ChannelStatistics, over_channels
-from tfinit.graph.tracing import bears_kernel
 from tfinit.schemes.engine.task import Task
 
 # Below this share of the whole, the units' means are what a statistic of all entries measures: at
