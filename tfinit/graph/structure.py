@@ -81,7 +81,7 @@ class Structure:
 
     @cached_property
     def _step_of(self) -> dict[int, int]:
-        """A layer → the step of its first call that it is part of."""
+        """Id of a layer → the first step that calls it, or a layer that it is in."""
         found: dict[int, int] = {}
         for index, step in enumerate(self.graph.steps):
             parts = [step.op]

@@ -35,7 +35,7 @@ _FORMER_SCORES = {"movement": "distance"}
 
 
 def _today(name: Any, names: dict[str, str]) -> Any:
-    """Another name for a name, where it has one."""
+    """What a name became, where it is among ``names``; anything else as it is."""
     return names.get(name, name) if isinstance(name, str) else name
 
 

@@ -34,9 +34,10 @@ def metainit(
 ) -> Report:
     """Minimize the gradient quotient GQ = mean |(g - H·g) / (g ± ε) - 1| over the kernels' norms.
 
-    g is the gradient of a loss on the data by the kernels, H its Hessian, and ± the sign of g: GQ
-    is how much a step of gradient descent changes the gradient itself. Each step moves each norm
-    by ``rate``, with momentum, against the sign of GQ's derivative. Directions stay.
+    g is the gradient of a loss on the data with respect to the kernels, H the Hessian, and ± the
+    sign of g: GQ is how much a step of gradient descent changes the gradient itself. Each step
+    moves each norm by ``rate``, with momentum, against the sign of GQ's derivative. The directions
+    of the kernels stay.
 
     The steps can overshoot, from good weights above all. What the model gets is the last step's,
     unless the step of the smallest GQ or the start is better, judged on the same targets. If no
@@ -168,7 +169,7 @@ def _random_targets(random: np.random.Generator) -> Callable[[Any], Any]:
 def _quotient(
     task: Task, kernels: list[Kernel], data: Any, loss: Callable[[Any], Any]
 ) -> tuple[float, np.ndarray]:
-    """GQ, and its derivative by the logarithm of each kernel's norm."""
+    """GQ, and its derivative with respect to the logarithm of each kernel's norm."""
     import tensorflow as tf
 
     variables = [kernel.variable.value for kernel in kernels]
@@ -187,7 +188,7 @@ def _quotient_alone(
 
 
 def _quotient_of(task: Task, variables: list[Any], data: Any, loss: Callable[[Any], Any]) -> Any:
-    """GQ as a tensor, which a tape around it can derive."""
+    """GQ as a tensor, which a tape around it can differentiate."""
     import tensorflow as tf
 
     with tf.GradientTape() as second:

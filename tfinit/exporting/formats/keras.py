@@ -24,7 +24,7 @@ class KerasFile(Format):
     zeros = "TensorFlow multiplies zeros like any number"
 
     def write(self, model: Any, path: Path, options: Options) -> "list[Encoding]":
-        """By `model.save`."""
+        """Write the file with `model.save`."""
         _without_optimizer(model).save(path)
         return []
 

@@ -185,7 +185,7 @@ class Pruner:
         return sum(int(np.count_nonzero(_array(v)[~_array(m)])) for v, m in looked_at)
 
     def progress(self) -> Progress:
-        """How far it is."""
+        """How far the pruning is."""
         schedules = {
             id(self._trained[i]): group.rule.schedule
             for group in self.groups
