@@ -234,7 +234,7 @@ class Structure:
     @cached_property
     def sums_are_normalized(self) -> bool:
         """True if every residual sum goes into a normalization and nowhere else ("post-norm")."""
-        users = [self._users(branch.add) for branch in self._branches]
+        users = [self.users(branch.add) for branch in self._branches]
         return bool(users) and all(
             found and all(is_normalization(self.graph.steps[i].op) for i in found)
             for found in users
@@ -307,7 +307,7 @@ class Structure:
     def _readers(self) -> dict[int, list[int]]:
         return self.graph.readers()
 
-    def _users(self, index: int) -> list[int]:
+    def users(self, index: int) -> list[int]:
         """The steps that read a step's outputs; empty where one of them leaves the model."""
         outputs = self.graph.steps[index].outputs
         if set(outputs) & set(self.graph.outputs):
@@ -317,7 +317,7 @@ class Structure:
     def _joins(self, index: int, adds: set[int]) -> bool:
         """True if the only way from a step leads to an addition, through nothing that acts."""
         while index not in adds:
-            users = self._users(index)
+            users = self.users(index)
             if len(users) != 1:
                 return False
             if applied(self.graph.steps[index].op) is not LINEAR:
@@ -333,7 +333,7 @@ class Structure:
     def _multiplies(self, start: int) -> bool:
         stack, seen = [start], {start}
         while stack:
-            for user in self._users(stack.pop()):
+            for user in self.users(stack.pop()):
                 op = self.graph.steps[user].op
                 if kind_of(op).merge == "multiply":
                     return True
