@@ -119,7 +119,7 @@ def compacted(model: Any, x: Any) -> str:
     result = compact(model)
     made, remade = (keras.tree.flatten(m(x, training=False)) for m in (model, result.model))
     pairs = zip(map(keras.ops.convert_to_numpy, made), remade, strict=True)
-    off = max(float(np.abs(a - np.array(b)).max() / np.abs(a).max()) for a, b in pairs)
+    off = max(float(np.abs(a - np.array(b)).max() / (np.abs(a).max() or 1)) for a, b in pairs)
     if not off <= 1e-5:
         raise InputError(f"the outputs differ by {off:.1e} of the largest")
     return f"{result.parameters_before} → {result.parameters}"
