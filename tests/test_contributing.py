@@ -10,7 +10,7 @@ ROWS = re.findall(r"^\| (·?.*?) \| .* \|$", CONTRIBUTING, re.MULTILINE)
 
 
 def named():
-    """Every path in the table of places: of a row that begins with a dot, below the last package."""
+    """Every path in the table of places; of a row with a dot, below the last package."""
     package, found = ROOT / "tfinit", set()
     for row in ROWS:
         for name in re.findall(r"`([^`]+)`", row):

@@ -13,6 +13,7 @@ from typing import Any
 
 from tfinit.errors import reason
 from tfinit.graph.calls import Graph, Nested, Step, bears_kernel
+from tfinit.graph.einsum import made_shape
 from tfinit.graph.keras_internals import (
     arguments_of,
     arguments_with,
@@ -246,6 +247,10 @@ class _Tracer:
             layers = [layer for _, layer in walk_layers(model)]
             self._graphs = {id(layer) for layer in layers if own_graph(layer)}
             for layer in layers:
+                if hasattr(layer, "equation"):
+                    # Keras's EinsumDense says None where it was told None.
+                    known = partial(_made_by_einsum, layer.equation, layer.compute_output_shape)
+                    put(layer, "compute_output_shape", known)
                 if id(layer) in self._graphs or not is_from_keras_3(type(layer)):
                     put(layer, "__call__", partial(self._called, layer, layer.__call__))
             try:
@@ -301,6 +306,10 @@ class _Tracer:
                 self.add(Step(key, child, tuple(taken), tuple(made)))
                 taken = made
         return taken
+
+
+def _made_by_einsum(equation: str, itself: Any, input_shape: Any) -> tuple[int | None, ...]:
+    return made_shape(equation, tuple(input_shape), itself(input_shape))
 
 
 def _replayed(functional: Any, args: Any, kwargs: Any) -> Any:
