@@ -93,9 +93,8 @@ def residual_branches(graph: Graph) -> list[ResidualBranch]:
     return branches
 
 
-def require_branches(scheme: str, graph: Graph) -> list[ResidualBranch]:
-    """`residual_branches`; InputError if there are none."""
-    branches = residual_branches(graph)
+def require_branches(scheme: str, branches: list[ResidualBranch]) -> list[ResidualBranch]:
+    """The branches; InputError if there are none."""
     if not branches:
         raise InputError(
             f"Scheme {scheme!r} needs a residual network, but the model adds no branch to a "

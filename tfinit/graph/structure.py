@@ -180,7 +180,7 @@ class Structure:
     @property
     def has_branches(self) -> bool:
         """True for a residual network."""
-        return bool(self._branches)
+        return bool(self.branches)
 
     @cached_property
     def hidden_activations(self) -> tuple[str, ...]:
@@ -224,17 +224,17 @@ class Structure:
     @cached_property
     def additions(self) -> int:
         """How many residual additions there are: the N of 1/√N."""
-        return len({branch.add for branch in self._branches})
+        return len({branch.add for branch in self.branches})
 
     @cached_property
     def branch_ends(self) -> set[str]:
         """Keys of the kernels that end a residual branch."""
-        return ending(self.kernels, {step for b in self._branches for step in b.last})
+        return ending(self.kernels, {step for b in self.branches for step in b.last})
 
     @cached_property
     def sums_are_normalized(self) -> bool:
         """True if every residual sum goes into a normalization and nowhere else ("post-norm")."""
-        users = [self.users(branch.add) for branch in self._branches]
+        users = [self.users(branch.add) for branch in self.branches]
         return bool(users) and all(
             found and all(is_normalization(self.graph.steps[i].op) for i in found)
             for found in users
@@ -243,7 +243,7 @@ class Structure:
     @cached_property
     def shortcuts(self) -> set[str]:
         """Keys of kernels that only a residual addition reads, and that end no branch."""
-        adds = {branch.add for branch in self._branches}
+        adds = {branch.add for branch in self.branches}
         steps = {i for i in self._kernel_steps if self._joins(i, adds)}
         return ending(self.kernels, steps) - self.branch_ends
 
@@ -296,7 +296,8 @@ class Structure:
         return max(run.values(), default=0)
 
     @cached_property
-    def _branches(self) -> list[ResidualBranch]:
+    def branches(self) -> list[ResidualBranch]:
+        """What `residual_branches` finds."""
         return residual_branches(self.graph)
 
     @cached_property
