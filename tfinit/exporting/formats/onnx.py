@@ -113,8 +113,6 @@ def _quantized(model: Any, path: Path, representative: list[np.ndarray]) -> None
 class _Session:
     """A .onnx file in ONNX Runtime on the CPU."""
 
-    any_batch = True
-
     def __init__(self, path: str, names: list[str] | None):
         import onnxruntime
 
