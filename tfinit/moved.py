@@ -105,6 +105,7 @@ MOVED = {
     "exporting.command": "exporting.from_files",
     "initializers.target": "initializers.base",
     "lottery.resumable": "lottery.stored_training",
+    "initializers.haar": "haar",
     "lottery.parts": "lottery.frameworks",
     "lottery.stability": "lottery.stability_experiment",
 }
