@@ -11,6 +11,9 @@ __all__ = [
     "TfinitDeprecationWarning",
     "TfinitWarning",
     "WorkError",
+    "first_line",
+    "of_system",
+    "one_line",
     "reason",
 ]
 

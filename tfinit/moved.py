@@ -80,6 +80,7 @@ _RENAMED = {
     "exporting.command": "exporting.from_files",
     "initializers.target": "initializers.base",
     "lottery.resumable": "lottery.stored_training",
+    "initializers.haar": "haar",
     "lottery.parts": "lottery.frameworks",
     "lottery.stability": "lottery.stability_experiment",
 }

@@ -4,6 +4,7 @@ import numpy as np
 
 from tfinit.arguments import number
 from tfinit.graph.kernels import Kernel, matrices
+from tfinit.haar import haar_matrices
 from tfinit.schemes.engine.isometries import by_map, orthogonal_kernel
 from tfinit.schemes.engine.registry import scheme
 from tfinit.schemes.engine.report import Report, frozen, record_of
@@ -78,8 +79,6 @@ def _orthogonal(task: Task, name: str, make, gain: float | str, bias: float | No
 
 
 def _delta_kernel(kernel: Kernel, gains: list[float], random: np.random.Generator) -> np.ndarray:
-    from tfinit.initializers.haar import haar_matrices  # loads Keras
-
     layout = matrices(kernel)
     if not layout.window:
         return orthogonal_kernel(kernel, gains, random)

@@ -11,7 +11,7 @@ from tfinit import arguments
 from tfinit.arguments import listed
 from tfinit.errors import InputError
 from tfinit.graph.kernels import Kernel
-from tfinit.initializers.haar import haar_matrices
+from tfinit.haar import haar_matrices
 from tfinit.results import Records
 from tfinit.schemes.engine.report import Record, Report, frozen, record_of
 from tfinit.schemes.engine.task import Task

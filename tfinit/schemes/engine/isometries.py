@@ -3,14 +3,13 @@
 import numpy as np
 
 from tfinit.graph.kernels import Kernel, matrices
+from tfinit.haar import haar_matrices
 
 
 def orthogonal_kernel(
     kernel: Kernel, gains: list[float], random: np.random.Generator
 ) -> np.ndarray:
     """A kernel whose maps are orthogonal, each gate's times its gain."""
-    from tfinit.initializers.haar import haar_matrices  # loads Keras
-
     layout = matrices(kernel)
     maps, window, inputs, outputs = layout.sizes()
     if kernel.name == "embeddings":
