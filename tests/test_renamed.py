@@ -4,7 +4,7 @@ from dataclasses import dataclass, fields, replace
 
 import pytest
 
-from tfinit.errors import InputError
+from tfinit.errors import InputError, TfinitDeprecationWarning
 from tfinit.renamed import renamed
 
 
@@ -38,7 +38,7 @@ def test_former_names_and_orders_are_taken_with_a_warning_at_the_line_that_uses_
         warnings.simplefilter("always")
         assert call() == result
     assert said in str(seen[0].message)
-    assert {(one.category, one.filename) for one in seen} == {(DeprecationWarning, __file__)}
+    assert {(one.category, one.filename) for one in seen} == {(TfinitDeprecationWarning, __file__)}
 
 
 def test_names_of_today_are_taken_without_a_warning_and_are_what_tools_see():

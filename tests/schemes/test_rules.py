@@ -125,7 +125,8 @@ def test_means_that_hide_what_varies_are_told_where_biases_cannot_take_them_out_
     assert "training brings it back: standardize the inputs" in inputs
     assert "'b/kernel'" in hidden
     assert "no bias" in hidden
-    assert initialize(model, "weightnorm_data", normal(64, 20), seed=1).notes == [hidden]
+    with pytest.warns(UserWarning, match="'b/kernel'"):
+        assert initialize(model, "weightnorm_data", normal(64, 20), seed=1).notes == [hidden]
 
 
 @pytest.mark.parametrize(

@@ -511,9 +511,12 @@ def test_models_that_cannot_be_advised():
         recommend(tf_keras.Sequential([tf_keras.layers.Dense(2, input_shape=(3,))]))
 
 
-@pytest.mark.parametrize("module", ["advice", "recommendation", "nonlinearity"])
+@pytest.mark.parametrize(
+    "module",
+    ["diagnostics.advising.advice", "diagnostics.advising.recommendation", "graph.nonlinearity"],
+)
 def test_examples_of_the_docstrings(module):
     activations = importlib.import_module("tfinit.graph.activations")
     names = {"keras": keras, "recommend": recommend, "Activation": activations.Activation}
-    module = importlib.import_module(f"tfinit.diagnostics.{module}")
+    module = importlib.import_module(f"tfinit.{module}")
     assert doctest.testmod(module, extraglobs=names).failed == 0
