@@ -132,7 +132,8 @@ class Structure:
         if step.op is not layer and any(k.ends_step for k in self.kernels_of(layer)):
             return "sum"  # of an attention layer's values, inside it
         producers = self.graph.producers()
-        while len(step.inputs) == 1 and step.inputs[0] in producers:
+        # Attention may be given one tensor as queries, keys and values.
+        while len({*step.inputs}) == 1 and step.inputs[0] in producers:
             step = self.graph.steps[producers[step.inputs[0]]]
             if is_normalization(step.op):
                 return "normalization"

@@ -56,6 +56,22 @@ def test_small_branches_beside_a_shortcut_are_no_jump(first):
     assert diagnose(model, *vectors()).healthy
 
 
+def test_what_attention_reads_of_one_tensor_is_its_normalization(rng):
+    """Queries, keys and values of one input: not of the small branch before it."""
+    inputs = h = keras.Input((6, 16))
+    for n in range(2):
+        normed = LAYERS.LayerNormalization()(h)
+        h = h + LAYERS.MultiHeadAttention(4, 4, name=f"attention{n}")(normed, normed)
+        branch = LAYERS.Dense(24, "gelu", kernel_initializer=normal(0.02))(
+            LAYERS.LayerNormalization()(h)
+        )
+        h = h + LAYERS.Dense(16, kernel_initializer=normal(0.02))(branch)
+    h = LAYERS.GlobalAveragePooling1D()(LAYERS.LayerNormalization()(h))
+    model = keras.Model(inputs, LAYERS.Dense(3)(h))
+    x = rng.normal(size=(8, 6, 16)).astype("float32")
+    assert [f.layer for f in diagnose(model, x).findings if f.kind == "scale jump"] == []
+
+
 def test_one_layer_of_a_branch_that_jumps_is_found():
     inputs = keras.Input((8,))
     h = LAYERS.Dense(16)(inputs)
