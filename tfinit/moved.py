@@ -5,14 +5,13 @@ import importlib.abc
 import importlib.machinery
 import importlib.util
 import sys
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
 import lazy_loader
 
-from tfinit.former_names import former_names
+from tfinit.former_names import former_names, warn_where_it_is_used
 
 # Former name → today's, both inside tfinit.
 MOVED = {
@@ -107,6 +106,34 @@ MOVED = {
     "lottery.parts": "lottery.frameworks",
     "lottery.stability": "lottery.stability_experiment",
 }
+# What was in one of them and is not in the module of today.
+ELSEWHERE = {
+    "comparison.entrants.Entrant": "comparison.initializations.Initialization",
+    "comparison.entrants.entrants": "comparison.initializations.read_schemes",
+    "comparison.track.Track": "comparison.shared_network.SharedNetwork",
+    "diagnostics.case.Case": "diagnostics.judging.evidence.Evidence",
+    "diagnostics.plain.plain": "results.json_ready",
+    "initializers.target.target_of_call": "initializers.base.weight_being_filled",
+    "pruning.allocation.allocation_config": "pruning.scoring.configured.allocation_config",
+    "pruning.allocation.allocation_from_config": (
+        "pruning.scoring.configured.allocation_from_config"
+    ),
+    "pruning.allocation.floor_counts": "pruning.scoring.sparsities.floor_counts",
+    "pruning.allocation.sparsities": "pruning.scoring.sparsities.sparsities",
+    "pruning.at_initialization.METHODS": "pruning.scoring.scores.names(BEFORE)",
+    "pruning.criteria.CRITERIA": "pruning.scoring.scores.names(AFTER)",
+    "pruning.criteria.keep_globally": "pruning.scoring.masks.keep_globally",
+    "pruning.criteria.keep_layerwise": "pruning.scoring.masks.keep_layerwise",
+    "pruning.criteria.score": "pruning.scoring.after_training.score_trained",
+    "pruning.criteria.stream": "streams.stream_for",
+    "pruning.rules.SCORES": "pruning.scoring.scores.names(STEP)",
+    "pruning.schedules.check_schedule": "pruning.in_training.schedule_checks.check_schedule",
+    "pruning.schedules.falls_short": "pruning.in_training.schedule_checks.falls_short",
+    "pruning.schedules.late": "pruning.in_training.schedule_checks.late",
+    "pruning.schedules.never_prunes": "pruning.in_training.schedule_checks.never_prunes",
+    "schemes.isometries.haar": "initializers.haar.haar_matrices",
+    "schemes.kernels.KERNEL_NAMES": "graph.layer_kinds.KERNEL_NAMES",
+}
 # Of these a function of the package has the name today. It has the module's names as attributes,
 # and stays what the name means in the package.
 FUNCTIONS = ("lottery.stability",)
@@ -127,9 +154,7 @@ class FormerNames(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
         """The module of today; a warning says its name."""
         today = f"tfinit.{MOVED[spec.name.partition('.')[2]]}"
-        warnings.warn(
-            f"The module {spec.name} is now {today}; import that.", DeprecationWarning, stacklevel=2
-        )
+        warn_where_it_is_used(f"The module {spec.name} is now {today}; import that.")
         return _Former(spec.name, importlib.import_module(today))
 
     def exec_module(self, module: ModuleType) -> None:
@@ -146,9 +171,16 @@ class _Former(ModuleType):
     def __init__(self, name: str, today: ModuleType) -> None:
         super().__init__(name, today.__doc__)
         self._today = today
+        places = {f"tfinit.{then}": f"tfinit.{now}" for then, now in ELSEWHERE.items()}
+        names = {
+            then[len(name) + 1 :]: now
+            for then, now in places.items()
+            if then.startswith(f"{name}.")
+        }
+        self._find = former_names(name, names, lambda asked: getattr(today, asked))
 
     def __getattr__(self, name: str) -> object:
-        return getattr(self._today, name)
+        return self._find(name)
 
     def __dir__(self) -> list[str]:
         return dir(self._today)
