@@ -1,5 +1,6 @@
 """Names of before: they are found, with a warning that says today's."""
 
+import contextlib
 import importlib
 import sys
 import warnings
@@ -55,6 +56,26 @@ def test_what_is_in_another_module_today_is_found_where_it_was(former, today):
     with pytest.warns(DeprecationWarning, match=f"tfinit.{former} is now tfinit.{today}"):
         found = getattr(importlib.import_module(home), name)
     assert found is getattr(importlib.import_module(now), name_now)
+
+
+@pytest.mark.parametrize(
+    "call, said",
+    [
+        (
+            lambda: tfinit.lottery.lottery(parts=1, store=1, config=1, seed=0, progress=print),
+            "framework",
+        ),
+        (lambda: _prune_early(frameworks.KerasFramework), "score"),
+        (lambda: _prune_early(frameworks.TfmotFramework), "score"),
+    ],
+)
+def test_arguments_of_an_experiment_have_their_former_names(call, said):
+    with pytest.warns(DeprecationWarning, match=f"is now `{said}`"), contextlib.suppress(Exception):
+        call()
+
+
+def _prune_early(framework):
+    framework.prune_at_initialization(None, method="snip", initial={}, keep=1, seed=0)
 
 
 def test_former_lists_are_what_is_registered():
