@@ -14,6 +14,8 @@ import lazy_loader
 
 from tfinit.errors import TfinitDeprecationWarning
 
+_PASSED_BY = ("importlib", __name__)  # on the way from a line to the warning
+
 # Room → the modules that have their names there and were elsewhere; then those with other names.
 _ROOMS = {
     "graph": """
@@ -90,6 +92,34 @@ MOVED = _RENAMED | {
     for room, modules in _ROOMS.items()
     for former in modules.split()
 }
+# What was in one of them and is not in the module of today.
+ELSEWHERE = {
+    "comparison.entrants.Entrant": "comparison.initializations.Initialization",
+    "comparison.entrants.entrants": "comparison.initializations.read_schemes",
+    "comparison.track.Track": "comparison.shared_network.SharedNetwork",
+    "diagnostics.case.Case": "diagnostics.judging.evidence.Evidence",
+    "diagnostics.plain.plain": "results.json_ready",
+    "initializers.target.target_of_call": "initializers.base.weight_being_filled",
+    "pruning.allocation.allocation_config": "pruning.scoring.configured.allocation_config",
+    "pruning.allocation.allocation_from_config": (
+        "pruning.scoring.configured.allocation_from_config"
+    ),
+    "pruning.allocation.floor_counts": "pruning.scoring.sparsities.floor_counts",
+    "pruning.allocation.sparsities": "pruning.scoring.sparsities.sparsities",
+    "pruning.at_initialization.METHODS": "pruning.scoring.scores.names(BEFORE)",
+    "pruning.criteria.CRITERIA": "pruning.scoring.scores.names(AFTER)",
+    "pruning.criteria.keep_globally": "pruning.scoring.masks.keep_globally",
+    "pruning.criteria.keep_layerwise": "pruning.scoring.masks.keep_layerwise",
+    "pruning.criteria.score": "pruning.scoring.after_training.score_trained",
+    "pruning.criteria.stream": "streams.stream_for",
+    "pruning.rules.SCORES": "pruning.scoring.scores.names(STEP)",
+    "pruning.schedules.check_schedule": "pruning.in_training.schedule_checks.check_schedule",
+    "pruning.schedules.falls_short": "pruning.in_training.schedule_checks.falls_short",
+    "pruning.schedules.late": "pruning.in_training.schedule_checks.late",
+    "pruning.schedules.never_prunes": "pruning.in_training.schedule_checks.never_prunes",
+    "schemes.isometries.haar": "haar.haar_matrices",
+    "schemes.kernels.KERNEL_NAMES": "graph.layer_kinds.KERNEL_NAMES",
+}
 # Of these a function of the package has the name today. It has the module's names as attributes,
 # and stays what the name means in the package.
 FUNCTIONS = ("lottery.stability",)
@@ -110,11 +140,7 @@ class FormerNames(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
         """The module of today; a warning says its name."""
         today = f"tfinit.{MOVED[spec.name.partition('.')[2]]}"
-        warnings.warn(
-            f"The module {spec.name} is now {today}; import that.",
-            TfinitDeprecationWarning,
-            stacklevel=2,
-        )
+        warn_where_it_is_used(f"The module {spec.name} is now {today}; import that.")
         return _Former(spec.name, importlib.import_module(today))
 
     def exec_module(self, module: ModuleType) -> None:
@@ -131,9 +157,16 @@ class _Former(ModuleType):
     def __init__(self, name: str, today: ModuleType) -> None:
         super().__init__(name, today.__doc__)
         self._today = today
+        places = {f"tfinit.{then}": f"tfinit.{now}" for then, now in ELSEWHERE.items()}
+        names = {
+            then[len(name) + 1 :]: now
+            for then, now in places.items()
+            if then.startswith(f"{name}.")
+        }
+        self._find = former_names(name, names, lambda asked: getattr(today, asked))
 
     def __getattr__(self, name: str) -> object:
-        return getattr(self._today, name)
+        return self._find(name)
 
     def __dir__(self) -> list[str]:
         return dir(self._today)
@@ -152,7 +185,8 @@ def former_names(
 
     Args:
         module: Its ``__name__``.
-        names: Former name → today's in the same module.
+        names: Former name → today's in the same module, or with the module that it is in; or such
+            a function with its argument, a name of that module too: ``tfinit.place.names(AFTER)``.
         otherwise: Asked for every other name, as the ``__getattr__`` that the module has.
 
     Example:
@@ -163,16 +197,33 @@ def former_names(
 
     def get(name: str) -> Any:
         if name in names:
-            today = names[name]
-            warnings.warn(
-                f"{module}.{name} is now {module}.{today}.", TfinitDeprecationWarning, stacklevel=2
-            )
-            return getattr(importlib.import_module(module), today)
+            today = names[name] if "." in names[name] else f"{module}.{names[name]}"
+            warn_where_it_is_used(f"{module}.{name} is now {today}.")
+            path, _, argument = today.rstrip(")").partition("(")
+            home = importlib.import_module(path.rpartition(".")[0])
+            found = getattr(home, path.rpartition(".")[2])
+            return found(getattr(home, argument)) if argument else found
         if otherwise is not None:
             return otherwise(name)
         raise AttributeError(f"module {module!r} has no attribute {name!r}")
 
     return get
+
+
+def warn_where_it_is_used(text: str) -> None:
+    """A DeprecationWarning at the line that asks for a name, whatever way of importing it goes."""
+    frame = sys._getframe(1)
+    while frame.f_back and frame.f_globals.get("__name__", "").startswith(_PASSED_BY):
+        frame = frame.f_back
+    where = frame.f_globals
+    warnings.warn_explicit(
+        text,
+        TfinitDeprecationWarning,
+        frame.f_code.co_filename,
+        frame.f_lineno,
+        module=where.get("__name__", "<string>"),
+        registry=where.setdefault("__warningregistry__", {}),
+    )
 
 
 Attached = tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]

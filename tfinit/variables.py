@@ -20,6 +20,7 @@ from tfinit.arguments import array, function, mapping, refused
 from tfinit.errors import InputError
 from tfinit.graph.keras_internals import layers_in, own_variables
 from tfinit.graph.layer_kinds import axes_of, keras_of
+from tfinit.moved import former_names
 
 __all__ = [
     "all_weights",
@@ -267,3 +268,6 @@ def check_same_keys(name: str, given: Mapping[str, Any], variables: Mapping[str,
                 f"`{name}[{key!r}]` has shape {shape}, the model's weight has "
                 f"{tuple(variable.shape)}."
             )
+
+
+__getattr__ = former_names(__name__, {"PRUNABLE_NAMES": "tfinit.graph.layer_kinds.PRUNABLE_NAMES"})

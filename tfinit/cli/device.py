@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from tfinit.cli.console import Command, EachLineOnce
 from tfinit.devices import choose
 from tfinit.missing_gpu import gpus
+from tfinit.moved import former_names
 
 
 @dataclass(frozen=True)
@@ -64,3 +65,6 @@ def warm_up(device: str = "auto", keras: str = "keras") -> None:
         import tensorflow as tf
 
         tf.config.set_visible_devices([], "GPU")
+
+
+__getattr__ = former_names(__name__, {"wake_up": "warm_up"})

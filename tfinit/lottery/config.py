@@ -10,6 +10,7 @@ from tfinit.errors import InputError, TfinitDeprecationWarning
 from tfinit.flag_help import FlagHelp
 from tfinit.lottery.branches import BRANCHES, TICKET, controls_help
 from tfinit.lottery.network_config import NetworkConfig
+from tfinit.moved import former_names
 from tfinit.pruning.scoring.allocation import FORMER as FORMER_ALLOCATIONS
 from tfinit.pruning.scoring.allocation import NAMES, check_allocation
 from tfinit.pruning.scoring.configured import (
@@ -200,3 +201,14 @@ class StabilityConfig(NetworkConfig):
         self._check_whole(("points",), least=3)
         cure = f"The last of `steps` is {self.steps}: copies train from there to it."
         wholes("spawn_steps", self.spawn_steps, 0, self.steps - 1, different=True, cure=cure)
+
+
+__getattr__ = former_names(
+    __name__,
+    {
+        "ALLOCATIONS": "tfinit.pruning.scoring.allocation.NAMES",
+        "CRITERIA": "tfinit.pruning.scoring.scores.names(AFTER)",
+        "KERASES": "tfinit.devices.KERASES",
+        "OPTIMIZERS": "tfinit.optimizers.OPTIMIZERS",
+    },
+)

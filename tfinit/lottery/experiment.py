@@ -20,6 +20,7 @@ from tfinit.lottery.stored_training import stored_or_trained
 from tfinit.origin import Origin
 from tfinit.progress import Follower, as_warning, check_progress, following
 from tfinit.pruning.scoring.masks import Masks
+from tfinit.renamed import renamed
 from tfinit.training.metrics import Progress
 from tfinit.training.order import check_batch_size
 
@@ -27,6 +28,7 @@ from tfinit.training.order import check_batch_size
 _REINIT_SEED = 1_000_003
 
 
+@renamed(parts="framework")
 def lottery(
     framework: Framework, store: Store, config: LotteryConfig, seed: int, progress: Progress
 ) -> Iterator[LevelResult]:

@@ -19,6 +19,7 @@ from tfinit.moved import former_names
 from tfinit.optimizers import OPTIMIZERS
 from tfinit.pruning.scoring.after_training import score_trained
 from tfinit.pruning.scoring.masks import Masks, keep_globally, keep_layerwise
+from tfinit.renamed import renamed
 from tfinit.training.augment import Augment
 from tfinit.training.compiled import Checkpoint, CompiledLoop, no_checkpoint
 from tfinit.training.fit import FitLoop
@@ -170,6 +171,7 @@ class KerasFramework:
         """The mask with so many survivors, inside the result's, by its trained weights."""
         return choose(self._config, trained, counts)
 
+    @renamed(method="score")
     def prune_at_initialization(self, score: str, initial: Weights, keep: int, seed: int) -> Masks:
         """The mask with so many survivors in all, before training."""
         from tfinit.pruning.scoring.at_initialization import prune_at_initialization
@@ -256,6 +258,7 @@ class TfmotFramework:
         self._pruner.set_masks(dict(trained.mask))
         return self._pruner.prune(counts)
 
+    @renamed(method="score")
     def prune_at_initialization(self, score: str, initial: Weights, keep: int, seed: int) -> Masks:
         """Not for tf_keras, and its configuration says so."""
         raise InputError(f"{score!r} needs keras 'keras'.")

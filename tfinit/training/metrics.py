@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tfinit.errors import WorkError
+from tfinit.moved import former_names
 
 if TYPE_CHECKING:
     from tfinit.datasets import Dataset
@@ -139,3 +140,6 @@ def has_classes(y: object, outputs: int | None = None) -> bool:
     if outputs == 1 or not isinstance(y, np.ndarray):
         return False
     return y.ndim == 1 and np.issubdtype(y.dtype, np.integer)
+
+
+__getattr__ = former_names(__name__, {"Record": "MetricsRecorder"})
