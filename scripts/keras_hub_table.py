@@ -2,13 +2,12 @@
 
 Columns: whether the model is traced whole; kernels; schemes that run, of those that fit (mup with
 the model itself as its base); severe findings on the fresh model with a head and its loss; whether
-the report counts all weights of rank 2 or more, and the multiply-adds; zeros after pruning to 80%;
-parameters that `compact` leaves after a third of all units were set to zero. Ends with 1 if any of
-it fails.
-
-    python scripts/keras_hub_table.py [NAME ...]
+the report counts all parameters, and the multiply-adds; zeros after pruning to 80%; parameters that
+`compact` leaves after a third of all units were set to zero, and that the outputs stay. Ends with 1
+if any of it fails.
 """
 
+import argparse
 import math
 import sys
 import warnings
@@ -31,7 +30,7 @@ from tfinit.graph.tracing import trace
 from tfinit.pruning import compact, prune_layerwise, sparsity_report
 from tfinit.pruning.scoring.masks import survivors
 from tfinit.schemes import SCHEMES
-from tfinit.schemes.initialize import WITH_DATA
+from tfinit.schemes.engine.registry import REGISTRY
 from tfinit.variables import prunable_weights, read_weights, write_weights
 
 SPARSITY = 0.8
@@ -53,8 +52,7 @@ def schemes(model: Any, x: Any) -> str:
             continue
         options = {"mup": {"base": model}, "metainit": {"steps": 2}}.get(name, {})
         try:
-            data = x if any(scheme.__name__ == name for scheme in WITH_DATA) else None
-            initialize(model, name, data, seed=0, **options)
+            initialize(model, name, x if REGISTRY[name].needs_data else None, seed=0, **options)
             ran += 1
         except InputError as error:
             refused.append(f"{name}: {reason(error)[:60]}")
@@ -108,7 +106,10 @@ def pruned(model: Any, x: Any) -> str:
 
 
 def compacted(model: Any, x: Any) -> str:
-    """The parameters that are left where units are zero."""
+    """The parameters that are left where units are zero, and by how much the outputs differ."""
+    fresh = compact(model)
+    if fresh.parameters != model.count_params():
+        raise InputError(f"of the fresh model {fresh.parameters} of {model.count_params()} left")
     random = np.random.default_rng(0)
     for weight in model.weights:
         if len(weight.shape) >= 2:
@@ -116,6 +117,11 @@ def compacted(model: Any, x: Any) -> str:
             value[..., random.random(value.shape[-1]) < 1 / 3] = 0
             weight.assign(value)
     result = compact(model)
+    made, remade = (keras.tree.flatten(m(x, training=False)) for m in (model, result.model))
+    pairs = zip(map(keras.ops.convert_to_numpy, made), remade, strict=True)
+    off = max(float(np.abs(a - np.array(b)).max() / (np.abs(a).max() or 1)) for a, b in pairs)
+    if not off <= 1e-5:
+        raise InputError(f"the outputs differ by {off:.1e} of the largest")
     return f"{result.parameters_before} → {result.parameters}"
 
 
@@ -124,8 +130,13 @@ COLUMNS: tuple[Callable[[Any, Any], str], ...] = (
 )
 
 
-def main(names: list[str]) -> int:
+def main() -> int:
     """Print the table; 1 if anything of it fails."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)}; all")
+    names = parser.parse_args().names
+    if unknown := sorted({*names} - {*NAMES}):
+        parser.error(f"no backbone {', '.join(unknown)}. There are {', '.join(NAMES)}.")
     warnings.simplefilter("ignore")
     print("| backbone |", *(f"{column.__name__} |" for column in COLUMNS))
     print("| --- |" + " --- |" * len(COLUMNS))
@@ -144,4 +155,4 @@ def main(names: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

@@ -11,6 +11,8 @@ export XLA_FLAGS=${XLA_FLAGS:---xla_backend_optimization_level=0}
 
 "$bin/ruff" format --check .
 "$bin/ruff" check .
+"$bin/lint-imports" --no-cache --no-logo
+"$bin/ty" check tfinit
 "$bin/hadolint" docker/Dockerfile
 "$bin/shellcheck" .ci/run docker/*.sh scripts/*.sh
 

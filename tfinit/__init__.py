@@ -5,7 +5,6 @@ serialize is registered with Keras as soon as Keras itself is imported, before o
 """
 
 import importlib
-import pkgutil
 from types import ModuleType
 
 import wrapt
@@ -25,9 +24,7 @@ def _register_with_keras(keras: ModuleType) -> None:
     modules those that import Keras at their top are in packages that import it first
     (`initializers`, `pruning.in_training`, `pruning.tfmot_api`).
     """
-    initializers = importlib.import_module("tfinit.initializers")
-    for module in pkgutil.iter_modules(initializers.__path__, "tfinit.initializers."):
-        importlib.import_module(module.name)
+    importlib.import_module("tfinit.initializers")
     importlib.import_module("tfinit.pruning.in_training.sparse_optimizer")
     importlib.import_module("tfinit.pruning.tfmot_api.marks")
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 import numpy as np
 from numpy.lib import format as npy
@@ -97,7 +97,7 @@ class NumpyFile(Mapping[str, Stored]):
         return Stored(shape, dtype, read)
 
     @contextmanager
-    def _open(self, member: str) -> Iterator[tuple[BinaryIO, int]]:
+    def _open(self, member: str) -> Iterator[tuple[IO[bytes], int]]:
         """A member from its start, and its size."""
         if self._archive is None:
             self._file.seek(0)
@@ -115,7 +115,7 @@ class NumpyFile(Mapping[str, Stored]):
         return len(self._members)
 
 
-def _header(file: BinaryIO) -> tuple[tuple[int, ...], np.dtype, int]:
+def _header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype, int]:
     """Shape and type of an array in NumPy's format, and how many bytes come before its values."""
     version = npy.read_magic(file)
     parsers = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}

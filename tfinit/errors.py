@@ -5,7 +5,17 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-__all__ = ["InputError", "MissingPackage", "WorkError", "reason"]
+__all__ = [
+    "InputError",
+    "MissingPackage",
+    "TfinitDeprecationWarning",
+    "TfinitWarning",
+    "WorkError",
+    "first_line",
+    "of_system",
+    "one_line",
+    "reason",
+]
 
 
 class InputError(ValueError):
@@ -62,6 +72,14 @@ def of_system(error: OSError) -> str:
         'No such file or directory'
     """
     return error.strerror or str(error)
+
+
+class TfinitWarning(UserWarning):
+    """What went otherwise than one may think; the work goes on."""
+
+
+class TfinitDeprecationWarning(DeprecationWarning):
+    """A name that was another once: it works, and the warning says today's."""
 
 
 def reason(error: Exception) -> str:

@@ -164,7 +164,7 @@ def _check_filters(what: str, dataset: h5py.Dataset, chunk: int) -> None:
 
 
 def _address(item: Any) -> int:
-    return h5py.h5o.get_info(item.id).addr
+    return h5py.h5o.get_info(item.id).addr  # ty: ignore[missing-attribute]  (of C)
 
 
 def _text(attributes: h5py.AttributeManager, name: str) -> str:
@@ -198,7 +198,7 @@ def open_hdf5(path: str | os.PathLike[str]) -> Iterator[Hdf5File]:
                 yield Hdf5File(opened, archive.getinfo(WEIGHTS).file_size)
 
 
-def _member(file: BinaryIO, archive: zipfile.ZipFile, name: str) -> BinaryIO:
+def _member(file: BinaryIO, archive: zipfile.ZipFile, name: str) -> io.IOBase:
     """A member as a file that can be read from anywhere."""
     info = archive.getinfo(name)
     if info.compress_type != zipfile.ZIP_STORED:  # not as Keras writes it
@@ -216,7 +216,7 @@ def _member(file: BinaryIO, archive: zipfile.ZipFile, name: str) -> BinaryIO:
 class _Window(io.RawIOBase):
     """A part of a file as a file. Python's own, of an archive, starts over to go back."""
 
-    def __init__(self, file: BinaryIO, start: int, size: int) -> None:
+    def __init__(self, file: Any, start: int, size: int) -> None:
         self._file, self._start, self._size, self._at = file, start, size, 0
 
     def readable(self) -> bool:

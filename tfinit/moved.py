@@ -1,4 +1,4 @@
-"""The names of a package, loaded when they are used; and modules under their former names."""
+"""The names of a package, loaded when they are used; modules and names as they were called."""
 
 import importlib
 import importlib.abc
@@ -12,83 +12,59 @@ from typing import Any
 
 import lazy_loader
 
-from tfinit.former_names import former_names
+from tfinit.errors import TfinitDeprecationWarning
 
-# Former name → today's, both inside tfinit.
-MOVED = {
+# Room → the modules that have their names there and were elsewhere; then those with other names.
+_ROOMS = {
+    "graph": """
+        schemes.activations schemes.kernels schemes.residual diagnostics.structure
+        pruning.compaction.channels pruning.compaction.elementwise pruning.multiply_adds overlay
+        snapshot exclusive diagnostics.nonlinearity
+    """,
+    "pruning.in_training": """
+        pruning.assigning pruning.binding pruning.living pruning.pruner pruning.rules
+        pruning.schedules pruning.selection pruning.patterns pruning.sparse_optimizer
+        pruning.update pruning.wrapping pruning.fresh pruning.model_masks pruning.lora
+    """,
+    "pruning.scoring": """
+        pruning.allocation pruning.masks pruning.at_initialization pruning.loss_gradients
+        pruning.synaptic_flow
+    """,
+    "pruning.tfmot_api": """
+        pruning.low_magnitude pruning.callbacks pruning.policy pruning.prunable_layer
+        pruning.tfmot pruning.marks pruning.adoption
+    """,
+    "pruning.counting": """
+        pruning.report pruning.effective_weights pruning.emptied
+    """,
+    "schemes.engine": """
+        schemes.best schemes.forward schemes.isometries schemes.moments schemes.report
+        schemes.task schemes.unit_means
+    """,
+    "diagnostics.measuring": """
+        diagnostics.batch diagnostics.preprocessing diagnostics.measurement diagnostics.signals
+        diagnostics.twins diagnostics.updates
+    """,
+    "diagnostics.judging": """
+        diagnostics.rules diagnostics.scale_rules diagnostics.causes diagnostics.cures
+        diagnostics.findings diagnostics.trends
+    """,
+    "diagnostics.advising": """
+        diagnostics.advice diagnostics.choices diagnostics.recommendation
+    """,
+}
+_RENAMED = {
     "schemes.graph": "graph.tracing",
-    "schemes.activations": "graph.activations",
-    "schemes.kernels": "graph.kernels",
-    "schemes.residual": "graph.residual",
     "schemes.channels": "graph.output_channels",
     "diagnostics.normalization": "graph.normalizations",
-    "diagnostics.structure": "graph.structure",
     "diagnostics.surroundings": "graph.structure",
-    "pruning.compaction.channels": "graph.channels",
     "pruning.compaction.layer_rules": "graph.channel_rules",
-    "pruning.compaction.elementwise": "graph.elementwise",
-    "pruning.multiply_adds": "graph.multiply_adds",
-    "overlay": "graph.overlay",
-    "snapshot": "graph.snapshot",
-    "exclusive": "graph.exclusive",
-    "pruning.assigning": "pruning.in_training.assigning",
-    "pruning.binding": "pruning.in_training.binding",
-    "pruning.living": "pruning.in_training.living",
-    "pruning.pruner": "pruning.in_training.pruner",
-    "pruning.rules": "pruning.in_training.rules",
-    "pruning.schedules": "pruning.in_training.schedules",
-    "pruning.selection": "pruning.in_training.selection",
-    "pruning.patterns": "pruning.in_training.patterns",
-    "pruning.sparse_optimizer": "pruning.in_training.sparse_optimizer",
-    "pruning.update": "pruning.in_training.update",
-    "pruning.wrapping": "pruning.in_training.wrapping",
-    "pruning.fresh": "pruning.in_training.fresh",
-    "pruning.model_masks": "pruning.in_training.model_masks",
-    "pruning.lora": "pruning.in_training.lora",
     "pruning.scores": "pruning.scoring.before_training",
     "pruning.criteria": "pruning.scoring.after_training",
-    "pruning.allocation": "pruning.scoring.allocation",
-    "pruning.masks": "pruning.scoring.masks",
-    "pruning.at_initialization": "pruning.scoring.at_initialization",
-    "pruning.loss_gradients": "pruning.scoring.loss_gradients",
-    "pruning.synaptic_flow": "pruning.scoring.synaptic_flow",
-    "pruning.low_magnitude": "pruning.tfmot_api.low_magnitude",
-    "pruning.callbacks": "pruning.tfmot_api.callbacks",
-    "pruning.policy": "pruning.tfmot_api.policy",
-    "pruning.prunable_layer": "pruning.tfmot_api.prunable_layer",
-    "pruning.tfmot": "pruning.tfmot_api.tfmot",
-    "pruning.marks": "pruning.tfmot_api.marks",
-    "pruning.adoption": "pruning.tfmot_api.adoption",
-    "pruning.report": "pruning.counting.report",
-    "pruning.effective_weights": "pruning.counting.effective_weights",
-    "pruning.emptied": "pruning.counting.emptied",
-    "schemes.best": "schemes.engine.best",
-    "schemes.forward": "schemes.engine.forward",
-    "schemes.isometries": "schemes.engine.isometries",
-    "schemes.moments": "schemes.engine.moments",
-    "schemes.report": "schemes.engine.report",
-    "schemes.start": "schemes.engine.registry",
     "schemes.streams": "streams",
-    "schemes.task": "schemes.engine.task",
-    "schemes.unit_means": "schemes.engine.unit_means",
-    "diagnostics.batch": "diagnostics.measuring.batch",
-    "diagnostics.preprocessing": "diagnostics.measuring.preprocessing",
-    "diagnostics.measurement": "diagnostics.measuring.measurement",
-    "diagnostics.signals": "diagnostics.measuring.signals",
-    "diagnostics.twins": "diagnostics.measuring.twins",
-    "diagnostics.updates": "diagnostics.measuring.updates",
-    "diagnostics.rules": "diagnostics.judging.rules",
-    "diagnostics.scale_rules": "diagnostics.judging.scale_rules",
-    "diagnostics.causes": "diagnostics.judging.causes",
-    "diagnostics.cures": "diagnostics.judging.cures",
-    "diagnostics.findings": "diagnostics.judging.findings",
-    "diagnostics.trends": "diagnostics.judging.trends",
+    "schemes.start": "schemes.engine.registry",
     "diagnostics.case": "diagnostics.judging.evidence",
-    "diagnostics.advice": "diagnostics.advising.advice",
-    "diagnostics.choices": "diagnostics.advising.choices",
-    "diagnostics.recommendation": "diagnostics.advising.recommendation",
     "diagnostics.files": "saved_data",
-    "diagnostics.nonlinearity": "graph.nonlinearity",
     "diagnostics.plain": "results",
     "comparison.track": "comparison.shared_network",
     "comparison.entrants": "comparison.initializations",
@@ -104,8 +80,15 @@ MOVED = {
     "exporting.command": "exporting.from_files",
     "initializers.target": "initializers.base",
     "lottery.resumable": "lottery.stored_training",
+    "initializers.haar": "haar",
     "lottery.parts": "lottery.frameworks",
     "lottery.stability": "lottery.stability_experiment",
+}
+# Former name → today's, both inside tfinit.
+MOVED = _RENAMED | {
+    former: f"{room}.{former.rpartition('.')[2]}"
+    for room, modules in _ROOMS.items()
+    for former in modules.split()
 }
 # Of these a function of the package has the name today. It has the module's names as attributes,
 # and stays what the name means in the package.
@@ -128,7 +111,9 @@ class FormerNames(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         """The module of today; a warning says its name."""
         today = f"tfinit.{MOVED[spec.name.partition('.')[2]]}"
         warnings.warn(
-            f"The module {spec.name} is now {today}; import that.", DeprecationWarning, stacklevel=2
+            f"The module {spec.name} is now {today}; import that.",
+            TfinitDeprecationWarning,
+            stacklevel=2,
         )
         return _Former(spec.name, importlib.import_module(today))
 
@@ -158,6 +143,36 @@ def install() -> None:
     """Let former names be imported."""
     if not any(isinstance(finder, FormerNames) for finder in sys.meta_path):
         sys.meta_path.append(FormerNames())
+
+
+def former_names(
+    module: str, names: Mapping[str, str], otherwise: Callable[[str], Any] | None = None
+) -> Callable[[str], Any]:
+    """The ``__getattr__`` of a module that still has some former names.
+
+    Args:
+        module: Its ``__name__``.
+        names: Former name → today's in the same module.
+        otherwise: Asked for every other name, as the ``__getattr__`` that the module has.
+
+    Example:
+        >>> get = former_names("tfinit.errors", {"BadInput": "InputError"})
+        >>> get("BadInput").__name__
+        'InputError'
+    """
+
+    def get(name: str) -> Any:
+        if name in names:
+            today = names[name]
+            warnings.warn(
+                f"{module}.{name} is now {module}.{today}.", TfinitDeprecationWarning, stacklevel=2
+            )
+            return getattr(importlib.import_module(module), today)
+        if otherwise is not None:
+            return otherwise(name)
+        raise AttributeError(f"module {module!r} has no attribute {name!r}")
+
+    return get
 
 
 Attached = tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]

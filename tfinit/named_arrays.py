@@ -129,7 +129,7 @@ def each(function: Callable[[Any], Any], arrays: Any) -> Any:
     return None if arrays is None else function(arrays)
 
 
-def flat(arrays: Any) -> list[np.ndarray | None]:
+def flat(arrays: Any) -> list[Any]:
     """The arrays of a structure in the order of the model."""
     if isinstance(arrays, Mapping):
         return [part for name in arrays for part in flat(arrays[name])]

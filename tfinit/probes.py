@@ -86,7 +86,7 @@ def probing(
     ):
         raise refused("layers", "some of `seen_layers`", layers)
     if gradient is not None:
-        require_tensorflow("Gradients")
+        require_tensorflow("Gradients are taken")
     calls: dict[str, int] = {}
 
     def see(point: Point, tensor: Any) -> Any:
@@ -126,14 +126,19 @@ def seen_layers(model: Any) -> list[tuple[str, Any]]:
     return [*found, *_operations(model, taken)]
 
 
-def require_tensorflow(what: str) -> None:
-    """InputError unless Keras runs on TensorFlow."""
+def require_tensorflow(what: str, instead: str = "") -> None:
+    """InputError unless Keras runs on TensorFlow.
+
+    Args:
+        what: How the error begins: ``"Gradients are taken"``.
+        instead: What else to use.
+    """
     import keras
 
     if keras.backend.backend() != "tensorflow":
         raise InputError(
-            f"{what} are taken with TensorFlow, but Keras runs on {keras.backend.backend()!r}. "
-            "Set KERAS_BACKEND=tensorflow."
+            f"{what} with TensorFlow, but Keras runs on {keras.backend.backend()!r}. Set "
+            f'KERAS_BACKEND="tensorflow"{instead and f", or use {instead}"}.'
         )
 
 

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any, Protocol
 
 from tfinit.arguments import flag, refused
-from tfinit.errors import InputError
+from tfinit.errors import InputError, TfinitWarning
 
 
 class Follower(Protocol):
@@ -175,4 +175,4 @@ def as_warning(line: str) -> None:
         if str(frame.f_globals.get("__name__", "")).startswith("tfinit."):
             level = depth
         frame, depth = frame.f_back, depth + 1
-    warnings.warn(line, stacklevel=level + 1)
+    warnings.warn(line, TfinitWarning, stacklevel=level + 1)

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from tfinit.errors import InputError
+from tfinit.errors import InputError, TfinitDeprecationWarning
 
 Called = TypeVar("Called", bound=Callable[..., Any])
 
@@ -104,7 +104,7 @@ def _attribute(title: str, former: str, today: str) -> property:
 
 
 def _warn(text: str) -> None:
-    warnings.warn(text, DeprecationWarning, stacklevel=3)
+    warnings.warn(text, TfinitDeprecationWarning, stacklevel=3)
 
 
 def _listed(names: Sequence[str]) -> str:

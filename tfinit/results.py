@@ -151,7 +151,7 @@ def html_table(caption: str, rows: Sequence[Mapping[str, Any]], notes: Iterable[
         notes: One paragraph each.
     """
     names = list(dict.fromkeys(name for row in rows for name in row))
-    names = [name for name in names if any(_cell(row.get(name)) for row in rows)]
+    names = [name for name in names if any(cell(row.get(name)) for row in rows)]
     lines = [f"<caption>{escape(caption)}</caption>"]
     heads = "".join(f'<th scope="col">{escape(name.replace("_", " "))}</th>' for name in names)
     lines.append(f"<thead><tr>{heads}</tr></thead>\n<tbody>")
@@ -168,13 +168,14 @@ def html_table(caption: str, rows: Sequence[Mapping[str, Any]], notes: Iterable[
 
 def _html_row(values: Sequence[Any]) -> str:
     cells = [
-        f"<td{_RIGHT if isinstance(value, int | float) else ''}>{escape(_cell(value))}</td>"
+        f"<td{_RIGHT if isinstance(value, int | float) else ''}>{escape(cell(value))}</td>"
         for value in values[1:]
     ]
-    return "".join([f'<th scope="row">{escape(_cell(values[0]))}</th>', *cells] if values else [])
+    return "".join([f'<th scope="row">{escape(cell(values[0]))}</th>', *cells] if values else [])
 
 
-def _cell(value: Any) -> str:
+def cell(value: Any) -> str:
+    """A value of a record in a table."""
     if value is None:
         return ""
     if isinstance(value, bool):

@@ -65,35 +65,34 @@ def load_batch(path: Path, model: Any, examples: int) -> tuple[Any, Any]:
     arrays = read_arrays(
         path, f"`data` must be an .npz or .npy file; {str(path)!r} cannot be read as arrays"
     )
+
+    def given(short: str, what: str) -> Any:
+        key = f"{short}_train"
+        for name in (short, key):
+            if name in arrays:
+                return arrays[name]
+        if not _there(arrays, key):
+            return None
+        return arranged(_alone(_all(arrays, key), key), ends(model, what), key, str(path))
+
     inputs = [tensor.name for tensor in getattr(model, "inputs", None) or ()]
-    x: Any
-    if (key := next((k for k in ("x", "x_train") if k in arrays), None)) is not None:
-        x = arrays[key]
-    elif inputs and all(name in arrays for name in inputs):
-        x = [arrays[name] for name in inputs]
-    elif _there(arrays, "x_train"):
-        x = arranged(
-            _alone(_all(arrays, "x_train"), "x_train"), ends(model, "inputs"), "x_train", str(path)
-        )
+    if inputs and all(name in arrays for name in inputs) and not {"x", "x_train"} & {*arrays}:
+        x: Any = [arrays[name] for name in inputs]
     else:
+        x = given("x", "inputs")
+    if x is None:
         raise InputError(
             f"`data` {str(path)!r} must hold an array 'x' or 'x_train'"
             + (f", or one for each of {inputs}" if inputs else "")
             + f"; received {sorted(arrays)}."
         )
-    y: Any = None
-    if (key := next((k for k in ("y", "y_train") if k in arrays), None)) is not None:
-        y = arrays[key]
-    elif _there(arrays, "y_train"):
-        y = arranged(
-            _alone(_all(arrays, "y_train"), "y_train"), ends(model, "outputs"), "y_train", str(path)
-        )
+    y = given("y", "outputs")
     return each(lambda array: array[:examples], x), each(lambda array: array[:examples], y)
 
 
 def read_splits(
     name: str, need_targets: bool = True
-) -> tuple[tuple[Arrays, Arrays | None], tuple[Arrays, Arrays] | None]:
+) -> tuple[tuple[Arrays, Any], tuple[Arrays, Any] | None]:
     """Training examples (x, y), and test examples or None.
 
     Unlike those of `tfinit.datasets.load`, inputs and targets in a file may be anything that the
@@ -123,7 +122,7 @@ def read_splits(
     if not all(_there(arrays, key) for key in wanted):
         raise InputError(f"`data` must be {allowed}; {name!r} holds {', '.join(sorted(arrays))}.")
     train = _pair(name, arrays, "train")
-    return train, _pair(name, arrays, "test") if tested else None
+    return train, (_pair(name, arrays, "test") if tested else None)
 
 
 def read_sample_weights(name: str) -> tuple[Arrays | None, Arrays | None]:
@@ -179,7 +178,7 @@ def _alone(found: dict[str, np.ndarray], key: str) -> Arrays:
     return {name[len(key) + 1 :]: array for name, array in found.items()}
 
 
-def _pair(name: str, arrays: Mapping[str, np.ndarray], which: str) -> tuple[Arrays, Arrays | None]:
+def _pair(name: str, arrays: Mapping[str, np.ndarray], which: str) -> tuple[Arrays, Any]:
     x, y = _all(arrays, f"x_{which}"), _all(arrays, f"y_{which}")
     parts = x | y
     rows = [part.shape[0] if part.ndim else 0 for part in parts.values()]

@@ -166,7 +166,7 @@ def _weights_within(stored: int) -> Iterator[None]:
         return add_weight(self, shape, *args, **kwargs)
 
     with _one_at_a_time:
-        keras.layers.Layer.add_weight = checked
+        keras.layers.Layer.add_weight = checked  # ty: ignore[invalid-assignment]
         try:
             yield
         finally:

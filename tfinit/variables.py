@@ -30,6 +30,7 @@ __all__ = [
     "keras_of",
     "own_weights",
     "prunable_weights",
+    "put_back",
     "read_weights",
     "unique_name",
     "walk_layers",

@@ -69,5 +69,5 @@ def test_accuracy_of_classes_one_hot_and_a_single_output():
     assert accuracy(np.array([[0.4], [0.9]]), classes_of([[0], [1]], 2)) == 1  # probabilities
     assert accuracy(np.array([[-2.0], [0.3]]), classes_of([0.0, 1.0], 2)) == 1  # logits
     for wrong in ([0.5, 1.0], [0, 1, 2], [[1, 1], [0, 1]]):
-        with pytest.raises(InputError, match="one class in y for each of the 2 examples"):
+        with pytest.raises(InputError, match="`y` must have one class for each of the 2 examples"):
             classes_of(wrong, 2)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tfinit.graph import einsum, layer_kinds
-from tfinit.graph.einsum import kernel_letters, places
+from tfinit.graph.einsum import kernel_letters, made_shape, places
 from tfinit.graph.kernels import find_kernels
 from tfinit.graph.output_channels import against_kernel, against_output, channel_axes
 from tfinit.graph.tracing import trace
@@ -50,3 +50,13 @@ def test_the_examples_run(module):
     failed, tried = doctest.testmod(module, extraglobs={"keras": keras})
     assert tried
     assert not failed
+
+
+def test_the_shape_of_an_einsum():
+    for equation, given, told, made in (
+        ("abc,cde->abde", (32, 8, 6), (None, None, 2, 3), (32, 8, 2, 3)),
+        ("...x,xy->...y", (32, 8, 5, 6), (None, None, None, 4), (32, 8, 5, 4)),
+        ("a...x,xy->ya...", (32, 8, 5, 6), (4, None, None, None), (4, 32, 8, 5)),
+        ("bex,exy->bey", (None, 3, 6), (None, 3, 5), (None, 3, 5)),
+    ):
+        assert made_shape(equation, given, told) == made

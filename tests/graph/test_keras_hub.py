@@ -172,3 +172,34 @@ def test_a_composite_that_asks_for_sizes_is_traced_with_known_ones():
         "block/attend/dense",
         "block/attend/dense_1",
     }
+
+
+class ByEinsums(L.Layer):
+    """Attention whose projections are EinsumDense, which asks how long its scores are."""
+
+    def __init__(self):
+        super().__init__()
+        self.query, self.key, self.value = (
+            L.EinsumDense(equation, shape)
+            for equation, shape in (
+                ("...c,cd->...d", (6,)),
+                ("abc,cd->abd", (None, 6)),
+                ("acb,bd->acd", (None, 6)),
+            )
+        )
+
+    def call(self, x):
+        scores = keras.ops.einsum("bqd,bkd->bqk", self.query(x), self.key(x))
+        length = keras.ops.shape(scores)[-1]
+        causal = keras.ops.arange(length)[:, None] >= keras.ops.arange(length)
+        weights = keras.ops.softmax(keras.ops.where(causal, scores, -1e9))
+        return x + keras.ops.einsum("bqk,bkd->bqd", weights, self.value(x))
+
+
+def test_an_einsum_layer_makes_as_many_as_it_is_given_where_it_was_told_none():
+    block, open_length = ByEinsums(), keras.Input((None, 6))
+    model = keras.Model(open_length, block(open_length))
+    graph = trace(model)
+    assert graph.reasons == {}
+    (branch,) = residual_branches(graph)
+    assert [graph.steps[i].op for i in branch.steps] == [block.value]

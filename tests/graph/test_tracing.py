@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 from keras import layers as L
 
+from tfinit.graph.calls import bears_kernel
 from tfinit.graph.kernels import find_kernels
 from tfinit.graph.residual import residual_branches
-from tfinit.graph.tracing import bears_kernel, trace
+from tfinit.graph.tracing import trace
 from tfinit.variables import walk_layers
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import layers as L
 
-from tfinit.initializers.haar import _orthogonalized, haar_matrices
+from tfinit.haar import _orthogonalized, haar_matrices
 from tfinit.schemes import initialize
 
 

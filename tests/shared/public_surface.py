@@ -62,7 +62,9 @@ NOT_CALLED = {
     *("datasets.NamedDataset", "datasets.named", "datasets.at_hand", "datasets.data_help"),
     "datasets.datasets_help",
     "plots.Interpolation",
-    *("errors.reason", "training.check_batch_size"),
+    *("errors.reason", "errors.first_line", "errors.of_system", "errors.one_line"),
+    *("training.check_batch_size", "variables.put_back"),
+    *("errors.TfinitWarning", "errors.TfinitDeprecationWarning"),
     *("fans.check_shape", "gains.config_of", "gains.evaluate", "lottery.lottery"),
     *(
         "lottery.stability_experiment.instability",

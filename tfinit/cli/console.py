@@ -30,7 +30,7 @@ class Command:
         raise NotImplementedError
 
 
-def checked(typed: Any, cls: type, **changes: Any) -> Any:
+def checked(typed: Any, cls: Any, **changes: Any) -> Any:
     """The configuration that was typed, with some values changed, now checked."""
     fields = dataclasses.fields(cls)
     values = {f.name: getattr(typed, f.name) for f in fields} | changes

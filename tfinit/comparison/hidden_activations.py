@@ -5,7 +5,7 @@ from typing import Any
 from tfinit.deserializing import filled_afterwards
 from tfinit.errors import InputError, first_line
 from tfinit.graph.activations import activation_of
-from tfinit.graph.keras_internals import producer_of
+from tfinit.graph.keras_internals import has_graph, producer_of
 from tfinit.graph.layer_kinds import kind_of
 from tfinit.graph.tracing import operations_in
 from tfinit.variables import all_weights
@@ -43,7 +43,7 @@ def with_activation(model: Any, activation: Any) -> Any:
     import keras
 
     cure = "Give `build_model` a parameter named `activation` instead: it gets the activation."
-    if not _is_graph(model):
+    if not has_graph(model):
         raise InputError(
             "An (initializer, activation) pair needs a Functional or Sequential model, received "
             f"{type(model).__name__}. {cure}"
@@ -105,11 +105,6 @@ def _output_layers(model: Any) -> set[int]:
     for output in keras.tree.flatten(model.outputs):
         layer = producer_of(output)
         found.add(id(layer))
-        if _is_graph(layer):
+        if has_graph(layer):
             found |= _output_layers(layer)
     return found
-
-
-def _is_graph(layer: Any) -> bool:
-    """Whether it is a Functional or Sequential model: Keras has no public name for the first."""
-    return bool(getattr(layer, "layers", None) and getattr(layer, "outputs", None))

@@ -37,7 +37,7 @@ class Choice(Result):
 
 
 def is_faster(one: "Latency", other: "Latency") -> bool:
-    """By a tenth or more, and by more than the middle halves of the times spread."""
+    """Whether one is faster by a tenth or more, and the middle halves of the times do not meet."""
     return other.median > _NOTICEABLE * one.median and one.high < other.low
 
 

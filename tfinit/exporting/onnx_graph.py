@@ -48,7 +48,7 @@ def _plain_convolution(layer: Any) -> Callable[[Any, Any], Any]:
 
 @functools.cache
 def _teach() -> None:
-    """Operations that TensorFlow has and ONNX has not, by those that it has."""
+    """Replace operations of TensorFlow that ONNX lacks by some that it has."""
     from tf2onnx.handler import tf_op
 
     @tf_op("Erfc")

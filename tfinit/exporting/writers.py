@@ -54,7 +54,7 @@ def write(model: Any, path: Path, format: str, options: Options = _PLAIN) -> lis
         lacks, said = said_by_converter(str(error))
         lacks = lacks or known.lacks(None, logged)
         # Where LiteRT's converter says it in MLIR, that is all there is to its traceback.
-        shown = said if lacks else _first_line(error)
+        shown = said if lacks else reason(error) or type(error).__name__
         raise _failure(model, format, lacks, shown) from (None if said else error)
     if lacks := known.lacks(path, logged):
         raise _failure(model, format, lacks)
@@ -64,10 +64,6 @@ def write(model: Any, path: Path, format: str, options: Options = _PLAIN) -> lis
 def _failure(model: Any, format: str, lacks: list[Lack], said: str = "") -> WorkError:
     cure = cure_of(model, format, lacks)
     return WorkError(f"{told(model, format, lacks, said)}. Nothing was written. {cure}")
-
-
-def _first_line(error: Exception) -> str:
-    return reason(error) or type(error).__name__
 
 
 @contextlib.contextmanager

@@ -209,17 +209,14 @@ def _set_noise(model: Any, seed: int, epoch: int) -> None:
     Nor does it save the seed of a layer that has none of its own: that is drawn when the model is
     loaded. It is a function of the run's seed here.
     """
-    generators = {id(g.state): g for _, layer in walk_layers(model) for g in _generators(layer)}
+    layers = [layer for _, layer in walk_layers(model)]
+    generators = {id(g.state): g for layer in layers for g in seed_generators_of(layer)}
     states = [v for v in model.variables if v.path.endswith("seed_generator_state")]
     for n, state in enumerate(states):
         own = generators[id(state)].get_config()["seed"] if id(state) in generators else None
         if own is None:
             own = int(np.random.SeedSequence([seed, n]).generate_state(1)[0] >> 1)
         state.assign(np.array([own, epoch * 2**20], "int64"))
-
-
-def _generators(layer: Any) -> list[Any]:
-    return seed_generators_of(layer)
 
 
 def _digest(train: Examples, test: Examples | None) -> str:

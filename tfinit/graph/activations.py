@@ -4,7 +4,6 @@ Keras's own are known by their names. Any other function, operation or layer is 
 in, and what comes out says whether it is an activation.
 """
 
-import re
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -14,7 +13,7 @@ import numpy as np
 from tfinit.errors import InputError
 from tfinit.gains import evaluate
 from tfinit.graph.keras_internals import forget_losses
-from tfinit.graph.layer_kinds import keras_of, kind_of
+from tfinit.graph.layer_kinds import keras_of, kind_of, snake
 from tfinit.graph.overlay import overlaid
 
 
@@ -152,7 +151,7 @@ def _called(layer: Any, z: Any) -> Any:
 def _name_of(op: Any) -> str:
     if hasattr(op, "symbol"):
         return op.symbol.split(".")[-1]
-    return re.sub("(?=[A-Z])", "_", type(op).__name__).lower().lstrip("_")
+    return snake(type(op).__name__).lstrip("_")
 
 
 def _scaled(source: Any, factor: float, z: np.ndarray) -> np.ndarray:

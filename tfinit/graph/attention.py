@@ -8,8 +8,8 @@ through the values.
 from typing import Any
 
 from tfinit.graph.activations import activation_of
+from tfinit.graph.calls import Graph, bears_kernel
 from tfinit.graph.layer_kinds import kind_of
-from tfinit.graph.tracing import Graph, bears_kernel
 
 
 def score_values(graph: Graph) -> set[int]:

@@ -175,7 +175,7 @@ def _activation(channels: Channels, call: Call) -> Value:
 
 
 def _same(channels: Channels, call: Call) -> Value:
-    """Dropout in inference and what else leaves its input as it is."""
+    """Dropout in inference, and other layers that return their input."""
     return call.taken[0]
 
 

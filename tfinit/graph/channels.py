@@ -14,10 +14,11 @@ from typing import Any
 import keras
 import numpy as np
 
+from tfinit.graph.calls import Nested, Step
 from tfinit.graph.channel_rules import rule_of
 from tfinit.graph.channel_values import Call, Channels, Shape, Untouchable, Value
 from tfinit.graph.keras_internals import arguments_of, functional_of, inputs_of
-from tfinit.graph.tracing import Nested, Step, outputs_of, trace
+from tfinit.graph.tracing import outputs_of, trace
 
 
 def follow(model: Any) -> Channels:

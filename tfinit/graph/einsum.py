@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+Shape = tuple[int | None, ...]
+
 
 class Equation(NamedTuple):
     """The letters of ``inputs,kernel->output``; the input's and the output's with their dots."""
@@ -44,7 +46,30 @@ def places(subscripts: str, rank: int) -> dict[str, int]:
         >>> places("a...bc", 5)
         {'a': 0, 'b': 3, 'c': 4}
     """
-    before, _, after = subscripts.partition("...")
-    return {letter: axis for axis, letter in enumerate(before)} | {
-        letter: rank - len(after) + place for place, letter in enumerate(after)
-    }
+    axes = enumerate(_axes(subscripts, rank))
+    return {letter: axis for axis, letter in axes if letter.isalpha()}
+
+
+def made_shape(equation: str, given: Shape, made: Shape) -> Shape:
+    """The shape of the output, with the sizes that it has from the input.
+
+    Args:
+        equation: The equation.
+        given: The input's shape.
+        made: The output's, where its sizes from the input may be open.
+
+    Example:
+        >>> made_shape("abc,cde->abde", (32, 8, 6), (None, None, 2, 3))
+        (32, 8, 2, 3)
+    """
+    inputs, _, output = read(equation)
+    sizes = dict(zip(_axes(inputs, len(given)), given, strict=True))
+    axes = zip(_axes(output, len(made)), made, strict=True)
+    return tuple(sizes.get(axis) or size for axis, size in axes)
+
+
+def _axes(subscripts: str, rank: int) -> list[str]:
+    """A name for each axis: its letter, or its place among those that dots stand for."""
+    before, dots, after = subscripts.partition("...")
+    between = range(rank - len(before) - len(after)) if dots else ()
+    return [*before, *map(str, between), *after]

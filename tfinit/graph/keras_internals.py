@@ -43,12 +43,12 @@ def make_dense(tensor: Any) -> None:
 
 
 def producer_of(tensor: Any) -> Any:
-    """The layer or operation that made a symbolic tensor; None of one that nothing made."""
+    """The layer or operation that made a symbolic tensor; None if nothing did."""
     return tensor._keras_history[0] if is_symbolic(tensor) else None
 
 
 def call_of(tensor: Any) -> Any:
-    """Keras's record of the call that made a symbolic tensor; None of one that nothing made."""
+    """Keras's record of the call that made a symbolic tensor; None if nothing did."""
     made_by = producer_of(tensor)
     return None if made_by is None else made_by._inbound_nodes[tensor._keras_history[1]]
 
@@ -114,7 +114,7 @@ def layer_and_all_in_it(layer: Any) -> Iterator[Any]:
 
 
 def own_variables(layer: Any) -> list[Any]:
-    """The weights of a layer that are not those of a layer in it."""
+    """The weights of a layer itself, without those of the layers in it."""
     # Much faster than subtracting the weights of the layers in it, which are read anew each time.
     if hasattr(layer, "_trainable_variables"):  # Keras 3
         return [*layer._trainable_variables, *layer._non_trainable_variables]

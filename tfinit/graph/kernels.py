@@ -9,9 +9,9 @@ import numpy as np
 
 from tfinit.fans import fans
 from tfinit.graph.activations import LINEAR, Activation, gate_activations, own_activation
+from tfinit.graph.calls import Graph
 from tfinit.graph.keras_internals import attention_output
 from tfinit.graph.layer_kinds import axes_of, kind_of, letters_of
-from tfinit.graph.tracing import Graph
 from tfinit.variables import all_weights, own_weights, walk_layers, weight_name
 
 _REVERSE = "reverse_embeddings"
@@ -166,7 +166,8 @@ class Matrices(NamedTuple):
     def sizes(self) -> tuple[int, int, int, int]:
         """How many maps, window positions, inputs and outputs there are."""
         parts = (self.batch, self.window, self.inputs, self.outputs)
-        return tuple(math.prod(self.shape[axis] for axis in part) for part in parts)
+        maps, window, inputs, outputs = (math.prod(self.shape[a] for a in part) for part in parts)
+        return maps, window, inputs, outputs
 
     def kernel(self, maps: np.ndarray, shape: Sequence[int]) -> np.ndarray:
         """The kernel of a given shape from an array (maps, window, inputs, outputs)."""

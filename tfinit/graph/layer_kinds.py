@@ -212,11 +212,12 @@ def _row(cls: type) -> LayerKind | None:
     if not home:
         return None
     if home == "keras" and ".ops." in cls.__module__:
-        return _OPERATIONS.get(_snake(cls.__name__))
+        return _OPERATIONS.get(snake(cls.__name__))
     return _HOMES[home].get(cls.__name__)
 
 
-def _snake(name: str) -> str:
+def snake(name: str) -> str:
+    """The name of a class in small letters: ``"LeakyRelu"`` as ``"leaky_relu"``."""
     return re.sub("(?<!^)(?=[A-Z])", "_", name).lower()
 
 

@@ -33,9 +33,10 @@ import keras
 
 from tfinit.errors import InputError
 from tfinit.graph.einsum import places, read
-from tfinit.graph.keras_internals import functional_of, has_graph
+from tfinit.graph.keras_internals import has_graph
 from tfinit.graph.layer_kinds import kind_of
 from tfinit.graph.overlay import overlaid
+from tfinit.graph.tracing import symbolic_arguments
 from tfinit.variables import own_weights, walk_layers, weight_name
 
 Shape = tuple[int, ...]
@@ -251,22 +252,10 @@ def _leaves(shapes: Any) -> list[tuple[int | None, ...]]:
 
 def _signature(model: Any, input_shape: Any) -> tuple[Any, Callable[..., tuple[Any, Any]]]:
     """The input shapes, and a function from (shape → shape) to the arguments for the model."""
-    if has_graph(model):
-        return _functional_signature(model, functional_of(model).input, input_shape)
-    kwargs_of: dict[str, Any] = {}
-    if input_shape is None:
-        config = model.get_build_config() or {}
-        input_shape = config.get("input_shape")
-        shapes = config.get("shapes_dict")
-        if shapes is not None:
-            kwargs_of = {name.removesuffix("_shape"): shape for name, shape in shapes.items()}
-        elif input_shape is None:
-            raise UnknownShapes(
-                f"`model` {model.name!r} does not say on which shape it is called. "
-                "Pass sparsity_report(model, input_shape=(None, ...))."
-            )
-    elif isinstance(input_shape, dict) and input_shape.keys() <= _parameters(model):
-        kwargs_of = dict(input_shape)  # otherwise the one argument is a dict
+    if input_shape is None or has_graph(model):
+        return _own_signature(model, input_shape)
+    # Otherwise the one argument is a dict.
+    by_name = isinstance(input_shape, dict) and input_shape.keys() <= _parameters(model)
 
     def tensors(shapes: Any, change: Callable[[Any], Any]) -> Any:
         if isinstance(shapes, dict):
@@ -276,21 +265,25 @@ def _signature(model: Any, input_shape: Any) -> tuple[Any, Callable[..., tuple[A
         return [tensors(shape, change) for shape in shapes]
 
     def pack(change: Callable[[Any], Any]) -> tuple[Any, Any]:
-        if kwargs_of:
-            return (), {name: tensors(shape, change) for name, shape in kwargs_of.items()}
-        return (tensors(input_shape, change),), {}
+        made = tensors(input_shape, change)
+        return ((), made) if by_name else ((made,), {})
 
-    return kwargs_of or input_shape, pack
+    return input_shape, pack
 
 
 def _parameters(model: Any) -> set[str]:
     return set(inspect.signature(model.call).parameters)
 
 
-def _functional_signature(
-    model: Any, inputs: Any, input_shape: Any
-) -> tuple[Any, Callable[..., tuple[Any, Any]]]:
-    flat = keras.tree.flatten(inputs)
+def _own_signature(model: Any, input_shape: Any) -> tuple[Any, Callable[..., tuple[Any, Any]]]:
+    """`_signature` of a model that knows its arguments, if not the sizes of all their axes."""
+    arguments = symbolic_arguments(model)
+    if arguments[0] is None:
+        raise UnknownShapes(
+            f"`model` {model.name!r} does not say on which shape it is called. "
+            "Pass sparsity_report(model, input_shape=(None, ...))."
+        )
+    flat = keras.tree.flatten(arguments)
     known = [tuple(tensor.shape) for tensor in flat]
     shapes = known if input_shape is None else _leaves(input_shape)
     if [len(shape) for shape in shapes] != [len(shape) for shape in known]:
@@ -304,7 +297,7 @@ def _functional_signature(
             keras.KerasTensor(change(shape), dtype=tensor.dtype, sparse=tensor.sparse)
             for shape, tensor in zip(shapes, flat, strict=True)
         ]
-        return (keras.tree.pack_sequence_as(inputs, tensors),), {}
+        return keras.tree.pack_sequence_as(arguments, tensors)
 
     return shapes, pack
 

@@ -7,8 +7,8 @@ import numpy as np
 from tfinit.errors import InputError
 from tfinit.gains import evaluate
 from tfinit.graph.activations import LINEAR, Activation, activation_of, own_activation
+from tfinit.graph.calls import Graph, bears_kernel
 from tfinit.graph.layer_kinds import kind_of
-from tfinit.graph.tracing import Graph, bears_kernel
 
 _POINTS = np.array([-12.0, -1.0, -0.3, 0.0, 0.3, 1.0, 12.0])
 

@@ -26,16 +26,22 @@ def channel_axes(kernel: Kernel, rank: int) -> tuple[int, ...]:
     return (1,) if first else (rank - 1,)
 
 
-def channel_statistics(kernel: Kernel, output: Any) -> ChannelStatistics:
-    """Mean and variance of each channel of an output, over everything else."""
+def over_channels(kernel: Kernel, output: Any) -> tuple[Any, tuple[int, ...]]:
+    """An output in float32 or wider, and its axes that are not its channels."""
     import keras
 
     if keras.backend.standardize_dtype(output.dtype) != "float64":
         output = keras.ops.cast(output, "float32")
     rank = len(output.shape)
     channels = channel_axes(kernel, rank)
-    others = tuple(axis for axis in range(rank) if axis not in channels)
-    mean, variance = keras.ops.moments(output, axes=others)
+    return output, tuple(axis for axis in range(rank) if axis not in channels)
+
+
+def channel_statistics(kernel: Kernel, output: Any) -> ChannelStatistics:
+    """Mean and variance of each channel of an output, over everything else."""
+    import keras
+
+    mean, variance = keras.ops.moments(*over_channels(kernel, output))
     return ChannelStatistics(*map(keras.ops.convert_to_numpy, (mean, variance)))
 
 

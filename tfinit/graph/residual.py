@@ -4,14 +4,14 @@ from typing import NamedTuple
 
 from tfinit.errors import InputError
 from tfinit.graph.attention import score_steps, score_values
+from tfinit.graph.calls import Graph, Step, bears_kernel
 from tfinit.graph.kernels import Kernel
 from tfinit.graph.layer_kinds import kind_of
-from tfinit.graph.tracing import Graph, Step, bears_kernel
 
 _ROOT = -1
 
 
-class Branch(NamedTuple):
+class ResidualBranch(NamedTuple):
     """One residual branch.
 
     Attributes:
@@ -25,7 +25,7 @@ class Branch(NamedTuple):
     last: tuple[int, ...]
 
 
-def residual_branches(graph: Graph) -> list[Branch]:
+def residual_branches(graph: Graph) -> list[ResidualBranch]:
     """The branches of every addition that has a shortcut with fewer kernels than the branch.
 
     The fork of an addition is the last step that all its paths pass (its immediate dominator).
@@ -72,7 +72,7 @@ def residual_branches(graph: Graph) -> list[Branch]:
             stack.extend((p, passed or bearing[index]) for p in parents_of(graph.steps[index]))
         return sorted(found), sorted(last)
 
-    branches: list[Branch] = []
+    branches: list[ResidualBranch] = []
     for index, step in enumerate(graph.steps):
         parents = parents_of(step)
         if not parents:
@@ -86,16 +86,15 @@ def residual_branches(graph: Graph) -> list[Branch]:
             paths = [walk(parent, fork) for parent in parents]
             shortest = min(len(found) for found, _ in paths)
             branches += [
-                Branch(index, tuple(found), tuple(last))
+                ResidualBranch(index, tuple(found), tuple(last))
                 for found, last in paths
                 if len(found) > shortest
             ]
     return branches
 
 
-def require_branches(scheme: str, graph: Graph) -> list[Branch]:
-    """`residual_branches`; InputError if there are none."""
-    branches = residual_branches(graph)
+def require_branches(scheme: str, branches: list[ResidualBranch]) -> list[ResidualBranch]:
+    """The branches; InputError if there are none."""
     if not branches:
         raise InputError(
             f"Scheme {scheme!r} needs a residual network, but the model adds no branch to a "

@@ -94,7 +94,7 @@ class Snapshot(keras.StatelessScope):
         return any(id(variable) in live for variable in tape.watched_variables())
 
     def gradients(self, tape: tf.GradientTape, target: Any, variables: list[Any]) -> list[Any]:
-        """By each variable, as a dense tensor; None where there is none."""
+        """Those with respect to each variable, as dense tensors; None where there is none."""
         sources = [[self.get_current_value(v), self._live[id(v)]] for v in variables]
         found = []
         for parts in tape.gradient(target, sources):

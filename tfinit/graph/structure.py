@@ -5,12 +5,13 @@ from typing import Any
 
 from tfinit.graph.activations import LINEAR, Activation
 from tfinit.graph.attention import score_layers, score_steps
+from tfinit.graph.calls import Graph, bears_kernel
 from tfinit.graph.kernels import Kernel, find_kernels
 from tfinit.graph.layer_kinds import kind_of
 from tfinit.graph.nonlinearity import Nonlinearity, nonlinearity
 from tfinit.graph.normalizations import applied, is_normalization, normalized_steps
-from tfinit.graph.residual import Branch, ending, head_steps, residual_branches
-from tfinit.graph.tracing import Graph, bears_kernel, trace
+from tfinit.graph.residual import ResidualBranch, ending, head_steps, residual_branches
+from tfinit.graph.tracing import trace
 from tfinit.variables import walk_layers
 
 
@@ -80,7 +81,7 @@ class Structure:
 
     @cached_property
     def _step_of(self) -> dict[int, int]:
-        """A layer → the step of its first call that it is part of."""
+        """Id of a layer → the first step that calls it, or a layer that it is in."""
         found: dict[int, int] = {}
         for index, step in enumerate(self.graph.steps):
             parts = [step.op]
@@ -179,7 +180,7 @@ class Structure:
     @property
     def has_branches(self) -> bool:
         """True for a residual network."""
-        return bool(self._branches)
+        return bool(self.branches)
 
     @cached_property
     def hidden_activations(self) -> tuple[str, ...]:
@@ -223,17 +224,17 @@ class Structure:
     @cached_property
     def additions(self) -> int:
         """How many residual additions there are: the N of 1/√N."""
-        return len({branch.add for branch in self._branches})
+        return len({branch.add for branch in self.branches})
 
     @cached_property
     def branch_ends(self) -> set[str]:
         """Keys of the kernels that end a residual branch."""
-        return ending(self.kernels, {step for b in self._branches for step in b.last})
+        return ending(self.kernels, {step for b in self.branches for step in b.last})
 
     @cached_property
     def sums_are_normalized(self) -> bool:
         """True if every residual sum goes into a normalization and nowhere else ("post-norm")."""
-        users = [self._users(branch.add) for branch in self._branches]
+        users = [self.users(branch.add) for branch in self.branches]
         return bool(users) and all(
             found and all(is_normalization(self.graph.steps[i].op) for i in found)
             for found in users
@@ -242,7 +243,7 @@ class Structure:
     @cached_property
     def shortcuts(self) -> set[str]:
         """Keys of kernels that only a residual addition reads, and that end no branch."""
-        adds = {branch.add for branch in self._branches}
+        adds = {branch.add for branch in self.branches}
         steps = {i for i in self._kernel_steps if self._joins(i, adds)}
         return ending(self.kernels, steps) - self.branch_ends
 
@@ -295,7 +296,8 @@ class Structure:
         return max(run.values(), default=0)
 
     @cached_property
-    def _branches(self) -> list[Branch]:
+    def branches(self) -> list[ResidualBranch]:
+        """What `residual_branches` finds."""
         return residual_branches(self.graph)
 
     @cached_property
@@ -304,13 +306,9 @@ class Structure:
 
     @cached_property
     def _readers(self) -> dict[int, list[int]]:
-        readers: dict[int, list[int]] = {}
-        for index, step in enumerate(self.graph.steps):
-            for value in step.inputs:
-                readers.setdefault(value, []).append(index)
-        return readers
+        return self.graph.readers()
 
-    def _users(self, index: int) -> list[int]:
+    def users(self, index: int) -> list[int]:
         """The steps that read a step's outputs; empty where one of them leaves the model."""
         outputs = self.graph.steps[index].outputs
         if set(outputs) & set(self.graph.outputs):
@@ -320,7 +318,7 @@ class Structure:
     def _joins(self, index: int, adds: set[int]) -> bool:
         """True if the only way from a step leads to an addition, through nothing that acts."""
         while index not in adds:
-            users = self._users(index)
+            users = self.users(index)
             if len(users) != 1:
                 return False
             if applied(self.graph.steps[index].op) is not LINEAR:
@@ -336,7 +334,7 @@ class Structure:
     def _multiplies(self, start: int) -> bool:
         stack, seen = [start], {start}
         while stack:
-            for user in self._users(stack.pop()):
+            for user in self.users(stack.pop()):
                 op = self.graph.steps[user].op
                 if kind_of(op).merge == "multiply":
                     return True

@@ -10,8 +10,8 @@ from tfinit.arguments import number
 from tfinit.errors import InputError
 from tfinit.gains import config_of
 from tfinit.gains import gain as forward_gain
+from tfinit.haar import haar
 from tfinit.initializers.base import RandomInitializer, Seed, as_matrix, center
-from tfinit.initializers.haar import haar
 from tfinit.initializers.registry import serializable
 
 

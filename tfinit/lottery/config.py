@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from tfinit.arguments import number, one_of, refused, wholes
-from tfinit.errors import InputError
+from tfinit.errors import InputError, TfinitDeprecationWarning
 from tfinit.flag_help import FlagHelp
 from tfinit.lottery.branches import BRANCHES, TICKET, controls_help
 from tfinit.lottery.network_config import NetworkConfig
@@ -35,7 +35,7 @@ _FORMER_SCORES = {"movement": "distance"}
 
 
 def _today(name: Any, names: dict[str, str]) -> Any:
-    """Another name for a name, where it has one."""
+    """What a name became, where it is among ``names``; anything else as it is."""
     return names.get(name, name) if isinstance(name, str) else name
 
 
@@ -128,7 +128,7 @@ class LotteryConfig(NetworkConfig):
         if today is not self.score:
             warnings.warn(
                 f"LotteryConfig: the score `{self.score}` is now `{today}`, |w_f − w_i|.",
-                DeprecationWarning,
+                TfinitDeprecationWarning,
                 stacklevel=5,
             )
             object.__setattr__(self, "score", today)

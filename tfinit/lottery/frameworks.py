@@ -10,12 +10,12 @@ from tfinit import models
 from tfinit.arguments import instance
 from tfinit.datasets import Dataset
 from tfinit.errors import InputError
-from tfinit.former_names import former_names
 from tfinit.lottery.config import LotteryConfig
 from tfinit.lottery.counts import Counts, fractions_of
 from tfinit.lottery.network_config import NetworkConfig
 from tfinit.lottery.result import LevelResult, Weights, rewound
 from tfinit.lottery.schedule import LearningRate
+from tfinit.moved import former_names
 from tfinit.optimizers import OPTIMIZERS
 from tfinit.pruning.scoring.after_training import score_trained
 from tfinit.pruning.scoring.masks import Masks, keep_globally, keep_layerwise

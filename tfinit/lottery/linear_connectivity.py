@@ -202,7 +202,5 @@ def stability_to_csv(results: Sequence[StabilityResult]) -> str:
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(["seed", "k", "alpha", *MEASURES])
     for r in listed("results", results, StabilityResult, empty=True):
-        columns = [getattr(r, name).tolist() for name in MEASURES]
-        for alpha, *values in zip(r.alphas.tolist(), *columns, strict=True):
-            writer.writerow([r.seed, r.k, alpha, *values])
+        writer.writerows(row.values() for row in r._rows())
     return out.getvalue()

@@ -10,11 +10,11 @@ import numpy as np
 
 from tfinit.arguments import instance, listed
 from tfinit.errors import InputError
-from tfinit.former_names import former_names
 from tfinit.lottery.config import LotteryConfig
 from tfinit.lottery.counts import ends_early
 from tfinit.lottery.result import MADE_BY_RUN, REINIT, TICKET, LevelResult
 from tfinit.lottery.stored_arrays import shapes_of
+from tfinit.moved import former_names
 from tfinit.results import Result, frame
 from tfinit.spread import Spread
 

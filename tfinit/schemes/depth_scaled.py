@@ -6,7 +6,7 @@ import numpy as np
 
 from tfinit.arguments import number
 from tfinit.graph.kernels import Kernel
-from tfinit.graph.residual import ending, require_branches
+from tfinit.graph.residual import require_branches
 from tfinit.schemes.engine.registry import scheme, start_from
 from tfinit.schemes.engine.report import Report, frozen, record_of
 from tfinit.schemes.engine.task import Task
@@ -37,10 +37,9 @@ def depth_scaled(task: Task, *, std: float = 0.02, start: str | None = None) -> 
     Radford et al., Language models are unsupervised multitask learners, 2019, section 2.3.
     """
     std = number("std", std, above=0)
-    branches = require_branches("depth_scaled", task.graph)
-    additions = len({branch.add for branch in branches})
+    require_branches("depth_scaled", task.structure.branches)
+    additions, last = task.structure.additions, task.structure.branch_ends
     factor = 1 / math.sqrt(additions)
-    last = ending(task.kernels, {step for branch in branches for step in branch.last})
     chosen = [kernel for kernel in task.kernels if kernel.trainable]
     scales = {kernel.key: factor if kernel.key in last else 1.0 for kernel in chosen}
     if start is None:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from tfinit.graph.kernels import Kernel
-from tfinit.graph.residual import ending, head_steps, require_branches
+from tfinit.graph.residual import require_branches
 from tfinit.schemes.engine.registry import scheme
 from tfinit.schemes.engine.report import Report, frozen, record_of
 from tfinit.schemes.engine.task import Task
@@ -34,9 +34,8 @@ def fixup(task: Task) -> Report:
 
     Zhang, Dauphin & Ma, Fixup initialization: residual learning without normalization, ICLR 2019.
     """
-    branches = require_branches("fixup", task.graph)
-    zero = ending(task.kernels, {step for branch in branches for step in branch.last})
-    head = ending(task.kernels, head_steps(task.graph))
+    branches = require_branches("fixup", task.structure.branches)
+    zero, head = task.structure.branch_ends, task.structure.outputs
     factors: dict[int, float] = {}
     for branch in branches:
         if len(branch.steps) > 1:

@@ -9,7 +9,7 @@ from typing import Any
 
 import tfinit.schemes
 from tfinit import arguments
-from tfinit.errors import InputError
+from tfinit.errors import InputError, TfinitWarning
 from tfinit.graph.exclusive import alone
 from tfinit.renamed import renamed
 from tfinit.schemes.engine.registry import REGISTRY, Function, Functions, chosen_scheme
@@ -86,5 +86,5 @@ def initialize(
             task.undo()
             raise
     for text in task.warnings:
-        warnings.warn(f'"{scheme}": {text}', stacklevel=3)
+        warnings.warn(f'"{scheme}": {text}', TfinitWarning, stacklevel=3)
     return report

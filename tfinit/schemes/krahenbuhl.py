@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from tfinit.arguments import number, whole
-from tfinit.errors import InputError
 from tfinit.graph.kernels import Kernel
+from tfinit.probes import require_tensorflow
 from tfinit.schemes.engine.best import Best, chosen
 from tfinit.schemes.engine.forward import call, check_data
 from tfinit.schemes.engine.registry import scheme, start_from
@@ -58,7 +58,7 @@ def krahenbuhl(
     """
     iterations = whole("iterations", iterations, 0)
     damping = number("damping", damping, above=0, most=1)
-    require_tensorflow("krahenbuhl")
+    require_tensorflow("Scheme 'krahenbuhl' takes gradients", '"lsuv"')
     start_from(task, start)
     reached = standardize(task)
     kernels = [kernel for kernel in task.kernels if kernel.key in reached]
@@ -140,14 +140,3 @@ def _rates(task: Task, kernels: Sequence[Kernel], data: Any, turn: int) -> dict[
             if slope > 0 and size > 0 and math.isfinite(slope):
                 rates[kernel.key] = math.sqrt(slope / size)
     return rates
-
-
-def require_tensorflow(scheme: str) -> None:
-    """InputError unless Keras runs on TensorFlow."""
-    import keras
-
-    if keras.backend.backend() != "tensorflow":
-        raise InputError(
-            f"Scheme {scheme!r} takes gradients with TensorFlow, but Keras runs on "
-            f'{keras.backend.backend()!r}. Set KERAS_BACKEND="tensorflow", or use "lsuv".'
-        )

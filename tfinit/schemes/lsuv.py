@@ -80,12 +80,13 @@ def lsuv(task: Task, *, std: float = 1.0, start: str | None = "orthogonal") -> R
         parts = len(kernel.activations)
         last = linear.shape[-1]
         split = keras.ops.reshape(linear, (-1, parts, last // parts)) if parts > 1 else linear
-        scales = [
+        found = [
             _scale(kernel, split[:, part] if parts > 1 else split, bias, std)
             for part in range(parts)
         ]
+        scales = [scale for scale in found if scale is not None]
         share = share_of_examples(kernel, linear)
-        if None in scales or share <= _CONSTANT:
+        if len(scales) < parts or share <= _CONSTANT:
             task.restore(kernel.variable)
             records[kernel.key] = record_of(kernel, "kept", note=DEAD)
             dead.append(kernel.key)
@@ -127,11 +128,11 @@ def _listed(keys: list[str]) -> str:
     return f"what {keys[0]!r}{more} {'make' if more else 'makes'} of `x` is"
 
 
-def untouched(kernel: Kernel, start: str | None) -> Record:
-    """The line of a kernel that the pass does not set."""
+def untouched(kernel: Kernel, start: str | None, note: str = NOT_REACHED) -> Record:
+    """The line of a kernel that has what it started with."""
     if not kernel.trainable:
         return frozen(kernel)
-    return record_of(kernel, "kept" if start is None else "set", note=NOT_REACHED)
+    return record_of(kernel, "kept" if start is None else "set", note=note)
 
 
 def _scale(kernel: Kernel, linear: Any, bias: Any, std: float) -> float | None:

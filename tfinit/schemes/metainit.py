@@ -8,12 +8,13 @@ import numpy as np
 from tfinit.arguments import function, number, whole
 from tfinit.errors import InputError
 from tfinit.graph.kernels import Kernel
+from tfinit.probes import require_tensorflow
 from tfinit.schemes.engine.best import Best, chosen
 from tfinit.schemes.engine.forward import call, check_data
 from tfinit.schemes.engine.registry import scheme, start_from
-from tfinit.schemes.engine.report import Record, Report, frozen, record_of
+from tfinit.schemes.engine.report import Record, Report, record_of
 from tfinit.schemes.engine.task import Task
-from tfinit.schemes.krahenbuhl import require_tensorflow
+from tfinit.schemes.lsuv import untouched
 from tfinit.streams import stream
 
 _SMALL = 1e-5
@@ -33,9 +34,10 @@ def metainit(
 ) -> Report:
     """Minimize the gradient quotient GQ = mean |(g - H·g) / (g ± ε) - 1| over the kernels' norms.
 
-    g is the gradient of a loss on the data by the kernels, H its Hessian, and ± the sign of g: GQ
-    is how much a step of gradient descent changes the gradient itself. Each step moves each norm
-    by ``rate``, with momentum, against the sign of GQ's derivative. Directions stay.
+    g is the gradient of a loss on the data with respect to the kernels, H the Hessian, and ± the
+    sign of g: GQ is how much a step of gradient descent changes the gradient itself. Each step
+    moves each norm by ``rate``, with momentum, against the sign of GQ's derivative. The directions
+    of the kernels stay.
 
     The steps can overshoot, from good weights above all. What the model gets is the last step's,
     unless the step of the smallest GQ or the start is better, judged on the same targets. If no
@@ -64,7 +66,7 @@ def metainit(
     rate = number("rate", rate, above=0)
     momentum = number("momentum", momentum, least=0, below=1)
     function("loss", loss, "(the output of the model)", none=True)
-    require_tensorflow("metainit")
+    require_tensorflow("Scheme 'metainit' takes gradients", '"lsuv"')
     start_from(task, start)
     data = check_data(task.model, task.data)
     kernels = [kernel for kernel in task.kernels if kernel.trainable]
@@ -94,10 +96,8 @@ def metainit(
     }
 
     def record(kernel: Kernel) -> Record:
-        if not kernel.trainable:
-            return frozen(kernel)
-        if kept == "start":
-            return record_of(kernel, "kept" if start is None else "set", note="no step was better")
+        if kept == "start" or not kernel.trainable:
+            return untouched(kernel, start, "no step was better")
         return record_of(kernel, "scaled", scale=float(scales[kernel.key]))
 
     return task.report("metainit", [record(kernel) for kernel in task.kernels], *notes)
@@ -169,7 +169,7 @@ def _random_targets(random: np.random.Generator) -> Callable[[Any], Any]:
 def _quotient(
     task: Task, kernels: list[Kernel], data: Any, loss: Callable[[Any], Any]
 ) -> tuple[float, np.ndarray]:
-    """GQ, and its derivative by the logarithm of each kernel's norm."""
+    """GQ, and its derivative with respect to the logarithm of each kernel's norm."""
     import tensorflow as tf
 
     variables = [kernel.variable.value for kernel in kernels]
@@ -188,7 +188,7 @@ def _quotient_alone(
 
 
 def _quotient_of(task: Task, variables: list[Any], data: Any, loss: Callable[[Any], Any]) -> Any:
-    """GQ as a tensor, which a tape around it can derive."""
+    """GQ as a tensor, which a tape around it can differentiate."""
     import tensorflow as tf
 
     with tf.GradientTape() as second:

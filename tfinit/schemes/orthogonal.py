@@ -4,7 +4,7 @@ import numpy as np
 
 from tfinit.arguments import number
 from tfinit.graph.kernels import Kernel, matrices
-from tfinit.initializers.haar import haar_matrices
+from tfinit.haar import haar_matrices
 from tfinit.schemes.engine.isometries import by_map, orthogonal_kernel
 from tfinit.schemes.engine.registry import scheme
 from tfinit.schemes.engine.report import Report, frozen, record_of

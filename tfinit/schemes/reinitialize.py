@@ -121,7 +121,7 @@ def _asked(layer: Any) -> dict[str, Any]:
 
 def _known(layer: Any, initializer: Any) -> Any:
     """An initializer as an object, from what `add_weight` was given."""
-    keras = importlib.import_module(keras_of(layer))
+    keras = importlib.import_module(keras_of(layer) or "keras")
     # Keras's own default for floats.
     initializer = "glorot_uniform" if initializer is None else initializer
     return initializer if callable(initializer) else keras.initializers.get(initializer)

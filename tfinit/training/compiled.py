@@ -10,8 +10,8 @@ import numpy as np
 from tfinit.arguments import flag, function, instance, refused
 from tfinit.datasets import Dataset
 from tfinit.errors import InputError, MissingPackage, first_line
-from tfinit.former_names import former_names
 from tfinit.graph.layer_kinds import kind_of
+from tfinit.moved import former_names
 from tfinit.training.augment import Augment
 from tfinit.training.checks import checked, finite_weights, outputs_of
 from tfinit.training.metrics import (

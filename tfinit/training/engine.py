@@ -5,6 +5,7 @@ from typing import Any
 
 from tfinit.arguments import instance
 from tfinit.datasets import Dataset
+from tfinit.errors import TfinitWarning
 from tfinit.training.augment import Augment
 from tfinit.training.checks import check_kinds
 from tfinit.training.fit import FitLoop
@@ -45,7 +46,9 @@ def trainer(model: Any, data: Dataset, augment: Augment | None = None) -> Any:
         from tfinit.training.compiled import CompiledLoop
 
         return CompiledLoop(model, data, augment)
-    warnings.warn(f"Training with fit, not with the compiled loop: {why}.", stacklevel=2)
+    warnings.warn(
+        f"Training with fit, not with the compiled loop: {why}.", TfinitWarning, stacklevel=2
+    )
     return FitLoop(model, data, augment, why=why)
 
 

@@ -1,6 +1,6 @@
 """`compact` on KerasHub's backbones: functional models of classes of their own.
 
-Three of them here; all twelve by ``scripts/compact_keras_hub.py``.
+Three of them here; all twelve by ``scripts/keras_hub_table.py``.
 """
 
 import keras

@@ -14,7 +14,6 @@ from tfinit.graph.activations import Activation, gate_activations
 from tfinit.graph.kernels import Kernel
 from tfinit.graph.layer_kinds import axes_of, kind_of
 from tfinit.graph.nonlinearity import Nonlinearity
-from tfinit.graph.structure import Structure
 from tfinit.initializers.critical import critical_point
 from tfinit.schemes.engine.task import Task
 from tfinit.variables import all_weights, children, keras_of, walk_layers
@@ -102,7 +101,7 @@ def recommend(model: Any) -> Recommendation:
 class _Rules:
     def __init__(self, task: Task) -> None:
         self.task = task
-        self.around = Structure(task.model, task.graph, task.kernels)
+        self.around = task.structure
         self.kind = self.around.kind
         self.parents: dict[int, tuple[str, Any]] = {}
         for key, layer in walk_layers(task.model):

@@ -11,7 +11,7 @@ from tfinit import arguments
 from tfinit.arguments import listed
 from tfinit.errors import InputError
 from tfinit.graph.kernels import Kernel
-from tfinit.initializers.haar import haar_matrices
+from tfinit.haar import haar_matrices
 from tfinit.results import Records
 from tfinit.schemes.engine.report import Record, Report, frozen, record_of
 from tfinit.schemes.engine.task import Task
@@ -191,6 +191,7 @@ class Recommendation(Records[Advice]):
             if plan.distribution == "orthogonal":
                 rows = int(np.prod(kernel.shape[:-1]))
                 return haar_matrices(random, 1, rows, kernel.shape[-1]).reshape(kernel.shape)
+            assert plan.advice.std is not None  # only a kernel that is kept has none
             return draw(kernel, [plan.advice.std], plan.distribution, random)
 
         task = Task(self.model, seed)

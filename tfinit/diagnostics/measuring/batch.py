@@ -10,8 +10,9 @@ import numpy as np
 from tfinit.arguments import array
 from tfinit.diagnostics.measuring.preprocessing import preprocessing, undo
 from tfinit.errors import InputError
+from tfinit.graph.calls import Graph
 from tfinit.graph.keras_internals import input_structure
-from tfinit.graph.tracing import Graph, symbolic_arguments
+from tfinit.graph.tracing import symbolic_arguments
 from tfinit.schemes.engine.forward import check_data
 from tfinit.streams import stream
 

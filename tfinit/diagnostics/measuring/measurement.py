@@ -248,7 +248,7 @@ def _check(model: Any) -> None:
             f"`model` {model.name!r} has no weights: there is nothing to diagnose. If it is to "
             "have some, it is not built yet: call it on a batch."
         )
-    require_tensorflow("The gradients of a diagnosis")
+    require_tensorflow("The gradients of a diagnosis are taken")
 
 
 def _notes(model: Any, structure: Structure) -> Iterator[str]:

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from tfinit.graph.calls import Graph
 from tfinit.graph.layer_kinds import kind_of
-from tfinit.graph.tracing import Graph
 
 _INVERTIBLE = ("rescaling", "normalization")
 

@@ -164,7 +164,8 @@ def _moments(wide: Any, axes: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
         return _moments_of_columns(wide.numpy().reshape(-1, wide.shape[-1]))
     means = tf.reduce_mean(wide, axes, keepdims=True)
     variances = tf.reduce_mean(tf.math.squared_difference(wide, means), axes)
-    return tuple(np.ravel(part.numpy()).astype(np.float64) for part in (means, variances))
+    mean, variance = (np.ravel(part.numpy()).astype(np.float64) for part in (means, variances))
+    return mean, variance
 
 
 def _moments_of_columns(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

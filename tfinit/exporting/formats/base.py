@@ -74,7 +74,7 @@ class Format:
     float32_only: ClassVar[bool] = False
     """Whether models that compute in other floats may not fit."""
     missing_types: ClassVar[dict[str, str]] = {}
-    """Types of inputs that it has not → those that hold the same."""
+    """Types of inputs that it lacks → types that hold the same numbers."""
     has_loops: ClassVar[bool] = True
     """Whether recurrent layers need no unrolling."""
     keeps_state: ClassVar[bool] = True

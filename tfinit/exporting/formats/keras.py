@@ -24,7 +24,7 @@ class KerasFile(Format):
     zeros = "TensorFlow multiplies zeros like any number"
 
     def write(self, model: Any, path: Path, options: Options) -> "list[Encoding]":
-        """By `model.save`."""
+        """Write the file with `model.save`."""
         _without_optimizer(model).save(path)
         return []
 
@@ -52,20 +52,11 @@ class KerasFile(Format):
 
 def _without_optimizer(model: Any) -> Any:
     """A model of the same layers that is not compiled; a subclassed model itself."""
-    import keras
+    from tfinit.graph.keras_internals import has_graph
+    from tfinit.pruning.tfmot_api.low_magnitude import uncompiled
 
-    from tfinit.graph.layer_kinds import kind_of
-
-    if not getattr(model, "compiled", False):
-        return model
-    if type(model) is keras.Sequential and model.inputs:
-        inputs = [
-            keras.Input(batch_shape=t.shape, dtype=t.dtype, name=t.name) for t in model.inputs
-        ]
-        return keras.Sequential([*inputs, *model.layers], name=model.name)
-    if kind_of(model, exactly=True).model == "functional":
-        return keras.Model(model.input, model.output, name=model.name)
-    return model
+    compiled = getattr(model, "compiled", False) and has_graph(model)
+    return (uncompiled(model) if compiled else None) or model
 
 
 def _names_others(part: Any) -> bool:

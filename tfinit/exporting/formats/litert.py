@@ -45,7 +45,7 @@ class LiteRT(Format):
             )
 
     def write(self, model: Any, path: Path, options: Options) -> "list[Encoding]":
-        """By the converter of LiteRT, as Keras calls it."""
+        """Write the file with the converter of LiteRT, as Keras calls it."""
         import tensorflow as tf
 
         from tfinit.exporting.blocks import restore_zeros, steered_layers

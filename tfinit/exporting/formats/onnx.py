@@ -27,7 +27,7 @@ class Onnx(Format):
     zeros = "ONNX Runtime never skips zeros"
 
     def write(self, model: Any, path: Path, options: Options) -> "list[Encoding]":
-        """By tf2onnx; int8 by the quantizer of ONNX Runtime."""
+        """Write the file with tf2onnx, an int8 one with the quantizer of ONNX Runtime."""
         if options.quantize:
             _quantized(model, path, options.representative or [])
         else:
@@ -112,8 +112,6 @@ def _quantized(model: Any, path: Path, representative: "list[np.ndarray]") -> No
 
 class _Session:
     """A .onnx file in ONNX Runtime on the CPU."""
-
-    any_batch = True
 
     def __init__(self, path: str, names: list[str] | None):
         import onnxruntime

@@ -30,7 +30,7 @@ class SavedModel(Format):
     cure = "Export it to keras, or replace the layer."
 
     def write(self, model: Any, path: Path, options: Options) -> "list[Encoding]":
-        """By `model.export`."""
+        """Write the directory with `model.export`."""
         from tfinit.exporting.inputs import signature
         from tfinit.exporting.writers import at_inference
 

@@ -105,7 +105,7 @@ def kept_dead(channels: Channels, liveness: Liveness) -> list[tuple[str, int, st
 
 
 def _reasons(channels: Channels, liveness: Liveness) -> dict[int, str]:
-    """Class → what keeps it though it is dead."""
+    """Class of channels → why it must stay, though it is dead."""
     reasons: dict[int, str] = {}
 
     def note(classes: np.ndarray, reason: str) -> None:

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from tfinit.errors import TfinitWarning
+
 
 def emptied(arrays: Mapping[str, Any]) -> tuple[str, ...]:
     """The keys of the arrays, weights or masks, that are zero altogether.
@@ -36,5 +38,5 @@ def warn_of_emptied(arrays: Mapping[str, Any], stacklevel: int = 2) -> tuple[str
     keys = emptied(arrays)
     if keys:
         message = emptied_message(keys)
-        warnings.warn(message[0].upper() + message[1:], stacklevel=stacklevel + 1)
+        warnings.warn(message[0].upper() + message[1:], TfinitWarning, stacklevel=stacklevel + 1)
     return keys

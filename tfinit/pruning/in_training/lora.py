@@ -18,7 +18,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from tfinit.errors import InputError
+from tfinit.errors import InputError, TfinitWarning
 from tfinit.pruning.counting.effective_weights import has_lora, is_coded, lora_delta, lora_target
 from tfinit.pruning.in_training.assigning import masked
 from tfinit.variables import keras_of, walk_layers
@@ -125,6 +125,7 @@ def merge_lora(model: Any) -> dict[str, float]:
             f"LoRA was trained without regard to zeros: {dropped[worst]:.0%} of what it added to "
             f"{worst!r} fell on pruned weights and is gone. Evaluate again; to train adapters that "
             "lose nothing, call mask_lora(model) before `fit`.",
+            TfinitWarning,
             stacklevel=2,
         )
     return dropped

@@ -10,7 +10,7 @@ import numpy as np
 from keras import ops
 
 from tfinit.arguments import instance, listed, refused
-from tfinit.errors import InputError
+from tfinit.errors import InputError, TfinitWarning
 from tfinit.pruning.in_training.assigning import masked
 from tfinit.pruning.in_training.pruner import Progress, Pruner
 from tfinit.pruning.in_training.rules import PruningRule, is_layers
@@ -218,6 +218,7 @@ class MaskKeeper(WrappingOptimizer):
             f"other shapes than its {len(self.variables)}. Masks and step were not loaded, and "
             "zeros are not kept. Compile with the SparseOptimizer that was saved before you load, "
             "or keep what is zero: compile with tfinit.pruning.hold_zeros(model, optimizer).",
+            TfinitWarning,
             stacklevel=4,
         )
         return False
@@ -229,6 +230,7 @@ class MaskKeeper(WrappingOptimizer):
             f"trains others: {[v.path for v in variables]}. It was quantized or changed after it "
             "was pruned, and nothing prunes it or keeps its zeros now. Strip a model before you "
             "quantize it: tfinit.pruning.strip_pruning(model).",
+            TfinitWarning,
             stacklevel=4,
         )
         self.rules = (PruningRule(scope=[]),)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from keras import ops
 
-from tfinit.errors import InputError, first_line
+from tfinit.errors import InputError, TfinitWarning, first_line
 from tfinit.pruning.counting.emptied import warn_of_emptied
 from tfinit.pruning.in_training.assigning import (
     grown,
@@ -114,7 +114,7 @@ class Pruner:
             steps: How many the inner optimizer has taken.
         """
         for told in dict.fromkeys(told_of_timing(self.rules)):
-            warnings.warn(told, stacklevel=5)
+            warnings.warn(told, TfinitWarning, stacklevel=5)
         for group in self.groups:
             self._look_for_zeros(group)
             if group.rule.regrow and group.rule.start is None:
@@ -124,6 +124,7 @@ class Pruner:
                         f"`regrow={group.rule.regrow!r}` starts from a random mask, and {why}: of "
                         "trained weights it keeps large and small alike. Set start='magnitude' to "
                         "begin with the largest, or start='random' if this is meant.",
+                        TfinitWarning,
                         stacklevel=5,
                     )
             if group.rule.first_step() == 1:
@@ -144,7 +145,9 @@ class Pruner:
         zeros = sum(array.size - np.count_nonzero(array) for array in arrays)
         if rule.keep_zeros and not zeros:
             paths = [self._trained[i].path for i in group.indices]
-            warnings.warn(f"`keep_zeros`: there are no zeros to keep in {paths}.", stacklevel=6)
+            warnings.warn(
+                f"`keep_zeros`: there are no zeros to keep in {paths}.", TfinitWarning, stacklevel=6
+            )
         size = sum(array.size for array in arrays)
         first = rule.first_step()
         if rule.keep_zeros or not rule.prunes or first == 1 or zeros <= _BY_CHANCE * size:
@@ -155,6 +158,7 @@ class Pruner:
         warnings.warn(
             f"{zeros / size:.1%} of the weights to be pruned are zero already. They train from the "
             f"first step on, {then}. To keep what is zero, say `keep_zeros=True`.",
+            TfinitWarning,
             stacklevel=6,
         )
 
@@ -181,7 +185,7 @@ class Pruner:
         return sum(int(np.count_nonzero(_array(v)[~_array(m)])) for v, m in looked_at)
 
     def progress(self) -> Progress:
-        """How far it is."""
+        """How far the pruning is."""
         schedules = {
             id(self._trained[i]): group.rule.schedule
             for group in self.groups

@@ -263,7 +263,7 @@ class SparseOptimizer(MaskKeeper):
         variable.value.scatter_update(type(gradient)(values, rows))
 
     def _after_step_in_replicas(self, gradients: dict[int, Any], before: dict[int, Any]) -> None:
-        """By the masks of this step and of the next: what grows again begins at zero."""
+        """Mask by the masks of this step and of the next: what grows again begins at zero."""
         in_step = self._pruner.masks
         masks = {i: ops.copy(m) for i, m in enumerate(in_step) if m is not None}
         if self._pruner.step is not None:

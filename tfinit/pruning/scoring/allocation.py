@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from tfinit.arguments import number
-from tfinit.errors import InputError
+from tfinit.errors import InputError, TfinitDeprecationWarning
 
 Allocation = str | Mapping[str, float] | Callable[[str, tuple[int, ...], Any], Any]
 Shapes = Mapping[str, tuple[int, ...]]
@@ -63,7 +63,7 @@ def check_allocation(allocation: Any, keys: Any = None, stacklevel: int = 3) -> 
         return {key: float(sparsity) for key, sparsity in allocation.items()}
     if isinstance(allocation, str) and allocation in FORMER:
         told = f"The allocation `{allocation}` is now `{FORMER[allocation]}`."
-        warnings.warn(told, DeprecationWarning, stacklevel=stacklevel)
+        warnings.warn(told, TfinitDeprecationWarning, stacklevel=stacklevel)
         return FORMER[allocation]
     if isinstance(allocation, str) and allocation in NAMES:
         return allocation

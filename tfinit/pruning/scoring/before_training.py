@@ -20,10 +20,10 @@ from tfinit.pruning.scoring.after_training import array_of, rankable
 from tfinit.pruning.scoring.loss_gradients import (
     Loss,
     Scores,
+    check_backend,
     checked_gradients,
     checked_masks,
     finite_scores,
-    require_tensorflow,
     values_of,
     weights_of,
 )
@@ -261,7 +261,7 @@ def synflow(model: Any, x: Any = None, *, masks: Mapping[str, np.ndarray] | None
         Tanaka et al., *Pruning neural networks without any data by iteratively conserving synaptic
         flow*, 2020, https://arxiv.org/abs/2006.05467, which prunes in 100 rounds.
     """
-    require_tensorflow("synflow")
+    check_backend("synflow")
     weights = weights_of(model)
     checked = checked_masks(masks, weights)
     ones = ones_like_input(model, x)

@@ -10,6 +10,7 @@ from keras import ops
 
 from tfinit.arguments import array, function, refused, whole
 from tfinit.errors import InputError
+from tfinit.probes import require_tensorflow
 from tfinit.pruning.scoring.masks import Masks, check_mask
 from tfinit.variables import check_same_keys, keras_of, prunable_weights
 
@@ -40,14 +41,9 @@ def checked_masks(masks: Mapping[str, np.ndarray] | None, weights: dict[str, Any
     return {key: check_mask(key, masks[key], tuple(w.shape)) for key, w in weights.items()}
 
 
-def require_tensorflow(score: str) -> None:
+def check_backend(score: str) -> None:
     """InputError unless Keras runs on TensorFlow."""
-    if keras.backend.backend() != "tensorflow":
-        raise InputError(
-            f"{score!r} takes gradients with TensorFlow, but Keras runs on "
-            f'{keras.backend.backend()!r}. Set KERAS_BACKEND="tensorflow", or use "magnitude" or '
-            '"random".'
-        )
+    require_tensorflow(f"{score!r} takes gradients", '"magnitude" or "random"')
 
 
 def called(model: Any, x: Any) -> Any:
@@ -152,7 +148,7 @@ def checked_gradients(
     Raises:
         InputError: as `tfinit.pruning.scoring.before_training.snip` tells.
     """
-    require_tensorflow(score)
+    check_backend(score)
     weights = weights_of(model)
     checked = None if masks is None else checked_masks(masks, weights)
     batch_size = whole("batch_size", batch_size, 1)

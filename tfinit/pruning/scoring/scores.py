@@ -133,13 +133,7 @@ class Score:
             return ("model",)
         if not callable(self):
             raise InputError(f"`score` {self!r} has no formula. Define `__call__`, or `of_model`.")
-        parameters = _parameters(self)
-        if not parameters or any(name not in _ASKED for name in parameters):
-            raise InputError(
-                f"`score` {self!r} has a formula of ({', '.join(parameters)}). Its parameters must "
-                f"be named as what it needs, among {', '.join(_ASKED)}."
-            )
-        return parameters
+        return _needed(self, self)
 
     @property
     def places(self) -> tuple[str, ...]:
@@ -236,18 +230,13 @@ class Formula(Score):
     @property
     def needs(self) -> tuple[str, ...]:
         """The parameters of the function."""
-        parameters = _parameters(self.function)
-        if not parameters or any(name not in _ASKED for name in parameters):
-            raise InputError(
-                f"`score` {self!r} is a function of ({', '.join(parameters)}). Its parameters must "
-                f"be named as what it needs, among {', '.join(_ASKED)}."
-            )
-        if "state" in parameters:
+        needed = _needed(self, self.function)
+        if "state" in needed:
             raise InputError(
                 f"`score` {self!r} is a function that needs `state`, which a class derived from "
                 "tfinit.pruning.Score keeps, in its method `update`."
             )
-        return parameters
+        return needed
 
     @property
     def places(self) -> tuple[str, ...]:
@@ -257,6 +246,17 @@ class Formula(Score):
     def get_config(self) -> dict[str, Any]:
         """The function and its name."""
         return {"function": self.function, "name": self.name}
+
+
+def _needed(score: Score, formula: Callable[..., Any]) -> tuple[str, ...]:
+    """The parameters of a score's formula, if all of them are known."""
+    needed = _parameters(formula)
+    if not needed or any(name not in _ASKED for name in needed):
+        raise InputError(
+            f"`score` {score!r} is a function of ({', '.join(needed)}). Its parameters must "
+            f"be named as what it needs, among {', '.join(_ASKED)}."
+        )
+    return needed
 
 
 class _Movement(Score):

@@ -15,7 +15,7 @@ from typing import Any
 import keras
 import wrapt
 
-from tfinit.errors import InputError
+from tfinit.errors import InputError, TfinitWarning
 from tfinit.pruning.in_training.living import is_inner, optimizer_that_prunes
 from tfinit.pruning.in_training.model_masks import (
     ensure_sparse_optimizer,
@@ -66,11 +66,13 @@ def _compile(wrapped: Any, model: Any, args: tuple, kwargs: dict) -> None:
     if rules:
         optimizer = keras.optimizers.get(args[0] if args else kwargs.pop("optimizer", "rmsprop"))
         # None is for a model that is only evaluated; of a SparseOptimizer the user's rules win.
-        if optimizer is not None and find_sparse_optimizer(optimizer) is None:
-            optimizer = prune_in(optimizer, rules)
-            _go_on(find_sparse_optimizer(optimizer), model, before)
+        sparse = find_sparse_optimizer(optimizer)
+        if sparse is not None:
+            _keep_masks(sparse, model, before)
         elif optimizer is not None:
-            _keep_masks(find_sparse_optimizer(optimizer), model, before)
+            optimizer = prune_in(optimizer, rules)
+            if (made := find_sparse_optimizer(optimizer)) is not None:
+                _go_on(made, model, before)
         args = (optimizer, *args[1:])
     wrapped(*args, **kwargs)
     sparse = find_sparse_optimizer(model.optimizer)
@@ -109,7 +111,7 @@ def _go_on(
     earlier = [before, *(mark.optimizer for mark in marks)]
     earlier = list({id(o): o for o in earlier if o is not None}.values())
 
-    if earlier == [before] and before.waits and from_step is None:
+    if before is not None and earlier == [before] and before.waits and from_step is None:
         sparse.begin_with(before.progress_to_begin_with)  # no chain of them
         return
 
@@ -150,7 +152,7 @@ def adopt(model: Any, from_step: int | None = None) -> SparseOptimizer | None:
         for part, mark in parts
     ):
         # `clone_model` compiles the clone, which may have got the weights since.
-        if parts and sparse.built and not sparse.steps_taken:
+        if parts and sparse is not None and sparse.built and not sparse.steps_taken:
             sparse.begin_with(lambda: progress_of_copy(model))
         return sparse
     rules = marked_rules(model)
@@ -226,7 +228,7 @@ def warn_of_lost_pruning(model: Any, where: str) -> None:
     """Warn where what was to be pruned was trained without."""
     paths = lost_pruning(model)
     if paths:
-        warnings.warn(f"{where}: {_what_is_lost(model, paths)}", stacklevel=4)
+        warnings.warn(f"{where}: {_what_is_lost(model, paths)}", TfinitWarning, stacklevel=4)
 
 
 def warn_of_dense_report(model: Any) -> None:
@@ -245,6 +247,7 @@ def _warn_of_revived(part: Any, happens: str) -> None:
             "are not zero, as if brought back from an earlier epoch (EarlyStopping with "
             "restore_best_weights does so) or trained by another optimizer. `strip_pruning` sets "
             "them to zero, as the next step of the model's own optimizer does.",
+            TfinitWarning,
             stacklevel=5,
         )
 
@@ -258,6 +261,7 @@ def warn_of_dense_copy(part: Any) -> None:
             "Layers that prune_low_magnitude marked are being saved or copied, and an optimizer "
             "that prunes nothing trained them: they are dense. `strip_pruning` says which, and "
             "what to do.",
+            TfinitWarning,
             stacklevel=4,
         )
 

@@ -10,7 +10,7 @@ import numpy as np
 from keras import ops
 
 from tfinit.arguments import path, whole
-from tfinit.errors import InputError, MissingPackage
+from tfinit.errors import InputError, MissingPackage, TfinitWarning
 from tfinit.pruning.in_training.model_masks import pruning_optimizer
 from tfinit.pruning.in_training.sparse_optimizer import SparseOptimizer
 from tfinit.pruning.tfmot_api.adoption import adopt
@@ -99,6 +99,7 @@ class _KeepUp(keras.callbacks.Callback):
             warnings.warn(
                 f"`model` {model.name!r} is not being pruned, and this callback does nothing. Call "
                 "prune_low_magnitude on it, or compile it with a SparseOptimizer.",
+                TfinitWarning,
                 stacklevel=4,
             )
         elif getattr(model, "optimizer", None) is not None:
@@ -192,6 +193,7 @@ class _Summaries(keras.callbacks.TensorBoard):
         with self._file.as_default():
             for variable in sparse.masked_variables():
                 mask = sparse.get_mask(variable)
+                assert mask is not None  # it is one of the masked
                 alive = np.abs(ops.convert_to_numpy(variable))[mask]
                 name = f"{variable.path}/mask"
                 tf.summary.scalar(f"{name}/sparsity", 1 - mask.mean(), step=step)

@@ -16,7 +16,7 @@ import keras
 from keras import ops
 
 from tfinit.arguments import flag, is_whole, refused, text, whole
-from tfinit.errors import InputError
+from tfinit.errors import InputError, TfinitWarning
 from tfinit.graph.keras_internals import is_symbolic
 from tfinit.graph.layer_kinds import kind_of
 from tfinit.pruning.in_training.model_masks import pruning_optimizer
@@ -212,6 +212,7 @@ def strip_pruning(model: Any) -> Any:
         warnings.warn(
             f"`model` {model.name!r} is not being pruned: it has no SparseOptimizer, and "
             "prune_low_magnitude was not called on it. There is nothing to strip.",
+            TfinitWarning,
             stacklevel=2,
         )
         return model
@@ -223,14 +224,9 @@ def strip_pruning(model: Any) -> Any:
     for part, _ in marked:
         if part is not model:
             unmark(part)
-    if type(model) is keras.Sequential:
-        inputs = [
-            keras.Input(batch_shape=t.shape, dtype=t.dtype, name=t.name) for t in _inputs(model)
-        ]
-        return keras.Sequential([*inputs, *model.layers], name=model.name)
-    # Subclasses may have more than inputs and outputs.
-    if kind_of(model, exactly=True).model == "functional":
-        return keras.Model(model.input, model.output, name=model.name)
+    new = uncompiled(model)
+    if new is not None:
+        return new
     unmark(model)
     model.optimizer = None
     model.compiled = False
@@ -238,8 +234,17 @@ def strip_pruning(model: Any) -> Any:
     return model
 
 
-def _inputs(sequential: keras.Sequential) -> list[Any]:
-    return sequential.inputs if sequential.built and sequential.inputs else []
+def uncompiled(model: Any) -> Any:
+    """A new model of the same layers; None of a class that may have more than these."""
+    if type(model) is keras.Sequential:
+        inputs = [
+            keras.Input(batch_shape=t.shape, dtype=t.dtype, name=t.name)
+            for t in (model.built and model.inputs) or ()
+        ]
+        return keras.Sequential([*inputs, *model.layers], name=model.name)
+    if kind_of(model, exactly=True).model == "functional":
+        return keras.Model(model.input, model.output, name=model.name)
+    return None
 
 
 def _zero_what_is_pruned(sparse: SparseOptimizer) -> None:
@@ -250,6 +255,7 @@ def _zero_what_is_pruned(sparse: SparseOptimizer) -> None:
             f"{revived} weights that are pruned were not zero, as if brought back from an earlier "
             "epoch (EarlyStopping with restore_best_weights does so) or trained by another "
             "optimizer. They are zero now: evaluate again.",
+            TfinitWarning,
             stacklevel=3,
         )
 
@@ -265,6 +271,7 @@ def _warn_if_dense(model: Any, sparse: SparseOptimizer | None, marked: bool) -> 
     warnings.warn(
         f"`model` {model.name!r} is dense: it took {steps} training steps, and none of them pruned "
         "anything. Train it first, past the first update of its schedule.",
+        TfinitWarning,
         stacklevel=3,
     )
 

@@ -72,19 +72,19 @@ class PruningMark(keras.dtype_policies.DTypePolicyMap):
         """The name of that policy."""
         return self.unmarked.name
 
-    def __getitem__(self, path: str) -> Any:
-        return self.default_policy if self._map is None else self._map[path]
+    def __getitem__(self, key: str) -> Any:
+        return self.default_policy if self._map is None else self._map[key]
 
-    def __setitem__(self, path: str, policy: Any) -> None:
+    def __setitem__(self, key: str, policy: Any) -> None:
         # So `layer.dtype_policy = …` and `layer.quantize(…)` leave the mark where it is.
         if self._map is None:
             self._default_policy = keras.dtype_policies.get(policy)
             return
-        if path in self._map:
-            del self._map[path]
-        self._map[path] = policy
+        if key in self._map:
+            del self._map[key]
+        self._map[key] = policy
 
-    def __contains__(self, path: object) -> bool:
+    def __contains__(self, key: object) -> bool:
         return False
 
     def __bool__(self) -> bool:
@@ -156,7 +156,7 @@ class PruningMark(keras.dtype_policies.DTypePolicyMap):
         if self._part() is None:
             self._part = weakref.ref(part)
 
-    def policy_of(self, part: Any) -> PruningPolicy | None:
+    def policy_of(self, part: Any) -> Any:
         """What chooses among the layers of the model, also where it was loaded from a file."""
         if self.policy is None and self._layers is not None:
             return _Chosen(part, self._layers)

@@ -8,9 +8,10 @@ import keras
 from keras import layers
 
 from tfinit.errors import InputError
+from tfinit.graph.calls import Graph
 from tfinit.graph.keras_internals import has_graph, inputs_of
 from tfinit.graph.layer_kinds import kind_of
-from tfinit.graph.tracing import Graph, trace
+from tfinit.graph.tracing import trace
 from tfinit.variables import keras_of
 
 # By the name, as TFMOT does: `tf.nn.relu` is the same function for XNNPACK.
@@ -199,10 +200,7 @@ class _Calls:
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
         self._producers = graph.producers()
-        self._readers: dict[int, list[int]] = {}
-        for index, step in enumerate(graph.steps):
-            for value in step.inputs:
-                self._readers.setdefault(value, []).append(index)
+        self._readers = graph.readers()
 
     def layer(self, call: int) -> Any:
         """The layer or operation that is called."""

@@ -36,7 +36,8 @@ def load_tfmot() -> ModuleType:
     TFMOT sets that variable and then looks at ``tf.keras``, which is settled at the first look: it
     would turn a ``tf.keras`` that nobody had used yet into tf_keras, for the whole process.
     """
-    _ = tf.keras.Model  # settle what tf.keras means before TFMOT changes the variable
+    # Settle what tf.keras means before TFMOT changes the variable.
+    _ = tf.keras.Model  # ty: ignore[missing-attribute]
     before = os.environ.get(_FLAG)
     try:
         import tensorflow_model_optimization as tfmot
@@ -228,7 +229,7 @@ class TfmotPruner:
         return self._tfmot.sparsity.keras.strip_pruning(self.model)
 
 
-def _on_demand(base: type) -> type:
+def _on_demand(base: Any) -> type:
     """A TFMOT schedule that prunes when its ``update`` is set, to its ``sparsity``.
 
     Made here, because its base class exists only once TFMOT is imported.

@@ -3,7 +3,7 @@
 import numpy as np
 
 from tfinit.graph.kernels import Kernel, matrices
-from tfinit.initializers.haar import haar_matrices
+from tfinit.haar import haar_matrices
 
 
 def orthogonal_kernel(

@@ -5,8 +5,8 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from tfinit.graph.kernels import Kernel
-from tfinit.results import Records, json_ready
-from tfinit.text_table import aligned, of_shape
+from tfinit.results import Records, cell, json_ready
+from tfinit.text_table import aligned
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class Report(Records[Record]):
             for f in fields(Record)
             if any(getattr(record, f.name) not in ("", None) for record in self._records)
         ]
-        rows = [names, *([_cell(getattr(r, name)) for name in names] for r in self._records)]
+        rows = [names, *([cell(getattr(r, name)) for name in names] for r in self._records)]
         changed = sum(record.action != "kept" for record in self._records)
         head = f"{self.scheme}: {changed} of {len(self._records)} weights initialized"
         return "\n".join([head, *aligned(rows), *self.notes])
@@ -101,13 +101,3 @@ class Report(Records[Record]):
 
     def _rows(self) -> list[dict[str, Any]]:
         return [dict(vars(record)) for record in self._records]
-
-
-def _cell(value: object) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    if isinstance(value, tuple):
-        return of_shape(value)
-    return str(value)

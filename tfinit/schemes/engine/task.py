@@ -11,8 +11,10 @@ import numpy as np
 from tfinit.errors import InputError
 from tfinit.gains import gain
 from tfinit.graph.activations import Activation
+from tfinit.graph.calls import Graph
 from tfinit.graph.kernels import Kernel, find_kernels
-from tfinit.graph.tracing import Graph, trace
+from tfinit.graph.structure import Structure
+from tfinit.graph.tracing import trace
 from tfinit.schemes.engine.report import Record, Report
 from tfinit.streams import stream
 
@@ -41,6 +43,11 @@ class Task:
     def kernels(self) -> list[Kernel]:
         """The model's kernels in data-flow order."""
         return find_kernels(self.model, self.graph)
+
+    @cached_property
+    def structure(self) -> Structure:
+        """What stands before and behind the kernels."""
+        return Structure(self.model, self.graph, self.kernels)
 
     def gain(self, activation: Activation, mode: str = "forward") -> float:
         """`tfinit.gains.gain` of an activation; 1 where it has none, as softmax."""

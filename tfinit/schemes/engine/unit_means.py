@@ -8,8 +8,7 @@ import numpy as np
 from tfinit.graph.activations import own_activation
 from tfinit.graph.kernels import Kernel
 from tfinit.graph.layer_kinds import kind_of
-from tfinit.graph.output_channels import ChannelStatistics, channel_axes
-from tfinit.graph.tracing import bears_kernel
+from tfinit.graph.output_channels import ChannelStatistics, over_channels
 from tfinit.schemes.engine.task import Task
 
 # Below this share of the whole, the units' means are what a statistic of all entries measures: at
@@ -31,11 +30,7 @@ def share_of_examples(kernel: Kernel, linear: Any) -> float:
 
     if kernel.name == "embeddings":
         return 1.0
-    if keras.backend.standardize_dtype(linear.dtype) != "float64":
-        linear = keras.ops.cast(linear, "float32")
-    rank = len(linear.shape)
-    channels = channel_axes(kernel, rank)
-    others = tuple(axis for axis in range(rank) if axis not in channels)
+    linear, others = over_channels(kernel, linear)
     # Not Keras's `moments`, which on JAX is a difference of squares.
     mean = keras.ops.mean(linear, axis=others, keepdims=True)
     variance = keras.ops.mean(keras.ops.square(linear - mean))
@@ -60,24 +55,12 @@ def reads_inputs(task: Task, kernel: Kernel) -> bool:
     beside = (k.layer for k in task.kernels if k.step == kernel.step)
     if kernel.ends_step and any(layer is not kernel.layer for layer in beside):
         return False  # the end of an attention layer
-    steps, producers = task.graph.steps, task.graph.producers()
-    stack, seen = list(steps[kernel.step].inputs), set()
-    while stack:
-        index = producers.get(stack.pop())
-        if index is None or index in seen:
-            continue
-        seen.add(index)
-        if bears_kernel(steps[index].op):
-            return False
-        stack.extend(steps[index].inputs)
-    return True
+    return kernel.key in task.structure.first
 
 
 def is_centred_after(task: Task, kernel: Kernel) -> bool:
     """True if BatchNormalization alone reads the layer, so that a unit's mean is taken out."""
     if kernel.step is None or not kernel.ends_step or own_activation(kernel.layer) is not None:
         return False
-    made = set(task.graph.steps[kernel.step].outputs)
-    readers = [step.op for step in task.graph.steps if made & set(step.inputs)]
-    kept = made & set(task.graph.outputs)
-    return not kept and bool(readers) and all(kind_of(o).normalization == "batch" for o in readers)
+    readers = [task.graph.steps[index].op for index in task.structure.users(kernel.step)]
+    return bool(readers) and all(kind_of(op).normalization == "batch" for op in readers)

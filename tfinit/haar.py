@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import keras
 import numpy as np
 
 
@@ -21,6 +20,8 @@ def haar(rows: int, columns: int, seed: int, dtype: str, factor: float = 1.0) ->
     1980). It is half the work of QR, and reflections are orthogonal whatever was drawn. Below,
     either takes milliseconds, and QR is the fewest calls.
     """
+    import keras
+
     ops = keras.ops
     n, p = max(rows, columns), min(rows, columns)
     drawn = keras.random.normal((n, p), dtype=dtype, seed=seed)
@@ -36,12 +37,16 @@ def haar(rows: int, columns: int, seed: int, dtype: str, factor: float = 1.0) ->
 
 
 def _signs(x: Any) -> Any:
+    import keras
+
     # Not `sign`, which is 0 at 0.
     return 1 - 2 * keras.ops.cast(x < 0, x.dtype)
 
 
 def _reflected(x: Any, signs: Any) -> Any:
     """The first columns of H₁ H₂ …, where Hᵢ takes column i of ``x`` to signsᵢ · its norm · eᵢ."""
+    import keras
+
     ops = keras.ops
     norms = ops.sqrt(ops.sum(x * x, axis=0))
     # For a column of zeros, which only the shortest ones can be, any vector will do: the axis.
@@ -69,6 +74,8 @@ def _product(v: Any) -> Any:
     representation, 1992). From the last to the first, each block meets only what is below and right
     of its corner.
     """
+    import keras
+
     ops = keras.ops
     n, p = v.shape
     # In eighths the triangular part costs little beside the product, and calls are few.
@@ -93,6 +100,8 @@ def _product_dtype(dtype: Any) -> Any:
     That would leave 1e-3 of QᵀQ − I. The switch for it is read when a product runs, which for a
     graph is after this call, so here it is float64, except where there is no accelerator.
     """
+    import keras
+
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 

@@ -4,7 +4,8 @@ import keras
 import numpy as np
 import pytest
 
-from tfinit.initializers import Orthogonal, haar
+from tfinit import haar
+from tfinit.initializers import Orthogonal
 
 pytestmark = pytest.mark.backends
 
