@@ -125,7 +125,10 @@ import sys
 import tfinit
 alone = [name for name in ("keras", "numpy", "tensorflow") if name in sys.modules]
 dir(tfinit.pruning), tfinit.lottery.LotteryConfig, tfinit.comparison.CompareConfig
-tfinit.fine_tuning.PruneConfig, tfinit.exporting.ExportConfig
+tfinit.fine_tuning.PruneConfig, tfinit.exporting.ExportConfig, tfinit.lottery.BRANCHES
+from tfinit.cli import compare, demo, diagnose, export, lottery, prune
+import tyro
+alone += [name for name in ("keras", "numpy", "tensorflow") if name in sys.modules]
 import tfinit.demo.menu, tfinit.exporting.formats, tfinit.schemes.initialize
 alone += [name for name in ("keras", "tensorflow") if name in sys.modules]
 listed = ["lsuv" in tfinit.demo.menu.initializations(), "onnx" in tfinit.exporting.formats.FORMATS]

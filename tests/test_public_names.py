@@ -38,8 +38,11 @@ def test_a_package_has_the_names_of_its_stub_and_shows_them_before_they_are_load
 
 
 def test_every_initializer_is_in_the_stub():
-    of_tfinit = {n for n, c in CLASSES.items() if c.__module__.startswith("tfinit.initializers.")}
-    assert len(of_tfinit) > 10 and of_tfinit <= set(tfinit.initializers.__all__)
+    package = "tfinit.initializers"
+    homes = {n: c.__module__ for n, c in CLASSES.items() if c.__module__.startswith(f"{package}.")}
+    stub = Path(tfinit.initializers.__file__).with_suffix(".pyi").read_text().splitlines()
+    asked = [f"from {home.removeprefix(package)} import {n} as {n}" for n, home in homes.items()]
+    assert len(asked) > 10 and [line for line in asked if line not in stub] == []
 
 
 @pytest.mark.parametrize("module", MODULES)

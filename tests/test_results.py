@@ -1,6 +1,7 @@
 """What every result can do, whichever part of tfinit made it."""
 
 import json
+import pickle
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
@@ -107,6 +108,14 @@ def test_all_results_are_here():
 def test_prints(results, name):
     text = str(results[name])
     assert text and " at 0x" not in text and not text.startswith(f"{name}(")
+    assert repr(results[name]) == text
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_a_copy_is_the_same_and_can_be_compared(results, name):
+    copied = pickle.loads(pickle.dumps(results[name]))
+    assert copied.to_dict() == results[name].to_dict() and str(copied) == str(results[name])
+    assert (copied == results[name]) in (True, False)  # of arrays NumPy would not say
 
 
 @pytest.mark.parametrize("name", MADE)
@@ -174,3 +183,10 @@ def test_json_ready_and_flat():
     assert flat({"a": {"b": 1, "c": {"d": 2}}, "e": ["x", "y"], "f": [1]}) == {
         **{"a_b": 1, "a_c_d": 2, "e": "x; y"}
     }
+
+
+def test_names_of_layers_and_models_cannot_write_to_the_terminal():
+    layers = [keras.layers.Dense(2, "relu", name="\x1b[31ma"), keras.layers.Dense(3)]
+    made = keras.Sequential([keras.Input((4,)), *layers], name="\x1b[2Jm")
+    makes = [tfinit.recommend, compact, lambda m: tfinit.initialize(m, "he")]
+    assert [text for make in makes if "\x1b" in (text := str(make(made)))] == []

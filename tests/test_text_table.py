@@ -45,3 +45,8 @@ def test_a_row_that_lacks_a_cell_is_an_error():
 )
 def test_shapes(shape, cell):
     assert of_shape(shape) == cell
+
+
+def test_a_name_cannot_write_to_the_terminal():
+    table = [("layer", "zeros"), ("\x1b[31mfc\n\x9b2J", "7")]
+    assert aligned(table) == ["layer               zeros", "\\x1b[31mfc\\n\\x9b2J  7"]

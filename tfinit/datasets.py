@@ -6,23 +6,26 @@ variable ``TFINIT_DATA_DIR``, or are downloaded by Keras; or they are arrays, fi
 Datasets of the user's.
 
 A function with `named` above it is all that a new one needs: flags, help, errors and the menu of
-the page list it.
+the page list it. It imports what it needs itself: configurations read the names here, without
+NumPy.
 """
 
+import importlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from tfinit import points
 from tfinit.arguments import text
-from tfinit.array_files import read_arrays
 from tfinit.errors import InputError, MissingPackage, WorkError, first_line
-from tfinit.splits import SPLIT_SEED, Dataset, Split, digest, from_arrays
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from tfinit.splits import Dataset, Split, digest, from_arrays
 
 __all__ = [
     "DATASETS",
@@ -45,18 +48,21 @@ _ARRAYS = ("x_train", "y_train", "x_test", "y_test")
 _TFDS = "tfds:"
 
 
+_Make = Callable[[], "Dataset"]
+
+
 @dataclass(frozen=True)
 class NamedDataset:
     """A data set under a name.
 
     Attributes:
-        load: Makes it.
+        load: _Makes it.
         description: What it is, in the help.
         label: What menus call it.
         at_hand: Whether it needs neither a download nor a file: the page offers these.
     """
 
-    load: Callable[[], Dataset]
+    load: _Make
     description: str
     label: str
     at_hand: bool = False
@@ -67,10 +73,10 @@ DATASETS: dict[str, NamedDataset] = {}
 
 def named(
     name: str, description: str, label: str = "", at_hand: bool = False
-) -> Callable[[Callable[[], Dataset]], Callable[[], Dataset]]:
+) -> Callable[[_Make], _Make]:
     """Let `load` know what a function makes by a name: see `NamedDataset`."""
 
-    def register(make: Callable[[], Dataset]) -> Callable[[], Dataset]:
+    def register(make: _Make) -> _Make:
         DATASETS[name] = NamedDataset(make, description, label or name.capitalize(), at_hand)
         return make
 
@@ -80,6 +86,8 @@ def named(
 def __getattr__(name: str) -> Any:
     if name == "NAMES":  # as of now
         return tuple(DATASETS)
+    if name in ("Dataset", "digest", "from_arrays"):
+        return getattr(importlib.import_module("tfinit.splits"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
@@ -106,15 +114,20 @@ def datasets_help() -> str:
     )
 
 
-def _take(x: np.ndarray, y: np.ndarray, rows: np.ndarray) -> Split:
+def _take(x: "np.ndarray", y: "np.ndarray", rows: "np.ndarray") -> "Split":
+    import numpy as np
+
     return x[rows].astype(np.float32), y[rows].astype(np.int32)
 
 
 @named("digits", "1797 images of 8×8, inside scikit-learn", "Digits (8×8 images)", at_hand=True)
-def _digits() -> Dataset:
+def _digits() -> "Dataset":
     """1797 images of 8×8 pixels: 1097 train, 300 validate, 400 test, classes in proportion."""
+    import numpy as np
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
+
+    from tfinit.splits import SPLIT_SEED, Dataset
 
     x, y = load_digits(return_X_y=True)
     x = (x / 16.0).reshape(-1, 8, 8, 1)
@@ -128,20 +141,28 @@ def _digits() -> Dataset:
 
 
 @named("mnist", "70,000 images of 28×28", "MNIST")
-def _mnist() -> Dataset:
+def _mnist() -> "Dataset":
     """70,000 images of 28×28 pixels: 55,000 train, 5,000 validate, 10,000 test."""
+    from tfinit.splits import from_arrays
+
     return from_arrays(*_keras_arrays("mnist"), name="mnist", classes=10)
 
 
 @named("fashion_mnist", "70,000 images of 28×28", "Fashion-MNIST")
-def _fashion_mnist() -> Dataset:
+def _fashion_mnist() -> "Dataset":
     """70,000 images of 28×28 pixels: 55,000 train, 5,000 validate, 10,000 test."""
+    from tfinit.splits import from_arrays
+
     return from_arrays(*_keras_arrays("fashion_mnist"), name="fashion_mnist", classes=10)
 
 
 @named("cifar10", "60,000 images of 32×32×3", "CIFAR-10")
-def _cifar10() -> Dataset:
+def _cifar10() -> "Dataset":
     """60,000 images of 32×32×3 pixels: 45,000 train, 5,000 validate, 10,000 test; normalized."""
+    import numpy as np
+
+    from tfinit.splits import from_arrays
+
     train, test = _keras_arrays("cifar10")
     data = from_arrays(train, test, name="cifar10", classes=10)
     mean, std = _moments(np.asarray(train[0]))
@@ -151,8 +172,10 @@ def _cifar10() -> Dataset:
     return data
 
 
-def _moments(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _moments(x: "np.ndarray") -> "tuple[np.ndarray, np.ndarray]":
     """Mean and standard deviation of each channel, summed in float64 without a copy in it."""
+    import numpy as np
+
     rows = x.reshape(-1, x.shape[-1])
     unit = 255.0 if x.dtype == np.uint8 else 1.0
     mean = rows.mean(axis=0, dtype=np.float64)
@@ -162,7 +185,7 @@ def _moments(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return (mean / unit).astype(np.float32), (std / unit).astype(np.float32)
 
 
-def _keras_arrays(name: str) -> tuple[Split, Split]:
+def _keras_arrays(name: str) -> "tuple[Split, Split]":
     directory = os.environ.get(DATA_DIR)
     if directory:
         path = Path(directory) / f"{name}.npz"
@@ -182,8 +205,10 @@ def _keras_arrays(name: str) -> tuple[Split, Split]:
         ) from error
 
 
-def _read(path: Path, trouble: str, cure: str) -> tuple[Split, Split]:
+def _read(path: Path, trouble: str, cure: str) -> "tuple[Split, Split]":
     """The training and test arrays of a file; InputError of both texts if it has none."""
+    from tfinit.array_files import read_arrays
+
     trouble = f"{trouble} ({', '.join(_ARRAYS)})"
     arrays = read_arrays(path, trouble, cure)
     if any(key not in arrays for key in _ARRAYS):
@@ -192,7 +217,9 @@ def _read(path: Path, trouble: str, cure: str) -> tuple[Split, Split]:
     return (x, y), (x_test, y_test)
 
 
-def _file(path: Path, name: str) -> Dataset:
+def _file(path: Path, name: str) -> "Dataset":
+    from tfinit.splits import from_arrays
+
     train, test = _read(
         path,
         f"`dataset` {name!r}: {path} cannot be read as an .npz file of arrays",
@@ -201,7 +228,11 @@ def _file(path: Path, name: str) -> Dataset:
     return from_arrays(train, test, name=name)
 
 
-def _tensorflow_dataset(name: str) -> Dataset:
+def _tensorflow_dataset(name: str) -> "Dataset":
+    import numpy as np
+
+    from tfinit.splits import from_arrays
+
     try:
         import tensorflow_datasets as tfds  # ty: ignore[import-not-found]
     except ImportError as error:
@@ -224,7 +255,9 @@ def _tensorflow_dataset(name: str) -> Dataset:
     return from_arrays(train, test, name=name)
 
 
-def _points(name: str) -> Dataset:
+def _points(name: str) -> "Dataset":
+    from tfinit.splits import Dataset
+
     splits = points.make(name)
     classes = int(splits["train"][1].max()) + 1
     return Dataset(name, splits["train"], splits["validation"], splits["test"], classes)
@@ -235,7 +268,7 @@ for _name in points.NAMES:
     named(_name, points.description(_name), _label, at_hand=True)(partial(_points, _name))
 
 
-def load(name: str) -> Dataset:
+def load(name: str) -> "Dataset":
     """Load a data set by its name.
 
     =================== ==========================================================================

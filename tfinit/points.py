@@ -5,10 +5,12 @@ classes, about centred and scaled to stay within [-1.75, 1.75].
 """
 
 from collections.abc import Callable
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from tfinit.arguments import one_of
+
+if TYPE_CHECKING:
+    import numpy as np
 
 __all__ = ["NAMES", "Points", "description", "make"]
 
@@ -16,7 +18,7 @@ _TRAIN, _VALIDATION, _TEST = 300, 100, 200
 _COUNT = _TRAIN + _VALIDATION + _TEST
 _SEED = 0
 
-Points = tuple[np.ndarray, np.ndarray]
+Points = tuple["np.ndarray", "np.ndarray"]
 
 
 def _blobs() -> Points:
@@ -44,6 +46,8 @@ def _moons() -> Points:
 
 def _xor() -> Points:
     """Four squares, classes across: whether the signs differ. A gap of 0.05 at the axes."""
+    import numpy as np
+
     rng = np.random.default_rng(_SEED)
     y = np.arange(_COUNT) % 2
     size = rng.uniform(0.05, 1, (_COUNT, 2))
@@ -53,6 +57,8 @@ def _xor() -> Points:
 
 def _spiral() -> Points:
     """Two arms of one and a half turns, noise 0.03."""
+    import numpy as np
+
     rng = np.random.default_rng(_SEED)
     y = np.arange(_COUNT) % 2
     along = rng.uniform(0.1, 1, _COUNT)
@@ -93,6 +99,7 @@ def make(name: str) -> dict[str, Points]:
         {'train': (300, 2), 'validation': (100, 2), 'test': (200, 2)}
     """
     one_of("name", name, NAMES)
+    import numpy as np
     from sklearn.model_selection import train_test_split
 
     x, y = _MAKERS[name]()

@@ -52,6 +52,9 @@ class Result:
         """What is below the table of a notebook: the notes."""
         return getattr(self, "notes", ())
 
+    def __repr__(self) -> str:
+        return str(self)  # what a prompt shows; the generated one of a dataclass would list arrays
+
     def _repr_html_(self) -> str:
         """The table of a notebook."""
         return html_table(self._caption(), self._rows(), self._remarks())
@@ -79,9 +82,6 @@ class Records(Result, Sequence[Recorded]):
 
     def __len__(self) -> int:
         return len(self.records)
-
-    def __repr__(self) -> str:
-        return str(self)
 
 
 def json_ready(value: Any) -> Any:

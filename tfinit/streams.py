@@ -4,11 +4,15 @@ A weight has a stream of its own: a function of the seed and of the weight's key
 (`tfinit.variables`). So the same seed gives the same bits in any process, in whatever order a model
 is built or walked, on every backend; and two weights never share a stream, however they were made.
 What else is drawn for a weight, such as a mask, has a use, which makes its stream another one.
+
+NumPy is loaded where a stream is made: what names streams is read by configurations.
 """
 
 import hashlib
+from typing import TYPE_CHECKING
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
 
 
 def number(told: str, size: int = 32) -> int:
@@ -21,7 +25,7 @@ def number(told: str, size: int = 32) -> int:
     return int.from_bytes(hashlib.sha256(told.encode()).digest()[:size], "big")
 
 
-def stream(seed: int, key: str) -> np.random.Generator:
+def stream(seed: int, key: str) -> "np.random.Generator":
     """The generator that draws one weight.
 
     Args:
@@ -32,6 +36,8 @@ def stream(seed: int, key: str) -> np.random.Generator:
         >>> bool(stream(1, "fc/kernel").normal() == stream(1, "fc/kernel").normal())
         True
     """
+    import numpy as np
+
     return np.random.Generator(np.random.SFC64(number(f"{int(seed)}/{key}")))
 
 
@@ -45,7 +51,7 @@ def seed_of_weight(seed: int, key: str) -> int:
     return number(f"{int(seed)}/{key}", 4) >> 1
 
 
-def stream_for(use: str, seed: int, key: str) -> np.random.Generator:
+def stream_for(use: str, seed: int, key: str) -> "np.random.Generator":
     """The generator for another use of a weight: what it draws is independent of the weight.
 
     Example:
@@ -53,4 +59,6 @@ def stream_for(use: str, seed: int, key: str) -> np.random.Generator:
         >>> bool(a.random() == b.random())
         False
     """
+    import numpy as np
+
     return np.random.default_rng(number(f"{use}/{int(seed)}/{key}"))

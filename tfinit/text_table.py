@@ -4,7 +4,11 @@ Every result that prints a table prints it by this; tables of the lottery, which
 where the terminal is narrow, are made with rich (`tfinit.lottery.table`).
 """
 
+import re
 from collections.abc import Collection, Iterable, Sequence
+
+# Names of layers come from files: no escape codes.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 def padded(rows: Iterable[Sequence[str]], right: Collection[int] = ()) -> list[list[str]]:
@@ -19,7 +23,7 @@ def padded(rows: Iterable[Sequence[str]], right: Collection[int] = ()) -> list[l
         >>> padded([("layer", "zeros"), ("fc", "7")], right=[1])
         [['layer', 'zeros'], ['fc   ', '    7']]
     """
-    rows = list(rows)
+    rows = [[printable(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         [
@@ -28,6 +32,16 @@ def padded(rows: Iterable[Sequence[str]], right: Collection[int] = ()) -> list[l
         ]
         for row in rows
     ]
+
+
+def printable(text: str) -> str:
+    r"""The same, with what would move the cursor or colour a terminal escaped.
+
+    Example:
+        >>> printable("a\x1b[31m")
+        'a\\x1b[31m'
+    """
+    return _CONTROL.sub(lambda control: repr(control[0])[1:-1], text)
 
 
 def aligned(

@@ -83,6 +83,6 @@ def test_what_the_controls_refuse():
 
 
 def test_examples():
-    failed, tried = doctest.testmod(controls)
+    failed, tried = doctest.testmod(controls, extraglobs={"np": np})
     assert tried > 0
     assert failed == 0

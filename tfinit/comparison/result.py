@@ -128,7 +128,7 @@ class Row:
     verdict: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Comparison(Result):
     """What `tfinit.compare` returns; prints as a table and a conclusion.
 

@@ -10,6 +10,7 @@ from tfinit.diagnostics.judging.trends import Trends
 from tfinit.diagnostics.measuring.measurement import LayerSignals, Measurement, Weights, measure
 from tfinit.diagnostics.table import layers_table
 from tfinit.results import Result, json_ready
+from tfinit.text_table import printable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -87,14 +88,15 @@ class Diagnosis(Result):
         )
 
     def __str__(self) -> str:
-        lines = [f"{self.model}: {self.verdict}", "", layers_table(self.layers, self.findings)]
+        lines = [
+            f"{printable(self.model)}: {self.verdict}",
+            "",
+            layers_table(self.layers, self.findings),
+        ]
         rest = [f for f in self.findings if f is not (self.severe[0] if self.severe else None)]
         lines += ["", *map(str, rest)] if rest else []
         notes = [f"({note})" for note in self.measurement.notes]
         return "\n".join([*lines, "", *notes] if notes else lines)
-
-    def __repr__(self) -> str:
-        return str(self)
 
     def plot(self, title: str | None = None) -> "Figure":
         """Histograms of activations and gradients by layer, and their spread by depth.

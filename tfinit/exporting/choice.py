@@ -17,7 +17,7 @@ _WORSE = 0.01
 _AS_LARGE = 1.02
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Choice(Result):
     """What to ship, from what was measured.
 

@@ -58,7 +58,7 @@ class Latency:
         return f"{median} [{low}, {high}]"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class FileReport(Result):
     """One exported file that was run and agrees with Keras.
 
@@ -118,7 +118,7 @@ class FileReport(Result):
         return super().to_dict() | {"sparsity": self.sparsity}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ExportReport(Result):
     """Exported files side by side; the others are compared with the first. Prints as a table.
 

@@ -41,7 +41,7 @@ from tfinit.variables import prunable_weights, walk_layers
 _RAMP = 0.75  # of the training; the rest is for the survivors to settle in
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class FineTuned(Result):
     """What `fine_tune` did.
 

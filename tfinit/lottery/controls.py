@@ -17,14 +17,16 @@ References:
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from tfinit.errors import InputError
 from tfinit.streams import stream_for
 
+if TYPE_CHECKING:
+    import numpy as np
+
 # Also what reads them from a file each time it is asked.
-Weights = Mapping[str, np.ndarray]
+Weights = Mapping[str, "np.ndarray"]
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")  # what a branch, and so a directory, may be called
 
 
@@ -52,7 +54,7 @@ class Control:
     label: str
     description: str
     weights: Callable[[Weights, Weights, list[str]], Weights] | str | None = None
-    mask: Callable[[Mapping[str, np.ndarray], int], dict[str, np.ndarray]] | None = None
+    mask: Callable[[Weights, int], dict[str, "np.ndarray"]] | None = None
     late: bool = True
     ticket_label: str = ""
     look: int | None = None
@@ -84,7 +86,7 @@ def register(control: Control) -> Control:
     return control
 
 
-def shuffled(mask: Mapping[str, np.ndarray], seed: int) -> dict[str, np.ndarray]:
+def shuffled(mask: Weights, seed: int) -> dict[str, "np.ndarray"]:
     """The mask with the entries of each tensor in random order.
 
     Args:
@@ -100,6 +102,8 @@ def shuffled(mask: Mapping[str, np.ndarray], seed: int) -> dict[str, np.ndarray]
         >>> int(shuffled(mask, seed=0)["fc"].sum())
         1
     """
+    import numpy as np
+
     return {
         key: stream_for("shuffled mask", seed, key).permutation(np.ravel(m)).reshape(np.shape(m))
         for key, m in mask.items()
@@ -133,6 +137,8 @@ def with_signs_of(weights: Weights, signs: Weights, keys: Iterable[str]) -> Weig
         >>> with_signs_of({"fc": np.array([1.0, -2.0])}, {"fc": np.array([-3.0, 4.0])}, ["fc"])
         {'fc': array([-1.,  2.])}
     """
+    import numpy as np
+
     keys = set(keys)
     _known("weights", weights, keys)
     _known("signs", signs, keys)
@@ -168,6 +174,8 @@ def signed_constant(weights: Weights, keys: Iterable[str]) -> Weights:
         >>> signed_constant({"fc": np.array([1.0, -1.0, 3.0, -3.0]) / 5**0.5}, ["fc"])
         {'fc': array([ 1., -1.,  1., -1.])}
     """
+    import numpy as np
+
     keys = set(keys)
     _known("weights", weights, keys)
     return {

@@ -31,7 +31,7 @@ __all__ = [
 MEASURES = ("train_error", "test_error", "train_loss", "test_loss")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class StabilityResult(Result):
     """What was measured along the line between two copies of a network, parted at step ``k``.
 

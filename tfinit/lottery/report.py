@@ -193,7 +193,7 @@ def layers_to_frame(results: Sequence[LevelResult]) -> "pandas.DataFrame":
     return _layers(results).frame("layers_to_frame")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Conclusion(Result):
     """What the results say about the lottery ticket hypothesis.
 

@@ -23,7 +23,7 @@ __all__ = ["REINIT", "TICKET", "LevelResult", "Weights", "rewound"]
 MADE_BY_RUN = "tfinit.lottery.run returns them."
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class LevelResult(Result):
     """One training of one network: the dense one (level 0), a ticket, or a control.
 

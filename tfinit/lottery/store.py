@@ -91,6 +91,7 @@ class Store:
         self._origin = origin
         self._unsigned_said = False
         check_directory(config, origin)
+        content = told(config, origin)  # before the directory is made: it may not be possible
         try:
             make_directory(self.root)
             writable = os.access(self.root, os.W_OK | os.X_OK)
@@ -102,7 +103,7 @@ class Store:
                 "Choose another with --run-dir."
             )
         if not config_file(self.root).exists():
-            write_whole(config_file(self.root), told(config, origin))
+            write_whole(config_file(self.root), content)
 
     @contextmanager
     def locked(self) -> Iterator[None]:

@@ -47,7 +47,7 @@ _FORMAT, _VERSION = "tfinit ticket", 1
 _FOREIGN = "is not a ticket. Pass a file that Ticket.save wrote."
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Ticket(Result):
     """A mask, and the weights that its survivors start from.
 

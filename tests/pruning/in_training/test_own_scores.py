@@ -6,7 +6,14 @@ import pytest
 from keras import ops
 
 from tfinit.errors import InputError
-from tfinit.pruning import ConstantSparsity, PruningRule, Score, SparseOptimizer, get_masks
+from tfinit.pruning import (
+    ConstantSparsity,
+    PruningRule,
+    Score,
+    SparseOptimizer,
+    get_masks,
+    prune_low_magnitude,
+)
 
 pytestmark = pytest.mark.backends
 
@@ -190,3 +197,36 @@ def test_a_score_of_another_shape_is_refused():
     weight = keras.Variable(np.ones((3, 2), "float32"), name="kernel")
     with pytest.raises(InputError, match=r"one number for each weight, of shape \(3, 2\)"):
         optimizer.build([weight])
+
+
+def test_what_an_update_returns_is_told_as_the_updates():
+    own = type("Own", (Score,), {"__call__": lambda self, state: state, "update": lambda *_: None})
+    optimizer = SparseOptimizer("sgd", HALF, score=own())
+    weight = keras.Variable(np.ones((3, 2), "float32"), name="kernel")
+    optimizer.build([weight])
+    with pytest.raises(InputError, match=r"`update` of `score` 'Own' must .*it returned None"):
+        optimizer.apply([ops.ones((3, 2))], [weight])
+
+
+def test_a_score_called_as_one_of_tfinit_is_ones_own():
+    class Smallest(Score):
+        name = "magnitude"
+
+        def __call__(self, weights):
+            return -abs(weights)
+
+    weight = keras.Variable(np.array([[1.0, -2.0], [3.0, -4.0]], "float32"), name="kernel")
+    optimizer = SparseOptimizer("sgd", ConstantSparsity(0.5, 1), score=Smallest())
+    optimizer.build([weight])
+    np.testing.assert_array_equal(ops.convert_to_numpy(weight), [[1, -2], [0, 0]])
+    with pytest.raises(InputError, match="`score` 'magnitude' cannot be saved"):
+        optimizer.get_config()
+
+
+def test_what_is_no_schedule_is_told_by_the_name_of_its_argument():
+    for make in (lambda: SparseOptimizer("sgd", [HALF]), lambda: PruningRule([HALF])):
+        with pytest.raises(InputError, match=r"^`schedule` must be a PruningSchedule"):
+            make()
+    layer = keras.layers.Dense(2)
+    with pytest.raises(InputError, match=r"^`pruning_schedule` must be a PruningSchedule"):
+        prune_low_magnitude(layer, [HALF])

@@ -106,6 +106,16 @@ class FirstRows(Score):
         return {key: np.repeat(-np.arange(n), m).reshape(n, m) for key, (n, m) in shapes.items()}
 
 
+class Scored:
+    """No `Score`, but callable; with a state that is its own affair."""
+
+    def __init__(self, factor=-1.0):
+        self.factor = factor
+
+    def __call__(self, weights):
+        return self.factor * weights
+
+
 def test_the_survivors_are_the_largest_of_a_score_of_ones_own():
     gradients = scores.snip(compiled(), X, Y)
     for score, found in (
@@ -113,11 +123,12 @@ def test_the_survivors_are_the_largest_of_a_score_of_ones_own():
         (lambda weights, gradients: (weights * gradients) ** 2, lambda key, w: gradients[key] ** 2),
         (lambda generator, weights: generator.random(weights.shape) + 9 * (weights > 0), None),
         (FirstRows(), lambda key, w: -np.indices(w.shape)[0]),
+        (Scored(), lambda key, w: -w),
     ):
         model = compiled()
         before = {key: np.array(w) for key, w in prunable_weights(model).items()}
         report = prune_at_initialization(model, 0.6, score, X, Y, allocation="uniform")
-        assert report.score == (score.name if isinstance(score, Score) else "<lambda>")
+        assert report.score == (getattr(score, "__name__", type(score).__name__))
         for key, mask in report.masks.items():
             values = before[key] > 0 if found is None else found(key, before[key])
             assert mask.sum() == round(0.4 * mask.size)
@@ -339,7 +350,15 @@ def test_nested_subclassed_and_shared(build, score):
             r"`score` '<lambda>' needs `initial`.*before training",
         ),
         ({"score": lambda weights: 1}, r"return one number for each weight, of shape \(8, 16\)"),
-        ({"score": lambda weights: weights * np.nan}, "has NaN"),
+        ({"score": lambda weights: weights * np.nan}, "`score` '<lambda>' has NaN for 'a/kernel'"),
+        ({"score": lambda weights: weights * 1j}, r"one number .*type complex64\."),
+        ({"score": lambda weights: weights.astype(str)}, r"one number .*type str"),
+        ({"score": lambda weights: None}, r"one number .*it returned None\."),
+        ({"score": lambda weights: [[1.0], [2.0, 3.0]]}, r"one number .*it returned \[\[1"),
+        ({"score": lambda weights, /: weights}, r"is a function of \(weights, /\)\. Its param"),
+        ({"score": Scored}, r"received the class Scored\. Make one: Scored\(\)\."),
+        ({"score": Scored(float("nan"))}, "`score` 'Scored' has NaN for 'a/kernel'"),
+        ({"allocation": lambda key: 0.5}, r"or a function \(key, shape, sparsity\) -> sparsity"),
         ({"allocation": "local"}, "`allocation` must be one of"),
         ({"allocation": {"d/kernel": 0.5}}, r"names \['d/kernel'\]. The keys are \['a/kernel'"),
         ({"allocation": lambda key, shape, s: 2.0}, "received 2.0"),

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, TypeVar
 
-import numpy as np
-
 from tfinit.errors import InputError, MissingPackage
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from tfinit.exporting.blocks import Encoding
     from tfinit.exporting.contents import Stored
     from tfinit.exporting.lacks import Lack
@@ -22,13 +22,13 @@ class Runtime(Protocol):
     any_batch: bool
     """Whether it takes any number of examples."""
 
-    def set(self, arrays: list[np.ndarray]) -> None:
+    def set(self, arrays: "list[np.ndarray]") -> None:
         """Take the inputs."""
 
     def invoke(self) -> None:
         """Compute; this is timed."""
 
-    def get(self) -> list[np.ndarray]:
+    def get(self) -> "list[np.ndarray]":
         """The outputs."""
 
 
@@ -44,7 +44,7 @@ class Options(NamedTuple):
 
     quantize: str | None = None
     sparse: bool = False
-    representative: list[np.ndarray] | None = None
+    representative: "list[np.ndarray] | None" = None
     blocks: bool = True
 
 
@@ -192,7 +192,7 @@ class TensorFlowRuntime:
             tf.config.threading.set_inter_op_parallelism_threads(1)
         self.tf = tf
 
-    def set(self, arrays: list[np.ndarray]) -> None:
+    def set(self, arrays: "list[np.ndarray]") -> None:
         """Take the inputs."""
         made = [self.tf.constant(array) for array in arrays]
         self.feed = [
@@ -204,6 +204,8 @@ class TensorFlowRuntime:
         """Compute."""
         self.found = self.call(*self.feed)
 
-    def get(self) -> list[np.ndarray]:
+    def get(self) -> "list[np.ndarray]":
         """The outputs."""
+        import numpy as np
+
         return [np.asarray(output) for output in self.found]

@@ -4,8 +4,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
-
 from tfinit.errors import InputError
 from tfinit.exporting.formats.base import (
     Format,
@@ -16,6 +14,8 @@ from tfinit.exporting.formats.base import (
 )
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from tfinit.exporting.blocks import Encoding
     from tfinit.exporting.contents import Stored
     from tfinit.exporting.lacks import Lack
@@ -88,6 +88,7 @@ class LiteRT(Format):
 
     def weights(self, path: Path) -> "list[Stored]":
         """Those in the FlatBuffer."""
+        import numpy as np
         from ai_edge_litert import schema_py_generated as schema
 
         from tfinit.exporting.contents import Stored
@@ -129,12 +130,14 @@ class LiteRT(Format):
 
 
 def _types(schema: Any) -> dict[int, type]:
+    import numpy as np
+
     # int8 weights have the zero point 0: their zeros are zeros.
     types = schema.TensorType
     return {types.FLOAT32: np.float32, types.FLOAT16: np.float16, types.INT8: np.int8}
 
 
-def _calibration(model: Any, arrays: list[np.ndarray]) -> Callable[[], Any]:
+def _calibration(model: Any, arrays: "list[np.ndarray]") -> Callable[[], Any]:
     from tfinit.exporting.inputs import calibrating, names_of
 
     examples = calibrating(model, arrays)
@@ -162,7 +165,7 @@ class _Interpreter:
         )
         self.shapes: list[tuple[int, ...]] = []
 
-    def set(self, arrays: list[np.ndarray]) -> None:
+    def set(self, arrays: "list[np.ndarray]") -> None:
         shapes = [array.shape for array in arrays]
         if shapes != self.shapes:
             for detail, array in zip(self.inputs, arrays, strict=True):
@@ -176,5 +179,5 @@ class _Interpreter:
     def invoke(self) -> None:
         self.interpreter.invoke()
 
-    def get(self) -> list[np.ndarray]:
+    def get(self) -> "list[np.ndarray]":
         return [self.interpreter.get_tensor(index) for index in self.outputs]

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from tfinit.exporting.formats.base import Format, Options, export_format
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from tfinit.exporting.blocks import Encoding
     from tfinit.exporting.contents import Stored
     from tfinit.exporting.lacks import Lack
@@ -69,7 +69,7 @@ def _plain(model: Any, path: Path) -> None:
         model.export(path, format="onnx", verbose=False, input_signature=signature(model))
 
 
-def _quantized(model: Any, path: Path, representative: list[np.ndarray]) -> None:
+def _quantized(model: Any, path: Path, representative: "list[np.ndarray]") -> None:
     from onnxruntime import InferenceSession
     from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
@@ -127,7 +127,7 @@ class _Session:
         self.types = {name: node.type for name, node in inputs.items()}
         self.any_batch = not any(isinstance(n.shape[0], int) for n in inputs.values() if n.shape)
 
-    def set(self, arrays: list[np.ndarray]) -> None:
+    def set(self, arrays: "list[np.ndarray]") -> None:
         cast = (
             _for_onnx(array, self.types[n]) for n, array in zip(self.names, arrays, strict=True)
         )
@@ -136,13 +136,15 @@ class _Session:
     def invoke(self) -> None:
         self.found: Any = self.session.run(None, self.feed)
 
-    def get(self) -> list[np.ndarray]:
+    def get(self) -> "list[np.ndarray]":
         return self.found
 
 
-def _for_onnx(array: np.ndarray, kind: str) -> np.ndarray:
+def _for_onnx(array: "np.ndarray", kind: str) -> "np.ndarray":
     """An array in the type of an input such as ``tensor(float16)``."""
     if array.dtype.kind == "U":
         return array.astype(object)
+    import numpy as np
+
     kinds = {"tensor(float16)": np.float16, "tensor(float)": np.float32}
     return array.astype(kinds.get(kind, array.dtype))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from tfinit.results import Result
-from tfinit.text_table import aligned
+from tfinit.text_table import aligned, printable
 
 
 class Removed(NamedTuple):
@@ -31,7 +31,7 @@ class Kept:
     reason: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Compaction(Result):
     """The result of `compact`. Prints as a table.
 
@@ -69,7 +69,8 @@ class Compaction(Result):
         ]
 
     def __str__(self) -> str:
-        lines = [f"{self.model.name}: {self.parameters_before:,} → {self.parameters:,} parameters"]
+        name = printable(self.model.name)
+        lines = [f"{name}: {self.parameters_before:,} → {self.parameters:,} parameters"]
         if not self.removed:
             lines.append("nothing to remove: no unit is dead that could be removed")
         lines += aligned(
@@ -89,4 +90,4 @@ class Compaction(Result):
 def _names(names: list[str]) -> str:
     """A few names, and how many more."""
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return ", ".join(names[:3]) + more
+    return printable(", ".join(names[:3])) + more

@@ -20,7 +20,7 @@ from tfinit.pruning.counting.effective_weights import (
 from tfinit.pruning.in_training.lora import is_masked
 from tfinit.pruning.tfmot_api.adoption import warn_of_dense_report
 from tfinit.results import Records
-from tfinit.text_table import aligned, of_shape
+from tfinit.text_table import aligned, of_shape, printable
 from tfinit.variables import find_prunable, keras_of, walk_layers, weight_name
 
 if TYPE_CHECKING:
@@ -149,7 +149,9 @@ class SparsityReport(Records[LayerSparsity]):
             rows = [row[:-1] for row in rows]
         lines = aligned(rows, right=range(2, 8))
         sample = " and ".join(map(of_shape, self.input_shapes))
-        head = f"{self.name}: multiply-adds for one sample" + (f" of {sample}" if sample else "")
+        head = f"{printable(self.name)}: multiply-adds for one sample" + (
+            f" of {sample}" if sample else ""
+        )
         rule = "-" * max(map(len, lines))
         return "\n".join([head, lines[0], rule, *lines[1:-1], rule, lines[-1], *self.notes])
 

@@ -291,7 +291,7 @@ class Pruner:
         """What the score of a weight remembers after a step."""
         state, score = ops.convert_to_tensor(state), self._scores[i]
         after = score.update(state, weights, ops.cast(gradients, weights.dtype))
-        return ops.cast(check_values(score, after, state.shape), state.dtype)
+        return ops.cast(check_values(score, after, state.shape, "update"), state.dtype)
 
     def after_step(
         self,

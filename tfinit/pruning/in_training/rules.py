@@ -123,7 +123,7 @@ class PruningRule:
         start: str | None = None,
         seed: int = 0,
     ) -> None:
-        self.schedule = None if schedule is None else check_schedule(schedule)
+        self.schedule = None if schedule is None else check_schedule(schedule, "schedule")
         self.scope = _checked_scope(scope)
         self.policy = policy
         self.allocation = check_allocation(allocation)

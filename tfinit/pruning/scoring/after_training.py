@@ -83,7 +83,7 @@ def score_trained(
                 "random": lambda generator=generator, n=ended.size: generator.random(n),
             }
         )
-        found = array_of(chosen, found, ended.shape)
+        found = rankable(chosen, key, array_of(chosen, found, ended.shape))
         scores[key] = np.full(np.shape(alive), -np.inf, found.dtype)
         scores[key][np.asarray(alive, bool)] = found
     return scores
@@ -97,3 +97,13 @@ def array_of(score: Score, values: Any, shape: tuple[int, ...]) -> np.ndarray:
 
         values = ops.convert_to_numpy(values)
     return values if values.dtype.kind == "f" else values.astype(np.float32)
+
+
+def rankable(score: Score, key: str, values: np.ndarray) -> np.ndarray:
+    """The same, if none of it is NaN."""
+    if np.isnan(values).any():
+        raise InputError(
+            f"`score` {score!r} has NaN for {key!r}, which cannot be ranked. Look at its "
+            "formula: 0 / 0, a difference of infinities, the root of a negative number."
+        )
+    return values

@@ -13,6 +13,7 @@ The numbers are computed in `tfinit.pruning.scoring.sparsities`. Configurations 
 read the names here, so nothing heavy is imported.
 """
 
+import inspect
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -66,12 +67,22 @@ def check_allocation(allocation: Any, keys: Any = None, stacklevel: int = 3) -> 
         return FORMER[allocation]
     if isinstance(allocation, str) and allocation in NAMES:
         return allocation
-    if callable(allocation) and not isinstance(allocation, type):
+    if callable(allocation) and not isinstance(allocation, type) and _takes_three(allocation):
         return allocation
     raise InputError(
         f"`allocation` must be one of {NAMES}, a mapping of keys to sparsities, or a function "
         f"(key, shape, sparsity) -> sparsity, received {allocation!r}."
     )
+
+
+def _takes_three(function: Callable[..., Any]) -> bool:
+    try:
+        inspect.signature(function).bind("key", (), 0.5)
+    except TypeError:
+        return False
+    except ValueError:  # what is written in C may not tell
+        return True
+    return True
 
 
 def check_min_density(value: Any, allocation: Allocation) -> float:

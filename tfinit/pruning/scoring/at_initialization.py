@@ -40,7 +40,7 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 
 @renamed(method="score")
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class AtInitialization(Result):
     """What `prune_at_initialization` did. Prints as a table, a line for each weight.
 

@@ -16,7 +16,7 @@ import numpy as np
 from tfinit import arguments
 from tfinit.arguments import mapping
 from tfinit.errors import InputError
-from tfinit.pruning.scoring.after_training import array_of
+from tfinit.pruning.scoring.after_training import array_of, rankable
 from tfinit.pruning.scoring.loss_gradients import (
     Loss,
     Scores,
@@ -109,14 +109,17 @@ def _evaluated(
         "random": lambda: generator.random(weights.shape),
     }
     found = array_of(score, score.evaluate(given), weights.shape)
-    return found.astype(np.float32) if tensors else found
+    return found.astype(np.float32) if tensors else rankable(score, key, found)
 
 
 def _of_model(score: Score, model: Any, x: Any, masks: Mapping[str, np.ndarray] | None) -> Scores:
     weights = weights_of(model)
     found = mapping(f"score {score!r}", score.of_model(model, x, masks), "keys to scores")
     check_same_keys(f"score {score!r}", found, weights)
-    return {key: array_of(score, found[key], tuple(w.shape)) for key, w in weights.items()}
+    return {
+        key: rankable(score, key, array_of(score, found[key], tuple(w.shape)))
+        for key, w in weights.items()
+    }
 
 
 def magnitude(model: Any, *, masks: Mapping[str, np.ndarray] | None = None) -> Scores:

@@ -39,8 +39,9 @@ def _own(name: str, value: Any) -> dict[str, Any]:
     named = value if hasattr(value, "__name__") else type(value)
     if keras.saving.get_registered_object(keras.saving.get_registered_name(named)) is not named:
         also = " or a mapping" if name == "allocation" else ""
+        shown = repr(value if named is not value else value.__name__)
         raise InputError(
-            f"`{name}` {value!r} cannot be saved: Keras does not know its name. Decorate "
+            f"`{name}` {shown} cannot be saved: Keras does not know its name. Decorate "
             f"{'it' if named is value else 'its class'} with "
             f"@keras.saving.register_keras_serializable(), or use a name{also}."
         )

@@ -19,6 +19,7 @@ A formula written with Python's operators does for NumPy's arrays and the tensor
 """
 
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -347,8 +348,9 @@ def check_score(value: Any, place: str) -> Score:
     if isinstance(value, str):
         return SCORES[one_of("score", value, names(place))]
     if isinstance(value, type) or not (isinstance(value, Score) or callable(value)):
-        made = isinstance(value, type) and issubclass(value, Score)
-        cure = f"Make one: {value.__name__}()." if made else ""
+        mro = value.__mro__ if isinstance(value, type) else ()
+        usable = Score in mro or any("__call__" in vars(c) for c in mro)
+        cure = f"Make one: {value.__name__}()." if usable else ""
         wanted = f"one of {', '.join(names(place))}, a tfinit.pruning.Score or a function"
         raise refused("score", wanted, value, cure)
     score = value if isinstance(value, Score) else Formula(value)
@@ -364,22 +366,31 @@ def check_score(value: Any, place: str) -> Score:
     return score
 
 
-def check_values(score: Score, values: Any, shape: tuple[int, ...]) -> Any:
-    """The array or tensor that a score returned, if it has the weight's shape.
+def check_values(
+    score: Score, values: Any, shape: tuple[int, ...], method: str = "__call__"
+) -> Any:
+    """The array or tensor that a score returned, if it has real numbers in the weight's shape.
 
     Raises:
-        InputError: it has not.
+        InputError: it has not; ``method`` is what returned it.
     """
-    if not hasattr(values, "shape"):
+    found = values
+    if not hasattr(values, "dtype"):
         import numpy as np
 
-        values = np.asarray(values)
-    if tuple(values.shape) != tuple(shape):
+        try:
+            found = np.asarray(values)
+        except ValueError:  # lists of several lengths
+            found = np.empty((), object)
+    # NumPy's, and those of every backend: "float32", "torch.bfloat16", "bool".
+    real = re.search("float|int|bool", str(getattr(found.dtype, "name", found.dtype)))
+    if tuple(found.shape) != tuple(shape) or not real:
+        of = "" if method == "__call__" else f"`{method}` of "
         raise InputError(
-            f"`score` {score!r} must return one number for each weight, of shape {tuple(shape)}; "
-            f"it returned {shown(values)} of shape {tuple(values.shape)}."
+            f"{of}`score` {score!r} must return one number for each weight, of shape "
+            f"{tuple(shape)}; it returned {shown(values)}."
         )
-    return values
+    return found
 
 
 def _parameters(function: Callable[..., Any]) -> tuple[str, ...]:
@@ -387,8 +398,8 @@ def _parameters(function: Callable[..., Any]) -> tuple[str, ...]:
         found = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):  # what is written in C may not tell
         return ("?",)
-    return tuple(
-        p.name if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD) else f"*{p.name}"
-        for p in found
-        if p.default is p.empty
-    )
+    # It is called by the names. Of those that cannot be, what they are written with makes a name
+    # that is not known.
+    marks = {inspect.Parameter.VAR_POSITIONAL: "*{}", inspect.Parameter.VAR_KEYWORD: "**{}"}
+    marks[inspect.Parameter.POSITIONAL_ONLY] = "{}, /"
+    return tuple(marks.get(p.kind, "{}").format(p.name) for p in found if p.default is p.empty)

@@ -21,6 +21,7 @@ from tfinit.graph.keras_internals import is_symbolic
 from tfinit.graph.layer_kinds import kind_of
 from tfinit.pruning.in_training.model_masks import pruning_optimizer
 from tfinit.pruning.in_training.rules import PruningRule, block_size_of
+from tfinit.pruning.in_training.schedule_checks import check_schedule
 from tfinit.pruning.in_training.schedules import ConstantSparsity, PruningSchedule
 from tfinit.pruning.in_training.sparse_optimizer import SparseOptimizer
 from tfinit.pruning.tfmot_api.adoption import adopt, begin_anew, check_pruning_is_not_lost, watch
@@ -97,6 +98,7 @@ def prune_low_magnitude(
         return prune_tf_keras(to_prune, *given, **settings)
     if kinds != {"keras"}:
         raise InputError(_what_to_pass(to_prune, parts))
+    pruning_schedule = check_schedule(pruning_schedule)
     of_layer = {name: settings.pop(name) for name in _OF_A_LAYER if name in settings}
     unknown = sorted(settings.keys() - PruningRule.SETTINGS)
     if unknown:
