@@ -14,6 +14,9 @@ import tfinit.training
 from tfinit.lottery import frameworks, report
 from tfinit.training import compiled
 
+# Here they are what is asked for.
+pytestmark = pytest.mark.filterwarnings("always::tfinit.errors.TfinitDeprecationWarning")
+
 
 @pytest.mark.parametrize(
     ("home", "former", "today"),
