@@ -13,7 +13,7 @@ import pytest
 from bare_runs import run
 
 from tfinit import datasets
-from tfinit.errors import InputError
+from tfinit.errors import InputError, TfinitDeprecationWarning
 from tfinit.lottery import LotteryConfig
 from tfinit.lottery.counts import last_level, next_counts
 from tfinit.lottery.store import Store
@@ -119,7 +119,7 @@ def test_former_names_are_taken_with_a_warning_at_the_line_that_uses_them(former
         warnings.simplefilter("always")
         config = LotteryConfig(**former)
     assert config == LotteryConfig(**today)
-    assert {(w.category, w.filename) for w in seen} == {(DeprecationWarning, __file__)}
+    assert {(w.category, w.filename) for w in seen} == {(TfinitDeprecationWarning, __file__)}
 
 
 def test_files_that_were_written_before_are_read_without_a_warning_as_the_same_experiment():
