@@ -200,7 +200,8 @@ def own_graph(model: Any) -> tuple[list[Any], list[Any]] | None:
         if home.split(".")[0] not in ("keras", "tf_keras"):
             return None
     functional = functional_of(model)
-    if kind_of(functional).model != "functional" or not getattr(functional, "inputs", None):
+    # The Sequential of tf_keras is a functional model itself; that of Keras 3 has one.
+    if not kind_of(functional).model or not getattr(functional, "inputs", None):
         return None
     return list(functional.inputs), list(functional.outputs)
 
