@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
+from inspect import signature
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -390,6 +391,9 @@ class _Tracer:
         try:
             if is_graph:
                 return _replayed(functional_of(layer), args, kwargs)
+            # As Keras does, for a `call` that has no such argument.
+            if "training" not in signature(layer.call).parameters:
+                kwargs.pop("training", None)
             made = layer.call(*args, **kwargs)
         except Exception as error:
             # `call` is the user's code, and it may need real tensors for any reason.
