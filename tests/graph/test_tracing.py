@@ -202,3 +202,48 @@ def test_a_model_inside_that_is_given_a_dict_is_read_by_the_names_of_its_inputs(
     assert subtract.inputs == (graph.inputs[1], dense.outputs[0])
     [nested] = graph.nested
     assert (nested.inputs, nested.start, nested.stop) == (tuple(graph.inputs[::-1]), 0, 2)
+
+
+def test_a_sequential_model_of_tf_keras_is_opened_as_a_functional_one_is():
+    legacy = pytest.importorskip("tf_keras")
+    dense = legacy.layers.Dense
+    inner = legacy.Sequential([legacy.Input((3,)), dense(3, "relu"), dense(3)])
+    inputs = legacy.Input((3,))
+    chain = legacy.Sequential([legacy.Input((3,)), inner, legacy.layers.ReLU(), dense(2)])
+    for model in (chain, legacy.Model(inputs, chain(inputs))):
+        graph = trace(model)
+        assert [type(step.op).__name__ for step in graph.steps] == [
+            "Dense",
+            "Dense",
+            "ReLU",
+            "Dense",
+        ]
+        kernels = find_kernels(model, graph)
+        assert [str(k.activations[0]) for k in kernels] == ["relu", "relu", "linear"]
+        assert all(k.ends_step for k in kernels)
+
+
+def test_a_composite_may_be_told_training_without_taking_it():
+    """Keras leaves the argument out for a `call` that has none."""
+
+    class Inner(keras.layers.Layer):
+        def __init__(self):
+            super().__init__()
+            self.up, self.down = L.Dense(6, "relu"), L.Dense(4)
+
+        def call(self, x):
+            return self.down(self.up(x))
+
+    class Outer(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.inner = Inner()
+
+        def call(self, x, training=None):
+            return x + self.inner(x, training=training)
+
+    model = Outer()
+    model(np.zeros((2, 4), "float32"))
+    graph = trace(model)
+    assert graph.reasons == {}
+    assert [branch.steps for branch in residual_branches(graph)] == [(0, 1)]

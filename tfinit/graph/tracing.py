@@ -9,6 +9,7 @@ are taken in the order they were made, and `Graph.reasons` says why.
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
+from inspect import signature
 from typing import Any
 
 from tfinit.errors import reason
@@ -88,7 +89,8 @@ def own_graph(model: Any) -> tuple[list[Any], list[Any]] | None:
         if home.split(".")[0] not in ("keras", "tf_keras"):
             return None
     functional = functional_of(model)
-    if kind_of(functional).model != "functional" or not getattr(functional, "inputs", None):
+    # The Sequential of tf_keras is a functional model itself; that of Keras 3 has one.
+    if not kind_of(functional).model or not getattr(functional, "inputs", None):
         return None
     return list(functional.inputs), list(functional.outputs)
 
@@ -277,6 +279,9 @@ class _Tracer:
         try:
             if is_graph:
                 return _replayed(functional_of(layer), args, kwargs)
+            # As Keras does, for a `call` that has no such argument.
+            if "training" not in signature(layer.call).parameters:
+                kwargs.pop("training", None)
             made = layer.call(*args, **kwargs)
         except Exception as error:
             # `call` is the user's code, and it may need real tensors for any reason.

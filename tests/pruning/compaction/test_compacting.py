@@ -455,3 +455,42 @@ def test_what_cannot_be_touched_at_all_is_an_error(model, message):
 def test_the_example_of_the_docstring():
     failed, tried = doctest.testmod(compacting, extraglobs={"np": np})
     assert failed == 0 and tried > 0
+
+
+def test_an_activation_of_the_user_s_own_is_kept_where_units_go():
+    """Neither a lambda nor a function that is not registered is found again by its name."""
+
+    def own(z):
+        return keras.ops.sin(z) + z
+
+    model = keras.Sequential(
+        [
+            keras.Input((4,)),
+            keras.layers.Dense(5, activation=lambda z: z * keras.ops.tanh(z), name="a"),
+            keras.layers.Dense(3, activation=own, name="b"),
+            keras.layers.Activation(own),
+            keras.layers.Dense(5, "relu", name="c"),
+            keras.layers.Dense(2),
+        ]
+    )
+    kernel, bias = model.get_layer("c").get_weights()
+    kernel[:, 1] = 0
+    model.get_layer("c").set_weights([kernel, bias])
+    result = compact(model)
+    assert {name: tuple(units) for name, units in result.removed.items()} == {"c": (1, 5)}
+    x = np.random.default_rng(0).normal(size=(6, 4)).astype("float32")
+    np.testing.assert_allclose(result.model(x), model(x), rtol=1e-5, atol=1e-6)
+
+
+def test_a_layer_that_cannot_be_made_again_is_an_input_error():
+    class Without(keras.layers.Layer):  # neither a get_config, nor a name to be given
+        def __init__(self):
+            super().__init__()
+
+        def call(self, x):
+            return 2 * x
+
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, keras.layers.Dense(2)(Without()(inputs)))
+    with pytest.raises(InputError, match=r"layer 'without\w*' \(Without\) cannot be made again"):
+        compact(model)

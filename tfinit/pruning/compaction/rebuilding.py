@@ -1,6 +1,8 @@
 """The smaller model: every layer made anew from its configuration, with what is left of it."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from inspect import isfunction
 from typing import Any
 
 import keras
@@ -148,12 +150,12 @@ class Rebuilder:
         rows, columns = self._liveness.of(mixing.taken), self._liveness.of(mixing.made)
         folded = ~rows & mixing.foldable
         extra = weighted(old, np.where(folded, mixing.taken.constants, 0.0))[columns]
-        config = old.get_config()
-        config["units" if "units" in config else "filters"] = int(columns.sum())
+        width = "units" if hasattr(old, "units") else "filters"
+        changes: dict[str, Any] = {width: int(columns.sum())}
         if extra.any() and not old.use_bias:
-            config["use_bias"] = True
+            changes["use_bias"] = True
             self.notes.append(f"{mixing.name} was given a bias, to take in constants")
-        new = type(old).from_config(config)
+        new = copy_of(old, **changes)
 
         def fill() -> None:
             kernel = keras.ops.convert_to_numpy(old.kernel)
@@ -215,8 +217,8 @@ def _differ(old: Any, new: Any) -> bool:
         return type(old) is not type(new)
 
 
-def copy_of(operation: Any) -> Any:
-    """A new layer or operation of the same configuration.
+def copy_of(operation: Any, **changes: Any) -> Any:
+    """A new layer or operation of the same configuration, but for the changes.
 
     Raises:
         InputError: It cannot be made from its configuration.
@@ -233,12 +235,18 @@ def copy_of(operation: Any) -> Any:
                 name=operation.name,
                 dtype=operation.dtype_policy,
             )
-        return kind.from_config(operation.get_config())
+        config = {**operation.get_config(), **changes}
+        activation = getattr(operation, "activation", None)
+        if is_from_keras_3(kind) and "activation" in config and isfunction(activation):
+            # By its name, a function of the user's would not be found again.
+            config["activation"] = activation
+        return kind.from_config(config)
     except Exception as error:  # the user's own code
         # KerasHub has layers whose configuration is not what they were made with.
         arguments = constructor_arguments(operation)
         if arguments is not None:
-            return kind(**{**arguments, "name": operation.name})
+            with suppress(Exception):
+                return kind(**{**arguments, "name": operation.name, **changes})
         raise InputError(
             f"`model`: its layer {operation.name!r} ({kind.__name__}) cannot be made "
             f"again from its get_config(): {error} Give the class a get_config() and from_config() "
