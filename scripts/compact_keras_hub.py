@@ -6,6 +6,7 @@ A line for each: parameters before and after, the class of the new model, and by
 outputs differ from the given one's, relative to the largest. Ends with 1 if that is above 1e-5.
 """
 
+import argparse
 import sys
 from pathlib import Path
 from typing import Any
@@ -58,4 +59,6 @@ def main(names: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(BACKBONES))
+    sys.exit(main(parser.parse_args().names))

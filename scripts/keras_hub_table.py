@@ -9,6 +9,7 @@ it fails.
     python scripts/keras_hub_table.py [NAME ...]
 """
 
+import argparse
 import math
 import sys
 import warnings
@@ -28,10 +29,10 @@ from tfinit.errors import InputError, reason
 from tfinit.graph.kernels import find_kernels
 from tfinit.graph.residual import residual_branches
 from tfinit.graph.tracing import trace
+from tfinit.models import needs_data
 from tfinit.pruning import compact, prune_layerwise, sparsity_report
 from tfinit.pruning.scoring.masks import survivors
 from tfinit.schemes import SCHEMES
-from tfinit.schemes.initialize import WITH_DATA
 from tfinit.variables import prunable_weights, read_weights, write_weights
 
 SPARSITY = 0.8
@@ -53,7 +54,7 @@ def schemes(model: Any, x: Any) -> str:
             continue
         options = {"mup": {"base": model}, "metainit": {"steps": 2}}.get(name, {})
         try:
-            data = x if any(scheme.__name__ == name for scheme in WITH_DATA) else None
+            data = x if needs_data(name) else None
             initialize(model, name, data, seed=0, **options)
             ran += 1
         except InputError as error:
@@ -144,4 +145,6 @@ def main(names: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(NAMES))
+    sys.exit(main(parser.parse_args().names))
