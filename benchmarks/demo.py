@@ -247,7 +247,9 @@ PARTS: dict[str, Callable[[float, int], None]] = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("parts", nargs="*", default=list(PARTS), metavar="PART", help=[*PARTS])
+    parser.add_argument(
+        "parts", nargs="*", default=list(PARTS), metavar="PART", help=", ".join(PARTS)
+    )
     parser.add_argument("--seconds", type=float, default=10, help="of measuring")
     parser.add_argument("--speed", type=int, default=10, help="steps between updates")
     arguments = parser.parse_args()
