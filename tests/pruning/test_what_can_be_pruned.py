@@ -684,6 +684,7 @@ def test_acceptance_12_outputs_stay(make):
         np.testing.assert_array_equal(value, weights[key])
 
 
+@pytest.mark.filterwarnings("ignore:What was saved of an optimizer does not fit")
 @backends
 def test_acceptance_12_load_and_mark_in_any_order(pretrained):
     path, source = pretrained
@@ -724,6 +725,7 @@ def test_acceptance_12_load_and_mark_in_any_order(pretrained):
             np.testing.assert_allclose(value, first, rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.filterwarnings("ignore:What was saved of an optimizer does not fit")
 def test_acceptance_12_weights_loaded_in_the_middle_are_masked_at_the_next_step(pretrained):
     once = ConstantSparsity(0.5, begin_step=1, frequency=1000)
     model = train(prune_low_magnitude(functional(), once))

@@ -43,6 +43,7 @@ def same(a, b):
 ALL = sorted(DATA_FREE + list(WITH_DATA))
 
 
+@pytest.mark.filterwarnings('ignore:"metainit". the steps did not help')  # two of them
 @pytest.mark.parametrize("scheme", ALL)
 def test_same_seed_same_bits_other_seed_other_bits(scheme):
     first, again, other = residual_net(), residual_net(), residual_net()
@@ -53,6 +54,7 @@ def test_same_seed_same_bits_other_seed_other_bits(scheme):
     assert not np.array_equal(weights(first)["up/kernel"], weights(other)["up/kernel"])
 
 
+@pytest.mark.filterwarnings('ignore:"metainit". the steps did not help')  # two of them
 @pytest.mark.parametrize("scheme", ALL)
 def test_frozen_layers_and_normalization_are_left(scheme):
     model = residual_net()
