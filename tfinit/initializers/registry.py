@@ -53,6 +53,8 @@ def import_all() -> None:
     package = importlib.import_module("tfinit.initializers")
     for module in pkgutil.iter_modules(package.__path__, "tfinit.initializers."):
         importlib.import_module(module.name)
+    # All classes are there: this runs at once if tf_keras is already loaded.
+    wrapt.register_post_import_hook(register_with_tf_keras, "tf_keras")
 
 
 def of_any_kernel() -> list[str]:
@@ -71,7 +73,3 @@ def _takes_a_matrix(cls: type) -> bool:
     except InputError:
         return False
     return True
-
-
-# Runs at once if tf_keras is already loaded.
-wrapt.register_post_import_hook(register_with_tf_keras, "tf_keras")
