@@ -49,6 +49,7 @@ def test_a_former_name_is_the_thing_of_today(home, former, today):
         ("lottery.config.OPTIMIZERS", "optimizers.OPTIMIZERS"),
         ("lottery.config.ALLOCATIONS", "pruning.scoring.allocation.NAMES"),
         ("variables.PRUNABLE_NAMES", "graph.layer_kinds.PRUNABLE_NAMES"),
+        ("fans.summed_axes", "graph.einsum.summed_axes"),
         ("training.metrics.Record", "training.metrics.MetricsRecorder"),
         ("cli.device.wake_up", "cli.device.warm_up"),
     ],

@@ -36,6 +36,7 @@ from typing import Any
 from tfinit.arguments import refused, wholes
 from tfinit.errors import InputError
 from tfinit.graph.layer_kinds import axes_of, kind_of, letters_of
+from tfinit.moved import former_names
 from tfinit.variables import children, own_weights, weight_name
 
 __all__ = ["Fans", "check_shape", "fans"]
@@ -145,3 +146,6 @@ def _by_axes(layer: Any, name: str, shape: tuple[int, ...]) -> Fans:
     if axes.strided == "i":
         return fan_in / strides, fan_out
     return fan_in, fan_out / strides
+
+
+__getattr__ = former_names(__name__, {"summed_axes": "tfinit.graph.einsum.summed_axes"})

@@ -39,6 +39,16 @@ def kernel_letters(equation: str) -> str:
     return "".join(letters[letter in inputs, letter in output] for letter in kernel)
 
 
+def summed_axes(equation: str) -> list[int]:
+    """The axes of the kernel that are summed over: its inputs.
+
+    Example:
+        >>> summed_axes("abc,bcd->ad")
+        [0, 1]
+    """
+    return [axis for axis, letter in enumerate(kernel_letters(equation)) if letter in "i*"]
+
+
 def places(subscripts: str, rank: int) -> dict[str, int]:
     """Letter → its axis in a tensor of `rank` axes; dots stand for the axes that are left.
 
