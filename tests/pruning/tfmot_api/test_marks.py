@@ -177,6 +177,7 @@ def test_a_single_layer_and_its_copies():
         assert [int((v == 0).sum()) for v in model.get_weights()][::2] == [24, 0]
 
 
+@pytest.mark.filterwarnings("ignore:Nothing is left of")
 def test_the_marks_of_a_model_become_one_rule_again():
     """So `allocation="global"` means all layers together in a copy too."""
     skewed = prune_low_magnitude(functional(), HALF, allocation="global")
