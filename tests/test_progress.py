@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tfinit import progress as module
-from tfinit.errors import InputError
+from tfinit.errors import InputError, TfinitWarning
 from tfinit.progress import Bar, as_warning, check_progress, following
 
 
@@ -86,7 +86,7 @@ def test_a_warning_is_at_the_line_that_called_tfinit():
         warnings.simplefilter("always")
         as_warning("it is so")
     assert [(str(w.message), w.category, w.filename) for w in seen] == [
-        ("it is so", UserWarning, __file__)
+        ("it is so", TfinitWarning, __file__)
     ]
 
 

@@ -223,7 +223,8 @@ def test_what_was_kept_and_cannot_be_used_is_no_obstacle(files):
         path.write_bytes(altered) if altered is not None else os.mkfifo(path)
         assert read_kept(path, given, lines.append) is None
         assert lines == [f"{path} {why}: beginning again."]
-    again = fine_tune(one)
+    with pytest.warns(UserWarning, match="is damaged: beginning again"):
+        again = fine_tune(one)
     assert weights(again) == weights(whole)
     assert sorted(p.name for p in one.out.parent.iterdir()) == ["pruned.json", "pruned.keras"]
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from keras import ops
 
+from tfinit.errors import TfinitWarning
 from tfinit.pruning import (
     ConstantSparsity,
     PolynomialDecay,
@@ -39,7 +40,7 @@ def told(optimizer, trained=None):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         optimizer.build(variables("kernel") if trained is None else trained)
-    return [str(w.message) for w in caught if w.category is UserWarning]
+    return [str(w.message) for w in caught if w.category is TfinitWarning]
 
 
 NEVER = "The schedule never prunes: "
