@@ -21,6 +21,8 @@ from tfinit.datasets import load
 
 # The guides name the input shape in the first layer, of which Keras 3 says that an Input is better.
 pytestmark = [
+    # They prune from step 100 on and train less.
+    pytest.mark.filterwarnings("ignore:The first pruning comes before training step"),
     pytest.mark.filterwarnings("ignore:Do not pass an `input_shape`:UserWarning"),
     pytest.mark.filterwarnings("ignore:Argument `input_shape` is deprecated:UserWarning"),
     pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5:UserWarning"),

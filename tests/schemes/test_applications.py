@@ -34,6 +34,7 @@ NARROW = {"MobileNet": {"alpha": 0.25}, "MobileNetV2": {"alpha": 0.35}}
 NARROW["MobileNetV3Small"] = {"alpha": 0.75}
 
 
+@pytest.mark.filterwarnings('ignore:"autoinit". at .conv/kernel. the signal')  # of images in 0..255
 @pytest.mark.parametrize("family", FAMILIES)
 def test_schemes_succeed_and_know_every_kernel(family):
     # VGG's dense layers have 100 million weights, which add nothing here.
