@@ -7,7 +7,7 @@ stamp=$venv/.installed
 [ -x "$venv/bin/python" ] || "${PYTHON:-python3}" -m venv "$venv"
 if ! cmp -s setup.py "$stamp"; then
     # The ranges of setup.py, for the packages that this environment is about.
-    mapfile -t wanted < <(grep -oE '"(keras|numpy|wrapt|jax|pytest|pytest-xdist|hypothesis)[<>=][^"]*"' setup.py | tr -d '"')
+    mapfile -t wanted < <(grep -oE '"(keras|numpy|wrapt|lazy-loader|jax|pytest|pytest-xdist|hypothesis)[<>=][^"]*"' setup.py | tr -d '"')
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check setuptools "${wanted[@]}"
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --editable .
     cp setup.py "$stamp"
