@@ -11,6 +11,7 @@ import tfinit
 import tfinit.variables
 from tfinit import pruning
 
+NAMES = [name for name in pruning.__all__ if name != "TfmotPruner"]  # that needs TensorFlow
 # Every class of the package that a training takes and that has an example.
 TAKEN = {
     pruning.ConstantSparsity,
@@ -38,7 +39,7 @@ def example(cls):
         "np": np,
         "ops": ops,
         "tfinit": tfinit,
-        **{name: getattr(pruning, name) for name in pruning.__all__},
+        **{name: getattr(pruning, name) for name in NAMES},
     }
     test = doctest.DocTestParser().get_doctest(cls.__doc__, names, cls.__name__, None, 0)
     result = doctest.DocTestRunner(verbose=False).run(test, clear_globs=False)
@@ -48,8 +49,7 @@ def example(cls):
 
 @pytest.mark.backends
 def test_what_the_examples_of_classes_make_trains():
-    names = [name for name in pruning.__all__ if name != "TfmotPruner"]  # that needs TensorFlow
-    public = [getattr(pruning, name) for name in names]
+    public = [getattr(pruning, name) for name in NAMES]
     shown = {c for c in public if isinstance(c, type) and issubclass(c, KINDS) and c.__doc__}
     assert {c for c in shown if ">>>" in c.__doc__} == TAKEN
     made = {cls: example(cls) for cls in TAKEN}
