@@ -57,6 +57,7 @@ OTHER_WORDS = {
 OTHER_BASES = {
     "graph/overlay.py",
     "pruning/in_training/schedule_checks.py",
+    "pruning/scoring/scores.py",
     "pruning/tfmot_api/adoption.py",
 }
 
