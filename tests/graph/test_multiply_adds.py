@@ -4,23 +4,13 @@ import keras
 import numpy as np
 import pytest
 from keras_hub_backbones import BACKBONES
+from models_of_ones import on, ones
 
 from tfinit.errors import InputError
 from tfinit.pruning.counting.report import sparsity_report
 from tfinit.variables import walk_layers
 
 L = keras.layers
-
-
-def ones(model):
-    """Make every weight of a model one, biases and what is random in any other way too."""
-    for weight in model.weights:
-        weight.assign(np.ones(weight.shape, "float32"))
-    return model
-
-
-def on(shape, *layers, **kwargs):
-    return ones(keras.Sequential([keras.Input(shape, **kwargs), *layers]))
 
 
 # Layer, input shape, multiply-adds: (entries of the kernels) × (positions).

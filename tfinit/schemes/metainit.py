@@ -8,6 +8,7 @@ import numpy as np
 from tfinit.arguments import function, number, whole
 from tfinit.errors import InputError
 from tfinit.graph.kernels import Kernel
+from tfinit.graph.snapshot import dense
 from tfinit.probes import require_tensorflow
 from tfinit.schemes.engine.best import Best, chosen
 from tfinit.schemes.engine.forward import call, check_data
@@ -175,7 +176,7 @@ def _quotient(
     variables = [kernel.variable.value for kernel in kernels]
     with tf.GradientTape() as third:
         quotient = _quotient_of(task, variables, data, loss)
-    slopes = _dense(third.gradient(quotient, variables), variables)
+    slopes = dense(third.gradient(quotient, variables), variables)
     by_norm = [float(tf.reduce_sum(s * v)) for s, v in zip(slopes, variables, strict=True)]
     return float(quotient), np.array(by_norm)
 
@@ -194,22 +195,12 @@ def _quotient_of(task: Task, variables: list[Any], data: Any, loss: Callable[[An
     with tf.GradientTape() as second:
         with tf.GradientTape() as first:
             value = loss(call(task.model, data))
-        gradients = _dense(first.gradient(value, variables), variables)
+        gradients = dense(first.gradient(value, variables), variables)
         half = tf.add_n([tf.reduce_sum(tf.square(g)) for g in gradients]) / 2
     # The gradient of ½‖g‖² is H·g.
-    products = _dense(second.gradient(half, variables), variables)
+    products = dense(second.gradient(half, variables), variables)
     terms = []
     for g, product in zip(gradients, products, strict=True):
         away = tf.where(g >= 0, _SMALL, -_SMALL)
         terms.append(tf.reduce_sum(tf.abs((g - product) / (g + away) - 1)))
     return tf.add_n(terms) / sum(int(tf.size(v)) for v in variables)
-
-
-def _dense(gradients: list[Any], variables: list[Any]) -> list[Any]:
-    """Gradients as tensors: zeros where there is none, and an embedding's whole table."""
-    import tensorflow as tf
-
-    return [
-        tf.zeros_like(v) if g is None else tf.convert_to_tensor(g)
-        for g, v in zip(gradients, variables, strict=True)
-    ]

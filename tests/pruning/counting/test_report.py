@@ -6,6 +6,7 @@ import json
 import keras
 import numpy as np
 import pytest
+from models_of_ones import on
 
 import tfinit.pruning.counting.report
 from tfinit.errors import InputError
@@ -14,17 +15,6 @@ from tfinit.pruning.counting.report import LayerSparsity, SparsityReport, sparsi
 from tfinit.variables import prunable_weights
 
 L = keras.layers
-
-
-def ones(model):
-    """Make every weight of a model one, biases and what is random in any other way too."""
-    for weight in model.weights:
-        weight.assign(np.ones(weight.shape, "float32"))
-    return model
-
-
-def on(shape, *layers, **kwargs):
-    return ones(keras.Sequential([keras.Input(shape, **kwargs), *layers]))
 
 
 def small_net():

@@ -10,6 +10,7 @@ from keras import ops
 
 from tfinit.arguments import array, function, refused, whole
 from tfinit.errors import InputError
+from tfinit.graph.snapshot import dense
 from tfinit.probes import require_tensorflow
 from tfinit.pruning.scoring.masks import Masks, check_mask
 from tfinit.variables import check_same_keys, keras_of, prunable_weights
@@ -247,13 +248,3 @@ def _tensors(name: str, arrays: Any) -> Any:
         return part
 
     return keras.tree.map_structure(tensor, arrays)
-
-
-def dense(gradients: list[Any], variables: list[Any]) -> list[Any]:
-    """Gradients as tensors: zeros where there is none, and an embedding's whole table."""
-    import tensorflow as tf
-
-    return [
-        tf.zeros_like(v) if g is None else tf.convert_to_tensor(g)
-        for g, v in zip(gradients, variables, strict=True)
-    ]
