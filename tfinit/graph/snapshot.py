@@ -215,13 +215,3 @@ def _same(one: Any, other: Any) -> bool:
 
 def _address(tensor: Any) -> int:
     return np.frombuffer(memoryview(tensor).cast("B"), np.uint8).ctypes.data
-
-
-def dense(gradients: list[Any], variables: list[Any]) -> list[Any]:
-    """Gradients as tensors: zeros where there is none, and an embedding's whole table."""
-    import tensorflow as tf
-
-    return [
-        tf.zeros_like(v) if g is None else tf.convert_to_tensor(g)
-        for g, v in zip(gradients, variables, strict=True)
-    ]

@@ -10,7 +10,7 @@ from keras import ops
 
 from tfinit.arguments import array, function, refused, whole
 from tfinit.errors import InputError
-from tfinit.graph.snapshot import dense
+from tfinit.graph.gradients import dense
 from tfinit.probes import require_tensorflow
 from tfinit.pruning.scoring.masks import Masks, check_mask
 from tfinit.variables import check_same_keys, keras_of, prunable_weights

@@ -12,7 +12,7 @@ from tfinit.errors import InputError
 from tfinit.graph.keras_internals import cast_inputs, set_dtype_policy
 from tfinit.graph.layer_kinds import kind_of
 from tfinit.graph.overlay import overlaid
-from tfinit.graph.snapshot import dense
+from tfinit.graph.gradients import dense
 from tfinit.graph.tracing import symbolic_arguments
 from tfinit.pruning.scoring.loss_gradients import called
 from tfinit.variables import own_weights, walk_layers, weight_name
