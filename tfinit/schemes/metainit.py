@@ -7,8 +7,8 @@ import numpy as np
 
 from tfinit.arguments import function, number, whole
 from tfinit.errors import InputError
-from tfinit.graph.kernels import Kernel
 from tfinit.graph.gradients import dense
+from tfinit.graph.kernels import Kernel
 from tfinit.probes import require_tensorflow
 from tfinit.schemes.engine.best import Best, chosen
 from tfinit.schemes.engine.forward import call, check_data

@@ -9,10 +9,10 @@ import numpy as np
 from keras import ops
 
 from tfinit.errors import InputError
+from tfinit.graph.gradients import dense
 from tfinit.graph.keras_internals import cast_inputs, set_dtype_policy
 from tfinit.graph.layer_kinds import kind_of
 from tfinit.graph.overlay import overlaid
-from tfinit.graph.gradients import dense
 from tfinit.graph.tracing import symbolic_arguments
 from tfinit.pruning.scoring.loss_gradients import called
 from tfinit.variables import own_weights, walk_layers, weight_name
