@@ -47,6 +47,7 @@ _REJECTED = (
     tf.errors.FailedPreconditionError,
 )
 
+
 def warm_up() -> None:
     """Let TensorFlow find its devices and compile once, in processes that run nothing else.
 
