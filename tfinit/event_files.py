@@ -1,4 +1,4 @@
-"""TensorBoard's event files, by the `tensorboard` package alone: no TensorFlow, on every backend."""
+"""Event files of TensorBoard, by its own package: no TensorFlow is needed, on any backend."""
 
 import importlib.util
 import itertools
