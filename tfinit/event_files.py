@@ -89,6 +89,7 @@ class EventFile:
         self.close()
 
     def _write(self, **what: Any) -> None:
-        from tensorboard.compat.proto.event_pb2 import Event
+        from tensorboard.compat.proto import event_pb2
 
-        self._records.write(Event(wall_time=time.time(), **what).SerializeToString())
+        make: Any = vars(event_pb2)["Event"]  # protobuf makes its classes when it is imported
+        self._records.write(make(wall_time=time.time(), **what).SerializeToString())
