@@ -1,7 +1,7 @@
 """Ten networks with their data, written as users write them: nothing of tfinit in here.
 
 Each is a function that returns a built, compiled model, and one named after it, with ``_data`` at
-the end, that returns ``((x, y), (x_test, y_test))``. So a path to this file is what a command takes:
+the end, that returns ``((x, y), (x_test, y_test))``. A command takes them by their place:
 ``--model own_networks.py:transformer --dataset own_networks.py:transformer_data``.
 """
 
