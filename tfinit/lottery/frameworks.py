@@ -21,9 +21,9 @@ from tfinit.pruning.scoring.after_training import score_trained
 from tfinit.pruning.scoring.masks import Masks, keep_globally, keep_layerwise
 from tfinit.renamed import renamed
 from tfinit.training.augment import Augment
-from tfinit.training.compiled import Checkpoint, CompiledLoop, no_checkpoint
+from tfinit.training.compiled import CompiledLoop
 from tfinit.training.fit import FitLoop
-from tfinit.training.metrics import Metrics, Partial, Progress
+from tfinit.training.metrics import Checkpoint, Metrics, Partial, Progress, no_checkpoint
 from tfinit.variables import all_weights, prunable_weights, read_weights, write_weights
 
 # SNIP and GraSP look at ten examples of each class, as published.
