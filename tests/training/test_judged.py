@@ -101,7 +101,7 @@ def test_as_good_is_half_a_point_or_one_percent():
 def test_values_are_shown_with_their_unit():
     assert [ACCURACY.text(0.9713), ACCURACY.text(0.9713, 0.002)] == ["97.1%", "97.1 ± 0.2%"]
     assert [MAE.text(0.123456), MAE.text(0.123456, 0.0234)] == ["0.1235", "0.1235 ± 0.023"]
-    assert [ACCURACY.label(), MAE.label("validation")] == ["test accuracy, %", "validation mae"]
+    assert [ACCURACY.axis("accuracy"), AUC.axis("auc")] == ["accuracy, %", "auc (higher is better)"]
 
 
 def test_errors_rise_where_a_network_is_worse():
