@@ -15,6 +15,7 @@ from tfinit.errors import InputError
 from tfinit.flag_help import FlagHelp
 from tfinit.networks import models_help
 from tfinit.optimizers import OPTIMIZERS, optimizers_help
+from tfinit.training.judged import AUTO, DIRECTIONS
 
 # Beside the fields in config.json: see tfinit.origin, tfinit.lottery.subject.
 MADE_WITH, DESCRIBED = "made_with", "described"
@@ -70,6 +71,11 @@ class NetworkConfig:
     """Steps between evaluations on the validation and test split."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """One replicate each: its weights, and the order of its data."""
+    # What is measured is the same whatever it is judged by: a run goes on, and tells of another.
+    metric: str = field(default=AUTO, compare=False)
+    """What results are judged by: loss, or a metric of the model. auto: accuracy, else the loss."""
+    metric_direction: str = field(default=AUTO, compare=False)
+    """max: the larger the better; min. auto: as Keras, or the metric's name, has it."""
     # Where the run is does not make it another experiment: the directory may be moved.
     run_dir: Path = field(default=Path("runs/network"), compare=False)
     """Directory of the run. An interrupted run that is started again goes on there."""
@@ -90,6 +96,8 @@ class NetworkConfig:
         one_of("keras", self.keras, KERASES)
         one_of("optimizer", self.optimizer, OPTIMIZERS)
         seeds("seeds", self.seeds)
+        text("metric", self.metric, cure="Its name, or 'auto'.")
+        one_of("metric_direction", self.metric_direction, DIRECTIONS)
         if self.keras == "tf_keras":
             for name, value, without in self._keras_3_only():
                 if value != without:
