@@ -17,7 +17,8 @@ from tfinit.networks import models_help
 from tfinit.optimizers import OPTIMIZERS, optimizers_help
 from tfinit.training.judged import AUTO, DIRECTIONS
 
-MADE_WITH = "made_with"  # beside the fields in config.json: see tfinit.origin
+# Beside the fields in config.json: see tfinit.origin, tfinit.lottery.subject.
+MADE_WITH, DESCRIBED = "made_with", "described"
 _A_NAME = (
     "It is a name, as 'lenet-300-100', 'mlp-3-relu' or 'resnet-20': each replicate is a new one of "
     "that kind. Train and prune a model of your own with tfinit.pruning.SparseOptimizer."
@@ -128,7 +129,8 @@ class NetworkConfig:
         """
         try:
             values: dict[str, Any] = json.loads(text)
-            values.pop(MADE_WITH, None)
+            for beside in (MADE_WITH, DESCRIBED):
+                values.pop(beside, None)
             # Any version wrote them: an object without is no configuration.
             values["seeds"] = tuple(values["seeds"])
             for f in dataclasses.fields(cls):
