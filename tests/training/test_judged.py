@@ -48,6 +48,8 @@ def test_a_name_that_says_nothing_needs_a_direction():
         judged(["loss", "wealth"], "wealth")
     assert judged(["loss", "wealth"], "wealth", "max").direction == "max"
     assert judged(["loss", "auc"], "auc", "min").direction == "min"
+    with pytest.raises(InputError, match=r"`metric_direction` of 'loss' must be auto or min"):
+        judged(["loss", "auc"], "loss", "max")
 
 
 def test_a_metric_that_is_not_measured_is_refused_with_those_that_are():

@@ -214,6 +214,11 @@ def judged(
             (AUTO, *names),
             "These are measured: the loss and the metrics that the model was compiled with.",
         )
+    own = {one.name: one.direction for one in (ACCURACY, LOSS)}
+    if direction not in (AUTO, own.get(metric, direction)):
+        raise InputError(
+            f"`metric_direction` of {metric!r} must be auto or {own[metric]}, received {direction!r}."
+        )
     if direction == AUTO:
         found = _direction(metric, model)
         if found is None:
