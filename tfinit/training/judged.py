@@ -217,7 +217,8 @@ def judged(
     own = {one.name: one.direction for one in (ACCURACY, LOSS)}
     if direction not in (AUTO, own.get(metric, direction)):
         raise InputError(
-            f"`metric_direction` of {metric!r} must be auto or {own[metric]}, received {direction!r}."
+            f"`metric_direction` of {metric!r} must be auto or {own[metric]}, received "
+            f"{direction!r}."
         )
     if direction == AUTO:
         found = _direction(metric, model)
