@@ -121,6 +121,11 @@ def own_variables(layer: Any) -> list[Any]:
     return [*layer._trainable_weights, *layer._non_trainable_weights]
 
 
+def weights_that_train(layer: Any) -> list[Any]:
+    """The variables of a layer of Keras 3 itself that training moves where it is not frozen."""
+    return list(layer._trainable_variables)
+
+
 def attention_output(layer: Any) -> Any:
     """The layer inside an attention layer that makes its output; None of other layers."""
     return getattr(layer, "_output_dense", None)
