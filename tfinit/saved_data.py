@@ -8,8 +8,9 @@ import numpy as np
 
 from tfinit import datasets
 from tfinit.array_files import read_arrays
+from tfinit.array_trees import each, flat
 from tfinit.errors import InputError
-from tfinit.named_arrays import arranged, check_shapes, each, ends, flat
+from tfinit.named_arrays import arranged, check_shapes, ends
 
 # One array, or several by name.
 Arrays = np.ndarray | dict[str, np.ndarray]
