@@ -173,8 +173,9 @@ def _check_lengths(name: str, which: str, split: list[Arrays]) -> None:
         for part, arrays in zip(_PARTS, split, strict=False)
         for place, one in with_places(arrays)
     }
-    if not rows:
-        raise InputError(f"{_where(name, which)} has no arrays. Pass one for each input.")
+    for (part, called), arrays in zip(_PARTS.items(), split, strict=False):
+        if not flat(arrays):
+            raise InputError(f"{_where(name, which)} has no {called}. Pass one array or more.")
     if len(set(rows.values())) == 1:
         return
     plain = rows.keys() <= _PARTS.keys()

@@ -206,7 +206,7 @@ def from_arrays(
     if validation is None:
         splits["train"], splits["validation"] = _held_out(name, splits["train"])
     ready = {
-        which: in_training_form(name, which, split, images, labels)
+        which: in_training_form(name, which if which in given else "train", split, images, labels)
         for which, split in splits.items()
     }
     return Dataset(name, ready["train"], ready["validation"], ready["test"], classes)
@@ -238,11 +238,11 @@ def _check_alike(name: str, splits: dict[str, Split], images: bool, labels: bool
         pixels = images or (one.dtype == np.uint8 and one.ndim > 1)
         return pixels_of(one.shape)[1:] if pixels else one.shape[1:]
 
-    shapes = {which: _shapes(split[0], shape) for which, split in splits.items()}
+    shapes = {which: _shapes("x", split[0], shape) for which, split in splits.items()}
     what, cure = "examples", "Resize, pad or reshape them to one."
     if _one(shapes) and not labels:
         shapes = {
-            which: _shapes(split[1], lambda y: y.shape[1:]) for which, split in splits.items()
+            which: _shapes("y", split[1], lambda y: y.shape[1:]) for which, split in splits.items()
         }
         what, cure = "targets", "Give those of all splits the same form."
     if not _one(shapes):
@@ -251,9 +251,9 @@ def _check_alike(name: str, splits: dict[str, Split], images: bool, labels: bool
         )
 
 
-def _shapes(arrays: Arrays, shape: Callable[[np.ndarray], tuple[int, ...]]) -> Any:
-    found = {place: shape(one) for place, one in with_places(arrays)}
-    return found[""] if found.keys() == {""} else found
+def _shapes(part: str, arrays: Arrays, shape: Callable[[np.ndarray], tuple[int, ...]]) -> Any:
+    found = {place: shape(one) for place, one in with_places(arrays, part)}
+    return found[part] if found.keys() == {part} else found
 
 
 def _one(shapes: dict[str, Any]) -> bool:

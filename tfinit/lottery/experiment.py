@@ -17,10 +17,12 @@ from tfinit.lottery.result import REINIT, LevelResult, Weights
 from tfinit.lottery.store import Place, Store
 from tfinit.lottery.stored_arrays import shapes_of
 from tfinit.lottery.stored_training import stored_or_trained
+from tfinit.lottery.subject import Subject
 from tfinit.origin import Origin
 from tfinit.progress import Follower, as_warning, check_progress, following
 from tfinit.pruning.scoring.masks import Masks
 from tfinit.renamed import renamed
+from tfinit.saved_data import read_data
 from tfinit.training.metrics import Progress
 from tfinit.training.order import check_batch_size
 
@@ -176,12 +178,7 @@ def checked_data(config: NetworkConfig, data: Any, finished: Any, warn: Any) -> 
     """The data of an experiment, after the arguments beside it are checked."""
     function("finished", finished, "a result")
     function("warn", warn, "a line")
-    cure = (
-        "Make one of arrays by tfinit.datasets.from_arrays: those of a generator or of tf.data "
-        "collected first, so that a run that goes on is known to have the same data."
-    )
-    instance("data", data, datasets.Dataset, none=True, cure=cure)
-    return datasets.load(config.dataset) if data is None else data
+    return read_data(config.dataset, "dataset") if data is None else read_data(data)
 
 
 def total_steps(config: LotteryConfig, levels: int | None = None) -> int:
@@ -262,7 +259,7 @@ def run(
     with following(progress) as follower:
         results = experiment(config, follower, finished, warn, data, **store_options)
     if reports:
-        write_run(config, results, data)
+        write_run(config, results, Subject.of(config, data))
     return results
 
 
@@ -296,7 +293,8 @@ def experiment(
     framework = framework_of(config, data)
     shapes = {key: mask.shape for key, mask in framework.full_mask().items()}
     last = check_prunes(config, shapes)
-    store = Store(config, warn, origin=origin, **store_options)
+    subject = Subject.of(config, data)
+    store = Store(config, warn, origin=origin, subject=subject, **store_options)
     check_network(config.run_dir, shapes)
     if last < config.levels:
         warn(f"{ends_early(config, shapes)}.")

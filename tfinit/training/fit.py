@@ -81,7 +81,7 @@ class FitLoop:
                 )
             augment.check(data.train[0])
         self._train, self._augment = data.train, augment
-        self.rows = None if self._stream is not None else _rows(data.train[0])
+        self.rows: Any = None if self._stream is not None else _rows(data.train[0])
         self._callbacks = callbacks
         self._before_evaluation = before_evaluation
         if not getattr(model.optimizer, "built", False):
