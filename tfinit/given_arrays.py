@@ -49,8 +49,8 @@ def read_split(name: str, which: str, given: Any) -> Split:
         where = f"{_where(name, which)} must have{_at('y', place)}"
         if y.dtype.kind in "SU":
             raise InputError(
-                f"{where} targets that are numbers, received {y.flat[0]!r}. Number the classes "
-                "from 0, as numpy.unique(y, return_inverse=True)[1] does."
+                f"{where} targets that are numbers, received {y.flat[0].item()!r}. Number the "
+                "classes from 0, as numpy.unique(y, return_inverse=True)[1] does."
             )
         most = max(int(y.max()), -int(y.min())) if y.dtype.kind in "iu" else 0
         if most > _LAST:
@@ -173,7 +173,7 @@ def _check_lengths(name: str, which: str, split: list[Arrays]) -> None:
         for part, arrays in zip(_PARTS, split, strict=False)
         for place, one in with_places(arrays)
     }
-    for (part, called), arrays in zip(_PARTS.items(), split, strict=False):
+    for called, arrays in zip(_PARTS.values(), split, strict=False):
         if not flat(arrays):
             raise InputError(f"{_where(name, which)} has no {called}. Pass one array or more.")
     if len(set(rows.values())) == 1:

@@ -67,6 +67,7 @@ class Dataset:
             >>> tfinit.datasets.load("digits").class_count("it")
             10
         """
+        text("needed_by", needed_by)
         if self.classes is None:
             raise InputError(
                 f"{needed_by} needs one class number for each example, 0, 1, …, and the targets of "
@@ -207,7 +208,7 @@ def from_arrays(
         splits["train"], splits["validation"] = _held_out(name, splits["train"])
     ready = {
         which: in_training_form(name, which if which in given else "train", split, images, labels)
-        for which, split in splits.items()
+        for which, split in sorted(splits.items(), reverse=True)  # train first: it is named first
     }
     return Dataset(name, ready["train"], ready["validation"], ready["test"], classes)
 
