@@ -268,7 +268,7 @@ for _name in points.NAMES:
     named(_name, points.description(_name), _label, at_hand=True)(partial(_points, _name))
 
 
-def load(name: str) -> "Dataset":
+def load(name: str, argument: str = "dataset") -> "Dataset":
     """Load a data set by its name.
 
     =================== ==========================================================================
@@ -290,6 +290,10 @@ def load(name: str) -> "Dataset":
     x_test and y_test, and becomes a data set by the rules of `from_arrays`; so do the others but
     ``digits``: validation is held out of the training examples, 5000 of MNIST and CIFAR.
 
+    Args:
+        name: As in the table.
+        argument: What the caller calls it, for errors.
+
     Raises:
         InputError: the name is unknown, or the file cannot be read or has unfit arrays.
         WorkError: Keras cannot download the data set.
@@ -299,11 +303,7 @@ def load(name: str) -> "Dataset":
         >>> load("digits").train[0].shape
         (1097, 8, 8, 1)
     """
-    return load_for("dataset", name)
-
-
-def load_for(argument: str, name: str) -> "Dataset":
-    """What `load` does, for an argument that its errors name."""
+    text("argument", argument)
     text(argument, name)
     if name in DATASETS:
         return DATASETS[name].load()

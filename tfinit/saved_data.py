@@ -61,7 +61,7 @@ def _read(data: Any, argument: str, name: str) -> Dataset:
     if isinstance(data, str):
         if is_named(data):
             return _read(_of_place(data, argument), argument, data)
-        return datasets.load_for(argument, data)
+        return datasets.load(data, argument)
     if isinstance(data, tuple | list) and len(data) in (2, 3):
         return datasets.from_arrays(*data, name=name)
     raise InputError(

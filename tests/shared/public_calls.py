@@ -46,7 +46,9 @@ ODD = {
     **dict.fromkeys(("begin_step", "warmup_steps", "rewind_step", "train_examples"), "0"),
     **dict.fromkeys(("target_sparsity", "initial_sparsity", "final_sparsity", "sparsity"), "0"),
     **dict.fromkeys(("fraction", "drop_fraction", "min_density", "from_step"), "0"),
-    **dict.fromkeys(("name", "title", "label", "why", "cure", "dataset", "key", "needed_by"), NAME),
+    **dict.fromkeys(
+        ("name", "title", "label", "why", "cure", "dataset", "key", "argument", "needed_by"), NAME
+    ),
     **dict.fromkeys(
         ("path", "out", "log_dir", "csv", "folder", "run_dir", "baseline", "root"), "text"
     ),
@@ -393,7 +395,7 @@ def _training(calls: Calls, directory: Path) -> None:
     calls.add("training.warm_up")
     splits = dict.fromkeys(("train", "test", "validation"), (X, Y))
     calls.add("datasets.from_arrays", **splits, name="it", classes=3)
-    calls.add("datasets.load", name="blobs", _said={"name": "dataset"})
+    calls.add("datasets.load", name="blobs", argument="dataset", _said={"name": "dataset"})
     for name in ("make", "description"):
         calls.add(f"points.{name}", name="blobs")
     calls.add("datasets.Dataset.class_count", data().class_count, needed_by="it")
