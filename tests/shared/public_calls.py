@@ -476,6 +476,7 @@ def _experiments(calls: Calls, directory: Path) -> None:
     store = {"_more": ("checkpoint_every",), "_costly": True}
     calls.add("lottery.run", config=tiny(directory), **store)
     calls.add("lottery.stability", config=of_stability, **store)
+    calls.add("lottery.TensorBoard", log_dir=directory / "logs")
     calls.add("lottery.stability_experiment.stability_steps", config=of_stability)
     said = {"names": "initializations?"}
     given = {"config": tiny(directory), "names": ("he",)}
