@@ -316,6 +316,6 @@ def load(name: str, argument: str = "dataset") -> "Dataset":
         return _file(argument, path, name)
     raise InputError(
         f"`{argument}` must be one of {', '.join(DATASETS)}, the name of an .npz file in {DATA_DIR}"
-        f" ({directory or 'which is not set'}), the path of an .npz file, file.py:load, or "
+        f" ({directory or 'which is not set'}), the path of an .npz file, or "
         f"{_TFDS}NAME, received {name!r}."
     )
