@@ -384,10 +384,8 @@ def _training(calls: Calls, directory: Path) -> None:
         loop = getattr(training, name)
         calls.add(f"training.{name}", model=MODEL, data=Fresh(data), _odd=xla)
         train = loop(model(), data()).__call__
-        # `fit` says that it does not use them.
-        odd = {"resume": "all", "checkpoint": "all"} if name == "FitLoop" else {}
         sizes = {"steps": 2, "batch_size": 4, "seed": 0, "evaluate_every": 2}
-        calls.add(f"training.{name}.__call__", train, **sizes, _costly=True, _odd=odd)
+        calls.add(f"training.{name}.__call__", train, **sizes, _costly=True)
     calls.add("training.trainer", model=MODEL, data=Fresh(data))
     calls.add("training.batch_indices", rows=8, batch_size=4, steps=2, seed=0, start=0)
     said = {"every": "evaluate_every"}

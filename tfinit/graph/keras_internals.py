@@ -228,6 +228,11 @@ def moving_averages(optimizer: Any) -> list[Any]:
     return optimizer._model_variables_moving_average
 
 
+def trained_by(optimizer: Any) -> list[Any]:
+    """The variables that an optimizer of Keras 3 was built for."""
+    return optimizer._trainable_variables
+
+
 def states_of(optimizer: Any) -> dict[str, list[Any]]:
     """The lists in which an optimizer keeps states, by Keras's convention one for each weight."""
     # These are no state of an update: averages of weights are masked as the weights are.

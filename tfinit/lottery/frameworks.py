@@ -224,7 +224,7 @@ class TfmotFramework:
     def train(
         self, training: TrainingPlan, progress: Progress, checkpoint: Checkpoint = no_checkpoint
     ) -> Metrics:
-        """Train from mask × weights with a fresh optimizer. There are no checkpoints in it."""
+        """Train from mask × weights with a fresh optimizer."""
         config = self._config
         self._loop.reset()
         self._rate.begin_at(training.rate_from)
@@ -239,11 +239,13 @@ class TfmotFramework:
             progress,
             start=training.start,
             at={s: lambda k=k: k(read_weights(variables)) for s, k in (training.at or {}).items()},
+            resume=training.resume,
+            checkpoint=checkpoint,
         )
 
     def fits(self, partial: Partial) -> bool:
-        """Never: ``fit`` begins a training anew."""
-        return False
+        """Whether a training can go on from a checkpoint: it is of this network."""
+        return self._loop.fits(partial)
 
     def final(self) -> Weights:
         """The weights after the last training."""
