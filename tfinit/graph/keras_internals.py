@@ -205,6 +205,14 @@ def compiled_metrics(model: Any) -> dict[str, Any]:
     return found
 
 
+def weighted_metrics(model: Any) -> list[Any]:
+    """Those of the metrics of a Keras 3 model that sample weights count for."""
+    metrics = getattr(model, "_compile_metrics", None)
+    if metrics is None or not metrics.built:
+        return []
+    return [one for lists in filter(None, metrics._flat_weighted_metrics) for one in lists.metrics]
+
+
 def direction_of(metric: Any) -> str | None:
     """Whether a metric of Keras 3 is better when it goes "up" or "down"; None if it is not said."""
     return getattr(metric, "_direction", None)
