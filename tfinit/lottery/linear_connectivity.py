@@ -94,8 +94,8 @@ class StabilityResult(Result):
         ]
 
     def _measured(self) -> dict[str, np.ndarray]:
-        """`line_columns` → values."""
-        names, values = line_columns(self.metric), [getattr(self, name) for name in MEASURES]
+        """`_line_columns` → values."""
+        names, values = _line_columns(self.metric), [getattr(self, name) for name in MEASURES]
         if not self.metric.is_accuracy:  # its own values: turning them again undoes it
             values[:2] = [self.metric.error(value) for value in values[:2]]
         return dict(zip(names, values[-len(names) :], strict=True))
@@ -108,13 +108,8 @@ class StabilityResult(Result):
         return stability_figure([self], title or str(self))
 
 
-def line_columns(metric: JudgedMetric) -> tuple[str, ...]:
-    """What is told of each point of a line: `MEASURES`, with the metric's name for another's error.
-
-    Example:
-        >>> line_columns(JudgedMetric("mae", "min"))
-        ('train_mae', 'test_mae', 'train_loss', 'test_loss')
-    """
+def _line_columns(metric: JudgedMetric) -> tuple[str, ...]:
+    """What is told of each point of a line: `MEASURES`, with the metric's name for another's error."""
     if metric.is_accuracy:
         return MEASURES
     own = () if metric.name == LOSS.name else (metric.column("train"), metric.column("test"))
@@ -233,7 +228,7 @@ def stability_to_csv(results: Sequence[StabilityResult]) -> str:
     found = listed("results", results, StabilityResult, empty=True)
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    names = line_columns(found[0].metric if found else ACCURACY)
+    names = _line_columns(found[0].metric if found else ACCURACY)
     writer.writerow(["seed", "k", "alpha", *names])
     for r in found:
         writer.writerows(row.values() for row in r._rows())

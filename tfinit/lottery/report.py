@@ -17,7 +17,8 @@ from tfinit.lottery.stored_arrays import shapes_of
 from tfinit.moved import former_names
 from tfinit.results import Result, frame
 from tfinit.spread import Spread
-from tfinit.training.judged import ACCURACY, MATCH_POINTS, JudgedMetric
+from tfinit.training.judged import ACCURACY, JudgedMetric
+from tfinit.training.judged import MATCH_POINTS as _POINTS
 
 if TYPE_CHECKING:
     import pandas
@@ -37,6 +38,7 @@ __all__ = [
     "to_frame",
 ]
 
+MATCH_POINTS = _POINTS  # accuracies are compared in points: hundredths
 SPARSE = 0.1
 # What says which training a line is about.
 _PLACE = ("seed", "branch", "level", "density")
@@ -322,7 +324,7 @@ class Conclusion(Result):
             return "Every dense network diverged, so there is nothing to compare tickets with."
         if np.isnan(self.dense.mean):
             return f"The dense network's {self.metric} is no number: there is nothing to compare."
-        dense = shown(self.dense, self.metric)
+        dense = _shown(self.dense, self.metric)
         if not self.metric.is_accuracy:
             dense = f"{self.metric} of {dense}"
         if self.sparsest_match is None:
@@ -388,14 +390,14 @@ def _emptied(results: Sequence[LevelResult]) -> dict[str, int]:
     return found
 
 
-def shown(spread: Spread, metric: JudgedMetric) -> str:
+def _shown(spread: Spread, metric: JudgedMetric) -> str:
     """Mean ± standard deviation of a metric, with its unit."""
     return metric.text(spread.mean, spread.std if spread.n > 1 else None)
 
 
 def percent(spread: Spread) -> str:
     """Mean ± standard deviation of a fraction, in percent."""
-    return shown(spread, ACCURACY)
+    return _shown(spread, ACCURACY)
 
 
 __getattr__ = former_names(__name__, {"Row": "LevelSummary"})
