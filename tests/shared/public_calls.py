@@ -54,6 +54,7 @@ ODD = {
     **dict.fromkeys(("finished", "warn", "started", "stepped", "value"), CALL),
     **dict.fromkeys(("gradient", "callbacks", "before_evaluation", "checkpoint", "allow"), CALL),
     "activation": "None function",
+    "metric": "text",
     "end_step": "-1",
     "scope": f"{CALL} list set texts empty-array",
     "allocation": f"{CALL} dict",
@@ -381,10 +382,8 @@ def _training(calls: Calls, directory: Path) -> None:
         loop = getattr(training, name)
         calls.add(f"training.{name}", model=MODEL, data=Fresh(data), _odd=xla)
         train = loop(model(), data()).__call__
-        # `fit` says that it does not use them.
-        odd = {"resume": "all", "checkpoint": "all"} if name == "FitLoop" else {}
         sizes = {"steps": 2, "batch_size": 4, "seed": 0, "evaluate_every": 2}
-        calls.add(f"training.{name}.__call__", train, **sizes, _costly=True, _odd=odd)
+        calls.add(f"training.{name}.__call__", train, **sizes, _costly=True)
     calls.add("training.trainer", model=MODEL, data=Fresh(data))
     calls.add("training.batch_indices", rows=8, batch_size=4, steps=2, seed=0, start=0)
     said = {"every": "evaluate_every"}
@@ -472,6 +471,7 @@ def _experiments(calls: Calls, directory: Path) -> None:
     store = {"_more": ("checkpoint_every",), "_costly": True}
     calls.add("lottery.run", config=tiny(directory), **store)
     calls.add("lottery.stability", config=of_stability, **store)
+    calls.add("lottery.TensorBoard", log_dir=directory / "logs")
     calls.add("lottery.stability_experiment.stability_steps", config=of_stability)
     said = {"names": "initializations?"}
     given = {"config": tiny(directory), "names": ("he",)}

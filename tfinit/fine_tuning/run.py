@@ -34,7 +34,7 @@ from tfinit.renamed import renamed
 from tfinit.results import Result, json_ready
 from tfinit.saved_data import Examples, read_examples
 from tfinit.saved_model import load_model
-from tfinit.training.fit import torch_seeded
+from tfinit.training.noise import torch_seeded
 from tfinit.training.order import epoch_order
 from tfinit.variables import prunable_weights, walk_layers
 

@@ -17,6 +17,8 @@ from tfinit.lottery.result import REINIT, LevelResult, Weights
 from tfinit.lottery.store import Place, Store
 from tfinit.lottery.stored_arrays import shapes_of
 from tfinit.lottery.stored_training import stored_or_trained
+from tfinit.lottery.subject import Subject
+from tfinit.lottery.tracking import Teller, Tracker, check_tracker
 from tfinit.origin import Origin
 from tfinit.progress import Follower, as_warning, check_progress, following
 from tfinit.pruning.scoring.masks import Masks
@@ -204,6 +206,7 @@ def run(
     warn: Callable[[str], None] = as_warning,
     data: datasets.Dataset | None = None,
     reports: bool = True,
+    tracker: Tracker | None = None,
     **store_options: Any,
 ) -> list[LevelResult]:
     """Run an experiment in ``config.run_dir``, or go on with it where it was.
@@ -233,6 +236,8 @@ def run(
             generator are collected first.
         reports: Whether to leave what the command leaves: the tables ``results.csv``,
             ``evaluations.csv`` and ``layers.csv``, four figures, and ``conclusion.txt``.
+        tracker: What is told of each training as soon as it is stored, also of those found in the
+            directory: a `Tracker`, as `TensorBoard`.
         **store_options: For `Store`: ``checkpoint_every``, seconds between checkpoints.
 
     Returns:
@@ -255,14 +260,17 @@ def run(
     """
     instance("config", config, LotteryConfig)
     check_progress(progress)
+    check_tracker(tracker)
     reports = flag("reports", reports)
     data = checked_data(config, data, finished, warn)
     if reports:
         check_reports(config.run_dir, OF_A_RUN)
     with following(progress) as follower:
-        results = experiment(config, follower, finished, warn, data, **store_options)
+        results = experiment(
+            config, follower, finished, warn, data, tracker=tracker, **store_options
+        )
     if reports:
-        write_run(config, results, data)
+        write_run(config, results, Subject.of(config, data))
     return results
 
 
@@ -274,6 +282,7 @@ def experiment(
     data: datasets.Dataset,
     name: str = "",
     of: int = 1,
+    tracker: Tracker | None = None,
     **store_options: Any,
 ) -> list[LevelResult]:
     """`run` without its reports.
@@ -286,6 +295,7 @@ def experiment(
         data: What is trained on.
         name: What is said of each result begins with this.
         of: How many experiments of as many steps the follower follows.
+        tracker: As for `run`.
         **store_options: For `Store`.
     """
     origin = Origin.now(data.digest(), config.keras)
@@ -296,7 +306,8 @@ def experiment(
     framework = framework_of(config, data)
     shapes = {key: mask.shape for key, mask in framework.full_mask().items()}
     last = check_prunes(config, shapes)
-    store = Store(config, warn, origin=origin, **store_options)
+    subject = Subject.of(config, data)
+    store = Store(config, warn, origin=origin, subject=subject, **store_options)
     check_network(config.run_dir, shapes)
     if last < config.levels:
         warn(f"{ends_early(config, shapes)}.")
@@ -304,6 +315,7 @@ def experiment(
     follower.expect(of * len(config.seeds) * steps)
     results: list[LevelResult] = []
     empty: set[tuple[str, str]] = set()
+    teller = Teller(tracker, config, warn, name)
     with store.locked():
         announce(config.keras)
         for seed in config.seeds:
@@ -316,6 +328,7 @@ def experiment(
 
             for result in lottery(framework, store, config, seed, count):
                 results.append(result)
+                teller.training(result)
                 finished(result)
                 follower.say(f"{name} {result}".strip())
                 _tell_of_emptied(result, empty, warn)

@@ -21,9 +21,9 @@ from tfinit.pruning.scoring.after_training import score_trained
 from tfinit.pruning.scoring.masks import Masks, keep_globally, keep_layerwise
 from tfinit.renamed import renamed
 from tfinit.training.augment import Augment
-from tfinit.training.compiled import Checkpoint, CompiledLoop, no_checkpoint
+from tfinit.training.compiled import CompiledLoop
 from tfinit.training.fit import FitLoop
-from tfinit.training.metrics import Metrics, Partial, Progress
+from tfinit.training.metrics import Checkpoint, Metrics, Partial, Progress, no_checkpoint
 from tfinit.variables import all_weights, prunable_weights, read_weights, write_weights
 
 # SNIP and GraSP look at ten examples of each class, as published.
@@ -224,7 +224,7 @@ class TfmotFramework:
     def train(
         self, training: TrainingPlan, progress: Progress, checkpoint: Checkpoint = no_checkpoint
     ) -> Metrics:
-        """Train from mask × weights with a fresh optimizer. There are no checkpoints in it."""
+        """Train from mask × weights with a fresh optimizer."""
         config = self._config
         self._loop.reset()
         self._rate.begin_at(training.rate_from)
@@ -239,11 +239,13 @@ class TfmotFramework:
             progress,
             start=training.start,
             at={s: lambda k=k: k(read_weights(variables)) for s, k in (training.at or {}).items()},
+            resume=training.resume,
+            checkpoint=checkpoint,
         )
 
     def fits(self, partial: Partial) -> bool:
-        """Never: ``fit`` begins a training anew."""
-        return False
+        """Whether a training can go on from a checkpoint: it is of this network."""
+        return self._loop.fits(partial)
 
     def final(self) -> Weights:
         """The weights after the last training."""

@@ -21,6 +21,8 @@ from tfinit.lottery.report_files import OF_STABILITY, check_reports, write_stabi
 from tfinit.lottery.result import LevelResult, Weights
 from tfinit.lottery.store import Place, Store
 from tfinit.lottery.stored_training import stored_or_trained
+from tfinit.lottery.subject import Subject
+from tfinit.lottery.tracking import Teller, Tracker, check_tracker
 from tfinit.origin import Origin
 from tfinit.progress import as_warning, check_progress, following
 from tfinit.training.compiled import Evaluator, choose_xla
@@ -74,6 +76,7 @@ def stability(
     warn: Callable[[str], None] = as_warning,
     data: Dataset | None = None,
     reports: bool = True,
+    tracker: Tracker | None = None,
     **store_options: Any,
 ) -> list[StabilityResult]:
     """Measure the error barrier between two copies of a network that part at step k, for some k.
@@ -104,6 +107,7 @@ def stability(
             default they are Python's warnings.
         data: As for `tfinit.lottery.run`.
         reports: Whether to leave what the command leaves: ``stability.csv`` and ``stability.png``.
+        tracker: As for `tfinit.lottery.run`.
         **store_options: For `Store`: ``checkpoint_every``, seconds between checkpoints.
 
     Returns:
@@ -130,6 +134,7 @@ def stability(
     """
     instance("config", config, StabilityConfig)
     check_progress(progress)
+    check_tracker(tracker)
     reports = flag("reports", reports)
     data = checked_data(config, data, finished, warn)
     if reports:
@@ -139,25 +144,27 @@ def stability(
     if config.train_examples:
         data = data.subset(config.train_examples)
     check_batch_size(config.batch_size, len(data.train[0]))
-    results = []
+    results, subject = [], Subject.of(config, data)
     with following(progress) as follower:
         follower.expect(stability_steps(config))
         framework = framework_of(config, data)
-        store = Store(config, warn, origin=origin, **store_options)
+        store = Store(config, warn, origin=origin, subject=subject, **store_options)
         check_network(
             config.run_dir, {key: mask.shape for key, mask in framework.full_mask().items()}
         )
         line = _Line(config, data)
+        teller = Teller(tracker, config, warn)
         with store.locked():
             announce(config.keras)
             for seed in config.seeds:
-                trunk = _Trunk(framework, store, config, seed, follower)
+                trunk = _Trunk(framework, store, config, seed, follower, teller.training)
                 for k in sorted(config.spawn_steps):
                     results.append(instability(trunk, line, k))
+                    teller.line(results[-1])
                     finished(results[-1])
                     follower.say(str(results[-1]))
     if reports:
-        write_stability(config, results, data)
+        write_stability(config, results, subject)
     return results
 
 
@@ -180,8 +187,10 @@ class _Trunk:
         config: StabilityConfig,
         seed: int,
         progress: Progress,
+        told: Callable[[LevelResult], None] = lambda result: None,
     ):
         self.seed = seed
+        self._told = told
         self._framework, self._store, self._config = framework, store, config
         self._progress = progress
         self._full = framework.full_mask()
@@ -195,7 +204,7 @@ class _Trunk:
         keep = {k: self._keep(k) for k in marks}
         training = TrainingPlan(self._initial, self._full, self.seed, stop=max(marks), at=keep)
         there = {k for k in marks if self._store.rewind(self.seed, branch_of(k)) is not None}
-        stored_or_trained(
+        trunk = stored_or_trained(
             self._framework,
             self._store,
             Place(self.seed, TRUNK, 0),
@@ -205,6 +214,7 @@ class _Trunk:
             self._progress,
             usable=lambda step: all(k in there for k in marks if k <= step),
         )
+        self._told(trunk)
 
     def _keep(self, k: int) -> Callable[[Weights], None]:
         return lambda weights: self._store.keep_rewind(self.seed, branch_of(k), weights)
@@ -216,8 +226,9 @@ class _Trunk:
         if start is None:
             self._progress(len(COPIES) * (steps - k))
             return []
-        return [
-            stored_or_trained(
+        copies = []
+        for copy in COPIES:
+            result = stored_or_trained(
                 self._framework,
                 self._store,
                 Place(self.seed, branch_of(k, copy), 0),
@@ -226,8 +237,9 @@ class _Trunk:
                 steps,
                 self._progress,
             )
-            for copy in COPIES
-        ]
+            self._told(result)
+            copies.append(result)
+        return copies
 
     def measured(self, k: int, measure: Callable[[], dict[str, np.ndarray]]) -> dict[str, Any]:
         """What ``measure`` gives, from the store if it is there."""
