@@ -230,8 +230,12 @@ def _now(variable: Any) -> Any:
     value = variable.value
     if keras.backend.backend() == "torch":
         return value.detach().clone()  # PyTorch writes into a parameter's memory
-    # What is read shares the variable's memory; TensorFlow copies when somebody assigns.
-    return keras.ops.convert_to_tensor(value)
+    if _is_tensorflow():
+        import tensorflow as tf
+
+        # What is read shares the variable's memory; TensorFlow copies when somebody assigns.
+        return tf.convert_to_tensor(value)
+    return value
 
 
 def _copy(live: Any, value: Any) -> Any:
