@@ -50,6 +50,11 @@ class Snapshot(keras.StatelessScope):
         # The backend's own behind each: what it is outside of the scope.
         self._live = {id(variable): variable.value for variable, _ in values}
 
+    @property
+    def taken(self) -> list[tuple[Any, Any]]:
+        """The variables, and what they held first."""
+        return list(self._values.values())
+
     def get_current_value(self, variable: Any) -> Any:
         """The copy of a variable; None in a graph, where the variable itself is meant."""
         if _in_graph():
@@ -233,9 +238,10 @@ def _now(variable: Any) -> Any:
     if _is_tensorflow():
         import tensorflow as tf
 
-        # What is read shares the variable's memory; TensorFlow copies when somebody assigns.
+        # It shares the variable's memory; TensorFlow copies when somebody assigns. Keras's own
+        # function would give the variable back.
         return tf.convert_to_tensor(value)
-    return value
+    return keras.ops.convert_to_tensor(value)
 
 
 def _copy(live: Any, value: Any) -> Any:
