@@ -109,7 +109,7 @@ class StabilityResult(Result):
 
 
 def _line_columns(metric: JudgedMetric) -> tuple[str, ...]:
-    """What is told of each point of a line: `MEASURES`, with the metric's name for another's error."""
+    """What is told of each point: `MEASURES`, with the metric's name for another's error."""
     if metric.is_accuracy:
         return MEASURES
     own = () if metric.name == LOSS.name else (metric.column("train"), metric.column("test"))
