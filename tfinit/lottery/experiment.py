@@ -183,6 +183,7 @@ def checked_data(config: NetworkConfig, data: Any, finished: Any, warn: Any) -> 
         "collected first, so that a run that goes on is known to have the same data."
     )
     instance("data", data, datasets.Dataset, none=True, cure=cure)
+    config.check_parts()
     return datasets.load(config.dataset) if data is None else data
 
 

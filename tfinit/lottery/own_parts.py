@@ -87,8 +87,12 @@ def is_shipped(part: Any) -> bool:
         >>> is_shipped(OwnPart), is_shipped(lambda weights: weights)
         (True, False)
     """
-    named = part if hasattr(part, "__qualname__") else type(part)
-    return str(getattr(named, "__module__", "")).startswith("tfinit.")
+    held: list[Any] = [type(part)]
+    if hasattr(part, "__qualname__"):
+        held = [part]
+    else:  # of an object that is a function of the user's with a name, too
+        held += [one for one in vars(part).values() if isinstance(one, FunctionType)]
+    return all(str(getattr(one, "__module__", "")).startswith("tfinit.") for one in held)
 
 
 def fingerprint(part: Any, name: str = "") -> OwnPart:
@@ -117,7 +121,8 @@ class _Looked:
 
     def __init__(self, part: Any):
         named = part if hasattr(part, "__qualname__") else type(part)
-        self._module = getattr(named, "__module__", None)
+        # Of an object of tfinit's or Keras's the functions that it was given are looked into.
+        self._module = None if _of_library(named) else getattr(named, "__module__", None)
         self._seen: dict[int, int] = {}
         self._kept: list[Any] = []  # so that no other object gets the place of one in memory
         self.bytecode = ""
@@ -162,6 +167,7 @@ class _Looked:
         if isinstance(value, functools.partial):
             return self.whole(value, depth + 1)
         own = getattr(value, "__module__", None) == self._module
+        own = own or (self._module is None and not _of_library(value))
         if isinstance(value, FunctionType | type) and (own or always):
             return self.whole(value, depth + 1)
         if isinstance(value, MethodType) and own:
