@@ -46,7 +46,9 @@ ODD = {
     **dict.fromkeys(("begin_step", "warmup_steps", "rewind_step", "train_examples"), "0"),
     **dict.fromkeys(("target_sparsity", "initial_sparsity", "final_sparsity", "sparsity"), "0"),
     **dict.fromkeys(("fraction", "drop_fraction", "min_density", "from_step"), "0"),
-    **dict.fromkeys(("name", "title", "label", "why", "cure", "dataset", "key"), NAME),
+    **dict.fromkeys(
+        ("name", "title", "label", "why", "cure", "dataset", "key", "argument", "needed_by"), NAME
+    ),
     **dict.fromkeys(
         ("path", "out", "log_dir", "csv", "folder", "run_dir", "baseline", "root"), "text"
     ),
@@ -391,9 +393,10 @@ def _training(calls: Calls, directory: Path) -> None:
     calls.add("training.warm_up")
     splits = dict.fromkeys(("train", "test", "validation"), (X, Y))
     calls.add("datasets.from_arrays", **splits, name="it", classes=3)
-    calls.add("datasets.load", name="blobs", _said={"name": "dataset"})
+    calls.add("datasets.load", name="blobs", argument="dataset", _said={"name": "dataset"})
     for name in ("make", "description"):
         calls.add(f"points.{name}", name="blobs")
+    calls.add("datasets.Dataset.class_count", data().class_count, needed_by="it")
     calls.add("datasets.Dataset.subset", data().subset, train_rows=4, seed=0)
     calls.add("diagnostics.diagnose", model=MODEL, x=X, y=Y, loss=LOSS, _costly=True)
     calls.add("diagnostics.recommend", model=MODEL)

@@ -82,8 +82,8 @@ def lottery(config: LotteryConfig, device: str = "auto", log_dir: Path | None = 
     from rich.console import Console
 
     with loading():
-        from tfinit import datasets
         from tfinit.lottery.experiment import run
+        from tfinit.saved_data import read_data
 
         warm_up(device, config.keras)
     from tfinit.lottery.report import Conclusion, summarize
@@ -91,7 +91,7 @@ def lottery(config: LotteryConfig, device: str = "auto", log_dir: Path | None = 
     from tfinit.lottery.subject import Subject
     from tfinit.lottery.table import lottery_table
 
-    data = datasets.load(config.dataset)
+    data = read_data(config.dataset, "dataset")
     subject = Subject.of(config, data)
     check_reports(config.run_dir, OF_A_RUN)
     with Bar(lines=True) as bar:
@@ -112,8 +112,8 @@ def initializations(
     from rich.console import Console
 
     with loading():
-        from tfinit import datasets
         from tfinit.lottery.initializations import compare_initializations, configs
+        from tfinit.saved_data import read_data
 
         warm_up(device, config.keras)
     from tfinit.lottery.report import summarize
@@ -124,7 +124,7 @@ def initializations(
     from tfinit.lottery.subject import Subject
     from tfinit.lottery.table import initializations_table
 
-    each, data = configs(config, names), datasets.load(config.dataset)
+    each, data = configs(config, names), read_data(config.dataset, "dataset")
     subject = Subject.of(config, data)
     check_initializations(each, config.run_dir)
     with Bar(lines=True) as bar:

@@ -23,6 +23,7 @@ from tfinit.origin import Origin
 from tfinit.progress import Follower, as_warning, check_progress, following
 from tfinit.pruning.scoring.masks import Masks
 from tfinit.renamed import renamed
+from tfinit.saved_data import read_data
 from tfinit.training.metrics import Progress
 from tfinit.training.order import check_batch_size
 
@@ -178,13 +179,8 @@ def checked_data(config: NetworkConfig, data: Any, finished: Any, warn: Any) -> 
     """The data of an experiment, after the arguments beside it are checked."""
     function("finished", finished, "a result")
     function("warn", warn, "a line")
-    cure = (
-        "Make one of arrays by tfinit.datasets.from_arrays: those of a generator or of tf.data "
-        "collected first, so that a run that goes on is known to have the same data."
-    )
-    instance("data", data, datasets.Dataset, none=True, cure=cure)
     config.check_parts()
-    return datasets.load(config.dataset) if data is None else data
+    return read_data(config.dataset, "dataset") if data is None else read_data(data)
 
 
 def total_steps(config: LotteryConfig, levels: int | None = None) -> int:

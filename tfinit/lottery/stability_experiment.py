@@ -258,7 +258,8 @@ class _Line:
         self.alphas = np.linspace(0, 1, config.points)
         x = data.train[0]
         # The weights do not matter, they are written before each measurement.
-        model = models.build(config.model, keras, x.shape[1:], data.classes, seed=0)
+        classes = data.class_count(f"`model` {config.model!r}")
+        model = models.build(config.model, keras, x.shape[1:], classes, seed=0)
         self._weights = all_weights(model)
         train = data.subset(min(len(x), MOST_TRAIN_ROWS)).train
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
