@@ -119,7 +119,7 @@ class FitLoop:
     @property
     def names(self) -> tuple[str, ...]:
         """What each evaluation measures: the columns of `Metrics.values`."""
-        return self._names
+        return self._evaluate.names
 
     def reset(self) -> None:
         """Put the optimizer back to what it was when the loop was made, masks included."""
