@@ -16,7 +16,14 @@ from typing import Any
 import numpy as np
 
 from tfinit.graph.keras_internals import compiled_with
-from tfinit.variables import all_weights, automatic_stem, children, keras_of, unique_name, walk_layers
+from tfinit.variables import (
+    all_weights,
+    automatic_stem,
+    children,
+    keras_of,
+    unique_name,
+    walk_layers,
+)
 
 __all__ = ["Fingerprint", "fingerprint"]
 

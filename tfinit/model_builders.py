@@ -93,7 +93,9 @@ class ModelBuilder:
         if self.of_file:
             return first
         told = fingerprint(first)
-        others = [s for s in dict.fromkeys(seeds) if s != seeds[0]] if self.takes_seed else seeds[:1]
+        others = (
+            [s for s in dict.fromkeys(seeds) if s != seeds[0]] if self.takes_seed else seeds[:1]
+        )
         for seed in others:
             model = self.model(seed)
             if model is first:
@@ -128,8 +130,8 @@ class ModelBuilder:
         frames = [f for f in traceback.extract_tb(error.__traceback__) if _of_user(f.filename)]
         line = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
         return InputError(
-            f"{self._named}, called {called}, raises {type(error).__name__}: {reason(error)}{line}. "
-            "Mend it so that it returns a model."
+            f"{self._named}, called {called}, raises {type(error).__name__}: {reason(error)}"
+            f"{line}. Mend it so that it returns a model."
         )
 
 

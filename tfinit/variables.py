@@ -102,7 +102,9 @@ def walk_layers(model: Any) -> Iterator[tuple[str, Any]]:
         for child in children(layer):
             if id(child) in seen:
                 continue
-            name = unique_name(automatic_stem(child.name, type(child).__name__) or child.name, taken)
+            name = unique_name(
+                automatic_stem(child.name, type(child).__name__) or child.name, taken
+            )
             yield from visit(f"{prefix}/{name}" if prefix else name, child)
 
     yield from visit("", model)

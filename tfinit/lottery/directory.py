@@ -10,8 +10,10 @@ from pathlib import Path
 
 from tfinit.errors import InputError, of_system
 from tfinit.files import read_regular, why_not
-from tfinit.lottery.network_config import MADE_WITH, NetworkConfig
+from tfinit.fingerprint import Fingerprint
+from tfinit.lottery.network_config import DESCRIBED, MADE_WITH, NetworkConfig
 from tfinit.lottery.stored_arrays import unpack
+from tfinit.lottery.subject import Subject
 from tfinit.origin import Origin, shown
 
 _ELSEWHERE = "Choose another directory with --run-dir"
@@ -22,12 +24,29 @@ def config_file(directory: Path) -> Path:
     return directory / "config.json"
 
 
-def told(config: NetworkConfig, origin: Origin | None) -> bytes:
+def network_file(directory: Path) -> Path:
+    """Where a directory keeps the fingerprint of its network."""
+    return directory / "network.json"
+
+
+def told(config: NetworkConfig, origin: Origin | None, subject: Subject | None = None) -> bytes:
     """The content of that file."""
-    text = config.to_json()
+    values = json.loads(config.to_json())
+    if subject is not None:
+        values[DESCRIBED] = subject.to_dict()
     if origin is not None:
-        text = json.dumps(json.loads(text) | {MADE_WITH: origin.to_dict()}, indent=2) + "\n"
-    return text.encode()
+        values[MADE_WITH] = origin.to_dict()
+    return f"{json.dumps(values, indent=2)}\n".encode()
+
+
+def described(content: bytes) -> Subject | None:
+    """What the file says for tables and figures; None if an earlier tfinit wrote it.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    values = json.loads(content).get(DESCRIBED)
+    return None if values is None else Subject.read(values)
 
 
 def check_directory(config: NetworkConfig, origin: Origin | None) -> None:
@@ -75,6 +94,7 @@ def check_same(config: NetworkConfig, now: Origin | None) -> tuple[bytes, Origin
         differing = there.obstacles(config)
         made_with = json.loads(content).get(MADE_WITH)
         origin = None if made_with is None else Origin.of(made_with)
+        described(content)
     except (OSError, ValueError, TypeError) as error:  # an InputError is a ValueError
         why = of_system(error) if isinstance(error, OSError) else error
         raise InputError(f"{path} cannot be read: {why}. {_ELSEWHERE}.") from error
@@ -94,6 +114,32 @@ def check_same(config: NetworkConfig, now: Origin | None) -> tuple[bytes, Origin
             f"{shown(origin.data)}, now {shown(now.data)}). {_ELSEWHERE}, or put the data back."
         )
     return content, origin
+
+
+def check_fingerprint(directory: Path, now: Fingerprint) -> bool:
+    """See that a directory is one of the network of now, by the fingerprint that it keeps.
+
+    Returns:
+        Whether it keeps one.
+
+    Raises:
+        InputError: its network is another one, or the file cannot be read.
+    """
+    path = network_file(directory)
+    if not os.path.lexists(path):
+        return False
+    try:
+        there = Fingerprint.of(json.loads(read_regular(path)))
+    except (OSError, ValueError) as error:
+        why = of_system(error) if isinstance(error, OSError) else error
+        raise InputError(f"{path} cannot be read: {why}. {_ELSEWHERE}.") from error
+    differing = there.difference(now)
+    if differing:
+        raise InputError(
+            f"`run_dir` {directory} holds an experiment of another network; differing: "
+            f"{differing}. {_ELSEWHERE}, or put the network back."
+        )
+    return True
 
 
 def check_network(directory: Path, shapes: Mapping[str, tuple[int, ...]]) -> None:

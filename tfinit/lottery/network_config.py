@@ -16,8 +16,10 @@ from tfinit.flag_help import FlagHelp
 from tfinit.named_functions import is_own_model
 from tfinit.networks import models_help
 from tfinit.optimizers import OPTIMIZERS, optimizers_help
+from tfinit.training.judged import AUTO, DIRECTIONS
 
-MADE_WITH = "made_with"  # beside the fields in config.json: see tfinit.origin
+# Beside the fields in config.json: see tfinit.origin, tfinit.lottery.subject.
+MADE_WITH, DESCRIBED = "made_with", "described"
 _A_NAME = (
     "It is a name, as 'lenet-300-100', 'mlp-3-relu' or 'resnet-20'; or where a network of your own "
     "is made, as 'nets.py:build', 'package.module:build' or 'net.keras'. A function goes to what "
@@ -84,6 +86,11 @@ class NetworkConfig:
     """Steps between evaluations on the validation and test split."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """One replicate each: its weights, and the order of its data."""
+    # What is measured is the same whatever it is judged by: a run goes on, and tells of another.
+    metric: str = field(default=AUTO, compare=False)
+    """What results are judged by: loss, or a metric of the model. auto: accuracy, else the loss."""
+    metric_direction: str = field(default=AUTO, compare=False)
+    """max: the larger the better; min. auto: as Keras, or the metric's name, has it."""
     # Where the run is does not make it another experiment: the directory may be moved.
     run_dir: Path = field(default=Path("runs/network"), compare=False)
     """Directory of the run. An interrupted run that is started again goes on there."""
@@ -104,6 +111,8 @@ class NetworkConfig:
         one_of("keras", self.keras, KERASES)
         one_of("optimizer", self.optimizer, OPTIMIZERS)
         seeds("seeds", self.seeds)
+        text("metric", self.metric, cure="Its name, or 'auto'.")
+        one_of("metric_direction", self.metric_direction, DIRECTIONS)
         if self.own_network:
             self._check_own()
         if self.keras == "tf_keras":
@@ -144,7 +153,8 @@ class NetworkConfig:
     def to_json(self) -> str:
         """The configuration without its directory, as JSON that `from_json` reads back."""
         values = self._values()
-        del values["run_dir"]
+        for name in ("run_dir", *(_OF_SHIPPED if self.own_network else ())):
+            del values[name]
         return json.dumps(values, indent=2) + "\n"
 
     @classmethod
@@ -156,7 +166,8 @@ class NetworkConfig:
         """
         try:
             values: dict[str, Any] = json.loads(text)
-            values.pop(MADE_WITH, None)
+            for beside in (MADE_WITH, DESCRIBED):
+                values.pop(beside, None)
             # Any version wrote them: an object without is no configuration.
             values["seeds"] = tuple(values["seeds"])
             for f in dataclasses.fields(cls):

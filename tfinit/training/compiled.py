@@ -15,6 +15,7 @@ from tfinit.moved import former_names
 from tfinit.training.augment import Augment
 from tfinit.training.checks import checked, finite_weights, outputs_of
 from tfinit.training.metrics import (
+    Checkpoint,
     Diverged,
     Metrics,
     MetricsRecorder,
@@ -22,6 +23,7 @@ from tfinit.training.metrics import (
     Progress,
     has_classes,
     metric_names,
+    no_checkpoint,
     silent,
 )
 from tfinit.training.order import batch_indices, evaluation_steps
@@ -44,12 +46,6 @@ _REJECTED = (
     tf.errors.InternalError,
     tf.errors.FailedPreconditionError,
 )
-
-Checkpoint = Callable[[Callable[[], Partial]], None]
-
-
-def no_checkpoint(partial: Callable[[], Partial]) -> None:
-    """Nothing kept."""
 
 
 def warm_up() -> None:

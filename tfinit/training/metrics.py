@@ -63,6 +63,13 @@ class Partial:
     state: dict[str, np.ndarray]
 
 
+Checkpoint = Callable[[Callable[[], Partial]], None]
+
+
+def no_checkpoint(partial: Callable[[], Partial]) -> None:
+    """Nothing kept."""
+
+
 class Diverged(WorkError):
     """The loss or the weights stopped being numbers.
 
