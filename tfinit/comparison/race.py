@@ -11,10 +11,11 @@ from tfinit.comparison.hidden_activations import with_activation
 from tfinit.comparison.initializations import Initialization, read_schemes
 from tfinit.comparison.result import Comparison, Run, choose_target
 from tfinit.comparison.shared_network import SharedNetwork
-from tfinit.datasets import Dataset, from_arrays, load
+from tfinit.datasets import Dataset
 from tfinit.devices import announce
 from tfinit.errors import InputError
 from tfinit.progress import check_progress, following
+from tfinit.saved_data import read_data
 from tfinit.training.metrics import Progress
 from tfinit.training.order import check_batch_size
 from tfinit.variables import keras_of
@@ -51,8 +52,9 @@ def compare(
         build_model: ``build_model()`` or ``build_model(seed)``: returns a model of Keras 3, built
             and compiled, of a kind that `tfinit.training.CompiledLoop` trains (TensorFlow, no
             ``train_step`` of its own).
-        data: A `tfinit.datasets.Dataset`, the name of one, or pairs ``((x, y), (x_test, y_test))``
-            and, third, those of validation, as `tfinit.datasets.from_arrays` takes them.
+        data: A `tfinit.datasets.Dataset`, the name of one, an .npz file, ``"file.py:load"``, or
+            pairs ``((x, y), (x_test, y_test))`` and, third, those of validation, as
+            `tfinit.datasets.from_arrays` takes them: see `tfinit.saved_data.read_data`.
         schemes: A list, or a dictionary of labels to what is in a list:
 
             * a name: of `tfinit.schemes.SCHEMES`; of `tfinit.models.initializations` (``"zeros"``,
@@ -103,7 +105,8 @@ def compare(
     check_progress(progress)
     function("finished", finished, "a run")
     field = read_schemes(schemes)
-    data = _dataset(data)
+    data = read_data(data)
+    classes = data.class_count("compare")
     seeds = _check(build_model, data, seeds, batch_size)
     runs: dict[tuple[str, int], Run] = {}
     device = ""
@@ -128,22 +131,9 @@ def compare(
                     follower.say(str(run))
     ordered = tuple(runs[initialization.label, seed] for initialization in field for seed in seeds)
     if target_loss is None:
-        target_loss = choose_target(ordered, data.classes)
+        target_loss = choose_target(ordered, classes)
     title = title or data.name
-    return Comparison(title, ordered, data.classes, steps, batch_size, target_loss, device)
-
-
-def _dataset(data: Any) -> Dataset:
-    if isinstance(data, Dataset):
-        return data
-    if isinstance(data, str):
-        return load(data)
-    if isinstance(data, tuple | list) and len(data) in (2, 3):
-        return from_arrays(*data)
-    raise InputError(
-        "`data` must be a tfinit.datasets.Dataset, the name of one, or a pair of pairs "
-        f"((x, y), (x_test, y_test)), received {type(data).__name__}."
-    )
+    return Comparison(title, ordered, classes, steps, batch_size, target_loss, device)
 
 
 def _check(

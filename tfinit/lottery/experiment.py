@@ -26,10 +26,12 @@ from tfinit.lottery.stored_arrays import shapes_of
 from tfinit.lottery.stored_training import stored_or_trained
 from tfinit.lottery.subject import Subject
 from tfinit.model_builders import ModelBuilder
+from tfinit.lottery.tracking import Teller, Tracker, check_tracker
 from tfinit.origin import Origin
 from tfinit.progress import Follower, as_warning, check_progress, following
 from tfinit.pruning.scoring.masks import Masks
 from tfinit.renamed import renamed
+from tfinit.saved_data import read_data
 from tfinit.training.metrics import Progress
 from tfinit.training.order import check_batch_size
 
@@ -182,12 +184,7 @@ def checked_data(config: NetworkConfig, data: Any, finished: Any, warn: Any) -> 
     """The data of an experiment, after the arguments beside it are checked."""
     function("finished", finished, "a result")
     function("warn", warn, "a line")
-    cure = (
-        "Make one of arrays by tfinit.datasets.from_arrays: those of a generator or of tf.data "
-        "collected first, so that a run that goes on is known to have the same data."
-    )
-    instance("data", data, datasets.Dataset, none=True, cure=cure)
-    return datasets.load(config.dataset) if data is None else data
+    return read_data(config.dataset, "dataset") if data is None else read_data(data)
 
 
 def total_steps(config: LotteryConfig, levels: int | None = None) -> int:
@@ -210,6 +207,7 @@ def run(
     warn: Callable[[str], None] = as_warning,
     data: datasets.Dataset | None = None,
     reports: bool = True,
+    tracker: Tracker | None = None,
     build_model: Any = None,
     **store_options: Any,
 ) -> list[LevelResult]:
@@ -251,6 +249,8 @@ def run(
             drawn anew by the initializers of their layers, all else is as it was built. Frozen
             layers are not pruned. The directory remembers a fingerprint of the network, and another
             one is refused there.
+        tracker: What is told of each training as soon as it is stored, also of those found in the
+            directory: a `Tracker`, as `TensorBoard`.
         **store_options: For `Store`: ``checkpoint_every``, seconds between checkpoints.
 
     Returns:
@@ -283,6 +283,7 @@ def run(
     """
     instance("config", config, LotteryConfig)
     check_progress(progress)
+    check_tracker(tracker)
     reports = flag("reports", reports)
     config, builder = network_of(config, build_model)
     data = checked_data(config, data, finished, warn)
@@ -290,7 +291,14 @@ def run(
         check_reports(config.run_dir, OF_A_RUN)
     with following(progress) as follower:
         results = experiment(
-            config, follower, finished, warn, data, builder=builder, **store_options
+            config,
+            follower,
+            finished,
+            warn,
+            data,
+            builder=builder,
+            tracker=tracker,
+            **store_options,
         )
     if reports:
         write_run(config, results, Subject.of(config, data))
@@ -306,6 +314,7 @@ def experiment(
     name: str = "",
     of: int = 1,
     builder: ModelBuilder | None = None,
+    tracker: Tracker | None = None,
     **store_options: Any,
 ) -> list[LevelResult]:
     """`run` without its reports.
@@ -320,6 +329,7 @@ def experiment(
         of: How many experiments of as many steps the follower follows.
         builder: What makes the user's own network, and the configuration names; None: it names one
             of tfinit's.
+        tracker: As for `run`.
         **store_options: For `Store`.
     """
     origin = Origin.now(data.digest(), config.keras)
@@ -340,6 +350,7 @@ def experiment(
     follower.expect(of * len(config.seeds) * steps)
     results: list[LevelResult] = []
     empty: set[tuple[str, str]] = set()
+    teller = Teller(tracker, config, warn, name)
     with store.locked():
         announce(config.keras)
         for seed in config.seeds:
@@ -352,6 +363,7 @@ def experiment(
 
             for result in lottery(framework, store, counted, seed, count):
                 results.append(result)
+                teller.training(result)
                 finished(result)
                 follower.say(f"{name} {result}".strip())
                 _tell_of_emptied(result, empty, warn)

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from tfinit.arguments import instance
+from tfinit.array_trees import each, flat
 from tfinit.datasets import Dataset
 from tfinit.errors import InputError
 from tfinit.graph.keras_internals import compiled_with
@@ -105,17 +106,14 @@ def examples_for_scores(data: Dataset, seed: int) -> tuple[Any, Any]:
 
     Ten of each class, as published for SNIP and GraSP; where there are no classes, a hundred.
     """
-    import keras
-
     x, y = data.train[:2]
-    rows = len(keras.tree.flatten(x)[0])
-    order = np.random.default_rng(seed).permutation(rows)
+    order = np.random.default_rng(seed).permutation(len(flat(x)[0]))
     if data.classes is not None and has_classes(y):
         of_each = [order[y[order] == c][:_EXAMPLES_A_CLASS] for c in range(data.classes)]
         chosen = np.concatenate(of_each)
     else:
         chosen = order[:_EXAMPLES]
-    return keras.tree.map_structure(lambda a: a[chosen], (x, y))
+    return each(lambda a: a[chosen], x), each(lambda a: a[chosen], y)
 
 
 def _make_sparse(model: Any) -> ScheduleFrom:
@@ -268,7 +266,7 @@ class TfmotFramework:
     def train(
         self, training: TrainingPlan, progress: Progress, checkpoint: Checkpoint = no_checkpoint
     ) -> Metrics:
-        """Train from mask × weights with a fresh optimizer. There are no checkpoints in it."""
+        """Train from mask × weights with a fresh optimizer."""
         config = self._config
         self._loop.reset()
         self._rate.begin_at(training.rate_from)
@@ -283,11 +281,13 @@ class TfmotFramework:
             progress,
             start=training.start,
             at={s: lambda k=k: k(read_weights(variables)) for s, k in (training.at or {}).items()},
+            resume=training.resume,
+            checkpoint=checkpoint,
         )
 
     def fits(self, partial: Partial) -> bool:
-        """Never: ``fit`` begins a training anew."""
-        return False
+        """Whether a training can go on from a checkpoint: it is of this network."""
+        return self._loop.fits(partial)
 
     def final(self) -> Weights:
         """The weights after the last training."""

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from tfinit import models
+from tfinit.array_trees import each, flat
 from tfinit.datasets import Dataset
 from tfinit.errors import InputError, TfinitWarning
 from tfinit.fingerprint import fingerprint
@@ -76,11 +77,12 @@ def shipped(config: NetworkConfig, data: Dataset) -> ModelBuilder:
     """What makes a network of tfinit's, compiled and initialized as the configuration says."""
     keras = importlib.import_module(config.keras)
     x = data.train[0]
+    classes = data.class_count(f"`model` {config.model!r}")
     chosen = _chosen(config)
 
     def build(seed: int) -> Any:
         model = models.build(
-            config.model, keras, x.shape[1:], data.classes, seed, chosen, x=_batch(data, seed)
+            config.model, keras, x.shape[1:], classes, seed, chosen, x=_batch(data, seed)
         )
         if config.weight_decay:
             for weight in prunable_weights(model).values():
@@ -175,9 +177,6 @@ def _chosen(config: NetworkConfig) -> str | None:
 
 def _batch(data: Dataset, seed: int) -> Any:
     """Some training inputs, for schemes that look at data."""
-    import keras
-
     x = data.train[0]
-    rows = len(keras.tree.flatten(x)[0])
-    drawn = np.random.default_rng(seed).permutation(rows)[:_BATCH_FOR_SCHEMES]
-    return keras.tree.map_structure(lambda a: a[drawn], x)
+    drawn = np.random.default_rng(seed).permutation(len(flat(x)[0]))[:_BATCH_FOR_SCHEMES]
+    return each(lambda a: a[drawn], x)
