@@ -25,8 +25,8 @@ from tfinit.lottery.store import Place, Store
 from tfinit.lottery.stored_arrays import shapes_of
 from tfinit.lottery.stored_training import stored_or_trained
 from tfinit.lottery.subject import Subject
-from tfinit.model_builders import ModelBuilder
 from tfinit.lottery.tracking import Teller, Tracker, check_tracker
+from tfinit.model_builders import ModelBuilder
 from tfinit.origin import Origin
 from tfinit.progress import Follower, as_warning, check_progress, following
 from tfinit.pruning.scoring.masks import Masks
@@ -313,8 +313,8 @@ def experiment(
     data: datasets.Dataset,
     name: str = "",
     of: int = 1,
-    builder: ModelBuilder | None = None,
     tracker: Tracker | None = None,
+    builder: ModelBuilder | None = None,
     **store_options: Any,
 ) -> list[LevelResult]:
     """`run` without its reports.
@@ -327,16 +327,17 @@ def experiment(
         data: What is trained on.
         name: What is said of each result begins with this.
         of: How many experiments of as many steps the follower follows.
-        builder: What makes the user's own network, and the configuration names; None: it names one
-            of tfinit's.
         tracker: As for `run`.
+        builder: What makes the user's own network, which the configuration names; None: it names
+            one of tfinit's.
         **store_options: For `Store`.
     """
     origin = Origin.now(data.digest(), config.keras)
     check_directory(config, origin)
     if config.train_examples:
         data = data.subset(config.train_examples)
-    check_batch_size(config.batch_size, len(data.train[0]))
+    if data.rows is not None:
+        check_batch_size(config.batch_size, data.rows)
     framework = framework_of(config, data, builder)
     shapes = {key: mask.shape for key, mask in framework.full_mask().items()}
     counted = with_outputs(config, list(shapes), framework.networks.outputs())

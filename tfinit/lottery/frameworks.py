@@ -177,6 +177,11 @@ class KerasFramework:
         """All weights of a newly initialized network, a function of ``seed``."""
         return self.networks.initial(seed)
 
+    @property
+    def engine(self) -> str:
+        """What trains: see `tfinit.training.trainer`."""
+        return self._loop.engine
+
     def full_mask(self) -> Masks:
         """The mask that prunes nothing."""
         return {key: np.ones(v.shape, bool) for key, v in self._prunable.items()}
@@ -258,6 +263,11 @@ class TfmotFramework:
     def initial(self, seed: int) -> Weights:
         """All weights of a newly initialized network, a function of ``seed``."""
         return self.networks.initial(seed)
+
+    @property
+    def engine(self) -> str:
+        """What trains: ``"fit"``."""
+        return self._loop.engine
 
     def full_mask(self) -> Masks:
         """The mask that prunes nothing."""
