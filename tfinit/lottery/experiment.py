@@ -5,6 +5,7 @@ from typing import Any
 
 from tfinit import datasets
 from tfinit.arguments import flag, function, instance
+from tfinit.batch_streams import Stream
 from tfinit.devices import announce
 from tfinit.lottery.branches import BRANCHES, ONE_SHOT, TICKET, Branch
 from tfinit.lottery.config import LotteryConfig, NetworkConfig
@@ -179,7 +180,10 @@ def checked_data(config: NetworkConfig, data: Any, finished: Any, warn: Any) -> 
     """The data of an experiment, after the arguments beside it are checked."""
     function("finished", finished, "a result")
     function("warn", warn, "a line")
-    return read_data(config.dataset, "dataset") if data is None else read_data(data)
+    found = read_data(config.dataset, "dataset") if data is None else read_data(data)
+    if isinstance(found.train, Stream):
+        warn(found.train.notice)
+    return found
 
 
 def total_steps(config: LotteryConfig, levels: int | None = None) -> int:
