@@ -559,7 +559,7 @@ def _results(calls: Calls, directory: Path) -> None:
     calls.add("lottery.summarize_stability", results=[line()], _odd=none)
     calls.add("lottery.stability_to_csv", results=[line()], _odd=none)
     of = {"results": levels, "title": "it", "branch": "ticket"}
-    calls.add("plots.curves_figure", **of, value="test_accuracy", _odd={"value": ""})
+    calls.add("plots.curves_figure", **of, value="test_accuracy", _odd={"value": "None"})
     calls.add("plots.layers_figure", **of)
     calls.add("plots.masks_figure", **of, input_shape=(4,), seed=0)
     rows = tfinit.lottery.report.summarize(levels)

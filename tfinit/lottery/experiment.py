@@ -12,7 +12,7 @@ from tfinit.lottery.config import LotteryConfig, NetworkConfig
 from tfinit.lottery.controls import CONTROLS
 from tfinit.lottery.counts import check_prunes, ends_early, last_level, next_counts
 from tfinit.lottery.directory import check_directory, check_network
-from tfinit.lottery.frameworks import Framework, TrainingPlan, framework_of
+from tfinit.lottery.frameworks import Framework, TrainingPlan, framework_of, with_direction
 from tfinit.lottery.report_files import OF_A_RUN, check_reports, write_run
 from tfinit.lottery.result import REINIT, LevelResult, Weights
 from tfinit.lottery.store import Place, Store
@@ -245,9 +245,9 @@ def run(
         masks stay in the directory, and are read when they are asked for.
 
     Raises:
-        InputError: the configuration does not fit the data, the model or the directory, the
-            directory holds an experiment on other data, a report cannot be written, no weight would
-            be pruned, or another process works there. Nothing was written.
+        InputError: the configuration does not fit the data, the model or the directory, its metric
+            is not measured, the directory holds an experiment on other data, a report cannot be
+            written, no weight would be pruned, or another process works there. Nothing was written.
         WorkError: a file could not be written, or a network diverged and ``on_divergence`` is
             "stop". What was done is kept.
 
@@ -304,6 +304,7 @@ def experiment(
         data = data.subset(config.train_examples)
     check_batch_size(config.batch_size, len(data.train[0]))
     framework = framework_of(config, data)
+    config = with_direction(config, framework)
     shapes = {key: mask.shape for key, mask in framework.full_mask().items()}
     last = check_prunes(config, shapes)
     subject = Subject.of(config, data)

@@ -124,6 +124,11 @@ class FitLoop:
             self._try_out()
         self._fresh = values_of(self._optimizer_state())
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What each evaluation measures: the columns of `Metrics.values`."""
+        return self._names
+
     def reset(self) -> None:
         """Put the optimizer back to what it was when the loop was made, masks included."""
         assign_all(self._optimizer_state(), self._fresh)
