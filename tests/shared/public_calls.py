@@ -26,6 +26,7 @@ from tfinit import (
 from tfinit.lottery.linear_connectivity import StabilityResult
 from tfinit.lottery.result import LevelResult
 from tfinit.spread import Spread
+from tfinit.training.judged import JudgedMetric
 
 X, Y = np.random.default_rng(0).normal(size=(8, 4)).astype("f4"), np.arange(8, dtype="i4") % 3
 LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
@@ -499,7 +500,8 @@ def _experiments(calls: Calls, directory: Path) -> None:
         _odd={"build_model": CALL},
         _said={"data": "dataset"},
     )
-    calls.add("comparison.rank", losses={"a": [1.0, 2.0], "b": [2.0, 3.0]})
+    losses, metric = {"a": [1.0, 2.0], "b": [2.0, 3.0]}, JudgedMetric("mae", "min")
+    calls.add("comparison.rank", losses=losses, metric=metric, _odd={"metric": "None"})
     source = _saved(directory)
     calls.add(
         "fine_tuning.PruneConfig",

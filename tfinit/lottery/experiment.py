@@ -180,6 +180,7 @@ def checked_data(config: NetworkConfig, data: Any, finished: Any, warn: Any) -> 
     """The data of an experiment, after the arguments beside it are checked."""
     function("finished", finished, "a result")
     function("warn", warn, "a line")
+    config.check_parts()
     found = read_data(config.dataset, "dataset") if data is None else read_data(data)
     if isinstance(found.train, Stream):
         warn(found.train.notice)
