@@ -5,6 +5,7 @@ from typing import Any
 
 from tfinit import datasets
 from tfinit.arguments import flag, function, instance
+from tfinit.batch_streams import Stream
 from tfinit.devices import announce
 from tfinit.lottery.branches import BRANCHES, ONE_SHOT, TICKET, Branch
 from tfinit.lottery.config import REINIT_SEED, LotteryConfig, NetworkConfig
@@ -185,7 +186,10 @@ def checked_data(config: NetworkConfig, data: Any, finished: Any, warn: Any) -> 
     function("finished", finished, "a result")
     function("warn", warn, "a line")
     config.check_parts()
-    return read_data(config.dataset, "dataset") if data is None else read_data(data)
+    found = read_data(config.dataset, "dataset") if data is None else read_data(data)
+    if isinstance(found.train, Stream):
+        warn(found.train.notice)
+    return found
 
 
 def total_steps(config: LotteryConfig, levels: int | None = None) -> int:
