@@ -1,6 +1,7 @@
 """The experiment: train, prune, rewind, retrain."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from tfinit import datasets
@@ -304,7 +305,7 @@ def experiment(
     config = with_direction(config, framework)
     shapes = {key: mask.shape for key, mask in framework.full_mask().items()}
     last = check_prunes(config, shapes)
-    subject = Subject.of(config, data)
+    subject = replace(Subject.of(config, data), levels=last, ends=ends_early(config, shapes))
     store = Store(config, warn, origin=origin, subject=subject, **store_options)
     check_network(config.run_dir, shapes)
     if last < config.levels:
