@@ -227,7 +227,7 @@ class FitLoop:
         if self._arrays is not None:
             return self._arrays(batch_size, start, steps, seed)
         stream: Any = self._stream
-        return stream.repeat().skip(start).take(steps - start)
+        return stream.fits_as(steps, start)
 
     def _state(self) -> dict[str, Any]:
         """All that a training changes, by name."""
