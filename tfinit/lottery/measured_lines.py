@@ -8,9 +8,15 @@ import numpy as np
 from tfinit.lottery.linear_connectivity import MEASURES, StabilityResult
 from tfinit.training.judged import ACCURACY, LOSS, JudgedMetric
 
-__all__ = ["SPLITS", "result_of", "tells"]
+__all__ = ["COPIES", "SPLITS", "TRUNK", "branch_of", "result_of", "tells"]
 
+TRUNK, COPIES = "trunk", (1, 2)
 SPLITS = ("train", "test")
+
+
+def branch_of(k: int, copy: int | None = None) -> str:
+    """What files and results call the place where copies part, and each copy."""
+    return f"from-{k:06d}" + ("" if copy is None else f"-copy-{copy}")
 
 
 def tells(measured: Mapping[str, Any], metric: JudgedMetric) -> bool:

@@ -9,7 +9,7 @@ import numpy as np
 from tfinit.arguments import flag, instance
 from tfinit.datasets import Dataset
 from tfinit.devices import announce
-from tfinit.lottery import linear_connectivity
+from tfinit.lottery import linear_connectivity, measured_lines
 from tfinit.lottery.config import StabilityConfig
 from tfinit.lottery.directory import check_directory, check_network
 from tfinit.lottery.experiment import checked_data
@@ -23,7 +23,7 @@ from tfinit.lottery.frameworks import (
 )
 from tfinit.lottery.linear_connectivity import MEASURES, StabilityResult, interpolate
 from tfinit.lottery.made_networks import Networks, network_of
-from tfinit.lottery.measured_lines import SPLITS, result_of, tells
+from tfinit.lottery.measured_lines import SPLITS, branch_of, result_of, tells
 from tfinit.lottery.report_files import OF_STABILITY, check_reports, write_stability
 from tfinit.lottery.result import LevelResult, Weights
 from tfinit.lottery.store import Place, Store
@@ -49,8 +49,8 @@ __all__ = [
     "stability_steps",
 ]
 
-TRUNK = "trunk"
-COPIES = (1, 2)
+TRUNK = measured_lines.TRUNK
+COPIES = measured_lines.COPIES
 # So many training examples tell an error to half a point; all of a large set would take as long as
 # the training.
 MOST_TRAIN_ROWS = 10_000
@@ -63,11 +63,6 @@ def copy_seed(seed: int, copy: int) -> int:
     the trunk's, which is that of ``seed``, so copies that part at step 0 share weights only.
     """
     return int(np.random.SeedSequence([seed, copy]).generate_state(1, np.uint64)[0])
-
-
-def branch_of(k: int, copy: int | None = None) -> str:
-    """What files and results call the place where copies part, and each copy."""
-    return f"from-{k:06d}" + ("" if copy is None else f"-copy-{copy}")
 
 
 def stability_steps(config: StabilityConfig) -> int:
