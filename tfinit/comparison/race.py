@@ -21,7 +21,7 @@ from tfinit.variables import keras_of
 
 
 def compare(
-    build_model: Callable[..., Any],
+    build_model: Callable[..., Any] | str,
     data: Any,
     schemes: Sequence[Any] | Mapping[str, Any] = DEFAULTS,
     *,
@@ -30,6 +30,8 @@ def compare(
     batch_size: int = 64,
     evaluate_every: int | None = None,
     target_loss: float | None = None,
+    metric: str = "auto",
+    metric_direction: str = "auto",
     diagnose: bool = True,
     title: str | None = None,
     progress: bool | Progress | None = True,
@@ -49,10 +51,12 @@ def compare(
 
     Args:
         build_model: ``build_model()`` or ``build_model(seed)``: returns a model of Keras 3, built
-            and compiled, of a kind that `tfinit.training.CompiledLoop` trains (TensorFlow, no
-            ``train_step`` of its own).
-        data: A `tfinit.datasets.Dataset`, the name of one, or pairs ``((x, y), (x_test, y_test))``
-            and, third, those of validation, as `tfinit.datasets.from_arrays` takes them.
+            and compiled, for any task and on any backend. Or its place, ``"nets.py:build"`` or
+            ``"package.module:build"``, or a ``.keras`` file.
+        data: A `tfinit.datasets.Dataset`, the name of one, the place of a function that returns
+            data, or pairs ``((x, y), (x_test, y_test))`` and, third, those of validation, as
+            `tfinit.datasets.from_arrays` takes them: of arrays, or of lists and dictionaries of
+            arrays.
         schemes: A list, or a dictionary of labels to what is in a list:
 
             * a name: of `tfinit.schemes.SCHEMES`; of `tfinit.models.initializations` (``"zeros"``,
@@ -72,6 +76,10 @@ def compare(
         target_loss: What steps and seconds are counted to, a mean training loss over 5% of the
             steps. None: half-way on a log scale between knowing nothing and the best scheme's end,
             see `tfinit.comparison.result.choose_target`.
+        metric: What is ranked by: ``"auto"``, the mean training loss of the last 5% of the steps;
+            or ``"loss"`` or a metric that the model is compiled with, on the validation split after
+            the last step.
+        metric_direction: ``"max"`` or ``"min"``, for a metric that does not say which is better.
         diagnose: Whether to call `tfinit.diagnose` before each run, on those 256 examples.
         title: What table and figure are called. None: the model's and the data's names.
         progress: True: a bar with the time that is left, on a terminal or in a notebook. False or
