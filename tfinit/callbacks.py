@@ -2,7 +2,6 @@
 
 import csv as comma_separated
 import errno
-import importlib.util
 import io
 import math
 import os
@@ -16,7 +15,8 @@ import keras
 
 from tfinit.arguments import check_real, number, path, whole
 from tfinit.diagnostics.diagnosis import Diagnosis, diagnose, line_of
-from tfinit.errors import InputError, MissingPackage, of_system
+from tfinit.errors import InputError, of_system
+from tfinit.event_files import EventFile, need_tensorboard
 from tfinit.files import check_writable, make_directory, why_not
 
 __all__ = ["HEADER", "SignalMonitor"]
@@ -128,14 +128,14 @@ class SignalMonitor(keras.callbacks.Callback):
         every = whole("every", every, 1, of="steps", none=True)
         cure = "It is the share of the training time that readings may take, as 0.05."
         budget = number("budget", budget, above=0, most=1, cure=cure)
-        if log_dir is not None and importlib.util.find_spec("tensorboard") is None:
-            raise MissingPackage("SignalMonitor", "TensorBoard", "tfinit[tensorboard]")
+        if log_dir is not None:
+            need_tensorboard("SignalMonitor")
         self.latest: Diagnosis | None = None
         self.readings: list[tuple[int, dict[str, float]]] = []
         self._batch = (x, y, loss)
         self._log_dir, self._csv = log_dir, csv
         self._every, self._budget = every, budget
-        self._writer: Any = None
+        self._events: EventFile | None = None
         self._began = self._ended = self._spent = self._took = 0.0
 
     @property
@@ -157,7 +157,7 @@ class SignalMonitor(keras.callbacks.Callback):
             _check_table(self._csv)
         self._began, self._ended = time.perf_counter(), math.nan
         self._spent, self._trained_then, self._warned = 0.0, 0.0, False
-        self._unwritten = False
+        self._unwritten: set[Path | None] = set()
         self._read(self._step())
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
@@ -189,9 +189,9 @@ class SignalMonitor(keras.callbacks.Callback):
         step = self._step()
         if step != self._last:
             self._read(step)
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
+        if self._events is not None:
+            events, self._events = self._events, None
+            self._save(step, self._log_dir, events.close)
         self._ended = time.perf_counter()
 
     def _step(self) -> int:
@@ -206,15 +206,17 @@ class SignalMonitor(keras.callbacks.Callback):
         began = time.perf_counter()
         x, y, loss = self._batch
         diagnosis = diagnose(self.model, x, y, loss)
+        if self._log_dir is not None and self._events is None:
+            self._events = EventFile(self._log_dir)
         network = _network(diagnosis)
         self.latest = diagnosis
         self.readings.append((step, network))
         lines = [_Line("", name, value) for name, value in network.items()]
         lines += _layers(diagnosis)
         if self._csv is not None:
-            self._write_table(step, lines)
-        if self._log_dir is not None:
-            self._log(step, lines)
+            self._save(step, self._csv, _append, self._csv, step, lines)
+        if self._events is not None:
+            self._save(step, self._log_dir, _log, self._events, step, lines)
         self._last = step
         if self._every is not None:
             self._next = (step // self._every + 1) * self._every
@@ -232,29 +234,24 @@ class SignalMonitor(keras.callbacks.Callback):
         self._took = seconds if self._spent else seconds / 2
         self._spent += seconds
 
-    def _write_table(self, step: int, lines: list[_Line]) -> None:
+    def _save(self, step: int, place: Path | None, write: Any, *what: Any) -> None:
         try:
-            _append(self._csv, step, lines)
+            write(*what)
         except OSError as error:  # a full disk is no reason to lose the training
-            if not self._unwritten:
+            if place not in self._unwritten:
+                self._unwritten.add(place)
                 warnings.warn(
-                    f"SignalMonitor at step {step}: {str(self._csv)!r} cannot be written: "
-                    f"{of_system(error)}. Training goes on; `readings` has what the table lacks.",
+                    f"SignalMonitor at step {step}: {str(place)!r} cannot be written: "
+                    f"{of_system(error)}. Training goes on; `readings` has what it lacks.",
                     RuntimeWarning,
                     stacklevel=2,
                 )
-            self._unwritten = True
 
-    def _log(self, step: int, lines: list[_Line]) -> None:
-        import tensorflow as tf
 
-        if self._writer is None:
-            self._writer = tf.summary.create_file_writer(str(self._log_dir))
-        with self._writer.as_default():
-            for layer, statistic, value in lines:
-                name = f"signals/{layer}/{statistic}" if layer else f"signals/{statistic}"
-                tf.summary.scalar(name, value, step=step)
-        self._writer.flush()
+def _log(events: EventFile, step: int, lines: list[_Line]) -> None:
+    for layer, statistic, value in lines:
+        events.scalar("/".join(filter(None, ("signals", layer, statistic))), value, step)
+    events.flush()
 
 
 def _network(diagnosis: Diagnosis) -> dict[str, float]:

@@ -44,6 +44,7 @@ def objects():
         "variable": dense.kernel,
         "losses": model._compile_loss,
         "metrics": model._compile_metrics,
+        "metric": model._compile_metrics.metrics[0],
         "optimizer": model.optimizer,
         "tf_keras layer": legacy.layers[0],
         "tf_keras model": legacy,
@@ -85,6 +86,9 @@ TAKEN = [
     ("losses", "_user_loss_weights"),
     ("metrics", "_user_metrics"),
     ("metrics", "_user_weighted_metrics"),
+    ("metrics", "_flat_metrics"),
+    ("metrics", "_flat_weighted_metrics"),
+    ("metric", "_direction"),
     ("optimizer", "_model_variables_moving_average"),
     ("optimizer", "_variables"),
     ("optimizer", "_trainable_variables"),
@@ -143,7 +147,8 @@ def _private(path: Path) -> set[str]:
     return {
         name
         for name in found
-        if "keras.src" in name or (name.startswith("_") and not name.startswith("__"))
+        if "keras.src" in name
+        or (name.startswith("_") and name.strip("_") and not name.startswith("__"))
     }
 
 

@@ -84,4 +84,4 @@ def test_what_is_in_the_way_is_known_before_the_training(tmp_path, tiny, name):
 @pytest.mark.parametrize("shape", [(24,), (2, 12), (2, 3, 4), (2, 2, 2, 3), (1, 2, 2, 2, 3)])
 def test_whatever_is_trained_on_can_be_drawn(shape):
     """Refused else, once all had been trained."""
-    assert first_layer_image(np.ones((24, 5), bool), drawn_shape(shape)).sum() == 24 * 5
+    assert first_layer_image(np.ones((24, 5), bool), drawn_shape((24, 5), shape)).sum() == 24 * 5

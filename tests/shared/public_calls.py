@@ -54,6 +54,7 @@ ODD = {
     **dict.fromkeys(("finished", "warn", "started", "stepped", "value"), CALL),
     **dict.fromkeys(("gradient", "callbacks", "before_evaluation", "checkpoint", "allow"), CALL),
     "activation": "None function",
+    "metric": "text",
     "end_step": "-1",
     "scope": f"{CALL} list set texts empty-array",
     "allocation": f"{CALL} dict",

@@ -77,19 +77,21 @@ def lottery(config: LotteryConfig, device: str = "auto") -> None:
 
         warm_up(device, config.keras)
     from tfinit.lottery.report import Conclusion, summarize
-    from tfinit.lottery.report_files import OF_A_RUN, check_reports, title, write_run
+    from tfinit.lottery.report_files import OF_A_RUN, check_reports, write_run
+    from tfinit.lottery.subject import Subject
     from tfinit.lottery.table import lottery_table
 
     data = datasets.load(config.dataset)
+    subject = Subject.of(config, data)
     check_reports(config.run_dir, OF_A_RUN)
     with Bar(lines=True) as bar:
         results = run(config, bar, warn=bar.warn, data=data, reports=False)
     console = Console(markup=False, highlight=False)
     try:
-        console.print(lottery_table(summarize(results), title(config)))
+        console.print(lottery_table(summarize(results), subject.title(len(config.seeds))))
         console.print(str(Conclusion.of(results, config)))
     finally:  # whoever read the table may be gone; and where they cannot be written, it is printed
-        write_run(config, results, data)
+        write_run(config, results, subject)
     _where(console, "Results, tickets and figures", config)
 
 
@@ -105,21 +107,22 @@ def initializations(config: LotteryConfig, names: tuple[str, ...], device: str =
     from tfinit.lottery.report import summarize
     from tfinit.lottery.report_files import (
         check_initializations,
-        title,
         write_initializations,
     )
+    from tfinit.lottery.subject import Subject
     from tfinit.lottery.table import initializations_table
 
     each, data = configs(config, names), datasets.load(config.dataset)
+    subject = Subject.of(config, data)
     check_initializations(each, config.run_dir)
     with Bar(lines=True) as bar:
         found = compare_initializations(config, names, bar, warn=bar.warn, data=data, reports=False)
     console = Console(markup=False, highlight=False)
     rows = {name: summarize(results) for name, results in found.items()}
     try:
-        console.print(initializations_table(rows, title(config)))
+        console.print(initializations_table(rows, subject.title(len(config.seeds))))
     finally:
-        write_initializations(each, config.run_dir, found, data)
+        write_initializations(each, config.run_dir, found, subject)
     _where(console, "Results, tickets and figures", config)
 
 
@@ -132,17 +135,21 @@ def stability(config: StabilityConfig, device: str = "auto") -> None:
         from tfinit.lottery import summarize_stability
 
         warm_up(device, config.keras)
-    from tfinit.lottery.report_files import OF_STABILITY, check_reports, title, write_stability
+    from tfinit.lottery.report_files import OF_STABILITY, check_reports, write_stability
+    from tfinit.lottery.subject import Subject
     from tfinit.lottery.table import stability_table
 
+    subject = Subject.of(config)
     check_reports(config.run_dir, OF_STABILITY)
     with Bar(lines=True) as bar:
         results = measure(config, bar, warn=bar.warn, reports=False)
     console = Console(markup=False, highlight=False)
     try:
-        console.print(stability_table(summarize_stability(results), title(config)))
+        console.print(
+            stability_table(summarize_stability(results), subject.title(len(config.seeds)))
+        )
     finally:
-        write_stability(config, results)
+        write_stability(config, results, subject)
     _where(console, "Results and figure", config)
 
 

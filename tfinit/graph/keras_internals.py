@@ -170,6 +170,41 @@ def given_metrics(model: Any) -> tuple[Any, Any]:
     return getattr(metrics, "_user_metrics", None), getattr(metrics, "_user_weighted_metrics", None)
 
 
+def compiled_metrics(model: Any) -> dict[str, Any]:
+    """The metrics that a model was compiled with, under the names that `fit` logs them with.
+
+    Keras makes them when a model is first trained or evaluated: before that there are none.
+    """
+    metrics = getattr(model, "_compile_metrics", None)
+    if metrics is None:  # tf_keras puts the name of an output before that of a metric
+        every = getattr(getattr(model, "compiled_metrics", None), "metrics", None)
+        return {metric.name: metric for metric in every or ()}
+    if not metrics.built:
+        return {}
+    found: dict[str, Any] = {}
+    for weighted, lists in (
+        ("", metrics._flat_metrics),
+        ("weighted_", metrics._flat_weighted_metrics),
+    ):
+        for of_output in filter(None, lists):
+            start = f"{of_output.output_name}_" if of_output.output_name else ""
+            for metric in of_output.metrics:
+                name = f"{start}{metric.name}"
+                if name in found and weighted:
+                    name = f"{start}{weighted}{metric.name}"
+                number, first = 0, name
+                while name in found:
+                    number += 1
+                    name = f"{first}_{number}"
+                found[name] = metric
+    return found
+
+
+def direction_of(metric: Any) -> str | None:
+    """Whether a metric of Keras 3 is better when it goes "up" or "down"; None if it is not said."""
+    return getattr(metric, "_direction", None)
+
+
 def renew_losses(put: Put, model: Any) -> None:
     """Let this thread build the losses of `compile` anew, with metrics, at their first call."""
     losses = losses_of(model)

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from tfinit.errors import InputError, of_system
 from tfinit.files import read_regular, why_not
-from tfinit.lottery.network_config import MADE_WITH, NetworkConfig
+from tfinit.lottery.network_config import DESCRIBED, MADE_WITH, NetworkConfig
 from tfinit.lottery.stored_arrays import unpack
+from tfinit.lottery.subject import Subject
 from tfinit.origin import Origin, shown
 
 _ELSEWHERE = "Choose another directory with --run-dir"
@@ -22,12 +23,24 @@ def config_file(directory: Path) -> Path:
     return directory / "config.json"
 
 
-def told(config: NetworkConfig, origin: Origin | None) -> bytes:
+def told(config: NetworkConfig, origin: Origin | None, subject: Subject | None = None) -> bytes:
     """The content of that file."""
-    text = config.to_json()
+    values = json.loads(config.to_json())
+    if subject is not None:
+        values[DESCRIBED] = subject.to_dict()
     if origin is not None:
-        text = json.dumps(json.loads(text) | {MADE_WITH: origin.to_dict()}, indent=2) + "\n"
-    return text.encode()
+        values[MADE_WITH] = origin.to_dict()
+    return f"{json.dumps(values, indent=2)}\n".encode()
+
+
+def described(content: bytes) -> Subject | None:
+    """What the file says for tables and figures; None if an earlier tfinit wrote it.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    values = json.loads(content).get(DESCRIBED)
+    return None if values is None else Subject.read(values)
 
 
 def check_directory(config: NetworkConfig, origin: Origin | None) -> None:
@@ -75,6 +88,7 @@ def check_same(config: NetworkConfig, now: Origin | None) -> tuple[bytes, Origin
         differing = there.obstacles(config)
         made_with = json.loads(content).get(MADE_WITH)
         origin = None if made_with is None else Origin.of(made_with)
+        described(content)
     except (OSError, ValueError, TypeError) as error:  # an InputError is a ValueError
         why = of_system(error) if isinstance(error, OSError) else error
         raise InputError(f"{path} cannot be read: {why}. {_ELSEWHERE}.") from error

@@ -17,6 +17,7 @@ from tfinit.lottery.result import REINIT, LevelResult, Weights
 from tfinit.lottery.store import Place, Store
 from tfinit.lottery.stored_arrays import shapes_of
 from tfinit.lottery.stored_training import stored_or_trained
+from tfinit.lottery.subject import Subject
 from tfinit.origin import Origin
 from tfinit.progress import Follower, as_warning, check_progress, following
 from tfinit.pruning.scoring.masks import Masks
@@ -262,7 +263,7 @@ def run(
     with following(progress) as follower:
         results = experiment(config, follower, finished, warn, data, **store_options)
     if reports:
-        write_run(config, results, data)
+        write_run(config, results, Subject.of(config, data))
     return results
 
 
@@ -296,7 +297,8 @@ def experiment(
     framework = framework_of(config, data)
     shapes = {key: mask.shape for key, mask in framework.full_mask().items()}
     last = check_prunes(config, shapes)
-    store = Store(config, warn, origin=origin, **store_options)
+    subject = Subject.of(config, data)
+    store = Store(config, warn, origin=origin, subject=subject, **store_options)
     check_network(config.run_dir, shapes)
     if last < config.levels:
         warn(f"{ends_early(config, shapes)}.")

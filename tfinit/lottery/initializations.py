@@ -94,6 +94,7 @@ def compare_initializations(
     from tfinit.lottery.directory import check_directory
     from tfinit.lottery.experiment import checked_data, experiment
     from tfinit.lottery.report_files import check_initializations, write_initializations
+    from tfinit.lottery.subject import Subject
     from tfinit.origin import Origin
 
     each = configs(config, names)
@@ -120,5 +121,5 @@ def compare_initializations(
             for name, own in each.items()
         }
     if reports:
-        write_initializations(each, config.run_dir, found, data)
+        write_initializations(each, config.run_dir, found, Subject.of(config, data))
     return found

@@ -15,8 +15,10 @@ from tfinit.errors import InputError
 from tfinit.flag_help import FlagHelp
 from tfinit.networks import models_help
 from tfinit.optimizers import OPTIMIZERS, optimizers_help
+from tfinit.training.judged import AUTO, DIRECTIONS
 
-MADE_WITH = "made_with"  # beside the fields in config.json: see tfinit.origin
+# Beside the fields in config.json: see tfinit.origin, tfinit.lottery.subject.
+MADE_WITH, DESCRIBED = "made_with", "described"
 _A_NAME = (
     "It is a name, as 'lenet-300-100', 'mlp-3-relu' or 'resnet-20': each replicate is a new one of "
     "that kind. Train and prune a model of your own with tfinit.pruning.SparseOptimizer."
@@ -69,6 +71,11 @@ class NetworkConfig:
     """Steps between evaluations on the validation and test split."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """One replicate each: its weights, and the order of its data."""
+    # What is measured is the same whatever it is judged by: a run goes on, and tells of another.
+    metric: str = field(default=AUTO, compare=False)
+    """What results are judged by: loss, or a metric of the model. auto: accuracy, else the loss."""
+    metric_direction: str = field(default=AUTO, compare=False)
+    """max: the larger the better; min. auto: as Keras, or the metric's name, has it."""
     # Where the run is does not make it another experiment: the directory may be moved.
     run_dir: Path = field(default=Path("runs/network"), compare=False)
     """Directory of the run. An interrupted run that is started again goes on there."""
@@ -89,6 +96,8 @@ class NetworkConfig:
         one_of("keras", self.keras, KERASES)
         one_of("optimizer", self.optimizer, OPTIMIZERS)
         seeds("seeds", self.seeds)
+        text("metric", self.metric, cure="Its name, or 'auto'.")
+        one_of("metric_direction", self.metric_direction, DIRECTIONS)
         if self.keras == "tf_keras":
             for name, value, without in self._keras_3_only():
                 if value != without:
@@ -120,7 +129,8 @@ class NetworkConfig:
         """
         try:
             values: dict[str, Any] = json.loads(text)
-            values.pop(MADE_WITH, None)
+            for beside in (MADE_WITH, DESCRIBED):
+                values.pop(beside, None)
             # Any version wrote them: an object without is no configuration.
             values["seeds"] = tuple(values["seeds"])
             for f in dataclasses.fields(cls):

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 from tfinit.files import check_writable, png, write_whole
 from tfinit.lottery.config import LotteryConfig, StabilityConfig
-from tfinit.lottery.network_config import NetworkConfig
 from tfinit.lottery.result import LevelResult
+from tfinit.lottery.stored_arrays import shapes_of
+from tfinit.lottery.subject import Subject
 
 if TYPE_CHECKING:
-    from tfinit.datasets import Dataset
     from tfinit.lottery.linear_connectivity import StabilityResult
 
 _OF_AN_EXPERIMENT = (
@@ -26,16 +26,6 @@ _OF_AN_EXPERIMENT = (
 OF_A_RUN = (*_OF_AN_EXPERIMENT, "conclusion.txt")
 OF_STABILITY = ("stability.csv", "stability.png")
 OF_INITIALIZATIONS = ("initializations.png",)
-
-
-def title(config: NetworkConfig, data: "Dataset | None" = None) -> str:
-    """What tables and figures are called: network, data, and how many replicates."""
-    replicates = "1 seed" if len(config.seeds) == 1 else f"{len(config.seeds)} seeds"
-    return f"{_network(config, data)}, {replicates}"
-
-
-def _network(config: NetworkConfig, data: "Dataset | None") -> str:
-    return f"{config.model} on {config.dataset if data is None else data.name}"
 
 
 def check_reports(directory: Path, names: Sequence[str]) -> None:
@@ -56,7 +46,7 @@ def check_initializations(each: Mapping[str, LotteryConfig], directory: Path) ->
         check_reports(own.run_dir, _OF_AN_EXPERIMENT)
 
 
-def write_run(config: LotteryConfig, results: Sequence[LevelResult], data: "Dataset") -> None:
+def write_run(config: LotteryConfig, results: Sequence[LevelResult], subject: Subject) -> None:
     """Leave `OF_A_RUN` in the directory of an experiment.
 
     Raises:
@@ -64,7 +54,7 @@ def write_run(config: LotteryConfig, results: Sequence[LevelResult], data: "Data
     """
     from tfinit.lottery.report import Conclusion
 
-    _write(config, results, title(config, data), data)
+    _write(config, results, subject.title(len(config.seeds)), subject)
     conclusion = f"{Conclusion.of(results, config)}\n"
     write_whole(config.run_dir / "conclusion.txt", conclusion.encode())
 
@@ -73,7 +63,7 @@ def write_initializations(
     each: Mapping[str, LotteryConfig],
     directory: Path,
     found: Mapping[str, Sequence[LevelResult]],
-    data: "Dataset",
+    subject: Subject,
 ) -> None:
     """Leave tables and figures in the directory of each initialization, and a figure of all.
 
@@ -81,7 +71,7 @@ def write_initializations(
         each: Initialization → its experiment.
         directory: Of the comparison.
         found: Initialization → its results.
-        data: What was trained on.
+        subject: What they are about.
 
     Raises:
         WorkError: a file cannot be written.
@@ -90,14 +80,14 @@ def write_initializations(
     from tfinit.plots import initializations_figure
 
     for name, results in found.items():
-        _write(each[name], results, f"{_network(each[name], data)}, {name}", data)
+        _write(each[name], results, f"{subject.named()}, {name}", subject)
     rows = {name: summarize(results) for name, results in found.items()}
-    heading = title(next(iter(each.values())), data)
+    heading = subject.title(len(next(iter(each.values())).seeds))
     write_whole(directory / "initializations.png", png(initializations_figure(rows, heading)))
 
 
 def write_stability(
-    config: StabilityConfig, results: "Sequence[StabilityResult]", data: "Dataset | None" = None
+    config: StabilityConfig, results: "Sequence[StabilityResult]", subject: Subject
 ) -> None:
     """Leave `OF_STABILITY` in the directory of an experiment.
 
@@ -108,22 +98,36 @@ def write_stability(
     from tfinit.plots import stability_figure
 
     write_whole(config.run_dir / "stability.csv", stability_to_csv(results).encode())
-    figure = stability_figure(results, title(config, data))
+    figure = stability_figure(results, subject.title(len(config.seeds)))
     write_whole(config.run_dir / "stability.png", png(figure))
 
 
-def drawn_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape of an example, for `tfinit.plots.masks_figure`: flattened unless it is an image.
+def drawn_shape(mask: tuple[int, ...], example: tuple[int, ...] | None) -> tuple[int, ...] | None:
+    """The shape in which `tfinit.plots.masks_figure` is to draw a first layer.
+
+    Args:
+        mask: The shape of its weight.
+        example: The shape of what it sees; None: not known.
+
+    Returns:
+        That of the example, flattened unless it is an image; of a matrix that is over something
+        else, a row. None: it cannot be drawn.
 
     Example:
-        >>> drawn_shape((8, 8, 1)), drawn_shape((2, 2, 2, 3))
+        >>> drawn_shape((64, 5), (8, 8, 1)), drawn_shape((24, 5), (2, 2, 2, 3))
         ((8, 8, 1), (24,))
+        >>> drawn_shape((1000, 16), (20,)), drawn_shape((3, 4, 5), (20, 4))
+        ((1000,), None)
     """
-    return shape if len(shape) <= 3 else (math.prod(shape),)
+    example = () if example is None else example
+    shape = example if len(example) <= 3 else (math.prod(example),)
+    if len(mask) == 2:
+        return shape if math.prod(shape) == mask[0] else (mask[0],)
+    return (shape or (1,)) if len(mask) == 4 else None
 
 
 def _write(
-    config: LotteryConfig, results: Sequence[LevelResult], heading: str, data: "Dataset"
+    config: LotteryConfig, results: Sequence[LevelResult], heading: str, subject: Subject
 ) -> None:
     # Drawing loads matplotlib, which nothing else here needs.
     from tfinit import plots
@@ -136,9 +140,11 @@ def _write(
     }
     for name, table in tables.items():
         write_whole(config.run_dir / name, table(results).encode())
-    shape = drawn_shape(data.train[0].shape[1:])
+    shape = drawn_shape(next(iter(shapes_of(results[0].mask).values())), subject.example)
     tickets = plots.lottery_figure(report.summarize(results), heading)
     write_whole(config.run_dir / "tickets.png", png(tickets))
     write_whole(config.run_dir / "curves.png", png(plots.curves_figure(results, heading)))
     write_whole(config.run_dir / "layers.png", png(plots.layers_figure(results, heading)))
-    write_whole(config.run_dir / "masks.png", png(plots.masks_figure(results, heading, shape)))
+    if shape is not None:
+        masks = plots.masks_figure(results, heading, shape)
+        write_whole(config.run_dir / "masks.png", png(masks))

@@ -21,6 +21,7 @@ from tfinit.lottery.report_files import OF_STABILITY, check_reports, write_stabi
 from tfinit.lottery.result import LevelResult, Weights
 from tfinit.lottery.store import Place, Store
 from tfinit.lottery.stored_training import stored_or_trained
+from tfinit.lottery.subject import Subject
 from tfinit.origin import Origin
 from tfinit.progress import as_warning, check_progress, following
 from tfinit.training.compiled import Evaluator, choose_xla
@@ -139,11 +140,11 @@ def stability(
     if config.train_examples:
         data = data.subset(config.train_examples)
     check_batch_size(config.batch_size, len(data.train[0]))
-    results = []
+    results, subject = [], Subject.of(config, data)
     with following(progress) as follower:
         follower.expect(stability_steps(config))
         framework = framework_of(config, data)
-        store = Store(config, warn, origin=origin, **store_options)
+        store = Store(config, warn, origin=origin, subject=subject, **store_options)
         check_network(
             config.run_dir, {key: mask.shape for key, mask in framework.full_mask().items()}
         )
@@ -157,7 +158,7 @@ def stability(
                     finished(results[-1])
                     follower.say(str(results[-1]))
     if reports:
-        write_stability(config, results, data)
+        write_stability(config, results, subject)
     return results
 
 

@@ -22,7 +22,6 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,33 +29,31 @@ import numpy as np
 
 from tfinit.arguments import function, number
 from tfinit.errors import InputError, WorkError
-from tfinit.files import barred, held, make_directory, read_regular, remove, write_whole
-from tfinit.lottery.directory import check_directory, check_same, config_file, told, unusable
+from tfinit.files import barred, held, make_directory, remove, write_whole
+from tfinit.lottery.directory import (
+    check_directory,
+    check_same,
+    config_file,
+    described,
+    told,
+    unusable,
+)
 from tfinit.lottery.network_config import NetworkConfig
 from tfinit.lottery.result import LevelResult, Weights
-from tfinit.lottery.stored_arrays import Arrays, StoredArrays, forms_of, pack, unpack
+from tfinit.lottery.store_reader import ABOUT, Place, StoreReader
+from tfinit.lottery.stored_arrays import Arrays, pack
+from tfinit.lottery.subject import Subject
 from tfinit.origin import Origin
 from tfinit.progress import as_warning
-from tfinit.training.metrics import Metrics, Partial
+from tfinit.training.metrics import Partial
 
-# Reading an altered .npz may raise anything: BadZipFile, zlib.error, NotImplementedError for a
-# compression that does not exist, MemoryError for a size that never was.
-_DAMAGED = Exception
+__all__ = ["Place", "Store"]
+
 # Seconds of training that an interruption may cost. Writing takes about a second at worst.
 _CHECKPOINT_EVERY = 60.0
-_ABOUT = "about"  # the group of arrays that says whose a file is
 
 
-@dataclass(frozen=True)
-class Place:
-    """Which training of an experiment."""
-
-    seed: int
-    branch: str
-    level: int
-
-
-class Store:
+class Store(StoreReader):
     """Reads and writes the directory of one experiment.
 
     The experiment may grow: one that asks for more seeds, levels or controls than the directory
@@ -70,6 +67,7 @@ class Store:
         checkpoint_every: Seconds between the checkpoints in the middle of a training.
         origin: The data, and the versions and the device that train now. None: nothing is trained;
             what the directory says of them stays.
+        subject: What tables and figures say of it. What the directory says of that stays.
 
     Raises:
         InputError: the directory holds another experiment or a larger one, or one on other data,
@@ -82,16 +80,15 @@ class Store:
         warn: Callable[[str], None] = as_warning,
         checkpoint_every: float = _CHECKPOINT_EVERY,
         origin: Origin | None = None,
+        subject: Subject | None = None,
     ):
-        function("warn", warn, "a line")
-        self.root = config.run_dir
-        self._config = config
-        self._warn = warn
+        super().__init__(config, function("warn", warn, "a line"), origin)
         self._checkpoint_every = number("checkpoint_every", checkpoint_every, least=0)
-        self._origin = origin
-        self._unsigned_said = False
+        self._subject = subject
         check_directory(config, origin)
-        content = told(config, origin)  # before the directory is made: it may not be possible
+        content = told(
+            config, origin, subject
+        )  # before the directory is made: it may not be possible
         try:
             make_directory(self.root)
             writable = os.access(self.root, os.W_OK | os.X_OK)
@@ -133,7 +130,7 @@ class Store:
                 "versions. They are taken to be those of now, and noted."
             )
         # What was there first stays: of later versions each file tells.
-        whole = told(self._config, there or now)
+        whole = told(self._config, there or now, described(content) or self._subject)
         if content != whole:
             write_whole(config_file(self.root), whole)
 
@@ -145,15 +142,9 @@ class Store:
             if partial.with_name(partial.name.replace("partial", "level")).exists():
                 remove(partial)
 
-    def _branch(self, seed: int, branch: str) -> Path:
-        return self.root / f"seed-{seed}" / branch
-
-    def _level(self, at: Place, kind: str = "level") -> Path:
-        return self._branch(at.seed, at.branch) / f"{kind}-{at.level:02d}.npz"
-
     def initial(self, seed: int, branch: str, compute: Callable[[], Weights]) -> Weights:
         """The stored initial weights, or those of ``compute``, stored now."""
-        stored = self._weights(seed, branch, "initial", "initializing again")
+        stored = self.stored_initial(seed, branch)
         if stored is None:
             self._keep_weights(seed, branch, "initial", compute())
             stored = self._weights(seed, branch, "initial", "")
@@ -162,17 +153,9 @@ class Store:
             raise WorkError(f"{path} does not hold what was just written to it.")
         return stored
 
-    def rewind(self, seed: int, branch: str) -> Weights | None:
-        """The weights that were kept at the rewind step; None if there are none."""
-        return self._weights(seed, branch, "rewind", "training level 0 again")
-
     def keep_rewind(self, seed: int, branch: str, weights: Weights) -> None:
         """Store the weights at the rewind step."""
         self._keep_weights(seed, branch, "rewind", weights)
-
-    def line(self, seed: int, branch: str) -> Arrays | None:
-        """What was measured along the line between two networks; None if nothing was."""
-        return self._weights(seed, branch, "line", "measuring again")
 
     def keep_line(self, seed: int, branch: str, measured: Arrays) -> None:
         """Store what was measured along the line between two networks."""
@@ -181,43 +164,6 @@ class Store:
     def _keep_weights(self, seed: int, branch: str, kind: str, arrays: Arrays) -> None:
         path = self._branch(seed, branch) / f"{kind}.npz"
         self._write(path, self._whose(kind, seed, branch), **{kind: arrays})
-
-    def _weights(self, seed: int, branch: str, kind: str, cure: str) -> Weights | None:
-        path = self._branch(seed, branch) / f"{kind}.npz"
-        stored = self._read(path, self._whose(kind, seed, branch), (kind,), cure)
-        return None if stored is None else StoredArrays(path, kind, stored[kind])
-
-    def level(self, at: Place, initial: Weights, rewind: Weights) -> LevelResult | None:
-        """The stored result of a training; None if there is none, or it cannot be used."""
-        path, cure = self._level(at), f"training level {at.level} again"
-        whose = self._whose("level", at.seed, at.branch, at.level)
-        stored = self._read(path, whose, ("mask", "final", "metrics"), cure)
-        if stored is None:
-            return None
-        try:
-            wanted = forms_of(rewind)
-            if forms_of(stored["final"]) != wanted:
-                raise ValueError("its weights are those of another network")
-            for key, mask in stored["mask"].items():
-                if mask.dtype != bool or mask.shape != wanted[key][0]:
-                    raise ValueError("its masks are those of another network")
-            values = stored["metrics"]
-            step, losses = values.pop("step"), values.pop("training_loss")
-            diverged = int(values.pop("diverged_at"))
-        except _DAMAGED:
-            self._warn(f"{path} is damaged: {cure}.")
-            return None
-        return LevelResult(
-            at.seed,
-            at.branch,
-            at.level,
-            initial,
-            rewind,
-            StoredArrays(path, "mask", stored["mask"]),
-            StoredArrays(path, "final", stored["final"]),
-            Metrics(step, values, losses),
-            diverged if diverged > 0 else None,
-        )
 
     def keep(self, result: LevelResult) -> LevelResult:
         """Store the result of a training, and return it as it is stored."""
@@ -241,28 +187,6 @@ class Store:
             raise WorkError(f"{self._level(at)} does not hold what was just written to it.")
         return kept
 
-    def partial(
-        self, at: Place, fits: Callable[[Partial], bool] = lambda partial: True
-    ) -> Partial | None:
-        """Where a training stood when it was left; None if it is not known, or cannot be used."""
-        path, cure = self._level(at, "partial"), f"training level {at.level} from its start"
-        whose = self._whose("partial", at.seed, at.branch, at.level)
-        stored = self._read(path, whose, ("partial", "state"), cure, signed=True)
-        if stored is None:
-            return None
-        try:
-            told = stored["partial"]
-            partial = Partial(
-                int(told["step"]), (told["at"], told["rows"]), told["losses"], stored["state"]
-            )
-        except _DAMAGED:
-            self._warn(f"{path} is damaged: {cure}.")
-            return None
-        if not fits(partial):
-            self._warn(f"{path} names other variables than this network's: {cure}.")
-            return None
-        return partial
-
     def checkpoint(self, at: Place) -> Callable[[Callable[[], Partial]], None]:
         """What a training calls now and then, to be kept every so many seconds."""
         last = time.monotonic()
@@ -284,59 +208,7 @@ class Store:
 
         return keep
 
-    def _whose(self, kind: str, seed: int, branch: str, level: int | None = None) -> dict[str, Any]:
-        """What tells the file of one training from that of any other."""
-        whose = {"kind": kind, "seed": seed, "branch": branch, "level": level}
-        return whose | {"experiment": self._config.identity()}
-
     def _write(self, path: Path, whose: dict[str, Any], **groups: Arrays) -> None:
         origin = {} if self._origin is None else self._origin.to_dict()
         told = np.frombuffer(json.dumps(whose | origin).encode(), np.uint8)
-        write_whole(path, pack(**groups, **{_ABOUT: {"json": told}}))
-
-    def _read(
-        self,
-        path: Path,
-        whose: dict[str, Any],
-        groups: tuple[str, ...],
-        cure: str,
-        signed: bool = False,
-    ) -> dict[str, dict[str, np.ndarray]] | None:
-        """The arrays of a file by group; None if there is none, or it is not what it should be.
-
-        An earlier tfinit did not write whose a file is. It is believed, unless ``signed``.
-        """
-        if not os.path.lexists(path):
-            return None
-        try:
-            stored = unpack(read_regular(path))
-            about = stored.pop(_ABOUT, None)
-            if set(stored) != set(groups):
-                raise ValueError("it holds something else")
-            told = None if about is None else dict(json.loads(about["json"].tobytes()))
-        except _DAMAGED:
-            self._warn(f"{path} is damaged: {cure}.")
-            return None
-        if told is None and signed:
-            self._warn(
-                f"{path} was written by an earlier tfinit, which named variables by their place: "
-                f"{cure}."
-            )
-            return None
-        if told is None and not self._unsigned_said:
-            self._unsigned_said = True
-            self._warn(
-                f"{path} was written by an earlier tfinit and does not say whose it is. It is "
-                "believed, and so are other files that do not."
-            )
-        if told is not None:
-            wanted = whose | ({} if self._origin is None else {"data": self._origin.data})
-            other = [
-                f"{name} {told.get(name)!r}, not {value!r}"
-                for name, value in wanted.items()
-                if told.get(name, value if name == "data" else None) != value
-            ]
-            if other:
-                self._warn(f"{path} is of another training ({', '.join(other)}): {cure}.")
-                return None
-        return stored
+        write_whole(path, pack(**groups, **{ABOUT: {"json": told}}))
