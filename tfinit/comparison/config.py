@@ -40,6 +40,11 @@ class CompareConfig:
     """Optimizer: a name of `tfinit.optimizers.OPTIMIZERS`."""
     learning_rate: float = 0.01
     """Learning rate, constant."""
+    metric: str = AUTO
+    """What is ranked by. auto: the mean training loss at the end; or loss, or a metric that the
+    model is compiled with, on the validation split."""
+    metric_direction: str = AUTO
+    """max, min: which is better. auto: as the metric says."""
 
     def __post_init__(self) -> None:
         cure = "It is a name; tfinit.compare takes models and data of your own."
@@ -51,3 +56,5 @@ class CompareConfig:
         seeds("seeds", self.seeds)
         one_of("optimizer", self.optimizer, OPTIMIZERS)
         number("learning_rate", self.learning_rate, above=0)
+        text("metric", self.metric)
+        one_of("metric_direction", self.metric_direction, DIRECTIONS)

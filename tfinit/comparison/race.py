@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from tfinit import arguments
-from tfinit.arguments import flag, function, number, text, whole
+from tfinit.arguments import flag, function, number, one_of, text, whole
 from tfinit.comparison.config import DEFAULTS
 from tfinit.comparison.hidden_activations import with_activation
 from tfinit.comparison.initializations import Initialization, read_schemes
@@ -15,6 +15,7 @@ from tfinit.datasets import Dataset, from_arrays, load
 from tfinit.devices import announce
 from tfinit.errors import InputError
 from tfinit.progress import check_progress, following
+from tfinit.training.judged import AUTO, DIRECTIONS
 from tfinit.training.metrics import Progress
 from tfinit.training.order import check_batch_size
 from tfinit.variables import keras_of
@@ -108,16 +109,20 @@ def compare(
     target_loss = number("target_loss", target_loss, above=0, none=True)
     diagnose = flag("diagnose", diagnose)
     text("title", title, none=True)
+    text("metric", metric)
+    one_of("metric_direction", metric_direction, DIRECTIONS)
     check_progress(progress)
     function("finished", finished, "a run")
     field = read_schemes(schemes)
     data = _dataset(data)
     seeds = _check(build_model, data, seeds, batch_size)
     runs: dict[tuple[str, int], Run] = {}
-    device = ""
+    device, judge = "", None
     with following(progress) as follower:
         follower.expect(len(field) * len(seeds) * steps)
         for network, group, own_seeds in _shared_networks(build_model, data, field, seeds):
+            if judge is None and metric != AUTO:
+                judge = network.judged(metric, metric_direction)
             title = title or f"{network.model.name} on {data.name}"
             device = device or str(announce())
             for seed in own_seeds:
@@ -138,7 +143,7 @@ def compare(
     if target_loss is None:
         target_loss = choose_target(ordered, data.classes)
     title = title or data.name
-    return Comparison(title, ordered, data.classes, steps, batch_size, target_loss, device)
+    return Comparison(title, ordered, data.classes, steps, batch_size, target_loss, device, judge)
 
 
 def _dataset(data: Any) -> Dataset:

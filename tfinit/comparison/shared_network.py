@@ -14,6 +14,7 @@ from tfinit.errors import InputError
 from tfinit.models import kernels
 from tfinit.schemes.initialize import initialize
 from tfinit.training.engine import trainer
+from tfinit.training.judged import JudgedMetric, judged
 from tfinit.training.metrics import Diverged, MetricsRecorder, Progress, silent
 from tfinit.training.order import evaluation_steps
 from tfinit.variables import all_weights, read_weights, write_weights
@@ -69,6 +70,15 @@ class SharedNetwork:
         # A compilation would take longer than the few evaluations.
         self._evaluate = Evaluator(model, data, None, jit_compile=False)
         self._warm = False
+
+    def judged(self, metric: str, direction: str) -> JudgedMetric:
+        """The metric by its name.
+
+        Raises:
+            InputError: it is not measured on a validation split, or does not say which is better.
+        """
+        names = [n.split("_", 1)[1] for n in self._evaluate.names if n.startswith("validation_")]
+        return judged(names, metric, direction, self.model)
 
     def start(self, initialization: Initialization, seed: int) -> None:
         """Set all weights to those that a run starts from, and the optimizer to a fresh one."""

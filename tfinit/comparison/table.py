@@ -44,13 +44,13 @@ def text(comparison: "Comparison") -> str:
 
 def _judged_header(comparison: "Comparison") -> list[str]:
     told = comparison.told
-    shown = "acc. %" if told.name == "accuracy" else f"{told.label}{' %' * told.percent}"
-    return [f"validation {shown}"] * (comparison.metric is not None) + [f"test {shown}"]
+    splits = ["validation", "test"] if comparison.metric is not None else ["test"]
+    return [f"{s} acc. %" if told.name == "accuracy" else told.label(s) for s in splits]
 
 
 def _cells(row: "Row", comparison: "Comparison") -> list[str]:
     told = comparison.told
-    scale, digits = (100, 1) if told.percent else (1, None)
+    digits = 1 if told.is_accuracy else None
     judged = [row.validation] * (comparison.metric is not None) + [row.test]
     part = f" ({row.reached}/{row.runs})" if 0 < row.reached < row.runs else ""
     return [
@@ -59,7 +59,7 @@ def _cells(row: "Row", comparison: "Comparison") -> list[str]:
         f"{_cell(row.steps_to_target, 1, 0)}{part}",
         "–" if not row.reached else f"{row.seconds_to_target.mean:.2f}",
         _cell(row.final_loss, 1, None),
-        *(_cell(spread, scale, digits) for spread in judged),
+        *(_cell(spread, told.scale, digits) for spread in judged),
         f"{row.diverged} of {row.runs}",
     ]
 
@@ -110,7 +110,7 @@ def _outcome(comparison: "Comparison") -> str:
     what, best, many = "final training loss", "lowest", "final training losses"
     ends = [f"{row.final_loss.mean:.3g}" for row in first]
     if metric is not None:
-        what = many = f"validation {metric.label}"
+        what = many = f"validation {metric}"
         best = "highest" if metric.direction == "max" else "lowest"
         ends = [metric.text(row.validation.mean) for row in first]
     end = f"{'' if metric else 'a '}{what} of {ends[0]}"
