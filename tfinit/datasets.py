@@ -217,18 +217,18 @@ def _read(path: Path, trouble: str, cure: str) -> "tuple[Split, Split]":
     return (x, y), (x_test, y_test)
 
 
-def _file(path: Path, name: str) -> "Dataset":
+def _file(argument: str, path: Path, name: str) -> "Dataset":
     from tfinit.splits import from_arrays
 
     train, test = _read(
         path,
-        f"`dataset` {name!r}: {path} cannot be read as an .npz file of arrays",
+        f"`{argument}` {name!r}: {path} cannot be read as an .npz file of arrays",
         "Write one with numpy.savez(path, x_train=…, y_train=…, x_test=…, y_test=…).",
     )
     return from_arrays(train, test, name=name)
 
 
-def _tensorflow_dataset(name: str) -> "Dataset":
+def _tensorflow_dataset(argument: str, name: str) -> "Dataset":
     import numpy as np
 
     from tfinit.splits import from_arrays
@@ -247,7 +247,7 @@ def _tensorflow_dataset(name: str) -> "Dataset":
         )
     except (ValueError, TypeError) as error:
         raise InputError(
-            f"`dataset` {name!r} cannot be loaded as images of one size with labels, in splits "
+            f"`{argument}` {name!r} cannot be loaded as images of one size with labels, in splits "
             f"train and test: {first_line(error)} Data sets: "
             "https://www.tensorflow.org/datasets/catalog. Or load the arrays yourself and pass "
             "them to tfinit.datasets.from_arrays."
@@ -268,7 +268,7 @@ for _name in points.NAMES:
     named(_name, points.description(_name), _label, at_hand=True)(partial(_points, _name))
 
 
-def load(name: str) -> "Dataset":
+def load(name: str, argument: str = "dataset") -> "Dataset":
     """Load a data set by its name.
 
     =================== ==========================================================================
@@ -290,6 +290,10 @@ def load(name: str) -> "Dataset":
     x_test and y_test, and becomes a data set by the rules of `from_arrays`; so do the others but
     ``digits``: validation is held out of the training examples, 5000 of MNIST and CIFAR.
 
+    Args:
+        name: As in the table.
+        argument: What the caller calls it, for errors.
+
     Raises:
         InputError: the name is unknown, or the file cannot be read or has unfit arrays.
         WorkError: Keras cannot download the data set.
@@ -299,18 +303,19 @@ def load(name: str) -> "Dataset":
         >>> load("digits").train[0].shape
         (1097, 8, 8, 1)
     """
-    text("dataset", name)
+    text("argument", argument)
+    text(argument, name)
     if name in DATASETS:
         return DATASETS[name].load()
     if name.startswith(_TFDS):
-        return _tensorflow_dataset(name)
+        return _tensorflow_dataset(argument, name)
     if name.endswith(".npz"):
-        return _file(Path(name), name)
+        return _file(argument, Path(name), name)
     directory = os.environ.get(DATA_DIR)
     if directory and os.path.isfile(path := Path(directory) / f"{name}.npz"):
-        return _file(path, name)
+        return _file(argument, path, name)
     raise InputError(
-        f"`dataset` must be one of {', '.join(DATASETS)}, the name of an .npz file in {DATA_DIR} "
-        f"({directory or 'which is not set'}), the path of an .npz file, or "
+        f"`{argument}` must be one of {', '.join(DATASETS)}, the name of an .npz file in {DATA_DIR}"
+        f" ({directory or 'which is not set'}), the path of an .npz file, or "
         f"{_TFDS}NAME, received {name!r}."
     )

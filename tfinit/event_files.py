@@ -48,7 +48,7 @@ class EventFile:
 
         number, place = next(_numbers), Path(directory)
         name = f"events.out.tfevents.{int(time.time())}.{socket.gethostname()}.{os.getpid()}"
-        self.path = place / f"{name}.{number}.v2"
+        self.path = place / f"{name}.{number:06d}.v2"
         try:
             make_directory(place)
             self._file = self.path.open("xb")

@@ -1,16 +1,14 @@
 """Arrays of a file by name, in the structure in which a model takes its inputs or its targets."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import keras
 import numpy as np
 
+from tfinit.array_trees import Arrays
 from tfinit.errors import InputError
-
-# An array; several by name, as they are in a file; or as the model takes them.
-Arrays = Any
 
 
 @dataclass(frozen=True)
@@ -118,21 +116,3 @@ def fits(spec: Any, array: np.ndarray) -> bool:
     return len(wanted) == array.ndim - 1 and all(
         n is None or n == m for n, m in zip(wanted, array.shape[1:], strict=True)
     )
-
-
-def each(function: Callable[[Any], Any], arrays: Any) -> Any:
-    """The same structure, with a function of each array; None stays."""
-    if isinstance(arrays, Mapping):
-        return {name: each(function, one) for name, one in arrays.items()}
-    if isinstance(arrays, list | tuple):
-        return [each(function, one) for one in arrays]
-    return None if arrays is None else function(arrays)
-
-
-def flat(arrays: Any) -> list[Any]:
-    """The arrays of a structure in the order of the model."""
-    if isinstance(arrays, Mapping):
-        return [part for name in arrays for part in flat(arrays[name])]
-    if isinstance(arrays, list | tuple):
-        return [part for one in arrays for part in flat(one)]
-    return [arrays]

@@ -12,7 +12,7 @@ from typing import Any
 
 from tfinit.errors import InputError, reason
 
-__all__ = ["is_named", "load_named"]
+__all__ = ["call_named", "is_named", "load_named"]
 
 _PLACE = re.compile(r"(?P<file>.+\.py):(?P<of_file>\w+)|(?P<module>\w+(\.\w+)*):(?P<of_module>\w+)")
 
@@ -66,6 +66,25 @@ def load_named(name: str, argument: str) -> Callable[..., Any]:
     return function
 
 
+def call_named(name: str, argument: str) -> Any:
+    """What the function at a place returns, called without arguments.
+
+    Args:
+        name: As for `load_named`.
+        argument: The argument that names it, for errors.
+
+    Raises:
+        InputError: as `load_named` says, or the function raises.
+    """
+    function = load_named(name, argument)
+    try:
+        return function()
+    except InputError as error:  # of tfinit, called by it: says what is wrong already
+        raise InputError(f"`{argument}` {name!r}: {error}") from error
+    except Exception as error:  # it is the user's code
+        raise _cannot(argument, name, error, "failed") from error
+
+
 def _of_file(path: Path) -> ModuleType:
     path = path.expanduser()
     if not path.is_file():
@@ -104,7 +123,9 @@ def _same(module: ModuleType, path: Path) -> bool:
     return file is not None and Path(file).resolve() == path.resolve()
 
 
-def _cannot(argument: str, name: str, error: Exception) -> InputError:
+def _cannot(
+    argument: str, name: str, error: Exception, what: str = "cannot be imported"
+) -> InputError:
     """The error, with the last line of the user's that it came from."""
     frames = traceback.extract_tb(error.__traceback__)
     own = [f for f in frames if Path(f.filename).suffix == ".py" and "importlib" not in f.filename]
@@ -114,6 +135,6 @@ def _cannot(argument: str, name: str, error: Exception) -> InputError:
     else:
         line = f" ({last.filename}, line {last.lineno})" if last else ""
     return InputError(
-        f"`{argument}` {name!r} cannot be imported: {type(error).__name__}: {reason(error)}{line}. "
+        f"`{argument}` {name!r} {what}: {type(error).__name__}: {reason(error)}{line}. "
         "Mend the file, or name another."
     )

@@ -11,6 +11,7 @@ be called, trained, traced, saved or probed in other threads meanwhile, and neit
 other.
 """
 
+import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -57,15 +58,16 @@ def probing(
 
     Args:
         model: A built layer or model of Keras 3. Run it eagerly in the block: what is traced into
-            a ``tf.function`` is not seen, and has nothing of the probe in it.
+            a ``tf.function`` or `jax.jit` is not seen, and has nothing of the probe in it.
         value: Called with a point and a tensor as the pass reaches it. Of a layer with several
             outputs it is the first.
-        gradient: Called with the point and the gradient of what a ``tf.GradientTape`` is asked for,
-            by that tensor, when backpropagation reaches it. TensorFlow only.
+        gradient: Called with the point and the gradient by that tensor, when backpropagation
+            reaches it: of what a ``tf.GradientTape`` is asked for, `jax.grad` differentiates or
+            ``backward`` of PyTorch begins at.
         layers: Which to see: some of `seen_layers`, by default all.
 
     Raises:
-        InputError: not a layer or model of Keras 3, or gradients on another backend.
+        InputError: not a layer or model of Keras 3, or a backend without gradients.
 
     Example:
         >>> layers = [keras.layers.Dense(3, "tanh", name="fc")]
@@ -85,16 +87,20 @@ def probing(
         isinstance(pair, tuple) and len(pair) == 2 for pair in listed("layers", layers, object)
     ):
         raise refused("layers", "some of `seen_layers`", layers)
-    if gradient is not None:
-        require_tensorflow("Gradients are taken")
-    calls: dict[str, int] = {}
+    from tfinit.graph import passes  # it imports Keras
+
+    on, calls = passes.backend(), {}
+    level = on.here()
 
     def see(point: Point, tensor: Any) -> Any:
         # Not into a graph, which outlives the probe.
-        if not _is_eager(tensor):
+        shown = on.shown(tensor, level)
+        if shown is None:
             return tensor
-        value(point, tensor)
-        return tensor if gradient is None else _tapped(point, tensor, gradient)
+        value(point, shown)
+        if gradient is None:
+            return tensor
+        return on.tapped(tensor, level, functools.partial(gradient, point))
 
     with overlaid() as put:
         for key, layer in seen_layers(model) if layers is None else layers:
@@ -193,29 +199,3 @@ def _call(key: str, layer: Any, plain: Any, calls: dict[str, int], see: Any) -> 
 
 def _is_float(tensor: Any) -> bool:
     return hasattr(tensor, "dtype") and "float" in str(getattr(tensor.dtype, "name", tensor.dtype))
-
-
-def _is_eager(tensor: Any) -> bool:
-    import keras
-
-    if keras.backend.backend() != "tensorflow":
-        return True
-    import tensorflow as tf
-
-    return isinstance(tensor, tf.Tensor) and not tf.is_symbolic_tensor(tensor)
-
-
-def _tapped(point: Point, tensor: Any, gradient: Seen) -> Any:
-    """The same tensor, which hands over its gradient on the way back."""
-    import tensorflow as tf
-
-    @tf.custom_gradient
-    def tap(value: Any) -> Any:
-        def back(upstream: Any) -> Any:
-            if _is_eager(upstream):
-                gradient(point, upstream)
-            return upstream
-
-        return tf.identity(value), back
-
-    return tap(tensor)

@@ -1,5 +1,6 @@
-"""The data that a command is given: a data set, or arrays of a file that is not trusted."""
+"""The data that a command or a function is given: by name, by place, as a file, or in memory."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,13 +9,78 @@ import numpy as np
 
 from tfinit import datasets
 from tfinit.array_files import read_arrays
+from tfinit.array_trees import each, flat
+from tfinit.datasets import Dataset
 from tfinit.errors import InputError
-from tfinit.named_arrays import arranged, check_shapes, each, ends, flat
+from tfinit.named_arrays import arranged, check_shapes, ends
+from tfinit.named_functions import call_named, is_named
 
 # One array, or several by name.
 Arrays = np.ndarray | dict[str, np.ndarray]
 # Inputs and targets as the model takes them, and how much each example counts, or None.
 Examples = tuple[Any, Any, Any]
+
+
+def read_data(data: Any, argument: str = "data") -> Dataset:
+    """A data set of whatever tfinit takes for one.
+
+    ============================== ===============================================================
+    given                          is
+    ============================== ===============================================================
+    a `Dataset`                    itself
+    ``"digits"``                   that of this name, ``"tfds:NAME"`` too: `tfinit.datasets.load`
+    ``"path/to/it.npz"``           arrays by name in a file: `tfinit.datasets.load`
+    ``"file.py:load"``             what ``load()`` returns: any of the others; so is
+                                   ``"package.module:load"``
+    ``((x, y), (x_test, y_test))`` a pair of splits; those of validation may come third:
+                                   `tfinit.datasets.from_arrays`
+    ============================== ===============================================================
+
+    Args:
+        data: The data.
+        argument: What the caller calls it, for errors.
+
+    Raises:
+        InputError: it is none of these, or those say that it is not fit.
+
+    Example:
+        >>> read_data("digits").rows
+        1097
+        >>> x, y = np.zeros((20, 4)), np.zeros((20, 2))
+        >>> read_data(((x, y), (x, y))).rows
+        18
+    """
+    return _read(data, argument, "arrays")
+
+
+def _read(data: Any, argument: str, name: str) -> Dataset:
+    if isinstance(data, Dataset):
+        return data
+    if isinstance(data, os.PathLike):
+        data = os.fspath(data)
+    if isinstance(data, str):
+        if is_named(data):
+            return _read(_of_place(data, argument), argument, data)
+        return datasets.load(data, argument)
+    if isinstance(data, tuple | list) and len(data) in (2, 3):
+        return datasets.from_arrays(*data, name=name)
+    raise InputError(
+        f"`{argument}` must be a tfinit.datasets.Dataset, the name of one, an .npz file, "
+        f"file.py:load, or pairs ((x, y), (x_test, y_test)), received {_told(data)}. "
+        "tfinit.datasets.from_arrays(train=(x, y), test=(x, y)) makes one."
+    )
+
+
+def _of_place(place: str, argument: str) -> Any:
+    found = call_named(place, argument)
+    if isinstance(found, str) and is_named(found):
+        raise InputError(f"`{argument}` {place!r} returned {found!r}: name that one.")
+    return found
+
+
+def _told(data: Any) -> str:
+    kind = f"the class {data.__name__}" if isinstance(data, type) else type(data).__name__
+    return f"{kind} of {len(data)}" if isinstance(data, tuple | list) else kind
 
 
 def read_examples(

@@ -2,40 +2,79 @@
 
 import dataclasses
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from tfinit import arguments
-from tfinit.arguments import array, text, whole
+from tfinit.arguments import text, whole
+from tfinit.array_trees import Arrays, each, flat, with_places
 from tfinit.errors import InputError
+from tfinit.given_arrays import (
+    Split,
+    in_training_form,
+    number_classes,
+    pixels_of,
+    read_split,
+)
 
-Split = tuple[np.ndarray, np.ndarray]
+__all__ = ["SPLIT_SEED", "Dataset", "Split", "digest", "from_arrays"]
 
 SPLIT_SEED = 0  # which examples are held out is part of the data set, not of an experiment
 _MOST_HELD_OUT = 5000
-_LAST_LABEL = 2**31 - 1  # they become int32
 
 
 @dataclass(frozen=True)
 class Dataset:
     """Training, validation and test examples.
 
+    A split is (x, y), or (x, y, sample weights): each of these an array with a row for each
+    example, or a dictionary, list or tuple of arrays where a model has several inputs or outputs.
+
     Attributes:
         name: What `tfinit.datasets.load` calls it.
-        train: (x, y): float32 inputs, int32 class numbers. Pixels are scaled to [0, 1]; those of
-            ``cifar10`` are then normalized: see `tfinit.datasets.load`.
+        train: The training examples. Of the data sets by name float32 inputs, int32 class numbers.
+            Pixels are scaled to [0, 1]; those of ``cifar10`` are then normalized: see
+            `tfinit.datasets.load`.
         validation: The same, held out of the training examples: decides when to stop.
         test: The same, never used to decide anything.
-        classes: Number of classes.
+        classes: Number of classes, where targets are class numbers; None where they are not.
     """
 
     name: str
-    train: Split
-    validation: Split
-    test: Split
-    classes: int
+    train: Any
+    validation: Any
+    test: Any
+    classes: int | None = None
+
+    @property
+    def rows(self) -> int | None:
+        """How many training examples there are."""
+        return len(flat(self.train[0])[0]) if isinstance(self.train, tuple) else None
+
+    def class_count(self, needed_by: str) -> int:
+        """The number of classes.
+
+        Args:
+            needed_by: What needs it, for the error.
+
+        Raises:
+            InputError: targets are not class numbers.
+
+        Example:
+            >>> tfinit.datasets.load("digits").class_count("it")
+            10
+        """
+        text("needed_by", needed_by)
+        if self.classes is None:
+            raise InputError(
+                f"{needed_by} needs one class number for each example, 0, 1, …, and the targets of "
+                f"data set {self.name!r} are {_told(self.train)}. Pass class numbers, or a model "
+                "of your own."
+            )
+        return self.classes
 
     def subset(self, train_rows: int, seed: int = 0) -> "Dataset":
         """The same data set with fewer training examples, drawn without repetition.
@@ -54,163 +93,203 @@ class Dataset:
             >>> tfinit.datasets.load("digits").subset(100).train[0].shape
             (100, 8, 8, 1)
         """
-        x, y = self.train
+        if self.rows is None:
+            raise InputError(
+                f"`train` of data set {self.name!r} is a {type(self.train).__name__}, of which "
+                "nothing can be drawn. Make a shorter one, as take() of tf.data does."
+            )
         cure = f"{self.name!r} has so many training examples."
-        train_rows = whole("train_rows", train_rows, 1, len(x), cure=cure)
+        train_rows = whole("train_rows", train_rows, 1, self.rows, cure=cure)
         seed = arguments.seed("seed", seed, 0)
-        rows = np.random.default_rng(seed).permutation(len(x))[:train_rows]
-        return dataclasses.replace(self, train=(x[rows], y[rows]))
+        rows = np.random.default_rng(seed).permutation(self.rows)[:train_rows]
+        return dataclasses.replace(self, train=_rows_of(self.train, rows))
 
     def digest(self) -> str:
         """The `digest` of all its examples; not of its name."""
         splits = (self.train, self.validation, self.test)
-        return digest(*(array for split in splits for array in split or (None,)))
+        return digest(*(part for split in splits for part in split or (None,)))
 
 
-def digest(*arrays: np.ndarray | None) -> str:
+def digest(*arrays: Arrays | None) -> str:
     """SHA-256, in hexadecimal, of arrays: of their types, shapes and bytes, in this order.
 
     It tells whether the data of a run are still those it began with. MNIST takes 0.2 s.
 
     Args:
-        *arrays: The arrays; None for one that could be there and is not.
+        *arrays: The arrays, or structures of arrays; None for one that could be there and is not.
 
     Example:
         >>> x = np.arange(3)
         >>> digest(x) == digest(x.copy()), digest(x) == digest(x[:, None]), digest(None)[:8]
         (True, False, 'eba11f86')
+        >>> digest({"a": x, "b": x}) == digest({"b": x, "a": x}) != digest([x, x])
+        True
     """
     told = hashlib.sha256()
     for part in arrays:
-        if part is None:
-            told.update(b"none;")
-            continue
-        told.update(f"{part.dtype.str}{part.shape};".encode())
-        told.update(np.ascontiguousarray(part).reshape(-1).view(np.uint8).data)
+        for place, one in with_places(part):
+            told.update(place.encode())
+            if one is None:
+                told.update(b"none;")
+                continue
+            array = np.asarray(one)
+            if array.dtype.kind in "OT":  # of Python's text, whose bytes are elsewhere
+                array = array.astype("U")
+            told.update(f"{array.dtype.str}{array.shape};".encode())
+            told.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
     return told.hexdigest()
 
 
 def from_arrays(
-    train: tuple[Any, Any],
-    test: tuple[Any, Any],
-    validation: tuple[Any, Any] | None = None,
+    train: Any,
+    test: Any,
+    validation: Any = None,
     name: str = "arrays",
     classes: int | None = None,
 ) -> Dataset:
     """A data set of arrays. Without ``validation``, a tenth of ``train`` is held out for it.
 
-    Inputs of uint8 are pixels and become x / 255; floats are taken as they are, in float32.
-    Inputs of shape (n, height, width) get a channel axis, labels of shape (n, 1) lose theirs.
-    What is held out, at random but always the same and at most 5000 examples, is no longer in
-    ``train``. Arrays that have the right form already are not copied.
+    A split is (x, y), or (x, y, sample weights) with weights of at least 0. Each of these is an
+    array with a row for each example, or a dictionary, list or tuple of arrays where a model has
+    several inputs or outputs. What is held out, at random but always the same and at most 5000
+    examples, is no longer in ``train``. Arrays that have the right form already are not copied.
+
+    ====================== =======================================================================
+    given                  becomes
+    ====================== =======================================================================
+    inputs of uint8        pixels: x / 255 in float32; of shape (n, height, width) with a channel
+                           axis at the end
+    inputs of floats       float32; of shape (n, height, width), where targets are class numbers
+                           and there is one input, with a channel axis
+    other inputs           what they are: token ids, booleans, text
+    class numbers          int32; of shape (n, 1) without the second axis
+    targets that are the   what the inputs become: (x, x) is what an autoencoder takes
+    inputs
+    other targets, weights floats in float32, all else what it is: masks of uint8, tags (n, length)
+    ====================== =======================================================================
+
+    Class numbers are targets of one array of whole numbers, one for each example, at least 0.
 
     Args:
-        train: (x, y): inputs of shape (n, …), labels 0, 1, … of shape (n,) or (n, 1).
+        train: The training examples: (x, y) or (x, y, sample weights).
         test: The same.
         validation: The same, or None.
         name: What errors and results call the data set.
-        classes: Number of classes. None: the largest label + 1.
+        classes: Number of classes, of class numbers. None: the largest label + 1.
 
     Raises:
-        InputError: a pair is not one, is empty or differs in length, examples differ in shape,
-            inputs are neither uint8 nor floats or are NaN or infinite, labels are not integers,
-            are negative or beyond ``classes``.
+        InputError: a split is something else, is empty or has arrays of different lengths, splits
+            differ in structure or in the shape of examples, an array is of objects or has numbers
+            that are NaN or infinite, targets are text, weights negative, or labels not within
+            ``classes``.
 
     Example:
         >>> x, y = np.zeros((20, 6, 6), "uint8"), np.arange(20) % 4
         >>> data = from_arrays((x, y), (x, y))
         >>> data.train[0].shape, len(data.validation[0]), data.classes
         ((18, 6, 6, 1), 2, 4)
+        >>> tokens = {"text": np.ones((20, 5), int), "age": np.ones((20, 1))}
+        >>> from_arrays((tokens, x[:, 0] / 1), (tokens, x[:, 0] / 1)).train[0]["text"].shape
+        (18, 5)
     """
     text("name", name)
     classes = whole("classes", classes, 1, none=True)
     given = {"train": train, "test": test}
     if validation is not None:
         given["validation"] = validation
-    pairs = {which: _pair(name, which, pair) for which, pair in given.items()}
-    shapes = {which: x.shape[1:] for which, (x, _) in pairs.items()}
-    if len(set(shapes.values())) > 1:
-        raise InputError(
-            f"The examples of data set {name!r} must have one shape, received {shapes}. "
-            "Resize or reshape them to one."
-        )
-    most = max(int(y.max()) for _, y in pairs.values())
-    if classes is None:
-        classes = most + 1
-    elif most >= classes:
+    splits = {which: read_split(name, which, split) for which, split in given.items()}
+    labels = all(number_classes(y) for _, y, *_ in splits.values())
+    images = labels and isinstance(splits["train"][0], np.ndarray)
+    _check_alike(name, splits, images, labels)
+    classes = _classes(name, splits, classes, labels)
+    if labels:
+        splits = {which: (x, y.reshape(-1), *w) for which, (x, y, *w) in splits.items()}
+    if validation is None:
+        splits["train"], splits["validation"] = _held_out(name, splits["train"])
+    ready = {
+        which: in_training_form(name, which if which in given else "train", split, images, labels)
+        for which, split in sorted(splits.items(), reverse=True)  # train first: it is named first
+    }
+    return Dataset(name, ready["train"], ready["validation"], ready["test"], classes)
+
+
+def _classes(name: str, splits: dict[str, Split], classes: int | None, labels: bool) -> int | None:
+    if not labels:
+        if classes is not None:
+            raise InputError(
+                f"`classes` is {classes}, so the targets of {name!r} must be labels, 0 to "
+                f"{classes - 1}, one for each example; received {_told(splits['train'])}. Leave "
+                "`classes` out, or number the classes from 0, as numpy.unique(y, "
+                "return_inverse=True)[1] does."
+            )
+        return None
+    most = max(int(y.max()) for _, y, *_ in splits.values())
+    if classes is not None and most >= classes:
         raise InputError(
             f"`classes` is {classes}, so the labels of {name!r} must be 0 to {classes - 1}, "
             f"received {most}. Labels count from 0; pass a larger number or leave it out."
         )
-    if validation is None:
-        pairs["train"], pairs["validation"] = _held_out(name, *pairs["train"])
-    ready = {which: (_inputs(x), y.astype(np.int32, copy=False)) for which, (x, y) in pairs.items()}
-    for which, (x, _) in ready.items():
-        # Of minimum and maximum, one is NaN or infinite if anything is; and they copy nothing.
-        if not (np.isfinite(x.min()) and np.isfinite(x.max())):
-            raise InputError(
-                f"`{which}` of data set {name!r} has inputs that are NaN or infinite in float32. "
-                "Remove or replace them, as numpy.nan_to_num does."
-            )
-    return Dataset(name, ready["train"], ready["validation"], ready["test"], int(classes))
+    return most + 1 if classes is None else classes
 
 
-def _pair(name: str, which: str, pair: Any) -> Split:
-    """Inputs and labels of the right axes, checked; not converted yet, which would be a copy."""
-    if not isinstance(pair, tuple | list) or len(pair) != 2:
+def _check_alike(name: str, splits: dict[str, Split], images: bool, labels: bool) -> None:
+    """Raise InputError unless the examples of all splits have one structure and shape."""
+
+    def shape(one: np.ndarray) -> Any:
+        pixels = images or (one.dtype == np.uint8 and one.ndim > 1)
+        return pixels_of(one.shape)[1:] if pixels else one.shape[1:]
+
+    shapes = {which: _shapes("x", split[0], shape) for which, split in splits.items()}
+    what, cure = "examples", "Resize, pad or reshape them to one."
+    if _one(shapes) and not labels:
+        shapes = {
+            which: _shapes("y", split[1], lambda y: y.shape[1:]) for which, split in splits.items()
+        }
+        what, cure = "targets", "Give those of all splits the same form."
+    if not _one(shapes):
         raise InputError(
-            f"`{which}` must be a pair (x, y) of arrays, received {type(pair).__name__}. "
-            "Pass (inputs, labels)."
+            f"The {what} of data set {name!r} must have one shape, received {shapes}. {cure}"
         )
-    x = array(which, pair[0])
-    y = array(which, pair[1])
-    where = f"`{which}` of data set {name!r}"
-    if x.ndim < 2 or x.size == 0:
-        raise InputError(
-            f"{where} must have inputs of shape (examples, …), one at least, received {x.shape}. "
-            "For a single feature pass x[:, None]."
-        )
-    if x.dtype != np.uint8 and not np.issubdtype(x.dtype, np.floating):
-        raise InputError(
-            f"{where} must have inputs of uint8 (pixels) or of floats, received {x.dtype}. "
-            "Convert pixels with x.astype('uint8'), other numbers with x.astype('float32')."
-        )
-    if y.ndim == 2 and y.shape[1] == 1:
-        y = y[:, 0]
-    if y.ndim != 1 or not np.issubdtype(y.dtype, np.integer):
-        raise InputError(
-            f"{where} must have integer labels of shape (examples,), received {y.dtype} of shape "
-            f"{y.shape}. Convert whole numbers with y.astype('int32'), one-hot rows with "
-            "y.argmax(axis=1)."
-        )
-    if len(x) != len(y):
-        raise InputError(
-            f"{where} has {len(x)} inputs and {len(y)} labels. Pass one label for each input."
-        )
-    if y.min() < 0 or y.max() > _LAST_LABEL:
-        odd = y.min() if y.min() < 0 else f"{y.max()}, which is beyond 2**31 - 1"
-        raise InputError(
-            f"{where} must have labels of at least 0, received {odd}. Number the "
-            "classes from 0, as numpy.unique(y, return_inverse=True)[1] does."
-        )
-    return (x[..., None] if x.ndim == 3 else x), y
 
 
-def _held_out(name: str, x: np.ndarray, y: np.ndarray) -> tuple[Split, Split]:
+def _shapes(part: str, arrays: Arrays, shape: Callable[[np.ndarray], tuple[int, ...]]) -> Any:
+    found = {place: shape(one) for place, one in with_places(arrays, part)}
+    return found[part] if found.keys() == {part} else found
+
+
+def _one(shapes: dict[str, Any]) -> bool:
+    first, *others = shapes.values()
+    return all(other == first for other in others)
+
+
+def _held_out(name: str, split: Split) -> tuple[Split, Split]:
     """Training and validation examples: a tenth, of MNIST's 60,000 the usual 5000."""
-    if len(x) < 2:
+    rows = len(flat(split[0])[0])
+    if rows < 2:
         raise InputError(
             f"`train` of data set {name!r} has one example, so none can be held out for "
             "validation. Pass more, or pass `validation`."
         )
-    order = np.random.default_rng(SPLIT_SEED).permutation(len(x))
-    held = min(_MOST_HELD_OUT, max(1, len(x) // 10))
-    return (x[order[held:]], y[order[held:]]), (x[order[:held]], y[order[:held]])
+    order = np.random.default_rng(SPLIT_SEED).permutation(rows)
+    held = min(_MOST_HELD_OUT, max(1, rows // 10))
+    return _rows_of(split, order[held:]), _rows_of(split, order[:held])
 
 
-def _inputs(x: np.ndarray) -> np.ndarray:
-    if x.dtype == np.uint8:
-        # The same 256 numbers as float32(x / 255.0), without float64 in between.
-        return np.divide(x, np.float32(255), dtype=np.float32)
-    with np.errstate(over="ignore"):  # too large for float32 becomes infinite, which is refused
-        return x.astype(np.float32, copy=False)
+def _rows_of(split: Split, rows: np.ndarray) -> Split:
+    """Some examples. What stands there twice, as in (x, x), still does."""
+    known: dict[int, np.ndarray] = {}
+
+    def taken(one: np.ndarray) -> np.ndarray:
+        if id(one) not in known:
+            known[id(one)] = one[rows]
+        return known[id(one)]
+
+    return tuple(each(taken, part) for part in split)
+
+
+def _told(train: Any) -> str:
+    """What the targets of a split are, in an error."""
+    if not isinstance(train, tuple):
+        return f"those of a {type(train).__name__}"
+    found = [f"{one.dtype} of shape {one.shape}" for one in flat(train[1])]
+    return " and ".join(found)

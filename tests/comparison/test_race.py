@@ -290,7 +290,7 @@ def without_loss():
         ({"build_model": lambda a, b: 3}, "it also needs a, b. Wrap it"),
         ({"build_model": stepping}, "needs the compiled loop.* has a train_step of its own"),
         ({"data": 3}, "`data` must be a tfinit.datasets.Dataset, .* received int"),
-        ({"data": "digitz"}, "`dataset` must be one of digits"),
+        ({"data": "digitz"}, "`data` must be one of digits"),
         ({"schemes": ["hee"]}, "`schemes` must be among"),
         ({"steps": 0}, "`steps` must be a whole number of at least 1, received 0"),
         ({"evaluate_every": 0}, "`evaluate_every` must be .* received 0"),

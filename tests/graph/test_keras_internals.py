@@ -124,6 +124,9 @@ def test_the_functions_find_what_they_name(objects):
     assert len(keras_internals.seed_generators_of(model.get_layer("drop"))) == 1
     assert keras_internals.attention_output(dense) is None
     assert [w.name for w in keras_internals.own_variables(dense)] == ["kernel", "bias"]
+    frozen = keras.layers.Dense(2, trainable=False)
+    frozen.build((1, 3))
+    assert [w.name for w in keras_internals.weights_that_train(frozen)] == ["kernel", "bias"]
     assert keras_internals.is_from_keras_3(type(dense))
     drop = keras_internals.constructor_arguments(model.get_layer("drop"))
     assert drop["rate"] == 0.5 and "name" not in drop

@@ -46,7 +46,9 @@ ODD = {
     **dict.fromkeys(("begin_step", "warmup_steps", "rewind_step", "train_examples"), "0"),
     **dict.fromkeys(("target_sparsity", "initial_sparsity", "final_sparsity", "sparsity"), "0"),
     **dict.fromkeys(("fraction", "drop_fraction", "min_density", "from_step"), "0"),
-    **dict.fromkeys(("name", "title", "label", "why", "cure", "dataset", "key"), NAME),
+    **dict.fromkeys(
+        ("name", "title", "label", "why", "cure", "dataset", "key", "argument", "needed_by"), NAME
+    ),
     **dict.fromkeys(
         ("path", "out", "log_dir", "csv", "folder", "run_dir", "baseline", "root"), "text"
     ),
@@ -382,10 +384,8 @@ def _training(calls: Calls, directory: Path) -> None:
         loop = getattr(training, name)
         calls.add(f"training.{name}", model=MODEL, data=Fresh(data), _odd=xla)
         train = loop(model(), data()).__call__
-        # `fit` says that it does not use them.
-        odd = {"resume": "all", "checkpoint": "all"} if name == "FitLoop" else {}
         sizes = {"steps": 2, "batch_size": 4, "seed": 0, "evaluate_every": 2}
-        calls.add(f"training.{name}.__call__", train, **sizes, _costly=True, _odd=odd)
+        calls.add(f"training.{name}.__call__", train, **sizes, _costly=True)
     calls.add("training.trainer", model=MODEL, data=Fresh(data))
     calls.add("training.batch_indices", rows=8, batch_size=4, steps=2, seed=0, start=0)
     said = {"every": "evaluate_every"}
@@ -393,9 +393,10 @@ def _training(calls: Calls, directory: Path) -> None:
     calls.add("training.warm_up")
     splits = dict.fromkeys(("train", "test", "validation"), (X, Y))
     calls.add("datasets.from_arrays", **splits, name="it", classes=3)
-    calls.add("datasets.load", name="blobs", _said={"name": "dataset"})
+    calls.add("datasets.load", name="blobs", argument="dataset", _said={"name": "dataset"})
     for name in ("make", "description"):
         calls.add(f"points.{name}", name="blobs")
+    calls.add("datasets.Dataset.class_count", data().class_count, needed_by="it")
     calls.add("datasets.Dataset.subset", data().subset, train_rows=4, seed=0)
     calls.add("diagnostics.diagnose", model=MODEL, x=X, y=Y, loss=LOSS, _costly=True)
     calls.add("diagnostics.recommend", model=MODEL)
@@ -473,6 +474,7 @@ def _experiments(calls: Calls, directory: Path) -> None:
     store = {"_more": ("checkpoint_every",), "_costly": True}
     calls.add("lottery.run", config=tiny(directory), **store)
     calls.add("lottery.stability", config=of_stability, **store)
+    calls.add("lottery.TensorBoard", log_dir=directory / "logs")
     calls.add("lottery.stability_experiment.stability_steps", config=of_stability)
     said = {"names": "initializations?"}
     given = {"config": tiny(directory), "names": ("he",)}

@@ -61,7 +61,7 @@ NOT_CALLED = {
     "pruning.Score",
     *("datasets.NamedDataset", "datasets.named", "datasets.at_hand", "datasets.data_help"),
     "datasets.datasets_help",
-    "plots.Interpolation",
+    *("plots.Interpolation", "lottery.Tracker"),
     *("errors.reason", "errors.first_line", "errors.of_system", "errors.one_line"),
     *("training.check_batch_size", "variables.put_back"),
     *("errors.TfinitWarning", "errors.TfinitDeprecationWarning"),
@@ -87,7 +87,7 @@ METHODS_NOT_CALLED = re.compile(
     r"\.(values|draw|stream|variance|get_config|from_config|on_\w+|set_model|set_params|apply_numpy|check|build|"
     r"set_weights|apply|stateless_apply|finalize_variable_values|scale_loss|with_scope|"
     r"exclude_from_weight_decay|load_own_variables|begin_with|compiled_for|catch_up|with_paths|fits|rules_by_path|revived|"
-    r"to_json|from_json|differences|obstacles|get_prunable_weights)$"
+    r"started|logged|finished|to_json|from_json|differences|obstacles|get_prunable_weights)$"
 )
 
 

@@ -58,8 +58,21 @@ def softmax_regression(data, order, rate=0.5):
 def mean_loss_and_accuracy(split, w):
     x, y = split
     z = x @ w
+    return losses_of(z, y).mean(), (z.argmax(1) == y).mean()
+
+
+def losses_of(z, y):
     log_p = z - np.log(np.exp(z).sum(1, keepdims=True))
-    return -log_p[np.arange(len(y)), y].mean(), (z.argmax(1) == y).mean()
+    return -log_p[np.arange(len(y)), y]
+
+
+def training_losses(data, order, path):
+    """That of each step, before it is made."""
+    x, y, weight = (*data.train, np.ones(len(data.train[1])))[:3]
+    return [
+        (losses_of(x[rows] @ w, y[rows]) * weight[rows]).mean()
+        for rows, w in zip(order, path[:-1], strict=True)
+    ]
 
 
 @BACKENDS
@@ -67,7 +80,8 @@ def mean_loss_and_accuracy(split, w):
 def test_it_does_the_arithmetic_of_softmax_regression(weighted):
     more = [np.linspace(0, 3, 50, dtype="f4")] if weighted else []
     data = Dataset("made up", (*DATA.train[:2], *more), DATA.validation, DATA.test, 3)
-    path = softmax_regression(data, batch_indices(50, 8, 25, seed=3))
+    order = batch_indices(50, 8, 25, seed=3)
+    path = softmax_regression(data, order)
     model, seen, steps = compiled(), {}, []
     marks = {k: (lambda k=k: seen.update({k: kernel(model)})) for k in (0, 1, 13, 20, 25)}
     metrics = FitLoop(model, data)(
@@ -85,7 +99,8 @@ def test_it_does_the_arithmetic_of_softmax_regression(weighted):
             loss, accuracy = mean_loss_and_accuracy(getattr(DATA, split), path[k])
             np.testing.assert_allclose(metrics.values[f"{split}_loss"][row], loss, rtol=1e-5)
             assert metrics.values[f"{split}_accuracy"][row] == accuracy
-    assert metrics.losses.shape == (0,)
+    assert metrics.losses.dtype == np.float32
+    np.testing.assert_allclose(metrics.losses, training_losses(data, order, path), rtol=1e-4)
 
 
 @BACKENDS
@@ -169,7 +184,9 @@ def test_steps_per_execution_hides_no_step():
     model, seen = compiled(steps_per_execution=4), {}
     at = {3: lambda: seen.update(w=kernel(model))}
     metrics = FitLoop(model, DATA)(10, 8, seed=3, evaluate_every=5, at=at)
-    path = softmax_regression(DATA, batch_indices(50, 8, 10, seed=3))
+    order = batch_indices(50, 8, 10, seed=3)
+    path = softmax_regression(DATA, order)
+    np.testing.assert_allclose(metrics.losses, training_losses(DATA, order, path), rtol=1e-4)
     assert metrics.step.tolist() == [0, 5, 10]
     np.testing.assert_allclose(seen["w"], path[3], rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(kernel(model), path[10], rtol=1e-5, atol=1e-6)
@@ -193,6 +210,7 @@ def test_the_first_step_whose_loss_is_not_finite_is_named():
         FitLoop(compiled(), poisoned())(steps=10, batch_size=8, seed=6, evaluate_every=2)
     assert error.value.step == 4
     assert error.value.metrics.step.tolist() == [0, 2]
+    assert error.value.metrics.losses.shape == (3,)
 
 
 @BACKENDS
@@ -239,6 +257,7 @@ def test_it_equals_the_compiled_loop_with_all_that_a_layer_brings():
     for a, b in zip(ours.get_weights(), theirs.get_weights(), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
     assert one.step.tolist() == two.step.tolist()
+    np.testing.assert_allclose(one.losses, two.losses, rtol=1e-4)
     for name, column in one.values.items():
         np.testing.assert_allclose(column, two.values[name], rtol=1e-5)
 
@@ -269,7 +288,9 @@ def test_tf_keras_does_the_same_arithmetic(steps_per_execution):
     model, seen, steps = compiled(tf_keras, steps_per_execution=steps_per_execution), {}, []
     at = {13: lambda: seen.update(w=kernel(model))}
     metrics = FitLoop(model, DATA)(25, 8, seed=3, evaluate_every=10, progress=steps.append, at=at)
-    path = softmax_regression(DATA, batch_indices(50, 8, 25, seed=3))
+    order = batch_indices(50, 8, 25, seed=3)
+    path = softmax_regression(DATA, order)
+    np.testing.assert_allclose(metrics.losses, training_losses(DATA, order, path), rtol=1e-4)
     np.testing.assert_allclose(kernel(model), path[25], rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(seen["w"], path[13], rtol=1e-5, atol=1e-6)
     assert metrics.step.tolist() == [0, 10, 20, 25]

@@ -1,7 +1,8 @@
 """`tfinit lottery`, `tfinit initializations`, `tfinit stability`: experiments in a directory."""
 
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
@@ -17,11 +18,16 @@ from tfinit.lottery.config import (
 from tfinit.lottery.initializations import DEFAULTS as INITIALIZATIONS
 from tfinit.progress import Bar
 
+if TYPE_CHECKING:
+    from tfinit.lottery.tracking import Tracker
+
 
 @dataclass(frozen=True)
 class _Replicated(OnDevice):
     replicates: int = 0
     """So many replicates, with the seeds 0, 1, 2, ...: in place of --seeds."""
+    log_dir: Path | None = None
+    """Write the learning curves of every training to this directory, for TensorBoard."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +41,7 @@ class _Lottery(_Replicated, LotteryConfig):
     )
 
     def run(self) -> int:
-        lottery(checked(self, LotteryConfig), self.device)
+        lottery(checked(self, LotteryConfig), self.device, self.log_dir)
         return 0
 
 
@@ -47,7 +53,9 @@ class _Initializations(_Lottery):
     """Schemes, initializers of tfinit or of Keras; published: the network's own."""
 
     def run(self) -> int:
-        initializations(checked(self, LotteryConfig), self.initializations, self.device)
+        initializations(
+            checked(self, LotteryConfig), self.initializations, self.device, self.log_dir
+        )
         return 0
 
 
@@ -56,7 +64,7 @@ class _Stability(_Replicated, StabilityConfig):
     __doc__ = (StabilityConfig.__doc__ or "").split("\n")[0]
 
     def run(self) -> int:
-        stability(checked(self, StabilityConfig), self.device)
+        stability(checked(self, StabilityConfig), self.device, self.log_dir)
         return 0
 
 
@@ -67,13 +75,13 @@ COMMANDS = {
 }
 
 
-def lottery(config: LotteryConfig, device: str = "auto") -> None:
+def lottery(config: LotteryConfig, device: str = "auto", log_dir: Path | None = None) -> None:
     """Run a lottery-ticket experiment; print its table and conclusion, and leave its figures."""
     from rich.console import Console
 
     with loading():
-        from tfinit import datasets
         from tfinit.lottery.experiment import run
+        from tfinit.saved_data import read_data
 
         warm_up(device, config.keras)
     from tfinit.lottery.report import Conclusion, summarize
@@ -81,11 +89,11 @@ def lottery(config: LotteryConfig, device: str = "auto") -> None:
     from tfinit.lottery.subject import Subject
     from tfinit.lottery.table import lottery_table
 
-    data = datasets.load(config.dataset)
+    data = read_data(config.dataset, "dataset")
     subject = Subject.of(config, data)
     check_reports(config.run_dir, OF_A_RUN)
     with Bar(lines=True) as bar:
-        results = run(config, bar, warn=bar.warn, data=data, reports=False)
+        results = run(config, bar, warn=bar.warn, data=data, reports=False, tracker=_board(log_dir))
     console = Console(markup=False, highlight=False)
     try:
         console.print(lottery_table(summarize(results), subject.title(len(config.seeds))))
@@ -95,13 +103,15 @@ def lottery(config: LotteryConfig, device: str = "auto") -> None:
     _where(console, "Results, tickets and figures", config)
 
 
-def initializations(config: LotteryConfig, names: tuple[str, ...], device: str = "auto") -> None:
+def initializations(
+    config: LotteryConfig, names: tuple[str, ...], device: str = "auto", log_dir: Path | None = None
+) -> None:
     """Run a lottery experiment from each initialization; print and draw how their tickets do."""
     from rich.console import Console
 
     with loading():
-        from tfinit import datasets
         from tfinit.lottery.initializations import compare_initializations, configs
+        from tfinit.saved_data import read_data
 
         warm_up(device, config.keras)
     from tfinit.lottery.report import summarize
@@ -112,11 +122,13 @@ def initializations(config: LotteryConfig, names: tuple[str, ...], device: str =
     from tfinit.lottery.subject import Subject
     from tfinit.lottery.table import initializations_table
 
-    each, data = configs(config, names), datasets.load(config.dataset)
+    each, data = configs(config, names), read_data(config.dataset, "dataset")
     subject = Subject.of(config, data)
     check_initializations(each, config.run_dir)
     with Bar(lines=True) as bar:
-        found = compare_initializations(config, names, bar, warn=bar.warn, data=data, reports=False)
+        found = compare_initializations(
+            config, names, bar, warn=bar.warn, data=data, reports=False, tracker=_board(log_dir)
+        )
     console = Console(markup=False, highlight=False)
     rows = {name: summarize(results) for name, results in found.items()}
     try:
@@ -126,7 +138,7 @@ def initializations(config: LotteryConfig, names: tuple[str, ...], device: str =
     _where(console, "Results, tickets and figures", config)
 
 
-def stability(config: StabilityConfig, device: str = "auto") -> None:
+def stability(config: StabilityConfig, device: str = "auto", log_dir: Path | None = None) -> None:
     """Measure linear mode connectivity; print and draw the error barrier."""
     from rich.console import Console
 
@@ -142,7 +154,7 @@ def stability(config: StabilityConfig, device: str = "auto") -> None:
     subject = Subject.of(config)
     check_reports(config.run_dir, OF_STABILITY)
     with Bar(lines=True) as bar:
-        results = measure(config, bar, warn=bar.warn, reports=False)
+        results = measure(config, bar, warn=bar.warn, reports=False, tracker=_board(log_dir))
     console = Console(markup=False, highlight=False)
     try:
         console.print(
@@ -151,6 +163,13 @@ def stability(config: StabilityConfig, device: str = "auto") -> None:
     finally:
         write_stability(config, results, subject)
     _where(console, "Results and figure", config)
+
+
+def _board(log_dir: Path | None) -> "Tracker | None":
+    """What writes for TensorBoard, where that is asked for."""
+    from tfinit.lottery.tracking import TensorBoard
+
+    return None if log_dir is None else TensorBoard(log_dir)
 
 
 def _where(console: Any, what: str, config: Any) -> None:

@@ -3,12 +3,13 @@
 from collections.abc import Callable
 from typing import Any
 
-from tfinit import datasets, models
+from tfinit import models
 from tfinit.arguments import instance
 from tfinit.comparison.config import CompareConfig
 from tfinit.comparison.race import compare
 from tfinit.comparison.result import Comparison, Run
 from tfinit.optimizers import OPTIMIZERS
+from tfinit.saved_data import read_data
 from tfinit.training.metrics import Progress
 
 
@@ -30,12 +31,13 @@ def compare_named(
     import keras
 
     instance("config", config, CompareConfig)
-    data = datasets.load(config.dataset)
+    data = read_data(config.dataset, "dataset")
+    classes = data.class_count(f"`model` {config.model!r}")
 
     def build_model() -> Any:
         shape = data.train[0].shape[1:]
         # Of the seed nothing is left: the race draws all kernels.
-        model = models.build(config.model, keras, shape, data.classes, seed=0)
+        model = models.build(config.model, keras, shape, classes, seed=0)
         optimizer = OPTIMIZERS[config.optimizer].make(keras, config.learning_rate)
         model.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True))
         return model

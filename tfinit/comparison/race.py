@@ -1,5 +1,6 @@
 """The race: every scheme trains the same network, on the same batches, from its own start."""
 
+import functools
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -11,10 +12,11 @@ from tfinit.comparison.hidden_activations import with_activation
 from tfinit.comparison.initializations import Initialization, read_schemes
 from tfinit.comparison.result import Comparison, Run, choose_target
 from tfinit.comparison.shared_network import SharedNetwork
-from tfinit.datasets import Dataset, from_arrays, load
+from tfinit.datasets import Dataset
 from tfinit.devices import announce
 from tfinit.errors import InputError
 from tfinit.progress import check_progress, following
+from tfinit.saved_data import read_data
 from tfinit.training.judged import AUTO, DIRECTIONS
 from tfinit.training.metrics import Progress
 from tfinit.training.order import check_batch_size
@@ -54,10 +56,9 @@ def compare(
         build_model: ``build_model()`` or ``build_model(seed)``: returns a model of Keras 3, built
             and compiled, for any task and on any backend. Or its place, ``"nets.py:build"`` or
             ``"package.module:build"``, or a ``.keras`` file.
-        data: A `tfinit.datasets.Dataset`, the name of one, the place of a function that returns
-            data, or pairs ``((x, y), (x_test, y_test))`` and, third, those of validation, as
-            `tfinit.datasets.from_arrays` takes them: of arrays, or of lists and dictionaries of
-            arrays.
+        data: A `tfinit.datasets.Dataset`, the name of one, an .npz file, ``"file.py:load"``, or
+            pairs ``((x, y), (x_test, y_test))`` and, third, those of validation, as
+            `tfinit.datasets.from_arrays` takes them: see `tfinit.saved_data.read_data`.
         schemes: A list, or a dictionary of labels to what is in a list:
 
             * a name: of `tfinit.schemes.SCHEMES`; of `tfinit.models.initializations` (``"zeros"``,
@@ -114,8 +115,11 @@ def compare(
     check_progress(progress)
     function("finished", finished, "a run")
     field = read_schemes(schemes)
-    data = _dataset(data)
-    seeds = _check(build_model, data, seeds, batch_size)
+    data = read_data(data)
+    seeds = list(arguments.seeds("seeds", seeds))
+    _builder(build_model)
+    if data.rows is not None:
+        check_batch_size(batch_size, data.rows)
     runs: dict[tuple[str, int], Run] = {}
     device, judge = "", None
     with following(progress) as follower:
@@ -146,83 +150,46 @@ def compare(
     return Comparison(title, ordered, data.classes, steps, batch_size, target_loss, device, judge)
 
 
-def _dataset(data: Any) -> Dataset:
-    if isinstance(data, Dataset):
-        return data
-    if isinstance(data, str):
-        return load(data)
-    if isinstance(data, tuple | list) and len(data) in (2, 3):
-        return from_arrays(*data)
-    raise InputError(
-        "`data` must be a tfinit.datasets.Dataset, the name of one, or a pair of pairs "
-        f"((x, y), (x_test, y_test)), received {type(data).__name__}."
-    )
-
-
-def _check(
-    build_model: Any,
-    data: Dataset,
-    seeds: Sequence[int],
-    batch_size: int,
-) -> list[int]:
-    if not callable(build_model) or keras_of(build_model) is not None:
-        raise InputError(
-            "`build_model` must be a function that returns a compiled model, received "
-            f"{type(build_model).__name__}. Wrap it: lambda: model."
-        )
-    check_batch_size(batch_size, len(data.train[1]))
-    return list(arguments.seeds("seeds", seeds))
-
-
 def _shared_networks(
-    build_model: Callable[..., Any], data: Dataset, field: list[Initialization], seeds: list[int]
+    build_model: Callable[..., Any] | str,
+    data: Dataset,
+    field: list[Initialization],
+    seeds: list[int],
 ) -> Iterator[tuple[SharedNetwork, list[Initialization], list[int]]]:
     """What is run on which model: one for each activation, and each seed where it is asked for."""
-    takes = _parameters(build_model)
     by_activation: dict[Any, list[Initialization]] = {}
     for initialization in field:
         by_activation.setdefault(initialization.activation, []).append(initialization)
     for activation, group in by_activation.items():
-        for own_seeds in [[seed] for seed in seeds] if "seed" in takes else [seeds]:
-            given = {takes["seed"]: own_seeds[0]} if "seed" in takes else {}
-            if activation is not None and "activation" in takes:
-                given["activation"] = activation
-            model = _compiled(build_model(**given))
-            if activation is not None and "activation" not in takes:
+        builder, taken = _builder(build_model, activation)
+        for own_seeds in [[seed] for seed in seeds] if builder.takes_seed else [seeds]:
+            model = builder.model(own_seeds[0])
+            if keras_of(model) != "keras":
+                raise InputError(
+                    f"`build_model` must return a model of Keras 3, received one of tf_keras, "
+                    f"{type(model).__name__}. Build it with `import keras`."
+                )
+            if activation is not None and not taken:
                 model = with_activation(model, activation)
             yield SharedNetwork(model, data), group, own_seeds
 
 
-def _parameters(build_model: Callable[..., Any]) -> dict[str, str]:
-    """What ``build_model`` asks for: ``"seed"`` and ``"activation"`` → the parameter's name.
-
-    The seed's is called ``seed``, or is the one that has no default.
-    """
-    parameters = inspect.signature(build_model).parameters
-    takes = {name: name for name in ("seed", "activation") if name in parameters}
-    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    needed = [
-        p.name
-        for p in parameters.values()
-        if p.default is p.empty and p.kind in named and p.name not in takes
-    ]
-    if "seed" not in takes and len(needed) == 1:
-        takes["seed"] = needed.pop()
-    if needed:
-        raise InputError(
-            "`build_model` must work without arguments, or with the arguments `seed` and "
-            f"`activation`; it also needs {', '.join(needed)}. Wrap it in a function."
-        )
-    return takes
-
-
-def _compiled(model: Any) -> Any:
-    if keras_of(model) != "keras":
-        raise InputError(
-            f"`build_model` must return a model of Keras 3, received {type(model).__name__}."
-        )
-    if getattr(model, "optimizer", None) is None:
-        raise InputError(
-            "`build_model` must return a compiled model: call model.compile(optimizer, loss) in it."
-        )
-    return model
+def _builder(
+    build_model: Callable[..., Any] | str, activation: Any = None
+) -> tuple[ModelBuilder, bool]:
+    """The builder, and whether it takes the activation that it is given."""
+    if isinstance(build_model, str):
+        if not is_named(build_model):
+            return builder_of(build_model), False
+        build_model = load_named(build_model, "build_model")
+    if callable(build_model) and keras_of(build_model) is None:
+        taken = inspect.signature(build_model).parameters.get("activation")
+        if taken is not None:
+            if activation is not None:
+                return builder_of(functools.partial(build_model, activation=activation)), True
+            if taken.default is taken.empty:
+                raise InputError(
+                    "`build_model` needs an `activation`: give each of `schemes` as a pair "
+                    "(scheme, activation), or the parameter a default."
+                )
+    return builder_of(build_model), False

@@ -90,7 +90,7 @@ class Network:
         self.model = models.mlp(
             keras,
             data.train[0].shape[1:],
-            data.classes,
+            data.class_count("the page"),
             architecture.depth,
             architecture.activation,
             architecture.width,

@@ -152,7 +152,7 @@ class PaneTraining(StateOwner):
             diverged_at=self.diverged_at,
             cost=self.curves["train_cost"],
             accuracy=self.curves["train_accuracy"],
-            classes=self._network.data.classes,
+            classes=self._network.data.class_count("the page"),
         )
         judged = judge(course, self._predicts, self._kinds)
         return None if judged is None else {"pane": self.pane, **judged}

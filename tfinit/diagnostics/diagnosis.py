@@ -199,9 +199,9 @@ def diagnose(model: Any, x: Any = None, y: Any = None, loss: Any = None) -> Diag
     ``numpy.random`` shares them with all threads, and they are put back for all.
 
     Args:
-        model: A built model of Keras 3, on the TensorFlow backend: functional, nested, subclassed,
-            shared, of several inputs; compiled or not. Of a compiled one, the table has the size
-            of the optimizer's first update too.
+        model: A built model of Keras 3, on TensorFlow, JAX or PyTorch: functional, nested,
+            subclassed, shared, of several inputs; compiled or not. Of a compiled one, the table has
+            the size of the optimizer's first update too.
         x: A batch as the model takes it, some dozens of examples or more. None: drawn from
             N(0, 1), or uniform whole numbers where the model embeds them.
         y: Its targets. None: the gradients are those of random sums of the outputs.

@@ -5,8 +5,8 @@ from typing import Any
 
 import keras
 
+from tfinit.array_trees import each
 from tfinit.errors import InputError, reason
-from tfinit.named_arrays import each
 from tfinit.variables import put_back, walk_layers
 
 

@@ -5,9 +5,10 @@ from typing import Any
 
 import numpy as np
 
+from tfinit.array_trees import each
 from tfinit.errors import InputError
 from tfinit.graph.keras_internals import given_losses, given_metrics
-from tfinit.named_arrays import Ends, each
+from tfinit.named_arrays import Ends
 
 
 def loss_of(model: Any, named: str | None, outputs: Ends) -> Any:

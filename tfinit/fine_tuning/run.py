@@ -12,6 +12,7 @@ import keras
 import numpy as np
 
 from tfinit.arguments import function, instance
+from tfinit.array_trees import each, flat
 from tfinit.datasets import digest
 from tfinit.devices import announce
 from tfinit.errors import InputError, reason
@@ -21,7 +22,7 @@ from tfinit.fine_tuning.examples import check_trains, told
 from tfinit.fine_tuning.kept import alone, as_json, kept_file, read_kept, save
 from tfinit.fine_tuning.objective import complete, loss_of, settings_of, untrained
 from tfinit.graph.keras_internals import seed_generators_of
-from tfinit.named_arrays import each, ends, flat
+from tfinit.named_arrays import ends
 from tfinit.origin import Origin
 from tfinit.progress import as_warning, check_progress, following
 from tfinit.pruning.counting.report import SparsityReport, sparsity_report
@@ -34,7 +35,7 @@ from tfinit.renamed import renamed
 from tfinit.results import Result, json_ready
 from tfinit.saved_data import Examples, read_examples
 from tfinit.saved_model import load_model
-from tfinit.training.fit import torch_seeded
+from tfinit.training.noise import torch_seeded
 from tfinit.training.order import epoch_order
 from tfinit.variables import prunable_weights, walk_layers
 

@@ -121,6 +121,11 @@ def own_variables(layer: Any) -> list[Any]:
     return [*layer._trainable_weights, *layer._non_trainable_weights]
 
 
+def weights_that_train(layer: Any) -> list[Any]:
+    """The variables of a layer of Keras 3 itself that training moves where it is not frozen."""
+    return list(layer._trainable_variables)
+
+
 def attention_output(layer: Any) -> Any:
     """The layer inside an attention layer that makes its output; None of other layers."""
     return getattr(layer, "_output_dense", None)
@@ -200,6 +205,14 @@ def compiled_metrics(model: Any) -> dict[str, Any]:
     return found
 
 
+def weighted_metrics(model: Any) -> list[Any]:
+    """Those of the metrics of a Keras 3 model that sample weights count for."""
+    metrics = getattr(model, "_compile_metrics", None)
+    if metrics is None or not metrics.built:
+        return []
+    return [one for lists in filter(None, metrics._flat_weighted_metrics) for one in lists.metrics]
+
+
 def direction_of(metric: Any) -> str | None:
     """Whether a metric of Keras 3 is better when it goes "up" or "down"; None if it is not said."""
     return getattr(metric, "_direction", None)
@@ -226,6 +239,11 @@ def steps_per_execution(model: Any) -> Any:
 def moving_averages(optimizer: Any) -> list[Any]:
     """The average of each weight in an optimizer with ``use_ema``."""
     return optimizer._model_variables_moving_average
+
+
+def trained_by(optimizer: Any) -> list[Any]:
+    """The variables that an optimizer of Keras 3 was built for."""
+    return optimizer._trainable_variables
 
 
 def states_of(optimizer: Any) -> dict[str, list[Any]]:

@@ -1,4 +1,4 @@
-"""A model's variables as they were at one moment, and a run on them that writes none. TensorFlow.
+"""A model's variables as they were at one moment, and a run on them that writes none.
 
 A pass in training mode changes moving statistics, seeds and metrics, and what measures may want
 other weights in the model. All of that happens here in a scope of the thread: Keras reads and
@@ -14,7 +14,6 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from tfinit.errors import InputError
 from tfinit.graph.exclusive import alone
@@ -36,9 +35,10 @@ _TRIES = 20
 class Snapshot(keras.StatelessScope):
     """What Keras's variables are in this thread while the scope is open: copies of their own.
 
-    Of trainable ones the copies are TensorFlow's variables, which tapes and custom gradients find;
-    of others, tensors. They share the memory of what was read until something is assigned. What is
-    traced into a ``tf.function`` meanwhile has the variables themselves: it outlives the scope.
+    On TensorFlow, copies of trainable ones are variables, which tapes and custom gradients find;
+    on PyTorch, tensors that gradients are taken of. Of others, and on JAX, they are tensors. They
+    share the memory of what was read until something is assigned. What is traced into a
+    ``tf.function`` meanwhile has the variables themselves: it outlives the scope.
 
     Args:
         values: Variables and their values.
@@ -47,38 +47,55 @@ class Snapshot(keras.StatelessScope):
     def __init__(self, values: list[tuple[Any, Any]]) -> None:
         super().__init__(collect_losses=True)
         self._values = {id(variable): (variable, value) for variable, value in values}
-        # TensorFlow's own behind each: what it is outside of the scope.
+        # The backend's own behind each: what it is outside of the scope.
         self._live = {id(variable): variable.value for variable, _ in values}
+
+    @property
+    def taken(self) -> list[tuple[Any, Any]]:
+        """The variables, and what they held first."""
+        return list(self._values.values())
 
     def get_current_value(self, variable: Any) -> Any:
         """The copy of a variable; None in a graph, where the variable itself is meant."""
-        if not tf.executing_eagerly():
+        if _in_graph():
             return None
         found = super().get_current_value(variable)
         if found is None and id(variable) in self._values:
-            live, (_, found) = self._live[id(variable)], self._values[id(variable)]
-            if live.trainable:
-                with tf.device(live.device):
-                    found = tf.Variable(found)
+            found = _copy(self._live[id(variable)], self._values[id(variable)][1])
             self.state_mapping[id(variable)] = found
         return found
 
     def add_update(self, update: tuple[Any, Any]) -> None:
         """Assign to the copy; in a graph, to the variable itself."""
         variable, value = update
-        if not tf.executing_eagerly():
+        if _in_graph():
             assign_at_once(variable, value)
             return
         copy = self.get_current_value(variable)
-        if isinstance(copy, tf.Variable):
+        if _is_tensorflow() and hasattr(copy, "assign"):
             copy.assign(value)
-        else:
-            # As from a variable, no gradient goes back from it to where it was made.
-            super().add_update((variable, tf.stop_gradient(value)))
+            return
+        # As from a variable, no gradient goes back from it to where it was made.
+        value = keras.ops.stop_gradient(value)
+        if getattr(copy, "requires_grad", False):  # PyTorch
+            value = value.requires_grad_()
+        super().add_update((variable, value))
+
+    def differentiable(self, variables: list[Any]) -> list[Any]:
+        """What variables hold here, so that gradients can be taken by it, of frozen ones too."""
+        if keras.backend.backend() == "torch":
+            for variable in variables:
+                held = self.get_current_value(variable)
+                if held.is_floating_point() and not held.requires_grad:
+                    self.state_mapping[id(variable)] = held.detach().requires_grad_()
+        return [variable.value for variable in variables]
 
     @contextmanager
-    def recorded(self) -> Iterator[tf.GradientTape]:
-        """A tape; what a ``tf.function`` in the model did to its variables is undone at the end."""
+    def recorded(self) -> Iterator[Any]:
+        """A tape of TensorFlow; what a ``tf.function`` in the model did to its variables is undone
+        at the end."""
+        import tensorflow as tf
+
         with tf.GradientTape() as tape:
             try:
                 yield tape
@@ -88,13 +105,15 @@ class Snapshot(keras.StatelessScope):
                         if not _same(tf.convert_to_tensor(self._live[key]), value):
                             self._live[key].assign(value)
 
-    def is_passed_by(self, tape: tf.GradientTape) -> bool:
+    def is_passed_by(self, tape: Any) -> bool:
         """True if a ``tf.function`` in the model used its variables themselves on the tape."""
         live = {id(variable) for variable in self._live.values()}
         return any(id(variable) in live for variable in tape.watched_variables())
 
-    def gradients(self, tape: tf.GradientTape, target: Any, variables: list[Any]) -> list[Any]:
-        """Those with respect to each variable, as dense tensors; None where there is none."""
+    def gradients(self, tape: Any, target: Any, variables: list[Any]) -> list[Any]:
+        """Those of a tape by each variable, as dense tensors; None where there is none."""
+        import tensorflow as tf
+
         sources = [[self.get_current_value(v), self._live[id(v)]] for v in variables]
         found = []
         for parts in tape.gradient(target, sources):
@@ -125,7 +144,7 @@ def apart(model: Any) -> Iterator[Snapshot]:
     # Of layers that draw without a seed of their own. Keras has one a thread, made when needed.
     shared = thread_attribute("global_seed_generator")
     drawn = shared or keras.random.SeedGenerator(_next_seed(), name="global_seed_generator")
-    values.append((drawn.state, tf.convert_to_tensor(drawn.state.value)))
+    values.append((drawn.state, _now(drawn.state)))
     snapshot = Snapshot(values)
     set_thread_attribute("global_seed_generator", drawn)
     try:
@@ -181,12 +200,11 @@ def _next_seed() -> int:
 
 def _read(model: Any, variables: list[Any]) -> list[tuple[Any, Any]]:
     """The variables' values at one moment: two readings in a row that are the same."""
-    # What is read shares the variable's memory; TensorFlow copies when somebody assigns.
-    values = [tf.convert_to_tensor(v.value) for v in variables]
+    values = [_now(v) for v in variables]
     for _ in range(_TRIES):
         if threading.enumerate() == [threading.current_thread()]:  # nobody else
             break
-        again = [tf.convert_to_tensor(v.value) for v in variables]
+        again = [_now(v) for v in variables]
         if all(_same(one, other) for one, other in zip(values, again, strict=True)):
             break
         values = again
@@ -197,6 +215,51 @@ def _read(model: Any, variables: list[Any]) -> list[tuple[Any, Any]]:
             "(as SignalMonitor does), or take a copy: keras.models.clone_model and set_weights."
         )
     return list(zip(variables, values, strict=True))
+
+
+def _is_tensorflow() -> bool:
+    return keras.backend.backend() == "tensorflow"
+
+
+def _in_graph() -> bool:
+    """True while TensorFlow traces a graph, which means the variables themselves."""
+    if not _is_tensorflow():
+        return False
+    import tensorflow as tf
+
+    return not tf.executing_eagerly()
+
+
+def _now(variable: Any) -> Any:
+    """What a variable holds, which stays as it is when somebody assigns."""
+    value = variable.value
+    if keras.backend.backend() == "torch":
+        return value.detach().clone()  # PyTorch writes into a parameter's memory
+    if _is_tensorflow():
+        import tensorflow as tf
+
+        # It shares the variable's memory; TensorFlow copies when somebody assigns. Keras's own
+        # function would give the variable back.
+        return tf.convert_to_tensor(value)
+    return keras.ops.convert_to_tensor(value)
+
+
+def _copy(live: Any, value: Any) -> Any:
+    """What stands for a variable in a `Snapshot`: of one that trains, what gradients are taken of.
+
+    Args:
+        live: The backend's variable itself.
+        value: A tensor of what it holds.
+    """
+    if _is_tensorflow():
+        import tensorflow as tf
+
+        if live.trainable:
+            with tf.device(live.device):
+                return tf.Variable(value)
+    elif getattr(live, "requires_grad", False):
+        return value.detach().requires_grad_()
+    return value
 
 
 def _same(one: Any, other: Any) -> bool:
@@ -210,7 +273,8 @@ def _same(one: Any, other: Any) -> bool:
         ValueError,
     ):  # not in memory of the host, or of a type of its own
         pass
-    return one.numpy().tobytes() == other.numpy().tobytes()
+    to_numpy = keras.ops.convert_to_numpy
+    return to_numpy(one).tobytes() == to_numpy(other).tobytes()
 
 
 def _address(tensor: Any) -> int:

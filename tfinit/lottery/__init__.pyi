@@ -17,3 +17,5 @@ from .result import LevelResult as LevelResult
 from .stability_experiment import stability as stability
 from .store import Store as Store
 from .ticket import Ticket as Ticket
+from .tracking import TensorBoard as TensorBoard
+from .tracking import Tracker as Tracker

@@ -18,10 +18,12 @@ from tfinit.lottery.store import Place, Store
 from tfinit.lottery.stored_arrays import shapes_of
 from tfinit.lottery.stored_training import stored_or_trained
 from tfinit.lottery.subject import Subject
+from tfinit.lottery.tracking import Teller, Tracker, check_tracker
 from tfinit.origin import Origin
 from tfinit.progress import Follower, as_warning, check_progress, following
 from tfinit.pruning.scoring.masks import Masks
 from tfinit.renamed import renamed
+from tfinit.saved_data import read_data
 from tfinit.training.metrics import Progress
 from tfinit.training.order import check_batch_size
 
@@ -177,12 +179,7 @@ def checked_data(config: NetworkConfig, data: Any, finished: Any, warn: Any) -> 
     """The data of an experiment, after the arguments beside it are checked."""
     function("finished", finished, "a result")
     function("warn", warn, "a line")
-    cure = (
-        "Make one of arrays by tfinit.datasets.from_arrays: those of a generator or of tf.data "
-        "collected first, so that a run that goes on is known to have the same data."
-    )
-    instance("data", data, datasets.Dataset, none=True, cure=cure)
-    return datasets.load(config.dataset) if data is None else data
+    return read_data(config.dataset, "dataset") if data is None else read_data(data)
 
 
 def total_steps(config: LotteryConfig, levels: int | None = None) -> int:
@@ -205,6 +202,7 @@ def run(
     warn: Callable[[str], None] = as_warning,
     data: datasets.Dataset | None = None,
     reports: bool = True,
+    tracker: Tracker | None = None,
     **store_options: Any,
 ) -> list[LevelResult]:
     """Run an experiment in ``config.run_dir``, or go on with it where it was.
@@ -234,6 +232,8 @@ def run(
             generator are collected first.
         reports: Whether to leave what the command leaves: the tables ``results.csv``,
             ``evaluations.csv`` and ``layers.csv``, four figures, and ``conclusion.txt``.
+        tracker: What is told of each training as soon as it is stored, also of those found in the
+            directory: a `Tracker`, as `TensorBoard`.
         **store_options: For `Store`: ``checkpoint_every``, seconds between checkpoints.
 
     Returns:
@@ -256,12 +256,15 @@ def run(
     """
     instance("config", config, LotteryConfig)
     check_progress(progress)
+    check_tracker(tracker)
     reports = flag("reports", reports)
     data = checked_data(config, data, finished, warn)
     if reports:
         check_reports(config.run_dir, OF_A_RUN)
     with following(progress) as follower:
-        results = experiment(config, follower, finished, warn, data, **store_options)
+        results = experiment(
+            config, follower, finished, warn, data, tracker=tracker, **store_options
+        )
     if reports:
         write_run(config, results, Subject.of(config, data))
     return results
@@ -275,6 +278,7 @@ def experiment(
     data: datasets.Dataset,
     name: str = "",
     of: int = 1,
+    tracker: Tracker | None = None,
     **store_options: Any,
 ) -> list[LevelResult]:
     """`run` without its reports.
@@ -287,6 +291,7 @@ def experiment(
         data: What is trained on.
         name: What is said of each result begins with this.
         of: How many experiments of as many steps the follower follows.
+        tracker: As for `run`.
         **store_options: For `Store`.
     """
     origin = Origin.now(data.digest(), config.keras)
@@ -306,6 +311,7 @@ def experiment(
     follower.expect(of * len(config.seeds) * steps)
     results: list[LevelResult] = []
     empty: set[tuple[str, str]] = set()
+    teller = Teller(tracker, config, warn, name)
     with store.locked():
         announce(config.keras)
         for seed in config.seeds:
@@ -318,6 +324,7 @@ def experiment(
 
             for result in lottery(framework, store, config, seed, count):
                 results.append(result)
+                teller.training(result)
                 finished(result)
                 follower.say(f"{name} {result}".strip())
                 _tell_of_emptied(result, empty, warn)

@@ -96,7 +96,8 @@ def _build(keras: Any, config: NetworkConfig, data: Dataset, seed: int) -> Any:
     chosen = None if config.initialization == "published" else config.initialization
     x = data.train[0]
     batch = x[np.random.default_rng(seed).permutation(len(x))[:_BATCH_FOR_SCHEMES]]
-    return models.build(config.model, keras, x.shape[1:], data.classes, seed, chosen, x=batch)
+    classes = data.class_count(f"`model` {config.model!r}")
+    return models.build(config.model, keras, x.shape[1:], classes, seed, chosen, x=batch)
 
 
 class KerasFramework:
@@ -180,9 +181,8 @@ class KerasFramework:
         self._prepare(initial, full)
         x, y = self._data.train[:2]
         order = np.random.default_rng(seed).permutation(len(y))
-        rows = np.concatenate(
-            [order[y[order] == c][:_EXAMPLES_A_CLASS] for c in range(self._data.classes)]
-        )
+        classes = range(self._data.class_count(f"`score` {score!r}"))
+        rows = np.concatenate([order[y[order] == c][:_EXAMPLES_A_CLASS] for c in classes])
         sparsity = 1 - keep / sum(m.size for m in full.values())
         return prune_at_initialization(
             self._model, sparsity, score, x[rows], y[rows], seed=seed
@@ -224,7 +224,7 @@ class TfmotFramework:
     def train(
         self, training: TrainingPlan, progress: Progress, checkpoint: Checkpoint = no_checkpoint
     ) -> Metrics:
-        """Train from mask × weights with a fresh optimizer. There are no checkpoints in it."""
+        """Train from mask × weights with a fresh optimizer."""
         config = self._config
         self._loop.reset()
         self._rate.begin_at(training.rate_from)
@@ -239,11 +239,13 @@ class TfmotFramework:
             progress,
             start=training.start,
             at={s: lambda k=k: k(read_weights(variables)) for s, k in (training.at or {}).items()},
+            resume=training.resume,
+            checkpoint=checkpoint,
         )
 
     def fits(self, partial: Partial) -> bool:
-        """Never: ``fit`` begins a training anew."""
-        return False
+        """Whether a training can go on from a checkpoint: it is of this network."""
+        return self._loop.fits(partial)
 
     def final(self) -> Weights:
         """The weights after the last training."""

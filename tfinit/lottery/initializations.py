@@ -13,6 +13,7 @@ from tfinit.progress import as_warning, check_progress, following
 if TYPE_CHECKING:  # the command line's --help imports this file, and nothing heavy
     from tfinit.datasets import Dataset
     from tfinit.lottery.result import LevelResult
+    from tfinit.lottery.tracking import Tracker
     from tfinit.training.metrics import Progress
 
 DEFAULTS = ("xavier", "he", "lecun", "orthogonal", "lsuv", "Sparse")
@@ -59,6 +60,7 @@ def compare_initializations(
     warn: Callable[[str], None] = as_warning,
     data: "Dataset | None" = None,
     reports: bool = True,
+    tracker: "Tracker | None" = None,
 ) -> "dict[str, list[LevelResult]]":
     """Run one lottery experiment from each of several initializations.
 
@@ -76,6 +78,8 @@ def compare_initializations(
         data: As for `tfinit.lottery.run`.
         reports: Whether to leave what the command leaves: the tables and figures of each
             experiment, and ``initializations.png``.
+        tracker: As for `tfinit.lottery.run`; names begin with the initialization:
+            ``"he/seed-0/ticket/level-03"``.
 
     Returns:
         Initialization → the results that `tfinit.lottery.run` returns.
@@ -95,10 +99,12 @@ def compare_initializations(
     from tfinit.lottery.experiment import checked_data, experiment
     from tfinit.lottery.report_files import check_initializations, write_initializations
     from tfinit.lottery.subject import Subject
+    from tfinit.lottery.tracking import check_tracker
     from tfinit.origin import Origin
 
     each = configs(config, names)
     check_progress(progress)
+    check_tracker(tracker)
     reports = flag("reports", reports)
     data = checked_data(config, data, finished, warn)
     origin = Origin.now(data.digest(), config.keras)
@@ -116,7 +122,7 @@ def compare_initializations(
     with following(progress) as follower:
         found = {
             name: experiment(
-                own, follower, partial(finished, name), warn_once, data, name, len(each)
+                own, follower, partial(finished, name), warn_once, data, name, len(each), tracker
             )
             for name, own in each.items()
         }

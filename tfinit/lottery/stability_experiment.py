@@ -22,6 +22,7 @@ from tfinit.lottery.result import LevelResult, Weights
 from tfinit.lottery.store import Place, Store
 from tfinit.lottery.stored_training import stored_or_trained
 from tfinit.lottery.subject import Subject
+from tfinit.lottery.tracking import Teller, Tracker, check_tracker
 from tfinit.origin import Origin
 from tfinit.progress import as_warning, check_progress, following
 from tfinit.training.compiled import Evaluator, choose_xla
@@ -75,6 +76,7 @@ def stability(
     warn: Callable[[str], None] = as_warning,
     data: Dataset | None = None,
     reports: bool = True,
+    tracker: Tracker | None = None,
     **store_options: Any,
 ) -> list[StabilityResult]:
     """Measure the error barrier between two copies of a network that part at step k, for some k.
@@ -105,6 +107,7 @@ def stability(
             default they are Python's warnings.
         data: As for `tfinit.lottery.run`.
         reports: Whether to leave what the command leaves: ``stability.csv`` and ``stability.png``.
+        tracker: As for `tfinit.lottery.run`.
         **store_options: For `Store`: ``checkpoint_every``, seconds between checkpoints.
 
     Returns:
@@ -131,6 +134,7 @@ def stability(
     """
     instance("config", config, StabilityConfig)
     check_progress(progress)
+    check_tracker(tracker)
     reports = flag("reports", reports)
     data = checked_data(config, data, finished, warn)
     if reports:
@@ -149,12 +153,14 @@ def stability(
             config.run_dir, {key: mask.shape for key, mask in framework.full_mask().items()}
         )
         line = _Line(config, data)
+        teller = Teller(tracker, config, warn)
         with store.locked():
             announce(config.keras)
             for seed in config.seeds:
-                trunk = _Trunk(framework, store, config, seed, follower)
+                trunk = _Trunk(framework, store, config, seed, follower, teller.training)
                 for k in sorted(config.spawn_steps):
                     results.append(instability(trunk, line, k))
+                    teller.line(results[-1])
                     finished(results[-1])
                     follower.say(str(results[-1]))
     if reports:
@@ -181,8 +187,10 @@ class _Trunk:
         config: StabilityConfig,
         seed: int,
         progress: Progress,
+        told: Callable[[LevelResult], None] = lambda result: None,
     ):
         self.seed = seed
+        self._told = told
         self._framework, self._store, self._config = framework, store, config
         self._progress = progress
         self._full = framework.full_mask()
@@ -196,7 +204,7 @@ class _Trunk:
         keep = {k: self._keep(k) for k in marks}
         training = TrainingPlan(self._initial, self._full, self.seed, stop=max(marks), at=keep)
         there = {k for k in marks if self._store.rewind(self.seed, branch_of(k)) is not None}
-        stored_or_trained(
+        trunk = stored_or_trained(
             self._framework,
             self._store,
             Place(self.seed, TRUNK, 0),
@@ -206,6 +214,7 @@ class _Trunk:
             self._progress,
             usable=lambda step: all(k in there for k in marks if k <= step),
         )
+        self._told(trunk)
 
     def _keep(self, k: int) -> Callable[[Weights], None]:
         return lambda weights: self._store.keep_rewind(self.seed, branch_of(k), weights)
@@ -217,8 +226,9 @@ class _Trunk:
         if start is None:
             self._progress(len(COPIES) * (steps - k))
             return []
-        return [
-            stored_or_trained(
+        copies = []
+        for copy in COPIES:
+            result = stored_or_trained(
                 self._framework,
                 self._store,
                 Place(self.seed, branch_of(k, copy), 0),
@@ -227,8 +237,9 @@ class _Trunk:
                 steps,
                 self._progress,
             )
-            for copy in COPIES
-        ]
+            self._told(result)
+            copies.append(result)
+        return copies
 
     def measured(self, k: int, measure: Callable[[], dict[str, np.ndarray]]) -> dict[str, Any]:
         """What ``measure`` gives, from the store if it is there."""
@@ -247,7 +258,8 @@ class _Line:
         self.alphas = np.linspace(0, 1, config.points)
         x = data.train[0]
         # The weights do not matter, they are written before each measurement.
-        model = models.build(config.model, keras, x.shape[1:], data.classes, seed=0)
+        classes = data.class_count(f"`model` {config.model!r}")
+        model = models.build(config.model, keras, x.shape[1:], classes, seed=0)
         self._weights = all_weights(model)
         train = data.subset(min(len(x), MOST_TRAIN_ROWS)).train
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)

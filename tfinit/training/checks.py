@@ -55,6 +55,27 @@ def checked(model: Any, data: Any) -> Dataset:
     return dataclasses.replace(data, **splits)
 
 
+def overridden(model: Any, method: str) -> bool:
+    """Whether a model has a method of its own, as ``"train_step"``, where Keras's models have one.
+
+    Example:
+        >>> class Own(keras.Sequential):
+        ...     def train_step(self, *args):
+        ...         return super().train_step(*args)
+        >>> overridden(Own(), "train_step"), overridden(keras.Sequential(), "train_step")
+        (True, False)
+    """
+    if keras_of(model) == "tf_keras":
+        import tf_keras
+
+        base = tf_keras.Model
+    else:
+        import keras
+
+        base = keras.Model
+    return method in vars(model) or getattr(type(model), method) is not getattr(base, method)
+
+
 def finite_weights(model: Any) -> bool:
     """Whether all weights of a model are numbers, its moving statistics included."""
     return all(np.isfinite(np.asarray(weight)).all() for weight in model.weights)

@@ -13,7 +13,8 @@ from tfinit.errors import InputError, MissingPackage, first_line
 from tfinit.graph.layer_kinds import kind_of
 from tfinit.moved import former_names
 from tfinit.training.augment import Augment
-from tfinit.training.checks import checked, finite_weights, outputs_of
+from tfinit.training.checks import checked, finite_weights
+from tfinit.training.evaluation import Evaluator
 from tfinit.training.metrics import (
     Checkpoint,
     Diverged,
@@ -21,8 +22,6 @@ from tfinit.training.metrics import (
     MetricsRecorder,
     Partial,
     Progress,
-    has_classes,
-    metric_names,
     no_checkpoint,
     silent,
 )
@@ -35,7 +34,6 @@ try:
 except ModuleNotFoundError as error:
     raise MissingPackage("tfinit.training's compiled loop", "TensorFlow", "tensorflow") from error
 
-EVALUATION_ROWS = 1000  # rows of one evaluation call: bounds memory, not the result
 _BUFFER = 1024  # steps that one call can make; how many it does make is a number, not a shape
 _SECONDS = 0.5  # what a call should take, so that progress is seen and Ctrl-C heard
 # What XLA says to a model that it cannot compile.
@@ -78,64 +76,6 @@ def choose_xla(model: Any) -> tuple[bool, str]:
         if kind_of(layer).convolution:
             return False, "convolutions on CPU, which XLA makes slower"
     return True, "no convolutions"
-
-
-class Evaluator:
-    """Loss and accuracy of a compiled model on the validation and test split, of either Keras.
-
-    Args:
-        model: A model compiled with a loss.
-        data: What to evaluate on; a split that is None is left out.
-        loss: (labels, predictions, sample weights or None) → mean loss, as a tensor. None: the
-            model's own ``compute_loss``, which is Keras 3's.
-        jit_compile: Whether XLA compiles the forward pass.
-    """
-
-    def __init__(
-        self,
-        model: Any,
-        data: Dataset,
-        loss: Callable[[Any, Any, Any], Any] | None,
-        jit_compile: bool,
-    ):
-        splits = [split for split in (data.validation, data.test) if split is not None]
-        outputs = outputs_of(model, splits[0][0]) if splits else None
-        self.names = metric_names(data, outputs)
-        self._splits = []
-        for split in splits:
-            rows = leading(split[0])
-            pieces = np.array_split(np.arange(rows), -(-rows // EVALUATION_ROWS))
-            parts = [
-                tf.nest.map_structure(lambda a, p=p: tf.constant(a[p]), tuple(split))
-                for p in pieces
-            ]
-            self._splits.append((has_classes(split[1], outputs), parts))
-
-        def measure(x: Any, y: Any, weight: Any = None) -> tuple[tf.Tensor, tf.Tensor]:
-            predictions = model(x, training=False)
-            right = tf.zeros((), tf.int32)
-            if isinstance(y, tf.Tensor) and y.shape.rank == 1 and y.dtype.is_integer:
-                hits = tf.argmax(predictions, axis=-1, output_type=y.dtype) == y
-                right = tf.reduce_sum(tf.cast(hits, tf.int32))
-            if loss is not None:
-                return loss(y, predictions, weight), right
-            mean = model.compute_loss(
-                x=x, y=y, y_pred=predictions, sample_weight=weight, training=False
-            )
-            return mean, right
-
-        self._measure = tf.function(measure, jit_compile=jit_compile)
-
-    def __call__(self) -> list[float]:
-        """The present values of `names`."""
-        row = []
-        for classes, parts in self._splits:
-            measured = [(self._measure(*part), leading(part[0])) for part in parts]
-            rows = sum(n for _, n in measured)
-            row.append(sum(float(loss) * n for (loss, _), n in measured) / rows)
-            if classes:
-                row.append(sum(int(right) for (_, right), _ in measured) / rows)
-        return row
 
 
 def leading(x: Any) -> int:

@@ -7,7 +7,7 @@ from tfinit.arguments import instance
 from tfinit.datasets import Dataset
 from tfinit.errors import TfinitWarning
 from tfinit.training.augment import Augment
-from tfinit.training.checks import check_kinds
+from tfinit.training.checks import check_kinds, overridden
 from tfinit.training.fit import FitLoop
 from tfinit.variables import keras_of
 
@@ -61,7 +61,7 @@ def _why_fit(model: Any, data: Dataset) -> str | None:
         return f"the {keras.backend.backend()} backend"
     if not isinstance(data.train, tuple):
         return f"the training data is a {type(data.train).__name__}, not arrays"
-    if type(model).train_step is not keras.Model.train_step:
+    if overridden(model, "train_step"):
         return f"{type(model).__name__} has a train_step of its own"
     if model.run_eagerly:
         return "the model was compiled with run_eagerly"

@@ -1,39 +1,60 @@
-"""Training with Keras's own ``fit``, where the compiled loop cannot run."""
+"""Training with Keras's own ``fit``, where no compiled loop can run."""
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
 from tfinit.arguments import function, instance, refused, text
 from tfinit.datasets import Dataset
-from tfinit.errors import InputError
-from tfinit.graph.keras_internals import steps_per_execution
+from tfinit.errors import InputError, reason
 from tfinit.training.augment import Augment
-from tfinit.training.checks import checked, finite_weights, outputs_of
+from tfinit.training.checks import checked, finite_weights, outputs_of, overridden
+from tfinit.training.fit_batches import ArrayBatches
+from tfinit.training.fit_steps import FitSteps
 from tfinit.training.metrics import (
+    Checkpoint,
     Diverged,
     Metrics,
     MetricsRecorder,
+    Partial,
     Progress,
     has_classes,
     metric_names,
+    no_checkpoint,
     silent,
 )
-from tfinit.training.order import batch_indices, evaluation_steps
-from tfinit.variables import keras_of
+from tfinit.training.noise import set_noise, torch_generators, torch_seeded
+from tfinit.training.order import evaluation_steps
+from tfinit.training.state import (
+    assign_all,
+    begin_anew,
+    fits,
+    optimizers_of,
+    state_of,
+    values_of,
+)
+from tfinit.variables import keras_of, walk_layers
 
 _EVALUATION_ROWS = 1000
+_SECONDS = 0.5  # between two reports, so that progress is seen
+_TRIED_ROWS = 32  # of the step that tries a `train_step`
 
 
 class FitLoop:
     """Trains a compiled model of either Keras with ``fit``, on the batches of `CompiledLoop`.
 
-    For what the compiled loop cannot take: backends other than TensorFlow, tf_keras, a model with
-    a ``train_step`` of its own, ``run_eagerly``, a ``tf.data.Dataset`` as the training split. The
-    results are the same up to floating point sums; per-step losses are not recorded, since ``fit``
-    tells running means, and a training cannot be left in the middle.
+    For what the compiled loops cannot take: PyTorch, tf_keras, a model with a ``train_step`` of its
+    own, ``run_eagerly``, a ``tf.distribute`` strategy, a ``tf.data.Dataset`` as the training split.
+    The results are the same up to floating point sums, the loss of each step included. A training
+    goes on from a checkpoint to the same bits; of tf_keras only where no layer draws noise, whose
+    generators TensorFlow does not show.
+
+    A ``train_step`` of the model's own tells its loss as ``loss``, or as several that end in
+    ``loss``, which are added. The model's metrics are begun anew before each step, so that it is
+    the loss of that step. One step is made with the loop, and undone: optimizers that it uses
+    besides the model's own are built then.
 
     Args:
         model: A model, compiled with an optimizer and a loss.
@@ -49,7 +70,8 @@ class FitLoop:
         why: The reason, in a few words.
 
     Raises:
-        InputError: the model is not compiled, or data does not fit.
+        InputError: the model is not compiled, data does not fit, or a ``train_step`` of the model's
+            own tells no loss.
     """
 
     engine = "fit"
@@ -69,6 +91,7 @@ class FitLoop:
         function("before_evaluation", before_evaluation)
         text("why", why)
         self._legacy = keras_of(model) == "tf_keras"
+        self._backend = _backend_of(model)
         self.why = why
         self.model = model
         self._stream = None
@@ -80,14 +103,14 @@ class FitLoop:
                     "`augment` needs a Keras 3 model and arrays. Augment in your tf.data pipeline."
                 )
             augment.check(data.train[0])
-        self._train, self._augment = data.train, augment
-        self.rows = None if self._stream is not None else _rows(data.train[0])
+        self._arrays = None
+        if self._stream is None:
+            self._arrays = ArrayBatches(data.train, augment, self._backend)
+        self.rows = None if self._arrays is None else self._arrays.rows
         self._callbacks = callbacks
         self._before_evaluation = before_evaluation
         if not getattr(model.optimizer, "built", False):
             model.optimizer.build(model.trainable_variables)
-        self._optimizer_variables = model.optimizer.variables
-        self._fresh = [np.array(v) for v in self._optimizer_variables]
         self._splits = [s for s in (data.validation, data.test) if s is not None]
         self._outputs = outputs_of(model, self._splits[0][0]) if self._splits else None
         self._names = metric_names(data, self._outputs)
@@ -96,11 +119,23 @@ class FitLoop:
             from tfinit.training.compiled import Evaluator
 
             self._measure = Evaluator(model, data, _loss_of(model), False)
+        self._steps = FitSteps(model)
+        if overridden(model, "train_step"):
+            self._try_out()
+        self._fresh = values_of(self._optimizer_state())
 
     def reset(self) -> None:
-        """Put the optimizer back to what it was when the loop was made."""
-        for variable, value in zip(self._optimizer_variables, self._fresh, strict=True):
-            variable.assign(value)
+        """Put the optimizer back to what it was when the loop was made, masks included."""
+        assign_all(self._optimizer_state(), self._fresh)
+
+    def fits(self, partial: Partial) -> bool:
+        """Whether a training of this model can go on from there: it names the same variables.
+
+        No training with tf_keras can whose layers draw noise.
+        """
+        if self._legacy and _draws_noise(self.model):
+            return False
+        return fits(partial.state, self._state())
 
     def __call__(
         self,
@@ -112,121 +147,137 @@ class FitLoop:
         *,
         start: int = 0,
         at: Mapping[int, Callable[[], None]] | None = None,
-        resume: None = None,
-        checkpoint: Any = None,
+        resume: Partial | None = None,
+        checkpoint: Checkpoint = no_checkpoint,
     ) -> Metrics:
-        """Train up to step ``steps``; arguments, result and errors as for `CompiledLoop`.
-
-        ``resume`` and ``checkpoint`` are taken and not used: ``fit`` starts anew.
-        """
+        """Train up to step ``steps``; arguments, result and errors as for `CompiledLoop`."""
         function("progress", progress, "the number of steps")
+        function("checkpoint", checkpoint, "a function")
+        instance("resume", resume, Partial, none=True)
         if at is not None and not isinstance(at, Mapping):
             raise refused("at", "a dictionary of steps to functions, or None", at)
-        due = evaluation_steps(steps, evaluate_every, start)
-        done_before = dict(zip(due[1:].tolist(), due[:-1].tolist(), strict=True))
+        due = set(evaluation_steps(steps, evaluate_every, start).tolist())
         at = dict(at or {})
-        record = MetricsRecorder(self._names)
-        self._set_noise(seed, start)
-        if start in at:
-            at[start]()
-        record.row(start, self._evaluate())
+        begun = start if resume is None else resume.step
+        batches = self._batches(steps, batch_size, seed, begun)
+        if resume is not None and not self.fits(resume):
+            raise InputError(
+                "`resume` is of another network, or of another backend: its variables are not "
+                "those of this model and its optimizer. Train from the start."
+            )
+        record = MetricsRecorder(self._names, resume)
+        if resume is None:
+            if not self._legacy:
+                set_noise(self.model, seed, start)
+            if start in at:
+                at[start]()
+            record.row(start, self._evaluate())
+        else:
+            progress(begun - start)
+        told = _Told(begun)
+        losses: list[float] = []
 
-        def after_batch(batch: int, logs: dict[str, float] | None) -> None:
-            # The mean of the epoch so far: not finite from the first such loss on.
-            step = start + batch + 1
-            if not np.isfinite((logs or {}).get("loss", 0.0)):
+        def report(step: int) -> None:
+            record.add_losses(np.array(losses, np.float32))
+            losses.clear()
+            progress(told.now(step))
+
+        def after(made: int, loss: float) -> None:
+            step = begun + made
+            if not np.isfinite(loss):
+                report(step - 1)
                 raise Diverged(step, record.metrics())
+            losses.append(loss)
+            stop = step in due or step in at
+            if not stop and not told.is_due(step):
+                return
+            report(step)
             if step == steps:  # as fit does after this: averaged weights, if there are some
                 self._synchronize()
-                self.model.optimizer.finalize_variable_values(self.model.trainable_variables)
-            if step in done_before or step in at:
+                self._finalize()
+            if stop:
                 self._synchronize()
                 if not finite_weights(self.model):
                     raise Diverged(step, record.metrics(), weights=True)
             if step in at:
                 at[step]()
-            if step in done_before:
+            if step in due:
                 self._before_evaluation()
                 record.row(step, self._evaluate())
-                progress(step - done_before[step])
+            if step < steps:
+                checkpoint(lambda: record.partial(step, self._values()))
 
-        callbacks = [*self._callbacks(), self._watch(after_batch)]
-        batches = self._batches(steps, batch_size, seed, start)
-        with self._step_by_step(), torch_seeded(self._legacy, seed, start):
-            self.model.fit(
-                batches, steps_per_epoch=steps - start, epochs=1, verbose=0, callbacks=callbacks
-            )
+        def before() -> None:
+            if resume is not None:
+                assign_all(self._generators(), resume.state)
+
+        with torch_seeded(self._legacy, seed, start):
+            if resume is not None:
+                assign_all(self._state(), resume.state)
+            if begun < steps:
+                self._steps(batches, steps - begun, self._callbacks(), after, before)
         return record.metrics()
 
-    @contextmanager
-    def _step_by_step(self) -> Iterator[None]:
-        """Let `fit` call back after every step, whatever ``steps_per_execution`` says."""
-        model = self.model
-        if self._legacy:
-            counter = steps_per_execution(model)
-            kept = int(counter.numpy())
-            counter.assign(1)
-            try:
-                yield
-            finally:
-                counter.assign(kept)
-            return
-        kept = model.steps_per_execution
-        if kept == 1:
-            yield
-            return
-        # The number is part of the compiled function.
-        model.steps_per_execution, model.train_function = 1, None
-        try:
-            yield
-        finally:
-            model.steps_per_execution, model.train_function = kept, None
-
-    def _watch(self, after_batch: Callable[..., None]) -> Any:
-        if self._legacy:
-            import tf_keras
-
-            return tf_keras.callbacks.LambdaCallback(on_batch_end=after_batch)
-        import keras
-
-        return keras.callbacks.LambdaCallback(on_train_batch_end=after_batch)
-
     def _batches(self, steps: int, batch_size: int, seed: int, start: int) -> Any:
-        if self._stream is not None:
-            return self._stream.repeat().take(steps - start)
-        indices = batch_indices(self.rows, batch_size, steps, seed, start)
-        if self._augment is not None or not _on_tensorflow(self._legacy):
-            draws = None
-            if self._augment is not None:
-                draws = self._augment.draw(batch_size, start, steps, seed)
-            return self._generated(indices, draws)
-        import tensorflow as tf
+        if self._arrays is not None:
+            return self._arrays(batch_size, start, steps, seed)
+        stream: Any = self._stream
+        return stream.repeat().skip(start).take(steps - start)
 
-        train = tf.nest.map_structure(tf.constant, self._train)
-        return tf.data.Dataset.from_tensor_slices(indices).map(
-            lambda rows: tf.nest.map_structure(lambda a: tf.gather(a, rows), train)
-        )
+    def _state(self) -> dict[str, Any]:
+        """All that a training changes, by name."""
+        return state_of(self.model) | self._generators()
 
-    def _generated(self, indices: np.ndarray, draws: np.ndarray | None) -> Iterator[tuple]:
-        import keras
+    def _generators(self) -> dict[str, Any]:
+        return torch_generators() if self._backend == "torch" else {}
 
-        for n, rows in enumerate(indices):
-            batch = keras.tree.map_structure(lambda a, rows=rows: a[rows], self._train)
-            if draws is not None and self._augment is not None:
-                batch = (self._augment.apply_numpy(batch[0], draws[n]), *batch[1:])
-            yield batch
+    def _values(self) -> dict[str, np.ndarray]:
+        self._synchronize()
+        return values_of(self._state())
 
-    def _set_noise(self, seed: int, start: int) -> None:
-        if self._legacy:
-            return
-        states = [v for v in self.model.variables if v.name == "seed_generator_state"]
-        for n, state in enumerate(states):
-            state.assign(np.random.SeedSequence([seed, n, start]).generate_state(2))
+    def _optimizer_state(self) -> dict[str, Any]:
+        prefixes = ("optimizer",) if self._legacy else tuple(optimizers_of(self.model))
+        own = {id(v) for v in self.model.variables}
+        return {
+            name: variable
+            for name, variable in state_of(self.model).items()
+            if name.startswith(tuple(f"{p}/" for p in prefixes)) and id(variable) not in own
+        }
+
+    def _finalize(self) -> None:
+        optimizer = self.model.optimizer
+        if hasattr(
+            optimizer, "finalize_variable_values"
+        ):  # legacy ones of tf_keras have no averages
+            optimizer.finalize_variable_values(self.model.trainable_variables)
 
     def _synchronize(self) -> None:
         # On JAX `fit` keeps the weights outside of the model until somebody asks.
         if hasattr(self.model, "jax_state_sync"):
             self.model.jax_state_sync()
+
+    def _try_out(self) -> None:
+        """Make one step and undo it: a model's own `train_step` builds what it needs, and tells."""
+        before = values_of(self._state())
+        optimizers = {} if self._legacy else optimizers_of(self.model)
+        unbuilt = [each for each in optimizers.values() if not each.built]
+        rows = 1 if self.rows is None else min(self.rows, _TRIED_ROWS)
+        try:
+            with torch_seeded(self._legacy, 0, 0):
+                self._steps(self._batches(1, rows, 0, 0), 1, [], lambda made, loss: None)
+        except InputError:
+            raise
+        except Exception as error:  # from inside the user's own step
+            raise InputError(
+                f"`model` has a train_step of its own, which fails: {reason(error)} Try it with "
+                "model.fit on a batch of the data."
+            ) from error
+        finally:
+            for name, variable in self._state().items():
+                if name in before:
+                    variable.assign(before[name])
+            for optimizer in unbuilt:
+                begin_anew(optimizer)
 
     def _evaluate(self) -> list[float]:
         if self._measure is not None:
@@ -280,26 +331,38 @@ def _rows(x: Any) -> int:
     return len(x)
 
 
-@contextmanager
-def torch_seeded(legacy: bool, seed: int, start: int) -> Iterator[None]:
-    """On PyTorch, Dropout draws from the generator of the process, not from the layer's seed."""
-    if not legacy:
-        import keras
+class _Told:
+    """Which steps were reported: at first a few at a time, then twice a second."""
 
-        if keras.backend.backend() == "torch":
-            import torch
+    def __init__(self, step: int):
+        self._step, self._began, self._steps = step, time.perf_counter(), 4
 
-            drawn = np.random.SeedSequence([seed, 0, start]).generate_state(1)
-            with torch.random.fork_rng():
-                torch.manual_seed(int(drawn[0]))
-                yield
-            return
-    yield
+    def is_due(self, step: int) -> bool:
+        """Whether to report now."""
+        seconds = time.perf_counter() - self._began
+        if step - self._step >= self._steps:
+            if seconds < _SECONDS / 2:
+                self._steps *= 2
+            return True
+        return seconds >= _SECONDS
+
+    def now(self, step: int) -> int:
+        """How many steps were made since the last report, which is this one from now on."""
+        made, self._step, self._began = step - self._step, step, time.perf_counter()
+        return made
 
 
-def _on_tensorflow(legacy: bool) -> bool:
-    if legacy:
-        return True
+def _draws_noise(model: Any) -> bool:
+    """Whether a layer of tf_keras has a generator of noise."""
+    import tf_keras
+
+    random = tf_keras.__internal__.layers.BaseRandomLayer
+    return any(isinstance(layer, random) for _, layer in walk_layers(model))
+
+
+def _backend_of(model: Any) -> str:
+    if keras_of(model) == "tf_keras":
+        return "tensorflow"
     import keras
 
-    return keras.backend.backend() == "tensorflow"
+    return keras.backend.backend()

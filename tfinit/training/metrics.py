@@ -32,7 +32,7 @@ class Metrics:
             accuracies only for labels that are class numbers and a model with an output for each
             class. Losses are means over the split, accuracies fractions.
         losses: The training loss of each step, float32: row n is that of the (n+1)-th step made
-            here. Empty where only ``fit``, which tells means, could train.
+            here.
     """
 
     step: np.ndarray

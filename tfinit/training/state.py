@@ -5,16 +5,18 @@ from typing import Any
 
 import numpy as np
 
-from tfinit.variables import unique_name, walk_layers, weight_name
+from tfinit.graph.keras_internals import trained_by
+from tfinit.variables import keras_of, unique_name, walk_layers, weight_name
 
 
 def state_of(model: Any) -> dict[str, Any]:
-    """Every variable of a compiled Keras 3 model and its optimizer, under a name of its own.
+    """Every variable of a compiled model and its optimizers, under a name of its own.
 
     Those of the model have the keys of `tfinit.variables.all_weights`; to these come the states of
     the generators of noise. Those of the optimizer begin with ``optimizer/``; where Keras names
     them after a variable of the model, they are named after its key here: Keras's own names of
-    layers count all layers of the process.
+    layers count all layers of the process. In tf_keras all are numbered. Other optimizers, which a
+    model with a ``train_step`` of its own may have as attributes, begin with the attribute's name.
 
     Example:
         >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2, name="fc")])
@@ -25,6 +27,9 @@ def state_of(model: Any) -> dict[str, Any]:
         >>> list(state_of(model))[4:]
         ['optimizer/fc_kernel_momentum', 'optimizer/fc_bias_momentum']
     """
+    if keras_of(model) == "tf_keras":
+        groups = {"model": model.weights, "optimizer": model.optimizer.variables()}
+        return {f"{group}/{n}": v for group, found in groups.items() for n, v in enumerate(found)}
     names: dict[int, str] = {}
     taken: set[str] = set()
     # The deepest layers first: a variable is named after the one that it belongs to.
@@ -36,13 +41,51 @@ def state_of(model: Any) -> dict[str, Any]:
     state = {names[id(variable)]: variable for variable in model.variables}
     paths = {v.path.replace("/", "_"): names[id(v)].replace("/", "_") for v in model.variables}
     longest_first = sorted(paths, key=len, reverse=True)
-    for variable in model.optimizer.variables:
-        name = variable.name
-        after = next((path for path in longest_first if name.startswith(path)), None)
-        if after is not None:
-            name = paths[after] + name[len(after) :]
-        state[unique_name(f"optimizer/{name}", taken)] = variable
+    seen: set[int] = set()
+    for prefix, optimizer in optimizers_of(model).items():
+        for variable in optimizer.variables:
+            if id(variable) in seen:  # of an optimizer inside another
+                continue
+            seen.add(id(variable))
+            name = variable.name
+            after = next((path for path in longest_first if name.startswith(path)), None)
+            if after is not None:
+                name = paths[after] + name[len(after) :]
+            state[unique_name(f"{prefix}/{name}", taken)] = variable
     return state
+
+
+def optimizers_of(model: Any) -> dict[str, Any]:
+    """A Keras 3 model's optimizer, and those that it has as attributes, by their names."""
+    import keras
+
+    others = {
+        name: value
+        for name, value in vars(model).items()
+        if isinstance(value, keras.optimizers.Optimizer) and name != "optimizer"
+    }
+    return {"optimizer": model.optimizer} | others
+
+
+def begin_anew(optimizer: Any) -> None:
+    """Give an optimizer of Keras 3 the variables of a new one of its configuration."""
+    if not optimizer.built:
+        return
+    new = type(optimizer).from_config(optimizer.get_config())
+    new.build(trained_by(optimizer))
+    for variable, value in zip(optimizer.variables, new.variables, strict=True):
+        variable.assign(value)
+
+
+def values_of(variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Copies of the values of variables."""
+    return {name: np.array(variable) for name, variable in variables.items()}
+
+
+def assign_all(variables: Mapping[str, Any], values: Mapping[str, np.ndarray]) -> None:
+    """Give variables the values of their names."""
+    for name, variable in variables.items():
+        variable.assign(values[name])
 
 
 def fits(state: Mapping[str, np.ndarray], variables: Mapping[str, Any]) -> bool:

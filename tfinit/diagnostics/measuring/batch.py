@@ -21,6 +21,7 @@ _NUMBERS, _FEWEST, _MOST = 2**21, 8, 128
 _UNKNOWN = 32  # the size of an axis that the model leaves open
 _VOCABULARY = 2  # for whole numbers that no embedding reads
 _PIXELS = 256  # for those of one byte
+_OFF = 2e-2  # from 1, of the sum of probabilities in half precision
 _SEED = 0  # of everything that is made up: a diagnosis repeats
 
 
@@ -30,14 +31,15 @@ class Batch:
 
     Attributes:
         x: What the model is called with.
-        loss: Its outputs → the scalar whose gradient is taken.
+        loss: (x, y, outputs) → the scalar whose gradient is taken. On JAX these are traced, so
+            that it asks none for its value.
         y: The targets, or None.
         notes: What was made up, in words.
         made_up: True if the inputs were.
     """
 
     x: Any
-    loss: Callable[[Any], Any]
+    loss: Callable[[Any, Any, Any], Any]
     y: Any
     notes: tuple[str, ...]
     made_up: bool = False
@@ -64,17 +66,18 @@ def make_batch(model: Any, graph: Graph, x: Any, y: Any, loss: Any) -> Batch:
         if loss is not None:
             raise InputError("`loss` was given without `y`. Pass the targets of `x`.")
         notes.append("no targets given: gradients of random sums of the outputs, η·f(x), η~N(0, 1)")
-        return Batch(x, _random_sums, None, tuple(notes), made_up)
+        return Batch(x, lambda x, y, outputs: _random_sums(outputs), None, tuple(notes), made_up)
     y = _targets(y, len(keras.tree.flatten(x)[0]))
     if loss is not None:
-        return Batch(x, _given(loss, y), y, tuple(notes))
+        return Batch(x, _given(loss), y, tuple(notes))
     if getattr(model, "compiled", False) and getattr(model, "loss", None) is not None:
 
-        def compiled(outputs: Any) -> Any:
+        def compiled(x: Any, y: Any, outputs: Any) -> Any:
             return model.compute_loss(x=x, y=y, y_pred=outputs, training=True)
 
         return Batch(x, compiled, y, tuple(notes))
-    return Batch(x, lambda outputs: _guessed(outputs, y), y, tuple(notes))
+    known = y  # of what it decides by, for `y` may be traced
+    return Batch(x, lambda x, y, outputs: _guessed(outputs, y, known), y, tuple(notes))
 
 
 def _inputs(model: Any, x: Any) -> Any:
@@ -162,24 +165,26 @@ def _normal_inputs(model: Any, graph: Graph) -> Any:
 
 def _random_sums(outputs: Any) -> Any:
     """Mean over the examples of η·f(x), an η for each: no direction is preferred."""
-    import tensorflow as tf
+    import keras
+    from keras import ops
 
     random = stream(_SEED, "diagnose/η")
     sums = []
-    for output in tf.nest.flatten(outputs):
-        if output.dtype.is_floating:
-            wide = tf.cast(output, tf.float64 if output.dtype == tf.float64 else tf.float32)
-            eta = tf.constant(random.standard_normal(tuple(output.shape)), wide.dtype)
-            sums.append(tf.reduce_sum(wide * eta) / int(output.shape[0]))
+    for output in keras.tree.flatten(outputs):
+        dtype = keras.backend.standardize_dtype(output.dtype)
+        if keras.backend.is_float_dtype(dtype):
+            wide = ops.cast(output, "float64" if dtype == "float64" else "float32")
+            eta = ops.convert_to_tensor(random.standard_normal(tuple(output.shape)), wide.dtype)
+            sums.append(ops.cast(ops.sum(wide * eta) / int(output.shape[0]), "float32"))
     if not sums:
         raise InputError(
             "`model` puts out no floating-point numbers, so that nothing has a gradient. Pass the "
             "part of it that ends before argmax, rounding or the like."
         )
-    return tf.add_n([tf.cast(s, tf.float32) for s in sums])
+    return sum(sums[1:], sums[0])
 
 
-def _given(loss: Any, y: Any) -> Callable[[Any], Any]:
+def _given(loss: Any) -> Callable[[Any, Any, Any], Any]:
     import keras
 
     cure = (
@@ -197,45 +202,68 @@ def _given(loss: Any, y: Any) -> Callable[[Any], Any]:
             f"{loss!r}. {cure}"
         )
 
-    def value(outputs: Any) -> Any:
-        import tensorflow as tf
-
-        return tf.reduce_mean(function(y, outputs))
+    def value(x: Any, y: Any, outputs: Any) -> Any:
+        return _mean(function(y, outputs))
 
     return value
 
 
 def are_probabilities(outputs: np.ndarray) -> bool:
     """True if the rows are non-negative and sum to one, as softmax makes them."""
-    return bool(np.all(outputs >= 0) and np.allclose(outputs.sum(-1), 1, atol=2e-2))
+    return bool(np.all(outputs >= 0) and np.all(abs(outputs.sum(-1) - 1) <= _OFF))
 
 
-def _guessed(outputs: Any, y: Any) -> Any:
-    """Cross-entropy for classes, the mean squared error for numbers."""
-    import keras
+def _guessed(outputs: Any, y: Any, known: Any) -> Any:
+    """Cross-entropy for classes, the mean squared error for numbers.
 
-    if hasattr(outputs, "shape") and isinstance(y, np.ndarray):
+    Args:
+        outputs: The model's.
+        y: The targets, as a tensor.
+        known: The targets as they were passed.
+    """
+    from keras import losses, ops
+
+    if hasattr(outputs, "shape") and isinstance(known, np.ndarray):
         shape = tuple(outputs.shape)
-        whole = np.issubdtype(y.dtype, np.integer) or y.dtype == bool
-        if shape in (y.shape, (*y.shape, 1)):
-            y = y.reshape(shape)
-            rows = y.ndim > 1 and shape[-1] > 1 and np.allclose(y.sum(-1), 1) and np.all(y >= 0)
-            if rows:
-                logits = not are_probabilities(keras.ops.convert_to_numpy(outputs))
-                return _mean(keras.losses.categorical_crossentropy(y, outputs, logits))
-            if whole and set(np.unique(y)) <= {0, 1}:
-                values = keras.ops.convert_to_numpy(outputs)
-                logits = bool(values.min() < 0 or values.max() > 1)
-                return _mean(keras.losses.binary_crossentropy(y, outputs, logits))
-            return _mean(keras.losses.mean_squared_error(y.astype("float32"), outputs))
-        labels = y.reshape(y.shape[:-1]) if whole and y.shape[-1:] == (1,) else y
-        if whole and labels.shape == shape[:-1] and 0 <= labels.min() <= labels.max() < shape[-1]:
-            logits = not are_probabilities(keras.ops.convert_to_numpy(outputs))
-            return _mean(keras.losses.sparse_categorical_crossentropy(labels, outputs, logits))
+        whole = np.issubdtype(known.dtype, np.integer) or known.dtype == bool
+        if shape in (known.shape, (*known.shape, 1)):
+            known, y = known.reshape(shape), ops.reshape(y, shape)
+            rows = known.ndim > 1 and shape[-1] > 1 and np.all(known >= 0)
+            if rows and np.allclose(known.sum(-1), 1):
+                return _entropy(losses.categorical_crossentropy, y, outputs, _are_rows(outputs))
+            if whole and set(np.unique(known)) <= {0, 1}:
+                shares = ops.logical_and(ops.min(outputs) >= 0, ops.max(outputs) <= 1)
+                return _entropy(losses.binary_crossentropy, y, outputs, shares)
+            return _mean(losses.mean_squared_error(ops.cast(y, "float32"), outputs))
+        labels = known.reshape(known.shape[:-1]) if whole and known.shape[-1:] == (1,) else known
+        fits = whole and labels.shape == shape[:-1]
+        if fits and 0 <= labels.min() <= labels.max() < shape[-1]:
+            y = ops.reshape(y, labels.shape)
+            rows = _are_rows(outputs)
+            return _entropy(losses.sparse_categorical_crossentropy, y, outputs, rows)
     raise InputError(
         "`loss` is needed: the model is not compiled, and no loss can be told from the shapes of "
-        f"`y` ({shapes(y)}) and of the outputs ({shapes(outputs)}). Classes are whole numbers from "
-        "0 on, one for each of the outputs."
+        f"`y` ({shapes(known)}) and of the outputs ({shapes(outputs)}). Classes are whole numbers "
+        "from 0 on, one for each of the outputs."
+    )
+
+
+def _are_rows(outputs: Any) -> Any:
+    """`are_probabilities` as a tensor."""
+    from keras import ops
+
+    close = ops.abs(ops.sum(outputs, -1) - 1) <= _OFF
+    return ops.logical_and(ops.all(outputs >= 0), ops.all(close))
+
+
+def _entropy(loss: Any, y: Any, outputs: Any, probabilities: Any) -> Any:
+    """A cross-entropy of probabilities, or of logits: of what a tensor says that they are."""
+    from keras import ops
+
+    return ops.cond(
+        probabilities,
+        lambda: _mean(loss(y, outputs, from_logits=False)),
+        lambda: _mean(loss(y, outputs, from_logits=True)),
     )
 
 

@@ -1,5 +1,6 @@
 """One forward and one backward pass, and what was seen on the way; the model is left as it was."""
 
+import functools
 import math
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,11 +17,12 @@ from tfinit.diagnostics.measuring.twins import Twins, find_twins
 from tfinit.diagnostics.measuring.updates import update_ratios
 from tfinit.errors import InputError, reason
 from tfinit.graph.activations import activation_of, own_activation
+from tfinit.graph.keras_internals import weights_that_train
 from tfinit.graph.kernels import Kernel
 from tfinit.graph.normalizations import is_normalization
 from tfinit.graph.output_channels import channel_axes
 from tfinit.graph.structure import Structure, is_merge
-from tfinit.probes import Point, probing, require_tensorflow, seen_layers
+from tfinit.probes import Point, probing, seen_layers
 from tfinit.variables import all_weights, keras_of, own_weights, walk_layers
 
 # Half-precision gradients are lifted by this, as a LossScaleOptimizer does, and set down again.
@@ -143,20 +145,30 @@ class _Seen:
     gradients: dict[str, Future[Signal]] = field(default_factory=dict)
 
 
-def measure(model: Any, x: Any = None, y: Any = None, loss: Any = None) -> Measurement:
+def measure(
+    model: Any, x: Any = None, y: Any = None, loss: Any = None, kept: Any = None
+) -> Measurement:
     """Run a model forward and backward once on a batch, as a training step does.
 
     BatchNormalization uses the batch, dropout drops. It is done on the weights, moving statistics,
     seeds and metrics that the model has when it begins, and none of them is written.
 
+    Args:
+        model: As for `tfinit.diagnose`.
+        x: The same.
+        y: The same.
+        loss: The same.
+        kept: An empty dictionary, the first time that this model is measured with this loss, and
+            then again: for what need not be done anew (`tfinit.graph.passes.Programs`).
+
     Raises:
         InputError: as `tfinit.diagnose` says.
     """
     import keras
-    import tensorflow as tf
 
     _check(model)
     # They import Keras.
+    from tfinit.graph.passes import Work, forward_and_backward
     from tfinit.graph.snapshot import apart, streams_left
 
     structure = Structure.of(model, x)
@@ -182,7 +194,7 @@ def measure(model: Any, x: Any = None, y: Any = None, loss: Any = None) -> Measu
         if _is_seen_before(point, structure):
             return
         axis = _channel(structure.kernels_of(point.layer), point.layer, len(tensor.shape))
-        wide = tf.cast(tensor, tf.float32) / scale if half else tensor
+        wide = keras.ops.cast(tensor, "float32") / scale if half else tensor
         seen[point[:2]].gradients[point.what] = measure_beside(
             beside, wide, axis, count_zeros=False
         )
@@ -195,18 +207,21 @@ def measure(model: Any, x: Any = None, y: Any = None, loss: Any = None) -> Measu
         streams_left(model, loss, getattr(model, "loss", None)),
         apart(model) as snapshot,
     ):
-        with probing(model, value, gradient, watched):
-            with snapshot.recorded() as tape:
-                outputs = _outputs(model, batch)
-                number = _scalar(batch, outputs)
-                lifted = number * tf.cast(scale, number.dtype)
-            asked = [*variables.values(), *biases.values()]
-            tapped = snapshot.gradients(tape, lifted, asked)
-            start = start_loss(outputs, batch.y)
+        work = Work(
+            lambda x, y: _computed(model, batch, x, y),
+            batch.x,
+            batch.y,
+            [v for _, layer in walk_layers(model) for v in weights_that_train(layer)],
+            [*variables.values(), *biases.values()],
+            functools.partial(probing, model, layers=watched),
+            scale,
+        )
+        outputs, number, tapped = forward_and_backward(snapshot, work, value, gradient, kept)
+        start = start_loss(outputs, batch.y)
         inputs = tuple(map(measure_signal, preprocessed(structure.graph, batch.x)))
     gradients: dict[int, Any] = {
-        id(v): _single(g.numpy(), scale)
-        for v, g in zip(asked, tapped, strict=True)
+        id(v): _single(keras.ops.convert_to_numpy(g), scale)
+        for v, g in zip(work.asked, tapped, strict=True)
         if g is not None
     }
     with snapshot.before():
@@ -248,7 +263,6 @@ def _check(model: Any) -> None:
             f"`model` {model.name!r} has no weights: there is nothing to diagnose. If it is to "
             "have some, it is not built yet: call it on a batch."
         )
-    require_tensorflow("The gradients of a diagnosis are taken")
 
 
 def _notes(model: Any, structure: Structure) -> Iterator[str]:
@@ -298,41 +312,45 @@ def _channel(kernels: list[Kernel], layer: Any, rank: int) -> int:
     return 1 if getattr(layer, "data_format", None) == "channels_first" else rank - 1
 
 
-def _outputs(model: Any, batch: Batch) -> Any:
+def _computed(model: Any, batch: Batch, x: Any, y: Any) -> tuple[Any, Any]:
+    """The model's outputs, and the scalar whose gradient is taken."""
+    outputs = _outputs(model, batch, x)
+    return outputs, _scalar(batch, x, y, outputs)
+
+
+def _outputs(model: Any, batch: Batch, x: Any) -> Any:
     try:
-        return model(batch.x, training=True)
+        return model(x, training=True)
     except InputError:
         raise
     except Exception as error:
         if batch.made_up:
             raise InputError(
                 f"`x` is needed: `model` {model.name!r} cannot be called on numbers that are made "
-                f"up ({shapes(batch.x)}): {reason(error)}"
+                f"up ({shapes(x)}): {reason(error)}"
             ) from error
         raise InputError(
-            f"`model` {model.name!r} cannot be called on `x` ({shapes(batch.x)}): {reason(error)}"
+            f"`model` {model.name!r} cannot be called on `x` ({shapes(x)}): {reason(error)}"
         ) from error
 
 
-def _scalar(batch: Batch, outputs: Any) -> Any:
-    import tensorflow as tf
+def _scalar(batch: Batch, x: Any, y: Any, outputs: Any) -> Any:
+    import keras
 
     try:
-        return tf.convert_to_tensor(batch.loss(outputs))
+        return keras.ops.convert_to_tensor(batch.loss(x, y, outputs))
     except InputError:
         raise
     except Exception as error:
         raise InputError(
-            f"The loss cannot be computed from `y` ({shapes(batch.y)}) and the outputs "
+            f"The loss cannot be computed from `y` ({shapes(y)}) and the outputs "
             f"({shapes(outputs)}): {reason(error)} Pass the targets that the loss takes, or as "
             "`loss` one that fits."
         ) from error
 
 
 def _all_finite(variable: Any) -> bool:
-    import tensorflow as tf
-
-    return bool(tf.reduce_all(tf.math.is_finite(variable.value)))
+    return bool(np.all(np.isfinite(variable.numpy())))
 
 
 def _wide(variable: Any) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The statistics of one tensor of activations or gradients, taken where it is, in few passes."""
+"""The statistics of one tensor of activations or gradients, in few passes of NumPy."""
 
 import math
 from concurrent.futures import Executor, Future
@@ -9,7 +9,7 @@ import numpy as np
 
 # Values kept of each tensor, for histograms.
 _SAMPLE = 2000
-# Up to so many entries, NumPy takes less time than TensorFlow to start its operations.
+# Up to so many entries, float64 costs nothing.
 _SMALL = 2**16
 # A bounded unit is saturated where its slope is below about a twentieth of the steepest.
 _SATURATED = 0.975
@@ -65,7 +65,7 @@ class Signal:
 def measure_signal(
     value: Any, channel: int = -1, activation: str = "", count_zeros: bool = True
 ) -> Signal:
-    """The statistics of a TensorFlow tensor.
+    """The statistics of a tensor of any backend.
 
     Args:
         value: A float tensor of any shape, its examples along the first axis.
@@ -73,31 +73,31 @@ def measure_signal(
         activation: The name of the bounded activation whose output this is, if it is one.
         count_zeros: Whether to count zeros, which is another pass.
     """
-    import tensorflow as tf
+    import keras
 
-    count = math.prod(value.shape)
-    step = max(1, count // _SAMPLE)
-    rank = len(value.shape)
-    axes = tuple(axis for axis in range(rank) if axis != channel % rank) if rank > 1 else (0,)
-    if count <= _SMALL:
-        return _measure_small(value, axes, activation, count_zeros, step)
-    wide = value if value.dtype == tf.float64 else tf.cast(value, tf.float32)
-    if _is_here(wide):
-        array = wide.numpy()
-        sample = array.ravel()[::step][:_SAMPLE].astype(np.float32)
-        filled = int(np.count_nonzero(array != 0)) if count_zeros else 0
-    else:
-        sample = tf.cast(tf.reshape(wide, (-1,))[::step], tf.float32).numpy()[:_SAMPLE]
-        filled = int(tf.math.count_nonzero(wide)) if count_zeros else 0
+    array = keras.ops.convert_to_numpy(value)
+    step = max(1, array.size // _SAMPLE)
+    # The units last; of a vector there is one.
+    rows = np.moveaxis(array, channel, -1) if array.ndim > 1 else array[..., None]
+    if array.size <= _SMALL:
+        return _measure_small(array, rows, activation, count_zeros, step)
+    if array.dtype != np.float64:
+        array, rows = (part.astype(np.float32, copy=False) for part in (array, rows))
+    sample = array.ravel()[::step][:_SAMPLE].astype(np.float32)
+    filled = int(np.count_nonzero(array)) if count_zeros else 0
+    rows = rows.reshape(-1, rows.shape[-1])
     scale = 1.0
-    means, variances = _moments(wide, axes)
+    means, variances = _moments(rows)
     total = float(np.mean(variances + means**2))
     if not (math.isfinite(total) and total > _TINY):
         # Squares of 1e-30 or 1e30 have no place in float32: scale the largest entry to 1.
-        scale = float(tf.reduce_max(tf.abs(wide)))
-        means, variances = _moments(tf.math.divide_no_nan(wide, tf.cast(scale, wide.dtype)), axes)
-    zeros = (count - filled) / count if count_zeros else None
-    return _signal(count, means, variances, scale, zeros, _saturated(value, activation), sample)
+        scale = float(np.max(np.abs(rows)))
+        with np.errstate(all="ignore"):
+            means, variances = _moments(rows / rows.dtype.type(scale) if scale else rows)
+    zeros = (array.size - filled) / array.size if count_zeros else None
+    return _signal(
+        array.size, means, variances, scale, zeros, _saturated(array, activation), sample
+    )
 
 
 def measure_beside(beside: Executor, value: Any, *how: Any, **more: Any) -> Future[Signal]:
@@ -110,18 +110,18 @@ def measure_beside(beside: Executor, value: Any, *how: Any, **more: Any) -> Futu
 
 
 def _measure_small(
-    value: Any, axes: tuple[int, ...], activation: str, count_zeros: bool, step: int
+    array: np.ndarray, rows: np.ndarray, activation: str, count_zeros: bool, step: int
 ) -> Signal:
     """The same in float64, in which nothing of float32 gets lost."""
-    array = value.numpy()
+    axes = tuple(range(rows.ndim - 1))
     with np.errstate(all="ignore"):
-        wide = array.astype(np.float64)
-        means, variances = np.ravel(wide.mean(axes)), np.ravel(wide.var(axes))
+        wide = rows.astype(np.float64)
+        means, variances = wide.mean(axes), wide.var(axes)
         sample = array.ravel()[::step][:_SAMPLE].astype(np.float32)
     zeros = None
     if count_zeros:
         zeros = 1 - np.count_nonzero(array) / array.size if array.size else 0.0
-    saturated = _saturated(value, activation)
+    saturated = _saturated(array, activation)
     return _signal(array.size, means, variances, 1.0, zeros, saturated, sample)
 
 
@@ -151,25 +151,8 @@ def _signal(
     )
 
 
-def _is_here(value: Any) -> bool:
-    """Whether NumPy can read a tensor without a copy."""
-    return "CPU" in value.device
-
-
-def _moments(wide: Any, axes: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and variance of each unit, in float64."""
-    import tensorflow as tf
-
-    if axes == tuple(range(len(wide.shape) - 1)) and _is_here(wide):
-        return _moments_of_columns(wide.numpy().reshape(-1, wide.shape[-1]))
-    means = tf.reduce_mean(wide, axes, keepdims=True)
-    variances = tf.reduce_mean(tf.math.squared_difference(wide, means), axes)
-    mean, variance = (np.ravel(part.numpy()).astype(np.float64) for part in (means, variances))
-    return mean, variance
-
-
-def _moments_of_columns(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The same of a matrix, read twice by NumPy: TensorFlow takes several times as long."""
+def _moments(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and variance of each column of a matrix, in float64; it is read twice."""
     count, units = rows.shape
     whole = count - count % _ROWS
     blocks = [rows[:whole].reshape(-1, _ROWS, units), rows[None, whole:]]
@@ -185,18 +168,18 @@ def _moments_of_columns(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return means, variances
 
 
-def _saturated(value: Any, activation: str) -> float | None:
+def _saturated(array: np.ndarray, activation: str) -> float | None:
     """The fraction of entries of an activation's output that are at its flat ends."""
-    import tensorflow as tf
-
-    if activation == "softmax":
-        flat = tf.reduce_max(value, axis=-1) > _ONE_HOT
-    elif activation in ("tanh", "softsign"):
-        flat = tf.abs(value) > _SATURATED
-    elif activation in ("sigmoid", "hard_sigmoid"):
-        flat = tf.abs(2 * value - 1) > _SATURATED
-    elif activation == "hard_tanh":
-        flat = tf.abs(value) >= 1
-    else:
+    if activation not in BOUNDED:
         return None
-    return float(tf.reduce_mean(tf.cast(flat, tf.float32)))
+    wide = array if array.dtype == np.float64 else array.astype(np.float32, copy=False)
+    with np.errstate(all="ignore"):
+        if activation == "softmax":
+            flat = wide.max(axis=-1) > _ONE_HOT
+        elif activation in ("tanh", "softsign"):
+            flat = np.abs(wide) > _SATURATED
+        elif activation in ("sigmoid", "hard_sigmoid"):
+            flat = np.abs(2 * wide - 1) > _SATURATED
+        else:
+            flat = np.abs(wide) >= 1
+    return np.count_nonzero(flat) / flat.size

@@ -1,0 +1,491 @@
+"""What a model is measured by between its steps: loss, accuracy, and all it was compiled with."""
+
+import importlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from tfinit.arguments import flag
+from tfinit.datasets import Dataset
+from tfinit.errors import InputError, reason
+from tfinit.graph.keras_internals import compiled_metrics, weighted_metrics
+from tfinit.training.metrics import has_classes
+from tfinit.variables import keras_of
+
+_ROWS = 1000  # of one call: bounds memory, not the result
+_BYTES = 2**28  # of inputs, targets and outputs of one call
+
+Logs = dict[str, Any]
+Split = tuple[Any, ...]
+
+
+class Evaluator:
+    """Measures a model on the validation and the test split, of either Keras, on any backend.
+
+    The loss is the mean over the split of ``compute_loss``, with sample weights and the losses of
+    layers; where targets are class numbers, accuracy is the fraction of rows whose largest output
+    is at their class. To these come all metrics that the model was compiled with or has of its
+    own, under the names of Keras's ``evaluate`` and ``fit``, with their values there; of a metric
+    with several numbers, one a class, ``name[0]``, ``name[1]`` … A model with a ``test_step`` of
+    its own is measured by ``evaluate``. What the model's metrics have counted is put back
+    afterwards: one can measure in the middle of a ``fit``.
+
+    Args:
+        model: A compiled model; or one that is not, with ``loss``.
+        data: What to evaluate on, arrays; a split that is None is left out.
+        loss: (targets, predictions, sample weights or None) → mean loss, as a tensor. None: the
+            model's own ``compute_loss``.
+        jit_compile: Whether XLA compiles it on TensorFlow; on JAX it always does.
+
+    Attributes:
+        names: What is measured: ``validation_loss``, ``validation_accuracy``, other metrics of the
+            validation split, ``test_loss`` …
+        left_out: Logs of the model that are no numbers, and so are not measured → what they are.
+
+    Raises:
+        InputError: the model cannot be evaluated on such data, or has no loss.
+
+    Example:
+        >>> data = tfinit.datasets.load("digits")
+        >>> layers = [keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(10)]
+        >>> model = keras.Sequential(layers)
+        >>> loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        >>> top = keras.metrics.SparseTopKCategoricalAccuracy(3, name="top_3")
+        >>> model.compile("adam", loss, metrics=[top])
+        >>> evaluator = Evaluator(model, data)
+        >>> evaluator.names[:3]
+        ('validation_loss', 'validation_accuracy', 'validation_top_3')
+        >>> loss, accuracy, top_3 = evaluator()[:3]
+        >>> 0 <= accuracy <= top_3 <= 1
+        True
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        data: Dataset,
+        loss: Callable[[Any, Any, Any], Any] | None = None,
+        jit_compile: bool = True,
+    ):
+        flag("jit_compile", jit_compile)
+        self.left_out: dict[str, str] = {}
+        self._model = model
+        self._program = _program_of(model, loss, jit_compile)
+        splits = {"validation": data.validation, "test": data.test}
+        self._splits = {
+            which: self._split(which, tuple(split))
+            for which, split in splits.items()
+            if split is not None
+        }
+        self.names = tuple(
+            f"{which}_{name}" for which, split in self._splits.items() for name in split.names
+        )
+
+    def __call__(self, test: bool = True) -> list[float]:
+        """The present values of `names`; without ``test`` those of the test split are NaN."""
+        row: list[float] = []
+        with counts_put_back(self._model):
+            for which, split in self._splits.items():
+                if which == "test" and not test:
+                    row += [float("nan")] * len(split.names)
+                else:
+                    row += split.values(self._program)
+        return row
+
+    def _split(self, which: str, split: Split) -> "_Split":
+        """A split with the names of what is measured on it, known from two of its examples."""
+        program = self._program
+        few = tuple(each(lambda a: a[:2], split))
+        try:
+            with counts_put_back(self._model):
+                outputs, logs = program.first(few)
+        except Exception as error:  # from inside a model's call, its loss or a metric
+            raise InputError(
+                f"`model` cannot be evaluated on `data.{which}`: {reason(error)} Compile it with a "
+                "loss, or give it a test_step, and pass inputs and targets that fit it."
+            ) from error
+        found = {name: _array(value) for name, value in _flattened(logs).items()}
+        shapes = {name: value.shape for name, value in found.items() if value.dtype.kind in "biuf"}
+        self.left_out |= {n: f"of {v.dtype}" for n, v in found.items() if n not in shapes}
+        own: list[str] = []
+        if not program.by_keras:
+            own.append("loss")
+            shape = tuple(getattr(outputs, "shape", ()))
+            classes = len(shape) == 2 and has_classes(split[1], int(shape[1]))
+            if classes and counts_as_ours(self._model, weighted=len(split) == 3):
+                own.append("accuracy")
+        others = {name: shape for name, shape in shapes.items() if name not in own}
+        program.counts = bool(others)
+        rows = _ROWS
+        if (size := _bytes([few, outputs])) > 0:
+            rows = int(min(_ROWS, max(1, _BYTES * rows_of(few) // size)))
+        return _Split(own, others, program.parts(split, rows))
+
+
+class _Split:
+    """One split: what is measured on it, and its parts, each for one call."""
+
+    def __init__(self, own: list[str], others: dict[str, tuple[int, ...]], parts: list[Split]):
+        self._own, self._others, self._parts = own, others, parts
+        self.names = [*own, *(n for name, shape in others.items() for n in _names(name, shape))]
+
+    def values(self, program: Any) -> list[float]:
+        """The present values of `names`."""
+        measured, logs = program(self._parts)
+        rows = [rows_of(part) for part in self._parts]
+        row = []
+        if self._own:
+            total = sum(float(loss) * n for (loss, _), n in zip(measured, rows, strict=True))
+            row.append(total / sum(rows))
+        if len(self._own) > 1:
+            row.append(sum(int(right) for _, right in measured) / sum(rows))
+        logs = _flattened(logs)
+        for name in self._others:
+            row += [float(value) for value in _array(logs[name]).reshape(-1)]
+        return row
+
+
+class _InTensorFlow:
+    """Keras 3 and tf_keras on TensorFlow: one program, called for each part."""
+
+    by_keras = False
+
+    def __init__(self, model: Any, loss: Any, jit_compile: bool):
+        import tensorflow as tf
+
+        self._model, self._loss = model, loss
+        self.counts = _is_compiled(model)
+        self._legacy = keras_of(model) == "tf_keras"
+        self._function = self._measure
+        if not getattr(model, "run_eagerly", False):
+            self._function = tf.function(self._measure, jit_compile=jit_compile)
+        self._rejects = jit_compile
+
+    def parts(self, split: Split, rows: int) -> list[Split]:
+        """The split, cut, on the device."""
+        import tensorflow as tf
+
+        return _cut(split, rows, tf.constant)
+
+    def first(self, few: Split) -> tuple[Any, Logs]:
+        """What the model gives for some examples, and its logs."""
+        [part] = self.parts(few, rows_of(few))
+        _, _, outputs, logs = self._all(*part)
+        return outputs, logs
+
+    def __call__(self, parts: list[Split]) -> tuple[list[tuple], Logs]:
+        """Loss and number of right rows of each part, and the logs of all."""
+        logs: Logs = {}
+        if self.counts:
+            self._model.reset_metrics()
+        measured = []
+        for part in parts:
+            loss, right, logs = self._call(part)
+            measured.append((loss, right))
+        return measured, logs
+
+    def _call(self, part: Split) -> tuple[Any, Any, Logs]:
+        if not (self.counts and self._rejects):
+            return self._function(*part)
+        import tensorflow as tf
+
+        self._rejects = False
+        try:
+            return self._function(*part)
+        except (tf.errors.OpError, ValueError):  # XLA cannot compile a metric: it has not run
+            self._function = tf.function(self._measure)
+            return self._function(*part)
+
+    def _measure(self, x: Any, y: Any = None, weight: Any = None) -> tuple[Any, Any, Logs]:
+        loss, right, _, logs = self._all(x, y, weight)
+        return loss, right, logs
+
+    def _all(self, x: Any, y: Any = None, weight: Any = None) -> tuple[Any, Any, Any, Logs]:
+        import tensorflow as tf
+
+        model = self._model
+        predictions = model(x, training=False)
+        right = tf.zeros((), tf.int32)
+        y_shape, shape = getattr(y, "shape", ()), getattr(predictions, "shape", ())
+        if len(y_shape) == 1 and len(shape) == 2 and tf.as_dtype(y.dtype).is_integer:
+            hits = tf.argmax(predictions, axis=-1, output_type=y.dtype) == y
+            right = tf.reduce_sum(tf.cast(hits, tf.int32))
+        if self._loss is not None:
+            loss = self._loss(y, predictions, weight)
+        elif self._legacy:
+            loss = model.compute_loss(x, y, predictions, weight)
+        else:
+            loss = _loss_of(model, x, y, predictions, weight)
+        logs = model.compute_metrics(x, y, predictions, weight) if self.counts else {}
+        return loss, right, predictions, logs
+
+
+class _InTorch:
+    """Keras 3 on PyTorch, without gradients."""
+
+    by_keras = False
+
+    def __init__(self, model: Any, loss: Any, jit_compile: bool):
+        self._model, self._loss = model, loss
+        self.counts = _is_compiled(model)
+
+    def parts(self, split: Split, rows: int) -> list[Split]:
+        """The split, cut, on the device."""
+        import keras
+
+        return _cut(split, rows, keras.ops.convert_to_tensor)
+
+    def first(self, few: Split) -> tuple[Any, Logs]:
+        """What the model gives for some examples, and its logs."""
+        [part] = self.parts(few, rows_of(few))
+        with self._evaluating():
+            _, _, outputs, logs = self._all(*part)
+        return outputs, logs
+
+    def __call__(self, parts: list[Split]) -> tuple[list[tuple], Logs]:
+        """Loss and number of right rows of each part, and the logs of all."""
+        logs: Logs = {}
+        measured = []
+        if self.counts:
+            self._model.reset_metrics()
+        with self._evaluating():
+            for part in parts:
+                loss, right, _, logs = self._all(*part)
+                measured.append((loss, right))
+        return measured, logs
+
+    @contextmanager
+    def _evaluating(self) -> Iterator[None]:
+        import torch
+
+        training = self._model.training
+        self._model.eval()
+        try:
+            with torch.no_grad():
+                yield
+        finally:
+            self._model.train(training)
+
+    def _all(self, x: Any, y: Any = None, weight: Any = None) -> tuple[Any, Any, Any, Logs]:
+        model = self._model
+        predictions = model(x, training=False)
+        if self._loss is not None:
+            loss = self._loss(y, predictions, weight)
+        else:
+            loss = _loss_of(model, x, y, predictions, weight)
+        logs = model.compute_metrics(x, y, predictions, weight) if self.counts else {}
+        return loss, _right(y, predictions), predictions, logs
+
+
+class _InJax:
+    """Keras 3 on JAX: one program of values, which changes no variable."""
+
+    by_keras = False
+
+    def __init__(self, model: Any, loss: Any, jit_compile: bool):
+        import jax
+
+        self._model, self._loss = model, loss
+        self.counts = _is_compiled(model)
+        self._function = self._measure
+        if not getattr(model, "run_eagerly", False):
+            self._function = jax.jit(self._measure)
+        self._counts: list[Any] | None = None  # what counting begins with
+
+    def parts(self, split: Split, rows: int) -> list[Split]:
+        """The split, cut, on the device."""
+        import keras
+
+        return _cut(split, rows, keras.ops.convert_to_tensor)
+
+    def first(self, few: Split) -> tuple[Any, Logs]:
+        """What the model gives for some examples, and its logs."""
+        model = self._model
+        [(x, y, weight)] = [(*part, None, None)[:3] for part in self.parts(few, rows_of(few))]
+        predictions = model(x, training=False)
+        if self._loss is None:
+            _loss_of(model, x, y, predictions, weight)
+        else:
+            self._loss(y, predictions, weight)
+        logs = model.compute_metrics(x, y, predictions, weight) if self.counts else {}
+        return predictions, logs
+
+    def __call__(self, parts: list[Split]) -> tuple[list[tuple], Logs]:
+        """Loss and number of right rows of each part, and the logs of all."""
+        model = self._model
+        if self._counts is None:
+            if _is_compiled(model):
+                model.reset_metrics()  # put back by who called
+            self._counts = [v.value for v in model.metrics_variables]
+        weights = [v.value for v in model.trainable_variables]
+        fixed = [v.value for v in model.non_trainable_variables]
+        measured, counts, logs = [], self._counts, {}
+        for part in parts:
+            loss, right, counts, logs = self._function(weights, fixed, counts, *part)
+            measured.append((loss, right))
+        return measured, logs
+
+    def _measure(
+        self, weights: Any, fixed: Any, counts: Any, x: Any, y: Any = None, weight: Any = None
+    ) -> tuple[Any, Any, Any, Logs]:
+        import keras
+
+        model = self._model
+        if self._loss is not None:
+            predictions, _ = model.stateless_call(weights, fixed, x, training=False)
+            return self._loss(y, predictions, weight), _right(y, predictions), counts, {}
+        # As `test_step` of Keras on JAX.
+        _, (loss, predictions, _, after) = model.compute_loss_and_updates(
+            weights, fixed, counts, x, y, weight, training=False
+        )
+        if not self.counts:
+            return loss, _right(y, predictions), counts, {}
+        counts = after
+        variables = model.metrics_variables
+        scope = keras.StatelessScope(list(zip(variables, counts, strict=True)))
+        with scope:
+            logs = model.compute_metrics(x, y, predictions, weight)
+        now = [scope.get_current_value(v) for v in variables]
+        counts = [c if n is None else n for n, c in zip(now, counts, strict=True)]
+        return loss, _right(y, predictions), counts, logs
+
+
+class _ByKeras:
+    """A model with a ``test_step`` of its own: as Keras's ``evaluate``, of either Keras."""
+
+    by_keras = True
+
+    def __init__(self, model: Any):
+        self._model = model
+
+    def parts(self, split: Split, rows: int) -> list[Split]:
+        """The whole split."""
+        self._rows = rows
+        return [split]
+
+    def first(self, few: Split) -> tuple[Any, Logs]:
+        """No outputs, and the logs of some examples."""
+        self._rows = rows_of(few)
+        return None, self([few])[1]
+
+    def __call__(self, parts: list[Split]) -> tuple[list[tuple], Logs]:
+        """Nothing of our own, and the logs of the split."""
+        x, y, weight = (*parts[0], None, None)[:3]
+        logs = self._model.evaluate(
+            x, y, sample_weight=weight, batch_size=self._rows, verbose=0, return_dict=True
+        )
+        return [], logs
+
+
+def _program_of(model: Any, loss: Any, jit_compile: bool) -> Any:
+    if loss is None and _has_own_test_step(model):
+        return _ByKeras(model)
+    if keras_of(model) == "tf_keras":
+        return _InTensorFlow(model, loss, jit_compile)
+    import keras
+
+    kinds = {"tensorflow": _InTensorFlow, "jax": _InJax, "torch": _InTorch}
+    return kinds[keras.backend.backend()](model, loss, jit_compile)
+
+
+def _is_compiled(model: Any) -> bool:
+    return getattr(model, "optimizer", None) is not None
+
+
+def _has_own_test_step(model: Any) -> bool:
+    if not _is_compiled(model):
+        return False
+    module = importlib.import_module(keras_of(model) or "keras")
+    return type(model).test_step is not module.Model.test_step
+
+
+def _loss_of(model: Any, x: Any, y: Any, predictions: Any, weight: Any) -> Any:
+    return model.compute_loss(x=x, y=y, y_pred=predictions, sample_weight=weight, training=False)
+
+
+def _right(y: Any, predictions: Any) -> Any:
+    """How many of the largest outputs are at their class; 0 where targets are no classes."""
+    from keras import ops
+
+    y_shape, shape = getattr(y, "shape", ()), getattr(predictions, "shape", ())
+    if len(y_shape) != 1 or len(shape) != 2 or "int" not in str(y.dtype):
+        return 0
+    hits = ops.equal(ops.cast(ops.argmax(predictions, axis=-1), y.dtype), y)
+    return ops.sum(ops.cast(hits, "int32"))
+
+
+@contextmanager
+def counts_put_back(model: Any) -> Iterator[None]:
+    """Let a model's metrics count, and put back what they had counted; new ones have nothing."""
+    if not _is_compiled(model):
+        yield
+        return
+    kept = [(v, _array(v)) for metric in model.metrics for v in metric.variables]
+    known = {id(v) for v, _ in kept}
+    try:
+        yield
+    finally:
+        for variable, value in kept:
+            variable.assign(value)
+        for metric in model.metrics:
+            if any(id(v) not in known for v in metric.variables):
+                metric.reset_state()
+
+
+def counts_as_ours(model: Any, weighted: bool) -> bool:
+    """Whether a metric that the model has as ``accuracy`` is the fraction of right rows."""
+    metric = compiled_metrics(model).get("accuracy")
+    if metric is None or keras_of(model) == "tf_keras":
+        return True
+    import keras
+
+    if weighted and metric in weighted_metrics(model):
+        return False
+    return type(metric) is keras.metrics.SparseCategoricalAccuracy
+
+
+def each(function: Callable[[Any], Any], arrays: Any) -> Any:
+    """The same structure, with a function of each array; None stays."""
+    import keras
+
+    return keras.tree.map_structure(lambda a: None if a is None else function(a), arrays)
+
+
+def rows_of(arrays: Any) -> int:
+    """Number of examples in arrays of any structure."""
+    import keras
+
+    return len(next(a for a in keras.tree.flatten(arrays) if a is not None))
+
+
+def _cut(split: Split, rows: int, tensor: Callable[[np.ndarray], Any]) -> list[Split]:
+    total = rows_of(split)
+    pieces = np.array_split(np.arange(total), -(-total // rows))
+    return [tuple(each(lambda a, p=piece: tensor(a[p]), split)) for piece in pieces]
+
+
+def _bytes(arrays: Any) -> int:
+    import keras
+
+    sized = [a for a in keras.tree.flatten(arrays) if hasattr(a, "shape")]
+    return sum(int(np.prod(a.shape)) * 4 for a in sized)
+
+
+def _array(value: Any) -> np.ndarray:
+    if hasattr(value, "detach"):  # of PyTorch, wherever it lies
+        value = value.detach().cpu()
+    return np.array(value)
+
+
+def _names(name: str, shape: tuple[int, ...]) -> list[str]:
+    return [f"{name}[{n}]" for n in range(int(np.prod(shape)))] if shape else [name]
+
+
+def _flattened(logs: Logs) -> Logs:
+    """Logs of logs as one, in the order of the model."""
+    flat: Logs = {}
+    for name, value in logs.items():
+        flat |= _flattened(value) if isinstance(value, dict) else {name: value}
+    return flat

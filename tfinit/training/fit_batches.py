@@ -1,0 +1,66 @@
+"""The batches of a training, in the form in which `fit` of each backend takes them soonest."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from tfinit.training.augment import Augment
+from tfinit.training.order import batch_indices
+
+
+class ArrayBatches:
+    """Batches of arrays in memory: the rows of `batch_indices`, the pictures of `Augment`.
+
+    The arrays are converted once: to tensors for TensorFlow and PyTorch, which gather from them;
+    JAX takes NumPy's.
+
+    Args:
+        train: Arrays, (x, y) or (x, y, weights), with a row for each example.
+        augment: Random flips and crops of x.
+        backend: ``"tensorflow"``, also for tf_keras; ``"torch"`` or ``"jax"``.
+    """
+
+    def __init__(self, train: tuple[Any, ...], augment: Augment | None, backend: str):
+        import keras
+
+        self._train, self._augment, self._backend = train, augment, backend
+        self.rows = len(keras.tree.flatten(train)[0])
+        if backend == "tensorflow":
+            import tensorflow as tf
+
+            with tf.device("CPU"):  # where tf.data gathers
+                self._train = tf.nest.map_structure(tf.constant, train)
+        elif backend == "torch":
+            # Pictures that are augmented are cut in NumPy.
+            done = 0 if augment is None else 1
+            self._train = (
+                *train[:done],
+                *keras.tree.map_structure(keras.ops.convert_to_tensor, train[done:]),
+            )
+
+    def __call__(self, batch_size: int, start: int, stop: int, seed: int) -> Any:
+        """What to give to `fit` for the steps from ``start`` to ``stop``."""
+        indices = batch_indices(self.rows, batch_size, stop, seed, start)
+        augment, draws = self._augment, None
+        if augment is not None:
+            draws = augment.draw(batch_size, start, stop, seed)
+        if self._backend != "tensorflow":
+            return self._generated(indices, draws)
+        import tensorflow as tf
+
+        def batch(rows: Any, draws: Any = None) -> tuple[Any, ...]:
+            x, *others = tf.nest.map_structure(lambda a: tf.gather(a, rows), self._train)
+            return (x if augment is None else augment.apply(x, draws), *others)
+
+        order = (indices,) if draws is None else (indices, draws)
+        return tf.data.Dataset.from_tensor_slices(order).map(batch).prefetch(tf.data.AUTOTUNE)
+
+    def _generated(self, indices: np.ndarray, draws: np.ndarray | None) -> Iterator[tuple]:
+        import keras
+
+        for n, rows in enumerate(indices):
+            x, *others = keras.tree.map_structure(lambda a, rows=rows: a[rows], self._train)
+            if self._augment is not None and draws is not None:
+                x = self._augment.apply_numpy(x, draws[n])
+            yield (x, *others)
