@@ -1,13 +1,11 @@
 """The stability experiment: from which step on does the order of the data no longer matter?"""
 
 import dataclasses
-import importlib
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from tfinit import models
 from tfinit.arguments import flag, instance
 from tfinit.datasets import Dataset
 from tfinit.devices import announce
@@ -17,6 +15,7 @@ from tfinit.lottery.directory import check_directory, check_network
 from tfinit.lottery.experiment import checked_data
 from tfinit.lottery.frameworks import Framework, TrainingPlan, framework_of
 from tfinit.lottery.linear_connectivity import MEASURES, StabilityResult, interpolate
+from tfinit.lottery.made_networks import Networks, network_of
 from tfinit.lottery.report_files import OF_STABILITY, check_reports, write_stability
 from tfinit.lottery.result import LevelResult, Weights
 from tfinit.lottery.store import Place, Store
@@ -25,10 +24,10 @@ from tfinit.lottery.subject import Subject
 from tfinit.lottery.tracking import Teller, Tracker, check_tracker
 from tfinit.origin import Origin
 from tfinit.progress import as_warning, check_progress, following
-from tfinit.training.compiled import Evaluator, choose_xla
+from tfinit.training.evaluation import Evaluator
 from tfinit.training.metrics import Progress
 from tfinit.training.order import check_batch_size
-from tfinit.variables import all_weights, write_weights
+from tfinit.variables import write_weights
 
 __all__ = [
     "COPIES",
@@ -77,6 +76,7 @@ def stability(
     data: Dataset | None = None,
     reports: bool = True,
     tracker: Tracker | None = None,
+    build_model: Any = None,
     **store_options: Any,
 ) -> list[StabilityResult]:
     """Measure the error barrier between two copies of a network that part at step k, for some k.
@@ -108,6 +108,7 @@ def stability(
         data: As for `tfinit.lottery.run`.
         reports: Whether to leave what the command leaves: ``stability.csv`` and ``stability.png``.
         tracker: As for `tfinit.lottery.run`.
+        build_model: As for `tfinit.lottery.run`.
         **store_options: For `Store`: ``checkpoint_every``, seconds between checkpoints.
 
     Returns:
@@ -115,9 +116,10 @@ def stability(
         result too, with NaN for its barrier.
 
     Raises:
-        InputError: the configuration does not fit the data, the model or the directory, the
-            directory holds an experiment on other data, a report cannot be written, or another
-            process works there. Nothing was written.
+        InputError: the configuration does not fit the data, the model or the directory,
+            ``build_model`` makes no compiled model, or not the same network at each call, the
+            directory holds an experiment on other data or of another network, a report cannot be
+            written, or another process works there. Nothing was written.
         WorkError: a file could not be written. What was done is kept.
 
     Example:
@@ -136,6 +138,7 @@ def stability(
     check_progress(progress)
     check_tracker(tracker)
     reports = flag("reports", reports)
+    config, builder = network_of(config, build_model)
     data = checked_data(config, data, finished, warn)
     if reports:
         check_reports(config.run_dir, OF_STABILITY)
@@ -143,16 +146,22 @@ def stability(
     check_directory(config, origin)
     if config.train_examples:
         data = data.subset(config.train_examples)
-    check_batch_size(config.batch_size, len(data.train[0]))
+    if data.rows is not None:
+        check_batch_size(config.batch_size, data.rows)
     results, subject = [], Subject.of(config, data)
     with following(progress) as follower:
         follower.expect(stability_steps(config))
-        framework = framework_of(config, data)
-        store = Store(config, warn, origin=origin, subject=subject, **store_options)
+        framework = framework_of(config, data, builder)
         check_network(
             config.run_dir, {key: mask.shape for key, mask in framework.full_mask().items()}
         )
-        line = _Line(config, data)
+        network = framework.networks.fingerprint
+        store = Store(
+            config, warn, origin=origin, subject=subject, network=network, **store_options
+        )
+        # The loss along the line is that of the data alone.
+        plain = Networks(dataclasses.replace(config, weight_decay=0.0), data, builder)
+        line = _Line(config, data, plain, framework.engine == "xla")
         teller = Teller(tracker, config, warn)
         with store.locked():
             announce(config.keras)
@@ -253,23 +262,14 @@ class _Trunk:
 class _Line:
     """Measures networks along the line between two. One network, compiled once."""
 
-    def __init__(self, config: StabilityConfig, data: Dataset):
-        keras = importlib.import_module(config.keras)
+    def __init__(self, config: StabilityConfig, data: Dataset, networks: Networks, xla: bool):
         self.alphas = np.linspace(0, 1, config.points)
-        x = data.train[0]
-        # The weights do not matter, they are written before each measurement.
-        classes = data.class_count(f"`model` {config.model!r}")
-        model = models.build(config.model, keras, x.shape[1:], classes, seed=0)
-        self._weights = all_weights(model)
-        train = data.subset(min(len(x), MOST_TRAIN_ROWS)).train
-        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-        self._evaluate = Evaluator(
-            model,
-            dataclasses.replace(data, validation=train),
-            loss,
-            # As in training, so that the ends of the line are what was measured there.
-            jit_compile=config.keras == "keras" and choose_xla(model)[0],
-        )
+        self._weights = networks.weights
+        rows = data.rows
+        some = data if rows is None else data.subset(min(rows, MOST_TRAIN_ROWS))
+        # As in training, so that the ends of the line are what was measured there.
+        measured = dataclasses.replace(data, validation=some.train)
+        self._evaluate = Evaluator(networks.model, measured, jit_compile=xla)
 
     def between(self, one: Weights, two: Weights) -> dict[str, np.ndarray]:
         """Each of `MEASURES` along the line."""
@@ -277,8 +277,15 @@ class _Line:
         rows = []
         for alpha in self.alphas:
             write_weights(self._weights, interpolate(one, two, alpha))
-            train_loss, train_accuracy, test_loss, test_accuracy = self._evaluate()
-            rows.append((1 - train_accuracy, 1 - test_accuracy, train_loss, test_loss))
+            found = dict(zip(self._evaluate.names, self._evaluate(), strict=True))
+            rows.append(
+                [
+                    1 - found["validation_accuracy"],
+                    1 - found["test_accuracy"],
+                    found["validation_loss"],
+                    found["test_loss"],
+                ]
+            )
         return dict(zip(MEASURES, np.array(rows).T, strict=True))
 
     def nowhere(self) -> dict[str, np.ndarray]:
