@@ -254,9 +254,7 @@ def main() -> int:
         cells(asked.networks[0], asked)
         return 0
     print(f"backend: {os.environ.get('KERAS_BACKEND', 'tensorflow')}\n")
-    print(
-        "| network | tool | way | | what came of it | seconds |\n| --- | --- | --- | --- | --- | --- |"
-    )
+    print("| network | tool | way | | what came of it | seconds |", "| --- " * 6 + "|", sep="\n")
     failed = 0
     for name in asked.networks:
         words = ["--networks", name, "--tools", *asked.tools, "--ways", *asked.ways, "--inner"]

@@ -5,6 +5,7 @@ import pytest
 from scipy.stats import kendalltau, ttest_rel
 
 from tfinit.comparison.ranking import foretold, holm, rank
+from tfinit.training.judged import JudgedMetric
 
 INF = float("inf")
 
@@ -114,3 +115,16 @@ def test_examples():
 
     failed, tried = doctest.testmod(ranking)
     assert (failed, tried > 0) == (0, True)
+
+
+def test_of_a_metric_the_better_end_is_the_first():
+    aucs = {"a": [0.9, 0.91], "b": [0.6, 0.61], "c": [0.905, 0.905], "lost": [float("nan"), 0.99]}
+    assert rank(aucs, JudgedMetric("auc", "max")).ranks == {"a": 1, "c": 1, "b": 3, "lost": 4}
+    maes = {"a": [0.5], "b": [0.4]}
+    assert rank(maes, JudgedMetric("mae", "min")).ranks == {"b": 1, "a": 2}
+
+
+def test_losses_may_be_negative():
+    likelihoods = {"a": [-1.0, -1.1, -0.9], "b": [-3.0, -3.1, -2.9], "c": [0.5, 0.4, 0.6]}
+    assert rank(likelihoods).ranks == {"b": 1, "a": 2, "c": 3}
+    assert foretold({"a": 0.5, "b": 0.1, "c": 0.9}, likelihoods) == pytest.approx(1)

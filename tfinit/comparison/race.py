@@ -15,6 +15,8 @@ from tfinit.comparison.shared_network import SharedNetwork
 from tfinit.datasets import Dataset
 from tfinit.devices import announce
 from tfinit.errors import InputError
+from tfinit.model_builders import ModelBuilder, builder_of
+from tfinit.named_functions import is_named, load_named
 from tfinit.progress import check_progress, following
 from tfinit.saved_data import read_data
 from tfinit.training.judged import AUTO, DIRECTIONS

@@ -7,8 +7,9 @@ import numpy as np
 from scipy.stats import kendalltau, rankdata
 from scipy.stats import t as student_t
 
-from tfinit.arguments import array, mapping
+from tfinit.arguments import array, instance, mapping
 from tfinit.errors import InputError
+from tfinit.training.judged import LOSS, JudgedMetric
 
 LEVEL = 0.05
 # Smaller differences of the loss are ties whatever the seeds say: with one order of the data for
@@ -32,8 +33,8 @@ class Ranking:
     tested: bool
 
 
-def rank(losses: Mapping[str, Sequence[float]]) -> Ranking:
-    """Rank by final loss; who cannot be told from the best of a group shares its rank.
+def rank(losses: Mapping[str, Sequence[float]], metric: JudgedMetric | None = None) -> Ranking:
+    """Rank by final loss, or by another metric; who cannot be told from the best shares its rank.
 
     Seeds are paired: the same seed is the same order of the data. The best of those without a rank
     (by the mean of log loss) is compared with each of the others by the two-sided paired t-test of
@@ -43,9 +44,16 @@ def rank(losses: Mapping[str, Sequence[float]]) -> Ranking:
     that diverged, is not compared: all these share the last rank. With a single seed there is no
     test: the order is that of the values.
 
+    Of values that can be negative, and where more is better, the differences are those of the
+    values themselves; such a metric is within reach of the best by `JudgedMetric.as_good`.
+
     Args:
-        losses: Label → final loss of each seed, in one order of the seeds. Losses below 1e-7 count
-            as that.
+        losses: Label → final loss of each seed, in one order of the seeds; or the values of the
+            metric. Losses below 1e-7 count as that, unless one is negative.
+        metric: What they are of. None: a loss.
+
+    Raises:
+        InputError: there are no labels, one has no values, or ``metric`` is something else.
 
     Example:
         >>> he, xavier, zeros = [0.010, 0.011, 0.013], [0.011, 0.010, 0.014], [2.30, 2.31, 2.29]
@@ -64,31 +72,40 @@ def rank(losses: Mapping[str, Sequence[float]]) -> Ranking:
             "`losses` must have one or more labels, each with a loss for each seed, received "
             f"{ {label: values.shape for label, values in losses.items()} }."
         )
-    logs = {
-        label: np.log(np.maximum(values, _FLOOR))
-        for label, values in losses.items()
-        if np.isfinite(values).all()
+    metric = instance("metric", LOSS if metric is None else metric, JudgedMetric)
+    finite = {label: values for label, values in losses.items() if np.isfinite(values).all()}
+    logarithmic = metric.direction == "min" and all((v >= 0).all() for v in finite.values())
+    # Turned so that less is better.
+    scores = {
+        label: np.log(np.maximum(values, _FLOOR)) if logarithmic else metric.gain(0, values)
+        for label, values in finite.items()
     }
+
+    def apart(label: str, best: str) -> bool:
+        if logarithmic:
+            return bool((scores[label] - scores[best]).mean() >= np.log1p(_LEAST))
+        return not metric.as_good(finite[label].mean(), finite[best].mean())
+
     # Sorted stably: equal ones stay in the order given.
-    left = sorted(logs, key=lambda label: float(logs[label].mean()))
+    left = sorted(scores, key=lambda label: float(scores[label].mean()))
     tested = all(len(values) > 1 for values in losses.values())
     ranks: dict[str, int] = {}
     while left:
         best, *others = left
         if tested:
-            p = holm([_p_value(logs[label], logs[best]) for label in others])
+            p = holm([_p_value(scores[label], scores[best]) for label in others])
             behind = {
                 label
                 for label, value in zip(others, p, strict=True)
-                if value < LEVEL and (logs[label] - logs[best]).mean() >= np.log1p(_LEAST)
+                if value < LEVEL and apart(label, best)
             }
         else:
-            behind = {label for label in others if logs[label][0] > logs[best][0]}
+            behind = {label for label in others if scores[label][0] > scores[best][0]}
         place = len(ranks) + 1
         ranks |= {label: place for label in left if label not in behind}
         left = [label for label in left if label in behind]
     place = len(ranks) + 1
-    ranks |= {label: place for label in losses if label not in logs}
+    ranks |= {label: place for label in losses if label not in scores}
     return Ranking(ranks, tested)
 
 
@@ -122,8 +139,8 @@ def foretold(risks: Mapping[str, float], losses: Mapping[str, Sequence[float]]) 
 
     Of all pairs of labels, those that both put in the same order minus those that they put in
     opposite orders, by the geometric mean of the pairs that each of the two does not tie. 1: the
-    higher the risk, the higher the loss. A loss or risk that is not finite is above all others,
-    and tied with its like.
+    higher the risk, the higher the loss. Where a loss is negative it is the mean of the losses.
+    A loss or risk that is not finite is above all others, and tied with its like.
 
     Returns:
         τ_b, or NaN where it is not defined: fewer than two labels, or all tied in one of the two.
@@ -131,8 +148,10 @@ def foretold(risks: Mapping[str, float], losses: Mapping[str, Sequence[float]]) 
     Kendall, The treatment of ties in ranking problems, Biometrika 33, 1945.
     """
 
+    positive = all(np.min(values) >= 0 for values in losses.values() if np.isfinite(values).all())
+
     def log_loss(values: Sequence[float]) -> float:
-        return float(np.log(np.maximum(values, _FLOOR)).mean())
+        return float((np.log(np.maximum(values, _FLOOR)) if positive else np.array(values)).mean())
 
     risk = [risks[label] for label in losses]
     loss = [log_loss(values) if np.isfinite(values).all() else np.inf for values in losses.values()]
