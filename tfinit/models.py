@@ -217,7 +217,8 @@ def set_initialization(model: Any, name: str, seed: int, x: Any = None) -> None:
         >>> float(model.layers[0].kernel.numpy().sum())
         6.0
     """
-    check_initialization(name)
+    check_initialization(text("name", name))
+    seed = arguments.seed("seed", seed)
     if name in _schemes():
         initialize(model, name, None if x is None else check_data(model, x, "x"), seed=seed)
     else:

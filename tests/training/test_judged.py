@@ -36,7 +36,10 @@ def test_without_a_word_it_is_the_accuracy_or_else_the_loss(names, chosen):
         *[(n, "min") for n in ("loss", "size_loss", "mae", "size_mae", "mean_squared_error")],
         *[(n, "min") for n in ("RMSE", "kl_divergence", "binary_crossentropy", "mse_2")],
         *[(n, "max") for n in ("accuracy", "auc_1", "precision", "recall_at_precision", "F1")],
-        *[(n, "max") for n in ("f1_score", "mean_io_u", "BinaryIoU", "r2_score", "ndcg@10")],
+        *[
+            (n, "max")
+            for n in ("f1_score", "mean_io_u", "BinaryIoU", "r2_score", "ndcg@10", "iou[1]")
+        ],
     ],
 )
 def test_a_name_says_which_way_is_better(name, direction):
@@ -48,6 +51,8 @@ def test_a_name_that_says_nothing_needs_a_direction():
         judged(["loss", "wealth"], "wealth")
     assert judged(["loss", "wealth"], "wealth", "max").direction == "max"
     assert judged(["loss", "auc"], "auc", "min").direction == "min"
+    with pytest.raises(InputError, match=r"`metric_direction` of 'loss' must be auto or min"):
+        judged(["loss", "auc"], "loss", "max")
 
 
 def test_a_metric_that_is_not_measured_is_refused_with_those_that_are():
@@ -101,7 +106,7 @@ def test_as_good_is_half_a_point_or_one_percent():
 def test_values_are_shown_with_their_unit():
     assert [ACCURACY.text(0.9713), ACCURACY.text(0.9713, 0.002)] == ["97.1%", "97.1 ± 0.2%"]
     assert [MAE.text(0.123456), MAE.text(0.123456, 0.0234)] == ["0.1235", "0.1235 ± 0.023"]
-    assert [ACCURACY.label(), MAE.label("validation")] == ["test accuracy, %", "validation mae"]
+    assert [ACCURACY.axis("accuracy"), AUC.axis("auc")] == ["accuracy, %", "auc (higher is better)"]
 
 
 def test_errors_rise_where_a_network_is_worse():

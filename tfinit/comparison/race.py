@@ -7,6 +7,7 @@ from typing import Any
 
 from tfinit import arguments
 from tfinit.arguments import flag, function, number, one_of, text, whole
+from tfinit.batch_streams import Stream
 from tfinit.comparison.config import DEFAULTS
 from tfinit.comparison.hidden_activations import with_activation
 from tfinit.comparison.initializations import Initialization, read_schemes
@@ -17,7 +18,7 @@ from tfinit.devices import announce
 from tfinit.errors import InputError
 from tfinit.model_builders import ModelBuilder, builder_of
 from tfinit.named_functions import is_named, load_named
-from tfinit.progress import check_progress, following
+from tfinit.progress import as_warning, check_progress, following
 from tfinit.saved_data import read_data
 from tfinit.training.judged import AUTO, DIRECTIONS
 from tfinit.training.metrics import Progress
@@ -122,6 +123,8 @@ def compare(
     _builder(build_model)
     if data.rows is not None:
         check_batch_size(batch_size, data.rows)
+    if isinstance(data.train, Stream):
+        as_warning(data.train.notice)
     runs: dict[tuple[str, int], Run] = {}
     device, judge = "", None
     with following(progress) as follower:

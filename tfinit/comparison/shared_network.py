@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from tfinit.array_trees import each
 from tfinit.comparison.initializations import Initialization
 from tfinit.comparison.result import Run
 from tfinit.datasets import Dataset
@@ -44,7 +43,7 @@ class SharedNetwork:
         self._weights = all_weights(model)
         self._given = read_weights(self._weights)
         self._base: tuple[int, dict[str, np.ndarray]] | None = None
-        self._x, self._y = each(lambda a: a[:_EXAMPLES], tuple(data.train[:2]))
+        self._x, self._y = data.first(_EXAMPLES)[:2]
         # Evaluations are made here, so that their time is not the training's.
         self._loop = trainer(model, dataclasses.replace(data, validation=None, test=None))
         self._evaluate = Evaluator(model, data, jit_compile=False)  # compiling would take longer

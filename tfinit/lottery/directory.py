@@ -90,7 +90,7 @@ def check_same(config: NetworkConfig, now: Origin | None) -> tuple[bytes, Origin
     path = config_file(config.run_dir)
     try:
         content = read_regular(path)
-        there = type(config).from_json(content.decode("utf-8"), path.parent)
+        there = type(config).from_json(content.decode("utf-8"), path.parent, missing=True)
         differing = there.obstacles(config)
         made_with = json.loads(content).get(MADE_WITH)
         origin = None if made_with is None else Origin.of(made_with)

@@ -5,6 +5,7 @@ from typing import Any
 
 from tfinit import datasets
 from tfinit.arguments import flag, function, instance
+from tfinit.batch_streams import Stream
 from tfinit.devices import announce
 from tfinit.lottery.branches import BRANCHES, ONE_SHOT, TICKET, Branch
 from tfinit.lottery.config import REINIT_SEED, LotteryConfig, NetworkConfig
@@ -17,7 +18,7 @@ from tfinit.lottery.counts import (
     with_outputs,
 )
 from tfinit.lottery.directory import check_directory, check_network
-from tfinit.lottery.frameworks import Framework, TrainingPlan, framework_of
+from tfinit.lottery.frameworks import Framework, TrainingPlan, framework_of, with_direction
 from tfinit.lottery.made_networks import network_of
 from tfinit.lottery.report_files import OF_A_RUN, check_reports, write_run
 from tfinit.lottery.result import REINIT, LevelResult, Weights
@@ -184,7 +185,11 @@ def checked_data(config: NetworkConfig, data: Any, finished: Any, warn: Any) -> 
     """The data of an experiment, after the arguments beside it are checked."""
     function("finished", finished, "a result")
     function("warn", warn, "a line")
-    return read_data(config.dataset, "dataset") if data is None else read_data(data)
+    config.check_parts()
+    found = read_data(config.dataset, "dataset") if data is None else read_data(data)
+    if isinstance(found.train, Stream):
+        warn(found.train.notice)
+    return found
 
 
 def total_steps(config: LotteryConfig, levels: int | None = None) -> int:
@@ -258,10 +263,11 @@ def run(
         masks stay in the directory, and are read when they are asked for.
 
     Raises:
-        InputError: the configuration does not fit the data, the model or the directory,
-            ``build_model`` makes no compiled model, or not the same network at each call, the
-            directory holds an experiment on other data or of another network, a report cannot be
-            written, no weight would be pruned, or another process works there. Nothing was written.
+        InputError: the configuration does not fit the data, the model or the directory, its metric
+            is not measured, ``build_model`` makes no compiled model, or not the same network at
+            each call, the directory holds an experiment on other data or of another network, a
+            report cannot be written, no weight would be pruned, or another process works there.
+            Nothing was written.
         WorkError: a file could not be written, or a network diverged and ``on_divergence`` is
             "stop". What was done is kept.
 
@@ -339,6 +345,7 @@ def experiment(
     if data.rows is not None:
         check_batch_size(config.batch_size, data.rows)
     framework = framework_of(config, data, builder)
+    config = with_direction(config, framework)
     shapes = {key: mask.shape for key, mask in framework.full_mask().items()}
     counted = with_outputs(config, list(shapes), framework.networks.outputs())
     last = check_prunes(counted, shapes)

@@ -1,8 +1,8 @@
 """Keras 3, and tf_keras with TFMOT: how an experiment makes, trains and prunes its networks."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -25,6 +25,7 @@ from tfinit.renamed import renamed
 from tfinit.training.augment import Augment
 from tfinit.training.engine import trainer
 from tfinit.training.fit import FitLoop
+from tfinit.training.judged import AUTO, JudgedMetric, judged, measured
 from tfinit.training.metrics import (
     Checkpoint,
     Metrics,
@@ -38,6 +39,7 @@ from tfinit.variables import all_weights, prunable_weights, read_weights, write_
 # What scores at initialization look at: of each class, as published; of what has no classes.
 _EXAMPLES_A_CLASS = 10
 _EXAMPLES = 100
+_Config = TypeVar("_Config", bound=NetworkConfig)
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,9 @@ class Framework(Protocol):
 
     def full_mask(self) -> Masks:
         """The mask that prunes nothing."""
+
+    def judged(self) -> JudgedMetric:
+        """What its networks are judged by, of what is measured of them."""
 
     def train(
         self, training: TrainingPlan, progress: Progress, checkpoint: Checkpoint = no_checkpoint
@@ -159,6 +164,23 @@ def _check_loss(model: Any, weights: Mapping[str, Any]) -> None:
         )
 
 
+def _judged(config: NetworkConfig, loop: Any, model: Any) -> JudgedMetric:
+    return judged(measured(loop.names), config.metric, config.metric_direction, model)
+
+
+def with_direction(config: _Config, framework: Framework) -> _Config:
+    """A configuration that says which way its metric is better, as the model has it.
+
+    So its directory says it to whoever reads it without the model. Where the metric is chosen by
+    tfinit, its name says it.
+
+    Raises:
+        InputError: the metric is not measured, or nothing says which way it is better.
+    """
+    direction = framework.judged().direction
+    return config if config.metric == AUTO else replace(config, metric_direction=direction)
+
+
 class KerasFramework:
     """Keras 3: `SparseOptimizer` holds the masks, the compiled loop trains."""
 
@@ -185,6 +207,10 @@ class KerasFramework:
     def full_mask(self) -> Masks:
         """The mask that prunes nothing."""
         return {key: np.ones(v.shape, bool) for key, v in self._prunable.items()}
+
+    def judged(self) -> JudgedMetric:
+        """What its networks are judged by, of what is measured of them."""
+        return _judged(self._config, self._loop, self._model)
 
     def train(
         self, training: TrainingPlan, progress: Progress, checkpoint: Checkpoint = no_checkpoint
@@ -272,6 +298,10 @@ class TfmotFramework:
     def full_mask(self) -> Masks:
         """The mask that prunes nothing."""
         return {key: np.ones(v.shape, bool) for key, v in self._pruner.weights.items()}
+
+    def judged(self) -> JudgedMetric:
+        """What its networks are judged by, of what is measured of them."""
+        return _judged(self._config, self._loop, self._pruner.model)
 
     def train(
         self, training: TrainingPlan, progress: Progress, checkpoint: Checkpoint = no_checkpoint

@@ -13,13 +13,14 @@ from tfinit.datasets import datasets_help
 from tfinit.devices import KERASES
 from tfinit.errors import InputError
 from tfinit.flag_help import FlagHelp
+from tfinit.lottery.own_parts import OwnPart, fingerprint
 from tfinit.named_functions import is_own_model
 from tfinit.networks import networks_help
 from tfinit.optimizers import OPTIMIZERS, optimizers_help
 from tfinit.training.judged import AUTO, DIRECTIONS
 
-# Beside the fields in config.json: see tfinit.origin, tfinit.lottery.subject.
-MADE_WITH, DESCRIBED = "made_with", "described"
+# Beside the fields in config.json: see tfinit.origin, tfinit.lottery.subject and own_parts.
+MADE_WITH, DESCRIBED, OWN_PARTS = "made_with", "described", "own_parts"
 _A_NAME = (
     "It is a name, as 'lenet-300-100', 'mlp-3-relu' or 'resnet-20'; or where a network of your own "
     "is made, as 'nets.py:build', 'package.module:build' or 'net.keras'. A function goes to what "
@@ -46,6 +47,12 @@ class NetworkConfig:
     kind: ClassVar[str] = "network"
     # Of these a run may ask for more later: what it has then stays as it is.
     grows: ClassVar[tuple[str, ...]] = ("seeds",)
+    # Fields that may be a function or an object of the user's.
+    own: ClassVar[tuple[str, ...]] = ()
+    # Their fingerprints; and those of a file, which has what is registered too: None where there
+    # was none.
+    _held: ClassVar[dict[str, OwnPart]] = {}
+    _noted: ClassVar[dict[str, OwnPart] | None] = None
 
     dataset: str = field(default="digits", metadata=FlagHelp(datasets_help))
     """Data set: a name that `tfinit.datasets.load` knows."""
@@ -144,13 +151,23 @@ class NetworkConfig:
     def to_json(self) -> str:
         """The configuration without its directory, as JSON that `from_json` reads back."""
         values = self._values()
+        if parts := self.own_parts():
+            values[OWN_PARTS] = {which: part.to_dict() for which, part in parts.items()}
         for name in ("run_dir", *(_OF_SHIPPED if self.own_network else ())):
             del values[name]
         return json.dumps(values, indent=2) + "\n"
 
     @classmethod
-    def from_json(cls: type[_Config], text: str, run_dir: Path) -> _Config:
+    def from_json(cls: type[_Config], text: str, run_dir: Path, missing: bool = False) -> _Config:
         """The configuration that `to_json` wrote. Fields that it lacks have their defaults.
+
+        A part that is a user's own is its name and fingerprint (`own_parts.OwnPart`), unless Keras
+        has it registered.
+
+        Args:
+            text: What was written.
+            run_dir: The directory of the experiment.
+            missing: Whether what was registered may be missing: then it is such a name as well.
 
         Raises:
             InputError: the text is not such a configuration.
@@ -159,12 +176,17 @@ class NetworkConfig:
             values: dict[str, Any] = json.loads(text)
             for beside in (MADE_WITH, DESCRIBED):
                 values.pop(beside, None)
+            noted = {n: OwnPart.read(part) for n, part in values.pop(OWN_PARTS, {}).items()}
             # Any version wrote them: an object without is no configuration.
             values["seeds"] = tuple(values["seeds"])
             for f in dataclasses.fields(cls):
                 if isinstance(f.default, tuple) and f.name in values:
                     values[f.name] = tuple(values[f.name])
-            return cls(**cls._accepted(values), run_dir=run_dir)
+            absent = cls._absent(values, noted, missing)
+            config = cls(**cls._accepted(values), run_dir=run_dir)
+            for name, value in {**absent, "_noted": noted}.items():
+                object.__setattr__(config, name, value)
+            return config
         # What is no configuration breaks anything: a list where an object was has no `items`.
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise InputError(f"not a {cls.kind} configuration: {error}") from error
@@ -188,7 +210,42 @@ class NetworkConfig:
 
     def _values(self) -> dict[str, Any]:
         """Name of each field → its value, as JSON can have it."""
-        return dataclasses.asdict(self)
+        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+
+    def own_parts(self) -> dict[str, OwnPart]:
+        """What is the user's own in this experiment → its name and fingerprint."""
+        return dict(self._held) if self._noted is None else self._noted
+
+    def check_parts(self) -> None:
+        """See that all parts of the experiment are here.
+
+        Raises:
+            InputError: it was read from a directory, which has only the name of one.
+        """
+        for name in self.own:
+            value = getattr(self, name)
+            if isinstance(value, OwnPart):
+                raise InputError(
+                    f"`{name}` is {value!r}, of which the directory has no more. Give the part "
+                    "itself, as when the experiment was begun."
+                )
+
+    def _hold(self) -> None:
+        """Remember the fingerprints of own parts: they are those of the experiment from now on."""
+        values = {name: getattr(self, name) for name in self.own}
+        held = {name: fingerprint(v) for name, v in values.items() if not isinstance(v, str)}
+        object.__setattr__(self, "_held", held)
+
+    @classmethod
+    def _absent(
+        cls, values: dict[str, Any], noted: dict[str, OwnPart], missing: bool
+    ) -> dict[str, Any]:
+        """Fields of which the values are not here, taken out of ``values``."""
+        return {
+            name: OwnPart.read(values.pop(name))
+            for name in cls.own
+            if isinstance(values.get(name), dict) and "own" in values[name]
+        }
 
     @classmethod
     def _first_told(cls, told: dict[str, Any]) -> dict[str, Any]:
@@ -201,15 +258,24 @@ class NetworkConfig:
         return values
 
     def differences(self, other: "NetworkConfig") -> dict[str, tuple[Any, Any]]:
-        """Name of each field that makes the two different experiments → both values."""
-        return {
-            f.name: (getattr(self, f.name), getattr(other, f.name))
-            for f in dataclasses.fields(self)
-            if f.compare
-            and getattr(self, f.name) != getattr(other, f.name)
-            # Whether they are one, their fingerprints tell.
-            and not (f.name == "model" and self.own_network and other.own_network)
-        }
+        """Name of each field that makes the two different experiments → both values.
+
+        Of parts that are a user's own the fingerprints are compared, as far as both are known.
+        """
+        mine, others = self.own_parts(), other.own_parts()
+        found = {}
+        for name in (f.name for f in dataclasses.fields(self) if f.compare):
+            values = getattr(self, name), getattr(other, name)
+            if name == "model" and self.own_network and other.own_network:
+                continue  # whether they are one, their fingerprints tell
+            parts = mine.get(name, values[0]), others.get(name, values[1])
+            known = name in mine and name in others
+            if parts[0] != parts[1] if known else values[0] != values[1]:
+                found[name] = parts
+        for which in mine.keys() & others.keys() - found.keys():
+            if mine[which] != others[which]:
+                found[which] = mine[which], others[which]
+        return found
 
     def obstacles(self, larger: "NetworkConfig") -> dict[str, tuple[Any, Any]]:
         """Of the `differences`, those that a run of this experiment cannot grow into.

@@ -1,7 +1,7 @@
 """The stability experiment: from which step on does the order of the data no longer matter?"""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,14 @@ from tfinit.lottery import linear_connectivity
 from tfinit.lottery.config import StabilityConfig
 from tfinit.lottery.directory import check_directory, check_network
 from tfinit.lottery.experiment import checked_data
-from tfinit.lottery.frameworks import Framework, TrainingPlan, framework_of
+from tfinit.lottery.frameworks import (
+    Framework,
+    KerasFramework,
+    TfmotFramework,
+    TrainingPlan,
+    framework_of,
+    with_direction,
+)
 from tfinit.lottery.linear_connectivity import MEASURES, StabilityResult, interpolate
 from tfinit.lottery.made_networks import Networks, network_of
 from tfinit.lottery.report_files import OF_STABILITY, check_reports, write_stability
@@ -25,6 +32,7 @@ from tfinit.lottery.tracking import Teller, Tracker, check_tracker
 from tfinit.origin import Origin
 from tfinit.progress import as_warning, check_progress, following
 from tfinit.training.evaluation import Evaluator
+from tfinit.training.judged import ACCURACY, LOSS
 from tfinit.training.metrics import Progress
 from tfinit.training.order import check_batch_size
 from tfinit.variables import write_weights
@@ -45,6 +53,7 @@ COPIES = (1, 2)
 # So many training examples tell an error to half a point; all of a large set would take as long as
 # the training.
 MOST_TRAIN_ROWS = 10_000
+_SPLITS = ("train", "test")
 
 
 def copy_seed(seed: int, copy: int) -> int:
@@ -152,6 +161,7 @@ def stability(
     with following(progress) as follower:
         follower.expect(stability_steps(config))
         framework = framework_of(config, data, builder)
+        config = with_direction(config, framework)
         check_network(
             config.run_dir, {key: mask.shape for key, mask in framework.full_mask().items()}
         )
@@ -161,7 +171,7 @@ def stability(
         )
         # The loss along the line is that of the data alone.
         plain = Networks(dataclasses.replace(config, weight_decay=0.0), data, builder)
-        line = _Line(config, data, plain, framework.engine == "xla")
+        line = _Line(config, data, plain, framework)
         teller = Teller(tracker, config, warn)
         with store.locked():
             announce(config.keras)
@@ -181,9 +191,9 @@ def instability(trunk: "_Trunk", line: "_Line", k: int) -> StabilityResult:
     """Train two copies from the trunk at step k, and measure along the line between them."""
     copies = trunk.copies(k)
     if len(copies) < len(COPIES) or any(copy.diverged_at is not None for copy in copies):
-        return StabilityResult(trunk.seed, k, line.alphas, **line.nowhere())
-    measured = trunk.measured(k, lambda: line.between(*(copy.final for copy in copies)))
-    return StabilityResult(trunk.seed, k, line.alphas, **measured)
+        return line.result(trunk.seed, k, None)
+    between = trunk.measured(k, lambda: line.between(*(copy.final for copy in copies)), line.tells)
+    return line.result(trunk.seed, k, between)
 
 
 class _Trunk:
@@ -250,10 +260,15 @@ class _Trunk:
             copies.append(result)
         return copies
 
-    def measured(self, k: int, measure: Callable[[], dict[str, np.ndarray]]) -> dict[str, Any]:
-        """What ``measure`` gives, from the store if it is there."""
+    def measured(
+        self,
+        k: int,
+        measure: Callable[[], dict[str, np.ndarray]],
+        tells: Callable[[Mapping[str, Any]], bool],
+    ) -> dict[str, Any]:
+        """What ``measure`` gives, from the store if it is there, and tells what is asked."""
         stored = self._store.line(self.seed, branch_of(k))
-        if stored is None:
+        if stored is None or not tells(stored):
             self._store.keep_line(self.seed, branch_of(k), measure())
             stored = self._store.line(self.seed, branch_of(k))
         return dict(stored or {})
@@ -262,35 +277,59 @@ class _Trunk:
 class _Line:
     """Measures networks along the line between two. One network, compiled once."""
 
-    def __init__(self, config: StabilityConfig, data: Dataset, networks: Networks, xla: bool):
+    def __init__(
+        self,
+        config: StabilityConfig,
+        data: Dataset,
+        networks: Networks,
+        framework: KerasFramework | TfmotFramework,
+    ):
+        self._metric = framework.judged()
         self.alphas = np.linspace(0, 1, config.points)
         self._weights = networks.weights
         rows = data.rows
         some = data if rows is None else data.subset(min(rows, MOST_TRAIN_ROWS))
         # As in training, so that the ends of the line are what was measured there.
         measured = dataclasses.replace(data, validation=some.train)
-        self._evaluate = Evaluator(networks.model, measured, jit_compile=xla)
+        self._evaluate = Evaluator(networks.model, measured, jit_compile=framework.engine == "xla")
 
     def between(self, one: Weights, two: Weights) -> dict[str, np.ndarray]:
-        """Each of `MEASURES` along the line."""
+        """All that is measured along the line: of accuracies the errors first, as ever."""
         one, two = dict(one), dict(two)  # read from their files once, not at each point
         rows = []
         for alpha in self.alphas:
             write_weights(self._weights, interpolate(one, two, alpha))
-            found = dict(zip(self._evaluate.names, self._evaluate(), strict=True))
-            rows.append(
-                [
-                    1 - found["validation_accuracy"],
-                    1 - found["test_accuracy"],
-                    found["validation_loss"],
-                    found["test_loss"],
-                ]
-            )
-        return dict(zip(MEASURES, np.array(rows).T, strict=True))
+            rows.append(self._evaluate())
+        names = [name.replace("validation_", "train_", 1) for name in self._evaluate.names]
+        found = dict(zip(names, np.array(rows).T, strict=True))
+        accuracies = {column: found.pop(column, None) for column in map(ACCURACY.column, _SPLITS)}
+        errors = {
+            f"{split}_error": ACCURACY.error(values)
+            for split, values in zip(_SPLITS, accuracies.values(), strict=True)
+            if values is not None
+        }
+        return {**errors, **{name: found.pop(name) for name in MEASURES if name in found}, **found}
 
-    def nowhere(self) -> dict[str, np.ndarray]:
-        """`MEASURES` where there is no line."""
-        return {name: np.full(len(self.alphas), np.nan) for name in MEASURES}
+    def tells(self, measured: Mapping[str, Any]) -> bool:
+        """Whether what was measured once has what networks are judged by now."""
+        return all(self._column(split) in measured for split in _SPLITS)
+
+    def result(
+        self, seed: int, k: int, measured: Mapping[str, np.ndarray] | None
+    ) -> StabilityResult:
+        """What was measured, by what networks are judged by; None: there is no line."""
+        if measured is None:
+            nowhere = np.full(len(self.alphas), np.nan)
+            measured = dict.fromkeys((*MEASURES, *map(self._column, _SPLITS)), nowhere)
+        metric = self._metric
+        own = [np.asarray(measured[self._column(split)]) for split in _SPLITS]
+        errors = own if metric == ACCURACY else [metric.error(values) for values in own]
+        losses = [np.asarray(measured[LOSS.column(split)]) for split in _SPLITS]
+        return StabilityResult(seed, k, self.alphas, *errors, *losses, metric)
+
+    def _column(self, split: str) -> str:
+        """Where what networks are judged by is, in what is measured on a split."""
+        return f"{split}_error" if self._metric == ACCURACY else self._metric.column(split)
 
 
 # `tfinit.lottery.stability` was a module. The function that has the name today has what was in it:
