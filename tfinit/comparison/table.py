@@ -45,7 +45,8 @@ def text(comparison: "Comparison") -> str:
 def _judged_header(comparison: "Comparison") -> list[str]:
     told = comparison.told
     splits = ["validation", "test"] if comparison.metric is not None else ["test"]
-    return [f"{s} acc. %" if told.name == "accuracy" else told.label(s) for s in splits]
+    shown = "acc. %" if told.name == "accuracy" else f"{told}{' %' * told.is_accuracy}"
+    return [f"{split} {shown}" for split in splits]
 
 
 def _cells(row: "Row", comparison: "Comparison") -> list[str]:
