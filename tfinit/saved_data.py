@@ -10,6 +10,7 @@ import numpy as np
 from tfinit import datasets
 from tfinit.array_files import read_arrays
 from tfinit.array_trees import each, flat
+from tfinit.batch_streams import stream_of
 from tfinit.datasets import Dataset
 from tfinit.errors import InputError
 from tfinit.named_arrays import arranged, check_shapes, ends
@@ -33,7 +34,8 @@ def read_data(data: Any, argument: str = "data") -> Dataset:
     ``"file.py:load"``             what ``load()`` returns: any of the others; so is
                                    ``"package.module:load"``
     ``((x, y), (x_test, y_test))`` a pair of splits; those of validation may come third:
-                                   `tfinit.datasets.from_arrays`
+                                   `tfinit.datasets.from_arrays`. A split is (x, y), (x, y, sample
+                                   weights), or a stream: `tfinit.batch_streams.stream_of`
     ============================== ===============================================================
 
     Args:
@@ -64,6 +66,11 @@ def _read(data: Any, argument: str, name: str) -> Dataset:
         return datasets.load(data, argument)
     if isinstance(data, tuple | list) and len(data) in (2, 3):
         return datasets.from_arrays(*data, name=name)
+    if (stream := stream_of(data, argument)) is not None:
+        raise InputError(
+            f"`{argument}` is a {stream.kind}, and nothing to evaluate on. Pass splits: (train, "
+            "(x_test, y_test), (x_validation, y_validation))."
+        )
     raise InputError(
         f"`{argument}` must be a tfinit.datasets.Dataset, the name of one, an .npz file, "
         f"file.py:load, or pairs ((x, y), (x_test, y_test)), received {_told(data)}. "

@@ -100,7 +100,7 @@ def test_fit_for_tf_data():
     import tensorflow as tf
 
     stream = tf.data.Dataset.from_tensor_slices((X, Y)).batch(16)
-    with pytest.warns(UserWarning, match="the training data is a _BatchDataset, not arrays"):
+    with pytest.warns(UserWarning, match="the training data is a tf.data.Dataset, not arrays"):
         loop = trainer(compiled(), Dataset("stream", stream, (X, Y), (X, Y), 3))
     learns(loop)
 

@@ -48,6 +48,8 @@ def test_a_name_that_says_nothing_needs_a_direction():
         judged(["loss", "wealth"], "wealth")
     assert judged(["loss", "wealth"], "wealth", "max").direction == "max"
     assert judged(["loss", "auc"], "auc", "min").direction == "min"
+    with pytest.raises(InputError, match=r"`metric_direction` of 'loss' must be auto or min"):
+        judged(["loss", "auc"], "loss", "max")
 
 
 def test_a_metric_that_is_not_measured_is_refused_with_those_that_are():
@@ -101,7 +103,7 @@ def test_as_good_is_half_a_point_or_one_percent():
 def test_values_are_shown_with_their_unit():
     assert [ACCURACY.text(0.9713), ACCURACY.text(0.9713, 0.002)] == ["97.1%", "97.1 ± 0.2%"]
     assert [MAE.text(0.123456), MAE.text(0.123456, 0.0234)] == ["0.1235", "0.1235 ± 0.023"]
-    assert [ACCURACY.label(), MAE.label("validation")] == ["test accuracy, %", "validation mae"]
+    assert [ACCURACY.axis("accuracy"), AUC.axis("auc")] == ["accuracy, %", "auc (higher is better)"]
 
 
 def test_errors_rise_where_a_network_is_worse():

@@ -6,6 +6,7 @@ from typing import Any
 
 from tfinit import arguments
 from tfinit.arguments import flag, function, number, text, whole
+from tfinit.batch_streams import Stream
 from tfinit.comparison.config import DEFAULTS
 from tfinit.comparison.hidden_activations import with_activation
 from tfinit.comparison.initializations import Initialization, read_schemes
@@ -14,7 +15,7 @@ from tfinit.comparison.shared_network import SharedNetwork
 from tfinit.datasets import Dataset
 from tfinit.devices import announce
 from tfinit.errors import InputError
-from tfinit.progress import check_progress, following
+from tfinit.progress import as_warning, check_progress, following
 from tfinit.saved_data import read_data
 from tfinit.training.metrics import Progress
 from tfinit.training.order import check_batch_size
@@ -106,6 +107,8 @@ def compare(
     function("finished", finished, "a run")
     field = read_schemes(schemes)
     data = read_data(data)
+    if isinstance(data.train, Stream):
+        as_warning(data.train.notice)
     classes = data.class_count("compare")
     seeds = _check(build_model, data, seeds, batch_size)
     runs: dict[tuple[str, int], Run] = {}

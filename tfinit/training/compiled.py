@@ -233,6 +233,11 @@ class CompiledLoop:
                 checkpoint(lambda: record.partial(step, values_of(state_of(self.model))))  # noqa: B023
         return record.metrics()
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What each evaluation measures: the columns of `Metrics.values`."""
+        return self._evaluate.names
+
     def fits(self, partial: Partial) -> bool:
         """Whether a training of this model can go on from there: it names the same variables."""
         return fits(partial.state, state_of(self.model))

@@ -8,8 +8,9 @@ import numpy as np
 from jax import lax
 from jax import numpy as jnp
 
+from tfinit.array_trees import each
 from tfinit.training.augment import Augment
-from tfinit.training.evaluation import counts_put_back, each
+from tfinit.training.evaluation import counts_put_back
 
 State = tuple[list[Any], list[Any], list[Any]]
 

@@ -14,13 +14,22 @@ import numpy as np
 from tfinit.arguments import array, listed, one_of, text
 from tfinit.errors import InputError
 
-__all__ = ["ACCURACY", "AUTO", "DIRECTIONS", "LOSS", "JudgedMetric", "judged", "measured"]
+__all__ = [
+    "ACCURACY",
+    "AUTO",
+    "DIRECTIONS",
+    "LOSS",
+    "MATCH_POINTS",
+    "JudgedMetric",
+    "judged",
+    "measured",
+]
 
 AUTO = "auto"
 DIRECTIONS = ("auto", "max", "min")
 _SPLITS = ("validation", "test")
 # As good as another: an accuracy within half a point of it, or any other within 1% of it.
-_POINTS = 0.5
+MATCH_POINTS = 0.5
 _PART = 0.01
 # What a name ends with, of Keras's metrics and of those of others, says which way is better.
 _MAX = (
@@ -82,15 +91,24 @@ class JudgedMetric:
     @property
     def match(self) -> str:
         """How near another is as good, in words: see `as_good`."""
-        return f"{_POINTS} points" if self.is_accuracy else f"{_PART:.0%}"
+        return f"{MATCH_POINTS} points" if self.is_accuracy else f"{_PART:.0%}"
 
     def column(self, split: str = "test") -> str:
         """Its key in `tfinit.training.Metrics.values`."""
         return f"{split}_{self.name}"
 
-    def label(self, split: str = "test") -> str:
-        """What tables and axes call it, with its unit: ``"test accuracy, %"``."""
-        return f"{split} {self.name}" + (", %" if self.is_accuracy else "")
+    def heading(self, words: str) -> str:
+        """Words of a table that tell of it, with its unit, or which way is better.
+
+        Example:
+            >>> ACCURACY.heading("test accuracy"), LOSS.heading("test loss")
+            ('test accuracy in %', 'test loss (lower is better)')
+        """
+        return f"{words} in %" if self.is_accuracy else f"{words} ({self.hint})"
+
+    def axis(self, words: str) -> str:
+        """The same for the axis of a figure: ``"test accuracy, %"``."""
+        return f"{words}, %" if self.is_accuracy else self.heading(words)
 
     def text(self, value: float, spread: float | None = None) -> str:
         """A value, and how far its replicates are apart, with the unit."""
@@ -118,8 +136,10 @@ class JudgedMetric:
 
         That is half a point of an accuracy, and 1% of the other value of anything else. NaN is not.
         """
-        slack = _POINTS / 100 if self.is_accuracy else _PART * abs(other)
-        return bool(self.gain(value, other) >= -slack)
+        slack = MATCH_POINTS / 100 if self.is_accuracy else _PART * abs(other)
+        if self.direction == "max":
+            return bool(value >= other - slack)
+        return bool(value <= other + slack)
 
     def best(self, values: Sequence[float] | np.ndarray) -> int:
         """Where the best of some values is, the first of equal ones; NaN is never the best.
@@ -193,6 +213,12 @@ def judged(
             metric,
             (AUTO, *names),
             "These are measured: the loss and the metrics that the model was compiled with.",
+        )
+    own = {one.name: one.direction for one in (ACCURACY, LOSS)}
+    if direction not in (AUTO, own.get(metric, direction)):
+        raise InputError(
+            f"`metric_direction` of {metric!r} must be auto or {own[metric]}, received "
+            f"{direction!r}."
         )
     if direction == AUTO:
         found = _direction(metric, model)

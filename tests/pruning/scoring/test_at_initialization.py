@@ -1,7 +1,4 @@
-"""Pruning before training, on small nets of every kind.
-
-What needs no gradients is marked ``backends``.
-"""
+"""Pruning before training, on small nets of every kind."""
 
 import keras
 import numpy as np
@@ -174,10 +171,10 @@ def test_the_default_allocation():
 
 
 @pytest.mark.backends
-@pytest.mark.parametrize("score", ["magnitude", "random"])
+@pytest.mark.parametrize("score", SCORES)
 def test_masks_hold_in_training_on_every_backend(score):
     model = compiled("adam")
-    report = prune_at_initialization(model, 0.9, score)
+    report = prune_at_initialization(model, 0.9, score, X, Y, iterations=2)
     model.fit(X, Y, verbose=0)
     for key, weight in prunable_weights(model).items():
         values = keras.ops.convert_to_numpy(weight)

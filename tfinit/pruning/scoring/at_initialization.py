@@ -24,7 +24,7 @@ from tfinit.pruning.scoring.allocation import (
     check_min_density,
     is_global,
 )
-from tfinit.pruning.scoring.before_training import score_model
+from tfinit.pruning.scoring.before_training import scorer
 from tfinit.pruning.scoring.loss_gradients import Loss, Scores, weights_of
 from tfinit.pruning.scoring.masks import Masks, density, top_mask
 from tfinit.pruning.scoring.scores import BEFORE, SCORES, AnyScore, check_score
@@ -124,6 +124,7 @@ def prune_at_initialization(
     batch_size: int = 128,
     iterations: int | None = None,
     seed: int = 0,
+    sample_weight: Any = None,
 ) -> AtInitialization:
     """Prune a compiled model before it is trained, to an exact number of survivors.
 
@@ -140,9 +141,10 @@ def prune_at_initialization(
             `tfinit.pruning.Score`; or a function of what it needs, by name, as
             ``lambda weights, gradients: abs(weights * gradients)``.
         x: Training examples for scores that need gradients, all used: the papers of SNIP and GraSP
-            take ten of each class. Also a ``tf.data.Dataset`` of batches (x, y). Other scores
-            ignore its values.
-        y: Their targets.
+            take ten of each class. As ``fit`` takes them: an array, a list or dictionary of arrays,
+            or batches (x, y) of a dataset, as for `tfinit.pruning.scoring.before_training.snip`.
+            Other scores ignore its values.
+        y: Their targets, as the loss takes them; None for a model whose layers add all of its loss.
         allocation: ``"global"``, ``"erk"``, ``"uniform"``, a mapping of keys to sparsities (which
             then decides in place of ``sparsity``) or a callable, as in
             `tfinit.pruning.scoring.allocation`. None: the score's own: ``"erk"`` for random
@@ -154,6 +156,7 @@ def prune_at_initialization(
         batch_size: Rows of one gradient. Bounds memory, changes nothing else.
         iterations: The number of rounds T. None: 100 for SynFlow, 1 for the others.
         seed: Of what is random.
+        sample_weight: How much each example counts, as for ``fit``.
 
     Returns:
         The masks, and a table of them. A weight of which nothing is left is no error, but is named
@@ -188,13 +191,20 @@ def prune_at_initialization(
     seed = arguments.seed("seed", seed)
     _check_optimizer(model)
 
+    scored = scorer(
+        chosen,
+        model,
+        x,
+        y,
+        loss=loss,
+        batch_size=batch_size,
+        seed=seed,
+        sample_weight=sample_weight,
+    )
     masks: Masks | None = None
     for k in range(1, iterations + 1):
         part = sparsity if k == iterations else 1 - (1 - sparsity) ** (k / iterations)
-        scores = score_model(
-            chosen, model, x, y, masks=masks, loss=loss, batch_size=batch_size, seed=seed
-        )
-        masks = select(scores, allocation, part, shapes, masks, sparsity, min_density)
+        masks = select(scored(masks), allocation, part, shapes, masks, sparsity, min_density)
     assert masks is not None  # there is a round at least
     ensure_sparse_optimizer(model, [PruningRule(scope=model)])
     set_masks(model, masks)

@@ -12,15 +12,16 @@ from typing import Any
 
 import keras  # noqa: F401  (first: it lets tfinit register with Keras before what follows)
 import numpy as np
+from keras.ops import convert_to_numpy as to_numpy
 
 from tfinit import arguments
 from tfinit.arguments import mapping
 from tfinit.errors import InputError
+from tfinit.graph.gradients import require_gradients
 from tfinit.pruning.scoring.after_training import array_of, rankable
 from tfinit.pruning.scoring.loss_gradients import (
     Loss,
     Scores,
-    check_backend,
     checked_gradients,
     checked_masks,
     finite_scores,
@@ -45,19 +46,21 @@ def score_model(
     loss: Loss | None = None,
     batch_size: int = 128,
     seed: int = 0,
+    sample_weight: Any = None,
 ) -> Scores:
     """The scores of a model's weights before training, by any score that can do that.
 
     Args:
         score: One of ``names(BEFORE)``, a `Score` or a function, as `tfinit.pruning.scoring.scores`
             says.
-        model: A built Keras 3 model; of the TensorFlow backend for ``gradients`` and ``curvature``.
+        model: A built Keras 3 model.
         x: For a score that needs gradients: as for `snip`.
         y: As for `snip`.
         masks: Key → mask; what it prunes counts as zero.
         loss: As for `snip`.
         batch_size: As for `snip`.
         seed: Of what is random.
+        sample_weight: As for `snip`.
 
     Returns:
         Key → score, for the keys of `tfinit.variables.prunable_weights(model)`.
@@ -71,29 +74,59 @@ def score_model(
         >>> score_model(lambda weights: weights**2, model)["fc/kernel"].tolist()
         [[9.0], [4.0]]
     """
+    scored = scorer(
+        score, model, x, y, loss=loss, batch_size=batch_size, seed=seed, sample_weight=sample_weight
+    )
+    return scored(masks)
+
+
+def scorer(
+    score: Any,
+    model: Any,
+    x: Any = None,
+    y: Any = None,
+    *,
+    loss: Loss | None = None,
+    batch_size: int = 128,
+    seed: int = 0,
+    sample_weight: Any = None,
+) -> Callable[[Mapping[str, np.ndarray] | None], Scores]:
+    """`score_model` as a function of the masks, for rounds: what JAX compiles, it compiles once.
+
+    Raises:
+        InputError: as `score_model`, before anything is computed; the function as well.
+    """
     chosen = check_score(score, BEFORE)
     seed = arguments.seed("seed", seed)
     if "model" in chosen.needs:
-        return _of_model(chosen, model, x, masks)
-    if not {"gradients", "curvature"}.isdisjoint(chosen.needs):
-        task = checked_gradients(chosen.name, model, x, y, masks, loss, batch_size)
-        with task.masked() as variables:
-            gradients = task.gradients(variables)
-            curvature: list[Any] = [None] * len(variables)
+        return lambda masks: _of_model(chosen, model, x, masks)
+    weights = weights_of(model)
+    if {"gradients", "curvature"}.isdisjoint(chosen.needs):
+
+        def of_weights(masks: Mapping[str, np.ndarray] | None) -> Scores:
+            checked = checked_masks(masks, weights)
+            return {
+                key: _evaluated(chosen, seed, key, values_of(w) * checked[key], {})
+                for key, w in weights.items()
+            }
+
+        return of_weights
+    task = checked_gradients(chosen.name, model, x, y, sample_weight, loss, batch_size)
+
+    def of_gradients(masks: Mapping[str, np.ndarray] | None) -> Scores:
+        checked = None if masks is None else checked_masks(masks, weights)
+        with task.masked(checked) as values:
+            gradients = task.gradients()
+            curvature: list[Any] = [None] * len(values)
             if "curvature" in chosen.needs:
-                curvature = task.hessian_times(gradients, variables)
-            keys = zip(task.weights, variables, gradients, curvature, strict=True)
+                curvature = task.hessian_times(gradients)
             found = {
-                key: _evaluated(chosen, seed, key, v.numpy(), {"gradients": g, "curvature": c})
-                for key, v, g, c in keys
+                key: _evaluated(chosen, seed, key, to_numpy(v), {"gradients": g, "curvature": c})
+                for key, v, g, c in zip(weights, values, gradients, curvature, strict=True)
             }
         return finite_scores(chosen.name, found)
-    weights = weights_of(model)
-    checked = checked_masks(masks, weights)
-    return {
-        key: _evaluated(chosen, seed, key, values_of(w) * checked[key], {})
-        for key, w in weights.items()
-    }
+
+    return of_gradients
 
 
 def _evaluated(
@@ -101,7 +134,7 @@ def _evaluated(
 ) -> np.ndarray:
     generator = stream_for(f"{score.name} score", seed, key)
     given: dict[str, Callable[[], Any]] = {
-        name: lambda tensor=tensor: np.asarray(tensor) for name, tensor in tensors.items()
+        name: lambda tensor=tensor: to_numpy(tensor) for name, tensor in tensors.items()
     }
     given |= {
         "weights": lambda: weights,
@@ -162,31 +195,44 @@ def snip(
     masks: Mapping[str, np.ndarray] | None = None,
     loss: Loss | None = None,
     batch_size: int = 128,
+    sample_weight: Any = None,
 ) -> Scores:
     """|g · w|, g = ∂L/∂w: to first order, how much the loss changes when the weight goes.
 
     Args:
-        model: A built Keras 3 model on the TensorFlow backend.
+        model: A built Keras 3 model.
         x: Inputs as ``model(x)`` takes them, arrays with the examples along the first axis (or
-            lists or dicts of them), all used; or a finite ``tf.data.Dataset`` of batches (x, y).
-        y: Targets, as the loss takes them. None with a dataset.
+            lists or dicts of them), all used; or batches (x, y) or (x, y, sample_weight) of a
+            finite ``tf.data.Dataset``, ``keras.utils.PyDataset`` or PyTorch ``DataLoader``.
+        y: Targets, as the loss takes them. None with a dataset, and for a model that was compiled
+            without a loss, and adds its own.
         masks: Key → mask; what it prunes counts as zero.
         loss: A Keras loss, its name, or ``(y, output) -> tensor``, whose mean is taken. None: what
-            the model was compiled with, with its regularizers.
+            the model was compiled with, with its regularizers and what layers add.
         batch_size: Rows of one gradient. Bounds memory: the gradients are averaged.
+        sample_weight: How much each example counts, as for Keras's ``fit``.
 
     Returns:
         Key → float32 score.
 
     Raises:
-        InputError: another backend, no loss, data that is missing, not finite or does not fit, or
-            a score that is not finite.
+        InputError: a backend without gradients, no loss, data that is missing, not finite or does
+            not fit, or a score that is not finite.
 
     References:
         Lee et al., *SNIP: single-shot network pruning based on connection sensitivity*, 2019,
         https://arxiv.org/abs/1810.02340.
     """
-    return score_model("snip", model, x, y, masks=masks, loss=loss, batch_size=batch_size)
+    return score_model(
+        "snip",
+        model,
+        x,
+        y,
+        masks=masks,
+        loss=loss,
+        batch_size=batch_size,
+        sample_weight=sample_weight,
+    )
 
 
 def grasp(
@@ -197,6 +243,7 @@ def grasp(
     masks: Mapping[str, np.ndarray] | None = None,
     loss: Loss | None = None,
     batch_size: int = 128,
+    sample_weight: Any = None,
 ) -> Scores:
     """w · (H g): to first order, half of what ‖g‖² loses when the weight goes.
 
@@ -208,12 +255,13 @@ def grasp(
     logits, ``loss=lambda y, z: cce(y, z / 200)`` is theirs.
 
     Args:
-        model: A built Keras 3 model on the TensorFlow backend, whose layers have gradients twice.
+        model: A built Keras 3 model, whose layers have gradients twice.
         x: As for `snip`. A dataset is read twice and must give the same examples.
         y: As for `snip`.
         masks: As for `snip`.
         loss: As for `snip`.
         batch_size: As for `snip`.
+        sample_weight: As for `snip`.
 
     Returns:
         Key → float32 score, of both signs.
@@ -225,7 +273,16 @@ def grasp(
         Wang et al., *Picking winning tickets before training by preserving gradient flow*, 2020,
         https://arxiv.org/abs/2002.07376.
     """
-    return score_model("grasp", model, x, y, masks=masks, loss=loss, batch_size=batch_size)
+    return score_model(
+        "grasp",
+        model,
+        x,
+        y,
+        masks=masks,
+        loss=loss,
+        batch_size=batch_size,
+        sample_weight=sample_weight,
+    )
 
 
 def synflow(model: Any, x: Any = None, *, masks: Mapping[str, np.ndarray] | None = None) -> Scores:
@@ -239,13 +296,13 @@ def synflow(model: Any, x: Any = None, *, masks: Mapping[str, np.ndarray] | None
     ``call``, recurrent cells, attention and LayerNormalization are taken as they are, and there
     this sum need not hold.
 
-    It is computed in float64, or in the model's own dtypes where it has operations of a fixed one.
-    Where R leaves even that range, each kernel is divided by fan_in · mean |w|. This multiplies all
-    scores by one number, unless paths of different length meet, as in residual networks: there it
-    weighs short paths more.
+    It is computed in float64, or in the model's own dtypes where it has operations of a fixed one;
+    on PyTorch Keras multiplies matrices of float64 in float32. Where R leaves that range, each
+    kernel is divided by fan_in · mean |w|. This multiplies all scores by one number, unless paths
+    of different length meet, as in residual networks: there it weighs short paths more.
 
     Args:
-        model: A built Keras 3 model on the TensorFlow backend with inputs of floats.
+        model: A built Keras 3 model with inputs of floats.
         x: Not needed, and its values are ignored. Where the model leaves the shape of its input
             open, as a subclassed one may, the shape of ``x`` is taken.
         masks: Key → mask; what it prunes counts as zero.
@@ -254,14 +311,14 @@ def synflow(model: Any, x: Any = None, *, masks: Mapping[str, np.ndarray] | None
         Key → float64 score, 0 or larger, of which only the ratios mean something.
 
     Raises:
-        InputError: another backend, inputs of integers or of unknown shape, or scores that are all
-            zero without a mask, or not finite.
+        InputError: a backend without gradients, inputs of integers or of unknown shape, or scores
+            that are all zero without a mask, or not finite.
 
     References:
         Tanaka et al., *Pruning neural networks without any data by iteratively conserving synaptic
         flow*, 2020, https://arxiv.org/abs/2006.05467, which prunes in 100 rounds.
     """
-    check_backend("synflow")
+    require_gradients("'synflow'", '"magnitude" or "random"')
     weights = weights_of(model)
     checked = checked_masks(masks, weights)
     ones = ones_like_input(model, x)

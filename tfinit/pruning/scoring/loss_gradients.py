@@ -1,22 +1,31 @@
-"""Gradients of a Keras 3 model's loss over data, on copies of its variables. TensorFlow."""
+"""Gradients of a Keras 3 model's loss over data, on copies of its variables."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
 from tfinit.arguments import array, function, refused, whole
-from tfinit.errors import InputError
-from tfinit.graph.gradients import dense
-from tfinit.probes import require_tensorflow
+from tfinit.errors import InputError, reason
+from tfinit.graph.gradients import (
+    Program,
+    hessian_times,
+    reading,
+    require_gradients,
+    value_and_gradients,
+)
+from tfinit.graph.keras_internals import losses_of
+from tfinit.graph.snapshot import apart
 from tfinit.pruning.scoring.masks import Masks, check_mask
 from tfinit.variables import check_same_keys, keras_of, prunable_weights
 
 Scores = dict[str, np.ndarray]
 Loss = str | Callable[[Any, Any], Any]
+Batch = tuple[Any, Any, Any]  # x, y, sample_weight
 
 
 def weights_of(model: Any) -> dict[str, Any]:
@@ -42,11 +51,6 @@ def checked_masks(masks: Mapping[str, np.ndarray] | None, weights: dict[str, Any
     return {key: check_mask(key, masks[key], tuple(w.shape)) for key, w in weights.items()}
 
 
-def check_backend(score: str) -> None:
-    """InputError unless Keras runs on TensorFlow."""
-    require_tensorflow(f"{score!r} takes gradients", '"magnitude" or "random"')
-
-
 def called(model: Any, x: Any) -> Any:
     """The model's output as it would predict; InputError if it cannot be called on ``x``."""
     try:
@@ -54,75 +58,88 @@ def called(model: Any, x: Any) -> Any:
     except Exception as error:
         shapes = [tuple(array.shape) for array in keras.tree.flatten(x)]
         raise InputError(
-            f"`model` {model.name!r} cannot be called on inputs of shape {shapes}, `x`: {error}"
+            f"`model` {model.name!r} cannot be called on inputs of shape {shapes}, `x`: "
+            f"{reason(error)}"
         ) from error
 
 
-class LossGradients(NamedTuple):
-    """A model with its data and its loss, checked: what `checked_gradients` returns."""
+class LossGradients:
+    """A model with its data and its loss, checked: what `checked_gradients` returns.
 
-    model: Any
-    weights: dict[str, Any]
-    masks: Masks | None
-    batches: Callable[[], Iterator[tuple[Any, Any]]]
-    loss: Callable[[Any, Any, Any], Any]
+    Args:
+        model: A built Keras 3 model.
+        weights: Key → variable, for those by which gradients are taken.
+        batches: Gives all batches (x, y, sample_weight).
+        loss: Of x, y, sample_weight and the model's output, the mean loss of a batch.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        weights: dict[str, Any],
+        batches: Callable[[], Iterator[Batch]],
+        loss: Callable[[Any, Any, Any, Any], Any],
+    ) -> None:
+        self.model, self.weights = model, weights
+        self._batches, self._loss = batches, loss
+        variables = list(weights.values())
+        self._gradients = Program(self._gradients_of, variables, model.variables)
+        self._products = Program(self._products_of, variables, model.variables)
 
     @contextmanager
-    def masked(self) -> Iterator[list[Any]]:
+    def masked(self, masks: Masks | None) -> Iterator[list[Any]]:
         """The weights, with the pruned ones at zero: for this thread, while the block runs."""
-        from tfinit.graph.snapshot import apart
-
-        with apart(self.model):
-            if self.masks is not None:
+        with apart(self.model) as snapshot:
+            if masks is not None:
                 for key, weight in self.weights.items():
-                    weight.assign(values_of(weight) * self.masks[key])
-            yield [weight.value for weight in self.weights.values()]
+                    weight.assign(values_of(weight) * masks[key])
+            yield snapshot.differentiable(list(self.weights.values()))
 
-    def gradients(self, variables: list[Any]) -> list[Any]:
-        """∂L/∂w of the mean loss over all batches."""
-        import tensorflow as tf
+    def gradients(self) -> list[Any]:
+        """∂L/∂w of the mean loss over all batches, in a block of `masked`."""
+        return self._mean(self._gradients)
 
-        def one_batch(x: Any, y: Any) -> list[Any]:
-            with tf.GradientTape() as tape:
-                value = self.loss(x, y, called(self.model, x))
-            self._check_reached(tape)
-            return dense(tape.gradient(value, variables), variables)
-
-        return self._mean(one_batch)
-
-    def hessian_times(self, vectors: list[Any], variables: list[Any]) -> list[Any]:
+    def hessian_times(self, vectors: list[Any]) -> list[Any]:
         """H v of the mean loss over all batches: the gradient of g · v, v held fixed."""
-        import tensorflow as tf
+        return self._mean(lambda *batch: (None, self._products(vectors, *batch)))
 
-        def one_batch(x: Any, y: Any) -> list[Any]:
-            with tf.GradientTape() as outer:
-                with tf.GradientTape() as inner:
-                    value = self.loss(x, y, called(self.model, x))
-                self._check_reached(inner)
-                first = dense(inner.gradient(value, variables), variables)
-                along = tf.add_n(
-                    [tf.reduce_sum(g * v) for g, v in zip(first, vectors, strict=True)]
-                )
-            return dense(outer.gradient(along, variables), variables)
+    def _gradients_of(self, values: list[Any], *batch: Any) -> tuple[Any, list[Any]]:
+        return value_and_gradients(self._loss_of(batch), values, watched=self._check_reached)
 
-        return self._mean(one_batch)
+    def _products_of(self, values: list[Any], vectors: list[Any], *batch: Any) -> list[Any]:
+        return hessian_times(self._loss_of(batch), values, vectors, watched=self._check_reached)
 
-    def _check_reached(self, tape: Any) -> None:
+    def _loss_of(self, batch: tuple[Any, ...]) -> Callable[[list[Any]], Any]:
+        x, y, sample_weight = batch
+
+        def value(values: list[Any]) -> Any:
+            with reading(list(self.weights.values()), values):
+                return self._loss(x, y, sample_weight, called(self.model, x))
+
+        return value
+
+    def _check_reached(self, watched: Any) -> None:
         """InputError if a graph inside the model has its weights, and not their copies."""
         with keras.StatelessScope():  # what they are outside of that of `masked`
             weights = {id(weight.value) for weight in self.weights.values()}
-        if any(id(variable) in weights for variable in tape.watched_variables()):
+        if any(id(variable) in weights for variable in watched):
             raise InputError(
                 f"`model` {self.model.name!r} computes with its weights in a tf.function inside "
                 "it, where masks and gradients do not reach them. Leave the tf.function out (`fit` "
                 "compiles the whole step), or call tf.config.run_functions_eagerly(True) first."
             )
 
-    def _mean(self, one_batch: Callable[[Any, Any], list[Any]]) -> list[Any]:
+    def _mean(self, one_batch: Callable[..., tuple[Any, list[Any]]]) -> list[Any]:
         total, rows = None, 0
-        for x, y in self.batches():
-            n = int(keras.tree.flatten(x)[0].shape[0])
-            parts = [n * g for g in one_batch(x, y)]
+        for batch in self._batches():
+            n = int(keras.tree.flatten(batch[0])[0].shape[0])
+            value, found = one_batch(*batch)
+            if value is not None and not math.isfinite(float(value)):
+                raise InputError(
+                    f"The loss is {float(value)} on the data. Look at `x`, `y`, `loss` and the "
+                    "weights."
+                )
+            parts = [n * g for g in found]
             total = parts if total is None else [a + b for a, b in zip(total, parts, strict=True)]
             rows += n
         if total is None or not rows:
@@ -142,24 +159,31 @@ def finite_scores(score: str, scores: Scores) -> Scores:
 
 
 def checked_gradients(
-    score: str, model: Any, x: Any, y: Any, masks: Any, loss: Loss | None, batch_size: int
+    score: str,
+    model: Any,
+    x: Any,
+    y: Any,
+    sample_weight: Any,
+    loss: Loss | None,
+    batch_size: int,
 ) -> LossGradients:
     """Check what `before_training.snip` is given, before anything is computed.
 
     Raises:
         InputError: as `tfinit.pruning.scoring.before_training.snip` tells.
     """
-    check_backend(score)
+    require_gradients(repr(score), '"magnitude" or "random"')
     weights = weights_of(model)
-    checked = None if masks is None else checked_masks(masks, weights)
     batch_size = whole("batch_size", batch_size, 1)
-    return LossGradients(
-        model, weights, checked, _batches(score, x, y, batch_size), _loss(score, model, loss)
-    )
+    value = _loss(score, model, loss)
+    needs_y = loss is not None or losses_of(model) is not None
+    batches = _batches(score, x, y, sample_weight, batch_size, needs_y)
+    return LossGradients(model, weights, batches, value)
 
 
-def _loss(score: str, model: Any, loss: Loss | None) -> Callable[[Any, Any, Any], Any]:
-    """(x, y, output) → scalar, with errors that say what did not fit."""
+def _loss(score: str, model: Any, loss: Loss | None) -> Callable[[Any, Any, Any, Any], Any]:
+    """(x, y, sample_weight, output) → scalar, with errors that say what did not fit."""
+    given: Any = None
     if loss is None:
         if not getattr(model, "compiled", False):
             raise InputError(
@@ -173,57 +197,121 @@ def _loss(score: str, model: Any, loss: Loss | None) -> Callable[[Any, Any, Any]
             raise InputError(f"`loss` must be a Keras loss: {error}") from error
         function("loss", given, "(y, output)")
 
-    def value(x: Any, y: Any, output: Any) -> Any:
+    def value(x: Any, y: Any, sample_weight: Any, output: Any) -> Any:
         try:
-            if loss is None:
-                total = model.compute_loss(x=x, y=y, y_pred=output, sample_weight=None)
-            else:
-                total = ops.mean(given(y, output))
+            if given is not None:
+                return _weighted(given, y, output, sample_weight)
+            _check_has_loss(score, model)
+            return model.compute_loss(x=x, y=y, y_pred=output, sample_weight=sample_weight)
+        except InputError:
+            raise
         except Exception as error:
-            raise InputError(f"The loss cannot be computed from `y`: {error}") from error
-        if not np.isfinite(float(total)):
-            raise InputError(
-                f"The loss is {float(total)} on the data. Look at `x`, `y`, `loss` and the weights."
-            )
-        return total
+            raise InputError(f"The loss cannot be computed from `y`: {reason(error)}") from error
 
     return value
 
 
+def _weighted(loss: Any, y: Any, output: Any, sample_weight: Any) -> Any:
+    """The mean of a loss over a batch, each example counted as it weighs, as Keras does it."""
+    if sample_weight is None:
+        return ops.mean(loss(y, output))
+    if isinstance(loss, keras.losses.Loss):
+        return ops.mean(loss(y, output, sample_weight))
+    values = loss(y, output)
+    if keras.tree.is_nested(sample_weight) or len(values.shape) == 0:
+        raise InputError(
+            "`loss` returns one number for the batch, or `sample_weight` has several arrays: they "
+            "do not fit. Let `loss` return one number for each example, or compile the model with "
+            "its losses and leave `loss` out."
+        )
+    weights = ops.cast(sample_weight, values.dtype)
+    return ops.mean(values * ops.reshape(weights, (-1, *(1,) * (len(values.shape) - 1))))
+
+
+def _check_has_loss(score: str, model: Any) -> None:
+    """InputError unless there is something to compute; on JAX, Keras would take zero for it."""
+    own = type(model).compute_loss
+    if losses_of(model) is None and not model.losses and own is keras.Model.compute_loss:
+        raise InputError(
+            f"{score!r} needs a loss, and `model` {model.name!r} was compiled without one and adds "
+            "none: what a `train_step` of its own computes is not seen. Pass `loss`."
+        )
+
+
 def _batches(
-    score: str, x: Any, y: Any, batch_size: int
-) -> Callable[[], Iterator[tuple[Any, Any]]]:
+    score: str, x: Any, y: Any, sample_weight: Any, batch_size: int, needs_y: bool
+) -> Callable[[], Iterator[Batch]]:
     if x is None:
         raise InputError(
             f"{score!r} needs data: pass `x` and `y`, a few hundred training examples "
             "(ten of each class), or use 'synflow', which needs none."
         )
-    if hasattr(x, "element_spec"):  # tf.data.Dataset
-        if int(x.cardinality()) == -1:
-            raise InputError("`x` is a dataset without end. Use x.take(number_of_batches).")
-        if not isinstance(x.element_spec, tuple) or len(x.element_spec) < 2:
-            raise InputError(f"`x` must be a dataset of batches (x, y), has {x.element_spec}.")
-        return lambda: ((_tensors("x", item[0]), _tensors("y", item[1])) for item in x)
-    if y is None:
+    if _is_stream(x):
+        return _of_stream(score, x, y, sample_weight, needs_y)
+    if y is None and needs_y:
         raise InputError(f"{score!r} needs the targets of `x`: pass `y`.")
-    x, y = _numbers("x", x), _numbers("y", y)
-    arrays = keras.tree.flatten(x) + keras.tree.flatten(y)
+    given = {"x": x, "y": y, "sample_weight": sample_weight}
+    given = {name: _numbers(name, part) for name, part in given.items() if part is not None}
+    arrays = keras.tree.flatten(list(given.values()))
     rows = {np.shape(array)[0] if np.ndim(array) else None for array in arrays}
     count = next(iter(rows))
     if len(rows) != 1 or not count:
         raise InputError(
-            "`x` and `y` must have the same number of examples, at least one, along their first "
-            f"axis, received shapes {[np.shape(array) for array in arrays]}."
+            f"{' and '.join(f'`{name}`' for name in given)} must have the same number of examples, "
+            "at least one, along their first axis, received shapes "
+            f"{[np.shape(array) for array in arrays]}."
         )
-    x, y = _tensors("x", x), _tensors("y", y)
+    tensors = {name: _tensors(name, part) for name, part in given.items()}
 
-    def cut(start: int) -> tuple[Any, Any]:
+    def cut(start: int) -> Batch:
         def rows_of(part: Any) -> Any:
             return keras.tree.map_structure(lambda a: a[start : start + batch_size], part)
 
-        return rows_of(x), rows_of(y)
+        x, y, weights = (rows_of(tensors[n]) if n in tensors else None for n in _PARTS)
+        return x, y, weights
 
     return lambda: map(cut, range(0, count, batch_size))
+
+
+_PARTS = ("x", "y", "sample_weight")
+
+
+def _is_stream(x: Any) -> bool:
+    """True of what gives batches: tf.data, PyDataset, PyTorch's DataLoader."""
+    return (
+        hasattr(x, "element_spec")
+        or isinstance(x, keras.utils.PyDataset)
+        or any(c.__module__.startswith("torch.utils.data") for c in type(x).__mro__)
+    )
+
+
+def _of_stream(
+    score: str, x: Any, y: Any, sample_weight: Any, needs_y: bool
+) -> Callable[[], Iterator[Batch]]:
+    if y is not None or sample_weight is not None:
+        raise InputError("`x` gives batches, with their targets and weights. Leave the others out.")
+    if hasattr(x, "element_spec") and int(x.cardinality()) == -1:
+        raise InputError("`x` is a dataset without end. Use x.take(number_of_batches).")
+    by_index = isinstance(x, keras.utils.PyDataset)
+    if by_index and x.num_batches is None:
+        raise InputError("`x` is a dataset without end. Give it `num_batches`.")
+
+    def batches() -> Iterator[Batch]:
+        for item in (x[i] for i in range(x.num_batches)) if by_index else x:
+            item = tuple(item) if isinstance(item, list) else item
+            if needs_y and not (isinstance(item, tuple) and len(item) > 1):
+                raise InputError(
+                    f"{score!r} needs the targets of `x`: it must give batches (x, y), gave "
+                    f"{type(item).__name__}."
+                )
+            parts = keras.utils.unpack_x_y_sample_weight(item)
+            found = [
+                None if part is None else _tensors(name, part)
+                for name, part in zip(_PARTS, parts, strict=True)
+            ]
+            yield found[0], found[1], found[2]
+
+    return batches
 
 
 def _numbers(name: str, arrays: Any) -> Any:

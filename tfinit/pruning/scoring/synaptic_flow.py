@@ -1,7 +1,7 @@
-"""The flow of SynFlow: ones through a model that is made linear, and its gradients. TensorFlow."""
+"""The flow of SynFlow: ones through a model that is made linear, and its gradients."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import keras
@@ -9,7 +9,7 @@ import numpy as np
 from keras import ops
 
 from tfinit.errors import InputError
-from tfinit.graph.gradients import dense
+from tfinit.graph.gradients import sum_of, value_and_gradients
 from tfinit.graph.keras_internals import cast_inputs, set_dtype_policy
 from tfinit.graph.layer_kinds import kind_of
 from tfinit.graph.overlay import overlaid
@@ -39,28 +39,35 @@ def synaptic_flow(
     Raises:
         InputError: the model cannot be called so.
     """
-    import tensorflow as tf
 
     def tensor(values: Any, variable: Any) -> Any:
         return ops.convert_to_tensor(np.asarray(values), "float64" if wide else variable.dtype)
 
-    with _linear_layers(model), _dtypes(model, wide), keras.StatelessScope() as scope:
-        for _, layer in walk_layers(model):
-            for variable in own_weights(layer):
-                if _is_float(variable):
-                    scope.add_update((variable, tensor(_linear_value(variable), variable)))
-        watched = [tensor(values, variable) for variable, values in kernels]
-        for (variable, _), values in zip(kernels, watched, strict=True):
-            scope.add_update((variable, values))
-        with tf.GradientTape() as tape:
-            tape.watch(watched)
-            outputs = called(model, ones)
+    with _linear_layers(model), _dtypes(model, wide):
+        fixed = [
+            (variable, tensor(_linear_value(variable), variable))
+            for _, layer in walk_layers(model)
+            for variable in own_weights(layer)
+            if _is_float(variable)
+        ]
+        variables = [variable for variable, _ in kernels]
+
+        def flow(watched: list[Any]) -> Any:
+            with keras.StatelessScope() as scope:
+                for pair in (*fixed, *zip(variables, watched, strict=True)):
+                    scope.add_update(pair)
+                outputs = called(model, ones)
             # A sum in float16 would be the first to overflow.
             at_least = "float64" if wide else "float32"
-            parts = [tf.reduce_sum(tf.cast(o, at_least)) for o in keras.tree.flatten(outputs)]
-            total = tf.add_n(parts)
-        gradients = dense(tape.gradient(total, watched), watched)
-    return float(total), [np.asarray(g).astype("float64") for g in gradients]
+            parts = [ops.sum(ops.cast(o, at_least)) for o in keras.tree.flatten(outputs)]
+            return sum_of(parts)
+
+        watched = [tensor(values, variable) for variable, values in kernels]
+        if keras.backend.backend() == "torch":
+            watched = [values.requires_grad_() for values in watched]
+        total, gradients = value_and_gradients(flow, watched)
+    arrays = (ops.convert_to_numpy(g) for g in gradients)
+    return float(total), [np.asarray(g).astype("float64") for g in arrays]
 
 
 def _is_float(variable: Any) -> bool:
@@ -92,19 +99,28 @@ def _linear_layers(model: Any) -> Iterator[None]:
                 put(layer, "call", lambda inputs, *args, **kwargs: inputs)
             offset = _OFFSETS.get(kind_of(layer).preprocessing, "")
             if vars(layer).get(offset) is not None:
-                put(layer, offset, ops.zeros_like(vars(layer)[offset]))
+                put(layer, offset, np.zeros_like(ops.convert_to_numpy(vars(layer)[offset])))
         yield
 
 
 @contextmanager
 def _dtypes(model: Any, wide: bool) -> Iterator[None]:
     """The model's layers computing in float64, if ``wide``."""
-    with overlaid() as put:
+    with overlaid() as put, _wide_jax() if wide else nullcontext():
         for _, layer in walk_layers(model) if wide else ():
             set_dtype_policy(layer, keras.DTypePolicy("float64"), put)
             # A functional model casts what it gets to the dtype of its symbolic inputs.
             cast_inputs(put, layer, "float64", _is_float)
         yield
+
+
+def _wide_jax() -> AbstractContextManager[Any]:
+    """JAX has float64 only where it is allowed to."""
+    if keras.backend.backend() != "jax":
+        return nullcontext()
+    import jax
+
+    return jax.enable_x64(True)
 
 
 def ones_like_input(model: Any, x: Any = None) -> Any:
