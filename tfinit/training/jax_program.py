@@ -91,9 +91,14 @@ class JaxProgram:
             weights, others, counts, x, y, weight, training=True, optimizer_variables=states
         )
         weights_after, states_after = model.optimizer.stateless_apply(states, found, weights)
-        before, after = (weights, others, states), (weights_after, others_after, states_after)
-        same = [
-            [jnp.asarray(new, old.dtype) for old, new in zip(*part, strict=True)]
-            for part in zip(before, after, strict=True)
-        ]
-        return tuple(same), loss
+        state = (
+            _as_before(weights, weights_after),
+            _as_before(others, others_after),
+            _as_before(states, states_after),
+        )
+        return state, loss
+
+
+def _as_before(before: list[Any], after: list[Any]) -> list[Any]:
+    """Values of the same types: a loop's state keeps them."""
+    return [jnp.asarray(new, old.dtype) for old, new in zip(before, after, strict=True)]
