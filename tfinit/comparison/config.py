@@ -24,7 +24,7 @@ class CompareConfig:
     """
 
     dataset: str = field(default="digits", metadata=FlagHelp(datasets_help))
-    """Data set: a name that `tfinit.datasets.load` knows."""
+    """Data set: a name that `tfinit.datasets.load` knows, an .npz file, or file.py:load."""
     model: str = field(default="lenet-300-100", metadata=FlagHelp(models_help))
     """Network: a name that `tfinit.models.build` knows."""
     schemes: tuple[str, ...] = DEFAULTS
