@@ -258,6 +258,8 @@ def _initialization(calls: Calls) -> None:
     with_data = {"initialization": "lsuv", "x": X, "_costly": True, "_said": said}
     calls.add("models.build with data", models.build, **network, **with_data)
     calls.add("models.fill", model=MODEL, initializer=he, seed=1)
+    given = {"name": "lsuv", "x": X, "_odd": {"x": "None"}, "_said": {"name": "initialization"}}
+    calls.add("models.set_initialization", model=MODEL, seed=1, **given)
     calls.add("models.initializations")
 
 
@@ -473,15 +475,19 @@ def _experiments(calls: Calls, directory: Path) -> None:
     )
     calls.add("lottery.StabilityConfig", **network, spawn_steps=(0, 2), points=3, _odd=odd)
     calls.add("comparison.CompareConfig", **words, **sizes, schemes=("he",), _odd=odd)
-    of_stability = lottery.StabilityConfig(steps=4, spawn_steps=(0,), run_dir=directory / "line")
-    store = {"_more": ("checkpoint_every",), "_costly": True}
+    of_stability = lottery.StabilityConfig(
+        steps=4, batch_size=4, spawn_steps=(0,), run_dir=directory / "line"
+    )
+    own = {"build_model": model, "data": data(), "_said": {"data": "dataset"}}
+    store = {"_more": ("checkpoint_every",), "_costly": True, "_odd": {"build_model": CALL}, **own}
     calls.add("lottery.run", config=tiny(directory), **store)
     calls.add("lottery.stability", config=of_stability, **store)
     calls.add("lottery.TensorBoard", log_dir=directory / "logs")
     calls.add("lottery.stability_experiment.stability_steps", config=of_stability)
-    said = {"names": "initializations?"}
-    given = {"config": tiny(directory), "names": ("he",)}
-    calls.add("lottery.compare_initializations", **given, _costly=True, _said=said)
+    said = {"names": "initializations?", "data": "dataset"}
+    given = {"config": tiny(directory), "names": ("he",)} | own | {"_said": said}
+    odd_model = {"build_model": CALL}
+    calls.add("lottery.compare_initializations", **given, _costly=True, _odd=odd_model)
     config = comparison.CompareConfig(steps=2)
     calls.add("comparison.compare_named", config=config, _costly=True)
     calls.add(

@@ -33,6 +33,8 @@ __all__ = [
     "StabilityConfig",
 ]
 
+# Added to a replicate's seed to draw the control's weights: far from any seed that a user gives.
+REINIT_SEED = 1_000_003
 ON_DIVERGENCE = ("record", "stop")
 _OUTPUT_PRUNE_FRACTION = 0.1
 # |w_f − wᵢ|, which Zhou et al. call movement: that is Σ −w·∂w of `SparseOptimizer` today.
@@ -129,6 +131,12 @@ class LotteryConfig(NetworkConfig):
                     "for itself how much of each layer is pruned. Leave it out, or use allocation "
                     "'uniform'."
                 )
+
+    @property
+    def other_seeds(self) -> tuple[int, ...]:
+        """`REINIT_SEED`, where a control begins with other weights than the ticket."""
+        branches = [BRANCHES[name] for name in self.controls]
+        return (REINIT_SEED,) * any(b.weights not in ("rewind", "own") for b in branches)
 
     def _check_choices(self) -> None:
         """The allocation and the score, names or a user's own; former names are warned of."""

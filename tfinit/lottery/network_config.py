@@ -14,6 +14,7 @@ from tfinit.devices import KERASES
 from tfinit.errors import InputError
 from tfinit.flag_help import FlagHelp
 from tfinit.lottery.own_parts import OwnPart, fingerprint
+from tfinit.named_functions import is_own_model
 from tfinit.networks import models_help
 from tfinit.optimizers import OPTIMIZERS, optimizers_help
 from tfinit.training.judged import AUTO, DIRECTIONS
@@ -21,9 +22,23 @@ from tfinit.training.judged import AUTO, DIRECTIONS
 # Beside the fields in config.json: see tfinit.origin, tfinit.lottery.subject and own_parts.
 MADE_WITH, DESCRIBED, OWN_PARTS = "made_with", "described", "own_parts"
 _A_NAME = (
-    "It is a name, as 'lenet-300-100', 'mlp-3-relu' or 'resnet-20': each replicate is a new one of "
-    "that kind. Train and prune a model of your own with tfinit.pruning.SparseOptimizer."
+    "It is a name, as 'lenet-300-100', 'mlp-3-relu' or 'resnet-20'; or where a network of your own "
+    "is made, as 'nets.py:build', 'package.module:build' or 'net.keras'. A function goes to what "
+    "runs the experiment, as its argument `build_model`."
 )
+# What a network of the user's own has by itself.
+_OF_SHIPPED = ("optimizer", "learning_rate", "warmup_steps", "learning_rate_drops", "weight_decay")
+
+
+def networks_help() -> str:
+    """What the flag of the network says."""
+    return (
+        "Your network: path/to/file.py:build or package.module:build, a function that returns a "
+        "built, compiled model, for a seed if it takes one; or a .keras file. Or one of tfinit's. "
+        f"{models_help()}"
+    )
+
+
 _Config = TypeVar("_Config", bound="NetworkConfig")
 
 
@@ -52,10 +67,10 @@ class NetworkConfig:
     """Data set: a name that `tfinit.datasets.load` knows, an .npz file, or file.py:load."""
     train_examples: int = 0
     """Train on so many of the training examples. 0: on all."""
-    model: str = field(default="lenet-300-100", metadata=FlagHelp(models_help))
-    """Network: a name that `tfinit.models.build` knows."""
+    model: str = field(default="lenet-300-100", metadata=FlagHelp(networks_help))
+    """Network: your own by its place, ``nets.py:build`` or ``net.keras``; or a name of tfinit's."""
     initialization: str = "published"
-    """published: as the network's paper has it; or the name of a scheme or an initializer."""
+    """published: as the network has it; or the name of a scheme or an initializer."""
     keras: str = "keras"
     """keras: Keras 3 with SparseOptimizer. tf_keras: legacy Keras with TFMOT."""
     steps: int = 1000
@@ -105,6 +120,8 @@ class NetworkConfig:
         seeds("seeds", self.seeds)
         text("metric", self.metric, cure="Its name, or 'auto'.")
         one_of("metric_direction", self.metric_direction, DIRECTIONS)
+        if self.own_network:
+            self._check_own()
         if self.keras == "tf_keras":
             for name, value, without in self._keras_3_only():
                 if value != without:
@@ -112,6 +129,25 @@ class NetworkConfig:
                         f"`{name}` {value!r} needs keras 'keras': tf_keras trains plainly, and "
                         "TFMOT prunes, by magnitude, after training."
                     )
+
+    @property
+    def own_network(self) -> bool:
+        """Whether the network is the user's own: compiled, with all that belongs to it."""
+        return is_own_model(self.model)
+
+    @property
+    def other_seeds(self) -> tuple[int, ...]:
+        """What is added to a replicate's seed for other weights that it needs."""
+        return ()
+
+    def _check_own(self) -> None:
+        for name in _OF_SHIPPED:
+            value = getattr(self, name)
+            if value != _default(type(self), name):
+                raise InputError(
+                    f"`{name}` {value!r} is for tfinit's networks: your own, {self.model!r}, has "
+                    "what it was compiled with. Leave it out, and set it in the model."
+                )
 
     def _keras_3_only(self) -> list[tuple[str, Any, Any]]:
         """What tf_keras cannot do: field, its value, the value that does without."""
@@ -126,7 +162,8 @@ class NetworkConfig:
         values = self._values()
         if parts := self.own_parts():
             values[OWN_PARTS] = {which: part.to_dict() for which, part in parts.items()}
-        del values["run_dir"]
+        for name in ("run_dir", *(_OF_SHIPPED if self.own_network else ())):
+            del values[name]
         return json.dumps(values, indent=2) + "\n"
 
     @classmethod
@@ -175,6 +212,8 @@ class NetworkConfig:
             if f.compare and f.name not in self.grows
         }
         told = {name: v for name, v in told.items() if v != _plain(_default(type(self), name))}
+        if self.own_network:  # which one, its fingerprint tells: its file may be moved
+            told["model"] = "own"
         told = self._first_told(told)
         return hashlib.sha256(json.dumps([self.kind, told], sort_keys=True).encode()).hexdigest()
 
@@ -236,6 +275,8 @@ class NetworkConfig:
         found = {}
         for name in (f.name for f in dataclasses.fields(self) if f.compare):
             values = getattr(self, name), getattr(other, name)
+            if name == "model" and self.own_network and other.own_network:
+                continue  # whether they are one, their fingerprints tell
             parts = mine.get(name, values[0]), others.get(name, values[1])
             known = name in mine and name in others
             if parts[0] != parts[1] if known else values[0] != values[1]:
