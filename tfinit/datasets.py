@@ -230,7 +230,7 @@ def _read(path: Path, trouble: str, cure: str) -> "dict[str, Split]":
 def _file(argument: str, path: Path, name: str) -> "Dataset":
     from tfinit.splits import from_arrays
 
-    splits = _read(
+    splits: Any = _read(
         path,
         f"`{argument}` {name!r}: {path} cannot be read as an .npz file of arrays",
         "Write one with numpy.savez(path, x_train=…, y_train=…, x_test=…, y_test=…).",

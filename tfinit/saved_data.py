@@ -220,8 +220,7 @@ def _splits(name: str, need_targets: bool = True) -> tuple[Examples | None, Exam
                 f"`data` {name!r} must be arrays for this, received a {data.train.kind}. Collect "
                 "what it gives, as numpy.concatenate does."
             )
-        train, test = ((*split, None)[:3] for split in (data.train, data.test))
-        return train, test
+        return _three(*data.train), _three(*data.test)
     needed = "x_train and y_train" if need_targets else "x_train"
     allowed = (
         f"{', '.join(datasets.NAMES)}, file.py:load or an .npz file with {needed}, and maybe "
@@ -235,6 +234,10 @@ def _splits(name: str, need_targets: bool = True) -> tuple[Examples | None, Exam
     whiches = ("train", "test") if tested else ("train",)
     found = [(*_pair(name, arrays, which), _weights(name, arrays, which)) for which in whiches]
     return found[0], found[1] if tested else None
+
+
+def _three(x: Any, y: Any, weights: Any = None) -> Examples:
+    return x, y, weights
 
 
 def _by_reader(name: str) -> bool:
