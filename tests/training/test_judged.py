@@ -36,7 +36,10 @@ def test_without_a_word_it_is_the_accuracy_or_else_the_loss(names, chosen):
         *[(n, "min") for n in ("loss", "size_loss", "mae", "size_mae", "mean_squared_error")],
         *[(n, "min") for n in ("RMSE", "kl_divergence", "binary_crossentropy", "mse_2")],
         *[(n, "max") for n in ("accuracy", "auc_1", "precision", "recall_at_precision", "F1")],
-        *[(n, "max") for n in ("f1_score", "mean_io_u", "BinaryIoU", "r2_score", "ndcg@10")],
+        *[
+            (n, "max")
+            for n in ("f1_score", "mean_io_u", "BinaryIoU", "r2_score", "ndcg@10", "iou[1]")
+        ],
     ],
 )
 def test_a_name_says_which_way_is_better(name, direction):
