@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tfinit.arguments import flag
+from tfinit.array_trees import each, flat
 from tfinit.datasets import Dataset
 from tfinit.errors import InputError, reason
 from tfinit.graph.keras_internals import compiled_metrics, weighted_metrics
@@ -446,18 +447,9 @@ def counts_as_ours(model: Any, weighted: bool) -> bool:
     return type(metric) is keras.metrics.SparseCategoricalAccuracy
 
 
-def each(function: Callable[[Any], Any], arrays: Any) -> Any:
-    """The same structure, with a function of each array; None stays."""
-    import keras
-
-    return keras.tree.map_structure(lambda a: None if a is None else function(a), arrays)
-
-
 def rows_of(arrays: Any) -> int:
     """Number of examples in arrays of any structure."""
-    import keras
-
-    return len(next(a for a in keras.tree.flatten(arrays) if a is not None))
+    return len(next(a for a in flat(arrays) if a is not None))
 
 
 def _cut(split: Split, rows: int, tensor: Callable[[np.ndarray], Any]) -> list[Split]:
@@ -467,9 +459,7 @@ def _cut(split: Split, rows: int, tensor: Callable[[np.ndarray], Any]) -> list[S
 
 
 def _bytes(arrays: Any) -> int:
-    import keras
-
-    sized = [a for a in keras.tree.flatten(arrays) if hasattr(a, "shape")]
+    sized = [a for a in flat(arrays) if hasattr(a, "shape")]
     return sum(int(np.prod(a.shape)) * 4 for a in sized)
 
 
