@@ -250,9 +250,11 @@ def _direction(name: str, model: Any) -> str | None:
         return LOSS.direction
     found = None
     if model is not None:
-        from tfinit.graph.keras_internals import compiled_metrics, direction_of
+        from tfinit.graph.keras_internals import direction_of
+        from tfinit.training.metric_names import metrics_of
 
-        found = compiled_metrics(model).get(name)
+        # Of a metric with a number for each class there is "name[0]", "name[1]" …
+        found = metrics_of(model).get(name.split("[")[0])
         if found is not None and (said := direction_of(found)) is not None:
             return "max" if said == "up" else "min"
     for known in (name, *([type(found).__name__] if found is not None else [])):
@@ -267,5 +269,6 @@ def _ends(name: str, words: Sequence[str]) -> bool:
     """Whether a name ends with one of the words, in any writing, numbered or not."""
     snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
     # "precision_at_recall" is a precision, "ndcg@10" an ndcg; Keras numbers equal names: "auc_1".
-    told = re.sub(r"_\d+$", "", re.split(r"_at_|@", snake)[0].replace(" ", "_").replace("-", "_"))
+    told = re.split(r"_at_|[@\[]", snake)[0].replace(" ", "_").replace("-", "_")
+    told = re.sub(r"_\d+$", "", told)
     return any(told == word or told.endswith(f"_{word}") for word in words)
