@@ -436,6 +436,8 @@ def _of_type(name: str, value: Any, annotation: Any) -> Any:
     if origin is tuple:
         if parts[0] is int:
             return wholes(name, value, empty=True)
+        if parts[0] is Any:
+            return tuple(listed(name, value, object, empty=True))
         found = listed(name, value, parts[0], empty=True)
         return tuple(_BY_TYPE[parts[0]](name, one) for one in found)
     if origin is dict:

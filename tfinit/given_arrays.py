@@ -69,13 +69,16 @@ def read_split(name: str, which: str, given: Any) -> Split:
     return tuple(split)
 
 
-def in_training_form(name: str, which: str, split: Split, images: bool, labels: bool) -> Split:
+def in_training_form(
+    name: str, which: str, split: Split, *, pixels: bool, images: bool, labels: bool
+) -> Split:
     """A split as it trains: pixels in [0, 1], floats in float32, class numbers in int32.
 
     Args:
         name: What the data set is called, for errors.
         which: Which split it is, for errors.
         split: What `read_split` gave.
+        pixels: Whether inputs of uint8 are pixels to scale.
         images: Whether inputs of shape (n, height, width) get a channel axis also where they are no
             pixels of uint8.
         labels: Whether the targets are class numbers.
@@ -84,7 +87,7 @@ def in_training_form(name: str, which: str, split: Split, images: bool, labels: 
         InputError: a number is NaN, or infinite in float32.
     """
     x, y, *weights = split
-    inputs = each(lambda one: _input(one, images), x)
+    inputs = each(lambda one: _input(one, pixels, images), x)
     if labels:
         targets: Any = y.astype(np.int32, copy=False)
     else:
@@ -223,8 +226,8 @@ def _stacked(x: Any, y: Any) -> tuple[Any, Any]:
     return x, y
 
 
-def _input(x: np.ndarray, images: bool) -> np.ndarray:
-    pixels = x.dtype == np.uint8 and x.ndim > 1
+def _input(x: np.ndarray, pixels: bool, images: bool) -> np.ndarray:
+    pixels = pixels and x.dtype == np.uint8 and x.ndim > 1
     if x.ndim == 3 and (pixels or images):
         x = x[..., None]
     # The same 256 numbers as float32(x / 255.0), without float64 in between.

@@ -38,6 +38,7 @@ __all__ = [
     "initializer",
     "kernels",
     "needs_data",
+    "set_initialization",
 ]
 
 NAMES: tuple[str, ...]
@@ -191,15 +192,37 @@ def build(
     else:
         x = None
     model = network.build(keras, input_shape, classes)
-    if x is not None:
-        x = check_data(model, x, "x")
     if initialization is None and network.scheme is not None:
         initialize(model, network.scheme, seed=seed, **network.options)
-    elif initialization in _schemes():
-        initialize(model, initialization, x, seed=seed)
     else:
-        fill(model, initializer(initialization or "keras"), seed)
+        set_initialization(model, initialization or "keras", seed, x)
     return model
+
+
+def set_initialization(model: Any, name: str, seed: int, x: Any = None) -> None:
+    """Initialize a built model by one of `initializations`, each kernel from a stream of its own.
+
+    Args:
+        model: A built model of either Keras.
+        name: The initialization.
+        seed: Same seed, same weights, in any process and in both Kerases.
+        x: A batch of inputs, for the schemes that look at data; else None.
+
+    Raises:
+        InputError: the initialization is unknown, or does not fit the model.
+
+    Example:
+        >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3)])
+        >>> set_initialization(model, "ones", seed=1)
+        >>> float(model.layers[0].kernel.numpy().sum())
+        6.0
+    """
+    check_initialization(text("name", name))
+    seed = arguments.seed("seed", seed)
+    if name in _schemes():
+        initialize(model, name, None if x is None else check_data(model, x, "x"), seed=seed)
+    else:
+        fill(model, initializer(name), seed)
 
 
 def initializer(name: str) -> Any:

@@ -12,7 +12,9 @@ from typing import Any
 
 from tfinit.errors import InputError, reason
 
-__all__ = ["call_named", "is_named", "load_named"]
+__all__ = ["call_named", "is_named", "is_own_model", "load_named"]
+
+_MODELS = (".keras", ".h5", ".hdf5")
 
 _PLACE = re.compile(r"(?P<file>.+\.py):(?P<of_file>\w+)|(?P<module>\w+(\.\w+)*):(?P<of_module>\w+)")
 
@@ -25,6 +27,16 @@ def is_named(name: str) -> bool:
         [True, True, False, False]
     """
     return _PLACE.fullmatch(name) is not None and not name.startswith("tfds:")
+
+
+def is_own_model(name: str) -> bool:
+    """Whether a name is that of a user's own network, and not of one of tfinit's.
+
+    Example:
+        >>> [is_own_model(n) for n in ("nets.py:build", "my.nets:build", "net.keras", "resnet-20")]
+        [True, True, True, False]
+    """
+    return is_named(name) or Path(name).suffix in _MODELS
 
 
 def load_named(name: str, argument: str) -> Callable[..., Any]:

@@ -11,7 +11,8 @@ import numpy as np
 from tfinit import arguments
 from tfinit.arguments import text, whole
 from tfinit.array_trees import Arrays, each, flat, with_places
-from tfinit.errors import InputError
+from tfinit.batch_streams import Stream, stream_of
+from tfinit.errors import InputError, reason
 from tfinit.given_arrays import (
     Split,
     in_training_form,
@@ -24,6 +25,7 @@ __all__ = ["SPLIT_SEED", "Dataset", "Split", "digest", "from_arrays"]
 
 SPLIT_SEED = 0  # which examples are held out is part of the data set, not of an experiment
 _MOST_HELD_OUT = 5000
+_LOOKED_AT = 32  # examples of a stream, to see what it gives
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,7 @@ class Dataset:
 
     A split is (x, y), or (x, y, sample weights): each of these an array with a row for each
     example, or a dictionary, list or tuple of arrays where a model has several inputs or outputs.
+    For training it may be a `tfinit.batch_streams.Stream` of batches; what can be one becomes one.
 
     Attributes:
         name: What `tfinit.datasets.load` calls it.
@@ -49,10 +52,27 @@ class Dataset:
     test: Any
     classes: int | None = None
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.train, tuple | list):
+            stream = stream_of(self.train, "data.train")
+            object.__setattr__(self, "train", stream or self.train)
+
     @property
     def rows(self) -> int | None:
-        """How many training examples there are."""
+        """How many training examples there are; None for a stream of batches."""
         return len(flat(self.train[0])[0]) if isinstance(self.train, tuple) else None
+
+    def first(self, rows: int) -> Split:
+        """The first training examples, ``rows`` or as many as there are, as arrays.
+
+        Example:
+            >>> tfinit.datasets.load("digits").first(32)[0].shape
+            (32, 8, 8, 1)
+        """
+        rows = whole("rows", rows, 1)
+        if isinstance(self.train, Stream):
+            return _looked(self.name, "train", lambda: self.train.first(rows))
+        return tuple(each(lambda one: one[:rows], part) for part in self.train)
 
     def class_count(self, needed_by: str) -> int:
         """The number of classes.
@@ -95,8 +115,8 @@ class Dataset:
         """
         if self.rows is None:
             raise InputError(
-                f"`train` of data set {self.name!r} is a {type(self.train).__name__}, of which "
-                "nothing can be drawn. Make a shorter one, as take() of tf.data does."
+                f"`train` of data set {self.name!r} is a {self.train.kind}, of which nothing can "
+                "be drawn. Make a shorter one, as take() of tf.data does."
             )
         cure = f"{self.name!r} has so many training examples."
         train_rows = whole("train_rows", train_rows, 1, self.rows, cure=cure)
@@ -105,8 +125,12 @@ class Dataset:
         return dataclasses.replace(self, train=_rows_of(self.train, rows))
 
     def digest(self) -> str:
-        """The `digest` of all its examples; not of its name."""
-        splits = (self.train, self.validation, self.test)
+        """The `digest` of all its examples; not of its name.
+
+        Of a stream of batches it knows only what can be told without going through it.
+        """
+        train = (str(self.train),) if isinstance(self.train, Stream) else self.train
+        splits = (train, self.validation, self.test)
         return digest(*(part for split in splits for part in split or (None,)))
 
 
@@ -170,12 +194,18 @@ def from_arrays(
 
     Class numbers are targets of one array of whole numbers, one for each example, at least 0.
 
+    For what does not fit in memory, a split may be what `tfinit.batch_streams.stream_of` takes: a
+    ``tf.data.Dataset`` of batches, a ``PyDataset``, a ``DataLoader``, a generator function. That of
+    training stays one: its pipeline decides the batches and their order. Those of validation and
+    test are read whole. Nothing is held out of it, and beside one pixels stay what they are.
+
     Args:
-        train: The training examples: (x, y) or (x, y, sample weights).
+        train: The training examples: (x, y) or (x, y, sample weights), or a stream of batches.
         test: The same.
         validation: The same, or None.
         name: What errors and results call the data set.
-        classes: Number of classes, of class numbers. None: the largest label + 1.
+        classes: Number of classes, of class numbers. None: the largest label + 1; of a stream, not
+            known.
 
     Raises:
         InputError: a split is something else, is empty or has arrays of different lengths, splits
@@ -197,23 +227,64 @@ def from_arrays(
     given = {"train": train, "test": test}
     if validation is not None:
         given["validation"] = validation
-    splits = {which: read_split(name, which, split) for which, split in given.items()}
+    streams = {which: stream_of(split, which) for which, split in given.items()}
+    train_stream = streams["train"]
+    streamed = any(streams.values())
+    splits = {
+        which: read_split(name, which, given[which] if not stream else _arrays(name, which, stream))
+        for which, stream in streams.items()
+    }
     labels = all(number_classes(y) for _, y, *_ in splits.values())
-    images = labels and isinstance(splits["train"][0], np.ndarray)
-    _check_alike(name, splits, images, labels)
-    classes = _classes(name, splits, classes, labels)
+    images = labels and isinstance(splits["train"][0], np.ndarray) and not streamed
+    if train_stream is None:
+        _check_alike(name, splits, images, labels)
+    classes = _classes(name, splits, classes, labels, known=train_stream is None)
+    if train_stream is not None and validation is None:
+        raise InputError(
+            f"`train` of data set {name!r} is a {train_stream.kind}, of which nothing can be held "
+            "out. Pass `validation`, as (x, y)."
+        )
     if labels:
         splits = {which: (x, y.reshape(-1), *w) for which, (x, y, *w) in splits.items()}
     if validation is None:
         splits["train"], splits["validation"] = _held_out(name, splits["train"])
     ready = {
-        which: in_training_form(name, which if which in given else "train", split, images, labels)
+        which: in_training_form(
+            name,
+            which if which in given else "train",
+            split,
+            pixels=not streamed,
+            images=images,
+            labels=labels,
+        )
         for which, split in sorted(splits.items(), reverse=True)  # train first: it is named first
     }
-    return Dataset(name, ready["train"], ready["validation"], ready["test"], classes)
+    own = train_stream or ready["train"]
+    return Dataset(name, own, ready["validation"], ready["test"], classes)
 
 
-def _classes(name: str, splits: dict[str, Split], classes: int | None, labels: bool) -> int | None:
+def _arrays(name: str, which: str, stream: Stream) -> Split:
+    """All of a stream; of the training examples some, to look at."""
+    if which == "train":
+        return _looked(name, which, lambda: stream.first(_LOOKED_AT))
+    return _looked(name, which, stream.collected)
+
+
+def _looked(name: str, which: str, look: Callable[[], Split]) -> Split:
+    try:
+        return look()
+    except InputError as error:
+        raise InputError(f"`{which}` of data set {name!r}: {error}") from error
+    except Exception as error:  # it is the user's code
+        raise InputError(
+            f"`{which}` of data set {name!r} fails where a batch is asked for: "
+            f"{type(error).__name__}: {reason(error)} Go through it once to see."
+        ) from error
+
+
+def _classes(
+    name: str, splits: dict[str, Split], classes: int | None, labels: bool, known: bool
+) -> int | None:
     if not labels:
         if classes is not None:
             raise InputError(
@@ -229,7 +300,7 @@ def _classes(name: str, splits: dict[str, Split], classes: int | None, labels: b
             f"`classes` is {classes}, so the labels of {name!r} must be 0 to {classes - 1}, "
             f"received {most}. Labels count from 0; pass a larger number or leave it out."
         )
-    return most + 1 if classes is None else classes
+    return most + 1 if classes is None and known else classes
 
 
 def _check_alike(name: str, splits: dict[str, Split], images: bool, labels: bool) -> None:
@@ -290,6 +361,6 @@ def _rows_of(split: Split, rows: np.ndarray) -> Split:
 def _told(train: Any) -> str:
     """What the targets of a split are, in an error."""
     if not isinstance(train, tuple):
-        return f"those of a {type(train).__name__}"
+        return f"those of a {train.kind}, for which from_arrays takes `classes`"
     found = [f"{one.dtype} of shape {one.shape}" for one in flat(train[1])]
     return " and ".join(found)

@@ -24,6 +24,7 @@ from tfinit.moved import former_names
 
 __all__ = [
     "all_weights",
+    "automatic_stem",
     "check_built",
     "check_same_keys",
     "children",
@@ -49,13 +50,21 @@ def children(layer: Any) -> list[Any]:
     return [child for child in layers_in(layer) if keras_of(child)]
 
 
-def _stem(layer: Any) -> str | None:
-    """The part of an automatic name before its number, or None if a user chose the name."""
-    stem = re.sub(r"_\d+$", "", layer.name)
+def automatic_stem(name: str, kind: str) -> str | None:
+    """The part of an automatic name before its number, or None if a user chose the name.
+
+    Args:
+        name: The name of a layer or operation.
+        kind: The name of its class.
+    """
+    stem = re.sub(r"_\d+$", "", name)
     own = re.sub(r"^(forward|backward)_", "", stem)  # Bidirectional's names for its two halves
-    kind = type(layer).__name__.lower()
-    if kind == "functional" and stem == "model":  # tf_keras's name for what Keras 3 calls so
+    kind = kind.lower()
+    # tf_keras's names for what Keras 3 calls so; and for operations, "tf.math.tanh_1".
+    if (kind, stem) in {("functional", "model"), ("inputlayer", "input")}:
         return kind
+    if kind == "tfoplambda" and stem.startswith("tf."):
+        return stem
     return stem if own.replace("_", "") == kind else None
 
 
@@ -93,7 +102,9 @@ def walk_layers(model: Any) -> Iterator[tuple[str, Any]]:
         for child in children(layer):
             if id(child) in seen:
                 continue
-            name = unique_name(_stem(child) or child.name, taken)
+            name = unique_name(
+                automatic_stem(child.name, type(child).__name__) or child.name, taken
+            )
             yield from visit(f"{prefix}/{name}" if prefix else name, child)
 
     yield from visit("", model)

@@ -5,6 +5,8 @@ import pytest
 from scipy.stats import kendalltau, ttest_rel
 
 from tfinit.comparison.ranking import foretold, holm, rank
+from tfinit.errors import InputError
+from tfinit.training.judged import ACCURACY, JudgedMetric
 
 INF = float("inf")
 
@@ -114,3 +116,31 @@ def test_examples():
 
     failed, tried = doctest.testmod(ranking)
     assert (failed, tried > 0) == (0, True)
+
+
+def test_of_a_metric_of_which_more_is_better_the_largest_wins():
+    accuracies = {
+        "low": [0.90, 0.91, 0.92],
+        "high": [0.97, 0.98, 0.99],
+        "near": [0.966, 0.976, 0.986],  # always 0.4 points behind
+        "lost": [0.99, 0.99, float("nan")],
+    }
+    expected = {"high": 1, "near": 1, "low": 3, "lost": 4}
+    assert rank(accuracies, ACCURACY).ranks == expected
+    assert list(rank(accuracies, ACCURACY).ranks) == list(expected)
+    single = rank({"low": [0.1], "high": [0.2]}, JudgedMetric("r2", "max"))
+    assert (single.ranks, single.tested) == ({"high": 1, "low": 2}, False)
+    risks = {"low": 3.0, "high": 1.0, "near": 2.0, "lost": 4.0}
+    assert foretold(risks, accuracies, ACCURACY) == 1
+
+
+def test_negative_losses_are_ranked_by_their_values():
+    losses = {"a": [-2.0, -2.1, -2.3], "b": [-1.0, -1.2, -1.1], "c": [0.5, 0.7, 0.6]}
+    assert ttest_rel(losses["b"], losses["a"]).pvalue < 0.025
+    assert rank(losses).ranks == {"a": 1, "b": 2, "c": 3}
+    assert foretold({"a": 0, "b": 1, "c": 2}, losses) == 1
+
+
+def test_a_wrong_metric_is_refused():
+    with pytest.raises(InputError, match="`metric` must be a JudgedMetric or None, received 'mae'"):
+        rank({"a": [1.0]}, "mae")

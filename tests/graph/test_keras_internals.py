@@ -92,11 +92,13 @@ TAKEN = [
     ("optimizer", "_model_variables_moving_average"),
     ("optimizer", "_variables"),
     ("optimizer", "_trainable_variables"),
+    ("optimizer", "_learning_rate"),
     ("tf_keras layer", "_flatten_layers"),
     ("tf_keras layer", "_trainable_weights"),
     ("tf_keras layer", "_non_trainable_weights"),
     ("tf_keras layer", "_inbound_nodes"),
     ("tf_keras model", "_steps_per_execution"),
+    ("tf_keras model", "_compile_config"),
     ("tf_keras tensor", "_keras_history"),
 ]
 
@@ -120,6 +122,16 @@ def test_the_functions_find_what_they_name(objects):
     assert len(keras_internals.calls_in(model, inputs=True)) == 3
     assert keras_internals.given_losses(model) == ("mse", None)
     assert keras_internals.given_metrics(model) == (["mae"], None)
+    given = keras_internals.compiled_with(model)
+    assert (given["loss"], given["metrics"]) == ("mse", ["mae"])
+    assert keras_internals.compiled_with(objects["tf_keras model"])["loss"] == "mse"
+    assert keras_internals.schedule_of(model.optimizer) is None
+    falling = keras.optimizers.schedules.CosineDecay(0.1, 10)
+    later = keras.optimizers.schedules.CosineDecay(0.2, 10)
+    follows = keras.optimizers.SGD(falling)
+    assert keras_internals.schedule_of(follows) is falling
+    keras_internals.set_schedule(follows, later)
+    assert float(follows.learning_rate) == pytest.approx(0.2)
     assert len(keras_internals.moving_averages(model.optimizer)) == 2
     assert len(keras_internals.seed_generators_of(model.get_layer("drop"))) == 1
     assert keras_internals.attention_output(dense) is None

@@ -153,8 +153,8 @@ def test_json_that_is_no_configuration(text):
 def test_a_model_or_data_in_place_of_a_name_is_told_where_it_goes(cls):
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
     cures = {
-        LotteryConfig: ("SparseOptimizer", "its argument `data`"),
-        StabilityConfig: ("SparseOptimizer", "its argument `data`"),
+        LotteryConfig: ("its argument `build_model`", "its argument `data`"),
+        StabilityConfig: ("its argument `build_model`", "its argument `data`"),
         CompareConfig: ("tfinit.compare takes models", "and data of your own"),
         PruneConfig: (r"model\.save\(", ""),
     }

@@ -28,7 +28,7 @@ def test_killed_at_random_moments_and_in_writing_and_the_same_bytes_in_the_end(r
     )
     assert done.returncode == 0, done.stderr
     assert "lottery: 3 × killed" in done.stdout
-    assert "same bytes in all 9 files" in done.stdout
+    assert "same bytes in all 10 files" in done.stdout
 
 
 def test_two_processes_and_a_full_disk(reliability, tmp_path):

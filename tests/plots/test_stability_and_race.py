@@ -142,6 +142,15 @@ def test_race_of_one_seed_and_of_nothing_that_trained():
     ]
 
 
+def test_a_race_of_negative_losses_is_on_a_linear_axis():
+    runs = (racer("he", 0, [1.0, -1.0] * 50), racer("large", 0, [3.0] * 100))
+    (axes,) = race_figure(Comparison("made up", runs, None, 100, 32, None)).axes
+    assert axes.get_yscale() == "linear"
+    np.testing.assert_allclose(line(axes, "he")[1], 0)
+    low, high = axes.get_ylim()
+    assert -2 < low < 0 < 3 < high < 5
+
+
 @pytest.mark.parametrize("draw", [lambda: stability_figure(RECORDS, "made up"), RACE.plot])
 def test_it_can_be_saved(draw, tmp_path):
     """Drawing runs the formatters and the layout."""

@@ -26,6 +26,7 @@ from tfinit import (
 from tfinit.lottery.linear_connectivity import StabilityResult
 from tfinit.lottery.result import LevelResult
 from tfinit.spread import Spread
+from tfinit.training.judged import JudgedMetric
 
 X, Y = np.random.default_rng(0).normal(size=(8, 4)).astype("f4"), np.arange(8, dtype="i4") % 3
 LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
@@ -257,6 +258,8 @@ def _initialization(calls: Calls) -> None:
     with_data = {"initialization": "lsuv", "x": X, "_costly": True, "_said": said}
     calls.add("models.build with data", models.build, **network, **with_data)
     calls.add("models.fill", model=MODEL, initializer=he, seed=1)
+    given = {"name": "lsuv", "x": X, "_odd": {"x": "None"}, "_said": {"name": "initialization"}}
+    calls.add("models.set_initialization", model=MODEL, seed=1, **given)
     calls.add("models.initializations")
 
 
@@ -393,10 +396,12 @@ def _training(calls: Calls, directory: Path) -> None:
     calls.add("training.warm_up")
     splits = dict.fromkeys(("train", "test", "validation"), (X, Y))
     calls.add("datasets.from_arrays", **splits, name="it", classes=3)
+    calls.add("datasets.is_known", name="blobs")
     calls.add("datasets.load", name="blobs", argument="dataset", _said={"name": "dataset"})
     for name in ("make", "description"):
         calls.add(f"points.{name}", name="blobs")
     calls.add("datasets.Dataset.class_count", data().class_count, needed_by="it")
+    calls.add("datasets.Dataset.first", data().first, rows=4)
     calls.add("datasets.Dataset.subset", data().subset, train_rows=4, seed=0)
     calls.add("diagnostics.diagnose", model=MODEL, x=X, y=Y, loss=LOSS, _costly=True)
     calls.add("diagnostics.recommend", model=MODEL)
@@ -470,15 +475,19 @@ def _experiments(calls: Calls, directory: Path) -> None:
     )
     calls.add("lottery.StabilityConfig", **network, spawn_steps=(0, 2), points=3, _odd=odd)
     calls.add("comparison.CompareConfig", **words, **sizes, schemes=("he",), _odd=odd)
-    of_stability = lottery.StabilityConfig(steps=4, spawn_steps=(0,), run_dir=directory / "line")
-    store = {"_more": ("checkpoint_every",), "_costly": True}
+    of_stability = lottery.StabilityConfig(
+        steps=4, batch_size=4, spawn_steps=(0,), run_dir=directory / "line"
+    )
+    own = {"build_model": model, "data": data(), "_said": {"data": "dataset"}}
+    store = {"_more": ("checkpoint_every",), "_costly": True, "_odd": {"build_model": CALL}, **own}
     calls.add("lottery.run", config=tiny(directory), **store)
     calls.add("lottery.stability", config=of_stability, **store)
     calls.add("lottery.TensorBoard", log_dir=directory / "logs")
     calls.add("lottery.stability_experiment.stability_steps", config=of_stability)
-    said = {"names": "initializations?"}
-    given = {"config": tiny(directory), "names": ("he",)}
-    calls.add("lottery.compare_initializations", **given, _costly=True, _said=said)
+    said = {"names": "initializations?", "data": "dataset"}
+    given = {"config": tiny(directory), "names": ("he",)} | own | {"_said": said}
+    odd_model = {"build_model": CALL}
+    calls.add("lottery.compare_initializations", **given, _costly=True, _odd=odd_model)
     config = comparison.CompareConfig(steps=2)
     calls.add("comparison.compare_named", config=config, _costly=True)
     calls.add(
@@ -498,7 +507,8 @@ def _experiments(calls: Calls, directory: Path) -> None:
         _odd={"build_model": CALL},
         _said={"data": "dataset"},
     )
-    calls.add("comparison.rank", losses={"a": [1.0, 2.0], "b": [2.0, 3.0]})
+    losses, metric = {"a": [1.0, 2.0], "b": [2.0, 3.0]}, JudgedMetric("mae", "min")
+    calls.add("comparison.rank", losses=losses, metric=metric, _odd={"metric": "None"})
     source = _saved(directory)
     calls.add(
         "fine_tuning.PruneConfig",
@@ -558,7 +568,7 @@ def _results(calls: Calls, directory: Path) -> None:
     calls.add("lottery.summarize_stability", results=[line()], _odd=none)
     calls.add("lottery.stability_to_csv", results=[line()], _odd=none)
     of = {"results": levels, "title": "it", "branch": "ticket"}
-    calls.add("plots.curves_figure", **of, value="test_accuracy", _odd={"value": ""})
+    calls.add("plots.curves_figure", **of, value="test_accuracy", _odd={"value": "None"})
     calls.add("plots.layers_figure", **of)
     calls.add("plots.masks_figure", **of, input_shape=(4,), seed=0)
     rows = tfinit.lottery.report.summarize(levels)

@@ -79,7 +79,7 @@ NOT_CALLED = {
     *("models.needs_data", "variables.children", "variables.keras_of", "variables.own_weights"),
     *("variables.weight_name", "variables.check_same_keys", "lottery.report.percent"),
     *("models.kernels", "probes.seen_layers", "variables.find_prunable", "variables.check_built"),
-    "variables.unique_name",
+    *("variables.unique_name", "variables.automatic_stem"),
     # The parts of an experiment: `lottery.run` makes and calls them.
     *("lottery.KerasFramework", "lottery.Framework", "lottery.TfmotFramework", "lottery.Store"),
 }

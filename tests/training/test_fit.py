@@ -134,6 +134,28 @@ def test_inputs_in_a_dictionary():
 
 
 @BACKENDS
+def test_inputs_and_outputs_in_lists():
+    inputs = [L.Input((2,)), L.Input((3,))]
+    both = L.Concatenate()(inputs)
+    outputs = [L.Dense(3, use_bias=False, name="fc")(both), L.Dense(1, name="by")(both)]
+    model = keras.Model(inputs, outputs)
+    model.compile(keras.optimizers.SGD(0.5), [compiled().loss, "mse"], loss_weights=[1.0, 0.0])
+    model.get_layer("fc").set_weights([START])
+
+    def split(x, y):
+        return [x[:, :2], x[:, 2:]], [y, x[:, :1]]
+
+    data = Dataset("parts", split(*DATA.train), None, split(*DATA.test), None)
+    metrics = FitLoop(model, data)(12, 8, seed=3, evaluate_every=12)
+    order = batch_indices(50, 8, 12, seed=3)
+    path = softmax_regression(DATA, order)
+    np.testing.assert_allclose(
+        np.array(model.get_layer("fc").kernel), path[12], rtol=1e-5, atol=1e-6
+    )
+    np.testing.assert_allclose(metrics.losses, training_losses(DATA, order, path), rtol=1e-4)
+
+
+@BACKENDS
 def test_augmented_pictures_are_those_that_were_drawn():
     """The gradient of minus the sum of pictures times a weight is minus the mean picture."""
     rng = np.random.default_rng(1)
@@ -335,10 +357,18 @@ def test_a_loss_of_tf_keras_by_its_name_as_a_function_or_as_an_object(form):
 
 @TF_KERAS
 @ON_TENSORFLOW
-def test_several_losses_of_tf_keras_are_refused():
+def test_two_outputs_of_tf_keras():
     import tf_keras
 
-    model = compiled(tf_keras)
-    model.compile("sgd", ["mse"])
-    with pytest.raises(InputError, match="of tf_keras and has as its loss"):
-        FitLoop(model, DATA)
+    layers = tf_keras.layers
+    inputs = layers.Input((5,))
+    outputs = [layers.Dense(1, name="a")(inputs), layers.Dense(1, name="b")(inputs)]
+    model = tf_keras.Model(inputs, outputs)
+    model.compile("sgd", ["mse", "mae"], loss_weights=[1.0, 0.5])
+    x = DATA.train[0]
+    split = x, [x[:, :1], x[:, 1:2]]
+    metrics = FitLoop(model, Dataset("two", split, None, split, None))(30, 8, 3, evaluate_every=30)
+    a, b = model.predict(x, verbose=0)
+    expected = ((a - x[:, :1]) ** 2).mean() + 0.5 * np.abs(b - x[:, 1:2]).mean()
+    assert metrics.values["test_loss"][-1] == pytest.approx(expected, rel=1e-4)
+    assert metrics.losses[-5:].mean() < 0.7 * metrics.losses[:5].mean()

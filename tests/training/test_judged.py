@@ -6,8 +6,10 @@ import keras
 import numpy as np
 import pytest
 
+from tfinit.datasets import Dataset
 from tfinit.errors import InputError
 from tfinit.graph.keras_internals import compiled_metrics
+from tfinit.training.evaluation import Evaluator
 from tfinit.training.judged import ACCURACY, LOSS, JudgedMetric, judged, measured
 
 MAE = JudgedMetric("mae", "min")
@@ -36,7 +38,10 @@ def test_without_a_word_it_is_the_accuracy_or_else_the_loss(names, chosen):
         *[(n, "min") for n in ("loss", "size_loss", "mae", "size_mae", "mean_squared_error")],
         *[(n, "min") for n in ("RMSE", "kl_divergence", "binary_crossentropy", "mse_2")],
         *[(n, "max") for n in ("accuracy", "auc_1", "precision", "recall_at_precision", "F1")],
-        *[(n, "max") for n in ("f1_score", "mean_io_u", "BinaryIoU", "r2_score", "ndcg@10")],
+        *[
+            (n, "max")
+            for n in ("f1_score", "mean_io_u", "BinaryIoU", "r2_score", "ndcg@10", "iou[1]")
+        ],
     ],
 )
 def test_a_name_says_which_way_is_better(name, direction):
@@ -48,6 +53,8 @@ def test_a_name_that_says_nothing_needs_a_direction():
         judged(["loss", "wealth"], "wealth")
     assert judged(["loss", "wealth"], "wealth", "max").direction == "max"
     assert judged(["loss", "auc"], "auc", "min").direction == "min"
+    with pytest.raises(InputError, match=r"`metric_direction` of 'loss' must be auto or min"):
+        judged(["loss", "auc"], "loss", "max")
 
 
 def test_a_metric_that_is_not_measured_is_refused_with_those_that_are():
@@ -82,6 +89,24 @@ def test_a_metric_of_keras_says_it_itself_under_any_name():
         judged(list(logs), "size_wealth", model=model)
 
 
+@pytest.mark.backends
+def test_a_network_that_is_made_again_has_metrics_of_the_same_names():
+    def names():
+        inputs = keras.Input((3,))
+        outputs = [keras.layers.Dense(1, "sigmoid")(inputs) for _ in range(2)]
+        model = keras.Model(inputs, outputs)
+        metrics = [[keras.metrics.AUC(), keras.metrics.Precision()], [keras.metrics.AUC()]]
+        model.compile("sgd", ["binary_crossentropy"] * 2, metrics=metrics)
+        y = np.array([[0.0], [1.0]], "f4")
+        data = Dataset("made up", *[(np.eye(2, 3, dtype="f4"), (y, y))] * 3, None)
+        found = Evaluator(model, data, jit_compile=False).names
+        assert judged(measured(found), "dense_auc", model=model).direction == "max"
+        return found
+
+    assert names() == names()
+    assert {"test_dense_auc", "test_dense_precision", "test_dense_1_auc"} <= set(names())
+
+
 def test_nan_is_never_the_best():
     values = [math.nan, 3.0, 1.0, 3.0, 1.0]
     assert (MAE.best(values), AUC.best(values)) == (2, 1)
@@ -101,7 +126,7 @@ def test_as_good_is_half_a_point_or_one_percent():
 def test_values_are_shown_with_their_unit():
     assert [ACCURACY.text(0.9713), ACCURACY.text(0.9713, 0.002)] == ["97.1%", "97.1 ± 0.2%"]
     assert [MAE.text(0.123456), MAE.text(0.123456, 0.0234)] == ["0.1235", "0.1235 ± 0.023"]
-    assert [ACCURACY.label(), MAE.label("validation")] == ["test accuracy, %", "validation mae"]
+    assert [ACCURACY.axis("accuracy"), AUC.axis("auc")] == ["accuracy, %", "auc (higher is better)"]
 
 
 def test_errors_rise_where_a_network_is_worse():

@@ -9,6 +9,7 @@ import tyro
 from tfinit.cli.console import checked, loading
 from tfinit.cli.device import OnDevice, warm_up
 from tfinit.flag_help import FlagHelp
+from tfinit.lottery.branches import controls_help
 from tfinit.lottery.config import (
     LotteryConfig,
     StabilityConfig,
@@ -35,6 +36,7 @@ class _Lottery(_Replicated, LotteryConfig):
     __doc__ = (LotteryConfig.__doc__ or "").split("\n")[0]
 
     # Names only: a function is no flag. `--criterion` is what the score was called.
+    controls: tuple[str, ...] = field(default=("reinit",), metadata=FlagHelp(controls_help))
     allocation: str = field(default="uniform", metadata=FlagHelp(allocations_help))
     score: Annotated[str, tyro.conf.arg(aliases=("--criterion",))] = field(
         default="magnitude", metadata=FlagHelp(scores_help)

@@ -175,6 +175,23 @@ def given_metrics(model: Any) -> tuple[Any, Any]:
     return getattr(metrics, "_user_metrics", None), getattr(metrics, "_user_weighted_metrics", None)
 
 
+def compiled_with(model: Any) -> dict[str, Any]:
+    """The arguments that a model was compiled with, by name, of either Keras; empty if unknown."""
+    kept = getattr(model, "_compile_config", None)
+    return dict(getattr(kept, "config", None) or {})
+
+
+def schedule_of(optimizer: Any) -> Any:
+    """The learning-rate schedule of an optimizer; None where the rate is a number."""
+    rate = getattr(optimizer, "_learning_rate", None)
+    return rate if hasattr(rate, "get_config") and callable(rate) else None
+
+
+def set_schedule(optimizer: Any, schedule: Any) -> None:
+    """Give an optimizer another learning-rate schedule in place of the one that it has."""
+    optimizer._learning_rate = schedule
+
+
 def compiled_metrics(model: Any) -> dict[str, Any]:
     """The metrics that a model was compiled with, under the names that `fit` logs them with.
 

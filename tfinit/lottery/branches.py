@@ -19,8 +19,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tfinit.lottery.controls import CONTROLS, NAME, REINIT
-from tfinit.pruning.scoring.scores import BEFORE, SCORES, names
+from tfinit.lottery.controls import CONTROLS, NAME, REINIT, Control
+from tfinit.lottery.own_parts import is_shipped
+from tfinit.pruning.scoring.scores import BEFORE, SCORES, Score, names
 
 __all__ = [
     "AT_INITIALIZATION",
@@ -32,6 +33,7 @@ __all__ = [
     "Branch",
     "controls_help",
     "label",
+    "parts_of",
 ]
 
 TICKET, ONE_SHOT = "ticket", "one-shot"
@@ -170,6 +172,19 @@ def _of_a_ticket(name: str) -> Branch:
 
 
 BRANCHES: Mapping[str, Branch] = _Branches()
+
+
+def parts_of(name: str) -> list[Control | Score]:
+    """The controls and the score of a branch that are not tfinit's own."""
+    branch, found = BRANCHES[name], list[Control | Score]()
+    if branch.masks in SCORES:
+        found.append(SCORES[branch.masks])
+    if branch.control:
+        control = CONTROLS[branch.control]
+        found.append(control)
+        if isinstance(control.weights, str):  # it has those of another one
+            found.append(CONTROLS[control.weights])
+    return [part for part in found if not is_shipped(part)]
 
 
 def label(name: str) -> str:

@@ -8,18 +8,22 @@ from typing import Any, ClassVar
 from tfinit.arguments import number, one_of, refused, wholes
 from tfinit.errors import InputError, TfinitDeprecationWarning
 from tfinit.flag_help import FlagHelp
-from tfinit.lottery.branches import BRANCHES, TICKET, controls_help
+from tfinit.lottery.branches import BRANCHES, TICKET, controls_help, parts_of
+from tfinit.lottery.controls import registered
 from tfinit.lottery.network_config import NetworkConfig
+from tfinit.lottery.own_parts import OwnPart, fingerprint, is_shipped
 from tfinit.moved import former_names
 from tfinit.pruning.scoring.allocation import FORMER as FORMER_ALLOCATIONS
 from tfinit.pruning.scoring.allocation import NAMES, check_allocation
 from tfinit.pruning.scoring.configured import (
     allocation_config,
     allocation_from_config,
+    is_registered,
+    name_in,
     score_config,
     score_from_config,
 )
-from tfinit.pruning.scoring.scores import AFTER, check_score, names
+from tfinit.pruning.scoring.scores import AFTER, SCORES, check_score, names
 from tfinit.renamed import renamed
 
 __all__ = [
@@ -29,6 +33,8 @@ __all__ = [
     "StabilityConfig",
 ]
 
+# Added to a replicate's seed to draw the control's weights: far from any seed that a user gives.
+REINIT_SEED = 1_000_003
 ON_DIVERGENCE = ("record", "stop")
 _OUTPUT_PRUNE_FRACTION = 0.1
 # |w_f − wᵢ|, which Zhou et al. call movement: that is Σ −w·∂w of `SparseOptimizer` today.
@@ -65,6 +71,7 @@ class LotteryConfig(NetworkConfig):
 
     kind: ClassVar[str] = "lottery"
     grows: ClassVar[tuple[str, ...]] = ("seeds", "levels", "controls")
+    own: ClassVar[tuple[str, ...]] = ("score", "allocation")
 
     levels: int = 16
     """How often to prune. Level 0 is the dense network."""
@@ -82,8 +89,8 @@ class LotteryConfig(NetworkConfig):
     """Training steps at each level."""
     rewind_step: int = 0
     """The step whose weights survivors return to. 0: initialization; more: late rewinding."""
-    controls: tuple[str, ...] = field(default=("reinit",), metadata=FlagHelp(controls_help))
-    """What to train beside tickets: names of `tfinit.lottery.BRANCHES`."""
+    controls: tuple[Any, ...] = field(default=("reinit",), metadata=FlagHelp(controls_help))
+    """What to train beside tickets: names of `tfinit.lottery.BRANCHES`, or own controls."""
     on_divergence: str = "record"
     """When a loss is not finite. record: that is the result, and the experiment goes on. stop."""
     run_dir: Path = field(default=Path("runs/lottery"), compare=False)
@@ -91,6 +98,7 @@ class LotteryConfig(NetworkConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        object.__setattr__(self, "controls", tuple(map(registered, self.controls)))
         self._check_whole(("levels",), least=1)
         self._check_whole(("rewind_step",), least=0)
         if self.rewind_step >= self.steps:
@@ -114,6 +122,7 @@ class LotteryConfig(NetworkConfig):
             raise InputError(f"`controls` may name {', '.join(known)}, received {unknown}.")
         if len(set(self.controls)) < len(self.controls):
             raise InputError(f"`controls` names one twice: {self.controls}.")
+        self._hold()
         defaults = {"output_prune_fraction": _OUTPUT_PRUNE_FRACTION, "layer_prune_fractions": {}}
         for name, default in defaults.items():
             if self.allocation != "uniform" and getattr(self, name) != default:
@@ -122,6 +131,12 @@ class LotteryConfig(NetworkConfig):
                     "for itself how much of each layer is pruned. Leave it out, or use allocation "
                     "'uniform'."
                 )
+
+    @property
+    def other_seeds(self) -> tuple[int, ...]:
+        """`REINIT_SEED`, where a control begins with other weights than the ticket."""
+        branches = [BRANCHES[name] for name in self.controls]
+        return (REINIT_SEED,) * any(b.weights not in ("rewind", "own") for b in branches)
 
     def _check_choices(self) -> None:
         """The allocation and the score, names or a user's own; former names are warned of."""
@@ -140,10 +155,50 @@ class LotteryConfig(NetworkConfig):
         object.__setattr__(self, "allocation", check_allocation(self.allocation, stacklevel=6))
 
     def _values(self) -> dict[str, Any]:
-        return super()._values() | {
-            "allocation": allocation_config(self.allocation),
-            "score": score_config(self.score),
-        }
+        values = super()._values()
+        for name, config_of in (("allocation", allocation_config), ("score", score_config)):
+            if isinstance(values[name], OwnPart):
+                values[name] = values[name].to_dict()
+            elif is_registered(values[name]):
+                values[name] = config_of(values[name])
+            else:
+                values[name] = self._held[name].to_dict()
+        return values
+
+    def own_parts(self) -> dict[str, OwnPart]:
+        """What is the user's own in this experiment → its name and fingerprint."""
+        found = super().own_parts()
+        if self._noted is not None:
+            return found
+        if isinstance(self.score, str) and not is_shipped(SCORES[self.score]):
+            found["score"] = fingerprint(SCORES[self.score], self.score)
+        for name in self.controls:
+            for part in parts_of(name):
+                found[f"control {part.name}"] = fingerprint(part, part.name)
+        return found
+
+    @classmethod
+    def _absent(
+        cls, values: dict[str, Any], noted: dict[str, OwnPart], missing: bool
+    ) -> dict[str, Any]:
+        absent = super()._absent(values, noted, missing)
+        if not missing:
+            return absent
+        for name, read in (("allocation", allocation_from_config), ("score", score_from_config)):
+            value = values.get(name, "")
+            try:
+                read(value, known=True)
+                here = name != "score" or not isinstance(value, str) or value in ("", *SCORES)
+            except InputError:
+                here = False
+            if not here:
+                del values[name]
+                absent[name] = noted.get(name, OwnPart(name_in(value)))
+        controls = values.get("controls", ())
+        known = tuple(c for c in controls if c in BRANCHES)
+        if len(known) < len(controls):
+            absent["controls"], values["controls"] = controls, known
+        return absent
 
     @classmethod
     def _first_told(cls, told: dict[str, Any]) -> dict[str, Any]:

@@ -17,9 +17,10 @@ References:
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tfinit.errors import InputError
+from tfinit.lottery.own_parts import fingerprint
 from tfinit.streams import stream_for
 
 if TYPE_CHECKING:
@@ -59,6 +60,10 @@ class Control:
     ticket_label: str = ""
     look: int | None = None
 
+    def get_config(self) -> dict[str, Any]:
+        """What decides what is trained: without label, description and look."""
+        return {"weights": self.weights, "mask": self.mask, "late": self.late}
+
     def start(self, own: Weights, other: Weights, keys: list[str]) -> Weights:
         """The weights that it trains from: see `weights`."""
         if self.weights is None:
@@ -84,6 +89,25 @@ def register(control: Control) -> Control:
         )
     CONTROLS[control.name] = control
     return control
+
+
+def registered(control: Any) -> Any:
+    """The name of a control: one that is given itself is registered, if it is not yet.
+
+    Raises:
+        InputError: another one has its name.
+    """
+    if not isinstance(control, Control):
+        return control
+    known = CONTROLS.get(control.name)
+    if known is None:
+        register(control)
+    elif known != control and fingerprint(known) != fingerprint(control):
+        raise InputError(
+            f"`controls` has {control.name!r}, and there is another control of that name: "
+            f"{known.description}. Give it another name."
+        )
+    return control.name
 
 
 def shuffled(mask: Weights, seed: int) -> dict[str, "np.ndarray"]:

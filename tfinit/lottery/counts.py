@@ -1,5 +1,6 @@
 """How many weights survive each pruning: known before anything is trained."""
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 
@@ -20,6 +21,28 @@ def fractions_of(config: LotteryConfig, keys: Sequence[str]) -> dict[str, float]
     fractions = dict.fromkeys(keys, config.prune_fraction)
     fractions[keys[-1]] = config.output_prune_fraction
     return fractions | config.layer_prune_fractions
+
+
+def with_outputs(
+    config: LotteryConfig, keys: Sequence[str], outputs: Sequence[str]
+) -> LotteryConfig:
+    """The experiment with the fraction of the output layer for those of a network that has others.
+
+    Args:
+        config: The experiment.
+        keys: The weights, in their order.
+        outputs: Those of the output layers.
+
+    Example:
+        >>> config = with_outputs(LotteryConfig(), ["body", "left", "right"], ["left", "right"])
+        >>> fractions_of(config, ["body", "left", "right"])
+        {'body': 0.2, 'left': 0.1, 'right': 0.1}
+    """
+    if config.allocation != "uniform" or list(outputs) == list(keys[-1:]):
+        return config
+    own = dict.fromkeys(outputs, config.output_prune_fraction)
+    own = {keys[-1]: config.prune_fraction} | own | config.layer_prune_fractions
+    return dataclasses.replace(config, layer_prune_fractions=own)
 
 
 def next_counts(

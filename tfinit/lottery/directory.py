@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tfinit.errors import InputError, of_system
 from tfinit.files import read_regular, why_not
+from tfinit.fingerprint import Fingerprint
 from tfinit.lottery.network_config import DESCRIBED, MADE_WITH, NetworkConfig
 from tfinit.lottery.stored_arrays import unpack
 from tfinit.lottery.subject import Subject
@@ -21,6 +22,11 @@ _ELSEWHERE = "Choose another directory with --run-dir"
 def config_file(directory: Path) -> Path:
     """Where a directory says which experiment it holds."""
     return directory / "config.json"
+
+
+def network_file(directory: Path) -> Path:
+    """Where a directory keeps the fingerprint of its network."""
+    return directory / "network.json"
 
 
 def told(config: NetworkConfig, origin: Origin | None, subject: Subject | None = None) -> bytes:
@@ -84,7 +90,7 @@ def check_same(config: NetworkConfig, now: Origin | None) -> tuple[bytes, Origin
     path = config_file(config.run_dir)
     try:
         content = read_regular(path)
-        there = type(config).from_json(content.decode("utf-8"), path.parent)
+        there = type(config).from_json(content.decode("utf-8"), path.parent, missing=True)
         differing = there.obstacles(config)
         made_with = json.loads(content).get(MADE_WITH)
         origin = None if made_with is None else Origin.of(made_with)
@@ -108,6 +114,32 @@ def check_same(config: NetworkConfig, now: Origin | None) -> tuple[bytes, Origin
             f"{shown(origin.data)}, now {shown(now.data)}). {_ELSEWHERE}, or put the data back."
         )
     return content, origin
+
+
+def check_fingerprint(directory: Path, now: Fingerprint) -> bool:
+    """See that a directory is one of the network of now, by the fingerprint that it keeps.
+
+    Returns:
+        Whether it keeps one.
+
+    Raises:
+        InputError: its network is another one, or the file cannot be read.
+    """
+    path = network_file(directory)
+    if not os.path.lexists(path):
+        return False
+    try:
+        there = Fingerprint.of(json.loads(read_regular(path)))
+    except (OSError, ValueError) as error:
+        why = of_system(error) if isinstance(error, OSError) else error
+        raise InputError(f"{path} cannot be read: {why}. {_ELSEWHERE}.") from error
+    differing = there.difference(now)
+    if differing:
+        raise InputError(
+            f"`run_dir` {directory} holds an experiment of another network; differing: "
+            f"{differing}. {_ELSEWHERE}, or put the network back."
+        )
+    return True
 
 
 def check_network(directory: Path, shapes: Mapping[str, tuple[int, ...]]) -> None:

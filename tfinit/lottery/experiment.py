@@ -5,13 +5,21 @@ from typing import Any
 
 from tfinit import datasets
 from tfinit.arguments import flag, function, instance
+from tfinit.batch_streams import Stream
 from tfinit.devices import announce
 from tfinit.lottery.branches import BRANCHES, ONE_SHOT, TICKET, Branch
-from tfinit.lottery.config import LotteryConfig, NetworkConfig
+from tfinit.lottery.config import REINIT_SEED, LotteryConfig, NetworkConfig
 from tfinit.lottery.controls import CONTROLS
-from tfinit.lottery.counts import check_prunes, ends_early, last_level, next_counts
+from tfinit.lottery.counts import (
+    check_prunes,
+    ends_early,
+    last_level,
+    next_counts,
+    with_outputs,
+)
 from tfinit.lottery.directory import check_directory, check_network
-from tfinit.lottery.frameworks import Framework, TrainingPlan, framework_of
+from tfinit.lottery.frameworks import Framework, TrainingPlan, framework_of, with_direction
+from tfinit.lottery.made_networks import network_of
 from tfinit.lottery.report_files import OF_A_RUN, check_reports, write_run
 from tfinit.lottery.result import REINIT, LevelResult, Weights
 from tfinit.lottery.store import Place, Store
@@ -19,6 +27,7 @@ from tfinit.lottery.stored_arrays import shapes_of
 from tfinit.lottery.stored_training import stored_or_trained
 from tfinit.lottery.subject import Subject
 from tfinit.lottery.tracking import Teller, Tracker, check_tracker
+from tfinit.model_builders import ModelBuilder
 from tfinit.origin import Origin
 from tfinit.progress import Follower, as_warning, check_progress, following
 from tfinit.pruning.scoring.masks import Masks
@@ -26,9 +35,6 @@ from tfinit.renamed import renamed
 from tfinit.saved_data import read_data
 from tfinit.training.metrics import Progress
 from tfinit.training.order import check_batch_size
-
-# Added to a replicate's seed to draw the control's weights: far from any seed that a user gives.
-_REINIT_SEED = 1_000_003
 
 
 @renamed(parts="framework")
@@ -150,7 +156,7 @@ class _Trainings:
         which = (branch.weights, branch.late)
         if which not in self._starts:
             other = self._store.initial(
-                self._seed, REINIT, lambda: self._framework.initial(self._seed + _REINIT_SEED)
+                self._seed, REINIT, lambda: self._framework.initial(self._seed + REINIT_SEED)
             )
             self._starts[which] = CONTROLS[branch.weights].start(source, other, self._keys)
         return self._starts[which]
@@ -179,7 +185,11 @@ def checked_data(config: NetworkConfig, data: Any, finished: Any, warn: Any) -> 
     """The data of an experiment, after the arguments beside it are checked."""
     function("finished", finished, "a result")
     function("warn", warn, "a line")
-    return read_data(config.dataset, "dataset") if data is None else read_data(data)
+    config.check_parts()
+    found = read_data(config.dataset, "dataset") if data is None else read_data(data)
+    if isinstance(found.train, Stream):
+        warn(found.train.notice)
+    return found
 
 
 def total_steps(config: LotteryConfig, levels: int | None = None) -> int:
@@ -203,6 +213,7 @@ def run(
     data: datasets.Dataset | None = None,
     reports: bool = True,
     tracker: Tracker | None = None,
+    build_model: Any = None,
     **store_options: Any,
 ) -> list[LevelResult]:
     """Run an experiment in ``config.run_dir``, or go on with it where it was.
@@ -232,6 +243,17 @@ def run(
             generator are collected first.
         reports: Whether to leave what the command leaves: the tables ``results.csv``,
             ``evaluations.csv`` and ``layers.csv``, four figures, and ``conclusion.txt``.
+        build_model: Your own network in place of one of tfinit's: ``build_model()`` or
+            ``build_model(seed)``, which returns a new model of Keras 3 or tf_keras, built and
+            compiled with its own optimizer, loss, metrics and schedule; the place of such a
+            function, ``"path/to/file.py:build"`` or ``"package.module:build"``; or the path of a
+            ``.keras`` file. The last two can also be ``config.model``.
+
+            The seed of a replicate decides the order of its data, noise, and the weights: those of
+            ``build_model(seed)``. Where it takes no seed, and of a file, trainable kernels are
+            drawn anew by the initializers of their layers, all else is as it was built. Frozen
+            layers are not pruned. The directory remembers a fingerprint of the network, and another
+            one is refused there.
         tracker: What is told of each training as soon as it is stored, also of those found in the
             directory: a `Tracker`, as `TensorBoard`.
         **store_options: For `Store`: ``checkpoint_every``, seconds between checkpoints.
@@ -241,9 +263,11 @@ def run(
         masks stay in the directory, and are read when they are asked for.
 
     Raises:
-        InputError: the configuration does not fit the data, the model or the directory, the
-            directory holds an experiment on other data, a report cannot be written, no weight would
-            be pruned, or another process works there. Nothing was written.
+        InputError: the configuration does not fit the data, the model or the directory, its metric
+            is not measured, ``build_model`` makes no compiled model, or not the same network at
+            each call, the directory holds an experiment on other data or of another network, a
+            report cannot be written, no weight would be pruned, or another process works there.
+            Nothing was written.
         WorkError: a file could not be written, or a network diverged and ``on_divergence`` is
             "stop". What was done is kept.
 
@@ -253,17 +277,34 @@ def run(
         ['ticket', 'ticket', 'reinit']
         >>> (Path(tmp) / "run" / "tickets.png").exists()
         True
+        >>> def build_model():
+        ...     layers = [keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(10)]
+        ...     model = keras.Sequential(layers)
+        ...     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        ...     model.compile(keras.optimizers.SGD(0.1, momentum=0.9), loss, metrics=["accuracy"])
+        ...     return model
+        >>> config = LotteryConfig(levels=1, steps=20, seeds=(0,), run_dir=Path(tmp) / "own")
+        >>> [result.survivors for result in run(config, build_model=build_model)]
+        [640, 576, 576]
     """
     instance("config", config, LotteryConfig)
     check_progress(progress)
     check_tracker(tracker)
     reports = flag("reports", reports)
+    config, builder = network_of(config, build_model)
     data = checked_data(config, data, finished, warn)
     if reports:
         check_reports(config.run_dir, OF_A_RUN)
     with following(progress) as follower:
         results = experiment(
-            config, follower, finished, warn, data, tracker=tracker, **store_options
+            config,
+            follower,
+            finished,
+            warn,
+            data,
+            builder=builder,
+            tracker=tracker,
+            **store_options,
         )
     if reports:
         write_run(config, results, Subject.of(config, data))
@@ -279,6 +320,7 @@ def experiment(
     name: str = "",
     of: int = 1,
     tracker: Tracker | None = None,
+    builder: ModelBuilder | None = None,
     **store_options: Any,
 ) -> list[LevelResult]:
     """`run` without its reports.
@@ -292,21 +334,26 @@ def experiment(
         name: What is said of each result begins with this.
         of: How many experiments of as many steps the follower follows.
         tracker: As for `run`.
+        builder: What makes the user's own network, which the configuration names; None: it names
+            one of tfinit's.
         **store_options: For `Store`.
     """
     origin = Origin.now(data.digest(), config.keras)
     check_directory(config, origin)
     if config.train_examples:
         data = data.subset(config.train_examples)
-    check_batch_size(config.batch_size, len(data.train[0]))
-    framework = framework_of(config, data)
+    if data.rows is not None:
+        check_batch_size(config.batch_size, data.rows)
+    framework = framework_of(config, data, builder)
+    config = with_direction(config, framework)
     shapes = {key: mask.shape for key, mask in framework.full_mask().items()}
-    last = check_prunes(config, shapes)
-    subject = Subject.of(config, data)
-    store = Store(config, warn, origin=origin, subject=subject, **store_options)
+    counted = with_outputs(config, list(shapes), framework.networks.outputs())
+    last = check_prunes(counted, shapes)
+    subject, network = Subject.of(config, data), framework.networks.fingerprint
     check_network(config.run_dir, shapes)
+    store = Store(config, warn, origin=origin, subject=subject, network=network, **store_options)
     if last < config.levels:
-        warn(f"{ends_early(config, shapes)}.")
+        warn(f"{ends_early(counted, shapes)}.")
     steps = total_steps(config, last) // len(config.seeds)
     follower.expect(of * len(config.seeds) * steps)
     results: list[LevelResult] = []
@@ -322,7 +369,7 @@ def experiment(
                 left -= done
                 follower(done)
 
-            for result in lottery(framework, store, config, seed, count):
+            for result in lottery(framework, store, counted, seed, count):
                 results.append(result)
                 teller.training(result)
                 finished(result)

@@ -1,34 +1,45 @@
 """Keras 3, and tf_keras with TFMOT: how an experiment makes, trains and prunes its networks."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
-from tfinit import models
 from tfinit.arguments import instance
+from tfinit.array_trees import each, flat
 from tfinit.datasets import Dataset
 from tfinit.errors import InputError
+from tfinit.graph.keras_internals import compiled_with
 from tfinit.lottery.config import LotteryConfig
 from tfinit.lottery.counts import Counts, fractions_of
+from tfinit.lottery.made_networks import Networks
 from tfinit.lottery.network_config import NetworkConfig
 from tfinit.lottery.result import LevelResult, Weights, rewound
-from tfinit.lottery.schedule import LearningRate
+from tfinit.lottery.schedule import ScheduleFrom
+from tfinit.model_builders import ModelBuilder
 from tfinit.moved import former_names
-from tfinit.optimizers import OPTIMIZERS
 from tfinit.pruning.scoring.after_training import score_trained
 from tfinit.pruning.scoring.masks import Masks, keep_globally, keep_layerwise
 from tfinit.renamed import renamed
 from tfinit.training.augment import Augment
-from tfinit.training.compiled import CompiledLoop
+from tfinit.training.engine import trainer
 from tfinit.training.fit import FitLoop
-from tfinit.training.metrics import Checkpoint, Metrics, Partial, Progress, no_checkpoint
+from tfinit.training.judged import AUTO, JudgedMetric, judged, measured
+from tfinit.training.metrics import (
+    Checkpoint,
+    Metrics,
+    Partial,
+    Progress,
+    has_classes,
+    no_checkpoint,
+)
 from tfinit.variables import all_weights, prunable_weights, read_weights, write_weights
 
-# SNIP and GraSP look at ten examples of each class, as published.
+# What scores at initialization look at: of each class, as published; of what has no classes.
 _EXAMPLES_A_CLASS = 10
-_BATCH_FOR_SCHEMES = 256
+_EXAMPLES = 100
+_Config = TypeVar("_Config", bound=NetworkConfig)
 
 
 @dataclass(frozen=True)
@@ -65,6 +76,9 @@ class Framework(Protocol):
     def full_mask(self) -> Masks:
         """The mask that prunes nothing."""
 
+    def judged(self) -> JudgedMetric:
+        """What its networks are judged by, of what is measured of them."""
+
     def train(
         self, training: TrainingPlan, progress: Progress, checkpoint: Checkpoint = no_checkpoint
     ) -> Metrics:
@@ -92,47 +106,111 @@ def choose(config: NetworkConfig, trained: LevelResult, counts: Counts) -> Masks
     return keep_layerwise(scores, mask, counts)
 
 
-def _build(keras: Any, config: NetworkConfig, data: Dataset, seed: int) -> Any:
-    chosen = None if config.initialization == "published" else config.initialization
-    x = data.train[0]
-    batch = x[np.random.default_rng(seed).permutation(len(x))[:_BATCH_FOR_SCHEMES]]
-    classes = data.class_count(f"`model` {config.model!r}")
-    return models.build(config.model, keras, x.shape[1:], classes, seed, chosen, x=batch)
+def examples_for_scores(data: Dataset, seed: int) -> tuple[Any, Any]:
+    """Training examples for scores at initialization: inputs and targets.
+
+    Ten of each class, as published for SNIP and GraSP; where there are no classes, a hundred.
+    """
+    x, y = data.train[:2]
+    order = np.random.default_rng(seed).permutation(len(flat(x)[0]))
+    if data.classes is not None and has_classes(y):
+        of_each = [order[y[order] == c][:_EXAMPLES_A_CLASS] for c in range(data.classes)]
+        chosen = np.concatenate(of_each)
+    else:
+        chosen = order[:_EXAMPLES]
+    return each(lambda a: a[chosen], x), each(lambda a: a[chosen], y)
+
+
+def _make_sparse(model: Any) -> ScheduleFrom:
+    """Let a fresh optimizer of the model's kind hold masks; returns what its schedule begins at."""
+    import keras
+
+    from tfinit.pruning.in_training.model_masks import (
+        ensure_sparse_optimizer,
+        find_sparse_optimizer,
+    )
+    from tfinit.pruning.in_training.rules import PruningRule
+    from tfinit.pruning.in_training.wrapping import innermost
+
+    sparse = find_sparse_optimizer(model.optimizer)
+    if sparse is not None and any(rule.prunes for rule in sparse.rules):
+        raise InputError(
+            "`build_model` must return a model that does not prune by itself: the experiment does. "
+            "Compile it with the optimizer inside the SparseOptimizer."
+        )
+    if innermost(model.optimizer).built and int(innermost(model.optimizer).iterations) > 0:
+        # Saved in the middle of a training: averages and steps are not to be gone on from.
+        model.optimizer = type(model.optimizer).from_config(model.optimizer.get_config())
+    rate = ScheduleFrom(keras, innermost(model.optimizer))
+    ensure_sparse_optimizer(model, [PruningRule(scope=model)])
+    return rate
+
+
+def _check_loss(model: Any, weights: Mapping[str, Any]) -> None:
+    """Raise InputError if a model that was just called has nothing to train by, or new weights."""
+    import keras
+
+    if all_weights(model).keys() != weights.keys():
+        raise InputError(
+            f"`build_model` must return a built model: {model.name!r} made more weights as it was "
+            "called. Call it on a batch before it is returned."
+        )
+    own_step = type(model).train_step is not keras.Model.train_step
+    own_loss = type(model).compute_loss is not keras.Model.compute_loss
+    if model.loss is None and not (model.losses or own_step or own_loss):
+        raise InputError(
+            "`build_model` must return a model that was compiled with a loss: "
+            "model.compile(optimizer, loss)."
+        )
+
+
+def _judged(config: NetworkConfig, loop: Any, model: Any) -> JudgedMetric:
+    return judged(measured(loop.names), config.metric, config.metric_direction, model)
+
+
+def with_direction(config: _Config, framework: Framework) -> _Config:
+    """A configuration that says which way its metric is better, as the model has it.
+
+    So its directory says it to whoever reads it without the model. Where the metric is chosen by
+    tfinit, its name says it.
+
+    Raises:
+        InputError: the metric is not measured, or nothing says which way it is better.
+    """
+    direction = framework.judged().direction
+    return config if config.metric == AUTO else replace(config, metric_direction=direction)
 
 
 class KerasFramework:
     """Keras 3: `SparseOptimizer` holds the masks, the compiled loop trains."""
 
-    def __init__(self, config: NetworkConfig, data: Dataset):
-        import keras
-
-        from tfinit.pruning.in_training.sparse_optimizer import SparseOptimizer
-
-        self._keras, self._config, self._data = keras, config, data
-        self._rate = LearningRate(keras, config)
-        self._model = _build(keras, config, data, seed=0)
-        self._weights = all_weights(self._model)
+    def __init__(self, config: NetworkConfig, data: Dataset, networks: Networks | None = None):
+        self._config, self._data = config, data
+        self.networks = networks or Networks(config, data)
+        self._model, self._weights = self.networks.model, self.networks.weights
         self._prunable = prunable_weights(self._model)
-        if config.weight_decay:
-            for weight in self._prunable.values():
-                weight.regularizer = keras.regularizers.L2(config.weight_decay / 2)
-        self._model.compile(
-            SparseOptimizer(
-                OPTIMIZERS[config.optimizer].make(keras, self._rate.value), scope=self._model
-            ),
-            keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        )
+        self._rate = _make_sparse(self._model)
         if isinstance(config, LotteryConfig):
             fractions_of(config, list(self._prunable))
-        self._loop = CompiledLoop(self._model, data, Augment() if config.augment else None)
+        self._loop = trainer(self._model, data, Augment() if config.augment else None)
+        _check_loss(self._model, self._weights)
 
     def initial(self, seed: int) -> Weights:
         """All weights of a newly initialized network, a function of ``seed``."""
-        return read_weights(all_weights(_build(self._keras, self._config, self._data, seed)))
+        return self.networks.initial(seed)
+
+    @property
+    def engine(self) -> str:
+        """What trains: see `tfinit.training.trainer`."""
+        return self._loop.engine
 
     def full_mask(self) -> Masks:
         """The mask that prunes nothing."""
         return {key: np.ones(v.shape, bool) for key, v in self._prunable.items()}
+
+    def judged(self) -> JudgedMetric:
+        """What its networks are judged by, of what is measured of them."""
+        return _judged(self._config, self._loop, self._model)
 
     def train(
         self, training: TrainingPlan, progress: Progress, checkpoint: Checkpoint = no_checkpoint
@@ -179,31 +257,26 @@ class KerasFramework:
 
         full = self.full_mask()
         self._prepare(initial, full)
-        x, y = self._data.train[:2]
-        order = np.random.default_rng(seed).permutation(len(y))
-        classes = range(self._data.class_count(f"`score` {score!r}"))
-        rows = np.concatenate([order[y[order] == c][:_EXAMPLES_A_CLASS] for c in classes])
+        x, y = examples_for_scores(self._data, seed)
         sparsity = 1 - keep / sum(m.size for m in full.values())
-        return prune_at_initialization(
-            self._model, sparsity, score, x[rows], y[rows], seed=seed
-        ).masks
+        return prune_at_initialization(self._model, sparsity, score, x, y, seed=seed).masks
 
 
 class TfmotFramework:
     """tf_keras: TFMOT's wrappers hold and compute the masks, ``fit`` trains."""
 
-    def __init__(self, config: NetworkConfig, data: Dataset):
+    def __init__(self, config: NetworkConfig, data: Dataset, networks: Networks | None = None):
         import tf_keras
 
         from tfinit.pruning.tfmot_api.tfmot import TfmotPruner
 
-        self._keras, self._config, self._data = tf_keras, config, data
-        self._rate = LearningRate(tf_keras, config)
-        self._pruner = TfmotPruner(_build(tf_keras, config, data, seed=0))
-        self._pruner.model.compile(
-            OPTIMIZERS[config.optimizer].make(tf_keras, self._rate.value),
-            tf_keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        )
+        self._config, self._data = config, data
+        self.networks = networks or Networks(config, data)
+        self._pruner = TfmotPruner(self.networks.model)
+        compiled = compiled_with(self.networks.model)
+        compiled["optimizer"] = self.networks.model.optimizer
+        self._rate = ScheduleFrom(tf_keras, compiled["optimizer"])
+        self._pruner.model.compile(**compiled)
         if isinstance(config, LotteryConfig):
             fractions_of(config, list(self._pruner.weights))
         self._loop = FitLoop(
@@ -215,11 +288,20 @@ class TfmotFramework:
 
     def initial(self, seed: int) -> Weights:
         """All weights of a newly initialized network, a function of ``seed``."""
-        return read_weights(all_weights(_build(self._keras, self._config, self._data, seed)))
+        return self.networks.initial(seed)
+
+    @property
+    def engine(self) -> str:
+        """What trains: ``"fit"``."""
+        return self._loop.engine
 
     def full_mask(self) -> Masks:
         """The mask that prunes nothing."""
         return {key: np.ones(v.shape, bool) for key, v in self._pruner.weights.items()}
+
+    def judged(self) -> JudgedMetric:
+        """What its networks are judged by, of what is measured of them."""
+        return _judged(self._config, self._loop, self._pruner.model)
 
     def train(
         self, training: TrainingPlan, progress: Progress, checkpoint: Checkpoint = no_checkpoint
@@ -266,9 +348,19 @@ class TfmotFramework:
         raise InputError(f"{score!r} needs keras 'keras'.")
 
 
-def framework_of(config: NetworkConfig, data: Dataset) -> Framework:
-    """That of the Keras that the configuration names."""
-    return KerasFramework(config, data) if config.keras == "keras" else TfmotFramework(config, data)
+def framework_of(
+    config: NetworkConfig, data: Dataset, builder: ModelBuilder | None = None
+) -> KerasFramework | TfmotFramework:
+    """That of the Keras that the configuration names.
+
+    Args:
+        config: The experiment.
+        data: What it trains on.
+        builder: What makes the user's own network; None: the configuration names one of tfinit's.
+    """
+    networks = Networks(config, data, builder)
+    kind = KerasFramework if config.keras == "keras" else TfmotFramework
+    return kind(config, data, networks)
 
 
 __getattr__ = former_names(

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tfinit.arguments import flag, instance, listed
 from tfinit.errors import InputError
@@ -61,6 +61,7 @@ def compare_initializations(
     data: "Dataset | None" = None,
     reports: bool = True,
     tracker: "Tracker | None" = None,
+    build_model: Any = None,
 ) -> "dict[str, list[LevelResult]]":
     """Run one lottery experiment from each of several initializations.
 
@@ -80,6 +81,8 @@ def compare_initializations(
             experiment, and ``initializations.png``.
         tracker: As for `tfinit.lottery.run`; names begin with the initialization:
             ``"he/seed-0/ticket/level-03"``.
+        build_model: As for `tfinit.lottery.run`. ``"published"`` are the weights that a seed gives
+            there; every other initialization is applied to those, as `tfinit.compare` does.
 
     Returns:
         Initialization → the results that `tfinit.lottery.run` returns.
@@ -97,15 +100,18 @@ def compare_initializations(
     """
     from tfinit.lottery.directory import check_directory
     from tfinit.lottery.experiment import checked_data, experiment
+    from tfinit.lottery.made_networks import network_of
     from tfinit.lottery.report_files import check_initializations, write_initializations
     from tfinit.lottery.subject import Subject
     from tfinit.lottery.tracking import check_tracker
     from tfinit.origin import Origin
 
-    each = configs(config, names)
+    configs(config, names)
     check_progress(progress)
     check_tracker(tracker)
     reports = flag("reports", reports)
+    config, builder = network_of(config, build_model)
+    each = configs(config, names)
     data = checked_data(config, data, finished, warn)
     origin = Origin.now(data.digest(), config.keras)
     for own in each.values():
@@ -122,7 +128,15 @@ def compare_initializations(
     with following(progress) as follower:
         found = {
             name: experiment(
-                own, follower, partial(finished, name), warn_once, data, name, len(each), tracker
+                own,
+                follower,
+                partial(finished, name),
+                warn_once,
+                data,
+                name,
+                len(each),
+                tracker,
+                builder,
             )
             for name, own in each.items()
         }

@@ -13,6 +13,7 @@ from tfinit.errors import InputError
 from tfinit.lottery.controls import Weights
 from tfinit.results import Result
 from tfinit.spread import Spread
+from tfinit.training.judged import ACCURACY, LOSS, JudgedMetric
 from tfinit.variables import check_same_keys
 
 if TYPE_CHECKING:
@@ -43,10 +44,12 @@ class StabilityResult(Result):
         k: The step at which the copies parted.
         alphas: The points: 0 is the first copy, 1 the second.
         train_error: Fraction of wrong answers on the training examples, at most 10,000 of them,
-            without augmentation.
+            without augmentation. Of networks that are judged by another metric: that metric, so
+            turned that more is worse, see `tfinit.training.judged.JudgedMetric.error`.
         test_error: The same on the test examples, all of them.
-        train_loss: Mean cross-entropy, without weight decay, on the same training examples.
+        train_loss: Mean loss, without weight decay, on the same training examples.
         test_loss: The same on the test examples.
+        metric: What the networks are judged by.
     """
 
     seed: int
@@ -56,6 +59,7 @@ class StabilityResult(Result):
     test_error: np.ndarray
     train_loss: np.ndarray
     test_loss: np.ndarray
+    metric: JudgedMetric = ACCURACY
 
     @property
     def diverged(self) -> bool:
@@ -75,18 +79,26 @@ class StabilityResult(Result):
         """One line: the barriers, or that there is none."""
         told = "diverged, so there is no barrier"
         if not self.diverged:
-            train, test = (f"{self.barrier(split):.1%}" for split in ("train", "test"))
-            told = f"error barrier {train} in training, {test} in test"
+            train, test = (self.metric.text(self.barrier(split)) for split in ("train", "test"))
+            what = "error barrier" if self.metric.is_accuracy else f"barrier of {self.metric}"
+            told = f"{what} {train} in training, {test} in test"
         return f"seed {self.seed} k={self.k}: {told}"
 
     def _rows(self) -> list[dict[str, Any]]:
         """One for each point of the line."""
-        columns = [getattr(self, name).tolist() for name in MEASURES]
-        names = ("seed", "k", "alpha", *MEASURES)
+        columns = {"alpha": self.alphas, **self._measured()}
+        points = zip(*(column.tolist() for column in columns.values()), strict=True)
         return [
-            dict(zip(names, (self.seed, self.k, *point), strict=True))
-            for point in zip(self.alphas.tolist(), *columns, strict=True)
+            {"seed": self.seed, "k": self.k, **dict(zip(columns, point, strict=True))}
+            for point in points
         ]
+
+    def _measured(self) -> dict[str, np.ndarray]:
+        """`_line_columns` → values."""
+        names, values = _line_columns(self.metric), [getattr(self, name) for name in MEASURES]
+        if not self.metric.is_accuracy:  # its own values: turning them again undoes it
+            values[:2] = [self.metric.error(value) for value in values[:2]]
+        return dict(zip(names, values[-len(names) :], strict=True))
 
     def plot(self, title: str | None = None) -> "Figure":
         """The errors along the line, see `tfinit.plots.stability_figure`."""
@@ -94,6 +106,14 @@ class StabilityResult(Result):
         from tfinit.plots import stability_figure
 
         return stability_figure([self], title or str(self))
+
+
+def _line_columns(metric: JudgedMetric) -> tuple[str, ...]:
+    """What is told of each point: `MEASURES`, with the metric's name for another's error."""
+    if metric.is_accuracy:
+        return MEASURES
+    own = () if metric.name == LOSS.name else (metric.column("train"), metric.column("test"))
+    return (*own, *MEASURES[2:])
 
 
 def barrier(errors: np.ndarray) -> float:
@@ -163,13 +183,15 @@ class StabilityRow:
 
     Attributes:
         k: The step at which the copies parted.
-        train: Barrier of the training error, a fraction.
+        train: Barrier of the training error, a fraction; or of another metric.
         test: Barrier of the test error.
+        metric: What the networks are judged by.
     """
 
     k: int
     train: Spread
     test: Spread
+    metric: JudgedMetric = ACCURACY
 
 
 def summarize_stability(results: Sequence[StabilityResult]) -> list[StabilityRow]:
@@ -191,16 +213,23 @@ def summarize_stability(results: Sequence[StabilityResult]) -> list[StabilityRow
                 Spread.of([r.barrier(split) for r in group if not r.diverged])
                 for split in ("train", "test")
             ),
+            group[0].metric,
         )
         for k, group in sorted(groups.items())
     ]
 
 
 def stability_to_csv(results: Sequence[StabilityResult]) -> str:
-    """One line for each point of each line: seed, k, alpha, errors and losses."""
+    """One line for each point of each line: seed, k, alpha, errors and losses.
+
+    Of networks that are judged by another metric than an accuracy the columns of errors have its
+    name, and its values.
+    """
+    found = listed("results", results, StabilityResult, empty=True)
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["seed", "k", "alpha", *MEASURES])
-    for r in listed("results", results, StabilityResult, empty=True):
+    names = _line_columns(found[0].metric if found else ACCURACY)
+    writer.writerow(["seed", "k", "alpha", *names])
+    for r in found:
         writer.writerows(row.values() for row in r._rows())
     return out.getvalue()

@@ -13,16 +13,23 @@ from tfinit.datasets import datasets_help
 from tfinit.devices import KERASES
 from tfinit.errors import InputError
 from tfinit.flag_help import FlagHelp
-from tfinit.networks import models_help
+from tfinit.lottery.own_parts import OwnPart, fingerprint
+from tfinit.named_functions import is_own_model
+from tfinit.networks import networks_help
 from tfinit.optimizers import OPTIMIZERS, optimizers_help
 from tfinit.training.judged import AUTO, DIRECTIONS
 
-# Beside the fields in config.json: see tfinit.origin, tfinit.lottery.subject.
-MADE_WITH, DESCRIBED = "made_with", "described"
+# Beside the fields in config.json: see tfinit.origin, tfinit.lottery.subject and own_parts.
+MADE_WITH, DESCRIBED, OWN_PARTS = "made_with", "described", "own_parts"
 _A_NAME = (
-    "It is a name, as 'lenet-300-100', 'mlp-3-relu' or 'resnet-20': each replicate is a new one of "
-    "that kind. Train and prune a model of your own with tfinit.pruning.SparseOptimizer."
+    "It is a name, as 'lenet-300-100', 'mlp-3-relu' or 'resnet-20'; or where a network of your own "
+    "is made, as 'nets.py:build', 'package.module:build' or 'net.keras'. A function goes to what "
+    "runs the experiment, as its argument `build_model`."
 )
+# What a network of the user's own has by itself.
+_OF_SHIPPED = ("optimizer", "learning_rate", "warmup_steps", "learning_rate_drops", "weight_decay")
+
+
 _Config = TypeVar("_Config", bound="NetworkConfig")
 
 
@@ -40,15 +47,21 @@ class NetworkConfig:
     kind: ClassVar[str] = "network"
     # Of these a run may ask for more later: what it has then stays as it is.
     grows: ClassVar[tuple[str, ...]] = ("seeds",)
+    # Fields that may be a function or an object of the user's.
+    own: ClassVar[tuple[str, ...]] = ()
+    # Their fingerprints; and those of a file, which has what is registered too: None where there
+    # was none.
+    _held: ClassVar[dict[str, OwnPart]] = {}
+    _noted: ClassVar[dict[str, OwnPart] | None] = None
 
     dataset: str = field(default="digits", metadata=FlagHelp(datasets_help))
-    """Data set: a name that `tfinit.datasets.load` knows."""
+    """Data set: a name that `tfinit.datasets.load` knows, an .npz file, or file.py:load."""
     train_examples: int = 0
     """Train on so many of the training examples. 0: on all."""
-    model: str = field(default="lenet-300-100", metadata=FlagHelp(models_help))
-    """Network: a name that `tfinit.models.build` knows."""
+    model: str = field(default="lenet-300-100", metadata=FlagHelp(networks_help))
+    """Network: your own by its place, ``nets.py:build`` or ``net.keras``; or a name of tfinit's."""
     initialization: str = "published"
-    """published: as the network's paper has it; or the name of a scheme or an initializer."""
+    """published: as the network has it; or the name of a scheme or an initializer."""
     keras: str = "keras"
     """keras: Keras 3 with SparseOptimizer. tf_keras: legacy Keras with TFMOT."""
     steps: int = 1000
@@ -98,6 +111,8 @@ class NetworkConfig:
         seeds("seeds", self.seeds)
         text("metric", self.metric, cure="Its name, or 'auto'.")
         one_of("metric_direction", self.metric_direction, DIRECTIONS)
+        if self.own_network:
+            self._check_own()
         if self.keras == "tf_keras":
             for name, value, without in self._keras_3_only():
                 if value != without:
@@ -105,6 +120,25 @@ class NetworkConfig:
                         f"`{name}` {value!r} needs keras 'keras': tf_keras trains plainly, and "
                         "TFMOT prunes, by magnitude, after training."
                     )
+
+    @property
+    def own_network(self) -> bool:
+        """Whether the network is the user's own: compiled, with all that belongs to it."""
+        return is_own_model(self.model)
+
+    @property
+    def other_seeds(self) -> tuple[int, ...]:
+        """What is added to a replicate's seed for other weights that it needs."""
+        return ()
+
+    def _check_own(self) -> None:
+        for name in _OF_SHIPPED:
+            value = getattr(self, name)
+            if value != _default(type(self), name):
+                raise InputError(
+                    f"`{name}` {value!r} is for tfinit's networks: your own, {self.model!r}, has "
+                    "what it was compiled with. Leave it out, and set it in the model."
+                )
 
     def _keras_3_only(self) -> list[tuple[str, Any, Any]]:
         """What tf_keras cannot do: field, its value, the value that does without."""
@@ -117,12 +151,23 @@ class NetworkConfig:
     def to_json(self) -> str:
         """The configuration without its directory, as JSON that `from_json` reads back."""
         values = self._values()
-        del values["run_dir"]
+        if parts := self.own_parts():
+            values[OWN_PARTS] = {which: part.to_dict() for which, part in parts.items()}
+        for name in ("run_dir", *(_OF_SHIPPED if self.own_network else ())):
+            del values[name]
         return json.dumps(values, indent=2) + "\n"
 
     @classmethod
-    def from_json(cls: type[_Config], text: str, run_dir: Path) -> _Config:
+    def from_json(cls: type[_Config], text: str, run_dir: Path, missing: bool = False) -> _Config:
         """The configuration that `to_json` wrote. Fields that it lacks have their defaults.
+
+        A part that is a user's own is its name and fingerprint (`own_parts.OwnPart`), unless Keras
+        has it registered.
+
+        Args:
+            text: What was written.
+            run_dir: The directory of the experiment.
+            missing: Whether what was registered may be missing: then it is such a name as well.
 
         Raises:
             InputError: the text is not such a configuration.
@@ -131,12 +176,17 @@ class NetworkConfig:
             values: dict[str, Any] = json.loads(text)
             for beside in (MADE_WITH, DESCRIBED):
                 values.pop(beside, None)
+            noted = {n: OwnPart.read(part) for n, part in values.pop(OWN_PARTS, {}).items()}
             # Any version wrote them: an object without is no configuration.
             values["seeds"] = tuple(values["seeds"])
             for f in dataclasses.fields(cls):
                 if isinstance(f.default, tuple) and f.name in values:
                     values[f.name] = tuple(values[f.name])
-            return cls(**cls._accepted(values), run_dir=run_dir)
+            absent = cls._absent(values, noted, missing)
+            config = cls(**cls._accepted(values), run_dir=run_dir)
+            for name, value in {**absent, "_noted": noted}.items():
+                object.__setattr__(config, name, value)
+            return config
         # What is no configuration breaks anything: a list where an object was has no `items`.
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise InputError(f"not a {cls.kind} configuration: {error}") from error
@@ -153,12 +203,49 @@ class NetworkConfig:
             if f.compare and f.name not in self.grows
         }
         told = {name: v for name, v in told.items() if v != _plain(_default(type(self), name))}
+        if self.own_network:  # which one, its fingerprint tells: its file may be moved
+            told["model"] = "own"
         told = self._first_told(told)
         return hashlib.sha256(json.dumps([self.kind, told], sort_keys=True).encode()).hexdigest()
 
     def _values(self) -> dict[str, Any]:
         """Name of each field → its value, as JSON can have it."""
-        return dataclasses.asdict(self)
+        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+
+    def own_parts(self) -> dict[str, OwnPart]:
+        """What is the user's own in this experiment → its name and fingerprint."""
+        return dict(self._held) if self._noted is None else self._noted
+
+    def check_parts(self) -> None:
+        """See that all parts of the experiment are here.
+
+        Raises:
+            InputError: it was read from a directory, which has only the name of one.
+        """
+        for name in self.own:
+            value = getattr(self, name)
+            if isinstance(value, OwnPart):
+                raise InputError(
+                    f"`{name}` is {value!r}, of which the directory has no more. Give the part "
+                    "itself, as when the experiment was begun."
+                )
+
+    def _hold(self) -> None:
+        """Remember the fingerprints of own parts: they are those of the experiment from now on."""
+        values = {name: getattr(self, name) for name in self.own}
+        held = {name: fingerprint(v) for name, v in values.items() if not isinstance(v, str)}
+        object.__setattr__(self, "_held", held)
+
+    @classmethod
+    def _absent(
+        cls, values: dict[str, Any], noted: dict[str, OwnPart], missing: bool
+    ) -> dict[str, Any]:
+        """Fields of which the values are not here, taken out of ``values``."""
+        return {
+            name: OwnPart.read(values.pop(name))
+            for name in cls.own
+            if isinstance(values.get(name), dict) and "own" in values[name]
+        }
 
     @classmethod
     def _first_told(cls, told: dict[str, Any]) -> dict[str, Any]:
@@ -171,12 +258,24 @@ class NetworkConfig:
         return values
 
     def differences(self, other: "NetworkConfig") -> dict[str, tuple[Any, Any]]:
-        """Name of each field that makes the two different experiments → both values."""
-        return {
-            f.name: (getattr(self, f.name), getattr(other, f.name))
-            for f in dataclasses.fields(self)
-            if f.compare and getattr(self, f.name) != getattr(other, f.name)
-        }
+        """Name of each field that makes the two different experiments → both values.
+
+        Of parts that are a user's own the fingerprints are compared, as far as both are known.
+        """
+        mine, others = self.own_parts(), other.own_parts()
+        found = {}
+        for name in (f.name for f in dataclasses.fields(self) if f.compare):
+            values = getattr(self, name), getattr(other, name)
+            if name == "model" and self.own_network and other.own_network:
+                continue  # whether they are one, their fingerprints tell
+            parts = mine.get(name, values[0]), others.get(name, values[1])
+            known = name in mine and name in others
+            if parts[0] != parts[1] if known else values[0] != values[1]:
+                found[name] = parts
+        for which in mine.keys() & others.keys() - found.keys():
+            if mine[which] != others[which]:
+                found[which] = mine[which], others[which]
+        return found
 
     def obstacles(self, larger: "NetworkConfig") -> dict[str, tuple[Any, Any]]:
         """Of the `differences`, those that a run of this experiment cannot grow into.

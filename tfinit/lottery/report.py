@@ -12,11 +12,13 @@ from tfinit.arguments import instance, listed
 from tfinit.errors import InputError
 from tfinit.lottery.config import LotteryConfig
 from tfinit.lottery.counts import ends_early
-from tfinit.lottery.result import MADE_BY_RUN, REINIT, TICKET, LevelResult
+from tfinit.lottery.result import MADE_BY_RUN, REINIT, TICKET, LevelResult, outcome_columns
 from tfinit.lottery.stored_arrays import shapes_of
 from tfinit.moved import former_names
 from tfinit.results import Result, frame
 from tfinit.spread import Spread
+from tfinit.training.judged import ACCURACY, JudgedMetric
+from tfinit.training.judged import MATCH_POINTS as _POINTS
 
 if TYPE_CHECKING:
     import pandas
@@ -36,43 +38,63 @@ __all__ = [
     "to_frame",
 ]
 
-# Accuracies are compared in points: hundredths.
-MATCH_POINTS = 0.5
+MATCH_POINTS = _POINTS  # accuracies are compared in points: hundredths
 SPARSE = 0.1
-# What says which training a line is about, and what is said of it.
+# What says which training a line is about.
 _PLACE = ("seed", "branch", "level", "density")
-_MEASURED = (
-    "early_stop_step",
-    "early_stop_accuracy",
-    "final_accuracy",
-    "untrained_accuracy",
-    "diverged_at",
-)
 
 
 @dataclass(frozen=True)
 class LevelSummary:
-    """One level of one branch, over all replicates. Accuracies are fractions of the test split.
+    """One level of one branch, over all replicates: what the networks are judged by, on test data.
 
     Attributes:
         branch: See `tfinit.lottery.branches`.
         level: How often the networks were pruned.
         density: Mean over the replicates.
         early_stop_step: Of the replicates that did not diverge, as the next two.
-        early_stop_accuracy: At that step.
-        final_accuracy: After the last step.
-        untrained_accuracy: Of all replicates, before the first step.
+        early_stop_value: At that step. Accuracies are fractions.
+        final_value: After the last step.
+        untrained_value: Of all replicates, before the first step.
         diverged: How many replicates diverged. They have no last step to compare at the others'.
+        metric: What the three values are of.
     """
 
     branch: str
     level: int
     density: float
     early_stop_step: Spread
-    early_stop_accuracy: Spread
-    final_accuracy: Spread
-    untrained_accuracy: Spread
+    early_stop_value: Spread
+    final_value: Spread
+    untrained_value: Spread
     diverged: int = 0
+    metric: JudgedMetric = ACCURACY
+
+    @property
+    def early_stop_accuracy(self) -> Spread:
+        """`early_stop_value`, if it is one of an accuracy.
+
+        Raises:
+            InputError: it is not; the same for the next two.
+        """
+        return self._accuracy("early_stop_value")
+
+    @property
+    def final_accuracy(self) -> Spread:
+        """`final_value`, if it is one of an accuracy."""
+        return self._accuracy("final_value")
+
+    @property
+    def untrained_accuracy(self) -> Spread:
+        """`untrained_value`, if it is one of an accuracy."""
+        return self._accuracy("untrained_value")
+
+    def _accuracy(self, name: str) -> Spread:
+        if not self.metric.is_accuracy:
+            raise InputError(
+                f"`metric` is {self.metric.name!r} here: there is no accuracy, but `{name}`."
+            )
+        return getattr(self, name)
 
 
 def summarize(results: Sequence[LevelResult]) -> list[LevelSummary]:
@@ -94,11 +116,17 @@ def _row(branch: str, level: int, group: Sequence[LevelResult]) -> LevelSummary:
         level,
         float(np.mean([r.density for r in group])),
         Spread.of([r.early_stop_step for r in trained]),
-        Spread.of([r.early_stop_accuracy for r in trained]),
-        Spread.of([r.final_accuracy for r in trained]),
-        Spread.of([r.untrained_accuracy for r in group]),
+        Spread.of([r.early_stop_value for r in trained]),
+        Spread.of([r.final_value for r in trained]),
+        Spread.of([r.untrained_value for r in group]),
         len(group) - len(trained),
+        group[0].metric,
     )
+
+
+def _metric_of(results: Sequence[LevelResult]) -> JudgedMetric:
+    """What results are judged by: all of an experiment by the same."""
+    return results[0].metric if results else ACCURACY
 
 
 @dataclass(frozen=True)
@@ -124,14 +152,20 @@ def _place(result: LevelResult) -> tuple[Any, ...]:
 
 
 def _checked(results: Any) -> list[LevelResult]:
-    return listed("results", results, LevelResult, empty=True, cure=MADE_BY_RUN)
+    found = listed("results", results, LevelResult, empty=True, cure=MADE_BY_RUN)
+    by = {result.metric: None for result in found}
+    if len(by) > 1:
+        raise InputError(
+            f"`results` are judged by several metrics, {', '.join(metric.name for metric in by)}. "
+            "Pass those of one experiment, or each by itself."
+        )
+    return found
 
 
 def _trainings(results: Sequence[LevelResult]) -> _Lines:
     results = _checked(results)
-    names = ("survivors", *_MEASURED)
-    lines = ((*_place(r), *(getattr(r, name) for name in names)) for r in results)
-    return _Lines((*_PLACE, *names), lines)
+    lines = ((*_place(r), r.survivors, *r.outcome()) for r in results)
+    return _Lines((*_PLACE, "survivors", *outcome_columns(_metric_of(results))), lines)
 
 
 def _evaluations(results: Sequence[LevelResult]) -> _Lines:
@@ -156,10 +190,11 @@ def _layers(results: Sequence[LevelResult]) -> _Lines:
 
 
 def to_csv(results: Sequence[LevelResult]) -> str:
-    """One line for each training: what it is, and its accuracies.
+    """One line for each training: what it is, and how good it is by what it is judged by.
 
-    ``diverged_at`` is empty for those that did not diverge. Of the others the early stop is that
-    before they did, and the final accuracy the last that was measured.
+    Columns carry the name of the metric: ``final_accuracy``, ``final_mae``; accuracies are
+    fractions. ``diverged_at`` is empty for those that did not diverge. Of the others the early stop
+    is that before they did, and the final value the last that was measured.
     """
     return _trainings(results).csv()
 
@@ -198,13 +233,14 @@ class Conclusion(Result):
     """What the results say about the lottery ticket hypothesis.
 
     Attributes:
-        dense: Final test accuracy of the dense networks.
-        margin: Final test accuracy of the tickets minus that of their controls, replicate by
-            replicate the mean over all levels below 10% density (or below the densest ticket, if
-            none is so sparse); None without the control.
+        dense: What the dense networks are judged by, on test data after their last step.
+        margin: How much better tickets are than their controls by that, replicate by replicate the
+            mean over all levels below 10% density (or below the densest ticket, if none is so
+            sparse); negative where they are worse; None without the control.
         densities: Range of the densities that `margin` is about.
-        sparsest_match: Smallest density at which the tickets' mean final accuracy is within 0.5
-            points of the dense networks'; None if there is no such level.
+        sparsest_match: Smallest density at which the tickets' mean is as good as the dense
+            networks', or within 0.5 points of an accuracy, or 1% of another metric; None if there
+            is no such level.
         diverged: How many trainings diverged. All else is about those that did not.
         ended: That and why the experiment ended before its last level; empty if it did not, or if
             that is not known.
@@ -219,6 +255,7 @@ class Conclusion(Result):
     diverged: int = 0
     ended: str = ""
     emptied: Mapping[str, int] = field(default_factory=dict)
+    metric: JudgedMetric = ACCURACY
 
     @classmethod
     def of(
@@ -232,17 +269,18 @@ class Conclusion(Result):
         """
         instance("config", config, LotteryConfig, none=True)
         results = _checked(results)
-        about = (sum(r.diverged_at is not None for r in results), "", _emptied(results))
+        metric = _metric_of(results)
+        ended = ""
         if config is not None and results:
-            about = (about[0], ends_early(config, shapes_of(results[0].mask)), about[2])
+            ended = ends_early(config, shapes_of(results[0].mask))
+        diverged = sum(r.diverged_at is not None for r in results)
+        about = (diverged, ended, _emptied(results), metric)
         tickets = [row for row in summarize(results) if row.branch == TICKET]
         if not tickets:
             raise InputError("`results` must have those of tickets, received none.")
-        dense = tickets[0].final_accuracy
+        dense = tickets[0].final_value
         matching = [
-            row.density
-            for row in tickets[1:]
-            if row.final_accuracy.mean >= dense.mean - MATCH_POINTS / 100
+            row.density for row in tickets[1:] if metric.as_good(row.final_value.mean, dense.mean)
         ]
         trained = {(r.seed, r.level, r.branch): r for r in results if r.diverged_at is None}
         pairs = [
@@ -256,7 +294,7 @@ class Conclusion(Result):
         margins: dict[int, list[float]] = {}
         for control, ticket in pairs:
             margins.setdefault(ticket.seed, []).append(
-                ticket.final_accuracy - control.final_accuracy
+                metric.gain(ticket.final_value, control.final_value)
             )
         densities = [ticket.density for _, ticket in pairs]
         return cls(
@@ -284,35 +322,63 @@ class Conclusion(Result):
     def _sentence(self) -> str:
         if self.dense.n == 0:
             return "Every dense network diverged, so there is nothing to compare tickets with."
+        if np.isnan(self.dense.mean):
+            return f"The dense network's {self.metric} is no number: there is nothing to compare."
+        dense = _shown(self.dense, self.metric)
+        if not self.metric.is_accuracy:
+            dense = f"{self.metric} of {dense}"
         if self.sparsest_match is None:
-            match = f"no ticket stays within {MATCH_POINTS} points of the dense network"
+            match = f"no ticket stays within {self.metric.match} of the dense network"
+            match += "" if self.metric.is_accuracy else f"'s {dense}"
         else:
             match = (
-                f"tickets stay within {MATCH_POINTS} points of the dense network's "
-                f"{percent(self.dense)} down to {self.sparsest_match:.1%} density"
+                f"tickets stay within {self.metric.match} of the dense network's {dense} "
+                f"down to {self.sparsest_match:.1%} density"
             )
         match = f"{match[0].upper()}{match[1:]}"
         if self.margin is None or self.densities is None:
             return f"{match}; without the control 'reinit' nothing says why."
         densities = " to ".join(dict.fromkeys(f"{d:.1%}" for d in self.densities))
-        gain = f"{100 * self.margin.mean:+.1f}"
-        if self.margin.n == 1:
-            return (
-                f"{match}; against reinitialized networks they stand at {gain} points at "
-                f"{densities} density, which one replicate cannot tell from chance."
-            )
-        low, high = self.margin.interval
-        points = (
-            f"{gain} ± {100 * self.margin.std:.1f} points at {densities} density "
-            f"(95% interval {100 * low:+.1f} to {100 * high:+.1f})"
+        # What is said is at the densities: of accuracies in points, of others by the metric's name.
+        say = _in_points if self.metric.is_accuracy else self._by_name
+        return f"{match}{say(self.margin, densities)}"
+
+    def _by_name(self, margin: Spread, densities: str) -> str:
+        """What a margin of a metric that is no accuracy comes to."""
+        sign = 1 if margin.mean >= 0 else -1
+        which = "lower" if (self.metric.direction == "min") == (sign > 0) else "higher"
+        apart = f"{abs(margin.mean):.4g}" + (f" ± {margin.std:.2g}" if margin.n > 1 else "")
+        said = f"their {self.metric} is {apart} {which} than that of reinitialized networks"
+        said += f" at {densities} density"
+        if margin.n == 1:
+            return f"; {said}, which one replicate cannot tell from chance."
+        low, high = sorted(sign * end for end in margin.interval)
+        said += f" (95% interval {low:.3g} to {high:.3g})"
+        if margin.interval[0] > 0:
+            return f", and their initial weights matter: {said}."
+        if margin.interval[1] < 0:
+            return f", but reinitialized networks do better: {said}."
+        return f"; {said}, which could be chance."
+
+
+def _in_points(margin: Spread, densities: str) -> str:
+    """What a margin of an accuracy comes to."""
+    gain = f"{100 * margin.mean:+.1f}"
+    if margin.n == 1:
+        return (
+            f"; against reinitialized networks they stand at {gain} points at "
+            f"{densities} density, which one replicate cannot tell from chance."
         )
-        if low > 0:
-            why = "and their initial weights matter: over reinitialized ones they gain"
-            return f"{match}, {why} {points}."
-        if high < 0:
-            why = "but reinitialized networks do better: against them they stand at"
-            return f"{match}, {why} {points}."
-        return f"{match}; against reinitialized ones they stand at {points}, which could be chance."
+    low, high = margin.interval
+    points = (
+        f"{gain} ± {100 * margin.std:.1f} points at {densities} density "
+        f"(95% interval {100 * low:+.1f} to {100 * high:+.1f})"
+    )
+    if low > 0:
+        return f", and their initial weights matter: over reinitialized ones they gain {points}."
+    if high < 0:
+        return f", but reinitialized networks do better: against them they stand at {points}."
+    return f"; against reinitialized ones they stand at {points}, which could be chance."
 
 
 def _emptied(results: Sequence[LevelResult]) -> dict[str, int]:
@@ -324,10 +390,14 @@ def _emptied(results: Sequence[LevelResult]) -> dict[str, int]:
     return found
 
 
+def _shown(spread: Spread, metric: JudgedMetric) -> str:
+    """Mean ± standard deviation of a metric, with its unit."""
+    return metric.text(spread.mean, spread.std if spread.n > 1 else None)
+
+
 def percent(spread: Spread) -> str:
     """Mean ± standard deviation of a fraction, in percent."""
-    deviation = f" ± {100 * spread.std:.1f}" if spread.n > 1 else ""
-    return f"{100 * spread.mean:.1f}{deviation}%"
+    return _shown(spread, ACCURACY)
 
 
 __getattr__ = former_names(__name__, {"Row": "LevelSummary"})

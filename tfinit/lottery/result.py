@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tfinit.arguments import text
+from tfinit.errors import InputError
 from tfinit.lottery.branches import REINIT, TICKET
 from tfinit.lottery.controls import Weights
 from tfinit.pruning.scoring.masks import Masks
 from tfinit.results import Result, json_ready
+from tfinit.training.judged import ACCURACY, JudgedMetric, judged, measured
 from tfinit.training.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -37,7 +39,7 @@ class LevelResult(Result):
             ``mask * rewind``, bit for bit.
         mask: True where a weight survives, under the keys of the prunable weights.
         final: All weights after training.
-        metrics: Loss and accuracy at each evaluation.
+        metrics: Loss, accuracy, and what else the network was compiled with, at each evaluation.
         diverged_at: The first step whose loss was not finite, or the evaluation that found weights
             that are not (`tfinit.training.Diverged`); None if there was none. ``final`` may be not
             finite then, and the metrics end before that step.
@@ -52,6 +54,7 @@ class LevelResult(Result):
     final: Weights
     metrics: Metrics
     diverged_at: int | None = None
+    judged_by: JudgedMetric | None = None
 
     @cached_property
     def counts(self) -> dict[str, tuple[int, int]]:
@@ -73,41 +76,85 @@ class LevelResult(Result):
         """Number of the prunable weights that survive."""
         return sum(alive for alive, _ in self.counts.values())
 
+    @cached_property
+    def metric(self) -> JudgedMetric:
+        """What the network is judged by: `early_stop_value` and the like are of this metric."""
+        return self.judged_by or judged(measured(self.metrics.values))
+
     @property
     def early_stop_step(self) -> int:
-        """The step of the smallest validation loss."""
+        """The step of the smallest validation loss, whatever the network is judged by."""
         return int(self.metrics.step[self.metrics.early_stop])
 
     @property
+    def early_stop_value(self) -> float:
+        """What it is judged by, on the test split, at `early_stop_step`."""
+        return self._value(self.metrics.early_stop)
+
+    @property
+    def final_value(self) -> float:
+        """The same after the last step, or at the last evaluation before it diverged."""
+        return self._value(-1)
+
+    @property
+    def untrained_value(self) -> float:
+        """The same before the first step: that of the mask alone (Zhou et al.'s supermask)."""
+        return self._value(0)
+
+    @property
     def early_stop_accuracy(self) -> float:
-        """Test accuracy at `early_stop_step`."""
-        return float(self.metrics.values["test_accuracy"][self.metrics.early_stop])
+        """Test accuracy at `early_stop_step`.
+
+        Raises:
+            InputError: no accuracy was measured; the same for the next two.
+        """
+        return self._value(self.metrics.early_stop, self._accuracy)
 
     @property
     def final_accuracy(self) -> float:
         """Test accuracy after the last step, or at the last evaluation before it diverged."""
-        return float(self.metrics.values["test_accuracy"][-1])
+        return self._value(-1, self._accuracy)
 
     @property
     def untrained_accuracy(self) -> float:
-        """Test accuracy before the first step: that of the mask alone (Zhou et al.'s supermask)."""
-        return float(self.metrics.values["test_accuracy"][0])
+        """Test accuracy before the first step."""
+        return self._value(0, self._accuracy)
+
+    @property
+    def _accuracy(self) -> JudgedMetric:
+        return self.metric if self.metric.is_accuracy else ACCURACY
+
+    def _value(self, row: int, metric: JudgedMetric | None = None) -> float:
+        metric = self.metric if metric is None else metric
+        column = self.metrics.values.get(metric.column())
+        if column is None:
+            raise InputError(
+                f"`metric` {metric.name!r} was not measured in this training; there are "
+                f"{', '.join(measured(self.metrics.values))}. `final_value` and the like are of "
+                "the one that it is judged by."
+            )
+        return float(column[row])
 
     def __str__(self) -> str:
         """One line: which training it is, and what came of it."""
         diverged = "" if self.diverged_at is None else f", diverged at step {self.diverged_at}"
         return (
             f"seed {self.seed} level {self.level:2d} {self.branch}: density {self.density:.1%}, "
-            f"test accuracy {self.final_accuracy:.1%}{diverged}"
+            f"test {self.metric} {self.metric.text(self.final_value)}{diverged}"
         )
+
+    def outcome(self) -> tuple[Any, ...]:
+        """What came of the training: the values of `outcome_columns`."""
+        values = (self.early_stop_value, self.final_value, self.untrained_value)
+        return (self.early_stop_step, *values, self.diverged_at)
 
     def to_dict(self) -> dict[str, Any]:
         """All but the arrays of weights and masks, of which there are the counts."""
-        names = ("seed", "branch", "level", "density", "survivors", "early_stop_step")
-        names += ("early_stop_accuracy", "final_accuracy", "untrained_accuracy", "diverged_at")
+        names = ("seed", "branch", "level", "density", "survivors")
         weights = {key: {"survivors": n, "size": size} for key, (n, size) in self.counts.items()}
         evaluations = {"step": self.metrics.step, **self.metrics.values}
         found = {name: getattr(self, name) for name in names}
+        found |= dict(zip(outcome_columns(self.metric), self.outcome(), strict=True))
         return json_ready({**found, "weights": weights, "evaluations": evaluations})
 
     def _rows(self) -> list[dict[str, Any]]:
@@ -120,6 +167,17 @@ class LevelResult(Result):
         from tfinit.plots import curves_figure
 
         return curves_figure([self], title or str(self), self.branch)
+
+
+def outcome_columns(metric: JudgedMetric) -> tuple[str, ...]:
+    """The columns of what comes of a training that is judged by a metric.
+
+    Example:
+        >>> outcome_columns(ACCURACY)[1:4]
+        ('early_stop_accuracy', 'final_accuracy', 'untrained_accuracy')
+    """
+    values = (f"{when}_{metric.name}" for when in ("early_stop", "final", "untrained"))
+    return ("early_stop_step", *values, "diverged_at")
 
 
 def rewound(weights: Weights, mask: Mapping[str, np.ndarray] | Masks) -> dict[str, np.ndarray]:

@@ -1,13 +1,11 @@
 """The stability experiment: from which step on does the order of the data no longer matter?"""
 
 import dataclasses
-import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
-from tfinit import models
 from tfinit.arguments import flag, instance
 from tfinit.datasets import Dataset
 from tfinit.devices import announce
@@ -15,8 +13,16 @@ from tfinit.lottery import linear_connectivity
 from tfinit.lottery.config import StabilityConfig
 from tfinit.lottery.directory import check_directory, check_network
 from tfinit.lottery.experiment import checked_data
-from tfinit.lottery.frameworks import Framework, TrainingPlan, framework_of
+from tfinit.lottery.frameworks import (
+    Framework,
+    KerasFramework,
+    TfmotFramework,
+    TrainingPlan,
+    framework_of,
+    with_direction,
+)
 from tfinit.lottery.linear_connectivity import MEASURES, StabilityResult, interpolate
+from tfinit.lottery.made_networks import Networks, network_of
 from tfinit.lottery.report_files import OF_STABILITY, check_reports, write_stability
 from tfinit.lottery.result import LevelResult, Weights
 from tfinit.lottery.store import Place, Store
@@ -25,10 +31,11 @@ from tfinit.lottery.subject import Subject
 from tfinit.lottery.tracking import Teller, Tracker, check_tracker
 from tfinit.origin import Origin
 from tfinit.progress import as_warning, check_progress, following
-from tfinit.training.compiled import Evaluator, choose_xla
+from tfinit.training.evaluation import Evaluator
+from tfinit.training.judged import ACCURACY, LOSS
 from tfinit.training.metrics import Progress
 from tfinit.training.order import check_batch_size
-from tfinit.variables import all_weights, write_weights
+from tfinit.variables import write_weights
 
 __all__ = [
     "COPIES",
@@ -46,6 +53,7 @@ COPIES = (1, 2)
 # So many training examples tell an error to half a point; all of a large set would take as long as
 # the training.
 MOST_TRAIN_ROWS = 10_000
+_SPLITS = ("train", "test")
 
 
 def copy_seed(seed: int, copy: int) -> int:
@@ -77,6 +85,7 @@ def stability(
     data: Dataset | None = None,
     reports: bool = True,
     tracker: Tracker | None = None,
+    build_model: Any = None,
     **store_options: Any,
 ) -> list[StabilityResult]:
     """Measure the error barrier between two copies of a network that part at step k, for some k.
@@ -108,6 +117,7 @@ def stability(
         data: As for `tfinit.lottery.run`.
         reports: Whether to leave what the command leaves: ``stability.csv`` and ``stability.png``.
         tracker: As for `tfinit.lottery.run`.
+        build_model: As for `tfinit.lottery.run`.
         **store_options: For `Store`: ``checkpoint_every``, seconds between checkpoints.
 
     Returns:
@@ -115,9 +125,10 @@ def stability(
         result too, with NaN for its barrier.
 
     Raises:
-        InputError: the configuration does not fit the data, the model or the directory, the
-            directory holds an experiment on other data, a report cannot be written, or another
-            process works there. Nothing was written.
+        InputError: the configuration does not fit the data, the model or the directory,
+            ``build_model`` makes no compiled model, or not the same network at each call, the
+            directory holds an experiment on other data or of another network, a report cannot be
+            written, or another process works there. Nothing was written.
         WorkError: a file could not be written. What was done is kept.
 
     Example:
@@ -136,6 +147,7 @@ def stability(
     check_progress(progress)
     check_tracker(tracker)
     reports = flag("reports", reports)
+    config, builder = network_of(config, build_model)
     data = checked_data(config, data, finished, warn)
     if reports:
         check_reports(config.run_dir, OF_STABILITY)
@@ -143,16 +155,23 @@ def stability(
     check_directory(config, origin)
     if config.train_examples:
         data = data.subset(config.train_examples)
-    check_batch_size(config.batch_size, len(data.train[0]))
+    if data.rows is not None:
+        check_batch_size(config.batch_size, data.rows)
     results, subject = [], Subject.of(config, data)
     with following(progress) as follower:
         follower.expect(stability_steps(config))
-        framework = framework_of(config, data)
-        store = Store(config, warn, origin=origin, subject=subject, **store_options)
+        framework = framework_of(config, data, builder)
+        config = with_direction(config, framework)
         check_network(
             config.run_dir, {key: mask.shape for key, mask in framework.full_mask().items()}
         )
-        line = _Line(config, data)
+        network = framework.networks.fingerprint
+        store = Store(
+            config, warn, origin=origin, subject=subject, network=network, **store_options
+        )
+        # The loss along the line is that of the data alone.
+        plain = Networks(dataclasses.replace(config, weight_decay=0.0), data, builder)
+        line = _Line(config, data, plain, framework)
         teller = Teller(tracker, config, warn)
         with store.locked():
             announce(config.keras)
@@ -172,9 +191,9 @@ def instability(trunk: "_Trunk", line: "_Line", k: int) -> StabilityResult:
     """Train two copies from the trunk at step k, and measure along the line between them."""
     copies = trunk.copies(k)
     if len(copies) < len(COPIES) or any(copy.diverged_at is not None for copy in copies):
-        return StabilityResult(trunk.seed, k, line.alphas, **line.nowhere())
-    measured = trunk.measured(k, lambda: line.between(*(copy.final for copy in copies)))
-    return StabilityResult(trunk.seed, k, line.alphas, **measured)
+        return line.result(trunk.seed, k, None)
+    between = trunk.measured(k, lambda: line.between(*(copy.final for copy in copies)), line.tells)
+    return line.result(trunk.seed, k, between)
 
 
 class _Trunk:
@@ -241,10 +260,15 @@ class _Trunk:
             copies.append(result)
         return copies
 
-    def measured(self, k: int, measure: Callable[[], dict[str, np.ndarray]]) -> dict[str, Any]:
-        """What ``measure`` gives, from the store if it is there."""
+    def measured(
+        self,
+        k: int,
+        measure: Callable[[], dict[str, np.ndarray]],
+        tells: Callable[[Mapping[str, Any]], bool],
+    ) -> dict[str, Any]:
+        """What ``measure`` gives, from the store if it is there, and tells what is asked."""
         stored = self._store.line(self.seed, branch_of(k))
-        if stored is None:
+        if stored is None or not tells(stored):
             self._store.keep_line(self.seed, branch_of(k), measure())
             stored = self._store.line(self.seed, branch_of(k))
         return dict(stored or {})
@@ -253,37 +277,59 @@ class _Trunk:
 class _Line:
     """Measures networks along the line between two. One network, compiled once."""
 
-    def __init__(self, config: StabilityConfig, data: Dataset):
-        keras = importlib.import_module(config.keras)
+    def __init__(
+        self,
+        config: StabilityConfig,
+        data: Dataset,
+        networks: Networks,
+        framework: KerasFramework | TfmotFramework,
+    ):
+        self._metric = framework.judged()
         self.alphas = np.linspace(0, 1, config.points)
-        x = data.train[0]
-        # The weights do not matter, they are written before each measurement.
-        classes = data.class_count(f"`model` {config.model!r}")
-        model = models.build(config.model, keras, x.shape[1:], classes, seed=0)
-        self._weights = all_weights(model)
-        train = data.subset(min(len(x), MOST_TRAIN_ROWS)).train
-        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-        self._evaluate = Evaluator(
-            model,
-            dataclasses.replace(data, validation=train),
-            loss,
-            # As in training, so that the ends of the line are what was measured there.
-            jit_compile=config.keras == "keras" and choose_xla(model)[0],
-        )
+        self._weights = networks.weights
+        rows = data.rows
+        some = data if rows is None else data.subset(min(rows, MOST_TRAIN_ROWS))
+        # As in training, so that the ends of the line are what was measured there.
+        measured = dataclasses.replace(data, validation=some.train)
+        self._evaluate = Evaluator(networks.model, measured, jit_compile=framework.engine == "xla")
 
     def between(self, one: Weights, two: Weights) -> dict[str, np.ndarray]:
-        """Each of `MEASURES` along the line."""
+        """All that is measured along the line: of accuracies the errors first, as ever."""
         one, two = dict(one), dict(two)  # read from their files once, not at each point
         rows = []
         for alpha in self.alphas:
             write_weights(self._weights, interpolate(one, two, alpha))
-            train_loss, train_accuracy, test_loss, test_accuracy = self._evaluate()
-            rows.append((1 - train_accuracy, 1 - test_accuracy, train_loss, test_loss))
-        return dict(zip(MEASURES, np.array(rows).T, strict=True))
+            rows.append(self._evaluate())
+        names = [name.replace("validation_", "train_", 1) for name in self._evaluate.names]
+        found = dict(zip(names, np.array(rows).T, strict=True))
+        accuracies = {column: found.pop(column, None) for column in map(ACCURACY.column, _SPLITS)}
+        errors = {
+            f"{split}_error": ACCURACY.error(values)
+            for split, values in zip(_SPLITS, accuracies.values(), strict=True)
+            if values is not None
+        }
+        return {**errors, **{name: found.pop(name) for name in MEASURES if name in found}, **found}
 
-    def nowhere(self) -> dict[str, np.ndarray]:
-        """`MEASURES` where there is no line."""
-        return {name: np.full(len(self.alphas), np.nan) for name in MEASURES}
+    def tells(self, measured: Mapping[str, Any]) -> bool:
+        """Whether what was measured once has what networks are judged by now."""
+        return all(self._column(split) in measured for split in _SPLITS)
+
+    def result(
+        self, seed: int, k: int, measured: Mapping[str, np.ndarray] | None
+    ) -> StabilityResult:
+        """What was measured, by what networks are judged by; None: there is no line."""
+        if measured is None:
+            nowhere = np.full(len(self.alphas), np.nan)
+            measured = dict.fromkeys((*MEASURES, *map(self._column, _SPLITS)), nowhere)
+        metric = self._metric
+        own = [np.asarray(measured[self._column(split)]) for split in _SPLITS]
+        errors = own if metric == ACCURACY else [metric.error(values) for values in own]
+        losses = [np.asarray(measured[LOSS.column(split)]) for split in _SPLITS]
+        return StabilityResult(seed, k, self.alphas, *errors, *losses, metric)
+
+    def _column(self, split: str) -> str:
+        """Where what networks are judged by is, in what is measured on a split."""
+        return f"{split}_error" if self._metric == ACCURACY else self._metric.column(split)
 
 
 # `tfinit.lottery.stability` was a module. The function that has the name today has what was in it:

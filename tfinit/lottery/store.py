@@ -3,6 +3,7 @@
 ::
 
     config.json               the experiment, and what it was made with: `tfinit.origin`
+    network.json              what identifies its network: `tfinit.fingerprint`
     seed-0/ticket/initial.npz     the weights at initialization
     seed-0/ticket/rewind.npz      the weights at the rewind step, if that is not 0
     seed-0/ticket/level-03.npz    mask, final weights and metrics of level 3
@@ -30,11 +31,14 @@ import numpy as np
 from tfinit.arguments import function, number
 from tfinit.errors import InputError, WorkError
 from tfinit.files import barred, held, make_directory, remove, write_whole
+from tfinit.fingerprint import Fingerprint
 from tfinit.lottery.directory import (
     check_directory,
+    check_fingerprint,
     check_same,
     config_file,
     described,
+    network_file,
     told,
     unusable,
 )
@@ -68,10 +72,11 @@ class Store(StoreReader):
         origin: The data, and the versions and the device that train now. None: nothing is trained;
             what the directory says of them stays.
         subject: What tables and figures say of it. What the directory says of that stays.
+        network: What identifies its network. None: nothing is trained.
 
     Raises:
         InputError: the directory holds another experiment or a larger one, or one on other data,
-            is no directory, or cannot be written. Nothing was written.
+            or of another network, is no directory, or cannot be written. Nothing was written.
     """
 
     def __init__(
@@ -81,11 +86,14 @@ class Store(StoreReader):
         checkpoint_every: float = _CHECKPOINT_EVERY,
         origin: Origin | None = None,
         subject: Subject | None = None,
+        network: Fingerprint | None = None,
     ):
         super().__init__(config, function("warn", warn, "a line"), origin)
         self._checkpoint_every = number("checkpoint_every", checkpoint_every, least=0)
-        self._subject = subject
+        self._subject, self._network = subject, network
         check_directory(config, origin)
+        if network is not None:
+            check_fingerprint(config.run_dir, network)
         content = told(
             config, origin, subject
         )  # before the directory is made: it may not be possible
@@ -133,6 +141,10 @@ class Store(StoreReader):
         whole = told(self._config, there or now, described(content) or self._subject)
         if content != whole:
             write_whole(config_file(self.root), whole)
+        # A directory of an earlier tfinit has none: it is taken to be that of now.
+        if self._network is not None and not check_fingerprint(self.root, self._network):
+            said = f"{json.dumps(self._network.to_dict(), indent=1)}\n"
+            write_whole(network_file(self.root), said.encode())
 
     def _clear_up(self) -> None:
         """Remove what a process that was killed left behind: it takes room."""

@@ -9,12 +9,14 @@ from typing import Any
 
 import numpy as np
 
+from tfinit.errors import InputError
 from tfinit.files import read_regular
 from tfinit.lottery.network_config import NetworkConfig
 from tfinit.lottery.result import LevelResult, Weights
 from tfinit.lottery.stored_arrays import Arrays, StoredArrays, forms_of, unpack
 from tfinit.origin import Origin
 from tfinit.progress import as_warning
+from tfinit.training.judged import AUTO, JudgedMetric, judged, measured
 from tfinit.training.metrics import Metrics, Partial
 
 # Reading an altered .npz may raise anything: BadZipFile, zlib.error, NotImplementedError for a
@@ -77,7 +79,11 @@ class StoreReader:
         return None if stored is None else StoredArrays(path, kind, stored[kind])
 
     def level(self, at: Place, initial: Weights, rewind: Weights) -> LevelResult | None:
-        """The stored result of a training; None if there is none, or it cannot be used."""
+        """The stored result of a training; None if there is none, or it cannot be used.
+
+        Raises:
+            InputError: what the experiment is judged by was not measured in that training.
+        """
         path, cure = self._level(at), f"training level {at.level} again"
         whose = self._whose("level", at.seed, at.branch, at.level)
         stored = self._read(path, whose, ("mask", "final", "metrics"), cure)
@@ -106,7 +112,18 @@ class StoreReader:
             StoredArrays(path, "final", stored["final"]),
             Metrics(step, values, losses),
             diverged if diverged > 0 else None,
+            self._judged(path, values),
         )
+
+    def _judged(self, path: Path, values: Arrays) -> JudgedMetric:
+        """What the experiment is judged by; of the metrics that a training measured."""
+        names = measured(values)
+        if self._config.metric not in (AUTO, *names):
+            raise InputError(
+                f"`metric` {self._config.metric!r} was not measured in {path}; there are "
+                f"{', '.join(names)}. Judge by one of these, or train in another --run-dir."
+            )
+        return judged(names, self._config.metric, self._config.metric_direction)
 
     def partial(
         self, at: Place, fits: Callable[[Partial], bool] = lambda partial: True

@@ -12,6 +12,7 @@ from rich.table import Table
 from tfinit.lottery.report import LevelSummary
 from tfinit.lottery.result import TICKET
 from tfinit.spread import Spread
+from tfinit.training.judged import ACCURACY, JudgedMetric
 
 if TYPE_CHECKING:
     from tfinit.lottery.linear_connectivity import StabilityRow
@@ -22,10 +23,10 @@ _DEVIATION = "mean±std"
 
 
 def lottery_table(rows: Sequence[LevelSummary], title: str) -> Group:
-    """Accuracies and early-stop steps by level and branch.
+    """What networks are judged by, and early-stop steps, by level and branch.
 
     Up to two branches are shown in full, side by side. More, or what would be too wide, are a table
-    of final accuracies and one of early-stop steps, a column for each branch; where 80 columns do
+    of final values and one of early-stop steps, a column for each branch; where 80 columns do
     not hold all branches, there are more tables of each, and every one begins with the ticket.
 
     Args:
@@ -40,10 +41,11 @@ def lottery_table(rows: Sequence[LevelSummary], title: str) -> Group:
         full = _full(rows, branches, title)
         if _fits(full):
             return _captioned([full], rows)
-    accuracy = f"{title}\nfinal test accuracy in %, {_DEVIATION}"
+    metric = _metric_of(rows)
+    final = metric.heading(f"final test {metric}")
     return _captioned(
         [
-            *_compact(rows, branches, accuracy, _final),
+            *_compact(rows, branches, f"{title}\n{final}, {_DEVIATION}", _final),
             *_compact(rows, branches, f"early-stop step, {_DEVIATION}", _step),
         ],
         rows,
@@ -51,7 +53,7 @@ def lottery_table(rows: Sequence[LevelSummary], title: str) -> Group:
 
 
 def initializations_table(rows_by_name: Mapping[str, Sequence[LevelSummary]], title: str) -> Group:
-    """Final accuracy of the tickets by level, a column for each initialization.
+    """What tickets are judged by, at their end, by level: a column for each initialization.
 
     Args:
         rows_by_name: Initialization → what `tfinit.lottery.report.summarize` returns of its
@@ -67,22 +69,26 @@ def initializations_table(rows_by_name: Mapping[str, Sequence[LevelSummary]], ti
         for row in of
         if row.branch == TICKET
     ]
-    heading = f"{title}\nfinal test accuracy of the tickets in %, {_DEVIATION}"
+    metric = _metric_of(rows)
+    final = metric.heading(f"final test {metric} of the tickets")
+    heading = f"{title}\n{final}, {_DEVIATION}"
     return _captioned(_compact(rows, list(rows_by_name), heading, _final), rows)
 
 
 def stability_table(rows: "Sequence[StabilityRow]", title: str) -> Table:
-    """The error barriers by the step k at which the networks part.
+    """The barriers of what networks are judged by, by the step k at which the networks part.
 
     Args:
         rows: What `tfinit.lottery.summarize_stability` returns.
         title: What is above the table.
     """
-    table = _table(f"{title}\nerror barrier in points, {_DEVIATION}")
+    metric = rows[0].metric if rows else ACCURACY
+    what = "error barrier in points" if metric.is_accuracy else f"barrier of {metric}"
+    table = _table(f"{title}\n{what}, {_DEVIATION}")
     for name in ("k", "train", "test"):
         table.add_column(name, justify="right")
     for row in rows:
-        table.add_row(str(row.k), _cell(row.train, 100, 1), _cell(row.test, 100, 1))
+        table.add_row(str(row.k), _cell(row.train, metric), _cell(row.test, metric))
     return _wide(table)
 
 
@@ -95,8 +101,10 @@ def _captioned(tables: Sequence[Table], rows: Sequence[LevelSummary]) -> Group:
 def _full(rows: Sequence[LevelSummary], branches: Sequence[str], title: str) -> Table:
     control = next((branch for branch in branches if branch != TICKET), None)
     compared = control is not None and TICKET in branches
-    gain = "; gain of ticket in points" if compared else ""
-    table = _table(f"{title}\ntest accuracy in %, mean±standard deviation{gain}")
+    metric = _metric_of(rows)
+    gain = "; gain of ticket" + (" in points" if metric.is_accuracy else "") if compared else ""
+    heading = metric.heading(f"test {metric}")
+    table = _table(f"{title}\n{heading}, mean±standard deviation{gain}")
     for name in ("level", "density"):
         table.add_column(f"\n{name}", justify="right")
     for branch in branches:
@@ -111,10 +119,11 @@ def _full(rows: Sequence[LevelSummary], branches: Sequence[str], title: str) -> 
             if row is None:  # the dense network has no control
                 cells += ["", "", ""]
             else:
-                cells += [_step(row), _cell(row.early_stop_accuracy, 100, 1), _final(row)]
-        both = [of[branch].final_accuracy for branch in (TICKET, control) if branch in of]
+                cells += [_step(row), _cell(row.early_stop_value, metric), _final(row)]
+        both = [of[branch].final_value for branch in (TICKET, control) if branch in of]
         if compared and len(both) == 2 and all(spread.n for spread in both):
-            cells.append(f"{100 * (both[0].mean - both[1].mean):+.1f}")
+            better = metric.gain(both[0].mean, both[1].mean)
+            cells.append(f"{100 * better:+.1f}" if metric.is_accuracy else f"{better:+.3g}")
         table.add_row(*cells)
     return table
 
@@ -175,16 +184,28 @@ def _fits(table: Table) -> bool:
     return console.measure(table).maximum <= _COLUMNS
 
 
-def _cell(spread: Spread, scale: float, digits: int) -> str:
+def _metric_of(rows: Sequence[LevelSummary]) -> JudgedMetric:
+    """What rows are about: all of them the same."""
+    return rows[0].metric if rows else ACCURACY
+
+
+def _cell(spread: Spread, metric: JudgedMetric) -> str:
     if np.isnan(spread.mean):  # all diverged
         return "–"
-    deviation = f"±{scale * spread.std:.{digits}f}" if spread.n > 1 else ""
-    return f"{scale * spread.mean:.{digits}f}{deviation}"
+    return metric.cell(spread.mean, spread.std if spread.n > 1 else None)
+
+
+def _marked(cell: str, row: LevelSummary) -> str:
+    return cell + (f" †{row.diverged}" if row.diverged else "")
 
 
 def _final(row: LevelSummary) -> str:
-    return _cell(row.final_accuracy, 100, 1) + (f" †{row.diverged}" if row.diverged else "")
+    return _marked(_cell(row.final_value, row.metric), row)
 
 
 def _step(row: LevelSummary) -> str:
-    return _cell(row.early_stop_step, 1, 0) + (f" †{row.diverged}" if row.diverged else "")
+    spread = row.early_stop_step
+    if np.isnan(spread.mean):
+        return _marked("–", row)
+    deviation = f"±{spread.std:.0f}" if spread.n > 1 else ""
+    return _marked(f"{spread.mean:.0f}{deviation}", row)

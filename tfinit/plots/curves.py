@@ -7,10 +7,12 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
 from tfinit.arguments import listed, one_of, text
+from tfinit.errors import InputError
 from tfinit.lottery.branches import label
 from tfinit.lottery.result import MADE_BY_RUN, TICKET, LevelResult
 from tfinit.plots.style import draw, panels, percent_format, percent_ticks, sequential, zoom
 from tfinit.spread import Spread
+from tfinit.training.judged import JudgedMetric, judged
 
 # The steep start of training would press all that follows into one line.
 _START = 0.2
@@ -20,7 +22,7 @@ def curves_figure(
     results: Sequence[LevelResult],
     title: str,
     branch: str = TICKET,
-    value: str = "test_accuracy",
+    value: str | None = None,
 ) -> Figure:
     """Learning curves, one line for each level, coloured by density.
 
@@ -29,6 +31,7 @@ def curves_figure(
         title: Title of the figure.
         branch: Whose curves. Those of the dense network are shown with them, in black.
         value: Which metric: a name in ``LevelResult.metrics.values``. Accuracies are in percent.
+            None: what the networks are judged by, on the test split.
 
     Returns:
         A figure of one panel. It is scaled to what follows the first fifth of the training.
@@ -41,8 +44,10 @@ def curves_figure(
     one_of("branch", branch, dict.fromkeys(r.branch for r in results))
     of = [r for r in results if r.level == 0 or r.branch == branch]
     shown = [r for r in of if r.diverged_at is None and r.survivors]
-    one_of("value", value, dict.fromkeys(name for r in results for name in r.metrics.values))
-    scale = 100.0 if value.endswith("accuracy") else 1.0
+    columns = dict.fromkeys(name for r in results for name in r.metrics.values)
+    value = one_of("value", results[0].metric.column() if value is None else value, columns)
+    metric = _metric(value, results[0].metric)
+    scale = metric.scale
     figure, (axes,) = panels(title, 1, (8, 4.5))
     levels: dict[int, list[LevelResult]] = {}
     for result in sorted(shown, key=lambda r: r.level):
@@ -70,14 +75,26 @@ def curves_figure(
         late += [s for step, s in zip(steps, spreads, strict=True) if step >= end]
     zoom(axes, late, scale)
     axes.set_xlabel("step")
-    axes.set_ylabel(value.replace("_", " ") + (", %" if scale > 1 else ""))
+    axes.set_ylabel(value.replace("_", " ", 1) + (", %" if metric.is_accuracy else ""))
     axes.grid(alpha=0.3)
     if 0 in levels:
         # Where no curve ends: accuracies rise, losses fall.
-        axes.legend(loc="lower right" if scale > 1 else "upper right", frameon=False)
+        corner = "lower right" if metric.direction == "max" else "upper right"
+        axes.legend(loc=corner, frameon=False)
     bar = figure.colorbar(colours, ax=axes, label=f"density: {label(branch)}")
     bar.set_ticks(percent_ticks(percents), minor=False)
     bar.ax.yaxis.set_major_formatter(percent_format())
     bar.ax.minorticks_off()
     bar.ax.invert_yaxis()
     return figure
+
+
+def _metric(column: str, own: JudgedMetric) -> JudgedMetric:
+    """Which metric a column is of. One that does not say which way is better may fall or rise."""
+    name = column.split("_", 1)[1]
+    if name == own.name:
+        return own
+    try:
+        return judged([name], name)
+    except InputError:
+        return JudgedMetric(name, "min")

@@ -1,4 +1,4 @@
-"""Accuracy and speed against density: branches of one experiment, or several experiments."""
+"""Quality and speed against density: branches of one experiment, or several experiments."""
 
 from collections.abc import Mapping, Sequence
 
@@ -25,7 +25,9 @@ _OPEN = "open: a replicate diverged"
 
 
 def lottery_figure(rows: Sequence[LevelSummary], title: str) -> Figure:
-    """Final accuracy and early-stop step against density, one line for each branch.
+    """What networks are judged by at their end, and the early-stop step, against density.
+
+    One line for each branch.
 
     Args:
         rows: What `tfinit.lottery.report.summarize` returns.
@@ -45,9 +47,10 @@ def lottery_figure(rows: Sequence[LevelSummary], title: str) -> Figure:
     look = styles(by_branch, {branch.name: branch.look for branch in BRANCHES.values()})
     columns = 3
     legend_lines = -(-(len(by_branch) + 2) // columns)  # with the dense network and the bands
-    figure, (accuracy, speed) = panels(title, 2, (10, 4 + 0.22 * legend_lines))
+    figure, (quality, speed) = panels(title, 2, (10, 4 + 0.22 * legend_lines))
+    metric = rows[0].metric
     for axes, value, scale in (
-        (accuracy, "final_accuracy", 100.0),
+        (quality, "final_value", metric.scale),
         (speed, "early_stop_step", 1.0),
     ):
         _dense(axes, rows, value, scale)
@@ -55,17 +58,17 @@ def lottery_figure(rows: Sequence[LevelSummary], title: str) -> Figure:
             _line(axes, of, value, scale, label(branch), look[branch])
         zoom(axes, [getattr(row, value) for row in rows], scale)
         density_axis(axes, [row.density for row in rows])
-    _explain_open(accuracy, rows)
-    accuracy.set_ylabel("final test accuracy, %")
+    _explain_open(quality, rows)
+    quality.set_ylabel(metric.axis(f"final test {metric}"))
     speed.set_ylabel("early-stop step")
-    legend_below(figure, accuracy, columns)
+    legend_below(figure, quality, columns)
     return figure
 
 
 def initializations_figure(
     rows_by_name: Mapping[str, Sequence[LevelSummary]], title: str
 ) -> Figure:
-    """Final accuracy of the tickets against density, one line for each initialization.
+    """What tickets are judged by at their end against density, a line for each initialization.
 
     Args:
         rows_by_name: Initialization → what `tfinit.lottery.report.summarize` returns of its
@@ -86,16 +89,17 @@ def initializations_figure(
     look = styles(rows_by_name)
     figure, (axes,) = panels(title, 1, (8, 4.5))
     shown: list[LevelSummary] = []
+    metric = next(row.metric for rows in rows_by_name.values() for row in rows)
     for name, rows in rows_by_name.items():
         tickets = [row for row in rows if row.branch == TICKET]
-        trains = any(row.final_accuracy.n for row in tickets)
+        trains = any(row.final_value.n for row in tickets)
         text = name if trains else f"{name} (diverged)"
-        _line(axes, tickets, "final_accuracy", 100.0, text, look[name])
+        _line(axes, tickets, "final_value", metric.scale, text, look[name])
         shown += tickets
-    zoom(axes, [row.final_accuracy for row in shown], 100.0)
+    zoom(axes, [row.final_value for row in shown], metric.scale)
     density_axis(axes, [row.density for row in shown])
     _explain_open(axes, shown)
-    axes.set_ylabel("final test accuracy of the tickets, %")
+    axes.set_ylabel(metric.axis(f"final test {metric} of the tickets"))
     figure.legend(loc="outside right center", frameon=False)
     return figure
 
@@ -125,7 +129,7 @@ def _line(
 
 
 def _explain_open(axes: Axes, rows: Sequence[LevelSummary]) -> None:
-    if any(row.diverged and row.final_accuracy.n for row in rows):
+    if any(row.diverged and row.final_value.n for row in rows):
         axes.plot([], [], "o", markeredgecolor="0.4", markerfacecolor="white", label=_OPEN)
 
 

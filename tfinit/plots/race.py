@@ -22,13 +22,15 @@ _ROOM = 0.3
 # How far above a guess, or above where the best begins, lines are shown: too large weights begin
 # at 1e20, and would press all that matters into one line.
 _ABOVE = 10.0
+_TINY = float(np.finfo(np.float32).tiny)
 
 
 def race_figure(comparison: "Comparison", title: str | None = None) -> Figure:
     """Training loss against step on a logarithmic axis, one line for each scheme.
 
     A point is the mean of log loss over up to a fiftieth of the steps; lines are the geometric mean
-    over the seeds, with its 95% confidence band, as everywhere by Student's t. A cross is where a
+    over the seeds, with its 95% confidence band, as everywhere by Student's t. Where a loss is
+    negative, the axis is linear, and means are those of the losses themselves. A cross is where a
     seed diverged, at the upper edge if that was above it: from there on the line is that of the
     others. What is more than ten times as high as a guess, or as where the best begins, is not
     shown.
@@ -49,32 +51,35 @@ def race_figure(comparison: "Comparison", title: str | None = None) -> Figure:
     edges = np.unique(np.linspace(0, comparison.steps, _BINS + 1).round().astype(int))
     middle = (edges[:-1] + edges[1:] + 1) / 2
     means: list[float] = []
+    logarithmic = not any((run.metrics.losses < 0).any() for run in comparison.runs)
+    shown = np.exp if logarithmic else np.asarray
     for row in comparison.rows:
-        curves = np.array([_binned(run, edges) for run in comparison.of(row.label)])
+        curves = np.array([_binned(run, edges, logarithmic) for run in comparison.of(row.label)])
         spreads = [Spread.of(column[np.isfinite(column)]) for column in curves.T]
-        line = np.exp([spread.mean for spread in spreads])
+        line = shown([spread.mean for spread in spreads])
         text = row.label
         if row.diverged:
             text += f" (diverged: {row.diverged} of {row.runs})"
         every = max(1, len(middle) // 8)
         axes.plot(middle, line, markersize=5, markevery=every, label=text, **look[row.label])
-        ends = np.exp([spread.interval if spread.n > 1 else (np.nan,) * 2 for spread in spreads])
+        ends = shown([spread.interval if spread.n > 1 else (np.nan,) * 2 for spread in spreads])
         if np.isfinite(ends).any():
             colour = look[row.label]["color"]
             axes.fill_between(middle, *ends.T, color=colour, alpha=0.15, linewidth=0)
         means += line[np.isfinite(line)].tolist()
     if comparison.target_loss is not None:
         axes.axhline(comparison.target_loss, color="0.5", linewidth=1, label="loss to reach")
-    axes.set_yscale("log")
-    for axis in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
-        axis(LogFormatter(minor_thresholds=(2, 0.5)))
+    if logarithmic:
+        axes.set_yscale("log")
+        for axis in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
+            axis(LogFormatter(minor_thresholds=(2, 0.5)))
     if means:
         best = comparison.rows[0].label
         begins = [r.metrics.losses[0] for r in comparison.of(best) if len(r.metrics.losses)]
-        top = _ABOVE * max([math.log(comparison.classes), *begins])
-        low, high = math.log(min(means)), math.log(min(top, max(means)))
-        room = abs(_ROOM * (high - low)) or 0.1
-        axes.set_ylim(math.exp(low - room), math.exp(high + room))
+        classes = comparison.classes or 1
+        guess = [math.log(classes)] if classes > 1 else []
+        top = max([*guess, *begins], default=max(means))
+        axes.set_ylim(*(_log_limits if logarithmic else _limits)(means, top))
     for run in comparison.runs:
         losses = run.metrics.losses
         if run.diverged_at is not None and len(losses):
@@ -89,9 +94,28 @@ def race_figure(comparison: "Comparison", title: str | None = None) -> Figure:
     return figure
 
 
-def _binned(run: "Run", edges: np.ndarray) -> list[float]:
-    """Mean log loss between the edges; NaN where the run made no step."""
-    tiny = float(np.finfo(np.float32).tiny)
-    logs = np.log(np.maximum(run.metrics.losses.astype(np.float64), tiny))
-    parts = [logs[low:high] for low, high in pairwise(edges)]
+def _log_limits(means: list[float], top: float) -> tuple[float, float]:
+    """Of a logarithmic axis: up to ten times of what is known to be high."""
+    low, high = (
+        math.log(max(min(means), _TINY)),
+        math.log(max(min(_ABOVE * top, max(means)), _TINY)),
+    )
+    room = abs(_ROOM * (high - low)) or 0.1
+    return math.exp(low - room), math.exp(high + room)
+
+
+def _limits(means: list[float], top: float) -> tuple[float, float]:
+    """Of a linear axis: up to ten times as far above the lowest as what is known to be high."""
+    low = min(means)
+    high = min(max(means), low + _ABOVE * max(top - low, 0.0)) if top > low else max(means)
+    room = _ROOM * (high - low) / 2 or 0.1
+    return low - room, high + room
+
+
+def _binned(run: "Run", edges: np.ndarray, logarithmic: bool) -> list[float]:
+    """Mean (log) loss between the edges; NaN where the run made no step."""
+    values = run.metrics.losses.astype(np.float64)
+    if logarithmic:
+        values = np.log(np.maximum(values, _TINY))
+    parts = [values[low:high] for low, high in pairwise(edges)]
     return [float(part.mean()) if len(part) else math.nan for part in parts]

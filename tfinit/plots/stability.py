@@ -11,6 +11,7 @@ from matplotlib.ticker import NullLocator
 from tfinit.arguments import listed, refused, text
 from tfinit.plots.style import draw, panels, sequential, zoom
 from tfinit.spread import Spread
+from tfinit.training.judged import ACCURACY, JudgedMetric
 
 # The paper calls networks stable whose error rises by less than this on the way.
 STABLE = 0.02
@@ -22,7 +23,11 @@ _MARKERS = "os^DvPX*"
 
 
 class Interpolation(Protocol):
-    """Error along the straight line between two trained networks that parted at step ``k``."""
+    """Error along the straight line between two trained networks that parted at step ``k``.
+
+    One that has a ``metric``, a `tfinit.training.judged.JudgedMetric`, is about that in place of
+    the error.
+    """
 
     @property
     def seed(self) -> int:
@@ -58,7 +63,8 @@ def stability_figure(records: Sequence[Interpolation], title: str) -> Figure:
 
     Returns:
         A figure of three panels: barriers over k; test error and train error over alpha, a line
-        for each k. Below the dotted line networks are stable by the paper's rule of 2 points.
+        for each k. Below the dotted line networks are stable by the paper's rule of 2 points; of
+        networks that are judged by another metric than an accuracy it says nothing.
 
     References:
         Frankle, Dziugaite, Roy & Carbin, *Linear Mode Connectivity and the Lottery Ticket
@@ -75,10 +81,11 @@ def stability_figure(records: Sequence[Interpolation], title: str) -> Figure:
         of = by_k.setdefault(record.k, [])
         if np.isfinite([record.train_error, record.test_error]).all():
             of.append(record)
+    metric = getattr(records[0], "metric", ACCURACY)
     figure, (barriers, *lines) = panels(title, 3, (13, 4.6))
-    _barriers(barriers, by_k)
+    _barriers(barriers, by_k, metric)
     for axes, split in zip(lines, _SPLITS, strict=True):
-        _errors(axes, by_k, split)
+        _errors(axes, by_k, split, metric)
     handles, labels = lines[0].get_legend_handles_labels()
     columns = min(len(handles), 8)
     if handles:
@@ -86,17 +93,19 @@ def stability_figure(records: Sequence[Interpolation], title: str) -> Figure:
     return figure
 
 
-def _barriers(axes: Axes, by_k: dict[int, list[Interpolation]]) -> None:
-    every = [Spread.of([0.0]), Spread.of([1.2 * STABLE])]
+def _barriers(axes: Axes, by_k: dict[int, list[Interpolation]], metric: JudgedMetric) -> None:
+    every = [Spread.of([0.0])]
     for split, style in _SPLITS.items():
         spreads = [Spread.of([r.barrier(split) for r in of]) for of in by_k.values()]
-        draw(axes, list(by_k), spreads, 100.0, label=split, **style)
+        draw(axes, list(by_k), spreads, metric.scale, label=split, **style)
         every += spreads
-    axes.axhline(100 * STABLE, color="0.3", linestyle=":", linewidth=1.2, label="stable below")
-    zoom(axes, every, 100.0)
+    if metric.is_accuracy:
+        every.append(Spread.of([1.2 * STABLE]))
+        axes.axhline(100 * STABLE, color="0.3", linestyle=":", linewidth=1.2, label="stable below")
+    zoom(axes, every, metric.scale)
     _step_axis(axes, by_k)
     axes.set_xlabel("k: step at which the networks part")
-    axes.set_ylabel("error barrier, points")
+    axes.set_ylabel("error barrier, points" if metric.is_accuracy else f"barrier of {metric}")
     axes.grid(alpha=0.3)
     axes.legend(loc="best", frameon=False)
 
@@ -118,7 +127,9 @@ def _step_axis(axes: Axes, steps: Iterable[int]) -> None:
         axes.xaxis.set_minor_locator(NullLocator())
 
 
-def _errors(axes: Axes, by_k: dict[int, list[Interpolation]], split: str) -> None:
+def _errors(
+    axes: Axes, by_k: dict[int, list[Interpolation]], split: str, metric: JudgedMetric
+) -> None:
     colours = sequential()(np.linspace(0, 1, len(by_k)))
     every: list[Spread] = []
     for n, (k, of) in enumerate(by_k.items()):
@@ -127,9 +138,11 @@ def _errors(axes: Axes, by_k: dict[int, list[Interpolation]], split: str) -> Non
         columns = zip(*(getattr(r, f"{split}_error") for r in of), strict=True)
         spreads = [Spread.of(column) for column in columns]
         style = {"color": colours[n], "marker": _MARKERS[n % len(_MARKERS)]}
-        draw(axes, list(of[0].alphas), spreads, 100.0, label=f"k = {k:,}", **style)
+        draw(axes, list(of[0].alphas), spreads, metric.scale, label=f"k = {k:,}", **style)
         every += spreads
-    zoom(axes, every, 100.0)
+    zoom(axes, every, metric.scale)
     axes.set_xlabel("α: from the one network to the other")
-    axes.set_ylabel(f"{split} error, %")
+    # What is drawn is turned so that more is worse.
+    turned = f"1 - {split} {metric}" if metric.direction == "max" else f"{split} {metric}"
+    axes.set_ylabel(f"{split} error, %" if metric.is_accuracy else turned)
     axes.grid(alpha=0.3)

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from tfinit.arguments import check_real, refused
+from tfinit.batch_streams import Stream
 from tfinit.datasets import Dataset
 from tfinit.errors import InputError, reason
 from tfinit.variables import keras_of
@@ -42,8 +43,8 @@ def checked(model: Any, data: Any) -> Dataset:
     splits = {}
     for which in ("train", "validation", "test"):
         split = getattr(data, which)
-        if which == "train" and hasattr(split, "repeat") and hasattr(split, "take"):
-            continue  # tf.data: fit takes it as it is
+        if which == "train" and isinstance(split, Stream):
+            continue
         if split is not None or which == "train":
             splits[which] = _arrays(which, split)
     if splits:

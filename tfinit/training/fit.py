@@ -10,7 +10,8 @@ from tfinit.arguments import function, instance, refused, text
 from tfinit.datasets import Dataset
 from tfinit.errors import InputError, reason
 from tfinit.training.augment import Augment
-from tfinit.training.checks import checked, finite_weights, outputs_of, overridden
+from tfinit.training.checks import checked, finite_weights, overridden
+from tfinit.training.evaluation import Evaluator
 from tfinit.training.fit_batches import ArrayBatches
 from tfinit.training.fit_steps import FitSteps
 from tfinit.training.metrics import (
@@ -20,8 +21,6 @@ from tfinit.training.metrics import (
     MetricsRecorder,
     Partial,
     Progress,
-    has_classes,
-    metric_names,
     no_checkpoint,
     silent,
 )
@@ -37,7 +36,6 @@ from tfinit.training.state import (
 )
 from tfinit.variables import keras_of, walk_layers
 
-_EVALUATION_ROWS = 1000
 _SECONDS = 0.5  # between two reports, so that progress is seen
 _TRIED_ROWS = 32  # of the step that tries a `train_step`
 
@@ -111,18 +109,17 @@ class FitLoop:
         self._before_evaluation = before_evaluation
         if not getattr(model.optimizer, "built", False):
             model.optimizer.build(model.trainable_variables)
-        self._splits = [s for s in (data.validation, data.test) if s is not None]
-        self._outputs = outputs_of(model, self._splits[0][0]) if self._splits else None
-        self._names = metric_names(data, self._outputs)
-        self._measure = None
-        if self._legacy:
-            from tfinit.training.compiled import Evaluator
-
-            self._measure = Evaluator(model, data, _loss_of(model), False)
+        jit = getattr(model, "jit_compile", None) is True  # None in tf_keras
+        self._evaluate = Evaluator(model, data, jit_compile=jit)
         self._steps = FitSteps(model)
         if overridden(model, "train_step"):
             self._try_out()
         self._fresh = values_of(self._optimizer_state())
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What each evaluation measures: the columns of `Metrics.values`."""
+        return self._evaluate.names
 
     def reset(self) -> None:
         """Put the optimizer back to what it was when the loop was made, masks included."""
@@ -165,7 +162,7 @@ class FitLoop:
                 "`resume` is of another network, or of another backend: its variables are not "
                 "those of this model and its optimizer. Train from the start."
             )
-        record = MetricsRecorder(self._names, resume)
+        record = MetricsRecorder(self._evaluate.names, resume)
         if resume is None:
             if not self._legacy:
                 set_noise(self.model, seed, start)
@@ -222,7 +219,7 @@ class FitLoop:
         if self._arrays is not None:
             return self._arrays(batch_size, start, steps, seed)
         stream: Any = self._stream
-        return stream.repeat().skip(start).take(steps - start)
+        return stream.fits_as(steps, start)
 
     def _state(self) -> dict[str, Any]:
         """All that a training changes, by name."""
@@ -278,57 +275,6 @@ class FitLoop:
                     variable.assign(before[name])
             for optimizer in unbuilt:
                 begin_anew(optimizer)
-
-    def _evaluate(self) -> list[float]:
-        if self._measure is not None:
-            return self._measure()
-        import keras
-
-        row = []
-        for split in self._splits:
-            rows = _rows(split[0])
-            total, right = 0.0, 0
-            for piece in np.array_split(np.arange(rows), -(-rows // _EVALUATION_ROWS)):
-                part = keras.tree.map_structure(lambda a, p=piece: a[p], tuple(split))
-                x, y, weight = (*part, None)[:3]
-                output = self.model(x, training=False)
-                loss = self.model.compute_loss(
-                    x=x, y=y, y_pred=output, sample_weight=weight, training=False
-                )
-                total += float(keras.ops.convert_to_numpy(loss)) * len(piece)
-                if has_classes(y, self._outputs):
-                    guess = np.argmax(keras.ops.convert_to_numpy(output), axis=-1)
-                    right += int((guess == y).sum())
-            row.append(total / rows)
-            if has_classes(split[1], self._outputs):
-                row.append(right / rows)
-        return row
-
-
-def _loss_of(model: Any) -> Any:
-    """The one loss of a tf_keras model, which may be a name, a function or an object."""
-    import tf_keras
-
-    if not isinstance(model.loss, str) and not callable(model.loss):
-        raise InputError(
-            f"`model` is of tf_keras and has as its loss {model.loss!r}. There, tfinit trains "
-            "models with one output and one loss; a Keras 3 model may have several."
-        )
-    loss = tf_keras.losses.get(model.loss)
-    if isinstance(loss, tf_keras.losses.Loss):
-        return loss
-
-    class Mean(tf_keras.losses.Loss):
-        def call(self, y_true: Any, y_pred: Any) -> Any:
-            return loss(y_true, y_pred)
-
-    return Mean()
-
-
-def _rows(x: Any) -> int:
-    while not hasattr(x, "shape"):
-        x = next(iter(x.values() if isinstance(x, dict) else x))
-    return len(x)
 
 
 class _Told:

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from tfinit.array_trees import each, flat
 from tfinit.training.augment import Augment
 from tfinit.training.order import batch_indices
 
@@ -22,22 +23,19 @@ class ArrayBatches:
     """
 
     def __init__(self, train: tuple[Any, ...], augment: Augment | None, backend: str):
-        import keras
-
         self._train, self._augment, self._backend = train, augment, backend
-        self.rows = len(keras.tree.flatten(train)[0])
+        self.rows = len(flat(train)[0])
         if backend == "tensorflow":
             import tensorflow as tf
 
             with tf.device("CPU"):  # where tf.data gathers
-                self._train = tf.nest.map_structure(tf.constant, train)
+                self._train = each(tf.constant, _in_tuples(train))
         elif backend == "torch":
+            import keras
+
             # Pictures that are augmented are cut in NumPy.
             done = 0 if augment is None else 1
-            self._train = (
-                *train[:done],
-                *keras.tree.map_structure(keras.ops.convert_to_tensor, train[done:]),
-            )
+            self._train = (*train[:done], *each(keras.ops.convert_to_tensor, train[done:]))
 
     def __call__(self, batch_size: int, start: int, stop: int, seed: int) -> Any:
         """What to give to `fit` for the steps from ``start`` to ``stop``."""
@@ -50,17 +48,24 @@ class ArrayBatches:
         import tensorflow as tf
 
         def batch(rows: Any, draws: Any = None) -> tuple[Any, ...]:
-            x, *others = tf.nest.map_structure(lambda a: tf.gather(a, rows), self._train)
+            x, *others = each(lambda a: tf.gather(a, rows), self._train)
             return (x if augment is None else augment.apply(x, draws), *others)
 
         order = (indices,) if draws is None else (indices, draws)
         return tf.data.Dataset.from_tensor_slices(order).map(batch).prefetch(tf.data.AUTOTUNE)
 
     def _generated(self, indices: np.ndarray, draws: np.ndarray | None) -> Iterator[tuple]:
-        import keras
-
         for n, rows in enumerate(indices):
-            x, *others = keras.tree.map_structure(lambda a, rows=rows: a[rows], self._train)
+            x, *others = each(lambda a, rows=rows: a[rows], self._train)
             if self._augment is not None and draws is not None:
                 x = self._augment.apply_numpy(x, draws[n])
             yield (x, *others)
+
+
+def _in_tuples(arrays: Any) -> Any:
+    """The same structure with tuples for lists: tf.data would stack the arrays of a list."""
+    if isinstance(arrays, tuple | list):
+        return tuple(map(_in_tuples, arrays))
+    if isinstance(arrays, dict):
+        return {name: _in_tuples(part) for name, part in arrays.items()}
+    return arrays

@@ -14,13 +14,22 @@ import numpy as np
 from tfinit.arguments import array, listed, one_of, text
 from tfinit.errors import InputError
 
-__all__ = ["ACCURACY", "AUTO", "DIRECTIONS", "LOSS", "JudgedMetric", "judged", "measured"]
+__all__ = [
+    "ACCURACY",
+    "AUTO",
+    "DIRECTIONS",
+    "LOSS",
+    "MATCH_POINTS",
+    "JudgedMetric",
+    "judged",
+    "measured",
+]
 
 AUTO = "auto"
 DIRECTIONS = ("auto", "max", "min")
 _SPLITS = ("validation", "test")
 # As good as another: an accuracy within half a point of it, or any other within 1% of it.
-_POINTS = 0.5
+MATCH_POINTS = 0.5
 _PART = 0.01
 # What a name ends with, of Keras's metrics and of those of others, says which way is better.
 _MAX = (
@@ -82,15 +91,24 @@ class JudgedMetric:
     @property
     def match(self) -> str:
         """How near another is as good, in words: see `as_good`."""
-        return f"{_POINTS} points" if self.is_accuracy else f"{_PART:.0%}"
+        return f"{MATCH_POINTS} points" if self.is_accuracy else f"{_PART:.0%}"
 
     def column(self, split: str = "test") -> str:
         """Its key in `tfinit.training.Metrics.values`."""
         return f"{split}_{self.name}"
 
-    def label(self, split: str = "test") -> str:
-        """What tables and axes call it, with its unit: ``"test accuracy, %"``."""
-        return f"{split} {self.name}" + (", %" if self.is_accuracy else "")
+    def heading(self, words: str) -> str:
+        """Words of a table that tell of it, with its unit, or which way is better.
+
+        Example:
+            >>> ACCURACY.heading("test accuracy"), LOSS.heading("test loss")
+            ('test accuracy in %', 'test loss (lower is better)')
+        """
+        return f"{words} in %" if self.is_accuracy else f"{words} ({self.hint})"
+
+    def axis(self, words: str) -> str:
+        """The same for the axis of a figure: ``"test accuracy, %"``."""
+        return f"{words}, %" if self.is_accuracy else self.heading(words)
 
     def text(self, value: float, spread: float | None = None) -> str:
         """A value, and how far its replicates are apart, with the unit."""
@@ -118,8 +136,10 @@ class JudgedMetric:
 
         That is half a point of an accuracy, and 1% of the other value of anything else. NaN is not.
         """
-        slack = _POINTS / 100 if self.is_accuracy else _PART * abs(other)
-        return bool(self.gain(value, other) >= -slack)
+        slack = MATCH_POINTS / 100 if self.is_accuracy else _PART * abs(other)
+        if self.direction == "max":
+            return bool(value >= other - slack)
+        return bool(value <= other + slack)
 
     def best(self, values: Sequence[float] | np.ndarray) -> int:
         """Where the best of some values is, the first of equal ones; NaN is never the best.
@@ -194,6 +214,12 @@ def judged(
             (AUTO, *names),
             "These are measured: the loss and the metrics that the model was compiled with.",
         )
+    own = {one.name: one.direction for one in (ACCURACY, LOSS)}
+    if direction not in (AUTO, own.get(metric, direction)):
+        raise InputError(
+            f"`metric_direction` of {metric!r} must be auto or {own[metric]}, received "
+            f"{direction!r}."
+        )
     if direction == AUTO:
         found = _direction(metric, model)
         if found is None:
@@ -224,9 +250,11 @@ def _direction(name: str, model: Any) -> str | None:
         return LOSS.direction
     found = None
     if model is not None:
-        from tfinit.graph.keras_internals import compiled_metrics, direction_of
+        from tfinit.graph.keras_internals import direction_of
+        from tfinit.training.metric_names import metrics_of
 
-        found = compiled_metrics(model).get(name)
+        # Of a metric with a number for each class there is "name[0]", "name[1]" …
+        found = metrics_of(model).get(name.split("[")[0])
         if found is not None and (said := direction_of(found)) is not None:
             return "max" if said == "up" else "min"
     for known in (name, *([type(found).__name__] if found is not None else [])):
@@ -241,5 +269,6 @@ def _ends(name: str, words: Sequence[str]) -> bool:
     """Whether a name ends with one of the words, in any writing, numbered or not."""
     snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
     # "precision_at_recall" is a precision, "ndcg@10" an ndcg; Keras numbers equal names: "auc_1".
-    told = re.sub(r"_\d+$", "", re.split(r"_at_|@", snake)[0].replace(" ", "_").replace("-", "_"))
+    told = re.split(r"_at_|[@\[]", snake)[0].replace(" ", "_").replace("-", "_")
+    told = re.sub(r"_\d+$", "", told)
     return any(told == word or told.endswith(f"_{word}") for word in words)

@@ -33,11 +33,23 @@ def allocation_config(allocation: Allocation) -> Any:
     return dict(allocation) if isinstance(allocation, Mapping) else _own("allocation", allocation)
 
 
+def is_registered(part: Any) -> bool:
+    """Whether a score or allocation can be found again by what a configuration holds of it."""
+    if isinstance(part, str | Mapping) or (
+        isinstance(part, Score) and SCORES.get(part.name) is part
+    ):
+        return True
+    import keras
+
+    named = part if hasattr(part, "__name__") else type(part)
+    return keras.saving.get_registered_object(keras.saving.get_registered_name(named)) is named
+
+
 def _own(name: str, value: Any) -> dict[str, Any]:
     import keras
 
     named = value if hasattr(value, "__name__") else type(value)
-    if keras.saving.get_registered_object(keras.saving.get_registered_name(named)) is not named:
+    if not is_registered(value):
         also = " or a mapping" if name == "allocation" else ""
         shown = repr(value if named is not value else value.__name__)
         raise InputError(
@@ -71,6 +83,14 @@ def allocation_from_config(
     return _from_config("allocation", config, custom_objects, known)
 
 
+def name_in(config: Any) -> str:
+    """The name of a score or allocation in a configuration."""
+    if not isinstance(config, Mapping):
+        return str(config)
+    own = config["function"]
+    return str(own["config" if own["class_name"] == "function" else "registered_name"])
+
+
 def _from_config(name: str, config: Any, custom_objects: dict[str, Any] | None, known: bool) -> Any:
     if not isinstance(config, Mapping) or not isinstance(config.get("function"), Mapping):
         return config
@@ -79,7 +99,7 @@ def _from_config(name: str, config: Any, custom_objects: dict[str, Any] | None, 
     own = config["function"]
     if not known:
         return keras.saving.deserialize_keras_object(own, custom_objects=custom_objects)
-    registered = own["config" if own["class_name"] == "function" else "registered_name"]
+    registered = name_in(config)
     found = keras.saving.get_registered_object(registered, custom_objects)
     if found is None:
         raise InputError(

@@ -1,0 +1,182 @@
+"""The networks of an experiment: tfinit's own and anyone else's, made and initialized alike.
+
+One model is trained again and again; each seed has the weights that it begins with.
+"""
+
+import dataclasses
+import importlib
+import warnings
+from typing import Any
+
+import numpy as np
+
+from tfinit import models
+from tfinit.array_trees import each, flat
+from tfinit.datasets import Dataset
+from tfinit.errors import InputError, TfinitWarning
+from tfinit.fingerprint import fingerprint
+from tfinit.graph.structure import Structure
+from tfinit.lottery.network_config import NetworkConfig
+from tfinit.lottery.result import Weights
+from tfinit.lottery.schedule import learning_rate
+from tfinit.model_builders import ModelBuilder, builder_of
+from tfinit.optimizers import OPTIMIZERS
+from tfinit.schemes.initialize import initialize
+from tfinit.variables import (
+    all_weights,
+    check_same_keys,
+    keras_of,
+    prunable_weights,
+    read_weights,
+    write_weights,
+)
+
+_BATCH_FOR_SCHEMES = 256
+
+
+def network_of(config: NetworkConfig, build_model: Any = None) -> tuple[Any, ModelBuilder | None]:
+    """The experiment with the network that it is about, which is tried before anything is written.
+
+    Args:
+        config: The experiment. Its ``model`` may be the place of a function, or a file.
+        build_model: As `tfinit.lottery.run` takes it.
+
+    Returns:
+        The configuration, in which ``model`` and ``keras`` are those of the network; and what makes
+        it. None: a network of tfinit's.
+
+    Raises:
+        InputError: as `tfinit.model_builders.ModelBuilder.check` says, or the configuration asks
+            for something that does not go with a network of the user's own.
+    """
+    if build_model is None:
+        if not config.own_network:
+            return config, None
+        builder = builder_of(config.model, "model")
+    else:
+        builder = builder_of(build_model)
+        if config.model not in (type(config).model, builder.name):
+            raise InputError(
+                f"`model` {config.model!r} and `build_model` {builder.name!r} name two networks. "
+                "Give one of them."
+            )
+        config = dataclasses.replace(config, model=builder.name)
+    seeds = [*config.seeds[:2], config.seeds[0] + 1][:2]
+    model = builder.check([*seeds, *(config.seeds[0] + extra for extra in config.other_seeds)])
+    made_by = keras_of(model)
+    if config.keras not in ("keras", made_by):
+        raise InputError(
+            f"`keras` is {config.keras!r}, and {builder.name!r} makes a model of Keras 3. Leave "
+            "it out: it is that of the model."
+        )
+    prunable_weights(model)
+    return dataclasses.replace(config, keras=made_by), builder
+
+
+def shipped(config: NetworkConfig, data: Dataset) -> ModelBuilder:
+    """What makes a network of tfinit's, compiled and initialized as the configuration says."""
+    keras = importlib.import_module(config.keras)
+    x = data.train[0]
+    classes = data.class_count(f"`model` {config.model!r}")
+    chosen = _chosen(config)
+
+    def build(seed: int) -> Any:
+        model = models.build(
+            config.model, keras, x.shape[1:], classes, seed, chosen, x=_batch(data, seed)
+        )
+        if config.weight_decay:
+            for weight in prunable_weights(model).values():
+                weight.regularizer = keras.regularizers.L2(config.weight_decay / 2)
+        model.compile(
+            OPTIMIZERS[config.optimizer].make(keras, learning_rate(keras, config)),
+            keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        )
+        return model
+
+    return ModelBuilder(config.model, build, takes_seed=True, argument="model")
+
+
+class Networks:
+    """Makes the networks of an experiment.
+
+    What a seed means: ``initial(seed)`` are the weights that the builder gives for it. Of a builder
+    without a seed, and of a file, trainable kernels are drawn from the initializers of their
+    layers, each from a stream of its own by the seed; all else is as built: frozen kernels, biases,
+    normalization. A scheme of the configuration is applied after that.
+
+    Args:
+        config: The experiment.
+        data: What it trains on: shipped networks have its shapes, some schemes look at it.
+        builder: What makes the user's own network. None: the configuration names one of tfinit's.
+
+    Attributes:
+        model: A compiled model, to be trained from any of the weights.
+        weights: Its variables by their keys.
+        fingerprint: What identifies the network.
+    """
+
+    def __init__(self, config: NetworkConfig, data: Dataset, builder: ModelBuilder | None = None):
+        self._data = data
+        self._scheme = None if builder is None else _chosen(config)
+        self._builder = builder or shipped(config, data)
+        self.model = self._builder.model(config.seeds[0])
+        self.fingerprint = fingerprint(self.model)
+        self.weights = all_weights(self.model)
+        self._told = False
+        self._given = {} if self._builder.takes_seed else read_weights(self.weights)
+
+    def initial(self, seed: int) -> Weights:
+        """All weights of a newly initialized network, a function of ``seed``.
+
+        Raises:
+            InputError: the builder's network for this seed is another one, or a scheme does not
+                fit it.
+        """
+        model, weights = self.model, self.weights
+        if self._builder.takes_seed:
+            model = self._builder.model(seed)
+            weights = all_weights(model)
+            found = read_weights(weights)
+            check_same_keys(f"build_model(seed={seed})", found, self.weights)
+        else:
+            found = self._drawn(seed)
+        if self._scheme is None:
+            return found
+        write_weights(weights, found)
+        x = _batch(self._data, seed) if models.needs_data(self._scheme) else None
+        models.set_initialization(model, self._scheme, seed, x)
+        return read_weights(weights)
+
+    def _drawn(self, seed: int) -> dict[str, np.ndarray]:
+        write_weights(self.weights, self._given)
+        report = initialize(self.model, "reinitialize", seed=seed)
+        drawn = models.kernels(self.model)
+        kept = [r.key for r in report.records if r.action == "kept" and r.key in drawn]
+        if kept and not self._told:
+            self._told = True
+            warnings.warn(
+                f"The weights of {', '.join(kept)} are the same for every seed: the layer does not "
+                "say how they were initialized. Let build_model take the seed, and draw them.",
+                TfinitWarning,
+                stacklevel=2,
+            )
+        return {k: np.array(drawn[k].numpy()) if k in drawn else w for k, w in self._given.items()}
+
+    def outputs(self) -> list[str]:
+        """The keys of the prunable weights of the output layers; of a graph that is not known, the
+        last one."""
+        keys = list(prunable_weights(self.model))
+        structure = Structure.of(self.model, _batch(self._data, 0))
+        found = [] if structure.graph.guessed else [k for k in keys if k in structure.outputs]
+        return found or keys[-1:]
+
+
+def _chosen(config: NetworkConfig) -> str | None:
+    return None if config.initialization == "published" else config.initialization
+
+
+def _batch(data: Dataset, seed: int) -> Any:
+    """Some training inputs, for schemes that look at data."""
+    x = data.train[0]
+    drawn = np.random.default_rng(seed).permutation(len(flat(x)[0]))[:_BATCH_FOR_SCHEMES]
+    return each(lambda a: a[drawn], x)
