@@ -38,9 +38,10 @@ def small():
     return keras.Sequential([keras.Input((6,)), L.Dense(6, "tanh"), L.Dense(3)])
 
 computed, x = {}, x.reshape(-1, 6)[:32]
-for scheme, options in (("weightnorm_data", {}), ("krahenbuhl", {}), ("metainit", {"steps": 3, "rate": 0.01})):
+few = {"steps": 3, "rate": 0.01}
+for scheme in ("weightnorm_data", "krahenbuhl", "metainit"):
     made = small()
-    initialize(made, scheme, x, seed=1, **options)
+    initialize(made, scheme, x, seed=1, **(few if scheme == "metainit" else {}))
     computed[scheme] = [float(np.square(w.numpy()).sum()) for w in made.weights]
 y, loss = np.arange(32) % 3, keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 initialize(made, "he", seed=1)
