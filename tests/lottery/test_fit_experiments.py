@@ -1,4 +1,4 @@
-"""Experiments whose networks only Keras's own `fit` can train: left, they go on to the same bits."""
+"""Experiments that only Keras's own `fit` can train: left, they go on to the same bits."""
 
 import keras
 import numpy as np
