@@ -60,6 +60,15 @@ def models_help() -> str:
     )
 
 
+def networks_help() -> str:
+    """What a command is given as its network, in sentences for ``--help``."""
+    return (
+        "Your network: path/to/file.py:build or package.module:build, a function that returns a "
+        "built, compiled model, for a seed if it takes one; or a .keras file. Or one of tfinit's. "
+        f"{models_help()}"
+    )
+
+
 # PyTorch's, with which the published numbers of these networks were made. Keras's own momentum of
 # 0.99 needs hundreds of steps before the moving statistics are of any use.
 _NORMALIZATION = {"momentum": 0.9, "epsilon": 1e-5}

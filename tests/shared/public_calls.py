@@ -396,6 +396,7 @@ def _training(calls: Calls, directory: Path) -> None:
     calls.add("training.warm_up")
     splits = dict.fromkeys(("train", "test", "validation"), (X, Y))
     calls.add("datasets.from_arrays", **splits, name="it", classes=3)
+    calls.add("datasets.is_known", name="blobs")
     calls.add("datasets.load", name="blobs", argument="dataset", _said={"name": "dataset"})
     for name in ("make", "description"):
         calls.add(f"points.{name}", name="blobs")
@@ -430,6 +431,13 @@ def _probed(model: Any, value: Any, gradient: Any = None, layers: Any = None) ->
 
 def _walked(model: Any) -> None:
     list(variables.walk_layers(model))
+
+
+def _finished(directory: Path) -> Path:
+    """The directory of an experiment: nothing is trained in it yet."""
+    config = tiny(directory, run_dir=directory / "begun")
+    lottery.Store(config)
+    return config.run_dir
 
 
 def _saved(directory: Path) -> Path:
@@ -482,6 +490,7 @@ def _experiments(calls: Calls, directory: Path) -> None:
     calls.add("lottery.run", config=tiny(directory), **store)
     calls.add("lottery.stability", config=of_stability, **store)
     calls.add("lottery.TensorBoard", log_dir=directory / "logs")
+    calls.add("lottery.load", run_dir=_finished(directory))
     calls.add("lottery.stability_experiment.stability_steps", config=of_stability)
     said = {"names": "initializations?", "data": "dataset"}
     given = {"config": tiny(directory), "names": ("he",)} | own | {"_said": said}

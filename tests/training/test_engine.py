@@ -56,7 +56,8 @@ def test_the_name_is_the_function_however_often_it_is_asked_for():
         _ = tfinit.training.nonsense
 
 
-@ON_TENSORFLOW
+@BACKENDS
+@pytest.mark.skipif(BACKEND == "torch", reason="PyTorch trains with fit")
 @pytest.mark.parametrize("kind", [keras.Sequential, OwnLoss])
 def test_the_compiled_loop_where_it_can_and_without_a_word(kind):
     with warnings.catch_warnings():
@@ -68,8 +69,8 @@ def test_the_compiled_loop_where_it_can_and_without_a_word(kind):
 
 
 @BACKENDS
-@pytest.mark.skipif(BACKEND == "tensorflow", reason="needs another backend")
-def test_fit_on_another_backend():
+@pytest.mark.skipif(BACKEND != "torch", reason="needs PyTorch")
+def test_fit_on_pytorch():
     with pytest.warns(UserWarning, match=f"Training with fit, .*: the {BACKEND} backend") as seen:
         loop = trainer(compiled(), DATA)
     assert (loop.engine, loop.why) == ("fit", f"the {BACKEND} backend")
@@ -77,7 +78,8 @@ def test_fit_on_another_backend():
     learns(loop)
 
 
-@ON_TENSORFLOW
+@BACKENDS
+@pytest.mark.skipif(BACKEND == "torch", reason="PyTorch trains with fit")
 @pytest.mark.parametrize(
     ("make", "why"),
     [

@@ -4,9 +4,12 @@ from dataclasses import dataclass, field
 
 from tfinit.arguments import check_fields, number, one_of, seeds, text, whole
 from tfinit.datasets import datasets_help
+from tfinit.errors import InputError
 from tfinit.flag_help import FlagHelp
-from tfinit.networks import models_help
+from tfinit.named_functions import is_own_model
+from tfinit.networks import networks_help
 from tfinit.optimizers import OPTIMIZERS, optimizers_help
+from tfinit.training.judged import AUTO, DIRECTIONS
 
 DEFAULTS = ("xavier", "he", "lsuv")
 
@@ -24,9 +27,9 @@ class CompareConfig:
     """
 
     dataset: str = field(default="digits", metadata=FlagHelp(datasets_help))
-    """Data set: a name that `tfinit.datasets.load` knows."""
-    model: str = field(default="lenet-300-100", metadata=FlagHelp(models_help))
-    """Network: a name that `tfinit.models.build` knows."""
+    """Data set: a name that `tfinit.datasets.load` knows, an .npz file, or file.py:load."""
+    model: str = field(default="lenet-300-100", metadata=FlagHelp(networks_help))
+    """Network: your own by its place, ``nets.py:build`` or ``net.keras``; or a name of tfinit's."""
     schemes: tuple[str, ...] = DEFAULTS
     """Schemes and initializers of tfinit or of Keras; small: N(0, 0.01²); large: N(0, 1). With
     spaces or commas between."""
@@ -40,9 +43,14 @@ class CompareConfig:
     """Optimizer: a name of `tfinit.optimizers.OPTIMIZERS`."""
     learning_rate: float = 0.01
     """Learning rate, constant."""
+    metric: str = AUTO
+    """What is ranked by. auto: the mean training loss at the end; or loss, or a metric that the
+    model is compiled with, on the validation split."""
+    metric_direction: str = AUTO
+    """max, min: which is better. auto: as the metric says."""
 
     def __post_init__(self) -> None:
-        cure = "It is a name; tfinit.compare takes models and data of your own."
+        cure = "It is a name or a place; tfinit.compare takes functions and data themselves."
         for name in ("model", "dataset"):
             text(name, getattr(self, name), cure=cure)
         check_fields(self)
@@ -51,3 +59,12 @@ class CompareConfig:
         seeds("seeds", self.seeds)
         one_of("optimizer", self.optimizer, OPTIMIZERS)
         number("learning_rate", self.learning_rate, above=0)
+        text("metric", self.metric)
+        one_of("metric_direction", self.metric_direction, DIRECTIONS)
+        if is_own_model(self.model):
+            for name, default in (("optimizer", "sgd"), ("learning_rate", 0.01)):
+                if getattr(self, name) != default:
+                    raise InputError(
+                        f"`{name}` {getattr(self, name)!r} is for tfinit's networks: your own, "
+                        f"{self.model!r}, has what it was compiled with. Leave it out."
+                    )

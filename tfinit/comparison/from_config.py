@@ -8,6 +8,8 @@ from tfinit.arguments import instance
 from tfinit.comparison.config import CompareConfig
 from tfinit.comparison.race import compare
 from tfinit.comparison.result import Comparison, Run
+from tfinit.datasets import Dataset
+from tfinit.named_functions import is_own_model
 from tfinit.optimizers import OPTIMIZERS
 from tfinit.saved_data import read_data
 from tfinit.training.metrics import Progress
@@ -28,13 +30,31 @@ def compare_named(
     Raises:
         InputError: as `compare` says, or a name is unknown.
     """
-    import keras
-
     instance("config", config, CompareConfig)
     data = read_data(config.dataset, "dataset")
+    own = is_own_model(config.model)
+    return compare(
+        config.model if own else _shipped(config, data),
+        data,
+        config.schemes,
+        steps=config.steps,
+        seeds=config.seeds,
+        batch_size=config.batch_size,
+        title=f"{config.model} on {config.dataset}",
+        metric=config.metric,
+        metric_direction=config.metric_direction,
+        progress=progress,
+        finished=finished,
+    )
+
+
+def _shipped(config: CompareConfig, data: Dataset) -> Callable[[], Any]:
+    """What builds a network of tfinit's."""
     classes = data.class_count(f"`model` {config.model!r}")
 
     def build_model() -> Any:
+        import keras
+
         shape = data.train[0].shape[1:]
         # Of the seed nothing is left: the race draws all kernels.
         model = models.build(config.model, keras, shape, classes, seed=0)
@@ -42,14 +62,5 @@ def compare_named(
         model.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True))
         return model
 
-    return compare(
-        build_model,
-        data,
-        config.schemes,
-        steps=config.steps,
-        seeds=config.seeds,
-        batch_size=config.batch_size,
-        title=f"{config.model} on {config.dataset}",
-        progress=progress,
-        finished=finished,
-    )
+    build_model()  # an unknown name is told of here, as that and not as a fault of a builder
+    return build_model

@@ -1,11 +1,12 @@
 """The race: every scheme trains the same network, on the same batches, from its own start."""
 
+import functools
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from tfinit import arguments
-from tfinit.arguments import flag, function, number, text, whole
+from tfinit.arguments import flag, function, number, one_of, text, whole
 from tfinit.batch_streams import Stream
 from tfinit.comparison.config import DEFAULTS
 from tfinit.comparison.hidden_activations import with_activation
@@ -15,15 +16,18 @@ from tfinit.comparison.shared_network import SharedNetwork
 from tfinit.datasets import Dataset
 from tfinit.devices import announce
 from tfinit.errors import InputError
+from tfinit.model_builders import ModelBuilder, builder_of
+from tfinit.named_functions import is_named, load_named
 from tfinit.progress import as_warning, check_progress, following
 from tfinit.saved_data import read_data
+from tfinit.training.judged import AUTO, DIRECTIONS
 from tfinit.training.metrics import Progress
 from tfinit.training.order import check_batch_size
 from tfinit.variables import keras_of
 
 
 def compare(
-    build_model: Callable[..., Any],
+    build_model: Callable[..., Any] | str,
     data: Any,
     schemes: Sequence[Any] | Mapping[str, Any] = DEFAULTS,
     *,
@@ -32,6 +36,8 @@ def compare(
     batch_size: int = 64,
     evaluate_every: int | None = None,
     target_loss: float | None = None,
+    metric: str = "auto",
+    metric_direction: str = "auto",
     diagnose: bool = True,
     title: str | None = None,
     progress: bool | Progress | None = True,
@@ -51,8 +57,8 @@ def compare(
 
     Args:
         build_model: ``build_model()`` or ``build_model(seed)``: returns a model of Keras 3, built
-            and compiled, of a kind that `tfinit.training.CompiledLoop` trains (TensorFlow, no
-            ``train_step`` of its own).
+            and compiled, for any task and on any backend. Or its place, ``"nets.py:build"`` or
+            ``"package.module:build"``, or a ``.keras`` file.
         data: A `tfinit.datasets.Dataset`, the name of one, an .npz file, ``"file.py:load"``, or
             pairs ``((x, y), (x_test, y_test))`` and, third, those of validation, as
             `tfinit.datasets.from_arrays` takes them: see `tfinit.saved_data.read_data`.
@@ -75,6 +81,10 @@ def compare(
         target_loss: What steps and seconds are counted to, a mean training loss over 5% of the
             steps. None: half-way on a log scale between knowing nothing and the best scheme's end,
             see `tfinit.comparison.result.choose_target`.
+        metric: What is ranked by: ``"auto"``, the mean training loss of the last 5% of the steps;
+            or ``"loss"`` or a metric that the model is compiled with, on the validation split after
+            the last step.
+        metric_direction: ``"max"`` or ``"min"``, for a metric that does not say which is better.
         diagnose: Whether to call `tfinit.diagnose` before each run, on those 256 examples.
         title: What table and figure are called. None: the model's and the data's names.
         progress: True: a bar with the time that is left, on a terminal or in a notebook. False or
@@ -103,19 +113,25 @@ def compare(
     target_loss = number("target_loss", target_loss, above=0, none=True)
     diagnose = flag("diagnose", diagnose)
     text("title", title, none=True)
+    text("metric", metric)
+    one_of("metric_direction", metric_direction, DIRECTIONS)
     check_progress(progress)
     function("finished", finished, "a run")
     field = read_schemes(schemes)
     data = read_data(data)
+    seeds = list(arguments.seeds("seeds", seeds))
+    _builder(build_model)
+    if data.rows is not None:
+        check_batch_size(batch_size, data.rows)
     if isinstance(data.train, Stream):
         as_warning(data.train.notice)
-    classes = data.class_count("compare")
-    seeds = _check(build_model, data, seeds, batch_size)
     runs: dict[tuple[str, int], Run] = {}
-    device = ""
+    device, judge = "", None
     with following(progress) as follower:
         follower.expect(len(field) * len(seeds) * steps)
         for network, group, own_seeds in _shared_networks(build_model, data, field, seeds):
+            if judge is None and metric != AUTO:
+                judge = network.judged(metric, metric_direction)
             title = title or f"{network.model.name} on {data.name}"
             device = device or str(announce())
             for seed in own_seeds:
@@ -134,75 +150,51 @@ def compare(
                     follower.say(str(run))
     ordered = tuple(runs[initialization.label, seed] for initialization in field for seed in seeds)
     if target_loss is None:
-        target_loss = choose_target(ordered, classes)
+        target_loss = choose_target(ordered, data.classes)
     title = title or data.name
-    return Comparison(title, ordered, classes, steps, batch_size, target_loss, device)
-
-
-def _check(
-    build_model: Any,
-    data: Dataset,
-    seeds: Sequence[int],
-    batch_size: int,
-) -> list[int]:
-    if not callable(build_model) or keras_of(build_model) is not None:
-        raise InputError(
-            "`build_model` must be a function that returns a compiled model, received "
-            f"{type(build_model).__name__}. Wrap it: lambda: model."
-        )
-    check_batch_size(batch_size, len(data.train[1]))
-    return list(arguments.seeds("seeds", seeds))
+    return Comparison(title, ordered, data.classes, steps, batch_size, target_loss, device, judge)
 
 
 def _shared_networks(
-    build_model: Callable[..., Any], data: Dataset, field: list[Initialization], seeds: list[int]
+    build_model: Callable[..., Any] | str,
+    data: Dataset,
+    field: list[Initialization],
+    seeds: list[int],
 ) -> Iterator[tuple[SharedNetwork, list[Initialization], list[int]]]:
     """What is run on which model: one for each activation, and each seed where it is asked for."""
-    takes = _parameters(build_model)
     by_activation: dict[Any, list[Initialization]] = {}
     for initialization in field:
         by_activation.setdefault(initialization.activation, []).append(initialization)
     for activation, group in by_activation.items():
-        for own_seeds in [[seed] for seed in seeds] if "seed" in takes else [seeds]:
-            given = {takes["seed"]: own_seeds[0]} if "seed" in takes else {}
-            if activation is not None and "activation" in takes:
-                given["activation"] = activation
-            model = _compiled(build_model(**given))
-            if activation is not None and "activation" not in takes:
+        builder, taken = _builder(build_model, activation)
+        for own_seeds in [[seed] for seed in seeds] if builder.takes_seed else [seeds]:
+            model = builder.model(own_seeds[0])
+            if keras_of(model) != "keras":
+                raise InputError(
+                    f"`build_model` must return a model of Keras 3, received one of tf_keras, "
+                    f"{type(model).__name__}. Build it with `import keras`."
+                )
+            if activation is not None and not taken:
                 model = with_activation(model, activation)
             yield SharedNetwork(model, data), group, own_seeds
 
 
-def _parameters(build_model: Callable[..., Any]) -> dict[str, str]:
-    """What ``build_model`` asks for: ``"seed"`` and ``"activation"`` → the parameter's name.
-
-    The seed's is called ``seed``, or is the one that has no default.
-    """
-    parameters = inspect.signature(build_model).parameters
-    takes = {name: name for name in ("seed", "activation") if name in parameters}
-    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    needed = [
-        p.name
-        for p in parameters.values()
-        if p.default is p.empty and p.kind in named and p.name not in takes
-    ]
-    if "seed" not in takes and len(needed) == 1:
-        takes["seed"] = needed.pop()
-    if needed:
-        raise InputError(
-            "`build_model` must work without arguments, or with the arguments `seed` and "
-            f"`activation`; it also needs {', '.join(needed)}. Wrap it in a function."
-        )
-    return takes
-
-
-def _compiled(model: Any) -> Any:
-    if keras_of(model) != "keras":
-        raise InputError(
-            f"`build_model` must return a model of Keras 3, received {type(model).__name__}."
-        )
-    if getattr(model, "optimizer", None) is None:
-        raise InputError(
-            "`build_model` must return a compiled model: call model.compile(optimizer, loss) in it."
-        )
-    return model
+def _builder(
+    build_model: Callable[..., Any] | str, activation: Any = None
+) -> tuple[ModelBuilder, bool]:
+    """The builder, and whether it takes the activation that it is given."""
+    if isinstance(build_model, str):
+        if not is_named(build_model):
+            return builder_of(build_model), False
+        build_model = load_named(build_model, "build_model")
+    if callable(build_model) and keras_of(build_model) is None:
+        taken = inspect.signature(build_model).parameters.get("activation")
+        if taken is not None:
+            if activation is not None:
+                return builder_of(functools.partial(build_model, activation=activation)), True
+            if taken.default is taken.empty:
+                raise InputError(
+                    "`build_model` needs an `activation`: give each of `schemes` as a pair "
+                    "(scheme, activation), or the parameter a default."
+                )
+    return builder_of(build_model), False

@@ -13,6 +13,7 @@ from tfinit.arguments import number, one_of, text
 from tfinit.comparison.ranking import Ranking, foretold, rank
 from tfinit.results import Result, json_ready
 from tfinit.spread import Spread
+from tfinit.training.judged import JudgedMetric, judged
 from tfinit.training.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -109,7 +110,10 @@ class Row:
             `seconds_to_target`.
         final_loss: Mean training loss of the last 5% of the steps.
         validation_loss: After the last step.
-        test_accuracy: A fraction, after the last step.
+        test_accuracy: A fraction, after the last step. Of none where there are no classes.
+        validation: The metric that is told of (`Comparison.told`) on the validation split, after
+            the last step.
+        test: The same on the test split.
         risk: Mean risk of the diagnoses; NaN without.
         verdict: That of the first seed's diagnosis; empty without.
     """
@@ -124,6 +128,8 @@ class Row:
     final_loss: Spread
     validation_loss: Spread
     test_accuracy: Spread
+    validation: Spread
+    test: Spread
     risk: float
     verdict: str
 
@@ -135,20 +141,23 @@ class Comparison(Result):
     Attributes:
         title: The data, and what was trained.
         runs: One for each scheme and seed, scheme by scheme.
-        classes: Number of classes of the data.
+        classes: Number of classes of the data; None where targets are no classes.
         steps: Steps of each run.
         batch_size: Examples a step.
         target_loss: What steps and seconds are counted to; None if no scheme learned anything.
         device: What it trained on, the `tfinit.devices.Device` as text.
+        metric: What is ranked by, on the validation split after the last step. None: by the final
+            training loss.
     """
 
     title: str
     runs: tuple[Run, ...] = field(repr=False)
-    classes: int
+    classes: int | None
     steps: int
     batch_size: int
     target_loss: float | None
     device: str = ""
+    metric: JudgedMetric | None = None
 
     @property
     def labels(self) -> list[str]:
@@ -166,9 +175,26 @@ class Comparison(Result):
         return {label: [run.final_loss for run in self.of(label)] for label in self.labels}
 
     @cached_property
+    def values(self) -> dict[str, list[float]]:
+        """Label → what each seed is ranked by: its final loss, or the `metric`."""
+        if self.metric is None:
+            return self.final_losses
+        name = self.metric.column("validation")
+        return {label: [run.last(name) for run in self.of(label)] for label in self.labels}
+
+    @cached_property
     def ranking(self) -> Ranking:
         """The ranks, and whether a test tells them apart."""
-        return rank(self.final_losses)
+        return rank(self.values, self.metric)
+
+    @cached_property
+    def told(self) -> JudgedMetric:
+        """The metric that the table tells of the test split: the `metric`, or by default accuracy
+        where it is measured, else the loss."""
+        if self.metric is not None:
+            return self.metric
+        names = [name.split("_", 1)[1] for run in self.runs[:1] for name in run.metrics.values]
+        return judged(tuple(dict.fromkeys(["loss", *names])))
 
     @cached_property
     def rows(self) -> list[Row]:
@@ -177,7 +203,7 @@ class Comparison(Result):
 
     @property
     def best(self) -> str | None:
-        """The label with the lowest final loss; None if all diverged. See `ranking` for ties."""
+        """The label that is ranked first; None if all diverged. See `ranking` for ties."""
         row = self.rows[0]
         return None if row.diverged else row.label
 
@@ -216,6 +242,8 @@ class Comparison(Result):
             Spread.of([run.final_loss for run in trained]),
             _measured([run.last("validation_loss") for run in trained]),
             _measured([run.last("test_accuracy") for run in trained]),
+            _measured([run.last(self.told.column("validation")) for run in trained]),
+            _measured([run.last(self.told.column("test")) for run in trained]),
             float(np.mean([one.risk for one in seen])) if seen else math.nan,
             seen[0].verdict if seen else "",
         )
@@ -252,6 +280,7 @@ class Comparison(Result):
             "seeds": self.seeds,
             "target_loss": self.target_loss,
             "device": self.device,
+            "metric": None if self.metric is None else self.metric.name,
             "best": self.best,
             "tested": self.ranking.tested,
             "prediction": self.prediction,
@@ -281,12 +310,18 @@ class Comparison(Result):
                 "final_loss": run.final_loss,
                 "validation_loss": run.last("validation_loss"),
                 "test_accuracy": run.last("test_accuracy"),
+                **self._told_of(run),
                 "diverged_at": run.diverged_at,
                 "risk": math.nan if run.diagnosis is None else run.diagnosis.risk,
                 "verdict": "" if run.diagnosis is None else run.diagnosis.verdict,
             }
             for run in self.runs
         ]
+
+    def _told_of(self, run: Run) -> dict[str, float]:
+        """The metric that is told of, where it is none that every race has."""
+        columns = (self.told.column(split) for split in ("validation", "test"))
+        return {name: run.last(name) for name in columns}
 
     def to_frame(self) -> "pandas.DataFrame":
         """A pandas frame with one row for each scheme and seed.
@@ -304,12 +339,12 @@ class Comparison(Result):
         return [self.conclusion]
 
 
-def choose_target(runs: Sequence[Run], classes: int) -> float | None:
+def choose_target(runs: Sequence[Run], classes: int | None) -> float | None:
     """The loss half-way, on a logarithmic scale, from knowing nothing to the best scheme's end.
 
     √(a · b), where b is the smallest median final loss of a scheme, and a that scheme's median loss
-    at the first step, or log(classes), the loss of a uniform guess, if that is smaller. None if no
-    scheme got below a.
+    at the first step, or log(classes), the loss of a uniform guess, if that is smaller. Where b is
+    negative, as likelihoods of densities can be, (a + b) / 2. None if no scheme got below a.
     """
     by_label: dict[str, list[Run]] = {}
     for run in runs:
@@ -319,8 +354,12 @@ def choose_target(runs: Sequence[Run], classes: int) -> float | None:
     if not math.isfinite(ends[best]):
         return None
     first = [float(r.metrics.losses[0]) for r in by_label[best] if r.diverged_at is None]
-    start = min([float(np.median(first)), *([math.log(classes)] if classes > 1 else [])])
-    return math.sqrt(start * ends[best]) if 0 <= ends[best] < start else None
+    start = float(np.median(first))
+    if classes is not None and classes > 1:
+        start = min(start, math.log(classes))
+    if ends[best] >= start:
+        return None
+    return math.sqrt(start * ends[best]) if ends[best] >= 0 else (start + ends[best]) / 2
 
 
 def _measured(values: list[float]) -> Spread:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import time
-import warnings
 from typing import Any
 
 import numpy as np
@@ -10,10 +9,11 @@ import numpy as np
 from tfinit.comparison.initializations import Initialization
 from tfinit.comparison.result import Run
 from tfinit.datasets import Dataset
-from tfinit.errors import InputError
 from tfinit.models import kernels
 from tfinit.schemes.initialize import initialize
 from tfinit.training.engine import trainer
+from tfinit.training.evaluation import Evaluator
+from tfinit.training.judged import JudgedMetric, judged
 from tfinit.training.metrics import Diverged, MetricsRecorder, Progress, silent
 from tfinit.training.order import evaluation_steps
 from tfinit.variables import all_weights, read_weights, write_weights
@@ -35,47 +35,35 @@ class SharedNetwork:
         data: What to train and evaluate on.
 
     Raises:
-        InputError: the compiled loop cannot train the model: ``fit`` does not tell the loss of
-            each step, which is what a race is about.
+        InputError: it was compiled without a loss, or cannot be trained on such data.
     """
 
     def __init__(self, model: Any, data: Dataset):
-        import keras
-
         self.model, self._data = model, data
         self._weights = all_weights(model)
         self._given = read_weights(self._weights)
         self._base: tuple[int, dict[str, np.ndarray]] | None = None
-        self._x, self._y = keras.tree.map_structure(lambda a: a[:_EXAMPLES], tuple(data.train[:2]))
+        self._x, self._y = data.first(_EXAMPLES)[:2]
         # Evaluations are made here, so that their time is not the training's.
-        alone = dataclasses.replace(data, validation=None, test=None)  # type: ignore[arg-type]
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what the error below says
-            self._loop = trainer(model, alone)
-        if self._loop.engine == "fit":
-            backend = keras.backend.backend()
-            cure = "" if backend == "tensorflow" else " Set KERAS_BACKEND=tensorflow."
-            raise InputError(
-                f"`build_model`: the race needs the compiled loop, which tells the loss of every "
-                f"step, and it cannot train this model: {self._loop.why}.{cure}"
-            )
-        if model.loss is None and not model.losses:
-            raise InputError(
-                "`build_model` must return a model that was compiled with a loss: "
-                "model.compile(optimizer, loss)."
-            )
-        from tfinit.training.compiled import Evaluator
-
-        # A compilation would take longer than the few evaluations.
-        self._evaluate = Evaluator(model, data, None, jit_compile=False)
+        self._loop = trainer(model, dataclasses.replace(data, validation=None, test=None))
+        self._evaluate = Evaluator(model, data, jit_compile=False)  # compiling would take longer
         self._warm = False
+
+    def judged(self, metric: str, direction: str) -> JudgedMetric:
+        """The metric by its name.
+
+        Raises:
+            InputError: it is not measured on a validation split, or does not say which is better.
+        """
+        names = [n.split("_", 1)[1] for n in self._evaluate.names if n.startswith("validation_")]
+        return judged(names, metric, direction, self.model)
 
     def start(self, initialization: Initialization, seed: int) -> None:
         """Set all weights to those that a run starts from, and the optimizer to a fresh one."""
         if self._base is None or self._base[0] != seed:
             write_weights(self._weights, self._given)
             initialize(self.model, "reinitialize", seed=seed)
-            drawn = {key: np.array(w.numpy()) for key, w in kernels(self.model).items()}
+            drawn = read_weights(kernels(self.model))
             self._base = seed, {**self._given, **drawn}
         write_weights(self._weights, self._base[1])
         self._loop.reset()

@@ -25,8 +25,9 @@ def text(comparison: "Comparison") -> str:
     """The table, its caption, and the conclusion; no line is longer than 100 characters."""
     target = comparison.target_loss
     to_target = "steps to loss" if target is None else f"steps to {target:.3g}"
-    header = ["rank", "scheme", to_target, "seconds", "final loss", "test acc. %", "diverged"]
-    cells = [header, *(_cells(row) for row in comparison.rows)]
+    header = ["rank", "scheme", to_target, "seconds", "final loss", *_judged_header(comparison)]
+    header.append("diverged")
+    cells = [header, *(_cells(row, comparison) for row in comparison.rows)]
     lines = aligned(cells, right=(0, *range(2, len(header))))
     if any(row.verdict for row in comparison.rows):
         room = _COLUMNS - len(lines[0]) - 2
@@ -41,7 +42,17 @@ def text(comparison: "Comparison") -> str:
     )
 
 
-def _cells(row: "Row") -> list[str]:
+def _judged_header(comparison: "Comparison") -> list[str]:
+    told = comparison.told
+    splits = ["validation", "test"] if comparison.metric is not None else ["test"]
+    shown = "acc. %" if told.name == "accuracy" else f"{told}{' %' * told.is_accuracy}"
+    return [f"{split} {shown}" for split in splits]
+
+
+def _cells(row: "Row", comparison: "Comparison") -> list[str]:
+    told = comparison.told
+    digits = 1 if told.is_accuracy else None
+    judged = [row.validation] * (comparison.metric is not None) + [row.test]
     part = f" ({row.reached}/{row.runs})" if 0 < row.reached < row.runs else ""
     return [
         str(row.rank),
@@ -49,7 +60,7 @@ def _cells(row: "Row") -> list[str]:
         f"{_cell(row.steps_to_target, 1, 0)}{part}",
         "–" if not row.reached else f"{row.seconds_to_target.mean:.2f}",
         _cell(row.final_loss, 1, None),
-        _cell(row.test_accuracy, 100, 1),
+        *(_cell(spread, told.scale, digits) for spread in judged),
         f"{row.diverged} of {row.runs}",
     ]
 
@@ -96,19 +107,25 @@ def _outcome(comparison: "Comparison") -> str:
     if comparison.best is None:
         names = _all_of([row.label for row in first])
         return f"Every scheme diverged with at least one seed ({names}), so there is no winner."
-    loss = f"a final training loss of {first[0].final_loss.mean:.3g}"
+    metric = comparison.metric
+    what, best, many = "final training loss", "lowest", "final training losses"
+    ends = [f"{row.final_loss.mean:.3g}" for row in first]
+    if metric is not None:
+        what = many = f"validation {metric}"
+        best = "highest" if metric.direction == "max" else "lowest"
+        ends = [metric.text(row.validation.mean) for row in first]
+    end = f"{'' if metric else 'a '}{what} of {ends[0]}"
     if len(rows) == 1:
-        won = f"{first[0].label} ends with {loss}"
+        won = f"{first[0].label} ends with {end}"
     elif not comparison.ranking.tested:
-        won = f"{first[0].label} ends lowest, with {loss}, which one seed cannot tell from chance"
+        won = f"{first[0].label} ends {best}, with {end}, which one seed cannot tell from chance"
     elif len(first) == 1:
-        won = f"{first[0].label} wins with {loss}"
+        won = f"{first[0].label} wins with {end}"
     else:
         names = _all_of([row.label for row in first])
-        ends = _all_of([f"{row.final_loss.mean:.3g}" for row in first])
         won = (
-            f"{names} share the first rank ({seeds} seeds cannot tell them apart), with final "
-            f"training losses of {ends}"
+            f"{names} share the first rank ({seeds} seeds cannot tell them apart), with {many} of "
+            f"{_all_of(ends)}"
         )
     others = []
     idle = [row.label for row in rows if not row.diverged and _learned_nothing(comparison, row)]
@@ -123,7 +140,9 @@ def _outcome(comparison: "Comparison") -> str:
 def _learned_nothing(comparison: "Comparison", row: "Row") -> bool:
     # With as many steps as are one mean, the first loss is part of it.
     return all(
-        run.final_loss > _LEARNED * float(run.metrics.losses[0]) for run in comparison.of(row.label)
+        run.final_loss > first - (1 - _LEARNED) * abs(first)
+        for run in comparison.of(row.label)
+        for first in [float(run.metrics.losses[0])]
     )
 
 

@@ -15,7 +15,7 @@ from tfinit.errors import InputError
 from tfinit.flag_help import FlagHelp
 from tfinit.lottery.own_parts import OwnPart, fingerprint
 from tfinit.named_functions import is_own_model
-from tfinit.networks import models_help
+from tfinit.networks import networks_help
 from tfinit.optimizers import OPTIMIZERS, optimizers_help
 from tfinit.training.judged import AUTO, DIRECTIONS
 
@@ -28,15 +28,6 @@ _A_NAME = (
 )
 # What a network of the user's own has by itself.
 _OF_SHIPPED = ("optimizer", "learning_rate", "warmup_steps", "learning_rate_drops", "weight_decay")
-
-
-def networks_help() -> str:
-    """What the flag of the network says."""
-    return (
-        "Your network: path/to/file.py:build or package.module:build, a function that returns a "
-        "built, compiled model, for a seed if it takes one; or a .keras file. Or one of tfinit's. "
-        f"{models_help()}"
-    )
 
 
 _Config = TypeVar("_Config", bound="NetworkConfig")
@@ -64,7 +55,7 @@ class NetworkConfig:
     _noted: ClassVar[dict[str, OwnPart] | None] = None
 
     dataset: str = field(default="digits", metadata=FlagHelp(datasets_help))
-    """Data set: a name that `tfinit.datasets.load` knows."""
+    """Data set: a name that `tfinit.datasets.load` knows, an .npz file, or file.py:load."""
     train_examples: int = 0
     """Train on so many of the training examples. 0: on all."""
     model: str = field(default="lenet-300-100", metadata=FlagHelp(networks_help))

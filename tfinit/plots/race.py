@@ -76,7 +76,8 @@ def race_figure(comparison: "Comparison", title: str | None = None) -> Figure:
     if means:
         best = comparison.rows[0].label
         begins = [r.metrics.losses[0] for r in comparison.of(best) if len(r.metrics.losses)]
-        guess = [math.log(comparison.classes)] if (comparison.classes or 0) > 1 else []
+        classes = comparison.classes or 1
+        guess = [math.log(classes)] if classes > 1 else []
         top = max([*guess, *begins], default=max(means))
         axes.set_ylim(*(_log_limits if logarithmic else _limits)(means, top))
     for run in comparison.runs:

@@ -60,7 +60,12 @@ class Augment:
         return draws
 
     def apply(self, x: Any, draws: Any) -> Any:
-        """The augmented images, in TensorFlow. Same shape as ``x``."""
+        """The augmented images, in a program of TensorFlow or JAX. Same shape as ``x``."""
+        import keras
+
+        return self._in_jax(x, draws) if keras.backend.backend() == "jax" else self._in_tf(x, draws)
+
+    def _in_tf(self, x: Any, draws: Any) -> Any:
         import tensorflow as tf
 
         height, width, pad = x.shape[1], x.shape[2], self.crop
@@ -71,8 +76,22 @@ class Augment:
         x = tf.gather(x, draws[:, 1:2] + tf.range(height)[None], batch_dims=1, axis=1)
         return tf.gather(x, draws[:, 2:3] + across, batch_dims=1, axis=2)
 
+    def _in_jax(self, x: Any, draws: Any) -> Any:
+        import jax
+        from jax import numpy as jnp
+
+        pad, shape = self.crop, x.shape[1:]
+        if pad:
+            padded = jnp.pad(x, [(0, 0), (pad, pad), (pad, pad), (0, 0)])
+
+            def window(image: Any, draw: Any) -> Any:
+                return jax.lax.dynamic_slice(image, (draw[1], draw[2], 0), shape)
+
+            x = jax.vmap(window)(padded, draws)
+        return jnp.where(draws[:, :1, None, None] > 0, x[:, :, ::-1], x)
+
     def apply_numpy(self, x: np.ndarray, draws: np.ndarray) -> np.ndarray:
-        """The same in NumPy, for the backends other than TensorFlow."""
+        """The same in NumPy, for training with ``fit``."""
         height, width, pad = x.shape[1], x.shape[2], self.crop
         x = np.pad(x, [(0, 0), (pad, pad), (pad, pad), (0, 0)])
         across = np.arange(width)[None]

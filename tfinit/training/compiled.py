@@ -1,6 +1,5 @@
-"""The compiled loop: many training steps in one program, on data in memory. TensorFlow only."""
+"""The compiled loop: many training steps in one program, on data in memory."""
 
-import os
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -9,12 +8,11 @@ import numpy as np
 
 from tfinit.arguments import flag, function, instance, refused
 from tfinit.datasets import Dataset
-from tfinit.errors import InputError, MissingPackage, first_line
-from tfinit.graph.layer_kinds import kind_of
+from tfinit.errors import InputError, first_line
 from tfinit.moved import former_names
 from tfinit.training.augment import Augment
 from tfinit.training.checks import checked, finite_weights
-from tfinit.training.evaluation import Evaluator
+from tfinit.training.evaluation import Evaluator, rows_of
 from tfinit.training.metrics import (
     Checkpoint,
     Diverged,
@@ -25,90 +23,72 @@ from tfinit.training.metrics import (
     no_checkpoint,
     silent,
 )
+from tfinit.training.noise import set_noise
 from tfinit.training.order import batch_indices, evaluation_steps
-from tfinit.training.state import fits, state_of
-from tfinit.variables import walk_layers
-
-try:
-    import tensorflow as tf
-except ModuleNotFoundError as error:
-    raise MissingPackage("tfinit.training's compiled loop", "TensorFlow", "tensorflow") from error
+from tfinit.training.state import assign_all, fits, state_of, values_of
 
 _BUFFER = 1024  # steps that one call can make; how many it does make is a number, not a shape
 _SECONDS = 0.5  # what a call should take, so that progress is seen and Ctrl-C heard
-# What XLA says to a model that it cannot compile.
-_REJECTED = (
-    tf.errors.InvalidArgumentError,
-    tf.errors.UnimplementedError,
-    tf.errors.NotFoundError,
-    tf.errors.InternalError,
-    tf.errors.FailedPreconditionError,
-)
 
 
 def warm_up() -> None:
-    """Let TensorFlow find its devices and compile once, in processes that run nothing else.
+    """Let the backend find its devices and compile once, in processes that run nothing else.
 
     With a GPU, ask for deterministic kernels: a run that goes on must end with the same bits.
     """
-    if tf.config.list_physical_devices("GPU"):
-        tf.config.experimental.enable_op_determinism()
-        # XLA has a switch of its own, and reads it when it first compiles. Without it, each process
-        # times XLA's kernels and may choose others. A network with overlapping max-pooling cannot
-        # be compiled so: it trains without XLA.
-        flags = os.environ.get("XLA_FLAGS", "")
-        if "deterministic_ops" not in flags:
-            os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true"
-    tf.function(lambda: tf.zeros(()), jit_compile=True)()
+    import keras
+
+    if keras.backend.backend() == "jax":
+        from tfinit.training.jax_program import warm_up as warm
+    else:
+        from tfinit.training.tensorflow_program import warm_up as warm
+    warm()
 
 
 def choose_xla(model: Any) -> tuple[bool, str]:
     """Whether XLA should compile a model's training, and why. By rule: trying would take minutes.
 
-    On CPU, XLA's convolutions are several times slower than TensorFlow's own (oneDNN), forward and
-    most of all backward, and large ones compile for minutes. Everything else it makes faster; on a
-    GPU (an H100) the loop ran 27 times as fast with XLA as without on LeNet-300-100, 6 times on
-    Conv-2 and 7 times on ResNet-20.
+    On JAX it always does. On CPU, XLA's convolutions are several times slower than TensorFlow's own
+    (oneDNN), forward and most of all backward, and large ones compile for minutes. Everything else
+    it makes faster; on a GPU (an H100) the loop ran 27 times as fast with XLA as without on
+    LeNet-300-100, 6 times on Conv-2 and 7 times on ResNet-20.
     """
-    if tf.config.list_logical_devices("GPU"):
-        return True, "a GPU"
-    for _, layer in walk_layers(model):
-        if kind_of(layer).convolution:
-            return False, "convolutions on CPU, which XLA makes slower"
-    return True, "no convolutions"
+    import keras
 
+    if keras.backend.backend() == "jax":
+        return True, "JAX"
+    from tfinit.training import tensorflow_program
 
-def leading(x: Any) -> int:
-    """Number of examples in an array, or in a list or dictionary of arrays."""
-    return len(tf.nest.flatten(x)[0])
+    return tensorflow_program.choose_xla(model)
 
 
 class CompiledLoop:
-    """Trains a compiled Keras 3 model on data in memory, many steps a call.
+    """Trains a compiled Keras 3 model on data in memory, many steps a call: TensorFlow and JAX.
 
-    The loop runs the model's own pieces (``model(x, training=True)``, ``compute_loss``,
-    ``optimizer.apply``), so what it computes is what ``fit`` computes, up to the order of floating
-    point sums: learning-rate schedules, weight decay, BatchNormalization, Dropout, losses of
-    layers, sample weights, mixed precision. The noise of Dropout and the like is that of a ``fit``
-    with ``jit_compile`` where XLA compiles: from one seed, XLA and TensorFlow's own kernels draw
-    different numbers. It is traced once: weights, masks, optimizer state and
+    The loop runs the model's own pieces (its forward pass, ``compute_loss``, the optimizer's
+    ``apply`` or, on JAX, ``stateless_apply``), so what it computes is what ``fit`` computes, up to
+    the order of floating point sums: learning-rate schedules, weight decay, BatchNormalization,
+    Dropout, losses of layers, sample weights, mixed precision. The noise of Dropout and the like is
+    that of a ``fit`` with ``jit_compile`` where XLA compiles: from one seed, XLA and TensorFlow's
+    own kernels draw different numbers. It is traced once: weights, masks, optimizer state and
     the number of steps are values, so training again from other weights compiles nothing.
 
     Args:
-        model: A Keras 3 model on the TensorFlow backend, compiled with an optimizer and a loss.
-            One that is not built is built here.
+        model: A Keras 3 model on the TensorFlow or JAX backend, compiled with an optimizer and a
+            loss. One that is not built is built here.
         data: Training, validation and test split. Inputs may be a list or dictionary of arrays,
             and a split may have sample weights as its third part.
         augment: Random flips and crops of the training images.
-        xla: Whether XLA compiles the program. None: by `choose_xla`; and where XLA rejects a
-            model, the same program runs without it.
+        xla: Whether XLA compiles the program, which on JAX it does. None: by `choose_xla`; and
+            where XLA rejects a model, the same program runs without it.
 
     Attributes:
         engine: ``"xla"`` or ``"graph"``.
         why: The reason, in a few words.
 
     Raises:
-        InputError: not a model of Keras 3 on TensorFlow, not compiled, or data that does not fit.
+        InputError: not a model of Keras 3 on TensorFlow or JAX, not compiled, data that does not
+            fit, or ``xla`` is False on JAX.
 
     Example:
         >>> data = tfinit.datasets.load("digits")
@@ -130,35 +110,40 @@ class CompiledLoop:
     ):
         import keras
 
-        if keras.backend.backend() != "tensorflow":
+        backend = keras.backend.backend()
+        if backend not in ("tensorflow", "jax"):
             raise InputError(
-                "The compiled loop needs Keras on the TensorFlow backend, "
-                f"received {keras.backend.backend()!r}. Use tfinit.training.trainer(model, data), "
-                "which falls back to fit, or set KERAS_BACKEND=tensorflow."
+                "The compiled loop needs Keras on the TensorFlow or JAX backend, received "
+                f"{backend!r}. Use tfinit.training.trainer(model, data), which falls back to fit, "
+                "or set KERAS_BACKEND."
             )
         data = checked(model, data)
         xla = flag("xla", xla, none=True)
+        if backend == "jax" and xla is False:
+            raise InputError("`xla` False: on JAX, XLA compiles all. Pass True or None.")
         instance("augment", augment, Augment, none=True)
         if augment is not None:
             augment.check(data.train[0])
         self.model = model
-        self.rows = leading(data.train[0])
+        self.rows = rows_of(data.train[0])
         self._data, self._augment = data, augment
         optimizer = model.optimizer
         if not optimizer.built:
             optimizer.build(model.trainable_variables)
-        self._seeds = [v for v in model.variables if v.name == "seed_generator_state"]
         self._fresh = [np.array(v.numpy()) for v in optimizer.variables]
         xla, self.why = choose_xla(model) if xla is None else (xla, "as asked")
-        self._may_be_rejected = xla
-        self._train = tf.nest.map_structure(tf.constant, tuple(data.train))
-        self._make(xla)
-        self._calls = 4  # steps of the next call
-
-    def _make(self, xla: bool) -> None:
         self.engine = "xla" if xla else "graph"
-        self._run = tf.function(_program(self.model, self._train, self._augment), jit_compile=xla)
-        self._evaluate = Evaluator(self.model, self._data, None, xla)
+        if backend == "jax":
+            from tfinit.training.jax_program import JaxProgram
+
+            self._program: Any = JaxProgram(model, data.train, augment)
+        else:
+            from tfinit.training.tensorflow_program import TensorFlowProgram
+
+            self._program = TensorFlowProgram(model, data.train, augment, xla)
+        self._may_be_rejected = xla and backend == "tensorflow"
+        self._evaluate = Evaluator(model, data, jit_compile=xla)
+        self._calls = 4  # steps of the next call
 
     def reset(self) -> None:
         """Put the optimizer back to what it was when the loop was made, masks included."""
@@ -219,15 +204,13 @@ class CompiledLoop:
         record = MetricsRecorder(self._evaluate.names, resume)
         if resume is None:
             step = start
-            for n, state in enumerate(self._seeds):
-                state.assign(np.random.SeedSequence([seed, n, start]).generate_state(2))
+            set_noise(self.model, seed, start)
             if start in at:
                 at[start]()
-            record.row(start, self._guarded(self._evaluate))
+            record.row(start, self._guarded(lambda: self._evaluate()))
         else:
             step = resume.step
-            for name, variable in state_of(self.model).items():
-                variable.assign(resume.state[name])
+            assign_all(state_of(self.model), resume.state)
             progress(step - start)
         stops = np.array(sorted(due | {s for s in at if start < s < steps}))
         while step < steps:
@@ -247,7 +230,7 @@ class CompiledLoop:
             if step in due:
                 record.row(step, self._evaluate())
             if step < steps:
-                checkpoint(lambda: record.partial(step, _read(state_of(self.model))))  # noqa: B023
+                checkpoint(lambda: record.partial(step, values_of(state_of(self.model))))  # noqa: B023
         return record.metrics()
 
     @property
@@ -264,66 +247,33 @@ class CompiledLoop:
         count, batch_size = indices.shape
         buffer = np.zeros((_BUFFER, batch_size), np.int32)
         buffer[:count] = indices
-        arguments = [tf.constant(buffer), tf.constant(count)]
+        draws = None
         if self._augment is not None:
             draws = np.zeros((_BUFFER, batch_size, 3), np.int32)
             draws[:count] = self._augment.draw(batch_size, start, stop, seed)
-            arguments.append(tf.constant(draws))
         began = time.perf_counter()
-        losses = self._guarded(self._run, *arguments).numpy()[:count]
+        losses = self._guarded(lambda: self._program(buffer, count, draws), last=True)
         if time.perf_counter() - began < _SECONDS / 2 and count == self._calls:
             self._calls = min(2 * self._calls, _BUFFER)
         return losses
 
-    def _guarded(self, call: Callable[..., Any], *arguments: Any) -> Any:
-        """Call a program of `_make`; if XLA rejects it, make and call it without."""
+    def _guarded(self, call: Callable[[], Any], last: bool = False) -> Any:
+        """Call a program; if XLA rejects it, call it without: the last of them was compiled."""
         if not self._may_be_rejected:
-            return call(*arguments)
-        name = "_run" if call is self._run else "_evaluate"
+            return call()
+        from tfinit.training.tensorflow_program import REJECTED
+
         try:
-            result = call(*arguments)
-        except _REJECTED as error:
+            result = call()
+        except REJECTED as error:
             # Compiling comes before running: no variable has changed.
             self._may_be_rejected = False
-            self.why = f"XLA rejects the model: {first_line(error)}"
-            self._make(xla=False)
-            return getattr(self, name)(*arguments)
-        self._may_be_rejected = name != "_run"
+            self.engine, self.why = "graph", f"XLA rejects the model: {first_line(error)}"
+            self._program.without_xla()
+            self._evaluate = Evaluator(self.model, self._data, jit_compile=False)
+            return call()
+        self._may_be_rejected = not last
         return result
-
-
-def _read(variables: dict[str, Any]) -> dict[str, np.ndarray]:
-    return {name: np.array(v.numpy()) for name, v in variables.items()}
-
-
-def _program(model: Any, train: tuple, augment: Augment | None) -> Callable[..., tf.Tensor]:
-    """The program: trains on the first ``count`` of the rows of indices, returns their losses."""
-    optimizer = model.optimizer
-
-    def run(indices: Any, count: Any, draws: Any = None) -> tf.Tensor:
-        losses = tf.TensorArray(tf.float32, size=indices.shape[0], element_shape=())
-        # Not `for step in tf.range(count)`: XLA builds the bounds of that into its program, and
-        # would compile one for each number of steps.
-        step: Any = tf.constant(0)
-        while step < count:
-            rows = indices[step]
-            batch = tf.nest.map_structure(lambda a: tf.gather(a, rows), train)  # noqa: B023
-            x, y, weight = (*batch, None)[:3]
-            if draws is not None and augment is not None:
-                x = augment.apply(x, draws[step])
-            with tf.GradientTape() as tape:
-                predictions = model(x, training=True)
-                loss = model.compute_loss(
-                    x=x, y=y, y_pred=predictions, sample_weight=weight, training=True
-                )
-                scaled = optimizer.scale_loss(loss)
-            weights = model.trainable_variables
-            optimizer.apply(tape.gradient(scaled, [w.value for w in weights]), weights)
-            losses = losses.write(step, tf.cast(loss, tf.float32))
-            step += 1
-        return losses.stack()
-
-    return run
 
 
 __getattr__ = former_names(__name__, {"wake_up": "warm_up"})

@@ -58,14 +58,18 @@ def _why_fit(model: Any, data: Dataset) -> str | None:
         return "a tf_keras model"
     import keras
 
-    if keras.backend.backend() != "tensorflow":
-        return f"the {keras.backend.backend()} backend"
+    backend = keras.backend.backend()
+    if backend not in ("tensorflow", "jax"):
+        return f"the {backend} backend"
     if isinstance(data.train, Stream):
         return f"the training data is a {data.train.kind}, not arrays"
     if overridden(model, "train_step"):
         return f"{type(model).__name__} has a train_step of its own"
     if model.run_eagerly:
         return "the model was compiled with run_eagerly"
+    if backend == "jax":
+        distributed = keras.distribution.distribution() is not None
+        return "the model is distributed by keras.distribution" if distributed else None
     if type(model.distribute_strategy).__name__ != "_DefaultDistributionStrategy":
         return "the model is distributed by a tf.distribute strategy"
     return None

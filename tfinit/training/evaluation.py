@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 
 from tfinit.arguments import flag
+from tfinit.array_trees import each, flat
 from tfinit.datasets import Dataset
 from tfinit.errors import InputError, reason
 from tfinit.graph.keras_internals import compiled_metrics, weighted_metrics
+from tfinit.training.metric_names import steady_names
 from tfinit.training.metrics import has_classes
 from tfinit.variables import keras_of
 
@@ -28,9 +30,10 @@ class Evaluator:
     layers; where targets are class numbers, accuracy is the fraction of rows whose largest output
     is at their class. To these come all metrics that the model was compiled with or has of its
     own, under the names of Keras's ``evaluate`` and ``fit``, with their values there; of a metric
-    with several numbers, one a class, ``name[0]``, ``name[1]`` … A model with a ``test_step`` of
-    its own is measured by ``evaluate``. What the model's metrics have counted is put back
-    afterwards: one can measure in the middle of a ``fit``.
+    with several numbers, one a class, ``name[0]``, ``name[1]`` … Numbers that Keras gives to equal
+    names begin anew in each model, see `training.metric_names`. A model with a ``test_step`` of its
+    own is measured by ``evaluate``. What the model's metrics have counted is put back afterwards:
+    one can measure in the middle of a ``fit``.
 
     Args:
         model: A compiled model; or one that is not, with ``loss``.
@@ -121,15 +124,23 @@ class Evaluator:
         rows = _ROWS
         if (size := _bytes([few, outputs])) > 0:
             rows = int(min(_ROWS, max(1, _BYTES * rows_of(few) // size)))
-        return _Split(own, others, program.parts(split, rows))
+        steady = steady_names(self._model, others, own)
+        return _Split(own, others, steady, program.parts(split, rows))
 
 
 class _Split:
     """One split: what is measured on it, and its parts, each for one call."""
 
-    def __init__(self, own: list[str], others: dict[str, tuple[int, ...]], parts: list[Split]):
+    def __init__(
+        self,
+        own: list[str],
+        others: dict[str, tuple[int, ...]],
+        steady: dict[str, str],
+        parts: list[Split],
+    ):
         self._own, self._others, self._parts = own, others, parts
-        self.names = [*own, *(n for name, shape in others.items() for n in _names(name, shape))]
+        shown = (n for name, shape in others.items() for n in _names(steady[name], shape))
+        self.names = [*own, *shown]
 
     def values(self, program: Any) -> list[float]:
         """The present values of `names`."""
@@ -446,18 +457,9 @@ def counts_as_ours(model: Any, weighted: bool) -> bool:
     return type(metric) is keras.metrics.SparseCategoricalAccuracy
 
 
-def each(function: Callable[[Any], Any], arrays: Any) -> Any:
-    """The same structure, with a function of each array; None stays."""
-    import keras
-
-    return keras.tree.map_structure(lambda a: None if a is None else function(a), arrays)
-
-
 def rows_of(arrays: Any) -> int:
     """Number of examples in arrays of any structure."""
-    import keras
-
-    return len(next(a for a in keras.tree.flatten(arrays) if a is not None))
+    return len(next(a for a in flat(arrays) if a is not None))
 
 
 def _cut(split: Split, rows: int, tensor: Callable[[np.ndarray], Any]) -> list[Split]:
@@ -467,9 +469,7 @@ def _cut(split: Split, rows: int, tensor: Callable[[np.ndarray], Any]) -> list[S
 
 
 def _bytes(arrays: Any) -> int:
-    import keras
-
-    sized = [a for a in keras.tree.flatten(arrays) if hasattr(a, "shape")]
+    sized = [a for a in flat(arrays) if hasattr(a, "shape")]
     return sum(int(np.prod(a.shape)) * 4 for a in sized)
 
 
