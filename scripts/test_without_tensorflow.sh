@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The tests of what needs no TensorFlow, in an environment of Keras and JAX alone.
+# The tests of what needs no TensorFlow, in an environment of Keras and JAX without it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 venv=.venv-without-tensorflow
@@ -7,7 +7,7 @@ stamp=$venv/.installed
 [ -x "$venv/bin/python" ] || "${PYTHON:-python3}" -m venv "$venv"
 if ! cmp -s setup.py "$stamp"; then
     # The ranges of setup.py, for the packages that this environment is about.
-    mapfile -t wanted < <(grep -oE '"(keras|numpy|wrapt|lazy-loader|jax|pytest|pytest-xdist|hypothesis)[<>=][^"]*"' setup.py | tr -d '"')
+    mapfile -t wanted < <(grep -oE '"(keras|numpy|wrapt|lazy-loader|filelock|scikit-learn|jax|pytest|pytest-xdist|hypothesis)[<>=][^"]*"' setup.py | tr -d '"')
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check setuptools "${wanted[@]}"
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --editable .
     cp setup.py "$stamp"

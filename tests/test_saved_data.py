@@ -1,12 +1,26 @@
 """Files of arrays that are not trusted: what is in them, or one line that says what is wrong."""
 
+import doctest
+import sys
+
 import keras
 import numpy as np
 import pytest
 
+from tfinit import arrays_by_name, saved_data
 from tfinit.array_files import read_arrays
+from tfinit.comparison.config import CompareConfig
+from tfinit.comparison.from_config import compare_named
 from tfinit.errors import InputError
-from tfinit.saved_data import load_batch, read_examples, read_sample_weights, read_splits
+from tfinit.lottery.config import LotteryConfig
+from tfinit.lottery.experiment import checked_data
+from tfinit.saved_data import (
+    load_batch,
+    read_data,
+    read_examples,
+    read_sample_weights,
+    read_splits,
+)
 
 X = np.arange(12.0).reshape(4, 3)
 Y = np.array([0.5, 1.5, 2.5, 3.5])
@@ -107,7 +121,7 @@ def test_what_cannot_be_read_is_named(make, tmp_path):
     make(path)
     with pytest.raises(InputError, match=r"`data` must be digits, .*data\.npz' cannot be read"):
         read_splits(str(path))
-    with pytest.raises(InputError, match=r"`data` must be an \.npz or \.npy file"):
+    with pytest.raises(InputError, match=r"`data` must be digits, .* an \.npz or \.npy file"):
         load_batch(path, None, 1)  # of `tfinit diagnose`
 
 
@@ -169,3 +183,148 @@ def test_what_does_not_fit_is_named(arrays, words, tmp_path):
     np.savez(tmp_path / "data.npz", **arrays)
     with pytest.raises(InputError, match=words):
         read_splits(str(tmp_path / "data.npz"))
+
+
+OWN = """
+import numpy as np
+import tfinit
+
+X = np.arange(60.0).reshape(20, 3) / 60
+Y = np.arange(20) % 2
+
+def load():
+    return (X, Y), (X[:5], Y[:5])
+
+def data():
+    return tfinit.datasets.from_arrays((X, Y), (X[:5], Y[:5]), name="ready")
+
+def several():
+    x = {"left": X, "right": X[:, :1]}
+    return (x, (Y, X), np.ones(20)), ({"right": X[:5, :1], "left": X[:5]}, (Y[:5], X[:5]))
+
+def file():
+    return "own.npz"
+
+def again():
+    return "own.py:again"
+
+def wrong():
+    return 3
+
+def failing():
+    return {}["no"]
+
+def one_short():
+    return (X, Y[1:]), (X, Y)
+
+def stream():
+    def batches():
+        yield X, Y
+
+    return batches, (X, Y), (X, Y)
+"""
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "own", raising=False)
+    (tmp_path / "own.py").write_text(OWN)
+    x, y = np.arange(60.0).reshape(20, 3) / 60, np.arange(20) % 2
+    np.savez("own.npz", x_train=x, y_train=y, x_test=x[:5], y_test=y[:5])
+    return tmp_path
+
+
+def a_lottery(data):
+    config = LotteryConfig(dataset=data, model="mlp-2-relu", run_dir="run")
+    return checked_data(config, None, print, print)
+
+
+def a_lottery_in_python(data):
+    return checked_data(LotteryConfig(run_dir="run"), data, print, print)
+
+
+def a_race(data):
+    config = CompareConfig(data, "mlp-2-relu", ("he",), 1, (0,), 4)
+    assert len(compare_named(config, progress=None).runs) == 1
+    return read_data(data)
+
+
+# Every place where tfinit is told of data by one word, and what it makes of it.
+@pytest.mark.parametrize("entrance", [read_data, a_lottery, a_lottery_in_python, a_race])
+@pytest.mark.parametrize("name", ["own.py:load", "own.py:data", "own.py:file", "own.npz", "blobs"])
+def test_the_same_words_everywhere(own, entrance, name):
+    data = entrance(name)
+    assert data.digest() == read_data("own.py:load" if name != "blobs" else name).digest()
+    model = keras.Sequential([keras.Input(data.test[0].shape[1:]), keras.layers.Dense(1)])
+    (x, y, _), (x_test, y_test, _) = read_examples(name, model)
+    few, targets = load_batch(name, model, 4)
+    assert (few.shape, targets.shape) == ((4, *x.shape[1:]), (4,))
+    # What goes on with a model takes a file as it is; all else holds some examples out.
+    assert len(x) == len(y) == (20 if name == "own.npz" else data.rows)
+    np.testing.assert_allclose(x_test, data.test[0])
+    np.testing.assert_array_equal(y_test, data.test[1])
+
+
+def test_several_inputs_from_a_function(own):
+    left, right = keras.Input((3,), name="left"), keras.Input((1,), name="right")
+    both = keras.layers.Concatenate()([left, right])
+    outputs = [keras.layers.Dense(1, name="a")(both), keras.layers.Dense(3, name="b")(both)]
+    model = keras.Model([left, right], outputs)
+    (x, y, weights), (x_test, y_test, none) = read_examples("own.py:several", model)
+    assert [part.shape for part in (*x, *y, weights)] == [(18, 3), (18, 1), (18,), (18, 3), (18,)]
+    assert [part.shape for part in (*x_test, *y_test)] == [(5, 3), (5, 1), (5,), (5, 3)]
+    assert none is None
+    x, y = load_batch("own.py:several", model, 4)
+    assert [part.shape for part in (*x, *y)] == [(4, 3), (4, 1), (4,), (4, 3)]
+    # The same by names in a file, for an experiment.
+    data = read_data("own.py:several")
+    splits = {"train": data.train, "test": data.test, "validation": data.validation}
+    arrays = {}
+    for which, (x, y, *w) in splits.items():
+        arrays |= {f"x_{which}_{name}": part for name, part in x.items()}
+        arrays |= {f"y_{which}_{n}": part for n, part in enumerate(y)}
+        arrays |= {f"sample_weight_{which}": part for part in w}
+    np.savez("several.npz", **arrays)
+    found = read_data("several.npz")
+    assert found.rows == 18 and len(found.train) == 3
+    for a, b in zip(keras.tree.flatten(found.train), keras.tree.flatten(data.train), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (
+            "own.py:wrong",
+            r"`it` must be a tfinit\.datasets\.Dataset, .*, received int\. tfinit\.dat",
+        ),
+        ("own.py:again", "`it` 'own.py:again' returned 'own.py:again': name that one"),
+        ("own.py:failing", r"`it` 'own.py:failing' failed: KeyError: 'no' \(.*own.py, line \d+\)"),
+        ("own.py:nothing", "own.py has no function nothing. It has again, "),
+        ("gone.py:load", "there is no file gone.py"),
+        ("own.py:one_short", "`train` of data set 'own.py:one_short' has 20 inputs and 19 targets"),
+        ("gone", "`it` must be one of digits, .*received 'gone'"),
+        (lambda: 3, r"`it` is a generator function, and nothing to evaluate on. Pass splits"),
+        ((X,), r"`it` must be .*pairs \(\(x, y\), \(x_test, y_test\)\), received tuple of 1"),
+        (None, "`it` must be .* received NoneType"),
+        (dict, "`it` must be .* received the class dict"),
+    ],
+)
+def test_what_is_no_data(own, data, message):
+    with pytest.raises(InputError, match=message) as error:
+        read_data(data, "it")
+    assert "\n" not in str(error.value)
+
+
+def test_what_prunes_needs_arrays(own):
+    with pytest.raises(InputError, match=r"'own\.py:stream' must be arrays for this, received"):
+        read_splits("own.py:stream")
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+    assert load_batch("own.py:stream", model, 4)[0].shape == (4, 3)
+
+
+def test_examples():
+    for module in (arrays_by_name, saved_data):
+        failed, tried = doctest.testmod(module)
+        assert (failed, tried > 0) == (0, True)

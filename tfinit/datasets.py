@@ -38,6 +38,7 @@ __all__ = [
     "datasets_help",
     "digest",
     "from_arrays",
+    "is_known",
     "load",
     "named",
 ]
@@ -102,15 +103,18 @@ def data_help(arrays: str) -> str:
     Args:
         arrays: Those that a file must and may have.
     """
-    return f"{', '.join(DATASETS)}, or an .npz file with {arrays}."
+    return (
+        f"{', '.join(DATASETS)}, tfds:NAME, file.py:load, which returns ((x, y), (x_test, y_test)),"
+        f" or an .npz file with {arrays}."
+    )
 
 
 def datasets_help() -> str:
     """The data sets by their names, in a sentence for ``--help``."""
     known = ", ".join(f"{name} ({one.description})" for name, one in DATASETS.items())
     return (
-        f"Data set: {known}, an .npz file, or tfds:NAME. Those of Keras come from {DATA_DIR}, or "
-        "Keras downloads them."
+        f"Data set: {known}, an .npz file, tfds:NAME, or file.py:load, which returns ((x, y), "
+        f"(x_test, y_test)). Those of Keras come from {DATA_DIR}, or Keras downloads them."
     )
 
 
@@ -189,11 +193,12 @@ def _keras_arrays(name: str) -> "tuple[Split, Split]":
     directory = os.environ.get(DATA_DIR)
     if directory:
         path = Path(directory) / f"{name}.npz"
-        return _read(
+        splits = _read(
             path,
             f"{DATA_DIR} is {directory!r}, but {path} cannot be read as Keras's {name}.npz",
             f"Put the file there, or unset {DATA_DIR} to let Keras download it.",
         )
+        return splits["train"], splits["test"]
     import keras
 
     try:
@@ -205,27 +210,32 @@ def _keras_arrays(name: str) -> "tuple[Split, Split]":
         ) from error
 
 
-def _read(path: Path, trouble: str, cure: str) -> "tuple[Split, Split]":
-    """The training and test arrays of a file; InputError of both texts if it has none."""
+def _read(path: Path, trouble: str, cure: str) -> "dict[str, Split]":
+    """The splits of a file by their names; InputError of both texts if it has none."""
     from tfinit.array_files import read_arrays
+    from tfinit.arrays_by_name import has_part, part_of
 
     trouble = f"{trouble} ({', '.join(_ARRAYS)})"
     arrays = read_arrays(path, trouble, cure)
-    if any(key not in arrays for key in _ARRAYS):
+    if not all(has_part(arrays, key) for key in _ARRAYS):
         raise InputError(f"{trouble}: it holds {', '.join(sorted(arrays)) or 'nothing'}. {cure}")
-    x, y, x_test, y_test = (arrays[key] for key in _ARRAYS)
-    return (x, y), (x_test, y_test)
+    splits = {}
+    for which in ("train", "test", "validation"):
+        parts = [part_of(arrays, f"{part}_{which}") for part in ("x", "y", "sample_weight")]
+        if parts[0] is not None or parts[1] is not None:
+            splits[which] = tuple(parts if parts[2] is not None else parts[:2])
+    return splits
 
 
 def _file(argument: str, path: Path, name: str) -> "Dataset":
     from tfinit.splits import from_arrays
 
-    train, test = _read(
+    splits: Any = _read(
         path,
         f"`{argument}` {name!r}: {path} cannot be read as an .npz file of arrays",
         "Write one with numpy.savez(path, x_train=…, y_train=…, x_test=…, y_test=…).",
     )
-    return from_arrays(train, test, name=name)
+    return from_arrays(**splits, name=name)
 
 
 def _tensorflow_dataset(argument: str, name: str) -> "Dataset":
@@ -268,6 +278,25 @@ for _name in points.NAMES:
     named(_name, points.description(_name), _label, at_hand=True)(partial(_points, _name))
 
 
+def is_known(name: str) -> bool:
+    """Whether `load` knows a name that is no path of a file.
+
+    Example:
+        >>> is_known("digits"), is_known("tfds:mnist"), is_known("digits.npz")
+        (True, True, False)
+    """
+    text("name", name)
+    return name in DATASETS or name.startswith(_TFDS) or _in_directory(name) is not None
+
+
+def _in_directory(name: str) -> Path | None:
+    directory = os.environ.get(DATA_DIR)
+    if not directory or name.endswith(".npz"):
+        return None
+    path = Path(directory) / f"{name}.npz"
+    return path if os.path.isfile(path) else None
+
+
 def load(name: str, argument: str = "dataset") -> "Dataset":
     """Load a data set by its name.
 
@@ -287,8 +316,10 @@ def load(name: str, argument: str = "dataset") -> "Dataset":
     The three of Keras come from ``TFINIT_DATA_DIR/<name>.npz`` where that variable is set, and are
     downloaded by Keras where not. Mean and deviation of CIFAR-10 are those of its 50,000 training
     images, as in the published recipes for ResNet and VGG. A file has the arrays x_train, y_train,
-    x_test and y_test, and becomes a data set by the rules of `from_arrays`; so do the others but
-    ``digits``: validation is held out of the training examples, 5000 of MNIST and CIFAR.
+    x_test and y_test, may have x_validation, y_validation, sample_weight_train and so on, and
+    becomes a data set by the rules of `from_arrays`; so do the others but ``digits``: validation is
+    held out of the training examples, 5000 of MNIST and CIFAR. Several inputs or targets have names
+    that go on: x_train_image, x_train_text.
 
     Args:
         name: As in the table.
@@ -311,9 +342,9 @@ def load(name: str, argument: str = "dataset") -> "Dataset":
         return _tensorflow_dataset(argument, name)
     if name.endswith(".npz"):
         return _file(argument, Path(name), name)
-    directory = os.environ.get(DATA_DIR)
-    if directory and os.path.isfile(path := Path(directory) / f"{name}.npz"):
+    if path := _in_directory(name):
         return _file(argument, path, name)
+    directory = os.environ.get(DATA_DIR)
     raise InputError(
         f"`{argument}` must be one of {', '.join(DATASETS)}, the name of an .npz file in {DATA_DIR}"
         f" ({directory or 'which is not set'}), the path of an .npz file, or "

@@ -65,7 +65,7 @@ def arranged(given: Arrays, of: Ends, key: str, data: str, optional: tuple[str, 
     """Arrays of a file as the model takes them.
 
     Args:
-        given: An array, or several by name.
+        given: An array, or several by name or in the order of the model.
         of: Which inputs or outputs they are for.
         key: What the file calls them, such as ``"y_train"``.
         data: The file, for errors.
@@ -76,6 +76,8 @@ def arranged(given: Arrays, of: Ends, key: str, data: str, optional: tuple[str, 
     """
     if not of.names:
         return given
+    if isinstance(given, list | tuple) and len(given) == len(of.names):
+        given = dict(zip(of.names, given, strict=True))
     if not isinstance(given, Mapping):
         if len(of.names) > 1:
             raise InputError(

@@ -10,6 +10,7 @@ import numpy as np
 from tfinit import datasets
 from tfinit.array_files import read_arrays
 from tfinit.array_trees import each, flat
+from tfinit.arrays_by_name import all_of_part, has_part, part_of
 from tfinit.batch_streams import stream_of
 from tfinit.datasets import Dataset
 from tfinit.errors import InputError
@@ -93,8 +94,8 @@ def _told(data: Any) -> str:
 def read_examples(
     name: str, model: Any, optional: tuple[str, ...] = ()
 ) -> tuple[Examples, Examples | None]:
-    """What `read_splits` and `read_sample_weights` read, in the structure of a model: of training,
-    and of the test or None.
+    """Inputs, targets and sample weights in the structure of a model: of training, and of the test
+    or None.
 
     Args:
         name: As in `read_splits`.
@@ -106,14 +107,14 @@ def read_examples(
     """
     inputs, outputs = ends(model, "inputs"), ends(model, "outputs")
     found: list[Examples | None] = []
-    splits, weights = read_splits(name), read_sample_weights(name)
-    for which, pair, weight in zip(("train", "test"), splits, weights, strict=True):
-        if pair is None:
+    for which, split in zip(("train", "test"), _splits(name), strict=True):
+        if split is None:
             found.append(None)
             continue
-        x = arranged(pair[0], inputs, f"x_{which}", name)
+        x = arranged(split[0], inputs, f"x_{which}", name)
         check_shapes(inputs, x, name)
-        y = arranged(pair[1], outputs, f"y_{which}", name, optional)
+        y = arranged(split[1], outputs, f"y_{which}", name, optional)
+        weight = split[2]
         if isinstance(weight, dict):  # all count as much where nothing is said
             ones = {output: np.ones(len(flat(x)[0])) for output in outputs.names}
             weight = arranged(ones | weight, outputs, f"sample_weight_{which}", name)
@@ -122,21 +123,32 @@ def read_examples(
     return found[0], found[1]
 
 
-def load_batch(path: Path, model: Any, examples: int) -> tuple[Any, Any]:
-    """The first examples in a file, as the model takes them: (x, y), y None if there is none.
+def load_batch(data: str | os.PathLike[str], model: Any, examples: int) -> tuple[Any, Any]:
+    """The first training examples, as the model takes them: (x, y), y None if there is none.
 
     Args:
-        path: An .npy file of inputs, or an .npz file with ``x`` and maybe ``y``; or with
+        data: An .npy file of inputs, or an .npz file with ``x`` and maybe ``y``; or with
             ``x_train`` and ``y_train``, which may be several by name, as in `read_splits`; or, for
-            a model with several inputs, with an array by the name of each.
+            a model with several inputs, with an array by the name of each; or what else
+            `read_data` reads.
         model: The model.
         examples: How many to read.
 
     Raises:
-        InputError: there is no such file, it holds something else, or lacks an array.
+        InputError: there is no such data, it holds something else, or lacks an array.
     """
+    name = os.fspath(data)
+    if _by_reader(name):
+        x, y = read_data(name).first(examples)[:2]
+        return (
+            arranged(x, ends(model, "inputs"), "x_train", name),
+            arranged(y, ends(model, "outputs"), "y_train", name),
+        )
+    path = Path(name)
     arrays = read_arrays(
-        path, f"`data` must be an .npz or .npy file; {str(path)!r} cannot be read as arrays"
+        path,
+        f"`data` must be {', '.join(datasets.NAMES)}, file.py:load, or an .npz or .npy file; "
+        f"{name!r} cannot be read as arrays",
     )
 
     def given(short: str, what: str) -> Any:
@@ -144,9 +156,9 @@ def load_batch(path: Path, model: Any, examples: int) -> tuple[Any, Any]:
         for name in (short, key):
             if name in arrays:
                 return arrays[name]
-        if not _there(arrays, key):
+        if not has_part(arrays, key):
             return None
-        return arranged(_alone(_all(arrays, key), key), ends(model, what), key, str(path))
+        return arranged(part_of(arrays, key), ends(model, what), key, name)
 
     inputs = [tensor.name for tensor in getattr(model, "inputs", None) or ()]
     if inputs and all(name in arrays for name in inputs) and not {"x", "x_train"} & {*arrays}:
@@ -155,7 +167,7 @@ def load_batch(path: Path, model: Any, examples: int) -> tuple[Any, Any]:
         x = given("x", "inputs")
     if x is None:
         raise InputError(
-            f"`data` {str(path)!r} must hold an array 'x' or 'x_train'"
+            f"`data` {name!r} must hold an array 'x' or 'x_train'"
             + (f", or one for each of {inputs}" if inputs else "")
             + f"; received {sorted(arrays)}."
         )
@@ -174,28 +186,17 @@ def read_splits(
     ``"image"`` and ``"text"``.
 
     Args:
-        name: A data set of `tfinit.datasets`, or an ``.npz`` file with ``x_train`` and ``y_train``
-            and maybe ``x_test`` and ``y_test``.
+        name: What `read_data` reads, or an ``.npz`` file with ``x_train`` and ``y_train`` and maybe
+            ``x_test`` and ``y_test``.
         need_targets: False: a file may lack ``y_train``, and y is None then.
 
     Raises:
         InputError: it is neither, lacks an array, inputs and targets differ in number, or inputs
             are NaN or infinite.
     """
-    if name in datasets.NAMES:
-        dataset = datasets.load(name)
-        return dataset.train, dataset.test
-    needed = "x_train and y_train" if need_targets else "x_train"
-    allowed = (
-        f"{', '.join(datasets.NAMES)} or an .npz file with {needed}, and maybe x_test and y_test"
-    )
-    arrays = read_arrays(Path(name), f"`data` must be {allowed}; {name!r} cannot be read as arrays")
-    tested = _there(arrays, "x_test")
-    wanted = ["x_train", *["y_train"] * need_targets, *["y_test"] * tested]
-    if not all(_there(arrays, key) for key in wanted):
-        raise InputError(f"`data` must be {allowed}; {name!r} holds {', '.join(sorted(arrays))}.")
-    train = _pair(name, arrays, "train")
-    return train, (_pair(name, arrays, "test") if tested else None)
+    train, test = _splits(name, need_targets)
+    assert train is not None
+    return train[:2], None if test is None else test[:2]
 
 
 def read_sample_weights(name: str) -> tuple[Arrays | None, Arrays | None]:
@@ -206,24 +207,56 @@ def read_sample_weights(name: str) -> tuple[Arrays | None, Arrays | None]:
         InputError: they are negative, NaN or infinite, not as many as the examples, or there are
             both those of all outputs and those of one.
     """
-    if name in datasets.NAMES:
-        return None, None
-    arrays = read_arrays(Path(name), f"`data` {name!r} cannot be read as arrays")
-    return _weights(name, arrays, "train"), _weights(name, arrays, "test")
+    train, test = _splits(name)
+    assert train is not None
+    return train[2], None if test is None else test[2]
+
+
+def _splits(name: str, need_targets: bool = True) -> tuple[Examples | None, Examples | None]:
+    if _by_reader(name):
+        data = read_data(name)
+        if data.rows is None:
+            raise InputError(
+                f"`data` {name!r} must be arrays for this, received a {data.train.kind}. Collect "
+                "what it gives, as numpy.concatenate does."
+            )
+        return _three(*data.train), _three(*data.test)
+    needed = "x_train and y_train" if need_targets else "x_train"
+    allowed = (
+        f"{', '.join(datasets.NAMES)}, file.py:load or an .npz file with {needed}, and maybe "
+        "x_test and y_test"
+    )
+    arrays = read_arrays(Path(name), f"`data` must be {allowed}; {name!r} cannot be read as arrays")
+    tested = has_part(arrays, "x_test")
+    wanted = ["x_train", *["y_train"] * need_targets, *["y_test"] * tested]
+    if not all(has_part(arrays, key) for key in wanted):
+        raise InputError(f"`data` must be {allowed}; {name!r} holds {', '.join(sorted(arrays))}.")
+    whiches = ("train", "test") if tested else ("train",)
+    found = [(*_pair(name, arrays, which), _weights(name, arrays, which)) for which in whiches]
+    return found[0], found[1] if tested else None
+
+
+def _three(x: Any, y: Any, weights: Any = None) -> Examples:
+    return x, y, weights
+
+
+def _by_reader(name: str) -> bool:
+    """Whether it is a name or a place, and no file of arrays, which are taken as they are."""
+    return datasets.is_known(name) or is_named(name)
 
 
 def _weights(name: str, arrays: Mapping[str, np.ndarray], which: str) -> Arrays | None:
     key = f"sample_weight_{which}"
-    if not _there(arrays, key):
+    if not has_part(arrays, key):
         return None
-    found = _all(arrays, key)
+    found = all_of_part(arrays, key)
     named = [name for name in arrays if name.startswith(f"{key}_")]
     if key in arrays and named:
         raise InputError(
             f"`data` {name!r} has {key} and {', '.join(named)}. Give one for all outputs, or one "
             "for each."
         )
-    examples = len(next(iter(_all(arrays, f"x_{which}").values())))
+    examples = len(next(iter(all_of_part(arrays, f"x_{which}").values())))
     for part, weights in found.items():
         wrong = ~(np.isfinite(weights) & (weights >= 0))
         if weights.shape != (examples,) or wrong.any():
@@ -232,27 +265,11 @@ def _weights(name: str, arrays: Mapping[str, np.ndarray], which: str) -> Arrays 
                 f"`data` {name!r} has {part} of shape {weights.shape}{held}. Give one "
                 f"number, 0 or more, for each of the {examples} examples."
             )
-    return _alone(found, key)
-
-
-def _there(arrays: Mapping[str, np.ndarray], key: str) -> bool:
-    return key in arrays or any(name.startswith(f"{key}_") for name in arrays)
-
-
-def _all(arrays: Mapping[str, np.ndarray], key: str) -> dict[str, np.ndarray]:
-    """What a file has under a name: the array of this name, or else all whose names go on."""
-    names = [key] if key in arrays else [name for name in arrays if name.startswith(f"{key}_")]
-    return {name: arrays[name] for name in names}
-
-
-def _alone(found: dict[str, np.ndarray], key: str) -> Arrays:
-    if key in found:
-        return found[key]
-    return {name[len(key) + 1 :]: array for name, array in found.items()}
+    return part_of(arrays, key)
 
 
 def _pair(name: str, arrays: Mapping[str, np.ndarray], which: str) -> tuple[Arrays, Any]:
-    x, y = _all(arrays, f"x_{which}"), _all(arrays, f"y_{which}")
+    x, y = all_of_part(arrays, f"x_{which}"), all_of_part(arrays, f"y_{which}")
     parts = x | y
     rows = [part.shape[0] if part.ndim else 0 for part in parts.values()]
     if min(rows) == 0 or len(set(rows)) > 1:
@@ -264,4 +281,4 @@ def _pair(name: str, arrays: Mapping[str, np.ndarray], which: str) -> tuple[Arra
                 f"`data` {name!r} has inputs in {key} that are NaN or infinite. "
                 "Remove or replace them, as numpy.nan_to_num does."
             )
-    return _alone(x, f"x_{which}"), _alone(y, f"y_{which}") if y else None
+    return part_of(arrays, f"x_{which}"), part_of(arrays, f"y_{which}")

@@ -6,8 +6,10 @@ import keras
 import numpy as np
 import pytest
 
+from tfinit.datasets import Dataset
 from tfinit.errors import InputError
 from tfinit.graph.keras_internals import compiled_metrics
+from tfinit.training.evaluation import Evaluator
 from tfinit.training.judged import ACCURACY, LOSS, JudgedMetric, judged, measured
 
 MAE = JudgedMetric("mae", "min")
@@ -85,6 +87,24 @@ def test_a_metric_of_keras_says_it_itself_under_any_name():
     assert judged(list(logs), "kind_right", model=model) == JudgedMetric("kind_right", "max")
     with pytest.raises(InputError, match="size_wealth"):
         judged(list(logs), "size_wealth", model=model)
+
+
+@pytest.mark.backends
+def test_a_network_that_is_made_again_has_metrics_of_the_same_names():
+    def names():
+        inputs = keras.Input((3,))
+        outputs = [keras.layers.Dense(1, "sigmoid")(inputs) for _ in range(2)]
+        model = keras.Model(inputs, outputs)
+        metrics = [[keras.metrics.AUC(), keras.metrics.Precision()], [keras.metrics.AUC()]]
+        model.compile("sgd", ["binary_crossentropy"] * 2, metrics=metrics)
+        y = np.array([[0.0], [1.0]], "f4")
+        data = Dataset("made up", *[(np.eye(2, 3, dtype="f4"), (y, y))] * 3, None)
+        found = Evaluator(model, data, jit_compile=False).names
+        assert judged(measured(found), "dense_auc", model=model).direction == "max"
+        return found
+
+    assert names() == names()
+    assert {"test_dense_auc", "test_dense_precision", "test_dense_1_auc"} <= set(names())
 
 
 def test_nan_is_never_the_best():

@@ -5,6 +5,9 @@ import logging
 import os
 import sys
 from dataclasses import dataclass, field
+from typing import Any
+
+import wrapt
 
 from tfinit.cli.console import Command, EachLineOnce
 from tfinit.devices import choose
@@ -48,23 +51,26 @@ def prepare(device: str = "auto", keras: str = "keras") -> None:
 
 
 def warm_up(device: str = "auto", keras: str = "keras") -> None:
-    """`prepare`, and let TensorFlow compile once: see `tfinit.training.warm_up`.
+    """`prepare`, and let TensorFlow or JAX compile once: see `tfinit.training.warm_up`.
 
-    Where Keras is on another backend, TensorFlow loads, as parts of Keras may need it, but gets no
-    GPU: it would take memory of it.
+    Where Keras is on another backend, TensorFlow gets no GPU if something loads it, as data of the
+    user's own may: it would take memory of it.
     """
     prepare(device, keras)
     from keras import backend
 
-    if keras == "tf_keras" or backend.backend() == "tensorflow":
+    name = "tensorflow" if keras == "tf_keras" else backend.backend()
+    if name != "tensorflow":
+        wrapt.register_post_import_hook(_without_gpu, "tensorflow")
+    if name in ("tensorflow", "jax"):
         from tfinit.training import warm_up
 
         warm_up()
-        return
-    with contextlib.suppress(ImportError, RuntimeError):  # not installed; warmed up before
-        import tensorflow as tf
 
-        tf.config.set_visible_devices([], "GPU")
+
+def _without_gpu(tensorflow: Any) -> None:
+    with contextlib.suppress(RuntimeError):  # it has computed something
+        tensorflow.config.set_visible_devices([], "GPU")
 
 
 __getattr__ = former_names(__name__, {"wake_up": "warm_up"})

@@ -1,7 +1,7 @@
 """`tfinit diagnose`: a saved model in, a verdict out, with an exit code for CI."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, ClassVar
 
@@ -9,9 +9,15 @@ import tyro
 
 from tfinit.cli.console import check_plot, loading
 from tfinit.cli.device import OnDevice, warm_up
+from tfinit.datasets import data_help
 from tfinit.errors import InputError
 from tfinit.files import png, write_whole
+from tfinit.flag_help import FlagHelp
 
+_ARRAYS = (
+    "x and, for the gradients of the loss, y; or with x_train, y_train; or several by name. "
+    "Default: inputs from N(0, 1)"
+)
 SEVERE = 3  # the exit code for a network that will not learn
 
 
@@ -21,9 +27,8 @@ class _Diagnose(OnDevice):
 
     model: Annotated[Path, tyro.conf.Positional]
     """The .keras file of the model."""
-    data: Path | None = None
-    """An .npz file with x and, for the gradients of the loss, y; or one that `tfinit prune` reads,
-    with x_train and y_train, or several by name. Default: inputs from N(0, 1)."""
+    data: str | None = field(default=None, metadata=FlagHelp(lambda: data_help(_ARRAYS)))
+    """What `tfinit.saved_data.load_batch` reads. Default: inputs from N(0, 1)."""
     loss: str | None = None
     """A Keras loss, such as sparse_categorical_crossentropy. Default: the one in the file."""
     examples: int = 256
@@ -52,7 +57,7 @@ class _Diagnose(OnDevice):
         model = load_model(self.model, allow_lambda=self.allow_lambda, cure=cure)
         x, y = (None, None) if self.data is None else load_batch(self.data, model, self.examples)
         if self.data is not None and y is None and self.loss is not None:
-            raise InputError(f"`loss` needs targets: {str(self.data)!r} has no array 'y'.")
+            raise InputError(f"`loss` needs targets: {self.data!r} has no array 'y'.")
         announce()
         diagnosis = diagnose(model, x, y, self.loss)
         print(json.dumps(diagnosis.to_dict(), indent=2) if self.json else diagnosis, flush=True)

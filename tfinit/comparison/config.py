@@ -27,7 +27,7 @@ class CompareConfig:
     """
 
     dataset: str = field(default="digits", metadata=FlagHelp(datasets_help))
-    """Data set: a name that `tfinit.datasets.load` knows."""
+    """Data set: a name that `tfinit.datasets.load` knows, an .npz file, or file.py:load."""
     model: str = field(default="lenet-300-100", metadata=FlagHelp(networks_help))
     """Network: your own by its place, ``nets.py:build`` or ``net.keras``; or a name of tfinit's."""
     schemes: tuple[str, ...] = DEFAULTS

@@ -34,7 +34,7 @@ class ExportConfig:
     sparse: bool = field(default=False, metadata=FlagHelp(sparse_help))
     """Store zeros sparse."""
     data: str | None = field(default=None, metadata=FlagHelp(lambda: data_help(_ARRAYS)))
-    """A data set of `tfinit.datasets`, or an .npz file of arrays."""
+    """A data set of `tfinit.datasets`, file.py:load, or an .npz file of arrays."""
     baseline: Path | None = None
     """The .keras file of a model to compare with, such as the one before pruning."""
     seconds: float = 0.5

@@ -1,5 +1,6 @@
 """`tfinit export`: a saved model and data from files into `export`."""
 
+from tfinit.array_trees import each
 from tfinit.exporting.config import ExportConfig
 from tfinit.exporting.export_models import export
 from tfinit.exporting.result import ExportReport
@@ -19,12 +20,8 @@ def export_saved(config: ExportConfig) -> ExportReport:
     representative = x = y = None
     if config.data is not None:
         (inputs, _), test = read_splits(config.data, need_targets=False)
-        representative = (
-            {name: part[:_REPRESENTATIVE] for name, part in inputs.items()}
-            if isinstance(inputs, dict)
-            else inputs[:_REPRESENTATIVE]
-        )
-        if test is not None and not isinstance(test[1], dict):
+        representative = each(lambda part: part[:_REPRESENTATIVE], inputs)
+        if test is not None and hasattr(test[1], "shape"):
             x, y = test  # the accuracy of several outputs is not one number
     return export(
         load_model(config.model),

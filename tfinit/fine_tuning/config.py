@@ -31,7 +31,7 @@ class PruneConfig:
     sparsity: float = 0.8
     """Fraction of zeros at the end."""
     data: str = field(default="digits", metadata=FlagHelp(lambda: data_help(_ARRAYS)))
-    """A data set of `tfinit.datasets`, or an .npz file of arrays."""
+    """A data set of `tfinit.datasets`, file.py:load, or an .npz file of arrays."""
     epochs: int = 10
     """Passes over the training data. The sparsity rises over the first three quarters."""
     out: Path = Path("pruned.keras")

@@ -55,7 +55,7 @@ class NetworkConfig:
     _noted: ClassVar[dict[str, OwnPart] | None] = None
 
     dataset: str = field(default="digits", metadata=FlagHelp(datasets_help))
-    """Data set: a name that `tfinit.datasets.load` knows."""
+    """Data set: a name that `tfinit.datasets.load` knows, an .npz file, or file.py:load."""
     train_examples: int = 0
     """Train on so many of the training examples. 0: on all."""
     model: str = field(default="lenet-300-100", metadata=FlagHelp(networks_help))

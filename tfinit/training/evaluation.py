@@ -12,6 +12,7 @@ from tfinit.array_trees import each, flat
 from tfinit.datasets import Dataset
 from tfinit.errors import InputError, reason
 from tfinit.graph.keras_internals import compiled_metrics, weighted_metrics
+from tfinit.training.metric_names import steady_names
 from tfinit.training.metrics import has_classes
 from tfinit.variables import keras_of
 
@@ -29,9 +30,10 @@ class Evaluator:
     layers; where targets are class numbers, accuracy is the fraction of rows whose largest output
     is at their class. To these come all metrics that the model was compiled with or has of its
     own, under the names of Keras's ``evaluate`` and ``fit``, with their values there; of a metric
-    with several numbers, one a class, ``name[0]``, ``name[1]`` … A model with a ``test_step`` of
-    its own is measured by ``evaluate``. What the model's metrics have counted is put back
-    afterwards: one can measure in the middle of a ``fit``.
+    with several numbers, one a class, ``name[0]``, ``name[1]`` … Numbers that Keras gives to equal
+    names begin anew in each model, see `training.metric_names`. A model with a ``test_step`` of its
+    own is measured by ``evaluate``. What the model's metrics have counted is put back afterwards:
+    one can measure in the middle of a ``fit``.
 
     Args:
         model: A compiled model; or one that is not, with ``loss``.
@@ -122,15 +124,23 @@ class Evaluator:
         rows = _ROWS
         if (size := _bytes([few, outputs])) > 0:
             rows = int(min(_ROWS, max(1, _BYTES * rows_of(few) // size)))
-        return _Split(own, others, program.parts(split, rows))
+        steady = steady_names(self._model, others, own)
+        return _Split(own, others, steady, program.parts(split, rows))
 
 
 class _Split:
     """One split: what is measured on it, and its parts, each for one call."""
 
-    def __init__(self, own: list[str], others: dict[str, tuple[int, ...]], parts: list[Split]):
+    def __init__(
+        self,
+        own: list[str],
+        others: dict[str, tuple[int, ...]],
+        steady: dict[str, str],
+        parts: list[Split],
+    ):
         self._own, self._others, self._parts = own, others, parts
-        self.names = [*own, *(n for name, shape in others.items() for n in _names(name, shape))]
+        shown = (n for name, shape in others.items() for n in _names(steady[name], shape))
+        self.names = [*own, *shown]
 
     def values(self, program: Any) -> list[float]:
         """The present values of `names`."""

@@ -250,10 +250,11 @@ def _direction(name: str, model: Any) -> str | None:
         return LOSS.direction
     found = None
     if model is not None:
-        from tfinit.graph.keras_internals import compiled_metrics, direction_of
+        from tfinit.graph.keras_internals import direction_of
+        from tfinit.training.metric_names import metrics_of
 
         # Of a metric with a number for each class there is "name[0]", "name[1]" …
-        found = compiled_metrics(model).get(name.split("[")[0])
+        found = metrics_of(model).get(name.split("[")[0])
         if found is not None and (said := direction_of(found)) is not None:
             return "max" if said == "up" else "min"
     for known in (name, *([type(found).__name__] if found is not None else [])):
