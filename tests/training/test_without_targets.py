@@ -51,7 +51,7 @@ def test_every_loop_minimizes_what_the_layers_add(make):
 
 
 def test_a_loss_that_needs_targets_is_told():
-    with pytest.raises(InputError, match="`data.train` has None for targets, .* without a loss"):
+    with pytest.raises(InputError, match=r"`data.train` has None for targets, .* without a loss"):
         trainer(network("mse"), DATA)
 
 
