@@ -1,6 +1,7 @@
 """The experiment: train, prune, rewind, retrain."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from tfinit import datasets
@@ -17,7 +18,7 @@ from tfinit.lottery.counts import (
     next_counts,
     with_outputs,
 )
-from tfinit.lottery.directory import check_directory, check_network
+from tfinit.lottery.directory import check_directory, check_fingerprint, check_network
 from tfinit.lottery.frameworks import Framework, TrainingPlan, framework_of, with_direction
 from tfinit.lottery.made_networks import network_of
 from tfinit.lottery.report_files import OF_A_RUN, check_reports, write_run
@@ -348,8 +349,9 @@ def experiment(
     config = with_direction(config, framework)
     shapes = {key: mask.shape for key, mask in framework.full_mask().items()}
     counted = with_outputs(config, list(shapes), framework.networks.outputs())
-    last = check_prunes(counted, shapes)
-    subject, network = Subject.of(config, data), framework.networks.fingerprint
+    last, network = check_prunes(counted, shapes), framework.networks.fingerprint
+    subject = replace(Subject.of(config, data), levels=last, ends=ends_early(counted, shapes))
+    check_fingerprint(config.run_dir, network)
     check_network(config.run_dir, shapes)
     store = Store(config, warn, origin=origin, subject=subject, network=network, **store_options)
     if last < config.levels:
