@@ -44,7 +44,7 @@ class FitLoop:
     """Trains a compiled model of either Keras with ``fit``, on the batches of `CompiledLoop`.
 
     For what the compiled loops cannot take: PyTorch, tf_keras, a model with a ``train_step`` of its
-    own, ``run_eagerly``, a ``tf.distribute`` strategy, a ``tf.data.Dataset`` as the training split.
+    own, ``run_eagerly``, a ``tf.distribute`` strategy, batches from a pipeline of the user's own.
     The results are the same up to floating point sums, the loss of each step included. A training
     goes on from a checkpoint to the same bits; of tf_keras only where no layer draws noise, whose
     generators TensorFlow does not show.
@@ -56,8 +56,9 @@ class FitLoop:
 
     Args:
         model: A model, compiled with an optimizer and a loss.
-        data: As for `CompiledLoop`. ``train`` may be a ``tf.data.Dataset`` of batches: then it
-            decides order and batch size, and is repeated as often as needed.
+        data: As for `CompiledLoop`. ``train`` may be a `tfinit.batch_streams.Stream`: then it
+            decides order and batch size, and is repeated as often as needed. From a later step, and
+            from a checkpoint, the batches before it are passed over.
         augment: As for `CompiledLoop`. Keras 3 only.
         callbacks: Makes the callbacks of each training.
         before_evaluation: Called before each evaluation.
@@ -101,7 +102,8 @@ class FitLoop:
         if augment is not None:
             if self._stream is not None or self._legacy:
                 raise InputError(
-                    "`augment` needs a Keras 3 model and arrays. Augment in your tf.data pipeline."
+                    "`augment` needs a Keras 3 model and arrays. Augment in your pipeline, or by "
+                    "layers of the model as keras.layers.RandomFlip."
                 )
             augment.check(data.train[0])
         self._arrays = None
