@@ -52,8 +52,8 @@ class ModelBuilder:
     argument: str = "build_model"
     of_file: bool = False
 
-    def model(self, seed: int) -> Any:
-        """A new model: built, compiled, of Keras 3 or tf_keras.
+    def model(self, seed: int, *, compiled: bool = True) -> Any:
+        """A new model: built, of Keras 3 or tf_keras, and compiled unless that is not needed.
 
         Raises:
             InputError: the function raises, or returns something else.
@@ -72,7 +72,7 @@ class ModelBuilder:
                 f"{self._named} must return a model of Keras 3 or tf_keras, received "
                 f"{_article(model)}. Let it end with `return model`."
             )
-        if getattr(model, "optimizer", None) is None:
+        if compiled and getattr(model, "optimizer", None) is None:
             cure = "call model.compile(optimizer, loss) before it is " + (
                 "saved" if self.of_file else "returned"
             )
