@@ -9,7 +9,6 @@ import warnings
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from tfinit import callbacks
 from tfinit.callbacks import SignalMonitor
@@ -52,12 +51,15 @@ def steps(path):
     return list(dict.fromkeys(step for step, *_ in table(path)))
 
 
-@pytest.mark.parametrize(("jit_compile", "epochs"), [(False, 2), (True, 1)])
+@pytest.mark.parametrize(
+    ("jit_compile", "epochs"), [pytest.param("auto", 2, marks=pytest.mark.backends), (False, 2)]
+)
 def test_training_is_the_same_bit_for_bit(tmp_path, jit_compile, epochs):
     def everything(*monitors):
         model = fit(network("adam", jit_compile=jit_compile), *monitors, epochs=epochs)
         values = [*model.variables, *model.optimizer.variables]
-        return [value.numpy().tobytes() for value in values], keras.random.normal((3,)).numpy()
+        drawn = keras.ops.convert_to_numpy(keras.random.normal((3,)))
+        return [np.asarray(value.numpy()).tobytes() for value in values], drawn
 
     plain, drawn = everything()
     monitor = SignalMonitor(X, Y, csv=tmp_path / "s.csv", every=1)
@@ -67,6 +69,7 @@ def test_training_is_the_same_bit_for_bit(tmp_path, jit_compile, epochs):
     np.testing.assert_array_equal(drawn_then, drawn)
 
 
+@pytest.mark.backends
 def test_numbers_are_those_of_the_layers_by_hand(tmp_path, rng):
     path = tmp_path / "new" / "s.csv"
     keras.utils.set_random_seed(0)
@@ -125,6 +128,8 @@ def test_steps_are_the_optimizers(tmp_path):
 
 def test_data_of_unknown_length(tmp_path):
     monitor = SignalMonitor(X, Y, csv=tmp_path / "s.csv", every=4)
+    import tensorflow as tf
+
     data = tf.data.Dataset.from_generator(
         lambda: ((X[:8], Y[:8]) for _ in range(5)),
         output_signature=(tf.TensorSpec((8, 6)), tf.TensorSpec((8,), tf.int64)),
@@ -158,16 +163,18 @@ def test_the_budget_holds_on_a_made_up_clock(tmp_path, monkeypatch):
     assert monitor.cost == pytest.approx(3 / 72)
 
 
+@pytest.mark.backends
 def test_tensorboard_has_the_table_s_numbers(tmp_path):
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.util.tensor_util import make_ndarray
 
     path = tmp_path / "s.csv"
     fit(network(), SignalMonitor(X, Y, log_dir=tmp_path / "logs", csv=path, every=3))
     events = EventAccumulator(str(tmp_path / "logs"), size_guidance={"tensors": 0})
     events.Reload()
     logged = {
-        (event.step, tag): float(tf.make_ndarray(event.tensor_proto))
+        (event.step, tag): float(make_ndarray(event.tensor_proto))
         for tag in events.Tags()["tensors"]
         for event in events.Tensors(tag)
     }
@@ -177,6 +184,19 @@ def test_tensorboard_has_the_table_s_numbers(tmp_path):
     }
     assert logged == pytest.approx(written, rel=1e-6)
     assert {"signals/first/activation_std", "signals/risk"} <= {tag for _, tag in logged}
+
+
+@pytest.mark.skipif(keras.backend.backend() != "jax", reason="only there `fit` holds the weights")
+@pytest.mark.backends
+def test_a_callback_of_ones_own_is_told_where_the_weights_are():
+    def look(batch, logs=None):
+        if batch:
+            diagnose(model, X, Y)
+
+    model = network()
+    callback = keras.callbacks.LambdaCallback(on_train_batch_begin=look)
+    with pytest.raises(InputError, match=r"call model\.jax_state_sync\(\) first"):
+        fit(model, callback)
 
 
 def test_a_table_is_continued_and_loses_a_line_that_was_cut(tmp_path):
@@ -283,6 +303,7 @@ def test_a_disk_that_becomes_full_does_not_end_the_training(tmp_path, monkeypatc
     assert int(model.optimizer.iterations) == 6
 
 
+@pytest.mark.backends
 def test_without_tensorboard(tmp_path, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(MissingPackage, match=r"pip install tfinit\[tensorboard\]"):

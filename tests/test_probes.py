@@ -3,7 +3,6 @@
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from tfinit.errors import InputError
 from tfinit.probes import probing, seen_layers
@@ -23,13 +22,18 @@ def points_of(model, x, **kwargs):
     return seen, outputs
 
 
+def numbers(tensor):
+    return keras.ops.convert_to_numpy(tensor)
+
+
+@pytest.mark.backends
 def test_values_are_those_of_the_layers_and_the_output_is_unchanged():
     model = small()
     x = np.random.default_rng(0).normal(size=(5, 3)).astype("float32")
-    plain = model(x).numpy()
+    plain = numbers(model(x))
     seen, outputs = points_of(model, x)
-    np.testing.assert_array_equal(outputs.numpy(), plain)
-    of = {(point.key.split("/")[-1], point.what): tensor.numpy() for point, tensor in seen}
+    np.testing.assert_array_equal(numbers(outputs), plain)
+    of = {(point.key.split("/")[-1], point.what): numbers(tensor) for point, tensor in seen}
     kernel, bias = (v.numpy() for v in model.get_layer("fc").weights)
     z = x @ kernel + bias
     h = np.where(z > 0, z, 0.2 * z)
@@ -43,30 +47,74 @@ def test_values_are_those_of_the_layers_and_the_output_is_unchanged():
     np.testing.assert_allclose(relu, np.maximum(np.tanh(z), 0), rtol=1e-5, atol=1e-6)
 
 
-def test_gradients_are_those_of_the_tape():
+def backpropagate(model, x):
+    """The gradient of the sum of squared outputs, as a user takes it eagerly."""
+    backend, squares = keras.backend.backend(), lambda y: keras.ops.sum(keras.ops.square(y))
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        with tf.GradientTape() as tape:
+            loss = squares(model(x))
+        tape.gradient(loss, [v.value for v in model.trainable_variables])
+    elif backend == "jax":
+        import jax
+
+        others = [v.value for v in model.non_trainable_variables]
+        values = [v.value for v in model.trainable_variables]
+        jax.grad(lambda values: squares(model.stateless_call(values, others, x)[0]))(values)
+    else:
+        squares(model(x)).backward()
+
+
+@pytest.mark.backends
+def test_gradients_are_those_by_hand():
     model = small()
     x = np.random.default_rng(0).normal(size=(5, 3)).astype("float32")
     seen = {}
     values = {}
 
     def gradient(point, tensor):
-        seen[point.key, point.what] = tensor.numpy()
+        seen[point.key, point.what] = numbers(tensor)
 
     def value(point, tensor):
-        values[point.key, point.what] = tensor
+        values[point.key, point.what] = numbers(tensor)
 
-    with probing(model, value, gradient), tf.GradientTape() as tape:
-        loss = tf.reduce_sum(tf.square(model(x)))
-    tape.gradient(loss, [v.value for v in model.trainable_variables])
+    with probing(model, value, gradient):
+        backpropagate(model, x)
     np.testing.assert_allclose(seen["out", "output"], 2 * values["out", "output"], rtol=1e-6)
     kernel = model.get_layer("out").kernel.numpy()
-    tanh = values["bounded", "output"].numpy()
+    tanh = values["bounded", "output"]
     back = (seen["out", "output"] @ kernel.T) * (tanh > 0)
     np.testing.assert_allclose(seen["bounded", "output"], back, rtol=1e-5)
     back = back * (1 - tanh**2)
     np.testing.assert_allclose(seen["bounded", "preactivation"], back, rtol=1e-4, atol=1e-7)
 
 
+def graphs():
+    """Ways to trace a program on this backend."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return tf.function
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return jax.jit
+    return pytest.skip("PyTorch runs as it is written")
+
+
+@pytest.mark.backends
+def test_programs_that_outlive_the_probe_have_nothing_of_it():
+    model, x = small(), np.ones((5, 3), "float32")
+    traced = graphs()(lambda x: model(x))
+    seen = []
+    with probing(model, lambda *what: seen.append(what), lambda *what: seen.append(what)):
+        traced(x)
+    assert seen == []
+    np.testing.assert_allclose(traced(x), numbers(model(x)), rtol=1e-5)
+
+
+@pytest.mark.backends
 def test_nothing_stays_not_even_after_an_error_and_somebody_elses_patch_does():
     model = small()
     layer = model.get_layer("out")
@@ -85,6 +133,7 @@ def test_nothing_stays_not_even_after_an_error_and_somebody_elses_patch_does():
     assert calls
 
 
+@pytest.mark.backends
 def test_what_a_wrapper_or_a_recurrent_layer_holds_is_not_seen():
     inputs = keras.Input((6, 3))
     h = keras.layers.LSTM(4, return_sequences=True, name="lstm")(inputs)

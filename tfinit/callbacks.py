@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 import keras
 
 from tfinit.arguments import check_real, number, path, whole
-from tfinit.diagnostics.diagnosis import Diagnosis, diagnose, line_of
+from tfinit.diagnostics.diagnosis import Diagnosis, line_of
+from tfinit.diagnostics.measuring.measurement import measure
 from tfinit.errors import InputError, of_system
 from tfinit.event_files import EventFile, need_tensorboard
 from tfinit.files import check_writable, make_directory, why_not
@@ -59,6 +60,8 @@ class SignalMonitor(keras.callbacks.Callback):
     * ``every=n``: at steps n, 2n, 3n, …; with ``steps_per_execution``, when the execution that
       has the step in it is done.
 
+    On JAX a reading is one compiled program, which the first makes.
+
     A step is one of the optimizer's (``optimizer.iterations``), so a training that is resumed
     goes on counting. Of each layer: ``activation_mean``, ``activation_std``, ``variation``,
     ``zeros``, ``dead``, ``saturated``, ``gradient_std`` (with respect to its activations),
@@ -89,7 +92,7 @@ class SignalMonitor(keras.callbacks.Callback):
     Raises:
         InputError: neither ``log_dir`` nor ``csv``, ``every`` or ``budget`` out of range. At the
             start of `fit`, before anything is trained: ``csv`` is another file, several replicas,
-            or what `tfinit.diagnose` refuses, as another backend.
+            or what `tfinit.diagnose` refuses.
         MissingPackage: ``log_dir`` without TensorBoard.
 
     Example:
@@ -155,6 +158,7 @@ class SignalMonitor(keras.callbacks.Callback):
             )
         if self._csv is not None:
             _check_table(self._csv)
+        self._kept: dict[Any, Any] = {}
         self._began, self._ended = time.perf_counter(), math.nan
         self._spent, self._trained_then, self._warned = 0.0, 0.0, False
         self._unwritten: set[Path | None] = set()
@@ -195,6 +199,8 @@ class SignalMonitor(keras.callbacks.Callback):
         self._ended = time.perf_counter()
 
     def _step(self) -> int:
+        if hasattr(self.model, "jax_state_sync"):
+            self.model.jax_state_sync()  # on JAX, `fit` has the values elsewhere
         return int(keras.ops.convert_to_numpy(self.model.optimizer.iterations))
 
     def _trained(self) -> float:
@@ -205,7 +211,7 @@ class SignalMonitor(keras.callbacks.Callback):
         self._trained_then = self._trained()
         began = time.perf_counter()
         x, y, loss = self._batch
-        diagnosis = diagnose(self.model, x, y, loss)
+        diagnosis = Diagnosis(self.model.name, measure(self.model, x, y, loss, self._kept))
         if self._log_dir is not None and self._events is None:
             self._events = EventFile(self._log_dir)
         network = _network(diagnosis)

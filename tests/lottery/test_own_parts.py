@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -296,3 +297,19 @@ def test_its_file_may_not_be_anything(whole, tmp_path):
         with pytest.raises(InputError, match=r"config\.json cannot be read") as error:
             run(config, progress=None, data=DATA)
         assert "\n" not in str(error.value)
+
+
+def test_the_block_of_the_docs_is_an_experiment(pytestconfig):
+    docs = (pytestconfig.rootpath / "docs/lottery.md").read_text(encoding="utf-8")
+    [block] = [b for b in re.findall(r"^```python\n(.*?)^```", docs, re.M | re.S) if "halved" in b]
+    namespace = {}
+    try:
+        exec(compile(block, "lottery.md", "exec"), namespace)
+        parts = namespace["config"].own_parts()
+    finally:
+        CONTROLS.pop("halved", None)
+    assert {which: part.name for which, part in parts.items()} == {
+        "score": "<lambda>",
+        "allocation": "<lambda>",
+        "control halved": "halved",
+    }

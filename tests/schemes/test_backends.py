@@ -1,4 +1,5 @@
-"""Schemes without gradients on Keras's other backends: the same bits as on TensorFlow."""
+"""Schemes on Keras's other backends: the same bits as on TensorFlow, or the same numbers where
+they compute with the model; and what scores that take gradients say there."""
 
 import contextlib
 import io
@@ -12,6 +13,7 @@ import pytest
 PROGRAM = """
 import hashlib, json, keras, numpy as np
 from keras import layers as L
+from tfinit.pruning.scoring.before_training import score_model
 from tfinit.schemes import initialize
 
 def model():
@@ -32,6 +34,21 @@ initialize(made, "autoinit", seed=1)
 x = np.random.default_rng(0).normal(size=(16, 8, 8, 3)).astype("float32")
 initialize(made, "lsuv", x, seed=1)
 bits["std"] = float(np.std(keras.ops.convert_to_numpy(made(x))))
+def small():
+    return keras.Sequential([keras.Input((6,)), L.Dense(6, "tanh"), L.Dense(3)])
+
+computed, x = {}, x.reshape(-1, 6)[:32]
+few = {"steps": 3, "rate": 0.01}
+for scheme in ("weightnorm_data", "krahenbuhl", "metainit"):
+    made = small()
+    initialize(made, scheme, x, seed=1, **(few if scheme == "metainit" else {}))
+    computed[scheme] = [float(np.square(w.numpy()).sum()) for w in made.weights]
+y, loss = np.arange(32) % 3, keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+initialize(made, "he", seed=1)
+for score in ("snip", "grasp", "synflow"):
+    found = score_model(score, made, x, y, loss=loss)
+    computed[score] = [float(np.abs(values).sum()) for values in found.values()]
+bits["computed"] = computed
 print(json.dumps(bits))
 """
 
@@ -61,4 +78,9 @@ def test_same_bits_on_other_backends(backend, here):
     there = bits_on(backend)
     for bits in (there, here):
         assert abs(bits["std"] - 1) < 0.01
-    assert there | {"std": 0} == here | {"std": 0}
+    ours, theirs = here["computed"], there["computed"]
+    assert ours.keys() == theirs.keys()
+    for name, numbers in ours.items():
+        assert theirs[name] == pytest.approx(numbers, rel=2e-3, abs=1e-6), name
+    left_out = {"std": 0, "computed": {}}
+    assert there | left_out == here | left_out

@@ -43,6 +43,7 @@ def same(a, b):
 ALL = sorted(DATA_FREE + list(WITH_DATA))
 
 
+@pytest.mark.backends
 @pytest.mark.filterwarnings('ignore:"metainit". the steps did not help')  # two of them
 @pytest.mark.parametrize("scheme", ALL)
 def test_same_seed_same_bits_other_seed_other_bits(scheme):

@@ -8,21 +8,24 @@ from keras import layers as L
 from tests.schemes.test_lsuv import normal
 from tfinit.schemes import initialize
 from tfinit.schemes.engine.task import Task
-from tfinit.schemes.metainit import _quotient
+from tfinit.schemes.metainit import Quotient
 
 
+@pytest.mark.backends
 def test_quotient_of_a_parabola_is_its_curvature():
     # ℓ = ½ c w² has g = c·w and H·g = c·g, so GQ = c but for ε.
     model = keras.Sequential([keras.Input((1,)), L.Dense(1, use_bias=False, name="w")])
     model.layers[0].kernel.assign([[2.0]])
     task = Task(model, 0)
-    quotient, slopes = _quotient(
+    found = Quotient(
         task, task.kernels, np.ones((1, 1), "float32"), lambda y: 0.3 * keras.ops.sum(y**2) / 2
     )
+    quotient, slopes = found.with_slopes(np.random.default_rng(0))
     assert quotient == pytest.approx(0.3, rel=1e-3)
     assert abs(slopes[0]) < 1e-3
 
 
+@pytest.mark.backends
 @pytest.mark.parametrize("factor", [3.0])
 def test_norms_that_are_wrong_are_mended(factor):
     model = keras.Sequential(
@@ -70,7 +73,7 @@ def test_the_best_step_is_kept_where_later_ones_are_worse():
 
     def quotient():
         task = Task(model, 0)
-        return _quotient(task, task.kernels, x, loss)[0]
+        return Quotient(task, task.kernels, x, loss)(np.random.default_rng(0))
 
     def run(steps):
         for variable, value in zip(model.variables, before, strict=True):

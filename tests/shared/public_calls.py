@@ -433,6 +433,13 @@ def _walked(model: Any) -> None:
     list(variables.walk_layers(model))
 
 
+def _finished(directory: Path) -> Path:
+    """The directory of an experiment: nothing is trained in it yet."""
+    config = tiny(directory, run_dir=directory / "begun")
+    lottery.Store(config)
+    return config.run_dir
+
+
 def _saved(directory: Path) -> Path:
     path = directory / "model.keras"
     if not path.exists():
@@ -483,6 +490,7 @@ def _experiments(calls: Calls, directory: Path) -> None:
     calls.add("lottery.run", config=tiny(directory), **store)
     calls.add("lottery.stability", config=of_stability, **store)
     calls.add("lottery.TensorBoard", log_dir=directory / "logs")
+    calls.add("lottery.load", run_dir=_finished(directory))
     calls.add("lottery.stability_experiment.stability_steps", config=of_stability)
     said = {"names": "initializations?", "data": "dataset"}
     given = {"config": tiny(directory), "names": ("he",)} | own | {"_said": said}

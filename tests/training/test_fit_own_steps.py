@@ -86,6 +86,31 @@ class Own(keras.Sequential):
             return {self.told_as: self.mean.result()}
 
 
+class Judged(Own):
+    """With a ``test_step`` of its own, that counts in a mean of its own."""
+
+    if BACKEND == "jax":
+
+        def test_step(self, state, data):
+            weights, others, of_metrics = state
+            x, y = data
+            z, others = self.stateless_call(weights, others, x, training=False)
+            pairs = list(zip(self.metrics_variables, of_metrics, strict=True))
+            with keras.StatelessScope(pairs) as scope:
+                self.mean.update_state(3 * self.compute_loss(x, y, z), x.shape[0])
+                logs = {"loss": self.mean.result()}
+            new = [scope.get_current_value(v) for v in self.metrics_variables]
+            return logs, (weights, others, new)
+
+    else:
+
+        def test_step(self, data):
+            x, y = data
+            loss = 3 * self.compute_loss(x, y, self(x, training=False))
+            self.mean.update_state(loss, keras.ops.shape(x)[0])
+            return {"loss": self.mean.result()}
+
+
 class Silent(Own):
     told_as = "accuracy"
 
@@ -111,6 +136,18 @@ def test_each_step_has_its_own_loss_and_the_training_is_that_of_the_step(eagerly
     np.testing.assert_allclose(two.losses, 2 * one.losses, rtol=1e-4)
     np.testing.assert_allclose(own.get_weights()[0], plain.get_weights()[0], rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(two.values["test_loss"], one.values["test_loss"], rtol=1e-4)
+
+
+def test_a_test_step_of_its_own_is_what_it_is_measured_by():
+    """In the middle of a training, whose own mean it uses: its losses are what they were."""
+    own, judged = made(Own), made(Judged)
+    judged.set_weights(own.get_weights())
+    one = FitLoop(own, DATA)(12, 8, seed=3, evaluate_every=5)
+    two = FitLoop(judged, DATA)(12, 8, seed=3, evaluate_every=5)
+    np.testing.assert_allclose(two.losses, one.losses, rtol=1e-5)
+    assert list(two.values) == ["validation_loss", "test_loss"]
+    for name, column in two.values.items():
+        np.testing.assert_allclose(column, 3 * one.values[name], rtol=1e-4)
 
 
 def test_a_step_that_tells_no_loss_is_refused_and_undone():

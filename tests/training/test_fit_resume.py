@@ -1,5 +1,6 @@
 """A training with `fit` that was left goes on to the same bits, on every backend."""
 
+import dataclasses
 import importlib.util
 
 import keras
@@ -31,6 +32,21 @@ def pictured():
     return model, Dataset("pictures", pictures, pictures, None, 0), Augment(crop=1)
 
 
+class Batches(keras.utils.PyDataset):
+    """Five batches of eight rows, in the order of the rows."""
+
+    def __len__(self):
+        return 5
+
+    def __getitem__(self, n):
+        return tuple(part[8 * n : 8 * n + 8] for part in DATA.train)
+
+
+def streamed():
+    model, data, _ = noisy()
+    return model, dataclasses.replace(data, train=Batches()), None
+
+
 def leave_and_go_on(make, steps):
     """Metrics and all bits of a training, then those of each that was left on its way."""
 
@@ -54,7 +70,7 @@ def leave_and_go_on(make, steps):
 
 
 @BACKENDS
-@pytest.mark.parametrize("make", [noisy, pictured])
+@pytest.mark.parametrize("make", [noisy, pictured, streamed])
 def test_it_goes_on_to_the_same_bits(make):
     (whole, expected), *others = leave_and_go_on(make, 18)
     assert len(others) >= 2

@@ -1,5 +1,7 @@
 """`tfinit lottery`, `tfinit initializations`, `tfinit stability`: experiments in a directory."""
 
+import dataclasses
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -8,6 +10,7 @@ import tyro
 
 from tfinit.cli.console import checked, loading
 from tfinit.cli.device import OnDevice, warm_up
+from tfinit.errors import InputError
 from tfinit.flag_help import FlagHelp
 from tfinit.lottery.branches import controls_help
 from tfinit.lottery.config import (
@@ -29,6 +32,8 @@ class _Replicated(OnDevice):
     """So many replicates, with the seeds 0, 1, 2, ...: in place of --seeds."""
     log_dir: Path | None = None
     """Write the learning curves of every training to this directory, for TensorBoard."""
+    plot_only: bool = False
+    """Train nothing: tables and figures again, of what there is in --run-dir."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,8 @@ class _Lottery(_Replicated, LotteryConfig):
     )
 
     def run(self) -> int:
+        if self.plot_only:
+            return _reported(self, LotteryConfig, "lottery")
         lottery(checked(self, LotteryConfig), self.device, self.log_dir)
         return 0
 
@@ -55,6 +62,8 @@ class _Initializations(_Lottery):
     """Schemes, initializers of tfinit or of Keras; published: the network's own."""
 
     def run(self) -> int:
+        if self.plot_only:
+            return _reported(self, LotteryConfig, "initializations")
         initializations(
             checked(self, LotteryConfig), self.initializations, self.device, self.log_dir
         )
@@ -66,6 +75,8 @@ class _Stability(_Replicated, StabilityConfig):
     __doc__ = (StabilityConfig.__doc__ or "").split("\n")[0]
 
     def run(self) -> int:
+        if self.plot_only:
+            return _reported(self, StabilityConfig, "stability")
         stability(checked(self, StabilityConfig), self.device, self.log_dir)
         return 0
 
@@ -165,6 +176,47 @@ def stability(config: StabilityConfig, device: str = "auto", log_dir: Path | Non
     finally:
         write_stability(config, results, subject)
     _where(console, "Results and figure", config)
+
+
+def _reported(typed: Any, cls: Any, command: str) -> int:
+    """Tables and figures of what is in a directory, as the command leaves them."""
+    from rich.console import Console
+
+    from tfinit.lottery.loading import load
+    from tfinit.lottery.saved_run import SavedInitializations
+
+    saved = load(typed.run_dir, lambda line: print(f"tfinit: {line}", file=sys.stderr))
+    if saved.command != command:
+        raise InputError(
+            f"`run_dir` {typed.run_dir} is one of `tfinit {saved.command}`. Use --plot-only there."
+        )
+    _check_same(typed, saved.config, cls)
+    if isinstance(saved, SavedInitializations) and typed.initializations != INITIALIZATIONS:
+        saved = saved.only(typed.initializations)
+    saved.check_any()
+    console = Console(markup=False, highlight=False)
+    try:
+        console.print(saved.table())
+        for line in (*saved.said(), *saved.notes):
+            console.print(line)
+    finally:
+        saved.write_reports()
+    _where(console, "Tables and figures", saved)
+    return 0
+
+
+def _check_same(typed: Any, there: Any, cls: Any) -> None:
+    """InputError for a flag that says something else than the directory that is reported on."""
+    for f in dataclasses.fields(cls):
+        value, default = getattr(typed, f.name), f.default
+        if f.default_factory is not dataclasses.MISSING:
+            default = f.default_factory()
+        if f.name in ("run_dir", "initialization") or value in (default, getattr(there, f.name)):
+            continue
+        raise InputError(
+            f"`{f.name}` is {getattr(there, f.name)!r} in {typed.run_dir}, received {value!r}. "
+            "Leave it out: with --plot-only the directory says it."
+        )
 
 
 def _board(log_dir: Path | None) -> "Tracker | None":

@@ -141,10 +141,13 @@ def _function_of(op: Any) -> Callable[[Any], Any] | None:
 
 
 def _called(layer: Any, z: Any) -> Any:
-    """What a layer makes of numbers; losses that it adds are forgotten."""
-    with overlaid() as put:
-        if keras_of(layer) == "keras":
-            forget_losses(put, layer)
+    """What a layer makes of numbers; losses that it adds, and what it writes, are forgotten."""
+    if keras_of(layer) != "keras":
+        return layer.call(z)
+    import keras
+
+    with overlaid() as put, keras.StatelessScope(initialize_variables=False):
+        forget_losses(put, layer)
         return layer.call(z)
 
 

@@ -7,13 +7,21 @@ imports a backend before it is used.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 from tfinit.errors import InputError
 
-__all__ = ["Program", "dense", "hessian_times", "reading", "require_gradients"]
-__all__ += ["value_and_gradients"]
+__all__ = [
+    "Program",
+    "dense",
+    "hessian_times",
+    "reading",
+    "require_gradients",
+    "sum_of",
+    "value_and_gradients",
+    "without_gradients",
+]
 
 
 def _backend() -> str:
@@ -41,6 +49,7 @@ def value_and_gradients(
     values: Sequence[Any],
     *,
     again: bool = False,
+    more: bool = False,
     watched: Callable[[Sequence[Any]], None] | None = None,
 ) -> tuple[Any, list[Any]]:
     """f(values), and ∂f/∂value for each: zeros where f does not depend on it.
@@ -49,12 +58,13 @@ def value_and_gradients(
         function: Of tensors, to a scalar tensor. It calls models inside of `reading`.
         values: Tensors; on TensorFlow and PyTorch they may be variables' own.
         again: Whether the gradients are differentiated in turn.
+        more: Whether the function returns a pair, of which only the first is differentiated.
         watched: On TensorFlow, called with the variables that the function read.
 
     Returns:
-        The value, and dense tensors in the order of ``values``.
+        What the function returned, and dense tensors in the order of ``values``.
     """
-    return _BACKENDS[_backend()](function, list(values), again, watched)
+    return _BACKENDS[_backend()](function, list(values), again, more, watched)
 
 
 def hessian_times(
@@ -78,6 +88,15 @@ def hessian_times(
         return sum_of([ops.sum(g * v) for g, v in zip(first, vectors, strict=True)])
 
     return value_and_gradients(along, values)[1]
+
+
+def without_gradients() -> AbstractContextManager[Any]:
+    """A block of passes whose gradients nobody asks for: PyTorch would keep all on the way."""
+    if _backend() != "torch":
+        return nullcontext()
+    import torch
+
+    return torch.no_grad()
 
 
 def sum_of(scalars: list[Any]) -> Any:
@@ -162,45 +181,47 @@ def dense(gradients: list[Any], values: list[Any]) -> list[Any]:
 
 
 def _by_tensorflow(
-    function: Callable[[list[Any]], Any], values: list[Any], again: bool, watched: Any
+    function: Callable[[list[Any]], Any], values: list[Any], again: bool, more: bool, watched: Any
 ) -> tuple[Any, list[Any]]:
     import tensorflow as tf
 
     with tf.GradientTape() as tape:
         # Variables are watched by themselves, if they train.
         tape.watch([value for value in values if not isinstance(value, tf.Variable)])
-        value = function(values)
+        found = function(values)
+        value = found[0] if more else found
     if watched is not None:
         watched(tape.watched_variables())
-    return value, dense(tape.gradient(value, values), values)
+    return found, dense(tape.gradient(value, values), values)
 
 
 def _by_jax(
-    function: Callable[[list[Any]], Any], values: list[Any], again: bool, watched: Any
+    function: Callable[[list[Any]], Any], values: list[Any], again: bool, more: bool, watched: Any
 ) -> tuple[Any, list[Any]]:
     import jax
 
-    value, gradients = jax.value_and_grad(function, allow_int=True)(values)
-    return value, [
+    found, gradients = jax.value_and_grad(function, has_aux=more, allow_int=True)(values)
+    return found, [
         jax.numpy.zeros_like(v) if g.dtype == jax.dtypes.float0 else g
         for g, v in zip(gradients, values, strict=True)
     ]
 
 
 def _by_torch(
-    function: Callable[[list[Any]], Any], values: list[Any], again: bool, watched: Any
+    function: Callable[[list[Any]], Any], values: list[Any], again: bool, more: bool, watched: Any
 ) -> tuple[Any, list[Any]]:
     import torch
 
     with torch.enable_grad():
-        value = function(values)
+        found = function(values)
+    value = found[0] if more else found
     asked = [v for v in values if v.requires_grad]
-    found: list[Any] = [None] * len(asked)
+    parts: list[Any] = [None] * len(asked)
     if asked and value.requires_grad:
-        found = list(torch.autograd.grad(value, asked, create_graph=again, allow_unused=True))
-    by_value = dict(zip(map(id, asked), found, strict=True))
+        parts = list(torch.autograd.grad(value, asked, create_graph=again, allow_unused=True))
+    by_value = dict(zip(map(id, asked), parts, strict=True))
     gradients = [by_value.get(id(v)) for v in values]
-    return value if again else value.detach(), [
+    return found if again or more else value.detach(), [
         torch.zeros_like(v) if g is None else g for g, v in zip(gradients, values, strict=True)
     ]
 

@@ -41,8 +41,12 @@ def channel_statistics(kernel: Kernel, output: Any) -> ChannelStatistics:
     """Mean and variance of each channel of an output, over everything else."""
     import keras
 
-    mean, variance = keras.ops.moments(*over_channels(kernel, output))
-    return ChannelStatistics(*map(keras.ops.convert_to_numpy, (mean, variance)))
+    output, others = over_channels(kernel, output)
+    # Not Keras's `moments`, which on PyTorch is a difference of squares.
+    mean = keras.ops.mean(output, axis=others, keepdims=True)
+    variance = keras.ops.mean(keras.ops.square(output - mean), axis=others)
+    means = keras.ops.reshape(mean, variance.shape)
+    return ChannelStatistics(*map(keras.ops.convert_to_numpy, (means, variance)))
 
 
 def against_output(kernel: Kernel, values: np.ndarray, rank: int) -> np.ndarray:

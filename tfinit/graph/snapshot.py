@@ -9,7 +9,7 @@ or saves the model in another thread does not notice.
 import random
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import keras
@@ -20,6 +20,7 @@ from tfinit.graph.exclusive import alone
 from tfinit.graph.keras_internals import (
     assign_at_once,
     forget_losses,
+    holds_a_value,
     keep_called,
     renew_losses,
     set_thread_attribute,
@@ -148,7 +149,7 @@ def apart(model: Any) -> Iterator[Snapshot]:
     snapshot = Snapshot(values)
     set_thread_attribute("global_seed_generator", drawn)
     try:
-        with overlaid() as put, snapshot:
+        with overlaid() as put, _buffers_left(model), snapshot:
             for _, layer in walk_layers(model):
                 forget_losses(put, layer)
                 keep_called(put, layer)
@@ -163,21 +164,48 @@ def apart(model: Any) -> Iterator[Snapshot]:
 
 
 @contextmanager
+def _buffers_left(model: Any) -> Iterator[None]:
+    """Put back what modules of PyTorch itself, in a TorchModuleWrapper, hold beside parameters."""
+    if keras.backend.backend() != "torch":
+        yield
+        return
+    import torch
+
+    held = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for buffer, value in held:
+                buffer.copy_(value)
+
+
+@contextmanager
 def streams_left(model: Any, *functions: Any) -> Iterator[None]:
     """Put back Python's and NumPy's random streams where code of the user's own may draw from them.
 
     They are the process's: what another thread draws meanwhile is drawn again. Keras's layers and
-    losses do not draw from them, so that for a model of these nothing is put back.
+    losses do not draw from them, so that for a model of these nothing is put back; but PyTorch's
+    stream always is, from which Keras's Dropout draws there.
     """
-    if not _has_own_code(model, functions):
-        yield
-        return
-    streams = random.getstate(), np.random.get_state()
-    try:
-        yield
-    finally:
-        random.setstate(streams[0])
-        np.random.set_state(streams[1])
+    with _of_torch():
+        if not _has_own_code(model, functions):
+            yield
+            return
+        streams = random.getstate(), np.random.get_state()
+        try:
+            yield
+        finally:
+            random.setstate(streams[0])
+            np.random.set_state(streams[1])
+
+
+def _of_torch() -> AbstractContextManager[None]:
+    if keras.backend.backend() != "torch":
+        return nullcontext()
+    import torch
+
+    return torch.random.fork_rng(devices=range(torch.cuda.device_count()))
 
 
 def _has_own_code(model: Any, functions: tuple[Any, ...]) -> bool:
@@ -200,6 +228,8 @@ def _next_seed() -> int:
 
 def _read(model: Any, variables: list[Any]) -> list[tuple[Any, Any]]:
     """The variables' values at one moment: two readings in a row that are the same."""
+    if keras.backend.backend() == "jax":
+        _check_at_hand(model, variables)
     values = [_now(v) for v in variables]
     for _ in range(_TRIES):
         if threading.enumerate() == [threading.current_thread()]:  # nobody else
@@ -228,6 +258,16 @@ def _in_graph() -> bool:
     import tensorflow as tf
 
     return not tf.executing_eagerly()
+
+
+def _check_at_hand(model: Any, variables: list[Any]) -> None:
+    """InputError if `fit` has the variables' values elsewhere, which it does on JAX."""
+    if not all(map(holds_a_value, variables)):
+        raise InputError(
+            f"`model` {model.name!r} is in `fit`, which on JAX holds the weights itself from step "
+            "to step. In a callback, call model.jax_state_sync() first, or use "
+            "tfinit.callbacks.SignalMonitor, which does; in another thread, wait for its end."
+        )
 
 
 def _now(variable: Any) -> Any:

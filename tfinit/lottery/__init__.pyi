@@ -12,6 +12,7 @@ from .initializations import compare_initializations as compare_initializations
 from .linear_connectivity import StabilityResult as StabilityResult
 from .linear_connectivity import stability_to_csv as stability_to_csv
 from .linear_connectivity import summarize_stability as summarize_stability
+from .loading import load as load
 from .report import Conclusion as Conclusion
 from .result import LevelResult as LevelResult
 from .stability_experiment import stability as stability

@@ -1,7 +1,7 @@
 """What an experiment is: a dataclass for each kind, from which the command line has its flags."""
 
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -158,7 +158,7 @@ class LotteryConfig(NetworkConfig):
         values = super()._values()
         for name, config_of in (("allocation", allocation_config), ("score", score_config)):
             if isinstance(values[name], OwnPart):
-                values[name] = values[name].to_dict()
+                values[name] = values[name].saved or values[name].to_dict()
             elif is_registered(values[name]):
                 values[name] = config_of(values[name])
             else:
@@ -193,7 +193,7 @@ class LotteryConfig(NetworkConfig):
                 here = False
             if not here:
                 del values[name]
-                absent[name] = noted.get(name, OwnPart(name_in(value)))
+                absent[name] = replace(noted.get(name, OwnPart(name_in(value))), saved=value)
         controls = values.get("controls", ())
         known = tuple(c for c in controls if c in BRANCHES)
         if len(known) < len(controls):

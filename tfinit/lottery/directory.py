@@ -1,22 +1,25 @@
 """Which experiment a run directory holds, and whether another may begin or go on there.
 
-Nothing here writes, so that it can be asked of several directories before the first is touched.
+But for `note_initializations` nothing here writes, so that it can be asked of several directories
+before the first is touched.
 """
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tfinit.errors import InputError, of_system
-from tfinit.files import read_regular, why_not
+from tfinit.files import read_regular, why_not, write_whole
 from tfinit.fingerprint import Fingerprint
+from tfinit.lottery.config import LotteryConfig, StabilityConfig
 from tfinit.lottery.network_config import DESCRIBED, MADE_WITH, NetworkConfig
 from tfinit.lottery.stored_arrays import unpack
 from tfinit.lottery.subject import Subject
 from tfinit.origin import Origin, shown
 
 _ELSEWHERE = "Choose another directory with --run-dir"
+_WHOLE = "Give the directory of an experiment; what is damaged there, put back from a copy."
 
 
 def config_file(directory: Path) -> Path:
@@ -47,6 +50,30 @@ def described(content: bytes) -> Subject | None:
     """
     values = json.loads(content).get(DESCRIBED)
     return None if values is None else Subject.read(values)
+
+
+def config_of(directory: Path) -> tuple[NetworkConfig, Subject | None, Origin | None]:
+    """What a directory says of its experiment, whichever it is.
+
+    Returns:
+        The experiment, of which parts may be missing that are not in this process; what its tables
+        are about, and what it was made with, where an earlier tfinit did not say None.
+
+    Raises:
+        InputError: it cannot be read, or says something else.
+    """
+    path = config_file(directory)
+    try:
+        content = read_regular(path)
+        values = json.loads(content)
+        kind = StabilityConfig if "spawn_steps" in values else LotteryConfig
+        config = kind.from_json(content.decode("utf-8"), directory, missing=True)
+        made_with = values.get(MADE_WITH)
+        origin = None if made_with is None else Origin.of(made_with)
+        return config, described(content), origin
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        why = of_system(error) if isinstance(error, OSError) else error
+        raise InputError(f"{path} cannot be read: {why}. {_WHOLE}") from error
 
 
 def check_directory(config: NetworkConfig, origin: Origin | None) -> None:
@@ -174,3 +201,35 @@ def check_network(directory: Path, shapes: Mapping[str, tuple[int, ...]]) -> Non
 def _is_aside(path: Path) -> bool:
     """Whether it is what a process that was killed left of a file that it wrote."""
     return path.name.startswith(".") and path.name.endswith(".tmp")
+
+
+def _initializations_file(directory: Path) -> Path:
+    """Where a comparison says which initializations it has, in their order."""
+    return directory / "initializations.json"
+
+
+def noted_initializations(directory: Path) -> list[str]:
+    """The initializations of a comparison, in the order in which they were asked for.
+
+    An earlier tfinit did not note them: then those that have a directory, by name.
+    """
+    there = sorted(path.parent.name for path in directory.glob("*/config.json"))
+    try:
+        noted = json.loads(read_regular(_initializations_file(directory)))["initializations"]
+        noted = [name for name in noted if isinstance(name, str) and "/" not in name]
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        noted = []
+    return list(dict.fromkeys([*noted, *there]))
+
+
+def note_initializations(directory: Path, names: Sequence[str]) -> None:
+    """Let a comparison have these initializations, beside those that it has.
+
+    Raises:
+        WorkError: the file cannot be written.
+    """
+    there = noted_initializations(directory)
+    content = json.dumps({"initializations": list(dict.fromkeys([*there, *names]))}) + "\n"
+    path = _initializations_file(directory)
+    if not path.exists() or path.read_text(errors="replace") != content:
+        write_whole(path, content.encode())

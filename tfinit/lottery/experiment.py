@@ -1,6 +1,7 @@
 """The experiment: train, prune, rewind, retrain."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from tfinit import datasets
@@ -348,8 +349,8 @@ def experiment(
     config = with_direction(config, framework)
     shapes = {key: mask.shape for key, mask in framework.full_mask().items()}
     counted = with_outputs(config, list(shapes), framework.networks.outputs())
-    last = check_prunes(counted, shapes)
-    subject, network = Subject.of(config, data), framework.networks.fingerprint
+    last, network = check_prunes(counted, shapes), framework.networks.fingerprint
+    subject = replace(Subject.of(config, data), levels=last, ends=ends_early(counted, shapes))
     check_network(config.run_dir, shapes)
     store = Store(config, warn, origin=origin, subject=subject, network=network, **store_options)
     if last < config.levels:

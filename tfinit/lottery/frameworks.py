@@ -23,6 +23,7 @@ from tfinit.pruning.scoring.after_training import score_trained
 from tfinit.pruning.scoring.masks import Masks, keep_globally, keep_layerwise
 from tfinit.renamed import renamed
 from tfinit.training.augment import Augment
+from tfinit.training.checks import overridden
 from tfinit.training.engine import trainer
 from tfinit.training.fit import FitLoop
 from tfinit.training.judged import AUTO, JudgedMetric, judged, measured
@@ -148,16 +149,13 @@ def _make_sparse(model: Any) -> ScheduleFrom:
 
 def _check_loss(model: Any, weights: Mapping[str, Any]) -> None:
     """Raise InputError if a model that was just called has nothing to train by, or new weights."""
-    import keras
-
     if all_weights(model).keys() != weights.keys():
         raise InputError(
             f"`build_model` must return a built model: {model.name!r} made more weights as it was "
             "called. Call it on a batch before it is returned."
         )
-    own_step = type(model).train_step is not keras.Model.train_step
-    own_loss = type(model).compute_loss is not keras.Model.compute_loss
-    if model.loss is None and not (model.losses or own_step or own_loss):
+    own = overridden(model, "train_step") or overridden(model, "compute_loss")
+    if model.loss is None and not (model.losses or own):
         raise InputError(
             "`build_model` must return a model that was compiled with a loss: "
             "model.compile(optimizer, loss)."

@@ -98,7 +98,7 @@ def compare_initializations(
         >>> {name: len(found) for name, found in results.items()}
         {'he': 3, 'zeros': 3}
     """
-    from tfinit.lottery.directory import check_directory
+    from tfinit.lottery.directory import check_directory, note_initializations
     from tfinit.lottery.experiment import checked_data, experiment
     from tfinit.lottery.made_networks import network_of
     from tfinit.lottery.report_files import check_initializations, write_initializations
@@ -118,6 +118,7 @@ def compare_initializations(
         check_directory(own, origin)
     if reports:
         check_initializations(each, config.run_dir)
+    note_initializations(config.run_dir, names)
     said: set[str] = set()
 
     def warn_once(line: str) -> None:

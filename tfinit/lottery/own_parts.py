@@ -26,7 +26,7 @@ import linecache
 import sys
 import textwrap
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
@@ -49,11 +49,13 @@ class OwnPart:
         name: Of the function or the class.
         by: What the digest is of: ``"source"``, ``"configuration"``, or the bytecode.
         digest: SHA-256. Empty: an earlier tfinit noted the name alone.
+        saved: What the file has in its place, where that is something else.
     """
 
     name: str
     by: str = ""
     digest: str = ""
+    saved: Any = field(default=None, compare=False)
 
     def __repr__(self) -> str:
         if not self.digest:

@@ -6,7 +6,7 @@ before they write.
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,10 @@ from tfinit.lottery.stored_arrays import shapes_of
 from tfinit.lottery.subject import Subject
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from tfinit.lottery.linear_connectivity import StabilityResult
+    from tfinit.lottery.report import Conclusion
 
 _OF_AN_EXPERIMENT = (
     *("results.csv", "evaluations.csv", "layers.csv"),
@@ -46,8 +49,19 @@ def check_initializations(each: Mapping[str, LotteryConfig], directory: Path) ->
         check_reports(own.run_dir, _OF_AN_EXPERIMENT)
 
 
-def write_run(config: LotteryConfig, results: Sequence[LevelResult], subject: Subject) -> None:
+def write_run(
+    config: LotteryConfig,
+    results: Sequence[LevelResult],
+    subject: Subject,
+    conclusion: "Conclusion | None" = None,
+) -> None:
     """Leave `OF_A_RUN` in the directory of an experiment.
+
+    Args:
+        config: The experiment.
+        results: Its results.
+        subject: What they are about.
+        conclusion: The conclusion. None: that of the results.
 
     Raises:
         WorkError: a file cannot be written.
@@ -55,8 +69,24 @@ def write_run(config: LotteryConfig, results: Sequence[LevelResult], subject: Su
     from tfinit.lottery.report import Conclusion
 
     _write(config, results, subject.title(len(config.seeds)), subject)
-    conclusion = f"{Conclusion.of(results, config)}\n"
-    write_whole(config.run_dir / "conclusion.txt", conclusion.encode())
+    conclusion = Conclusion.of(results, config) if conclusion is None else conclusion
+    write_whole(config.run_dir / "conclusion.txt", f"{conclusion}\n".encode())
+
+
+def figures_of(
+    results: Sequence[LevelResult], heading: str, subject: Subject
+) -> "Iterator[tuple[str, Figure]]":
+    """Name and figure, of each that is drawn of an experiment."""
+    # Drawing loads matplotlib, which nothing else here needs.
+    from tfinit import plots
+    from tfinit.lottery import report
+
+    yield "tickets", plots.lottery_figure(report.summarize(results), heading)
+    yield "curves", plots.curves_figure(results, heading)
+    yield "layers", plots.layers_figure(results, heading)
+    shape = drawn_shape(next(iter(shapes_of(results[0].mask).values())), subject.example)
+    if shape is not None:
+        yield "masks", plots.masks_figure(results, heading, shape)
 
 
 def write_initializations(
@@ -129,8 +159,6 @@ def drawn_shape(mask: tuple[int, ...], example: tuple[int, ...] | None) -> tuple
 def _write(
     config: LotteryConfig, results: Sequence[LevelResult], heading: str, subject: Subject
 ) -> None:
-    # Drawing loads matplotlib, which nothing else here needs.
-    from tfinit import plots
     from tfinit.lottery import report
 
     tables = {
@@ -140,11 +168,5 @@ def _write(
     }
     for name, table in tables.items():
         write_whole(config.run_dir / name, table(results).encode())
-    shape = drawn_shape(next(iter(shapes_of(results[0].mask).values())), subject.example)
-    tickets = plots.lottery_figure(report.summarize(results), heading)
-    write_whole(config.run_dir / "tickets.png", png(tickets))
-    write_whole(config.run_dir / "curves.png", png(plots.curves_figure(results, heading)))
-    write_whole(config.run_dir / "layers.png", png(plots.layers_figure(results, heading)))
-    if shape is not None:
-        masks = plots.masks_figure(results, heading, shape)
-        write_whole(config.run_dir / "masks.png", png(masks))
+    for name, figure in figures_of(results, heading, subject):
+        write_whole(config.run_dir / f"{name}.png", png(figure))

@@ -9,7 +9,7 @@ import numpy as np
 from tfinit.arguments import flag, instance
 from tfinit.datasets import Dataset
 from tfinit.devices import announce
-from tfinit.lottery import linear_connectivity
+from tfinit.lottery import linear_connectivity, measured_lines
 from tfinit.lottery.config import StabilityConfig
 from tfinit.lottery.directory import check_directory, check_network
 from tfinit.lottery.experiment import checked_data
@@ -23,6 +23,7 @@ from tfinit.lottery.frameworks import (
 )
 from tfinit.lottery.linear_connectivity import MEASURES, StabilityResult, interpolate
 from tfinit.lottery.made_networks import Networks, network_of
+from tfinit.lottery.measured_lines import SPLITS, branch_of, result_of, tells
 from tfinit.lottery.report_files import OF_STABILITY, check_reports, write_stability
 from tfinit.lottery.result import LevelResult, Weights
 from tfinit.lottery.store import Place, Store
@@ -32,7 +33,7 @@ from tfinit.lottery.tracking import Teller, Tracker, check_tracker
 from tfinit.origin import Origin
 from tfinit.progress import as_warning, check_progress, following
 from tfinit.training.evaluation import Evaluator
-from tfinit.training.judged import ACCURACY, LOSS
+from tfinit.training.judged import ACCURACY
 from tfinit.training.metrics import Progress
 from tfinit.training.order import check_batch_size
 from tfinit.variables import write_weights
@@ -48,12 +49,11 @@ __all__ = [
     "stability_steps",
 ]
 
-TRUNK = "trunk"
-COPIES = (1, 2)
+TRUNK = measured_lines.TRUNK
+COPIES = measured_lines.COPIES
 # So many training examples tell an error to half a point; all of a large set would take as long as
 # the training.
 MOST_TRAIN_ROWS = 10_000
-_SPLITS = ("train", "test")
 
 
 def copy_seed(seed: int, copy: int) -> int:
@@ -63,11 +63,6 @@ def copy_seed(seed: int, copy: int) -> int:
     the trunk's, which is that of ``seed``, so copies that part at step 0 share weights only.
     """
     return int(np.random.SeedSequence([seed, copy]).generate_state(1, np.uint64)[0])
-
-
-def branch_of(k: int, copy: int | None = None) -> str:
-    """What files and results call the place where copies part, and each copy."""
-    return f"from-{k:06d}" + ("" if copy is None else f"-copy-{copy}")
 
 
 def stability_steps(config: StabilityConfig) -> int:
@@ -302,34 +297,23 @@ class _Line:
             rows.append(self._evaluate())
         names = [name.replace("validation_", "train_", 1) for name in self._evaluate.names]
         found = dict(zip(names, np.array(rows).T, strict=True))
-        accuracies = {column: found.pop(column, None) for column in map(ACCURACY.column, _SPLITS)}
+        accuracies = {column: found.pop(column, None) for column in map(ACCURACY.column, SPLITS)}
         errors = {
             f"{split}_error": ACCURACY.error(values)
-            for split, values in zip(_SPLITS, accuracies.values(), strict=True)
+            for split, values in zip(SPLITS, accuracies.values(), strict=True)
             if values is not None
         }
         return {**errors, **{name: found.pop(name) for name in MEASURES if name in found}, **found}
 
     def tells(self, measured: Mapping[str, Any]) -> bool:
         """Whether what was measured once has what networks are judged by now."""
-        return all(self._column(split) in measured for split in _SPLITS)
+        return tells(measured, self._metric)
 
     def result(
         self, seed: int, k: int, measured: Mapping[str, np.ndarray] | None
     ) -> StabilityResult:
         """What was measured, by what networks are judged by; None: there is no line."""
-        if measured is None:
-            nowhere = np.full(len(self.alphas), np.nan)
-            measured = dict.fromkeys((*MEASURES, *map(self._column, _SPLITS)), nowhere)
-        metric = self._metric
-        own = [np.asarray(measured[self._column(split)]) for split in _SPLITS]
-        errors = own if metric == ACCURACY else [metric.error(values) for values in own]
-        losses = [np.asarray(measured[LOSS.column(split)]) for split in _SPLITS]
-        return StabilityResult(seed, k, self.alphas, *errors, *losses, metric)
-
-    def _column(self, split: str) -> str:
-        """Where what networks are judged by is, in what is measured on a split."""
-        return f"{split}_error" if self._metric == ACCURACY else self._metric.column(split)
+        return result_of(seed, k, self.alphas, measured, self._metric)
 
 
 # `tfinit.lottery.stability` was a module. The function that has the name today has what was in it:

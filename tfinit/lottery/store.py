@@ -138,7 +138,10 @@ class Store(StoreReader):
                 "versions. They are taken to be those of now, and noted."
             )
         # What was there first stays: of later versions each file tells.
-        whole = told(self._config, there or now, described(content) or self._subject)
+        subject = described(content)
+        if self._subject is not None:
+            subject = self._subject.first(subject)
+        whole = told(self._config, there or now, subject)
         if content != whole:
             write_whole(config_file(self.root), whole)
         # A directory of an earlier tfinit has none: it is taken to be that of now.

@@ -13,7 +13,14 @@ from tfinit.errors import InputError
 from tfinit.files import read_regular
 from tfinit.lottery.network_config import NetworkConfig
 from tfinit.lottery.result import LevelResult, Weights
-from tfinit.lottery.stored_arrays import Arrays, StoredArrays, forms_of, unpack
+from tfinit.lottery.stored_arrays import (
+    Arrays,
+    LostArrays,
+    MadeArrays,
+    StoredArrays,
+    forms_of,
+    unpack,
+)
 from tfinit.origin import Origin
 from tfinit.progress import as_warning
 from tfinit.training.judged import AUTO, JudgedMetric, judged, measured
@@ -90,8 +97,11 @@ class StoreReader:
         if stored is None:
             return None
         try:
-            wanted = forms_of(rewind)
-            if forms_of(stored["final"]) != wanted:
+            forms = forms_of(stored["final"])
+            # Of lost weights nothing is known, of those that are made only when they are asked for.
+            known = not isinstance(rewind, LostArrays | MadeArrays)
+            wanted = forms_of(rewind) if known else forms
+            if forms != wanted:
                 raise ValueError("its weights are those of another network")
             for key, mask in stored["mask"].items():
                 if mask.dtype != bool or mask.shape != wanted[key][0]:
@@ -146,6 +156,12 @@ class StoreReader:
             self._warn(f"{path} names other variables than this network's: {self._cure or cure}.")
             return None
         return partial
+
+    def step_of(self, at: Place) -> int | None:
+        """How many steps of a training that is not finished were kept; None: none were."""
+        there = os.path.lexists(self._level(at, "partial"))
+        partial = self.partial(at) if there else None
+        return None if partial is None else partial.step
 
     def _whose(self, kind: str, seed: int, branch: str, level: int | None = None) -> dict[str, Any]:
         """What tells the file of one training from that of any other."""

@@ -1,12 +1,14 @@
 """Groups of named arrays in one compressed ``.npz`` file, as a run directory has them."""
 
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
 from tfinit.array_files import arrays_in, open_arrays
+from tfinit.errors import InputError
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -47,6 +49,51 @@ class StoredArrays(Mapping[str, np.ndarray]):
 
     def __len__(self) -> int:
         return len(self.forms)
+
+
+class MadeArrays(Mapping[str, np.ndarray]):
+    """Arrays that are made of others when the first is asked for, and kept.
+
+    Args:
+        keys: Of the arrays.
+        make: Makes all of them.
+    """
+
+    def __init__(self, keys: Iterable[str], make: Callable[[], Arrays]):
+        self._keys, self._make = list(keys), make
+
+    @cached_property
+    def _made(self) -> Arrays:
+        return self._make()
+
+    def __getitem__(self, key: str) -> np.ndarray:
+        return self._made[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._keys)
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+
+class LostArrays(Mapping[str, np.ndarray]):
+    """Arrays that cannot be had; whoever asks for one is told why.
+
+    Args:
+        why: The error's text.
+    """
+
+    def __init__(self, why: str):
+        self._why = why
+
+    def __getitem__(self, key: str) -> np.ndarray:
+        raise InputError(self._why)
+
+    def __iter__(self) -> Iterator[str]:
+        raise InputError(self._why)
+
+    def __len__(self) -> int:
+        raise InputError(self._why)
 
 
 def shapes_of(arrays: Arrays) -> dict[str, tuple[int, ...]]:

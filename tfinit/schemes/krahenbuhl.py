@@ -7,10 +7,16 @@ from typing import Any
 import numpy as np
 
 from tfinit.arguments import number, whole
+from tfinit.graph.gradients import (
+    Program,
+    reading,
+    require_gradients,
+    sum_of,
+    value_and_gradients,
+)
 from tfinit.graph.kernels import Kernel
-from tfinit.probes import require_tensorflow
 from tfinit.schemes.engine.best import Best, chosen
-from tfinit.schemes.engine.forward import call, check_data
+from tfinit.schemes.engine.forward import call, check_data, output_shapes
 from tfinit.schemes.engine.registry import scheme, start_from
 from tfinit.schemes.engine.report import Report, record_of
 from tfinit.schemes.engine.task import Task
@@ -51,23 +57,23 @@ def krahenbuhl(
         notes say which turn was kept where that was not the last.
 
     Raises:
-        InputError: another backend than TensorFlow, data that does not fit, or bad options.
+        InputError: a backend without gradients, data that does not fit, or bad options.
 
     Krähenbühl, Doersch, Donahue & Darrell, Data-dependent initializations of convolutional neural
     networks, ICLR 2016.
     """
     iterations = whole("iterations", iterations, 0)
     damping = number("damping", damping, above=0, most=1)
-    require_tensorflow("Scheme 'krahenbuhl' takes gradients", '"lsuv"')
+    require_gradients("Scheme 'krahenbuhl'", '"lsuv"')
     start_from(task, start)
     reached = standardize(task)
     kernels = [kernel for kernel in task.kernels if kernel.key in reached]
     products = [dict.fromkeys(reached, 1.0)]
     biases = [kernel.bias for kernel in kernels if kernel.bias is not None]
     best = Best(task, [*(kernel.variable for kernel in kernels), *biases])
-    data = check_data(task.model, task.data)
+    rates_of = _Rates(task, kernels)
     for turn in range(iterations + 1):
-        rates = _rates(task, kernels, data, turn)
+        rates = rates_of(turn)
         if turn == 0:
             reached_first = rates.keys()
         if not reached_first:
@@ -118,25 +124,43 @@ def _settled(task: Task, best: Best) -> tuple[int, list[str]]:
     return turn, notes
 
 
-def _rates(task: Task, kernels: Sequence[Kernel], data: Any, turn: int) -> dict[str, float]:
-    """C of each kernel that the gradient reaches."""
-    import tensorflow as tf
+class _Rates:
+    """C of each kernel that the gradient reaches, turn by turn."""
 
-    with tf.GradientTape() as tape:
-        outputs = tf.nest.flatten(call(task.model, data))
+    def __init__(self, task: Task, kernels: Sequence[Kernel]) -> None:
+        self._task, self._kernels = task, kernels
+        self._data = check_data(task.model, task.data)
+        self._shapes = output_shapes(task.model, self._data)
+        self._variables = [kernel.variable for kernel in kernels]
+        self._gradients = Program(self._gradients_of, self._variables, task.model.variables)
+
+    def __call__(self, turn: int) -> dict[str, float]:
+        import keras
+
         # Each example has its own η, so the products of two examples' gradients average to zero
         # and the batch's gradient squared is an estimate of the sum of the squares.
-        random = stream(task.seed, f"krahenbuhl/{turn}")
-        noise = [random.standard_normal(tuple(output.shape)) for output in outputs]
-        loss = tf.add_n(
-            [tf.reduce_sum(o * tf.cast(n, o.dtype)) for o, n in zip(outputs, noise, strict=True)]
-        )
-    gradients = tape.gradient(loss, [kernel.variable.value for kernel in kernels])
-    rates: dict[str, float] = {}
-    for kernel, gradient in zip(kernels, gradients, strict=True):
-        if gradient is not None:
-            slope = np.mean(np.square(tf.convert_to_tensor(gradient), dtype=np.float64))
-            size = np.mean(np.square(kernel.variable.numpy(), dtype=np.float64))
+        random = stream(self._task.seed, f"krahenbuhl/{turn}")
+        noise = [keras.ops.array(random.standard_normal(shape)) for shape in self._shapes]
+        gradients = self._gradients(self._data, noise)
+        rates: dict[str, float] = {}
+        for kernel, gradient in zip(self._kernels, gradients, strict=True):
+            slope = _mean_square(keras.ops.convert_to_numpy(gradient))
+            size = _mean_square(kernel.variable.numpy())
             if slope > 0 and size > 0 and math.isfinite(slope):
                 rates[kernel.key] = math.sqrt(slope / size)
-    return rates
+        return rates
+
+    def _gradients_of(self, values: list[Any], data: Any, noise: list[Any]) -> list[Any]:
+        import keras
+
+        def loss(values: list[Any]) -> Any:
+            with reading(self._variables, values):
+                outputs = keras.tree.flatten(call(self._task.model, data))
+            products = zip(outputs, noise, strict=True)
+            return sum_of([keras.ops.sum(o * keras.ops.cast(n, o.dtype)) for o, n in products])
+
+        return value_and_gradients(loss, values)[1]
+
+
+def _mean_square(values: np.ndarray) -> float:
+    return float(np.mean(np.square(values, dtype=np.float64)))

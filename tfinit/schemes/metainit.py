@@ -1,5 +1,6 @@
 """Dauphin & Schoenholz: the norms of kernels, learned so that the gradient is like a plane's."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -7,11 +8,16 @@ import numpy as np
 
 from tfinit.arguments import function, number, whole
 from tfinit.errors import InputError
-from tfinit.graph.gradients import dense
+from tfinit.graph.gradients import (
+    Program,
+    reading,
+    require_gradients,
+    sum_of,
+    value_and_gradients,
+)
 from tfinit.graph.kernels import Kernel
-from tfinit.probes import require_tensorflow
 from tfinit.schemes.engine.best import Best, chosen
-from tfinit.schemes.engine.forward import call, check_data
+from tfinit.schemes.engine.forward import call, check_data, output_shapes
 from tfinit.schemes.engine.registry import scheme, start_from
 from tfinit.schemes.engine.report import Record, Report, record_of
 from tfinit.schemes.engine.task import Task
@@ -45,7 +51,7 @@ def metainit(
     step was better than the start, the report and a warning say so.
 
     Args:
-        task: The model, of layers whose gradients TensorFlow can take three times, and a batch.
+        task: The model, of layers whose gradients the backend can take three times, and a batch.
         loss: Output of the model → a scalar. None: the distance to random targets from N(0, 1),
             mean((output - target)²), other targets each step, so that no labels are needed.
         start: The scheme that the weights are drawn with first; None keeps what is there.
@@ -58,7 +64,7 @@ def metainit(
         which step was kept where that was not the last.
 
     Raises:
-        InputError: another backend than TensorFlow, data that does not fit, bad options, or a
+        InputError: a backend without gradients, data that does not fit, bad options, or a
             quotient that is not finite.
 
     Dauphin & Schoenholz, MetaInit: initializing learning by learning to initialize, NeurIPS 2019.
@@ -67,16 +73,16 @@ def metainit(
     rate = number("rate", rate, above=0)
     momentum = number("momentum", momentum, least=0, below=1)
     function("loss", loss, "(the output of the model)", none=True)
-    require_tensorflow("Scheme 'metainit' takes gradients", '"lsuv"')
+    require_gradients("Scheme 'metainit'", '"lsuv"')
     start_from(task, start)
-    data = check_data(task.model, task.data)
     kernels = [kernel for kernel in task.kernels if kernel.trainable]
+    quotient_of = Quotient(task, kernels, check_data(task.model, task.data), loss)
     random = stream(task.seed, "metainit")
     moves = np.zeros(len(kernels))
     first = np.array([_norm(kernel) for kernel in kernels])
     best = Best(task, [kernel.variable for kernel in kernels])
     for step in range(steps):
-        quotient, slopes = _quotient(task, kernels, data, loss or _random_targets(random))
+        quotient, slopes = quotient_of.with_slopes(random)
         if not np.isfinite(quotient):
             raise InputError(
                 f"The gradient quotient is {quotient} after {step} steps. "
@@ -90,7 +96,7 @@ def metainit(
             if norm > 0:
                 factor = max(norm + move, norm / 2) / norm
                 task.write(kernel.variable, kernel.variable * factor)
-    kept, notes = _settled(task, best, kernels, data, loss)
+    kept, notes = _settled(task, best, kernels, quotient_of)
     scales = {
         kernel.key: _norm(kernel) / before if before else 1.0
         for kernel, before in zip(kernels, first, strict=True)
@@ -105,17 +111,16 @@ def metainit(
 
 
 def _settled(
-    task: Task, best: Best, kernels: list[Kernel], data: Any, loss: Callable[[Any], Any] | None
+    task: Task, best: Best, kernels: list[Kernel], quotient_of: "Quotient"
 ) -> tuple[str, list[str]]:
     """Put back the best step, or the start, if the last is not as good; which, and what to say."""
     steps, step = len(best.measures), best.turn
 
     def judged() -> float:
-        if loss:
-            return _finite(_quotient_alone(task, kernels, data, loss))
         # The same targets for all that are compared: those of the steps were others each time.
-        losses = [_random_targets(stream(task.seed, f"metainit/{n}")) for n in range(_JUDGES)]
-        return float(np.mean([_finite(_quotient_alone(task, kernels, data, f)) for f in losses]))
+        draws = range(_JUDGES if quotient_of.is_random else 1)
+        found = [quotient_of(stream(task.seed, f"metainit/{n}")) for n in draws]
+        return float(np.mean([_finite(one) for one in found]))
 
     last, values = judged(), [kernel.variable.numpy() for kernel in kernels]
     best.put_back(0)
@@ -124,7 +129,7 @@ def _settled(
     if step:
         best.put_back(step)
         smallest = judged()
-    kept = chosen(first, smallest, last, 0.0 if loss else _NOISE)
+    kept = chosen(first, smallest, last, _NOISE if quotient_of.is_random else 0.0)
     if kept == "last":
         for kernel, value in zip(kernels, values, strict=True):
             task.write(kernel.variable, value)
@@ -143,6 +148,12 @@ def _settled(
     return kept, notes
 
 
+def _number(scalar: Any) -> float:
+    import keras
+
+    return float(keras.ops.convert_to_numpy(scalar))
+
+
 def _finite(quotient: float) -> float:
     return quotient if np.isfinite(quotient) else np.inf
 
@@ -151,56 +162,83 @@ def _norm(kernel: Kernel) -> float:
     return float(np.linalg.norm(kernel.variable.numpy().astype(np.float64)))
 
 
-def _random_targets(random: np.random.Generator) -> Callable[[Any], Any]:
-    def loss(outputs: Any) -> Any:
-        import tensorflow as tf
+class Quotient:
+    """GQ of some kernels as they are when it is asked for.
 
-        flat = tf.nest.flatten(outputs)
-        targets = [random.standard_normal(tuple(o.shape)) for o in flat]
-        return tf.add_n(
+    Args:
+        task: The model.
+        kernels: By which gradients are taken.
+        data: A checked batch.
+        loss: As for `metainit`.
+    """
+
+    def __init__(
+        self, task: Task, kernels: list[Kernel], data: Any, loss: Callable[[Any], Any] | None
+    ) -> None:
+        self._model, self._data, self._loss = task.model, data, loss
+        self._variables = [kernel.variable for kernel in kernels]
+        self._shapes = [] if loss else output_shapes(task.model, data)
+        others = task.model.variables
+        self._alone = Program(self._quotient_of, self._variables, others)
+        self._with_slopes = Program(self._slopes_of, self._variables, others)
+
+    @property
+    def is_random(self) -> bool:
+        """Whether it depends on targets that are drawn."""
+        return self._loss is None
+
+    def __call__(self, random: np.random.Generator) -> float:
+        """The quotient for the targets that come next, without its gradient."""
+        return _number(self._alone(self._data, self._targets(random)))
+
+    def with_slopes(self, random: np.random.Generator) -> tuple[float, np.ndarray]:
+        """The quotient, and its derivative by the logarithm of each kernel's norm."""
+        quotient, by_norm = self._with_slopes(self._data, self._targets(random))
+        return _number(quotient), np.array([_number(slope) for slope in by_norm])
+
+    def _targets(self, random: np.random.Generator) -> list[Any]:
+        import keras
+
+        return [keras.ops.array(random.standard_normal(shape)) for shape in self._shapes]
+
+    def _slopes_of(self, values: list[Any], *given: Any) -> tuple[Any, list[Any]]:
+        from keras import ops
+
+        quotient, slopes = value_and_gradients(
+            lambda inner: self._quotient_of(inner, *given, again=True), values
+        )
+        return quotient, [ops.sum(s * v) for s, v in zip(slopes, values, strict=True)]
+
+    def _quotient_of(
+        self, values: list[Any], data: Any, targets: list[Any], again: bool = False
+    ) -> Any:
+        """GQ as a tensor, which is differentiated in turn if ``again``."""
+        from keras import ops
+
+        def loss(inner: list[Any]) -> Any:
+            with reading(self._variables, inner):
+                return self._loss_of(call(self._model, data), targets)
+
+        def half(inner: list[Any]) -> Any:
+            _, first = value_and_gradients(loss, inner, again=True)
+            return sum_of([ops.sum(ops.square(g)) for g in first]) / 2, first
+
+        # The gradient of ½‖g‖² is H·g.
+        (_, first), products = value_and_gradients(half, values, again=again, more=True)
+        terms = []
+        for g, product in zip(first, products, strict=True):
+            away = ops.where(g >= 0, _SMALL, -_SMALL)
+            terms.append(ops.sum(ops.abs((g - product) / (g + away) - 1)))
+        return sum_of(terms) / sum(math.prod(v.shape) for v in values)
+
+    def _loss_of(self, outputs: Any, targets: list[Any]) -> Any:
+        import keras
+
+        if self._loss is not None:
+            return self._loss(outputs)
+        return sum_of(
             [
-                tf.reduce_mean(tf.square(o - tf.cast(t, o.dtype)))
-                for o, t in zip(flat, targets, strict=True)
+                keras.ops.mean(keras.ops.square(o - keras.ops.cast(t, o.dtype)))
+                for o, t in zip(keras.tree.flatten(outputs), targets, strict=True)
             ]
         )
-
-    return loss
-
-
-def _quotient(
-    task: Task, kernels: list[Kernel], data: Any, loss: Callable[[Any], Any]
-) -> tuple[float, np.ndarray]:
-    """GQ, and its derivative with respect to the logarithm of each kernel's norm."""
-    import tensorflow as tf
-
-    variables = [kernel.variable.value for kernel in kernels]
-    with tf.GradientTape() as third:
-        quotient = _quotient_of(task, variables, data, loss)
-    slopes = dense(third.gradient(quotient, variables), variables)
-    by_norm = [float(tf.reduce_sum(s * v)) for s, v in zip(slopes, variables, strict=True)]
-    return float(quotient), np.array(by_norm)
-
-
-def _quotient_alone(
-    task: Task, kernels: list[Kernel], data: Any, loss: Callable[[Any], Any]
-) -> float:
-    """GQ of the kernels as they are now, without its gradient."""
-    return float(_quotient_of(task, [kernel.variable.value for kernel in kernels], data, loss))
-
-
-def _quotient_of(task: Task, variables: list[Any], data: Any, loss: Callable[[Any], Any]) -> Any:
-    """GQ as a tensor, which a tape around it can differentiate."""
-    import tensorflow as tf
-
-    with tf.GradientTape() as second:
-        with tf.GradientTape() as first:
-            value = loss(call(task.model, data))
-        gradients = dense(first.gradient(value, variables), variables)
-        half = tf.add_n([tf.reduce_sum(tf.square(g)) for g in gradients]) / 2
-    # The gradient of ½‖g‖² is H·g.
-    products = dense(second.gradient(half, variables), variables)
-    terms = []
-    for g, product in zip(gradients, products, strict=True):
-        away = tf.where(g >= 0, _SMALL, -_SMALL)
-        terms.append(tf.reduce_sum(tf.abs((g - product) / (g + away) - 1)))
-    return tf.add_n(terms) / sum(int(tf.size(v)) for v in variables)

@@ -164,12 +164,19 @@ def measure(
     Raises:
         InputError: as `tfinit.diagnose` says.
     """
+    _check(model)
+    from tfinit.graph.snapshot import streams_left  # it imports Keras
+
+    with streams_left(model, loss, getattr(model, "loss", None)):
+        return _measured(model, x, y, loss, kept)
+
+
+def _measured(model: Any, x: Any, y: Any, loss: Any, kept: Any) -> Measurement:
     import keras
 
-    _check(model)
     # They import Keras.
     from tfinit.graph.passes import Work, forward_and_backward
-    from tfinit.graph.snapshot import apart, streams_left
+    from tfinit.graph.snapshot import apart
 
     structure = Structure.of(model, x)
     batch = make_batch(model, structure.graph, x, y, loss)
@@ -202,11 +209,7 @@ def measure(
     variables = {k.key: k.variable for k in structure.kernels}
     biases = {k.key: k.bias for k in structure.kernels if k.bias is not None}
     # What the passes leave of the other cores is enough to measure beside them.
-    with (
-        ThreadPoolExecutor(1) as beside,
-        streams_left(model, loss, getattr(model, "loss", None)),
-        apart(model) as snapshot,
-    ):
+    with ThreadPoolExecutor(1) as beside, apart(model) as snapshot:
         work = Work(
             lambda x, y: _computed(model, batch, x, y),
             batch.x,

@@ -15,6 +15,9 @@ from jax.custom_derivatives import SymbolicZero
 from tfinit.graph.passes import Passed, Programs, See, Work
 from tfinit.graph.snapshot import Snapshot
 
+# For XLA on a CPU: of MobileNetV2, it halves the time to compile and adds a fifth to that of a run.
+_AT_ONCE: dict[str, str | bool] = {"xla_backend_optimization_level": "0"}
+
 
 def forward_and_backward(
     snapshot: Snapshot, work: Work, value: See, gradient: See, kept: Programs | None = None
@@ -26,7 +29,8 @@ def forward_and_backward(
     key = structure, tuple((tuple(p.shape), str(p.dtype)) for p in parts), work.scale
     program = programs.get(key)
     if program is None:
-        program = programs[key] = _Program([variable for variable, _ in snapshot.taken], work)
+        variables = [variable for variable, _ in snapshot.taken]
+        program = programs[key] = _Program(variables, work, given, once=kept is None)
     return program.run(given, value, gradient)
 
 
@@ -35,17 +39,20 @@ class _Program:
 
     Args:
         variables: All that the model reads, in the order of their values.
-        work: What is run; of its data, the shapes.
+        work: What is run.
+        given: The variables' values, inputs and targets, for their shapes.
+        once: Whether it is run once, so that it takes longer to compile than to run.
     """
 
-    def __init__(self, variables: list[Any], work: Work) -> None:
+    def __init__(self, variables: list[Any], work: Work, given: Any, once: bool) -> None:
         self._variables, self._work = variables, work
         weights = {id(variable) for variable in work.weights}
         self._weights = [n for n, variable in enumerate(variables) if id(variable) in weights]
         # Where each tensor was seen that the program returns.
         self._seen: list[Any] = []
         self._felt: list[Any] = []
-        self._compiled = jax.jit(self._traced)
+        options = _AT_ONCE if once and jax.default_backend() == "cpu" else None
+        self._compiled = jax.jit(self._traced).lower(*given).compile(options)
 
     def run(self, given: tuple[Any, Any, Any], value: See, gradient: See) -> Passed:
         """Run it, then hand over what was seen."""

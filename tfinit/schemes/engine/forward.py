@@ -14,6 +14,7 @@ import numpy as np
 from tfinit.arguments import check_real
 from tfinit.errors import InputError, reason
 from tfinit.graph.activations import gate_activations
+from tfinit.graph.gradients import without_gradients
 from tfinit.graph.kernels import Kernel
 from tfinit.graph.layer_kinds import kind_of
 from tfinit.graph.overlay import overlaid
@@ -56,9 +57,19 @@ def pass_through(task: Task, kernels: list[Kernel], stop: Stop) -> set[str]:
         )
     data = check_data(task.model, task.data)
     reached: set[str] = set()
-    with _stopping(task, kernels, stop, reached):
+    with _stopping(task, kernels, stop, reached), without_gradients():
         call(task.model, data)
     return reached
+
+
+def output_shapes(model: Any, data: Any) -> list[tuple[int, ...]]:
+    """The shapes of the model's outputs for checked data, of a pass that nothing remembers."""
+    import keras
+
+    from tfinit.graph.snapshot import apart
+
+    with apart(model), without_gradients():
+        return [tuple(output.shape) for output in keras.tree.flatten(call(model, data))]
 
 
 def call(model: Any, data: Any, training: bool = False) -> Any:

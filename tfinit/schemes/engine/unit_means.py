@@ -31,7 +31,7 @@ def share_of_examples(kernel: Kernel, linear: Any) -> float:
     if kernel.name == "embeddings":
         return 1.0
     linear, others = over_channels(kernel, linear)
-    # Not Keras's `moments`, which on JAX is a difference of squares.
+    # Not Keras's `moments`, which on PyTorch is a difference of squares.
     mean = keras.ops.mean(linear, axis=others, keepdims=True)
     variance = keras.ops.mean(keras.ops.square(linear - mean))
     return _share(float(variance), float(keras.ops.mean(keras.ops.square(mean))))
