@@ -157,13 +157,20 @@ def _check_loss(model: Any, which: str, few: tuple[Any, ...], outputs: Any) -> N
     if model.loss is None or overridden(model, "train_step"):
         return
     x, y, weights = (*few, None)[:3]
-    given = {"x": x, "y": y, "y_pred": outputs, "sample_weight": weights}
     try:
         with counts_put_back(model):
             if keras_of(model) == "tf_keras":
-                model.compute_loss(**given)
+                import tensorflow as tf
+
+                targets, by = (each(tf.convert_to_tensor, part) for part in (y, weights))
+                model.compute_loss(x, targets, outputs, by)
             else:
-                _undone(model, lambda: model.compute_loss(**given, training=False))
+                _undone(
+                    model,
+                    lambda: model.compute_loss(
+                        x=x, y=y, y_pred=outputs, sample_weight=weights, training=False
+                    ),
+                )
     except Exception as error:
         raise _unfit(model, which, y, outputs, reason(error)) from error
     for loss, target, output in _by_output(model.loss, y, outputs):
