@@ -333,6 +333,39 @@ def test_diagnose_says_by_its_exit_code_whether_a_network_will_learn(capfd, mode
     assert plot.read_bytes().startswith(b"\x89PNG")
 
 
+OWN = """
+import keras
+import numpy as np
+
+def build(seed):
+    keras.utils.set_random_seed(seed)
+    layers = [keras.layers.Dense(16, "relu", name=f"fc{n}") for n in range(2)]
+    return keras.Sequential([keras.Input((8,)), *layers, keras.layers.Dense(3)])
+
+def load():
+    x = np.random.default_rng(0).normal(size=(60, 8)).astype("float32")
+    return (x, np.arange(60) % 3), (x, np.arange(60) % 3)
+
+def broken():
+    raise RuntimeError("no network here")
+"""
+
+
+def test_diagnose_takes_a_network_and_data_of_ones_own(capfd, tmp_path, monkeypatch):
+    (tmp_path / "own.py").write_text(OWN)
+    monkeypatch.chdir(tmp_path)
+    flags = ["--data", "own.py:load", "--examples", "20", "--json"]
+    code, out, _ = run(capfd, "diagnose", "own.py:build", *flags)
+    found = json.loads(out)
+    assert (code, found["examples"], found["start"]["classes"]) == (0, 20, 3)
+    assert [layer["layer"] for layer in found["layers"][:2]] == ["fc0", "fc1"]
+    other = json.loads(run(capfd, "diagnose", "own.py:build", *flags, "--seed", "1")[1])
+    assert other["loss"] != found["loss"]
+    code, out, err = run(capfd, "diagnose", "own.py:broken")
+    assert (code, out) == (2, "")
+    assert "`model` 'own.py:broken'" in err and "no network here" in err
+
+
 def test_diagnose_as_json(capfd, models):
     data = str(models / "data.npz")
     code, out, err = run(capfd, "diagnose", str(models / "bad.keras"), "--data", data, "--json")

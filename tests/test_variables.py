@@ -237,3 +237,16 @@ def test_variables_are_put_back_however_the_block_ends():
             variable.assign(variable * 0)
         1 / 0  # noqa: B018
     assert [keras.ops.convert_to_numpy(v).tolist() for v in variables] == [[1, 2], 3]
+
+
+def test_a_weight_without_a_name_has_the_same_key_however_many_there_were_before():
+    class Shifted(keras.layers.Layer):
+        def build(self, shape):
+            self.one, self.two = self.add_weight(shape=shape[1:]), self.add_weight(shape=(1,))
+
+        def call(self, x):
+            return x + self.one * self.two
+
+    for _ in range(2):
+        model = keras.Sequential([keras.Input((3,)), Shifted(name="shift")])
+        assert list(all_weights(model)) == ["shift/variable", "shift/variable_1"]

@@ -176,7 +176,10 @@ def _connections(config: dict[str, Any]) -> dict[str, Any]:
         name = part.get("name") or (part.get("config") or {}).get("name") or ""
         kind = str(part.get("class_name")).split(">")[-1]
         names[name] = unique_name(automatic_stem(name, kind) or name, taken)
-        calls.append({"layer": names[name], "class": kind, "calls": part.get("inbound_nodes", [])})
+        calls.append({"layer": name, "class": kind, "calls": part.get("inbound_nodes", [])})
+    for name in names:  # tf_keras's name for the input of a Sequential, after its first layer
+        if name.endswith("_input") and name[: -len("_input")] in names:
+            names[name] = f"{names[name[: -len('_input')]]}_input"
     others = {key: value for key, value in config.items() if key != "layers"}
     return _renamed({**others, "layers": calls}, names)
 

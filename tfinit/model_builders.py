@@ -3,12 +3,16 @@
 import functools
 import inspect
 import os
+import random
 import sysconfig
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 import tfinit
 from tfinit.arguments import refused
@@ -30,6 +34,9 @@ _WANTED = (
 class ModelBuilder:
     """Makes compiled networks, each a new one.
 
+    What the function draws without a seed, also by Keras's initializers, is drawn from the seed: it
+    is the same in every process. Of a function that takes none it is always the same.
+
     Attributes:
         name: What results and files call the network: the place of the function, or the file.
         call: (seed) → the model, not checked.
@@ -45,14 +52,15 @@ class ModelBuilder:
     argument: str = "build_model"
     of_file: bool = False
 
-    def model(self, seed: int) -> Any:
-        """A new model: built, compiled, of Keras 3 or tf_keras.
+    def model(self, seed: int, *, compiled: bool = True) -> Any:
+        """A new model: built, of Keras 3 or tf_keras, and compiled unless that is not needed.
 
         Raises:
             InputError: the function raises, or returns something else.
         """
         try:
-            model = self.call(seed)
+            with _drawn_from(seed if self.takes_seed else 0):
+                model = self.call(seed)
         except InputError as error:
             if self.of_file:
                 raise
@@ -64,7 +72,7 @@ class ModelBuilder:
                 f"{self._named} must return a model of Keras 3 or tf_keras, received "
                 f"{_article(model)}. Let it end with `return model`."
             )
-        if getattr(model, "optimizer", None) is None:
+        if compiled and getattr(model, "optimizer", None) is None:
             cure = "call model.compile(optimizer, loss) before it is " + (
                 "saved" if self.of_file else "returned"
             )
@@ -206,6 +214,22 @@ def _seed_of(function: Callable[..., Any], named: str) -> str | None:
     if found is None:
         return None
     return "" if found.kind is found.POSITIONAL_ONLY else found.name
+
+
+@contextmanager
+def _drawn_from(seed: int) -> Iterator[None]:
+    """The random numbers of Python and NumPy are a seed's here, and afterwards as they were before.
+
+    Keras's initializers without a seed draw one from Python's.
+    """
+    kept = random.getstate(), np.random.get_state()
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    try:
+        yield
+    finally:
+        random.setstate(kept[0])
+        np.random.set_state(kept[1])
 
 
 def _place(function: Any) -> str:

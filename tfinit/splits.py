@@ -151,11 +151,10 @@ def digest(*arrays: Arrays | None) -> str:
     """
     told = hashlib.sha256()
     for part in arrays:
+        if part is None:
+            told.update(b"none;")
         for place, one in with_places(part):
             told.update(place.encode())
-            if one is None:
-                told.update(b"none;")
-                continue
             array = np.asarray(one)
             if array.dtype.kind in "OT":  # of Python's text, whose bytes are elsewhere
                 array = array.astype("U")
@@ -362,5 +361,5 @@ def _told(train: Any) -> str:
     """What the targets of a split are, in an error."""
     if not isinstance(train, tuple):
         return f"those of a {train.kind}, for which from_arrays takes `classes`"
-    found = [f"{one.dtype} of shape {one.shape}" for one in flat(train[1])]
-    return " and ".join(found)
+    found = [f"{one.dtype} of shape {one.shape}" for _, one in with_places(train[1])]
+    return " and ".join(found) or "None"

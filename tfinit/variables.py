@@ -111,8 +111,13 @@ def walk_layers(model: Any) -> Iterator[tuple[str, Any]]:
 
 
 def weight_name(variable: Any) -> str:
-    """What its layer calls a variable: the last part of its path."""
-    return variable.name.split("/")[-1].split(":")[0]
+    """What its layer calls a variable: the last part of its path.
+
+    Where it has no name Keras makes one up, ``variable_7``, which counts all variables of the
+    process: that is without its number here.
+    """
+    name = variable.name.split("/")[-1].split(":")[0]
+    return re.sub(r"^variable_\d+$", "variable", name)
 
 
 def own_weights(layer: Any) -> list[Any]:

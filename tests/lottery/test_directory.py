@@ -38,6 +38,7 @@ def without_a_digest(config):
     values = json.loads(path.read_text())
     del values["made_with"]
     path.write_text(json.dumps(values))
+    (config.run_dir / "network.json").unlink()
 
 
 def changed(x=HALVES, y=Y, **options):
@@ -61,7 +62,8 @@ def changed(x=HALVES, y=Y, **options):
 def test_other_data_are_refused_and_nothing_is_touched(config, data):
     before = files(config.run_dir)
     given = {} if data == "digits" else {"data": data}
-    with pytest.raises(InputError, match=r"holds an experiment on other data; differing: .*--run-"):
+    said = r"holds an experiment (on other data|of another network); differing: .*--run-"
+    with pytest.raises(InputError, match=said):
         run(config, **given)
     assert files(config.run_dir) == before
 

@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import tyro
 
@@ -13,6 +13,7 @@ from tfinit.datasets import data_help
 from tfinit.errors import InputError
 from tfinit.files import png, write_whole
 from tfinit.flag_help import FlagHelp
+from tfinit.named_functions import is_named
 
 _ARRAYS = (
     "x and, for the gradients of the loss, y; or with x_train, y_train; or several by name. "
@@ -25,14 +26,17 @@ SEVERE = 3  # the exit code for a network that will not learn
 class _Diagnose(OnDevice):
     """Say before training whether a network will learn: exit code 0 if so, 3 if not."""
 
-    model: Annotated[Path, tyro.conf.Positional]
-    """The .keras file of the model."""
+    model: Annotated[str, tyro.conf.Positional]
+    """A .keras file, or the place of a function that returns a built model, compiled or not:
+    file.py:build or package.module:build."""
     data: str | None = field(default=None, metadata=FlagHelp(lambda: data_help(_ARRAYS)))
     """What `tfinit.saved_data.load_batch` reads. Default: inputs from N(0, 1)."""
     loss: str | None = None
-    """A Keras loss, such as sparse_categorical_crossentropy. Default: the one in the file."""
+    """A Keras loss, such as sparse_categorical_crossentropy. Default: the model's own."""
     examples: int = 256
     """How many examples of the data to use."""
+    seed: int = 0
+    """With which the function is called, if it takes one."""
     plot: Path | None = None
     """Write histograms and spreads by depth to this .png file."""
     json: tyro.conf.FlagCreatePairsOff[bool] = False
@@ -50,11 +54,9 @@ class _Diagnose(OnDevice):
             from tfinit.devices import announce
             from tfinit.diagnostics import diagnose
             from tfinit.saved_data import load_batch
-            from tfinit.saved_model import load_model
 
             warm_up(self.device)
-        cure = "If you trust the file, add --allow-lambda."
-        model = load_model(self.model, allow_lambda=self.allow_lambda, cure=cure)
+        model = self._model()
         x, y = (None, None) if self.data is None else load_batch(self.data, model, self.examples)
         if self.data is not None and y is None and self.loss is not None:
             raise InputError(f"`loss` needs targets: {self.data!r} has no array 'y'.")
@@ -64,6 +66,15 @@ class _Diagnose(OnDevice):
         if self.plot is not None:
             write_whole(self.plot, png(diagnosis.plot()), "The results are those above.")
         return 0 if diagnosis.healthy else SEVERE
+
+    def _model(self) -> Any:
+        from tfinit.model_builders import builder_of
+        from tfinit.saved_model import load_model
+
+        if is_named(self.model):
+            return builder_of(self.model, "model").model(self.seed, compiled=False)
+        cure = "If you trust the file, add --allow-lambda."
+        return load_model(Path(self.model), allow_lambda=self.allow_lambda, cure=cure)
 
 
 COMMANDS = {"diagnose": _Diagnose}

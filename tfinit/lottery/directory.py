@@ -164,7 +164,7 @@ def check_fingerprint(directory: Path, now: Fingerprint) -> bool:
     if differing:
         raise InputError(
             f"`run_dir` {directory} holds an experiment of another network; differing: "
-            f"{differing}. {_ELSEWHERE}, or put the network back."
+            f"{differing}. {_ELSEWHERE}, or put back the network, or the data that it is made for."
         )
     return True
 

@@ -18,7 +18,7 @@ from tfinit.lottery.counts import (
     next_counts,
     with_outputs,
 )
-from tfinit.lottery.directory import check_directory, check_network
+from tfinit.lottery.directory import check_directory, check_fingerprint, check_network
 from tfinit.lottery.frameworks import Framework, TrainingPlan, framework_of, with_direction
 from tfinit.lottery.made_networks import network_of
 from tfinit.lottery.report_files import OF_A_RUN, check_reports, write_run
@@ -351,6 +351,7 @@ def experiment(
     counted = with_outputs(config, list(shapes), framework.networks.outputs())
     last, network = check_prunes(counted, shapes), framework.networks.fingerprint
     subject = replace(Subject.of(config, data), levels=last, ends=ends_early(counted, shapes))
+    check_fingerprint(config.run_dir, network)
     check_network(config.run_dir, shapes)
     store = Store(config, warn, origin=origin, subject=subject, network=network, **store_options)
     if last < config.levels:

@@ -348,7 +348,8 @@ class Conclusion(Result):
         sign = 1 if margin.mean >= 0 else -1
         which = "lower" if (self.metric.direction == "min") == (sign > 0) else "higher"
         apart = f"{abs(margin.mean):.4g}" + (f" ± {margin.std:.2g}" if margin.n > 1 else "")
-        said = f"their {self.metric} is {apart} {which} than that of reinitialized networks"
+        how = "as high as" if margin.mean == 0 else f"{apart} {which} than"
+        said = f"their {self.metric} is {how} that of reinitialized networks"
         said += f" at {densities} density"
         if margin.n == 1:
             return f"; {said}, which one replicate cannot tell from chance."

@@ -11,7 +11,7 @@ from tfinit.datasets import Dataset
 from tfinit.devices import announce
 from tfinit.lottery import linear_connectivity, measured_lines
 from tfinit.lottery.config import StabilityConfig
-from tfinit.lottery.directory import check_directory, check_network
+from tfinit.lottery.directory import check_directory, check_fingerprint, check_network
 from tfinit.lottery.experiment import checked_data
 from tfinit.lottery.frameworks import (
     Framework,
@@ -157,10 +157,11 @@ def stability(
         follower.expect(stability_steps(config))
         framework = framework_of(config, data, builder)
         config = with_direction(config, framework)
+        network = framework.networks.fingerprint
+        check_fingerprint(config.run_dir, network)
         check_network(
             config.run_dir, {key: mask.shape for key, mask in framework.full_mask().items()}
         )
-        network = framework.networks.fingerprint
         store = Store(
             config, warn, origin=origin, subject=subject, network=network, **store_options
         )

@@ -135,7 +135,7 @@ def _tried(model: Any, split: tuple[Any, ...]) -> tuple[tuple[Any, ...], Any]:
 
 
 def _few(split: tuple[Any, ...], others: set[int]) -> tuple[Any, ...]:
-    leaves = flat(split)
+    leaves = [leaf for _, leaf in with_places(split)]
     taken = others | {length for leaf in leaves for length in leaf.shape[1:]}
     rows = next((n for n in (3, 2, 5, 7, 11) if n not in taken and n <= len(leaves[0])), 1)
     return tuple(each(lambda leaf: leaf[:rows], part) for part in split)
@@ -233,9 +233,7 @@ def _name_of(loss: Any) -> str:
 
 
 def _arrays(which: str, split: Any) -> tuple[Any, ...]:
-    import keras
-
-    if not isinstance(split, tuple) or len(split) not in (2, 3) or split[1] is None:
+    if not isinstance(split, tuple) or len(split) not in (2, 3):
         received = type(split).__name__
         if isinstance(split, tuple):
             received = f"({', '.join(type(part).__name__ for part in split)})"
@@ -255,8 +253,8 @@ def _arrays(which: str, split: Any) -> tuple[Any, ...]:
             )
         return found
 
-    parts = keras.tree.map_structure(array, split)
-    rows = {len(leaf) for leaf in keras.tree.flatten(parts)}
+    parts = each(array, split)
+    rows = {len(leaf) for _, leaf in with_places(parts)}
     if len(rows) > 1 or 0 in rows:
         raise InputError(
             f"`data.{which}` must hold arrays of one length, at least 1, received "
@@ -276,6 +274,12 @@ def _check_text(which: str, y: Any) -> None:
 
 
 def _check_labels(model: Any, which: str, y: Any, outputs: Any) -> None:
+    if y is None and model.loss is not None and not overridden(model, "train_step"):
+        raise InputError(
+            f"`data.{which}` has None for targets, and the model was compiled with a loss that "
+            "compares them with its outputs. Pass targets, or compile it without a loss where its "
+            "layers add theirs."
+        )
     for loss, target, output in _by_output(model.loss, y, outputs):
         if _name_of(loss) != _SPARSE or target.dtype.kind not in "iu" or not output.shape:
             continue
