@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
@@ -31,7 +32,8 @@ def curves_figure(
         title: Title of the figure.
         branch: Whose curves. Those of the dense network are shown with them, in black.
         value: Which metric: a name in ``LevelResult.metrics.values``. Accuracies are in percent.
-            None: what the networks are judged by, on the test split.
+            None: what the networks are judged by, on the test split; on that of validation if the
+            test split was not measured at every evaluation.
 
     Returns:
         A figure of one panel. It is scaled to what follows the first fifth of the training.
@@ -45,7 +47,7 @@ def curves_figure(
     of = [r for r in results if r.level == 0 or r.branch == branch]
     shown = [r for r in of if r.diverged_at is None and r.survivors]
     columns = dict.fromkeys(name for r in results for name in r.metrics.values)
-    value = one_of("value", results[0].metric.column() if value is None else value, columns)
+    value = one_of("value", _whole_column(shown or results) if value is None else value, columns)
     metric = _metric(value, results[0].metric)
     scale = metric.scale
     figure, (axes,) = panels(title, 1, (8, 4.5))
@@ -61,7 +63,10 @@ def curves_figure(
             for step, measured in zip(
                 result.metrics.step, result.metrics.values[value], strict=True
             ):
-                by_step.setdefault(int(step), []).append(float(measured))
+                if not np.isnan(measured):
+                    by_step.setdefault(int(step), []).append(float(measured))
+        if not by_step:
+            continue
         steps = sorted(by_step)
         spreads = [Spread.of(by_step[step]) for step in steps]
         style = (
@@ -87,6 +92,15 @@ def curves_figure(
     bar.ax.minorticks_off()
     bar.ax.invert_yaxis()
     return figure
+
+
+def _whole_column(results: Sequence[LevelResult]) -> str:
+    """Of what networks are judged by, the test split's column, or that of validation."""
+    metric = results[0].metric
+    test = metric.column("test")
+    gaps = any(np.isnan(r.metrics.values.get(test, np.nan)).any() for r in results)
+    validation = metric.column("validation")
+    return validation if gaps and validation in results[0].metrics.values else test
 
 
 def _metric(column: str, own: JudgedMetric) -> JudgedMetric:
