@@ -32,8 +32,8 @@ def curves_figure(
         title: Title of the figure.
         branch: Whose curves. Those of the dense network are shown with them, in black.
         value: Which metric: a name in ``LevelResult.metrics.values``. Accuracies are in percent.
-            None: what the networks are judged by, on the test split; on that of validation if the
-            test split was not measured at every evaluation.
+            None: what the networks are judged by, on the test split, or if that was measured only
+            where it was needed, on the validation split.
 
     Returns:
         A figure of one panel. It is scaled to what follows the first fifth of the training.
@@ -47,7 +47,7 @@ def curves_figure(
     of = [r for r in results if r.level == 0 or r.branch == branch]
     shown = [r for r in of if r.diverged_at is None and r.survivors]
     columns = dict.fromkeys(name for r in results for name in r.metrics.values)
-    value = one_of("value", _whole_column(shown or results) if value is None else value, columns)
+    value = one_of("value", _judged_column(shown or results) if value is None else value, columns)
     metric = _metric(value, results[0].metric)
     scale = metric.scale
     figure, (axes,) = panels(title, 1, (8, 4.5))
@@ -94,15 +94,6 @@ def curves_figure(
     return figure
 
 
-def _whole_column(results: Sequence[LevelResult]) -> str:
-    """Of what networks are judged by, the test split's column, or that of validation."""
-    metric = results[0].metric
-    test = metric.column("test")
-    gaps = any(np.isnan(r.metrics.values.get(test, np.nan)).any() for r in results)
-    validation = metric.column("validation")
-    return validation if gaps and validation in results[0].metrics.values else test
-
-
 def _metric(column: str, own: JudgedMetric) -> JudgedMetric:
     """Which metric a column is of. One that does not say which way is better may fall or rise."""
     name = column.split("_", 1)[1]
@@ -112,3 +103,11 @@ def _metric(column: str, own: JudgedMetric) -> JudgedMetric:
         return judged([name], name)
     except InputError:
         return JudgedMetric(name, "min")
+
+
+def _judged_column(results: Sequence[LevelResult]) -> str:
+    """What the networks are judged by, on the split where all rows were measured."""
+    metric = results[0].metric
+    columns = [result.metrics.values.get(metric.column()) for result in results]
+    gaps = any(column is not None and np.isnan(column).any() for column in columns)
+    return metric.column("validation" if gaps else "test")
