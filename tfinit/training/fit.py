@@ -6,19 +6,19 @@ from typing import Any
 
 import numpy as np
 
-from tfinit.arguments import function, instance, refused, text
+from tfinit.arguments import function, instance, one_of, refused, text
 from tfinit.datasets import Dataset
 from tfinit.errors import InputError, reason
 from tfinit.training.augment import Augment
 from tfinit.training.checks import checked, finite_weights, overridden
-from tfinit.training.evaluation import Evaluator
+from tfinit.training.evaluation import Evaluations, Evaluator
 from tfinit.training.fit_batches import ArrayBatches
 from tfinit.training.fit_steps import FitSteps
 from tfinit.training.metrics import (
+    EVALUATE_TEST,
     Checkpoint,
     Diverged,
     Metrics,
-    MetricsRecorder,
     Partial,
     Progress,
     no_checkpoint,
@@ -63,6 +63,7 @@ class FitLoop:
         callbacks: Makes the callbacks of each training.
         before_evaluation: Called before each evaluation.
         why: What to say about the choice of engine.
+        evaluate_test: As for `CompiledLoop`.
 
     Attributes:
         engine: ``"fit"``.
@@ -83,12 +84,14 @@ class FitLoop:
         callbacks: Callable[[], list[Any]] = list,
         before_evaluation: Callable[[], None] = lambda: None,
         why: str = "as asked",
+        evaluate_test: str = "always",
     ):
         data = checked(model, data)
         instance("augment", augment, Augment, none=True)
         function("callbacks", callbacks)
         function("before_evaluation", before_evaluation)
         text("why", why)
+        self._test = one_of("evaluate_test", evaluate_test, EVALUATE_TEST)
         self._legacy = keras_of(model) == "tf_keras"
         self._backend = _backend_of(model)
         self.why = why
@@ -164,20 +167,20 @@ class FitLoop:
                 "`resume` is of another network, or of another backend: its variables are not "
                 "those of this model and its optimizer. Train from the start."
             )
-        record = MetricsRecorder(self._evaluate.names, resume)
+        measured = Evaluations(self.model, lambda: self._evaluate, self._test, resume)
         if resume is None:
             if not self._legacy:
                 set_noise(self.model, seed, start)
             if start in at:
                 at[start]()
-            record.row(start, self._evaluate())
+            measured.measure(start)
         else:
             progress(begun - start)
         told = _Told(begun)
         losses: list[float] = []
 
         def report(step: int) -> None:
-            record.add_losses(np.array(losses, np.float32))
+            measured.add_losses(np.array(losses, np.float32))
             losses.clear()
             progress(told.now(step))
 
@@ -185,7 +188,8 @@ class FitLoop:
             step = begun + made
             if not np.isfinite(loss):
                 report(step - 1)
-                raise Diverged(step, record.metrics())
+                self._synchronize()
+                raise Diverged(step, measured.metrics())
             losses.append(loss)
             stop = step in due or step in at
             if not stop and not told.is_due(step):
@@ -197,14 +201,14 @@ class FitLoop:
             if stop:
                 self._synchronize()
                 if not finite_weights(self.model):
-                    raise Diverged(step, record.metrics(), weights=True)
+                    raise Diverged(step, measured.metrics(), weights=True)
             if step in at:
                 at[step]()
             if step in due:
                 self._before_evaluation()
-                record.row(step, self._evaluate())
+                measured.measure(step, end=step == steps)
             if step < steps:
-                checkpoint(lambda: record.partial(step, self._values()))
+                checkpoint(lambda: measured.partial(step, self._values()))
 
         def before() -> None:
             if resume is not None:
@@ -215,7 +219,7 @@ class FitLoop:
                 assign_all(self._state(), resume.state)
             if begun < steps:
                 self._steps(batches, steps - begun, self._callbacks(), after, before)
-        return record.metrics()
+        return measured.metrics()
 
     def _batches(self, steps: int, batch_size: int, seed: int, start: int) -> Any:
         if self._arrays is not None:
