@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tfinit import models
-from tfinit.array_trees import each, flat
+from tfinit.array_trees import each
 from tfinit.datasets import Dataset
 from tfinit.errors import InputError, TfinitWarning
 from tfinit.fingerprint import fingerprint
@@ -76,14 +76,13 @@ def network_of(config: NetworkConfig, build_model: Any = None) -> tuple[Any, Mod
 def shipped(config: NetworkConfig, data: Dataset) -> ModelBuilder:
     """What makes a network of tfinit's, compiled and initialized as the configuration says."""
     keras = importlib.import_module(config.keras)
-    x = data.train[0]
-    classes = data.class_count(f"`model` {config.model!r}")
+    asks = f"`model` {config.model!r}"
+    shape, classes = data.example_shape(asks), data.class_count(asks)
     chosen = _chosen(config)
 
     def build(seed: int) -> Any:
-        model = models.build(
-            config.model, keras, x.shape[1:], classes, seed, chosen, x=_batch(data, seed)
-        )
+        x = _batch(data, seed)
+        model = models.build(config.model, keras, shape, classes, seed, chosen, x=x)
         if config.weight_decay:
             for weight in prunable_weights(model).values():
                 weight.regularizer = keras.regularizers.L2(config.weight_decay / 2)
@@ -177,6 +176,8 @@ def _chosen(config: NetworkConfig) -> str | None:
 
 def _batch(data: Dataset, seed: int) -> Any:
     """Some training inputs, for schemes that look at data."""
+    if data.rows is None:  # in the order of the pipeline
+        return data.first(_BATCH_FOR_SCHEMES)[0]
     x = data.train[0]
-    drawn = np.random.default_rng(seed).permutation(len(flat(x)[0]))[:_BATCH_FOR_SCHEMES]
+    drawn = np.random.default_rng(seed).permutation(data.rows)[:_BATCH_FOR_SCHEMES]
     return each(lambda a: a[drawn], x)

@@ -284,9 +284,12 @@ class _Line:
         self.alphas = np.linspace(0, 1, config.points)
         self._weights = networks.weights
         rows = data.rows
-        some = data if rows is None else data.subset(min(rows, MOST_TRAIN_ROWS))
+        if rows is None:  # in the order of the pipeline
+            some = data.first(MOST_TRAIN_ROWS)
+        else:
+            some = data.subset(min(rows, MOST_TRAIN_ROWS)).train
         # As in training, so that the ends of the line are what was measured there.
-        measured = dataclasses.replace(data, validation=some.train)
+        measured = dataclasses.replace(data, validation=some)
         self._evaluate = Evaluator(networks.model, measured, jit_compile=framework.engine == "xla")
 
     def between(self, one: Weights, two: Weights) -> dict[str, np.ndarray]:
