@@ -126,7 +126,7 @@ RAGGED = np.array([[1, 2], [3]] * 20, object)
         (({"a": VECTORS[:0]}, LABELS[:0]), r"in x\['a'\] must have inputs of shape .* \(0, 3\)"),
         (({}, LABELS), "`train` of data set 'mine' has no inputs. Pass one array or more"),
         (({"a": None}, LABELS), r"in x\['a'\] has None for inputs\. Pass an array"),
-        ((VECTORS, None), r"has None for targets\. .* takes them as targets, too: \(x, x\)"),
+        ((VECTORS, [LABELS, None]), r"in y\[1\] has None for targets\. .* them as targets, too"),
         ((VECTORS, LABELS.astype(str)), "must have targets that are numbers, received '0'.*unique"),
         (({"a": RAGGED}, LABELS), r"in x\['a'\] holds objects of Python, such as list\. .*pad_seq"),
         (([[1], [2, 3]], [0, 1]), r"`train` must be an array of numbers.*pad_sequences"),

@@ -31,8 +31,8 @@ def flat(arrays: Arrays) -> list[Any]:
 
 
 def with_places(arrays: Arrays, place: str = "") -> Iterator[tuple[str, Any]]:
-    """Each array with its place in Python: ``x['image'][0]``. Keys of dictionaries are sorted, so
-    that equal dictionaries tell the same.
+    """Each array with its place in Python: ``x['image'][0]``; None is none. Keys of dictionaries
+    are sorted, so that equal dictionaries tell the same.
 
     Example:
         >>> list(with_places({"b": 1, "a": [2, 3]}, "x"))
@@ -44,7 +44,7 @@ def with_places(arrays: Arrays, place: str = "") -> Iterator[tuple[str, Any]]:
     elif isinstance(arrays, list | tuple):
         for n, one in enumerate(arrays):
             yield from with_places(one, f"{place}[{n}]")
-    else:
+    elif arrays is not None:
         yield place, arrays
 
 

@@ -23,7 +23,8 @@ def read_split(name: str, which: str, given: Any) -> Split:
     Args:
         name: What the data set is called, for errors.
         which: ``"train"``, ``"validation"`` or ``"test"``.
-        given: (x, y) or (x, y, sample weights): arrays, or structures of arrays.
+        given: (x, y) or (x, y, sample weights): arrays, or structures of arrays; y is None for
+            networks all of whose loss comes from their layers.
 
     Raises:
         InputError: it is something else, has no example, arrays of different lengths or of objects,
@@ -42,8 +43,10 @@ def read_split(name: str, which: str, given: Any) -> Split:
     parts[:2] = _stacked(*parts[:2])
     split = []
     for part, one in zip(_PARTS, parts, strict=False):
-        known = again and part == "y"
-        split.append(split[0] if known else _mapped(one, _reader(name, which, part)))
+        if part == "y" and (again or one is None):
+            split.append(split[0] if again else None)
+        else:
+            split.append(_mapped(one, _reader(name, which, part)))
     _check_lengths(name, which, split)
     for place, y in [] if again else with_places(split[1]):
         where = f"{_where(name, which)} must have{_at('y', place)}"

@@ -151,11 +151,10 @@ def digest(*arrays: Arrays | None) -> str:
     """
     told = hashlib.sha256()
     for part in arrays:
+        if part is None:
+            told.update(b"none;")
         for place, one in with_places(part):
             told.update(place.encode())
-            if one is None:
-                told.update(b"none;")
-                continue
             array = np.asarray(one)
             if array.dtype.kind in "OT":  # of Python's text, whose bytes are elsewhere
                 array = array.astype("U")

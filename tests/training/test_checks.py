@@ -35,7 +35,7 @@ def of(train, validation=None, test=None):
         ((X, Y), r"`data` must be a tfinit\.datasets\.Dataset, received tuple\. Make one with"),
         (of(None), r"`data\.train` must be \(x, y\) or .* received NoneType"),
         (of((X,)), r"`data\.train` must be \(x, y\) or .* received \(ndarray\)"),
-        (of((X, None)), r"received \(ndarray, NoneType\)\. What learns its own inputs takes"),
+        (of((X, None)), r"has None for targets, and the model was compiled with a loss"),
         (of((X, Y), validation=[X, Y]), r"`data\.validation` must be .* received list"),
         (of((X.tolist(), Y)), r"`data\.train` must hold arrays .* received float\. Convert lists"),
         (of((X, np.int32(3))), r"`data\.train` must hold arrays .* received int32"),

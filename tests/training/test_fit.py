@@ -297,7 +297,7 @@ def test_a_tf_data_set_decides_the_batches():
     path = softmax_regression(DATA, np.concatenate([rows, rows])[:10])
     np.testing.assert_allclose(kernel(model), path[10], rtol=1e-5, atol=1e-6)
     assert metrics.step.tolist() == [0, 5, 10]
-    with pytest.raises(InputError, match=r"`augment` needs.*Augment in your tf\.data pipeline"):
+    with pytest.raises(InputError, match=r"`augment` needs.*Augment in your pipeline"):
         FitLoop(model, data, Augment())
 
 

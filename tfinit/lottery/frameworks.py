@@ -190,7 +190,8 @@ class KerasFramework:
         self._rate = _make_sparse(self._model)
         if isinstance(config, LotteryConfig):
             fractions_of(config, list(self._prunable))
-        self._loop = trainer(self._model, data, Augment() if config.augment else None)
+        augment = Augment() if config.augment else None
+        self._loop = trainer(self._model, data, augment, config.evaluate_test)
         _check_loss(self._model, self._weights)
 
     def initial(self, seed: int) -> Weights:
@@ -282,6 +283,7 @@ class TfmotFramework:
             data,
             callbacks=lambda: [self._pruner.callback()],
             before_evaluation=self._pruner.apply_masks,
+            evaluate_test=config.evaluate_test,
         )
 
     def initial(self, seed: int) -> Weights:

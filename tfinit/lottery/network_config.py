@@ -18,6 +18,7 @@ from tfinit.named_functions import is_own_model
 from tfinit.networks import networks_help
 from tfinit.optimizers import OPTIMIZERS, optimizers_help
 from tfinit.training.judged import AUTO, DIRECTIONS
+from tfinit.training.metrics import EVALUATE_TEST
 
 # Beside the fields in config.json: see tfinit.origin, tfinit.lottery.subject and own_parts.
 MADE_WITH, DESCRIBED, OWN_PARTS = "made_with", "described", "own_parts"
@@ -82,6 +83,8 @@ class NetworkConfig:
     """Mirror and shift the training images at random, as for CIFAR."""
     evaluate_every: int = 20
     """Steps between evaluations on the validation and test split."""
+    evaluate_test: str = "always"
+    """always: every evaluation is on the test split too. needed: where a result tells of it."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """One replicate each: its weights, and the order of its data."""
     # What is measured is the same whatever it is judged by: a run goes on, and tells of another.
@@ -106,6 +109,7 @@ class NetworkConfig:
         wholes("learning_rate_drops", self.learning_rate_drops, 1, empty=True)
         number("weight_decay", self.weight_decay, least=0)
         number("learning_rate", self.learning_rate, above=0)
+        one_of("evaluate_test", self.evaluate_test, EVALUATE_TEST)
         one_of("keras", self.keras, KERASES)
         one_of("optimizer", self.optimizer, OPTIMIZERS)
         seeds("seeds", self.seeds)

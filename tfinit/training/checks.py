@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from tfinit.arguments import check_real, refused
+from tfinit.array_trees import each, with_places
 from tfinit.batch_streams import Stream
 from tfinit.datasets import Dataset
 from tfinit.errors import InputError, reason
@@ -102,9 +103,7 @@ def outputs_of(model: Any, x: Any) -> int | None:
 
 
 def _arrays(which: str, split: Any) -> tuple[Any, ...]:
-    import keras
-
-    if not isinstance(split, tuple) or len(split) not in (2, 3) or split[1] is None:
+    if not isinstance(split, tuple) or len(split) not in (2, 3):
         received = type(split).__name__
         if isinstance(split, tuple):
             received = f"({', '.join(type(part).__name__ for part in split)})"
@@ -124,8 +123,8 @@ def _arrays(which: str, split: Any) -> tuple[Any, ...]:
             )
         return found
 
-    parts = keras.tree.map_structure(array, split)
-    rows = {len(leaf) for leaf in keras.tree.flatten(parts)}
+    parts = each(array, split)
+    rows = {len(leaf) for _, leaf in with_places(parts)}
     if len(rows) > 1 or 0 in rows:
         raise InputError(
             f"`data.{which}` must hold arrays of one length, at least 1, received "
@@ -135,6 +134,12 @@ def _arrays(which: str, split: Any) -> tuple[Any, ...]:
 
 
 def _check_labels(model: Any, which: str, y: Any, units: int | None) -> None:
+    if y is None and model.loss is not None and not overridden(model, "train_step"):
+        raise InputError(
+            f"`data.{which}` has None for targets, and the model was compiled with a loss that "
+            "compares them with its outputs. Pass targets, or compile it without a loss where its "
+            "layers add theirs."
+        )
     if not isinstance(y, np.ndarray):
         return
     if y.dtype.kind in "OSU":

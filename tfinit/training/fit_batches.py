@@ -23,6 +23,8 @@ class ArrayBatches:
     """
 
     def __init__(self, train: tuple[Any, ...], augment: Augment | None, backend: str):
+        if len(train) == 2 and train[1] is None:  # all loss comes from layers
+            train = train[:1]
         self._train, self._augment, self._backend = train, augment, backend
         self.rows = len(flat(train)[0])
         if backend == "tensorflow":

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from tfinit.array_trees import each
 from tfinit.errors import MissingPackage
 from tfinit.graph.layer_kinds import kind_of
 from tfinit.training.augment import Augment
@@ -66,7 +67,7 @@ class TensorFlowProgram:
     def __init__(self, model: Any, train: tuple, augment: Augment | None, xla: bool):
         self.xla = xla
         self._model, self._augment = model, augment
-        self._train = tf.nest.map_structure(tf.constant, tuple(train))
+        self._train = each(tf.constant, tuple(train))
         self.function = tf.function(_program(model, self._train, augment), jit_compile=xla)
 
     def without_xla(self) -> None:
@@ -93,7 +94,7 @@ def _program(model: Any, train: tuple, augment: Augment | None) -> Callable[...,
         step: Any = tf.constant(0)
         while step < count:
             rows = indices[step]
-            batch = tf.nest.map_structure(lambda a: tf.gather(a, rows), train)  # noqa: B023
+            batch = each(lambda a: tf.gather(a, rows), train)  # noqa: B023
             x, y, weight = (*batch, None)[:3]
             if draws is not None and augment is not None:
                 x = augment.apply(x, draws[step])
