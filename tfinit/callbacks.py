@@ -125,6 +125,7 @@ class SignalMonitor(keras.callbacks.Callback):
         log_dir, csv = path("log_dir", log_dir, none=True), path("csv", csv, none=True)
         check_real("x", x)
         check_real("y", y)
+        check_real("sample_weight", sample_weight)
         if log_dir is None and csv is None:
             raise InputError(
                 "Neither `log_dir` nor `csv` was given, so nothing would be written. Pass "

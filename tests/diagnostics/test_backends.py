@@ -252,4 +252,3 @@ def test_what_is_recommended_is_drawn():
     kernel = model.layers[0].kernel.numpy()
     assert report["dense/kernel"].std == pytest.approx(np.sqrt(2 / 16), rel=1e-3)
     assert kernel.std() == pytest.approx(np.sqrt(2 / 16), rel=0.1)
-    assert diagnose(model, VECTORS, CLASSES).healthy

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tfinit.arguments import array
+from tfinit.arguments import array, refused
 from tfinit.diagnostics.measuring.preprocessing import preprocessing, undo
 from tfinit.errors import InputError
 from tfinit.graph.calls import Graph
@@ -154,7 +154,11 @@ def _weights(given: Any, rows: int) -> Any:
             raise InputError("`sample_weight` must be numbers of 0 or more, none infinite or NaN.")
         return weights
 
-    return None if given is None else keras.tree.map_structure(checked, given)
+    if given is None:
+        return None
+    if not keras.tree.flatten(given):
+        raise refused("sample_weight", "an array, or one for each output", given)
+    return keras.tree.map_structure(checked, given)
 
 
 def _as_array(part: Any) -> np.ndarray:
