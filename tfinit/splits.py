@@ -361,5 +361,5 @@ def _told(train: Any) -> str:
     """What the targets of a split are, in an error."""
     if not isinstance(train, tuple):
         return f"those of a {train.kind}, for which from_arrays takes `classes`"
-    found = [f"{one.dtype} of shape {one.shape}" for one in flat(train[1])]
-    return " and ".join(found)
+    found = [f"{one.dtype} of shape {one.shape}" for _, one in with_places(train[1])]
+    return " and ".join(found) or "None"

@@ -63,7 +63,10 @@ def curves_figure(
             for step, measured in zip(
                 result.metrics.step, result.metrics.values[value], strict=True
             ):
-                by_step.setdefault(int(step), []).append(float(measured))
+                if not np.isnan(measured):
+                    by_step.setdefault(int(step), []).append(float(measured))
+        if not by_step:
+            continue
         steps = sorted(by_step)
         spreads = [Spread.of(by_step[step]) for step in steps]
         style = (
