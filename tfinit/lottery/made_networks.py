@@ -22,6 +22,7 @@ from tfinit.lottery.schedule import learning_rate
 from tfinit.model_builders import ModelBuilder, builder_of
 from tfinit.optimizers import OPTIMIZERS
 from tfinit.schemes.initialize import initialize
+from tfinit.training.noise import set_noise
 from tfinit.variables import (
     all_weights,
     check_same_keys,
@@ -145,6 +146,7 @@ class Networks:
         if self._scheme is None:
             return found
         write_weights(weights, found)
+        set_noise(model, seed, 0)
         _initialize(model, self._scheme, seed, self._data)
         return read_weights(weights)
 
@@ -208,7 +210,7 @@ def _initialize(model: Any, chosen: Any, seed: int, data: Dataset) -> None:
 
 def _batch(data: Dataset, seed: int) -> Any:
     """Some training inputs, for schemes that look at data."""
-    if data.rows is None:  # in the order of the pipeline
+    if data.rows is None:
         return data.first(_BATCH_FOR_SCHEMES)[0]
     x = data.train[0]
     drawn = np.random.default_rng(seed).permutation(data.rows)[:_BATCH_FOR_SCHEMES]
