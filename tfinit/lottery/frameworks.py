@@ -110,8 +110,11 @@ def choose(config: NetworkConfig, trained: LevelResult, counts: Counts) -> Masks
 def examples_for_scores(data: Dataset, seed: int) -> tuple[Any, Any]:
     """Training examples for scores at initialization: inputs and targets.
 
-    Ten of each class, as published for SNIP and GraSP; where there are no classes, a hundred.
+    Ten of each class, as published for SNIP and GraSP; where there are no classes, a hundred, and
+    of a stream of batches the first hundred.
     """
+    if data.rows is None:
+        return data.first(_EXAMPLES)[:2]
     x, y = data.train[:2]
     order = np.random.default_rng(seed).permutation(len(flat(x)[0]))
     if data.classes is not None and has_classes(y):

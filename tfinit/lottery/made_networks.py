@@ -76,13 +76,19 @@ def network_of(config: NetworkConfig, build_model: Any = None) -> tuple[Any, Mod
 def shipped(config: NetworkConfig, data: Dataset) -> ModelBuilder:
     """What makes a network of tfinit's, compiled and initialized as the configuration says."""
     keras = importlib.import_module(config.keras)
-    x = data.train[0]
     classes = data.class_count(f"`model` {config.model!r}")
+    x = data.first(1)[0]
+    if not hasattr(x, "shape"):
+        raise InputError(
+            f"`model` {config.model!r} takes one array of inputs, and data set {data.name!r} has a "
+            f"{type(x).__name__} of them. Pass a model of your own."
+        )
+    shape = x.shape[1:]
     chosen = _chosen(config)
 
     def build(seed: int) -> Any:
         model = models.build(
-            config.model, keras, x.shape[1:], classes, seed, chosen, x=_batch(data, seed)
+            config.model, keras, shape, classes, seed, chosen, x=_batch(data, seed)
         )
         if config.weight_decay:
             for weight in prunable_weights(model).values():
@@ -177,6 +183,8 @@ def _chosen(config: NetworkConfig) -> str | None:
 
 def _batch(data: Dataset, seed: int) -> Any:
     """Some training inputs, for schemes that look at data."""
+    if data.rows is None:  # a stream of batches
+        return data.first(_BATCH_FOR_SCHEMES)[0]
     x = data.train[0]
     drawn = np.random.default_rng(seed).permutation(len(flat(x)[0]))[:_BATCH_FOR_SCHEMES]
     return each(lambda a: a[drawn], x)

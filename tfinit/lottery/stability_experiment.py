@@ -284,9 +284,10 @@ class _Line:
         self.alphas = np.linspace(0, 1, config.points)
         self._weights = networks.weights
         rows = data.rows
-        some = data if rows is None else data.subset(min(rows, MOST_TRAIN_ROWS))
+        some = min(rows or MOST_TRAIN_ROWS, MOST_TRAIN_ROWS)
+        train = data.first(some) if rows is None else data.subset(some).train
         # As in training, so that the ends of the line are what was measured there.
-        measured = dataclasses.replace(data, validation=some.train)
+        measured = dataclasses.replace(data, validation=train)
         self._evaluate = Evaluator(networks.model, measured, jit_compile=framework.engine == "xla")
 
     def between(self, one: Weights, two: Weights) -> dict[str, np.ndarray]:
