@@ -450,7 +450,7 @@ def _saved(directory: Path) -> Path:
 def _experiments(calls: Calls, directory: Path) -> None:
     words = {"dataset": "digits", "model": "mlp-2-relu", "optimizer": "sgd"}
     sizes = {"steps": 4, "batch_size": 4, "learning_rate": 0.1, "seeds": (0, 1)}
-    odd = {"model": NAME, "initialization": NAME, "loss": NAME, "data": NAME}
+    odd = {"model": NAME, "initialization": f"{NAME} {CALL}", "loss": NAME, "data": NAME}
     odd |= {"learning_rate_drops": "list empty-array", "layer_prune_fractions": "dict"}
     odd |= {"controls": "list empty-array", "schemes": "list empty-array texts"}
     network = {

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tfinit.datasets import Dataset
-from tfinit.errors import InputError
+from tfinit.errors import InputError, WorkError
 from tfinit.training import METRICS, Augment, Diverged, FitLoop, batch_indices
 
 BACKENDS = pytest.mark.backends
@@ -304,6 +304,36 @@ def test_a_tf_data_set_decides_the_batches():
     assert metrics.step.tolist() == [0, 5, 10]
     with pytest.raises(InputError, match=r"`augment` needs.*Augment in your pipeline"):
         FitLoop(model, data, Augment())
+
+
+@ON_TENSORFLOW
+def test_a_strategy_of_tensorflow_sees_every_batch_of_a_generator():
+    import tensorflow as tf
+
+    order = batch_indices(50, 8, 6, seed=1)
+
+    def batches():
+        for rows in order:
+            yield DATA.train[0][rows], DATA.train[1][rows]
+
+    with tf.distribute.MirroredStrategy(["/cpu:0"]).scope():
+        model = compiled()
+    data = Dataset("stream", batches, DATA.validation, DATA.test, 3)
+    metrics = FitLoop(model, data)(10, 8, seed=5, evaluate_every=5, start=3)
+    seen = np.concatenate([order, order])[3:10]
+    path = softmax_regression(DATA, seen)
+    np.testing.assert_allclose(metrics.losses, training_losses(DATA, seen, path), rtol=1e-4)
+
+
+@BACKENDS
+def test_a_training_that_is_stopped_is_no_result():
+    class Stop(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            self.model.stop_training = batch == 3
+
+    loop = FitLoop(compiled(), DATA, callbacks=lambda: [Stop()])
+    with pytest.raises(WorkError, match="fit stopped after 4 of 10 steps"):
+        loop(10, 8, seed=3, evaluate_every=5)
 
 
 @TF_KERAS

@@ -12,7 +12,7 @@ from tfinit.errors import InputError, reason
 from tfinit.training.augment import Augment
 from tfinit.training.checks import checked, finite_weights, overridden
 from tfinit.training.evaluation import Evaluations, Evaluator
-from tfinit.training.fit_batches import ArrayBatches
+from tfinit.training.fit_batches import ArrayBatches, stream_batches
 from tfinit.training.fit_steps import FitSteps
 from tfinit.training.metrics import (
     EVALUATE_TEST,
@@ -96,9 +96,7 @@ class FitLoop:
         self._backend = _backend_of(model)
         self.why = why
         self.model = model
-        self._stream = None
-        if not isinstance(data.train, tuple):
-            self._stream = data.train
+        self._stream: Any = None if isinstance(data.train, tuple) else data.train
         if augment is not None:
             if self._stream is not None or self._legacy:
                 raise InputError(
@@ -224,8 +222,7 @@ class FitLoop:
     def _batches(self, steps: int, batch_size: int, seed: int, start: int) -> Any:
         if self._arrays is not None:
             return self._arrays(batch_size, start, steps, seed)
-        stream: Any = self._stream
-        return stream.fits_as(steps, start)
+        return stream_batches(self._stream, start, steps, self._backend)
 
     def _state(self) -> dict[str, Any]:
         """All that a training changes, by name."""
