@@ -22,6 +22,7 @@ from tfinit.lottery.schedule import learning_rate
 from tfinit.model_builders import ModelBuilder, builder_of
 from tfinit.optimizers import OPTIMIZERS
 from tfinit.schemes.initialize import initialize
+from tfinit.training.noise import set_noise
 from tfinit.variables import (
     all_weights,
     check_same_keys,
@@ -150,6 +151,7 @@ class Networks:
         if self._scheme is None:
             return found
         write_weights(weights, found)
+        set_noise(model, seed, 0)
         _initialize(model, self._scheme, seed, self._data)
         return read_weights(weights)
 
@@ -213,7 +215,7 @@ def _initialize(model: Any, chosen: Any, seed: int, data: Dataset) -> None:
 
 def _batch(data: Dataset, seed: int) -> Any:
     """Some training inputs, for schemes that look at data."""
-    if data.rows is None:  # a stream of batches
+    if data.rows is None:
         return data.first(_BATCH_FOR_SCHEMES)[0]
     x = data.train[0]
     drawn = np.random.default_rng(seed).permutation(len(flat(x)[0]))[:_BATCH_FOR_SCHEMES]
