@@ -84,8 +84,7 @@ def shipped(config: NetworkConfig, data: Dataset) -> ModelBuilder:
     named = "keras" if _is_own(chosen) else chosen
 
     def build(seed: int) -> Any:
-        x = _batch(data, seed)
-        model = models.build(config.model, keras, shape, classes, seed, named, x=x)
+        model = models.build(config.model, keras, shape, classes, seed, named, x=_batch(data, seed))
         if config.weight_decay:
             for weight in prunable_weights(model).values():
                 weight.regularizer = keras.regularizers.L2(config.weight_decay / 2)

@@ -285,12 +285,10 @@ class _Line:
         self.alphas = np.linspace(0, 1, config.points)
         self._model, self._weights = networks.model, networks.weights
         rows = data.rows
-        if rows is None:  # in the order of the pipeline
-            some = data.first(MOST_TRAIN_ROWS)
-        else:
-            some = data.subset(min(rows, MOST_TRAIN_ROWS)).train
+        some = min(rows or MOST_TRAIN_ROWS, MOST_TRAIN_ROWS)
+        train = data.first(some) if rows is None else data.subset(some).train
         # As in training, so that the ends of the line are what was measured there.
-        measured = dataclasses.replace(data, validation=some)
+        measured = dataclasses.replace(data, validation=train)
         self._evaluate = Evaluator(networks.model, measured, jit_compile=framework.engine == "xla")
 
     def between(self, one: Weights, two: Weights) -> dict[str, np.ndarray]:
