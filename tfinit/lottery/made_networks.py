@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tfinit import models
-from tfinit.array_trees import each, flat
+from tfinit.array_trees import each
 from tfinit.datasets import Dataset
 from tfinit.errors import InputError, TfinitWarning, first_line
 from tfinit.fingerprint import fingerprint
@@ -22,6 +22,7 @@ from tfinit.lottery.schedule import learning_rate
 from tfinit.model_builders import ModelBuilder, builder_of
 from tfinit.optimizers import OPTIMIZERS
 from tfinit.schemes.initialize import initialize
+from tfinit.training.noise import set_noise
 from tfinit.variables import (
     all_weights,
     check_same_keys,
@@ -76,16 +77,14 @@ def network_of(config: NetworkConfig, build_model: Any = None) -> tuple[Any, Mod
 def shipped(config: NetworkConfig, data: Dataset) -> ModelBuilder:
     """What makes a network of tfinit's, compiled and initialized as the configuration says."""
     keras = importlib.import_module(config.keras)
-    x = data.train[0]
-    classes = data.class_count(f"`model` {config.model!r}")
+    asks = f"`model` {config.model!r}"
+    shape, classes = data.example_shape(asks), data.class_count(asks)
     chosen = _chosen(config)
     # What a user's own leaves as it was is a function of the seed, too.
     named = "keras" if _is_own(chosen) else chosen
 
     def build(seed: int) -> Any:
-        model = models.build(
-            config.model, keras, x.shape[1:], classes, seed, named, x=_batch(data, seed)
-        )
+        model = models.build(config.model, keras, shape, classes, seed, named, x=_batch(data, seed))
         if config.weight_decay:
             for weight in prunable_weights(model).values():
                 weight.regularizer = keras.regularizers.L2(config.weight_decay / 2)
@@ -146,6 +145,7 @@ class Networks:
         if self._scheme is None:
             return found
         write_weights(weights, found)
+        set_noise(model, seed, 0)
         _initialize(model, self._scheme, seed, self._data)
         return read_weights(weights)
 
@@ -209,6 +209,8 @@ def _initialize(model: Any, chosen: Any, seed: int, data: Dataset) -> None:
 
 def _batch(data: Dataset, seed: int) -> Any:
     """Some training inputs, for schemes that look at data."""
+    if data.rows is None:
+        return data.first(_BATCH_FOR_SCHEMES)[0]
     x = data.train[0]
-    drawn = np.random.default_rng(seed).permutation(len(flat(x)[0]))[:_BATCH_FOR_SCHEMES]
+    drawn = np.random.default_rng(seed).permutation(data.rows)[:_BATCH_FOR_SCHEMES]
     return each(lambda a: a[drawn], x)
