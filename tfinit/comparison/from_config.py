@@ -9,6 +9,7 @@ from tfinit.comparison.config import CompareConfig
 from tfinit.comparison.race import compare
 from tfinit.comparison.result import Comparison, Run
 from tfinit.datasets import Dataset
+from tfinit.model_builders import builder_of
 from tfinit.named_functions import is_own_model
 from tfinit.optimizers import OPTIMIZERS
 from tfinit.saved_data import read_data
@@ -34,7 +35,7 @@ def compare_named(
     data = read_data(config.dataset, "dataset")
     own = is_own_model(config.model)
     return compare(
-        config.model if own else _shipped(config, data),
+        builder_of(config.model, "model") if own else _shipped(config, data),
         data,
         config.schemes,
         steps=config.steps,

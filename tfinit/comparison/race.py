@@ -27,7 +27,7 @@ from tfinit.variables import keras_of
 
 
 def compare(
-    build_model: Callable[..., Any] | str,
+    build_model: Callable[..., Any] | ModelBuilder | str,
     data: Any,
     schemes: Sequence[Any] | Mapping[str, Any] = DEFAULTS,
     *,
@@ -156,7 +156,7 @@ def compare(
 
 
 def _shared_networks(
-    build_model: Callable[..., Any] | str,
+    build_model: Callable[..., Any] | ModelBuilder | str,
     data: Dataset,
     field: list[Initialization],
     seeds: list[int],
@@ -180,21 +180,21 @@ def _shared_networks(
 
 
 def _builder(
-    build_model: Callable[..., Any] | str, activation: Any = None
+    build_model: Callable[..., Any] | ModelBuilder | str, activation: Any = None
 ) -> tuple[ModelBuilder, bool]:
     """The builder, and whether it takes the activation that it is given."""
-    if isinstance(build_model, str):
-        if not is_named(build_model):
-            return builder_of(build_model), False
-        build_model = load_named(build_model, "build_model")
-    if callable(build_model) and keras_of(build_model) is None:
-        taken = inspect.signature(build_model).parameters.get("activation")
-        if taken is not None:
-            if activation is not None:
-                return builder_of(functools.partial(build_model, activation=activation)), True
-            if taken.default is taken.empty:
-                raise InputError(
-                    "`build_model` needs an `activation`: give each of `schemes` as a pair "
-                    "(scheme, activation), or the parameter a default."
-                )
+    if isinstance(build_model, ModelBuilder):
+        return build_model, False
+    function: Any = build_model
+    if isinstance(build_model, str) and is_named(build_model):
+        function = load_named(build_model, "build_model")
+    if callable(function) and keras_of(function) is None:
+        taken = inspect.signature(function).parameters.get("activation")
+        if taken is not None and activation is not None:
+            return builder_of(functools.partial(function, activation=activation)), True
+        if taken is not None and taken.default is taken.empty:
+            raise InputError(
+                "`build_model` needs an `activation`: give each of `schemes` as a pair (scheme, "
+                "activation), or the parameter a default."
+            )
     return builder_of(build_model), False
