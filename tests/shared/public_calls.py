@@ -401,6 +401,7 @@ def _training(calls: Calls, directory: Path) -> None:
     for name in ("make", "description"):
         calls.add(f"points.{name}", name="blobs")
     calls.add("datasets.Dataset.class_count", data().class_count, needed_by="it")
+    calls.add("datasets.Dataset.example_shape", data().example_shape, needed_by="it")
     calls.add("datasets.Dataset.first", data().first, rows=4)
     calls.add("datasets.Dataset.subset", data().subset, train_rows=4, seed=0)
     weighed = {"loss": LOSS, "sample_weight": np.ones(8)}

@@ -198,7 +198,9 @@ def diagnose(
     between its beginning and its end. Exceptions: a ``tf.function`` inside a layer (not a `call`
     that is one) has the variables themselves, and what it assigned is put back, so such a model
     must not be trained meanwhile; and code of the user's own that draws from ``random`` or
-    ``numpy.random`` shares them with all threads, and they are put back for all.
+    ``numpy.random`` shares them with all threads, and they are put back for all; so is
+    PyTorch's stream, from which Keras's Dropout draws there. On JAX a `fit` holds the weights
+    itself from step to step, and it is an error to ask for them meanwhile.
 
     Args:
         model: A built model of Keras 3, on TensorFlow, JAX or PyTorch: functional, nested,

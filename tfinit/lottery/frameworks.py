@@ -7,7 +7,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 
 from tfinit.arguments import instance
-from tfinit.array_trees import each, flat
+from tfinit.array_trees import each
 from tfinit.datasets import Dataset
 from tfinit.errors import InputError
 from tfinit.graph.keras_internals import compiled_with
@@ -118,7 +118,7 @@ def examples_for_scores(data: Dataset, seed: int) -> tuple[Any, Any]:
         x, y = data.first(_EXAMPLES)[:2]
         return x, y
     x, y = data.train[:2]
-    order = np.random.default_rng(seed).permutation(len(flat(x)[0]))
+    order = np.random.default_rng(seed).permutation(data.rows)
     if data.classes is not None and has_classes(y):
         of_each = [order[y[order] == c][:_EXAMPLES_A_CLASS] for c in range(data.classes)]
         chosen = np.concatenate(of_each)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tfinit import models
-from tfinit.array_trees import each, flat
+from tfinit.array_trees import each
 from tfinit.datasets import Dataset
 from tfinit.errors import InputError, TfinitWarning, first_line
 from tfinit.fingerprint import fingerprint
@@ -77,14 +77,8 @@ def network_of(config: NetworkConfig, build_model: Any = None) -> tuple[Any, Mod
 def shipped(config: NetworkConfig, data: Dataset) -> ModelBuilder:
     """What makes a network of tfinit's, compiled and initialized as the configuration says."""
     keras = importlib.import_module(config.keras)
-    classes = data.class_count(f"`model` {config.model!r}")
-    x = data.first(1)[0]
-    if not hasattr(x, "shape"):
-        raise InputError(
-            f"`model` {config.model!r} takes one array of inputs, and data set {data.name!r} has a "
-            f"{type(x).__name__} of them. Pass a model of your own."
-        )
-    shape = x.shape[1:]
+    asks = f"`model` {config.model!r}"
+    shape, classes = data.example_shape(asks), data.class_count(asks)
     chosen = _chosen(config)
     # What a user's own leaves as it was is a function of the seed, too.
     named = "keras" if _is_own(chosen) else chosen
@@ -218,5 +212,5 @@ def _batch(data: Dataset, seed: int) -> Any:
     if data.rows is None:
         return data.first(_BATCH_FOR_SCHEMES)[0]
     x = data.train[0]
-    drawn = np.random.default_rng(seed).permutation(len(flat(x)[0]))[:_BATCH_FOR_SCHEMES]
+    drawn = np.random.default_rng(seed).permutation(data.rows)[:_BATCH_FOR_SCHEMES]
     return each(lambda a: a[drawn], x)
