@@ -1,6 +1,8 @@
 """Data sets of anything that Keras trains on: structures of arrays, any targets, weights."""
 
 import doctest
+import re
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -116,8 +118,8 @@ RAGGED = np.array([[1, 2], [3]] * 20, object)
         ((VECTORS, LABELS, NAN), "has sample weights that are NaN or infinite"),
         (({"a": [VECTORS, NAN]}, LABELS), r"inputs that are NaN .* in x\['a'\]\[1\]\. Remove"),
         ((VECTORS, {"a": NAN}), r"targets that are NaN or infinite in float32 in y\['a'\]\. "),
-        ((VECTORS, LABELS, -WEIGHTS), r"sample weights of at least 0, received -1\.0\. 0 leaves"),
-        ((VECTORS, LABELS, {"a": -WEIGHTS}), r"at least 0, received -1\.0 in sample_weight\['a'\]"),
+        ((VECTORS, LABELS, -WEIGHTS), r"sample weights of at least 0, received -\d\S+ 0 leaves"),
+        ((VECTORS, LABELS, {"a": -WEIGHTS}), r"received -\d\S+ in sample_weight\['a'\]\. 0"),
         (
             ({"a": VECTORS, "b": TOKENS[:9]}, LABELS),
             r"has 40 rows in x\['a'\], 9 rows in x\['b'\] ",
@@ -186,3 +188,12 @@ def test_examples():
     for module in (array_trees, given_arrays, splits):
         failed, tried = doctest.testmod(module, extraglobs={"tfinit": tfinit})
         assert (failed, tried > 0) == (0, True)
+
+
+def test_the_guide_runs():
+    guide = (Path(__file__).parents[1] / "docs/data.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```python\n(.*?)^```", guide, re.MULTILINE | re.DOTALL)
+    namespace = {"np": np, "tfinit": tfinit}
+    for block in blocks:
+        exec(compile(block, "data.md", "exec"), namespace)
+    assert len(blocks) == 2 and namespace["data"].rows is None

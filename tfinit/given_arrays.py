@@ -62,13 +62,6 @@ def read_split(name: str, which: str, given: Any) -> Split:
                 "Number classes from 0, as numpy.unique(y, return_inverse=True)[1] does; pass "
                 "other numbers as floats."
             )
-    for place, weights in with_places(split[2:]):
-        if weights.dtype.kind in "SU" or weights.min() < 0:
-            odd = weights.dtype if weights.dtype.kind in "SU" else weights.min()
-            raise InputError(
-                f"{_where(name, which)} must have sample weights of at least 0, received {odd}"
-                f"{_at('sample_weight', place[3:])}. 0 leaves an example out."
-            )
     return tuple(split)
 
 
@@ -97,15 +90,32 @@ def in_training_form(
         pairs = list(zip(flat(x), flat(inputs), strict=True))
         targets = each(lambda one: _target(one, pairs), y)
     ready = (inputs, targets, *(each(_in_float32, one) for one in weights))
-    for (part, called), arrays in zip(_PARTS.items(), ready, strict=False):
+    check_numbers(_where(name, which), ready, " in float32")
+    return ready
+
+
+def check_numbers(where: str, split: Split, of: str = "") -> None:
+    """Raise InputError if a number of a split is NaN or infinite, or a sample weight negative.
+
+    Args:
+        where: What an error begins with.
+        split: (x, y) or (x, y, sample weights).
+        of: What an error says after "NaN or infinite".
+    """
+    for (part, called), arrays in zip(_PARTS.items(), split, strict=False):
         for place, one in with_places(arrays):
             # Of minimum and maximum, one is NaN or infinite if anything is; and they copy nothing.
             if one.dtype.kind == "f" and not (np.isfinite(one.min()) and np.isfinite(one.max())):
                 raise InputError(
-                    f"{_where(name, which)} has {called} that are NaN or infinite in float32"
-                    f"{_at(part, place)}. Remove or replace them, as numpy.nan_to_num does."
+                    f"{where} has {called} that are NaN or infinite{of}{_at(part, place)}. "
+                    "Remove or replace them, as numpy.nan_to_num does."
                 )
-    return ready
+            if part == "sample_weight" and (one.dtype.kind in "SU" or one.min() < 0):
+                odd = one.dtype if one.dtype.kind in "SU" else one.min()
+                raise InputError(
+                    f"{where} must have sample weights of at least 0, received {odd}"
+                    f"{_at(part, place)}. 0 leaves an example out."
+                )
 
 
 def number_classes(y: Arrays) -> bool:

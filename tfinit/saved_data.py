@@ -126,8 +126,9 @@ def read_examples(
     return found[0], found[1]
 
 
-def load_batch(data: str | os.PathLike[str], model: Any, examples: int) -> tuple[Any, Any]:
-    """The first training examples, as the model takes them: (x, y), y None if there is none.
+def load_batch(data: str | os.PathLike[str], model: Any, examples: int) -> Examples:
+    """The first training examples, as the model takes them: (x, y, weights), None for what there is
+    none of.
 
     Args:
         data: An .npy file of inputs, or an .npz file with ``x`` and maybe ``y``; or with
@@ -142,10 +143,11 @@ def load_batch(data: str | os.PathLike[str], model: Any, examples: int) -> tuple
     """
     name = os.fspath(data)
     if _by_reader(name):
-        x, y = read_data(name).first(examples)[:2]
+        x, y, weights = _three(*read_data(name).first(examples))
         return (
             arranged(x, ends(model, "inputs"), "x_train", name),
             arranged(y, ends(model, "outputs"), "y_train", name),
+            weights,
         )
     path = Path(name)
     arrays = read_arrays(
@@ -175,7 +177,11 @@ def load_batch(data: str | os.PathLike[str], model: Any, examples: int) -> tuple
             + f"; received {sorted(arrays)}."
         )
     y = given("y", "outputs")
-    return each(lambda array: array[:examples], x), each(lambda array: array[:examples], y)
+    weights = None
+    if has_part(arrays, "sample_weight_train"):
+        weights = part_of(arrays, "sample_weight_train")
+    x, y, weights = (each(lambda array: array[:examples], part) for part in (x, y, weights))
+    return x, y, weights
 
 
 def read_splits(

@@ -121,6 +121,17 @@ def test_a_line_tells_the_metric_itself_and_its_barrier():
     assert "barrier of size_mae" in str(table.title)
 
 
+def test_a_curve_that_has_gaps_on_the_test_split_is_drawn_on_that_of_validation():
+    gaps = []
+    for one in RESULTS:
+        values = {**one.metrics.values, "validation_size_mae": one.metrics.values["test_size_mae"]}
+        values["test_size_mae"] = np.array([2.0, np.nan, 1.0])
+        gaps.append(replace(one, metrics=replace(one.metrics, values=values)))
+    assert curves_figure(gaps, "it").axes[0].get_ylabel() == "validation size_mae"
+    axes = curves_figure(gaps, "it", value="test_size_mae").axes[0]
+    assert [x.tolist() for x, _ in (one.get_data() for one in axes.get_lines())] == [[0, 20]] * 3
+
+
 def test_axes_are_in_the_metrics_units():
     quality, _ = lottery_figure(summarize(RESULTS), "it").axes
     assert quality.get_ylabel() == "final test size_mae (lower is better)"

@@ -53,6 +53,109 @@ def test_data_that_does_not_fit(data, message):
         checked(compiled(), data)
 
 
+def of_two(x, y, *weights):
+    return of((x, y, *weights), test=(x, y, *weights))
+
+
+NAN = np.where(X.max() == X, np.nan, X)
+ONE_HOT = np.eye(3, dtype="f4")[Y]
+NAN_TARGETS = np.where(ONE_HOT > 0, np.nan, ONE_HOT)
+
+
+@BACKENDS
+@pytest.mark.parametrize(
+    ("loss", "data", "message"),
+    [
+        ("mse", (NAN, ONE_HOT), r"`data\.train` has inputs that are NaN or infinite\. Remove"),
+        (
+            "mse",
+            (X, NAN_TARGETS),
+            r"`data\.train` has targets that are NaN or infinite\. ",
+        ),
+        ("mse", (X, ONE_HOT, NAN_TARGETS[:, 0]), r"has sample weights that are NaN or infinite"),
+        ("mse", (X, ONE_HOT, ONE_HOT[:, 0] - 1), r"have sample weights of at least 0, received -1"),
+        (
+            "mse",
+            (X, Y),
+            r"loss of `model`, 'mse': targets of shape \(n\), outputs of shape \(n, 3\)",
+        ),
+        (
+            "mse",
+            (X, ONE_HOT[:, :1]),
+            r"targets of shape \(n, 1\), .* \(n, 3\)\. The loss would repeat",
+        ),
+        (
+            "mse",
+            (X, X),
+            r"targets of shape \(n, 4\), outputs of shape \(n, 3\)\. .*Give targets of the",
+        ),
+        (
+            SPARSE(),
+            (X, ONE_HOT),
+            r", sparse_categorical_crossentropy: targets of shape \(n, 3\), out",
+        ),
+        (
+            "categorical_crossentropy",
+            (X, Y),
+            r"class numbers go with sparse_categorical_crossentropy",
+        ),
+        (
+            "mse",
+            (X, {"a": ONE_HOT}),
+            r"targets of shape \['a'\] \(n, 3\), outputs of shape \(n, 3\)\.",
+        ),
+        (
+            "mse",
+            ({"no": X, "b": X}, ONE_HOT),
+            r"`data` does not fit `model`: .*Pass inputs of the shapes",
+        ),
+    ],
+)
+def test_what_the_loss_would_not_take(loss, data, message):
+    with pytest.raises(InputError, match=message) as error:
+        checked(compiled(loss=loss), of_two(*data))
+    assert "\n" not in str(error.value)
+
+
+@BACKENDS
+def test_each_output_has_its_own_targets():
+    a, b = keras.Input((4,), name="a"), keras.Input((4,), name="b")
+    outputs = {"c": L.Dense(1)(a), "d": L.Dense(3)(b)}
+    model = keras.Model({"a": a, "b": b}, outputs)
+    model.compile("sgd", {"c": "mse", "d": SPARSE(from_logits=True)})
+    x = {"a": X, "b": X}
+    checked(model, of_two(x, {"c": X[:, :1], "d": Y}))
+    with pytest.raises(
+        InputError, match=r"labels from 1 to 3, and the model has outputs for 0 to 2"
+    ):
+        checked(model, of_two(x, {"c": X[:, :1], "d": Y + 1}))
+    with pytest.raises(
+        InputError, match=r"\['c'\] \(n, 4\) and \['d'\] \(n\), outputs of shape \['c'"
+    ):
+        checked(model, of_two(x, {"c": X, "d": Y}))
+    with pytest.raises(InputError, match=r"labels of <U1 in y\['d'\]\. Number"):
+        checked(model, of_two(x, {"c": X, "d": Y.astype("U1")}))
+    with pytest.raises(InputError, match=r"'b'.*Pass inputs of the shapes"):
+        checked(model, of_two({"a": X, "no": X}, {"c": X[:, :1], "d": Y}))
+
+
+@BACKENDS
+def test_a_loss_of_ones_own_may_repeat_targets():
+    def quantiles(y, output):
+        return keras.ops.mean(keras.ops.abs(y - output), axis=-1)
+
+    checked(compiled(loss=quantiles), of_two(X, X[:, :1]))
+
+
+@BACKENDS
+def test_what_is_looked_at_of_a_pipeline():
+    def batches():
+        yield X, Y + 1
+
+    with pytest.raises(InputError, match=r"`data\.train` has labels from 1 to 3"):
+        checked(compiled(), of(batches, test=(X, Y)))
+
+
 @BACKENDS
 def test_classes_that_the_loss_leaves_out_may_have_any_number():
     model = compiled(loss=SPARSE(ignore_class=-1))

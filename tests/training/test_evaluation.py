@@ -9,6 +9,8 @@ import pytest
 
 from tfinit.datasets import Dataset
 from tfinit.errors import InputError
+from tfinit.training import Diverged, FitLoop, batch_indices, trainer
+from tfinit.training.compiled import CompiledLoop
 from tfinit.training.evaluation import Evaluator
 
 pytestmark = pytest.mark.backends
@@ -226,3 +228,57 @@ def test_a_model_of_tf_keras_with_two_outputs():
     assert set(row) == {f"validation_{name}" for name in expected}
     for name, value in expected.items():
         np.testing.assert_allclose(row[f"validation_{name}"], value, rtol=2e-5, err_msg=name)
+
+
+LOOPS = [FitLoop] if keras.backend.backend() == "torch" else [CompiledLoop, FitLoop]
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_the_test_split_where_a_result_tells_of_it_is_as_measured_everywhere(loop):
+    x, y = examples(40)
+    data = Dataset("made up", (x, y), examples(20), examples(30), 3)
+    model = classifier(metrics=[TOP])
+    rng, kept = np.random.default_rng(0), []
+    start = [rng.normal(size=w.shape) for w in model.weights]  # bad, and labels teach nothing
+
+    def train(test, **options):
+        for weight, value in zip(model.weights, start, strict=True):
+            weight.assign(value)
+        made = loop(model, data, evaluate_test=test)
+        made.reset()
+        metrics = made(40, 8, seed=1, evaluate_every=4, **options)
+        return metrics, [np.array(w).tobytes() for w in model.weights]
+
+    trained = {test: train(test) for test in ("always", "needed")}
+    (always, weights), (needed, same) = trained["always"], trained["needed"]
+    assert same == weights
+    best = always.early_stop
+    assert needed.early_stop == best not in (0, 10)
+    for name, column in always.values.items():
+        told = range(11) if name.startswith("validation") else {0, best, 10}
+        for row, value in enumerate(column):
+            found = needed.values[name][row]
+            assert found == value if row in told else np.isnan(found), (name, row)
+    train("needed", checkpoint=lambda partial: kept.append(partial()))
+    middle = next(partial for partial in kept if best * 4 < partial.step < 36)
+    resumed, same = train("needed", resume=middle)
+    assert same == weights
+    for name, column in needed.values.items():
+        np.testing.assert_array_equal(resumed.values[name], column)
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_of_a_training_that_diverges_the_last_evaluation_is_tested(loop):
+    x, y = examples(40)
+    x = x.copy()
+    x[batch_indices(40, 8, 9, seed=1)[-1][0]] = np.inf
+    data = Dataset("made up", (x, y), examples(20), examples(30), 3)
+    with pytest.raises(Diverged) as error:
+        loop(classifier(), data, evaluate_test="needed")(40, 8, seed=1, evaluate_every=1)
+    tested = error.value.metrics.values["test_loss"]
+    assert np.isfinite(tested[[0, -1]]).all()
+
+
+def test_when_the_test_split_is_evaluated_is_one_of_two():
+    with pytest.raises(InputError, match="`evaluate_test` must be one of always, needed"):
+        trainer(classifier(), Dataset("made up", examples(9), examples(9), None, 3), None, "never")

@@ -1,5 +1,7 @@
 """Models with a `train_step` of their own, as Keras's guides write them for each backend."""
 
+import doctest
+
 import keras
 import numpy as np
 import pytest
@@ -7,7 +9,7 @@ from small_networks import DATA, LOSS, L, bits
 
 from tfinit.datasets import Dataset
 from tfinit.errors import InputError
-from tfinit.training import FitLoop
+from tfinit.training import FitLoop, checks, fit_steps
 
 pytestmark = pytest.mark.backends
 BACKEND = keras.backend.backend()
@@ -229,3 +231,9 @@ def test_optimizers_besides_the_model_s_own_are_reset_and_go_on():
     assert loop.fits(left[1])
     loop(12, 8, 1, evaluate_every=4, resume=left[1])
     assert all_bits(model) == expected
+
+
+@pytest.mark.parametrize("module", [checks, fit_steps])
+def test_examples(module):
+    failed, tried = doctest.testmod(module, extraglobs={"keras": keras})
+    assert (failed, tried > 0) == (0, True)

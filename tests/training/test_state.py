@@ -37,6 +37,20 @@ def test_every_variable_has_a_name_of_its_own_in_every_model_the_same():
     assert len(of_one) == 3 and all(name.startswith("optimizer/") for name in of_one)
 
 
+def test_optimizers_besides_the_model_s_own_have_the_names_of_their_attributes():
+    model = compiled(keras.optimizers.SGD(0.1))
+    model.second = keras.optimizers.Adam(0.1)
+    model.second.build(model.layers[0].trainable_variables)
+    assert [name for name in state_of(model) if name.startswith("second/")] == [
+        "second/iteration",
+        "second/learning_rate",
+        "second/a_kernel_momentum",
+        "second/a_kernel_velocity",
+        "second/a_bias_momentum",
+        "second/a_bias_velocity",
+    ]
+
+
 def test_a_state_fits_by_names_and_shapes_in_any_order():
     variables = state_of(network())
     arrays = {name: np.array(v) for name, v in variables.items()}

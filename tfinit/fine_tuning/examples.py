@@ -1,6 +1,5 @@
 """Whether a model can be trained on some examples, seen before it is."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -10,7 +9,7 @@ from tfinit.errors import InputError, reason
 from tfinit.fine_tuning.objective import check_has_loss
 from tfinit.graph.keras_internals import losses_of
 from tfinit.named_arrays import ends
-from tfinit.training.checks import overridden
+from tfinit.training.checks import overridden, told
 from tfinit.variables import put_back, walk_layers
 
 
@@ -47,14 +46,3 @@ def check_trains(model: Any, x: Any, y: Any, weights: Any, data: str, batch_size
             f"{reason(error)} A batch of targets has the shape {of_y}, of outputs {of_outputs}. "
             "Give other targets, or another --loss."
         ) from error
-
-
-def told(loss: Any) -> str:
-    """Losses by name."""
-    if isinstance(loss, str):
-        return repr(loss)
-    if isinstance(loss, Mapping):
-        return f"{{{', '.join(f'{name}: {told(one)}' for name, one in loss.items())}}}"
-    if isinstance(loss, list | tuple):
-        return f"[{', '.join(map(told, loss))}]"
-    return str(getattr(loss, "name", None) or getattr(loss, "__name__", loss))

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
@@ -31,7 +32,8 @@ def curves_figure(
         title: Title of the figure.
         branch: Whose curves. Those of the dense network are shown with them, in black.
         value: Which metric: a name in ``LevelResult.metrics.values``. Accuracies are in percent.
-            None: what the networks are judged by, on the test split.
+            None: what the networks are judged by, on the test split, or if that was measured only
+            where it was needed, on the validation split.
 
     Returns:
         A figure of one panel. It is scaled to what follows the first fifth of the training.
@@ -45,7 +47,7 @@ def curves_figure(
     of = [r for r in results if r.level == 0 or r.branch == branch]
     shown = [r for r in of if r.diverged_at is None and r.survivors]
     columns = dict.fromkeys(name for r in results for name in r.metrics.values)
-    value = one_of("value", results[0].metric.column() if value is None else value, columns)
+    value = one_of("value", _judged_column(shown or results) if value is None else value, columns)
     metric = _metric(value, results[0].metric)
     scale = metric.scale
     figure, (axes,) = panels(title, 1, (8, 4.5))
@@ -61,7 +63,10 @@ def curves_figure(
             for step, measured in zip(
                 result.metrics.step, result.metrics.values[value], strict=True
             ):
-                by_step.setdefault(int(step), []).append(float(measured))
+                if not np.isnan(measured):
+                    by_step.setdefault(int(step), []).append(float(measured))
+        if not by_step:
+            continue
         steps = sorted(by_step)
         spreads = [Spread.of(by_step[step]) for step in steps]
         style = (
@@ -98,3 +103,11 @@ def _metric(column: str, own: JudgedMetric) -> JudgedMetric:
         return judged([name], name)
     except InputError:
         return JudgedMetric(name, "min")
+
+
+def _judged_column(results: Sequence[LevelResult]) -> str:
+    """What the networks are judged by, on the split where all rows were measured."""
+    metric = results[0].metric
+    columns = [result.metrics.values.get(metric.column()) for result in results]
+    gaps = any(column is not None and np.isnan(column).any() for column in columns)
+    return metric.column("validation" if gaps else "test")

@@ -6,18 +6,19 @@ from typing import Any
 
 import numpy as np
 
-from tfinit.arguments import flag, function, instance, refused
+from tfinit.arguments import flag, function, instance, one_of, refused
 from tfinit.datasets import Dataset
 from tfinit.errors import InputError, first_line
 from tfinit.moved import former_names
 from tfinit.training.augment import Augment
 from tfinit.training.checks import checked, finite_weights
-from tfinit.training.evaluation import Evaluator, rows_of
+from tfinit.training.evaluation import Evaluations, Evaluator
+from tfinit.training.evaluation_programs import rows_of
 from tfinit.training.metrics import (
+    EVALUATE_TEST,
     Checkpoint,
     Diverged,
     Metrics,
-    MetricsRecorder,
     Partial,
     Progress,
     no_checkpoint,
@@ -81,6 +82,8 @@ class CompiledLoop:
         augment: Random flips and crops of the training images.
         xla: Whether XLA compiles the program, which on JAX it does. None: by `choose_xla`; and
             where XLA rejects a model, the same program runs without it.
+        evaluate_test: ``"always"``: every evaluation is on the test split too. ``"needed"``: the
+            first, the last and that of the smallest validation loss; others have NaN there.
 
     Attributes:
         engine: ``"xla"`` or ``"graph"``.
@@ -107,6 +110,7 @@ class CompiledLoop:
         data: Dataset,
         augment: Augment | None = None,
         xla: bool | None = None,
+        evaluate_test: str = "always",
     ):
         import keras
 
@@ -122,6 +126,7 @@ class CompiledLoop:
         if backend == "jax" and xla is False:
             raise InputError("`xla` False: on JAX, XLA compiles all. Pass True or None.")
         instance("augment", augment, Augment, none=True)
+        self._test = one_of("evaluate_test", evaluate_test, EVALUATE_TEST)
         if augment is not None:
             augment.check(data.train[0])
         self.model = model
@@ -201,13 +206,13 @@ class CompiledLoop:
             )
         due = set(evaluation_steps(steps, evaluate_every, start).tolist())
         at = dict(at or {})
-        record = MetricsRecorder(self._evaluate.names, resume)
+        measured = Evaluations(self.model, lambda: self._evaluate, self._test, resume)
         if resume is None:
             step = start
             set_noise(self.model, seed, start)
             if start in at:
                 at[start]()
-            record.row(start, self._guarded(lambda: self._evaluate()))
+            self._guarded(lambda: measured.measure(start))
         else:
             step = resume.step
             assign_all(state_of(self.model), resume.state)
@@ -217,21 +222,21 @@ class CompiledLoop:
             stop = min(step + self._calls, int(stops[stops > step][0]))
             losses = self._steps(indices[step - start : stop - start], step, stop, seed)
             if not np.isfinite(losses).all():
-                raise Diverged(step + int(np.argmin(np.isfinite(losses))) + 1, record.metrics())
-            record.add_losses(losses)
+                raise Diverged(step + int(np.argmin(np.isfinite(losses))) + 1, measured.metrics())
+            measured.add_losses(losses)
             progress(stop - step)
             step = stop
             if step == steps:  # as fit does: averaged weights, where the optimizer keeps some
                 self.model.optimizer.finalize_variable_values(self.model.trainable_variables)
             if (step in due or step in at) and not finite_weights(self.model):
-                raise Diverged(step, record.metrics(), weights=True)
+                raise Diverged(step, measured.metrics(), weights=True)
             if step in at:
                 at[step]()
             if step in due:
-                record.row(step, self._evaluate())
+                measured.measure(step, end=step == steps)
             if step < steps:
-                checkpoint(lambda: record.partial(step, values_of(state_of(self.model))))  # noqa: B023
-        return record.metrics()
+                checkpoint(lambda: measured.partial(step, values_of(state_of(self.model))))  # noqa: B023
+        return measured.metrics()
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -3,17 +3,23 @@
 import warnings
 from typing import Any
 
-from tfinit.arguments import instance
+from tfinit.arguments import instance, one_of
 from tfinit.batch_streams import Stream
 from tfinit.datasets import Dataset
 from tfinit.errors import TfinitWarning
 from tfinit.training.augment import Augment
 from tfinit.training.checks import check_kinds, overridden
 from tfinit.training.fit import FitLoop
+from tfinit.training.metrics import EVALUATE_TEST
 from tfinit.variables import keras_of
 
 
-def trainer(model: Any, data: Dataset, augment: Augment | None = None) -> Any:
+def trainer(
+    model: Any,
+    data: Dataset,
+    augment: Augment | None = None,
+    evaluate_test: str = "always",
+) -> Any:
     """A loop that trains a compiled model: ``loop(steps, batch_size, seed, evaluate_every)``.
 
     Args:
@@ -22,6 +28,8 @@ def trainer(model: Any, data: Dataset, augment: Augment | None = None) -> Any:
         data: Training, validation and test split; see `tfinit.datasets.from_arrays`. The training
             split may be a ``tf.data.Dataset`` of batches.
         augment: Random flips and crops of the training images.
+        evaluate_test: ``"always"``: every evaluation is on the test split too. ``"needed"``: the
+            first, the last and that of the smallest validation loss; others have NaN there.
 
     Returns:
         A `CompiledLoop`, or a `FitLoop` with a warning that says why. Both give `Metrics`, and
@@ -42,15 +50,16 @@ def trainer(model: Any, data: Dataset, augment: Augment | None = None) -> Any:
     """
     check_kinds(model, data)
     instance("augment", augment, Augment, none=True)
+    one_of("evaluate_test", evaluate_test, EVALUATE_TEST)
     why = _why_fit(model, data)
     if why is None:
         from tfinit.training.compiled import CompiledLoop
 
-        return CompiledLoop(model, data, augment)
+        return CompiledLoop(model, data, augment, evaluate_test=evaluate_test)
     warnings.warn(
         f"Training with fit, not with the compiled loop: {why}.", TfinitWarning, stacklevel=2
     )
-    return FitLoop(model, data, augment, why=why)
+    return FitLoop(model, data, augment, why=why, evaluate_test=evaluate_test)
 
 
 def _why_fit(model: Any, data: Dataset) -> str | None:

@@ -1,26 +1,29 @@
 """What a model is measured by between its steps: loss, accuracy, and all it was compiled with."""
 
-import importlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from tfinit.arguments import flag
+from tfinit.arguments import flag, one_of
 from tfinit.array_trees import each, flat
 from tfinit.datasets import Dataset
 from tfinit.errors import InputError, reason
 from tfinit.graph.keras_internals import compiled_metrics, weighted_metrics
+from tfinit.training.evaluation_programs import (
+    Logs,
+    Split,
+    array_of,
+    counts_put_back,
+    program_of,
+    rows_of,
+)
 from tfinit.training.metric_names import steady_names
-from tfinit.training.metrics import has_classes
+from tfinit.training.metrics import EVALUATE_TEST, Metrics, MetricsRecorder, Partial, has_classes
 from tfinit.variables import keras_of
 
 _ROWS = 1000  # of one call: bounds memory, not the result
 _BYTES = 2**28  # of inputs, targets and outputs of one call
-
-Logs = dict[str, Any]
-Split = tuple[Any, ...]
 
 
 class Evaluator:
@@ -75,7 +78,7 @@ class Evaluator:
         flag("jit_compile", jit_compile)
         self.left_out: dict[str, str] = {}
         self._model = model
-        self._program = _program_of(model, loss, jit_compile)
+        self._program = program_of(model, loss, jit_compile)
         splits = {"validation": data.validation, "test": data.test}
         self._splits = {
             which: self._split(which, tuple(split))
@@ -86,15 +89,16 @@ class Evaluator:
             f"{which}_{name}" for which, split in self._splits.items() for name in split.names
         )
 
-    def __call__(self, test: bool = True) -> list[float]:
-        """The present values of `names`; without ``test`` those of the test split are NaN."""
+    def __call__(self, validation: bool = True, test: bool = True) -> list[float]:
+        """The present values of `names`; NaN for those of a split that is not asked for."""
+        asked = {"validation": validation, "test": test}
         row: list[float] = []
         with counts_put_back(self._model):
             for which, split in self._splits.items():
-                if which == "test" and not test:
-                    row += [float("nan")] * len(split.names)
-                else:
+                if asked[which]:
                     row += split.values(self._program)
+                else:
+                    row += [float("nan")] * len(split.names)
         return row
 
     def _split(self, which: str, split: Split) -> "_Split":
@@ -109,7 +113,7 @@ class Evaluator:
                 f"`model` cannot be evaluated on `data.{which}`: {reason(error)} Compile it with a "
                 "loss, or give it a test_step, and pass inputs and targets that fit it."
             ) from error
-        found = {name: _array(value) for name, value in _flattened(logs).items()}
+        found = {name: array_of(value) for name, value in _flattened(logs).items()}
         shapes = {name: value.shape for name, value in found.items() if value.dtype.kind in "biuf"}
         self.left_out |= {n: f"of {v.dtype}" for n, v in found.items() if n not in shapes}
         own: list[str] = []
@@ -126,6 +130,88 @@ class Evaluator:
             rows = int(min(_ROWS, max(1, _BYTES * rows_of(few) // size)))
         steady = steady_names(self._model, others, own)
         return _Split(own, others, steady, program.parts(split, rows))
+
+
+class Evaluations:
+    """The evaluations of one training, and which of them are on the test split too.
+
+    ``"always"``: all. ``"needed"``: the first, the last, and that of the smallest validation loss,
+    which are all that a result tells of. Which these are is known at the end: until then the
+    weights of the last two are kept. Elsewhere the test split has NaN.
+
+    Args:
+        model: The model in training.
+        evaluator: Gives what measures it: a loop may change it.
+        test: When the test split is evaluated. Without a validation split: always.
+        partial: What the training goes on from.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        evaluator: Callable[[], Evaluator],
+        test: str = "always",
+        partial: Partial | None = None,
+    ):
+        one_of("evaluate_test", test, EVALUATE_TEST)
+        self._model, self._evaluator = model, evaluator
+        self._names = evaluator().names
+        self._record = MetricsRecorder(self._names, partial)
+        self._always = test == "always" or "validation_loss" not in self._names
+        self._kept: dict[int, list[np.ndarray]] = {}  # row → weights, of what is to be tested
+
+    def measure(self, step: int, end: bool = False) -> None:
+        """Add an evaluation; at the ``end``, and first, with the test split whatever it is."""
+        rows = self._record.rows
+        whole = self._always or end or not rows
+        self._record.row(step, self._evaluator()(test=whole))
+        if self._always:
+            return
+        last, best = len(rows) - 1, self._record.metrics().early_stop
+        for row in set(range(1, last)) - {best}:
+            rows[row] = self._without_test(rows[row])
+        self._kept = {row: weights for row, weights in self._kept.items() if row == best}
+        if not whole:
+            self._kept[last] = [array_of(weight) for weight in self._model.weights]
+
+    def add_losses(self, losses: np.ndarray) -> None:
+        """Add the losses of some steps."""
+        self._record.add_losses(losses)
+
+    def metrics(self) -> Metrics:
+        """All that was measured."""
+        self._test_what_is_kept()
+        return self._record.metrics()
+
+    def partial(self, step: int, state: dict[str, np.ndarray]) -> Partial:
+        """Where the training stands."""
+        self._test_what_is_kept()
+        return self._record.partial(step, state)
+
+    def _test_what_is_kept(self) -> None:
+        if not self._kept:
+            return
+        rows, weights = self._record.rows, self._model.weights
+        now = [array_of(weight) for weight in weights]
+        try:
+            for row, kept in self._kept.items():
+                for weight, value in zip(weights, kept, strict=True):
+                    weight.assign(value)
+                tested = self._evaluator()(validation=False)
+                rows[row] = [
+                    new if name.startswith("test_") else old
+                    for name, old, new in zip(self._names, rows[row], tested, strict=True)
+                ]
+        finally:
+            for weight, value in zip(weights, now, strict=True):
+                weight.assign(value)
+        self._kept = {}
+
+    def _without_test(self, row: list[float]) -> list[float]:
+        return [
+            float("nan") if name.startswith("test_") else value
+            for name, value in zip(self._names, row, strict=True)
+        ]
 
 
 class _Split:
@@ -154,295 +240,8 @@ class _Split:
             row.append(sum(int(right) for _, right in measured) / sum(rows))
         logs = _flattened(logs)
         for name in self._others:
-            row += [float(value) for value in _array(logs[name]).reshape(-1)]
+            row += [float(value) for value in array_of(logs[name]).reshape(-1)]
         return row
-
-
-class _InTensorFlow:
-    """Keras 3 and tf_keras on TensorFlow: one program, called for each part."""
-
-    by_keras = False
-
-    def __init__(self, model: Any, loss: Any, jit_compile: bool):
-        import tensorflow as tf
-
-        self._model, self._loss = model, loss
-        self.counts = _is_compiled(model)
-        self._legacy = keras_of(model) == "tf_keras"
-        self._function = self._measure
-        if not getattr(model, "run_eagerly", False):
-            self._function = tf.function(self._measure, jit_compile=jit_compile)
-        self._rejects = jit_compile
-
-    def parts(self, split: Split, rows: int) -> list[Split]:
-        """The split, cut, on the device."""
-        import tensorflow as tf
-
-        return _cut(split, rows, tf.constant)
-
-    def first(self, few: Split) -> tuple[Any, Logs]:
-        """What the model gives for some examples, and its logs."""
-        [part] = self.parts(few, rows_of(few))
-        _, _, outputs, logs = self._all(*part)
-        return outputs, logs
-
-    def __call__(self, parts: list[Split]) -> tuple[list[tuple], Logs]:
-        """Loss and number of right rows of each part, and the logs of all."""
-        logs: Logs = {}
-        if self.counts:
-            self._model.reset_metrics()
-        measured = []
-        for part in parts:
-            loss, right, logs = self._call(part)
-            measured.append((loss, right))
-        return measured, logs
-
-    def _call(self, part: Split) -> tuple[Any, Any, Logs]:
-        if not (self.counts and self._rejects):
-            return self._function(*part)
-        import tensorflow as tf
-
-        self._rejects = False
-        try:
-            return self._function(*part)
-        except (tf.errors.OpError, ValueError):  # XLA cannot compile a metric: it has not run
-            self._function = tf.function(self._measure)
-            return self._function(*part)
-
-    def _measure(self, x: Any, y: Any = None, weight: Any = None) -> tuple[Any, Any, Logs]:
-        loss, right, _, logs = self._all(x, y, weight)
-        return loss, right, logs
-
-    def _all(self, x: Any, y: Any = None, weight: Any = None) -> tuple[Any, Any, Any, Logs]:
-        import tensorflow as tf
-
-        model = self._model
-        predictions = model(x, training=False)
-        right = tf.zeros((), tf.int32)
-        y_shape, shape = getattr(y, "shape", ()), getattr(predictions, "shape", ())
-        if len(y_shape) == 1 and len(shape) == 2 and tf.as_dtype(y.dtype).is_integer:
-            hits = tf.argmax(predictions, axis=-1, output_type=y.dtype) == y
-            right = tf.reduce_sum(tf.cast(hits, tf.int32))
-        if self._loss is not None:
-            loss = self._loss(y, predictions, weight)
-        elif self._legacy:
-            loss = model.compute_loss(x, y, predictions, weight)
-        else:
-            loss = _loss_of(model, x, y, predictions, weight)
-        logs = model.compute_metrics(x, y, predictions, weight) if self.counts else {}
-        return loss, right, predictions, logs
-
-
-class _InTorch:
-    """Keras 3 on PyTorch, without gradients."""
-
-    by_keras = False
-
-    def __init__(self, model: Any, loss: Any, jit_compile: bool):
-        self._model, self._loss = model, loss
-        self.counts = _is_compiled(model)
-
-    def parts(self, split: Split, rows: int) -> list[Split]:
-        """The split, cut, on the device."""
-        import keras
-
-        return _cut(split, rows, keras.ops.convert_to_tensor)
-
-    def first(self, few: Split) -> tuple[Any, Logs]:
-        """What the model gives for some examples, and its logs."""
-        [part] = self.parts(few, rows_of(few))
-        with self._evaluating():
-            _, _, outputs, logs = self._all(*part)
-        return outputs, logs
-
-    def __call__(self, parts: list[Split]) -> tuple[list[tuple], Logs]:
-        """Loss and number of right rows of each part, and the logs of all."""
-        logs: Logs = {}
-        measured = []
-        if self.counts:
-            self._model.reset_metrics()
-        with self._evaluating():
-            for part in parts:
-                loss, right, _, logs = self._all(*part)
-                measured.append((loss, right))
-        return measured, logs
-
-    @contextmanager
-    def _evaluating(self) -> Iterator[None]:
-        import torch
-
-        training = self._model.training
-        self._model.eval()
-        try:
-            with torch.no_grad():
-                yield
-        finally:
-            self._model.train(training)
-
-    def _all(self, x: Any, y: Any = None, weight: Any = None) -> tuple[Any, Any, Any, Logs]:
-        model = self._model
-        predictions = model(x, training=False)
-        if self._loss is not None:
-            loss = self._loss(y, predictions, weight)
-        else:
-            loss = _loss_of(model, x, y, predictions, weight)
-        logs = model.compute_metrics(x, y, predictions, weight) if self.counts else {}
-        return loss, _right(y, predictions), predictions, logs
-
-
-class _InJax:
-    """Keras 3 on JAX: one program of values, which changes no variable."""
-
-    by_keras = False
-
-    def __init__(self, model: Any, loss: Any, jit_compile: bool):
-        import jax
-
-        self._model, self._loss = model, loss
-        self.counts = _is_compiled(model)
-        self._function = self._measure
-        if not getattr(model, "run_eagerly", False):
-            self._function = jax.jit(self._measure)
-        self._counts: list[Any] | None = None  # what counting begins with
-
-    def parts(self, split: Split, rows: int) -> list[Split]:
-        """The split, cut, on the device."""
-        import keras
-
-        return _cut(split, rows, keras.ops.convert_to_tensor)
-
-    def first(self, few: Split) -> tuple[Any, Logs]:
-        """What the model gives for some examples, and its logs."""
-        model = self._model
-        [(x, y, weight)] = [(*part, None, None)[:3] for part in self.parts(few, rows_of(few))]
-        predictions = model(x, training=False)
-        if self._loss is None:
-            _loss_of(model, x, y, predictions, weight)
-        else:
-            self._loss(y, predictions, weight)
-        logs = model.compute_metrics(x, y, predictions, weight) if self.counts else {}
-        return predictions, logs
-
-    def __call__(self, parts: list[Split]) -> tuple[list[tuple], Logs]:
-        """Loss and number of right rows of each part, and the logs of all."""
-        model = self._model
-        if self._counts is None:
-            if _is_compiled(model):
-                model.reset_metrics()  # put back by who called
-            self._counts = [v.value for v in model.metrics_variables]
-        weights = [v.value for v in model.trainable_variables]
-        fixed = [v.value for v in model.non_trainable_variables]
-        measured, counts, logs = [], self._counts, {}
-        for part in parts:
-            loss, right, counts, logs = self._function(weights, fixed, counts, *part)
-            measured.append((loss, right))
-        return measured, logs
-
-    def _measure(
-        self, weights: Any, fixed: Any, counts: Any, x: Any, y: Any = None, weight: Any = None
-    ) -> tuple[Any, Any, Any, Logs]:
-        import keras
-
-        model = self._model
-        if self._loss is not None:
-            predictions, _ = model.stateless_call(weights, fixed, x, training=False)
-            return self._loss(y, predictions, weight), _right(y, predictions), counts, {}
-        # As `test_step` of Keras on JAX.
-        _, (loss, predictions, _, after) = model.compute_loss_and_updates(
-            weights, fixed, counts, x, y, weight, training=False
-        )
-        if not self.counts:
-            return loss, _right(y, predictions), counts, {}
-        counts = after
-        variables = model.metrics_variables
-        scope = keras.StatelessScope(list(zip(variables, counts, strict=True)))
-        with scope:
-            logs = model.compute_metrics(x, y, predictions, weight)
-        now = [scope.get_current_value(v) for v in variables]
-        counts = [c if n is None else n for n, c in zip(now, counts, strict=True)]
-        return loss, _right(y, predictions), counts, logs
-
-
-class _ByKeras:
-    """A model with a ``test_step`` of its own: as Keras's ``evaluate``, of either Keras."""
-
-    by_keras = True
-
-    def __init__(self, model: Any):
-        self._model = model
-
-    def parts(self, split: Split, rows: int) -> list[Split]:
-        """The whole split."""
-        self._rows = rows
-        return [split]
-
-    def first(self, few: Split) -> tuple[Any, Logs]:
-        """No outputs, and the logs of some examples."""
-        self._rows = rows_of(few)
-        return None, self([few])[1]
-
-    def __call__(self, parts: list[Split]) -> tuple[list[tuple], Logs]:
-        """Nothing of our own, and the logs of the split."""
-        x, y, weight = (*parts[0], None, None)[:3]
-        logs = self._model.evaluate(
-            x, y, sample_weight=weight, batch_size=self._rows, verbose=0, return_dict=True
-        )
-        return [], logs
-
-
-def _program_of(model: Any, loss: Any, jit_compile: bool) -> Any:
-    if loss is None and _has_own_test_step(model):
-        return _ByKeras(model)
-    if keras_of(model) == "tf_keras":
-        return _InTensorFlow(model, loss, jit_compile)
-    import keras
-
-    kinds = {"tensorflow": _InTensorFlow, "jax": _InJax, "torch": _InTorch}
-    return kinds[keras.backend.backend()](model, loss, jit_compile)
-
-
-def _is_compiled(model: Any) -> bool:
-    return getattr(model, "optimizer", None) is not None
-
-
-def _has_own_test_step(model: Any) -> bool:
-    if not _is_compiled(model):
-        return False
-    module = importlib.import_module(keras_of(model) or "keras")
-    return type(model).test_step is not module.Model.test_step
-
-
-def _loss_of(model: Any, x: Any, y: Any, predictions: Any, weight: Any) -> Any:
-    return model.compute_loss(x=x, y=y, y_pred=predictions, sample_weight=weight, training=False)
-
-
-def _right(y: Any, predictions: Any) -> Any:
-    """How many of the largest outputs are at their class; 0 where targets are no classes."""
-    from keras import ops
-
-    y_shape, shape = getattr(y, "shape", ()), getattr(predictions, "shape", ())
-    if len(y_shape) != 1 or len(shape) != 2 or "int" not in str(y.dtype):
-        return 0
-    hits = ops.equal(ops.cast(ops.argmax(predictions, axis=-1), y.dtype), y)
-    return ops.sum(ops.cast(hits, "int32"))
-
-
-@contextmanager
-def counts_put_back(model: Any) -> Iterator[None]:
-    """Let a model's metrics count, and put back what they had counted; new ones have nothing."""
-    if not _is_compiled(model):
-        yield
-        return
-    kept = [(v, _array(v)) for metric in model.metrics for v in metric.variables]
-    known = {id(v) for v, _ in kept}
-    try:
-        yield
-    finally:
-        for variable, value in kept:
-            variable.assign(value)
-        for metric in model.metrics:
-            if any(id(v) not in known for v in metric.variables):
-                metric.reset_state()
 
 
 def counts_as_ours(model: Any, weighted: bool) -> bool:
@@ -457,26 +256,9 @@ def counts_as_ours(model: Any, weighted: bool) -> bool:
     return type(metric) is keras.metrics.SparseCategoricalAccuracy
 
 
-def rows_of(arrays: Any) -> int:
-    """Number of examples in arrays of any structure."""
-    return len(next(a for a in flat(arrays) if a is not None))
-
-
-def _cut(split: Split, rows: int, tensor: Callable[[np.ndarray], Any]) -> list[Split]:
-    total = rows_of(split)
-    pieces = np.array_split(np.arange(total), -(-total // rows))
-    return [tuple(each(lambda a, p=piece: tensor(a[p]), split)) for piece in pieces]
-
-
 def _bytes(arrays: Any) -> int:
     sized = [a for a in flat(arrays) if hasattr(a, "shape")]
     return sum(int(np.prod(a.shape)) * 4 for a in sized)
-
-
-def _array(value: Any) -> np.ndarray:
-    if hasattr(value, "detach"):  # of PyTorch, wherever it lies
-        value = value.detach().cpu()
-    return np.array(value)
 
 
 def _names(name: str, shape: tuple[int, ...]) -> list[str]:

@@ -6,19 +6,19 @@ from typing import Any
 
 import numpy as np
 
-from tfinit.arguments import function, instance, refused, text
+from tfinit.arguments import function, instance, one_of, refused, text
 from tfinit.datasets import Dataset
 from tfinit.errors import InputError, reason
 from tfinit.training.augment import Augment
 from tfinit.training.checks import checked, finite_weights, overridden
-from tfinit.training.evaluation import Evaluator
-from tfinit.training.fit_batches import ArrayBatches
+from tfinit.training.evaluation import Evaluations, Evaluator
+from tfinit.training.fit_batches import ArrayBatches, stream_batches
 from tfinit.training.fit_steps import FitSteps
 from tfinit.training.metrics import (
+    EVALUATE_TEST,
     Checkpoint,
     Diverged,
     Metrics,
-    MetricsRecorder,
     Partial,
     Progress,
     no_checkpoint,
@@ -44,7 +44,7 @@ class FitLoop:
     """Trains a compiled model of either Keras with ``fit``, on the batches of `CompiledLoop`.
 
     For what the compiled loops cannot take: PyTorch, tf_keras, a model with a ``train_step`` of its
-    own, ``run_eagerly``, a ``tf.distribute`` strategy, a ``tf.data.Dataset`` as the training split.
+    own, ``run_eagerly``, a ``tf.distribute`` strategy, batches from a pipeline of the user's own.
     The results are the same up to floating point sums, the loss of each step included. A training
     goes on from a checkpoint to the same bits; of tf_keras only where no layer draws noise, whose
     generators TensorFlow does not show.
@@ -56,12 +56,14 @@ class FitLoop:
 
     Args:
         model: A model, compiled with an optimizer and a loss.
-        data: As for `CompiledLoop`. ``train`` may be a ``tf.data.Dataset`` of batches: then it
-            decides order and batch size, and is repeated as often as needed.
+        data: As for `CompiledLoop`. ``train`` may be a `tfinit.batch_streams.Stream`: then it
+            decides order and batch size, and is repeated as often as needed. From a later step, and
+            from a checkpoint, the batches before it are passed over.
         augment: As for `CompiledLoop`. Keras 3 only.
         callbacks: Makes the callbacks of each training.
         before_evaluation: Called before each evaluation.
         why: What to say about the choice of engine.
+        evaluate_test: As for `CompiledLoop`.
 
     Attributes:
         engine: ``"fit"``.
@@ -82,23 +84,24 @@ class FitLoop:
         callbacks: Callable[[], list[Any]] = list,
         before_evaluation: Callable[[], None] = lambda: None,
         why: str = "as asked",
+        evaluate_test: str = "always",
     ):
         data = checked(model, data)
         instance("augment", augment, Augment, none=True)
         function("callbacks", callbacks)
         function("before_evaluation", before_evaluation)
         text("why", why)
+        self._test = one_of("evaluate_test", evaluate_test, EVALUATE_TEST)
         self._legacy = keras_of(model) == "tf_keras"
         self._backend = _backend_of(model)
         self.why = why
         self.model = model
-        self._stream = None
-        if not isinstance(data.train, tuple):
-            self._stream = data.train
+        self._stream: Any = None if isinstance(data.train, tuple) else data.train
         if augment is not None:
             if self._stream is not None or self._legacy:
                 raise InputError(
-                    "`augment` needs a Keras 3 model and arrays. Augment in your tf.data pipeline."
+                    "`augment` needs a Keras 3 model and arrays. Augment in your pipeline, or by "
+                    "layers of the model as keras.layers.RandomFlip."
                 )
             augment.check(data.train[0])
         self._arrays = None
@@ -162,20 +165,20 @@ class FitLoop:
                 "`resume` is of another network, or of another backend: its variables are not "
                 "those of this model and its optimizer. Train from the start."
             )
-        record = MetricsRecorder(self._evaluate.names, resume)
+        measured = Evaluations(self.model, lambda: self._evaluate, self._test, resume)
         if resume is None:
             if not self._legacy:
                 set_noise(self.model, seed, start)
             if start in at:
                 at[start]()
-            record.row(start, self._evaluate())
+            measured.measure(start)
         else:
             progress(begun - start)
         told = _Told(begun)
         losses: list[float] = []
 
         def report(step: int) -> None:
-            record.add_losses(np.array(losses, np.float32))
+            measured.add_losses(np.array(losses, np.float32))
             losses.clear()
             progress(told.now(step))
 
@@ -183,7 +186,8 @@ class FitLoop:
             step = begun + made
             if not np.isfinite(loss):
                 report(step - 1)
-                raise Diverged(step, record.metrics())
+                self._synchronize()
+                raise Diverged(step, measured.metrics())
             losses.append(loss)
             stop = step in due or step in at
             if not stop and not told.is_due(step):
@@ -195,14 +199,14 @@ class FitLoop:
             if stop:
                 self._synchronize()
                 if not finite_weights(self.model):
-                    raise Diverged(step, record.metrics(), weights=True)
+                    raise Diverged(step, measured.metrics(), weights=True)
             if step in at:
                 at[step]()
             if step in due:
                 self._before_evaluation()
-                record.row(step, self._evaluate())
+                measured.measure(step, end=step == steps)
             if step < steps:
-                checkpoint(lambda: record.partial(step, self._values()))
+                checkpoint(lambda: measured.partial(step, self._values()))
 
         def before() -> None:
             if resume is not None:
@@ -213,13 +217,12 @@ class FitLoop:
                 assign_all(self._state(), resume.state)
             if begun < steps:
                 self._steps(batches, steps - begun, self._callbacks(), after, before)
-        return record.metrics()
+        return measured.metrics()
 
     def _batches(self, steps: int, batch_size: int, seed: int, start: int) -> Any:
         if self._arrays is not None:
             return self._arrays(batch_size, start, steps, seed)
-        stream: Any = self._stream
-        return stream.fits_as(steps, start)
+        return stream_batches(self._stream, start, steps, self._backend)
 
     def _state(self) -> dict[str, Any]:
         """All that a training changes, by name."""

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from tfinit.array_trees import each, flat
+from tfinit.batch_streams import Stream
 from tfinit.training.augment import Augment
 from tfinit.training.order import batch_indices
 
@@ -62,6 +63,28 @@ class ArrayBatches:
             if self._augment is not None and draws is not None:
                 x = self._augment.apply_numpy(x, draws[n])
             yield (x, *others)
+
+
+def stream_batches(stream: Stream, start: int, stop: int, backend: str) -> Any:
+    """What to give to `fit` for the steps from ``start`` to ``stop``, of a user's own pipeline."""
+    found = stream.fits_as(stop, start)
+    if backend != "tensorflow" or not isinstance(found, Iterator):
+        return found
+    import tensorflow as tf
+
+    # With a strategy of tf.distribute, Keras looks into what it is given, then goes through it:
+    # an iterator would have lost the batches that it saw.
+    few = [_in_tuples(batch) for batch in stream.batches(start + 2, start)]
+
+    def specification(one: Any, other: Any) -> Any:
+        same = [a if a == b else None for a, b in zip(one.shape, other.shape, strict=True)]
+        return tf.TensorSpec([None, *same[1:]], one.dtype)
+
+    batches = tf.data.Dataset.from_generator(
+        lambda: map(_in_tuples, stream.batches(stop, start)),
+        output_signature=tf.nest.map_structure(specification, *few),
+    )
+    return batches.prefetch(tf.data.AUTOTUNE)
 
 
 def _in_tuples(arrays: Any) -> Any:

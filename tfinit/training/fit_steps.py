@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from tfinit.errors import InputError
+from tfinit.errors import InputError, WorkError
 from tfinit.graph.keras_internals import steps_per_execution
 from tfinit.graph.overlay import overlaid
 from tfinit.training.checks import overridden
@@ -49,11 +49,20 @@ class FitSteps:
             after: Called with the number of each step, from 1, and its loss, once it is done.
             before: Called before the first step, with its batch at hand: on PyTorch, to begin to
                 read batches draws a number too.
-        """
 
+        Raises:
+            WorkError: `fit` stopped before.
+        """
         if not self._legacy:  # of tf_keras there are none before the first step
             found = self._model.metrics
             self._means = found if self._own else [m for m in found if m.name == "loss"]
+        made = 0
+
+        def ended(step: int, loss: float) -> None:
+            nonlocal made
+            made = step
+            after(step, loss)
+
         with self._one_by_one():
             self._model.fit(
                 batches,
@@ -61,7 +70,12 @@ class FitSteps:
                 epochs=1,
                 shuffle=False,
                 verbose=0,
-                callbacks=[*callbacks, self._watch(after, before)],
+                callbacks=[*callbacks, self._watch(ended, before)],
+            )
+        if made < steps:
+            raise WorkError(
+                f"fit stopped after {made} of {steps} steps. Leave `stop_training` of the model as "
+                "it is, and let the data give as many batches."
             )
 
     def _watch(self, after: Callable[[int, float], None], before: Callable[[], None]) -> Any:
