@@ -26,6 +26,8 @@ DATA = datasets.from_arrays((X, Y), (X, Y), name="noise")
 SMALL = {"model": "mlp-2-relu", "steps": 2, "evaluate_every": 2, "batch_size": 4, "levels": 1}
 SMALL |= {"seeds": (0,), "controls": ()}
 FACTOR = 2
+# On PyTorch it is `fit` that trains.
+pytestmark = pytest.mark.filterwarnings("ignore:Training with fit:tfinit.errors.TfinitWarning")
 
 
 class Powers(Score):
@@ -155,6 +157,7 @@ def files(directory):
     }
 
 
+@pytest.mark.backends
 def test_a_run_goes_on_with_the_same_part(whole):
     config, results = whole
     assert [r.alive for r in results] == [
@@ -304,6 +307,7 @@ def all_of_the_seed(model, x, seed):
             weight.assign(keras.ops.full(weight.shape, seed + len(x) / 1000))
 
 
+@pytest.mark.backends
 def test_the_initialization_may_be_an_initializer_or_a_function(tmp_path):
     config = LotteryConfig(
         **SMALL | {"controls": ("reinit",)}, initialization=Steps(), run_dir=tmp_path / "r"
