@@ -1,13 +1,18 @@
 """Training speed of lottery experiments beside what one would use instead.
 
-    python benchmarks/lottery.py                 # all parts but `sparse`, about 20 minutes
+    python benchmarks/lottery.py                 # all parts without MNIST, about 25 minutes
     python benchmarks/lottery.py lenet conv      # some
+    python benchmarks/lottery.py experiment      # MNIST; TFINIT_DATA_DIR
     python benchmarks/lottery.py sparse          # trains on MNIST first; TFINIT_DATA_DIR
 
 lenet   LeNet-300-100, batch 60, Adam, 55,000 examples of 784 numbers in memory, steps a second:
         tfinit with masks; Keras 3 `fit`, without masks; the same with jit_compile and
         steps_per_execution=100; TFMOT in tf_keras `fit`; PyTorch eager with fused Adam and masks.
         And the limit: the eight matrix products of a step alone, in XLA and in PyTorch.
+jax     The same network: tfinit's loop on JAX, with masks; Keras `fit` on JAX; tfinit's loop on
+        TensorFlow.
+experiment  A training of an MNIST experiment with evaluate_every=20: which share of its time goes
+        into evaluation, on the test split always, and where a result tells of it. TFINIT_DATA_DIR
 conv    Conv-2 at batch 60 and ResNet-20 at batch 128, images of 32×32×3: tfinit against `fit`.
 levels  A lottery experiment on digits: time of level 5 against level 1, and whether anything is
         traced anew; resident memory over 20 levels.
@@ -136,6 +141,21 @@ def pytorch() -> Run:
     return epoch
 
 
+def experiment(evaluate_test: str, evaluate_every: int) -> Run:
+    """A training of LeNet-300-100 on MNIST as the lottery makes it."""
+    import keras
+
+    from tfinit import datasets, models
+    from tfinit.pruning import SparseOptimizer
+    from tfinit.training import CompiledLoop
+
+    data = datasets.load("mnist")
+    model = models.build("lenet-300-100", keras, data.train[0].shape[1:], 10, seed=0)
+    model.compile(SparseOptimizer(keras.optimizers.Adam(1.2e-3), scope=model), loss_of(keras))
+    loop = CompiledLoop(model, data, evaluate_test=evaluate_test)
+    return lambda: loop(STEPS, BATCH, seed=0, evaluate_every=evaluate_every)
+
+
 def products_xla() -> Run:
     import tensorflow as tf
 
@@ -203,7 +223,8 @@ def conv(name: str, batch: int, steps: int, how: str) -> Run:
     return lambda: model.fit(x, y, batch, verbose=0)
 
 
-def _serve(kind: str, arguments: tuple, pipe) -> None:
+def _serve(kind: str, arguments: tuple, backend: str, pipe) -> None:
+    os.environ["KERAS_BACKEND"] = backend
     run = globals()[kind](*arguments)
     run()
     run()  # the loop learns how many steps to make a call
@@ -213,13 +234,17 @@ def _serve(kind: str, arguments: tuple, pipe) -> None:
         pipe.send(time.perf_counter() - start)
 
 
-def seconds(kinds: dict[str, tuple], turns: int) -> dict[str, list[float]]:
+def seconds(
+    kinds: dict[str, tuple], turns: int, backends: dict[str, str] | None = None
+) -> dict[str, list[float]]:
     """Name → the seconds of each turn; the kinds take turns, each in its own process."""
+    backends = backends or {}
     context = multiprocessing.get_context("spawn")
     pipes, taken = {}, {name: [] for name in kinds}
     for name, (kind, *arguments) in kinds.items():
         pipes[name], theirs = context.Pipe()
-        context.Process(target=_serve, args=(kind, tuple(arguments), theirs), daemon=True).start()
+        given = (kind, tuple(arguments), backends.get(name, "tensorflow"), theirs)
+        context.Process(target=_serve, args=given, daemon=True).start()
         theirs.close()  # so that the other side's death is the end of the file, not a wait
         pipes[name].send(True)  # after its warm-up it takes a turn that does not count
         pipes[name].recv()
@@ -264,6 +289,42 @@ def lenet(turns: int) -> None:
         if "alone" in name
     )
     print(f"\nShare of the faster limit: {share:.0%} (goal 75%)\n", flush=True)
+
+
+def on_jax(turns: int) -> None:
+    kinds = {
+        "tfinit on JAX, masked": ("tfinit_lenet",),
+        "Keras 3 fit on JAX": ("keras_fit",),
+        "tfinit on TensorFlow, masked": ("tfinit_lenet",),
+    }
+    taken = seconds(kinds, turns, {name: "jax" for name in kinds if "JAX" in name})
+    ours = taken["tfinit on JAX, masked"]
+    asked = {"Keras 3 fit on JAX": "≥ 1.5", "tfinit on TensorFlow, masked": "≥ 0.9"}
+    print("| LeNet-300-100, batch 60 | steps/s | tfinit on JAX is × as fast | asked |")
+    print("| --- | ---: | ---: | --- |")
+    for name, times in taken.items():
+        ratio = statistics.median(t / o for t, o in zip(times, ours, strict=True))
+        rate = STEPS / statistics.median(times)
+        print(f"| {name} | {rate:.0f} | {ratio:.2f} | {asked.get(name, '')} |", flush=True)
+    print()
+
+
+def evaluations(turns: int) -> None:
+    kinds = {
+        (backend, test, every): ("experiment", test, every)
+        for backend in ("tensorflow", "jax")
+        for test, every in (("always", STEPS), ("always", 20), ("needed", 20))
+    }
+    taken = seconds(kinds, turns, {kind: kind[0] for kind in kinds})
+    print("| MNIST, evaluate_every 20 | test split | steps/s | share of evaluation | asked |")
+    print("| --- | --- | ---: | ---: | --- |")
+    for (backend, test, every), times in taken.items():
+        if every == 20:
+            alone = taken[backend, "always", STEPS]
+            share = statistics.median(1 - a / t for a, t in zip(alone, times, strict=True))
+            rate = STEPS / statistics.median(times)
+            print(f"| {backend} | {test} | {rate:.0f} | {share:.0%} | ≤ 25% |", flush=True)
+    print()
 
 
 def convolutions(turns: int) -> None:
@@ -349,12 +410,22 @@ def sparse(turns: int) -> None:
     print(f"cut is {ratio:.2f} times as fast (worth doing from 1.5)\n", flush=True)
 
 
-PARTS = {"lenet": lenet, "conv": convolutions, "levels": levels, "sparse": sparse}
+PARTS = {
+    "lenet": lenet,
+    "jax": on_jax,
+    "experiment": evaluations,
+    "conv": convolutions,
+    "levels": levels,
+    "sparse": sparse,
+}
 
 
 def main(
-    parts: tyro.conf.Positional[tuple[Literal["lenet", "conv", "levels", "sparse"], ...]] = (
+    parts: tyro.conf.Positional[
+        tuple[Literal["lenet", "jax", "experiment", "conv", "levels", "sparse"], ...]
+    ] = (
         "lenet",
+        "jax",
         "conv",
         "levels",
     ),

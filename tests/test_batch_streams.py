@@ -9,8 +9,10 @@ import pytest
 
 from tfinit import batch_streams
 from tfinit.batch_streams import stream_of
+from tfinit.comparison import compare
 from tfinit.datasets import Dataset, from_arrays
-from tfinit.errors import InputError
+from tfinit.errors import InputError, TfinitWarning
+from tfinit.lottery import LotteryConfig, StabilityConfig, run, stability
 from tfinit.training.fit import FitLoop
 
 BACKENDS = pytest.mark.backends
@@ -205,6 +207,34 @@ def test_what_a_data_set_of_batches_says():
     pixels = np.zeros((8, 4, 4), np.uint8)
     data = from_arrays(Again(), (pixels, Y), (pixels, Y))
     assert data.test[0].dtype == np.uint8
+
+
+@pytest.mark.filterwarnings("ignore:Training with fit")
+def test_experiments_and_races_train_on_a_pipeline(tmp_path):
+    def build_model():
+        layers = [keras.Input((3,)), keras.layers.Dense(4), keras.layers.Dense(3)]
+        model = keras.Sequential(layers)
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        model.compile(keras.optimizers.SGD(0.5), loss)
+        return model
+
+    data, said = from_arrays(batches, PAIR, PAIR, classes=3), []
+    settings = {"steps": 6, "seeds": (0,), "evaluate_every": 6, "batch_size": 3}
+    config = LotteryConfig(
+        levels=1, controls=("reinit", "snip"), run_dir=tmp_path / "run", **settings
+    )
+    first = run(config, None, warn=said.append, data=data, build_model=build_model)
+    assert [line for line in said if "generator function: its pipeline decides" in line]
+    again = run(config, None, warn=said.append, data=(batches, PAIR, PAIR), build_model=build_model)
+    for one, two in zip(first, again, strict=True):
+        for key, weights in one.final.items():
+            np.testing.assert_array_equal(weights, two.final[key])
+    config = StabilityConfig(spawn_steps=(3,), points=3, run_dir=tmp_path / "line", **settings)
+    (result,) = stability(config, None, warn=said.append, data=data, build_model=build_model)
+    assert result.barrier("test") >= 0
+    with pytest.warns(TfinitWarning, match="generator function: its pipeline decides"):
+        raced = compare(build_model, (batches, PAIR, PAIR), ["he"], steps=3, progress=None)
+    assert len(raced.runs) == 3
 
 
 def test_examples():

@@ -137,8 +137,8 @@ def test_diagnose_reads_what_prune_reads(tmp_path):
     named = {"x_train_right": Y[:, None], "x_train_left": X, "y_train_size": Y, "y_train_kind": -Y}
     np.savez(path, **named)
     (x, y, _), test = read_examples(str(path), model)
-    batch = load_batch(path, model, 2)
-    assert test is None
+    *batch, none = load_batch(path, model, 2)
+    assert (test, none) == (None, None)
     assert [a.tolist() for a in x] == [X.tolist(), Y[:, None].tolist()]
     assert [a.tolist() for a in y] == [(-Y).tolist(), Y.tolist()]
     assert [[a.tolist() for a in part] for part in batch] == [
@@ -152,7 +152,7 @@ def test_diagnose_reads_what_prune_reads(tmp_path):
 
 def test_diagnose_reads_inputs_by_their_own_names(tmp_path):
     np.savez(tmp_path / "data.npz", right=Y[:, None], left=X)
-    x, y = load_batch(tmp_path / "data.npz", two_by_two(), 1)
+    x, y, _ = load_batch(tmp_path / "data.npz", two_by_two(), 1)
     assert ([a.tolist() for a in x], y) == ([[[0, 1, 2]], [[0.5]]], None)
 
 
@@ -258,7 +258,7 @@ def test_the_same_words_everywhere(own, entrance, name):
     assert data.digest() == read_data("own.py:load" if name != "blobs" else name).digest()
     model = keras.Sequential([keras.Input(data.test[0].shape[1:]), keras.layers.Dense(1)])
     (x, y, _), (x_test, y_test, _) = read_examples(name, model)
-    few, targets = load_batch(name, model, 4)
+    few, targets, _ = load_batch(name, model, 4)
     assert (few.shape, targets.shape) == ((4, *x.shape[1:]), (4,))
     # What goes on with a model takes a file as it is; all else holds some examples out.
     assert len(x) == len(y) == (20 if name == "own.npz" else data.rows)
@@ -275,8 +275,9 @@ def test_several_inputs_from_a_function(own):
     assert [part.shape for part in (*x, *y, weights)] == [(18, 3), (18, 1), (18,), (18, 3), (18,)]
     assert [part.shape for part in (*x_test, *y_test)] == [(5, 3), (5, 1), (5,), (5, 3)]
     assert none is None
-    x, y = load_batch("own.py:several", model, 4)
+    x, y, few = load_batch("own.py:several", model, 4)
     assert [part.shape for part in (*x, *y)] == [(4, 3), (4, 1), (4,), (4, 3)]
+    np.testing.assert_array_equal(few, weights[:4])
     # The same by names in a file, for an experiment.
     data = read_data("own.py:several")
     splits = {"train": data.train, "test": data.test, "validation": data.validation}

@@ -1,6 +1,8 @@
 """Data sets of anything that Keras trains on: structures of arrays, any targets, weights."""
 
 import doctest
+import re
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -186,3 +188,12 @@ def test_examples():
     for module in (array_trees, given_arrays, splits):
         failed, tried = doctest.testmod(module, extraglobs={"tfinit": tfinit})
         assert (failed, tried > 0) == (0, True)
+
+
+def test_the_guide_runs():
+    guide = (Path(__file__).parents[1] / "docs/data.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```python\n(.*?)^```", guide, re.MULTILINE | re.DOTALL)
+    namespace = {"np": np, "tfinit": tfinit}
+    for block in blocks:
+        exec(compile(block, "data.md", "exec"), namespace)
+    assert len(blocks) == 2 and namespace["data"].rows is None

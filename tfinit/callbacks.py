@@ -83,6 +83,7 @@ class SignalMonitor(keras.callbacks.Callback):
         every: Steps between readings. None: as many as ``budget`` allows.
         budget: The share of the training time that readings may take where ``every`` is None.
         loss: As for `tfinit.diagnose`. None: the loss that the model was compiled with.
+        sample_weight: As for `tfinit.diagnose`.
 
     Attributes:
         latest: The last reading, a `Diagnosis`.
@@ -118,11 +119,13 @@ class SignalMonitor(keras.callbacks.Callback):
         every: int | None = None,
         budget: float = 0.05,
         loss: Any = None,
+        sample_weight: Any = None,
     ) -> None:
         super().__init__()
         log_dir, csv = path("log_dir", log_dir, none=True), path("csv", csv, none=True)
         check_real("x", x)
         check_real("y", y)
+        check_real("sample_weight", sample_weight)
         if log_dir is None and csv is None:
             raise InputError(
                 "Neither `log_dir` nor `csv` was given, so nothing would be written. Pass "
@@ -135,7 +138,7 @@ class SignalMonitor(keras.callbacks.Callback):
             need_tensorboard("SignalMonitor")
         self.latest: Diagnosis | None = None
         self.readings: list[tuple[int, dict[str, float]]] = []
-        self._batch = (x, y, loss)
+        self._batch = (x, y, loss, sample_weight)
         self._log_dir, self._csv = log_dir, csv
         self._every, self._budget = every, budget
         self._events: EventFile | None = None
@@ -210,8 +213,7 @@ class SignalMonitor(keras.callbacks.Callback):
     def _read(self, step: int) -> None:
         self._trained_then = self._trained()
         began = time.perf_counter()
-        x, y, loss = self._batch
-        diagnosis = Diagnosis(self.model.name, measure(self.model, x, y, loss, self._kept))
+        diagnosis = Diagnosis(self.model.name, measure(self.model, *self._batch, self._kept))
         if self._log_dir is not None and self._events is None:
             self._events = EventFile(self._log_dir)
         network = _network(diagnosis)

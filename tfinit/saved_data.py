@@ -92,7 +92,7 @@ def _told(data: Any) -> str:
 
 
 def read_examples(
-    name: str, model: Any, optional: tuple[str, ...] = ()
+    name: str, model: Any, optional: tuple[str, ...] = (), need_targets: bool = True
 ) -> tuple[Examples, Examples | None]:
     """Inputs, targets and sample weights in the structure of a model: of training, and of the test
     or None.
@@ -101,19 +101,22 @@ def read_examples(
         name: As in `read_splits`.
         model: The model.
         optional: Outputs that need no targets.
+        need_targets: False: there may be none at all, and y is None then.
 
     Raises:
         InputError: as these two, or names or shapes are others than the model's.
     """
     inputs, outputs = ends(model, "inputs"), ends(model, "outputs")
     found: list[Examples | None] = []
-    for which, split in zip(("train", "test"), _splits(name), strict=True):
+    for which, split in zip(("train", "test"), _splits(name, need_targets), strict=True):
         if split is None:
             found.append(None)
             continue
         x = arranged(split[0], inputs, f"x_{which}", name)
         check_shapes(inputs, x, name)
-        y = arranged(split[1], outputs, f"y_{which}", name, optional)
+        y = split[1]
+        if y is not None or need_targets:
+            y = arranged(y, outputs, f"y_{which}", name, optional)
         weight = split[2]
         if isinstance(weight, dict):  # all count as much where nothing is said
             ones = {output: np.ones(len(flat(x)[0])) for output in outputs.names}
@@ -123,8 +126,9 @@ def read_examples(
     return found[0], found[1]
 
 
-def load_batch(data: str | os.PathLike[str], model: Any, examples: int) -> tuple[Any, Any]:
-    """The first training examples, as the model takes them: (x, y), y None if there is none.
+def load_batch(data: str | os.PathLike[str], model: Any, examples: int) -> Examples:
+    """The first training examples, as the model takes them: (x, y, weights), None for what there is
+    none of.
 
     Args:
         data: An .npy file of inputs, or an .npz file with ``x`` and maybe ``y``; or with
@@ -139,10 +143,11 @@ def load_batch(data: str | os.PathLike[str], model: Any, examples: int) -> tuple
     """
     name = os.fspath(data)
     if _by_reader(name):
-        x, y = read_data(name).first(examples)[:2]
+        x, y, weights = _three(*read_data(name).first(examples))
         return (
             arranged(x, ends(model, "inputs"), "x_train", name),
             arranged(y, ends(model, "outputs"), "y_train", name),
+            weights,
         )
     path = Path(name)
     arrays = read_arrays(
@@ -172,7 +177,11 @@ def load_batch(data: str | os.PathLike[str], model: Any, examples: int) -> tuple
             + f"; received {sorted(arrays)}."
         )
     y = given("y", "outputs")
-    return each(lambda array: array[:examples], x), each(lambda array: array[:examples], y)
+    weights = None
+    if has_part(arrays, "sample_weight_train"):
+        weights = part_of(arrays, "sample_weight_train")
+    x, y, weights = (each(lambda array: array[:examples], part) for part in (x, y, weights))
+    return x, y, weights
 
 
 def read_splits(

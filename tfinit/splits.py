@@ -96,6 +96,29 @@ class Dataset:
             )
         return self.classes
 
+    def example_shape(self, needed_by: str) -> tuple[int, ...]:
+        """The shape of one training example, where a network takes one array.
+
+        Args:
+            needed_by: What needs it, for the error.
+
+        Raises:
+            InputError: inputs are several arrays.
+
+        Example:
+            >>> tfinit.datasets.load("digits").example_shape("it")
+            (8, 8, 1)
+        """
+        text("needed_by", needed_by)
+        x = self.first(1)[0]
+        if not hasattr(x, "shape"):
+            places = ", ".join(place for place, _ in with_places(x, "x"))
+            raise InputError(
+                f"{needed_by} needs one array of inputs, and data set {self.name!r} has several: "
+                f"{places}. Pass one, or a model of your own."
+            )
+        return tuple(x.shape[1:])
+
     def subset(self, train_rows: int, seed: int = 0) -> "Dataset":
         """The same data set with fewer training examples, drawn without repetition.
 

@@ -173,6 +173,58 @@ def test_losses_that_layers_add_are_in_it_and_streams_are_left():
     assert own > (code**2).mean()
 
 
+def test_a_model_that_is_compiled_without_a_loss_has_those_of_its_layers():
+    x = keras.Input((16,))
+    code = L.Dense(4, kernel_regularizer="l2", name="code")(x)
+    model = filled(keras.Model(x, L.Dense(2, name="out")(Variational()(code))))
+    kernel = model.get_layer("code").kernel.numpy()
+    # Not compiled, it is judged by random sums of its outputs.
+    assert any("no targets" in note for note in diagnose(model, VECTORS).measurement.notes)
+    model.compile("sgd")
+    diagnosis = diagnose(model, VECTORS)
+    loss = ((VECTORS @ kernel) ** 2).mean() + 0.01 * (kernel**2).sum()
+    assert diagnosis.measurement.loss == pytest.approx(loss, rel=1e-5)
+    assert not any("no targets" in note for note in diagnosis.measurement.notes)
+    by_kernel = VECTORS.T @ (2 * (VECTORS @ kernel) / (32 * 4)) + 2 * 0.01 * kernel
+    layers = {layer.key: layer for layer in diagnosis.layers}
+    norm = layers["code"].weights[0].gradient_norm
+    assert norm == pytest.approx(np.linalg.norm(by_kernel), rel=1e-4)
+    assert layers["out"].weights[0].gradient_norm is None
+
+
+WEIGHTS = np.arange(32) / 8.0
+
+
+@pytest.mark.parametrize("loss", ["compiled", "guessed", "by name", "object"])
+def test_examples_count_by_their_weights(loss):
+    model = filled(keras.Sequential([keras.Input((16,)), L.Dense(2, name="out")]))
+    targets = VECTORS[:, :2]
+    if loss == "compiled":
+        model.compile("sgd", "mse")
+    given = {"by name": "mse", "object": keras.losses.MeanSquaredError()}.get(loss)
+    diagnosis = diagnose(model, VECTORS, targets, given, sample_weight=WEIGHTS)
+    off = VECTORS @ model.layers[0].kernel.numpy() - targets
+    weighted = WEIGHTS[:, None] * off
+    assert diagnosis.measurement.loss == pytest.approx((weighted * off).mean(), rel=1e-5)
+    back = np.linalg.norm(2 * weighted / off.size)
+    assert diagnosis.layers[0].output_gradient.norm == pytest.approx(back, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("y", "loss", "weights", "message"),
+    [
+        (None, None, WEIGHTS, "`sample_weight` was given without `y`"),
+        (CLASSES, None, WEIGHTS[:5], "`x` has 32 examples and `sample_weight` has 5"),
+        (CLASSES, None, -WEIGHTS, "`sample_weight` must be numbers of 0 or more"),
+        (CLASSES, lambda y, z: keras.ops.mean(z), WEIGHTS, r"`sample_weight` \(\(32,\)\) does not"),
+    ],
+)
+def test_weights_that_do_not_fit_are_refused(y, loss, weights, message):
+    model = keras.Sequential([keras.Input((16,)), L.Dense(4)])
+    with pytest.raises(InputError, match=message):
+        diagnose(model, VECTORS, y, loss, sample_weight=weights)
+
+
 def test_a_kernel_that_no_gradient_reaches():
     x = keras.Input((16,))
     h = keras.ops.stop_gradient(L.Dense(8, name="cut")(x))
@@ -200,4 +252,3 @@ def test_what_is_recommended_is_drawn():
     kernel = model.layers[0].kernel.numpy()
     assert report["dense/kernel"].std == pytest.approx(np.sqrt(2 / 16), rel=1e-3)
     assert kernel.std() == pytest.approx(np.sqrt(2 / 16), rel=0.1)
-    assert diagnose(model, VECTORS, CLASSES).healthy

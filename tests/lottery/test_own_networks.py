@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 
 import keras
 import numpy as np
@@ -423,7 +424,24 @@ def test_a_network_that_differs_at_a_seed_of_a_control_is_refused_before_it_begi
     assert network_of(small(tmp_path / "r", seeds=(0, 2), controls=()), _deeper)[1] is not None
 
 
+def test_shipped_networks_say_what_data_they_take(tmp_path):
+    several = from_arrays(*((({"a": X, "b": X}, Y),) * 3))
+    with pytest.raises(InputError, match="`model` 'lenet-300-100' takes one array"):
+        run(small(tmp_path / "r"), data=several)
+    with pytest.raises(InputError, match="`model` 'lenet-300-100' needs one class number"):
+        run(small(tmp_path / "r"), data=SIZES)
+
+
 # By command.
+
+
+def test_the_network_of_the_guide_is_one(pytestconfig):
+    guide = (pytestconfig.rootpath / "docs/lottery.md").read_text(encoding="utf-8")
+    [block] = re.findall(r"^```python\n(# nets.py\n.*?)^```", guide, re.M | re.S)
+    namespace = {}
+    exec(compile(block, "lottery.md", "exec"), namespace)
+    assert builder_of(namespace["build"]).check([0, 1]).output_shape == (None, 10)
+
 
 SCRIPT = """
 import keras

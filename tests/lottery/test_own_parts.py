@@ -11,11 +11,11 @@ import sys
 import keras
 import numpy as np
 import pytest
-from bare_runs import run
+from bare_runs import measure_stability, run
 
 from tfinit import datasets
 from tfinit.errors import InputError
-from tfinit.lottery import LotteryConfig
+from tfinit.lottery import LotteryConfig, StabilityConfig, load
 from tfinit.lottery.controls import CONTROLS, Control
 from tfinit.lottery.own_parts import OwnPart, fingerprint
 from tfinit.pruning import Score
@@ -26,6 +26,8 @@ DATA = datasets.from_arrays((X, Y), (X, Y), name="noise")
 SMALL = {"model": "mlp-2-relu", "steps": 2, "evaluate_every": 2, "batch_size": 4, "levels": 1}
 SMALL |= {"seeds": (0,), "controls": ()}
 FACTOR = 2
+# On PyTorch it is `fit` that trains.
+pytestmark = pytest.mark.filterwarnings("ignore:Training with fit:tfinit.errors.TfinitWarning")
 
 
 class Powers(Score):
@@ -155,6 +157,7 @@ def files(directory):
     }
 
 
+@pytest.mark.backends
 def test_a_run_goes_on_with_the_same_part(whole):
     config, results = whole
     assert [r.alive for r in results] == [
@@ -281,6 +284,74 @@ def test_a_control_may_be_given_itself(no_controls, tmp_path):
     CONTROLS["scaled"] = dataclasses.replace(control, weights=made_smaller)
     with pytest.raises(InputError, match=r"differing: control scaled.* \(there 'scaled"):
         run(dataclasses.replace(larger), progress=None, data=DATA)
+
+
+class Steps(keras.initializers.Initializer):
+    """0, s, 2s, …"""
+
+    def __init__(self, step=0.01):
+        self.step = step
+
+    def __call__(self, shape, dtype=None):
+        return keras.ops.reshape(
+            self.step * keras.ops.arange(np.prod(shape), dtype="float32"), shape
+        )
+
+    def get_config(self):
+        return {"step": self.step}
+
+
+def all_of_the_seed(model, x, seed):
+    for layer in model.layers:
+        for weight in layer.weights:
+            weight.assign(keras.ops.full(weight.shape, seed + len(x) / 1000))
+
+
+@pytest.mark.backends
+def test_the_initialization_may_be_an_initializer_or_a_function(tmp_path):
+    config = LotteryConfig(
+        **SMALL | {"controls": ("reinit",)}, initialization=Steps(), run_dir=tmp_path / "r"
+    )
+    results = run(config, progress=None, data=DATA)
+    kernel = results[0].initial["output/kernel"]
+    np.testing.assert_allclose(kernel.ravel(), 0.01 * np.arange(128), rtol=1e-6)
+    assert len(run(dataclasses.replace(config), progress=None, data=DATA)) == 3
+    with pytest.raises(InputError, match=r"initialization \(there 'Steps' \(SHA.*asked 'Steps'"):
+        run(dataclasses.replace(config, initialization=Steps(0.1)), progress=None, data=DATA)
+    line = StabilityConfig(
+        **{name: SMALL[name] for name in SMALL if name not in ("levels", "controls")},
+        initialization=all_of_the_seed,
+        spawn_steps=(0,),
+        points=3,
+        run_dir=tmp_path / "line",
+    )
+    measure_stability(dataclasses.replace(line, seeds=(3,)), progress=None, data=DATA)
+    initial = dict(np.load(tmp_path / "line/seed-3/trunk/initial.npz"))
+    weights = [value for name, value in initial.items() if name.startswith("initial/")]
+    assert len(weights) == 4 and all(np.allclose(w, 3.036) for w in weights)
+    loaded = load(line.run_dir)
+    assert loaded.finished and loaded.config.initialization.name == "all_of_the_seed"
+
+
+def test_an_initialization_that_raises_is_named(tmp_path):
+    config = LotteryConfig(
+        **SMALL, initialization=lambda model, x, seed: 1 // 0, run_dir=tmp_path / "r"
+    )
+    with pytest.raises(InputError, match=r"`initialization` '<lambda>' raises ZeroDivisionError: "):
+        run(config, progress=None, data=DATA)
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        (Steps, r"received the class Steps\. Make one: Steps\(\)"),
+        (3, "received 3"),
+        (lambda model: None, "It takes others: too many positional arguments"),
+    ],
+)
+def test_what_is_no_initialization_is_refused(value, says):
+    with pytest.raises(InputError, match=rf"`initialization` must be a name, an init.*{says}"):
+        LotteryConfig(initialization=value)
 
 
 def test_its_file_may_not_be_anything(whole, tmp_path):

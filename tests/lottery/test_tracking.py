@@ -20,6 +20,8 @@ from tfinit.lottery import LotteryConfig, StabilityConfig, TensorBoard, compare_
 X, Y = np.random.default_rng(0).random((40, 4), np.float32), np.arange(40) % 2
 DATA = datasets.from_arrays((X, Y), (X, Y), name="noise")
 SMALL = {"model": "mlp-2-relu", "steps": 5, "evaluate_every": 2, "batch_size": 4, "seeds": (3,)}
+# On PyTorch it is `fit` that trains.
+pytestmark = pytest.mark.filterwarnings("ignore:Training with fit:tfinit.errors.TfinitWarning")
 NAMES = [f"seed-3/{at}" for at in ("ticket/level-00", "ticket/level-01", "reinit/level-01")]
 DOCS = Path(__file__).parents[2] / "docs/trackers.md"
 BLOCKS = re.findall(r"^```python\n(.*?)^```", DOCS.read_text("utf-8"), re.MULTILINE | re.DOTALL)
@@ -71,6 +73,7 @@ def whole(tmp_path_factory):
     return config, run(config, progress=None, data=DATA, tracker=told), told
 
 
+@pytest.mark.backends
 def test_every_training_is_told_evaluation_by_evaluation(whole):
     config, results, told = whole
     assert told.names == NAMES

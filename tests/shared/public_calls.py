@@ -401,16 +401,18 @@ def _training(calls: Calls, directory: Path) -> None:
     for name in ("make", "description"):
         calls.add(f"points.{name}", name="blobs")
     calls.add("datasets.Dataset.class_count", data().class_count, needed_by="it")
+    calls.add("datasets.Dataset.example_shape", data().example_shape, needed_by="it")
     calls.add("datasets.Dataset.first", data().first, rows=4)
     calls.add("datasets.Dataset.subset", data().subset, train_rows=4, seed=0)
-    calls.add("diagnostics.diagnose", model=MODEL, x=X, y=Y, loss=LOSS, _costly=True)
+    weighed = {"loss": LOSS, "sample_weight": np.ones(8)}
+    calls.add("diagnostics.diagnose", model=MODEL, x=X, y=Y, **weighed, _costly=True)
     calls.add("diagnostics.recommend", model=MODEL)
     advice = tfinit.recommend(model())
     calls.add("diagnostics.Recommendation.apply", advice.apply, seed=1, only="a/kernel", bias=0.0)
     # The batch is looked at when `fit` begins, with the model.
-    batch = dict.fromkeys(("x", "y", "loss"), "all own-empty own-texts own-objects own-nan")
+    batch = dict.fromkeys(("x", "y", *weighed), "all own-empty own-texts own-objects own-nan")
     files = {"log_dir": directory / "logs", "csv": directory / "a.csv"}
-    given = {"x": X, "y": Y, "loss": LOSS, "every": 2, "budget": 0.5}
+    given = {"x": X, "y": Y, **weighed, "every": 2, "budget": 0.5}
     calls.add("callbacks.SignalMonitor", **given, **files, _odd=batch)
     calls.add("probes.probing", _probed, model=MODEL, value=print)
     saved = {"path": _saved(directory), "name": "it", "allow_lambda": False, "cure": "Ask."}
@@ -450,7 +452,7 @@ def _saved(directory: Path) -> Path:
 def _experiments(calls: Calls, directory: Path) -> None:
     words = {"dataset": "digits", "model": "mlp-2-relu", "optimizer": "sgd"}
     sizes = {"steps": 4, "batch_size": 4, "learning_rate": 0.1, "seeds": (0, 1)}
-    odd = {"model": NAME, "initialization": NAME, "loss": NAME, "data": NAME}
+    odd = {"model": NAME, "initialization": f"{NAME} {CALL}", "loss": NAME, "data": NAME}
     odd |= {"learning_rate_drops": "list empty-array", "layer_prune_fractions": "dict"}
     odd |= {"controls": "list empty-array", "schemes": "list empty-array texts"}
     network = {

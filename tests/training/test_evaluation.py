@@ -9,7 +9,7 @@ import pytest
 
 from tfinit.datasets import Dataset
 from tfinit.errors import InputError
-from tfinit.training import Diverged, FitLoop, batch_indices, trainer
+from tfinit.training import Diverged, FitLoop, trainer
 from tfinit.training.compiled import CompiledLoop
 from tfinit.training.evaluation import Evaluator
 
@@ -269,14 +269,17 @@ def test_the_test_split_where_a_result_tells_of_it_is_as_measured_everywhere(loo
 
 @pytest.mark.parametrize("loop", LOOPS)
 def test_of_a_training_that_diverges_the_last_evaluation_is_tested(loop):
-    x, y = examples(40)
-    x = x.copy()
-    x[batch_indices(40, 8, 9, seed=1)[-1][0]] = np.inf
-    data = Dataset("made up", (x, y), examples(20), examples(30), 3)
+    data = Dataset("made up", examples(40), examples(20), examples(30), 3)
+    model = classifier()
+
+    def lose():
+        model.weights[0].assign(np.full((5, 3), np.nan))
+
     with pytest.raises(Diverged) as error:
-        loop(classifier(), data, evaluate_test="needed")(40, 8, seed=1, evaluate_every=1)
-    tested = error.value.metrics.values["test_loss"]
-    assert np.isfinite(tested[[0, -1]]).all()
+        loop(model, data, evaluate_test="needed")(40, 8, seed=1, evaluate_every=4, at={10: lose})
+    metrics = error.value.metrics
+    assert metrics.step.tolist() == [0, 4, 8]
+    assert np.isfinite(metrics.values["test_loss"][[0, -1]]).all()
 
 
 def test_when_the_test_split_is_evaluated_is_one_of_two():

@@ -57,11 +57,13 @@ class _Diagnose(OnDevice):
 
             warm_up(self.device)
         model = self._model()
-        x, y = (None, None) if self.data is None else load_batch(self.data, model, self.examples)
+        x = y = weights = None
+        if self.data is not None:
+            x, y, weights = load_batch(self.data, model, self.examples)
         if self.data is not None and y is None and self.loss is not None:
             raise InputError(f"`loss` needs targets: {self.data!r} has no array 'y'.")
         announce()
-        diagnosis = diagnose(model, x, y, self.loss)
+        diagnosis = diagnose(model, x, y, self.loss, weights)
         print(json.dumps(diagnosis.to_dict(), indent=2) if self.json else diagnosis, flush=True)
         if self.plot is not None:
             write_whole(self.plot, png(diagnosis.plot()), "The results are those above.")

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class _Replicated(OnDevice):
+    initialization: str = "published"
+    """published: as the network has it; or the name of a scheme or an initializer."""
     replicates: int = 0
     """So many replicates, with the seeds 0, 1, 2, ...: in place of --seeds."""
     log_dir: Path | None = None

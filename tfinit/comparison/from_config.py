@@ -50,12 +50,12 @@ def compare_named(
 
 def _shipped(config: CompareConfig, data: Dataset) -> Callable[[], Any]:
     """What builds a network of tfinit's."""
-    classes = data.class_count(f"`model` {config.model!r}")
+    asks = f"`model` {config.model!r}"
+    shape, classes = data.example_shape(asks), data.class_count(asks)
 
     def build_model() -> Any:
         import keras
 
-        shape = data.train[0].shape[1:]
         # Of the seed nothing is left: the race draws all kernels.
         model = models.build(config.model, keras, shape, classes, seed=0)
         optimizer = OPTIMIZERS[config.optimizer].make(keras, config.learning_rate)

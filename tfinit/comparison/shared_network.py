@@ -15,6 +15,7 @@ from tfinit.training.engine import trainer
 from tfinit.training.evaluation import Evaluator
 from tfinit.training.judged import JudgedMetric, judged
 from tfinit.training.metrics import Diverged, MetricsRecorder, Progress, silent
+from tfinit.training.noise import set_noise
 from tfinit.training.order import evaluation_steps
 from tfinit.variables import all_weights, read_weights, write_weights
 
@@ -67,6 +68,7 @@ class SharedNetwork:
             self._base = seed, {**self._given, **drawn}
         write_weights(self._weights, self._base[1])
         self._loop.reset()
+        set_noise(self.model, seed, 0)
         initialization.initialize(self.model, self._x, seed)
 
     def run(

@@ -182,7 +182,9 @@ def line_of(layer: LayerSignals, weights: Weights | None) -> dict[str, Any]:
     }
 
 
-def diagnose(model: Any, x: Any = None, y: Any = None, loss: Any = None) -> Diagnosis:
+def diagnose(
+    model: Any, x: Any = None, y: Any = None, loss: Any = None, sample_weight: Any = None
+) -> Diagnosis:
     """Say before training whether a network will learn, what is wrong with it, and what to do.
 
     One forward and one backward pass over a batch, as a training step makes them
@@ -196,7 +198,9 @@ def diagnose(model: Any, x: Any = None, y: Any = None, loss: Any = None) -> Diag
     between its beginning and its end. Exceptions: a ``tf.function`` inside a layer (not a `call`
     that is one) has the variables themselves, and what it assigned is put back, so such a model
     must not be trained meanwhile; and code of the user's own that draws from ``random`` or
-    ``numpy.random`` shares them with all threads, and they are put back for all.
+    ``numpy.random`` shares them with all threads, and they are put back for all; so is
+    PyTorch's stream, from which Keras's Dropout draws there. On JAX a `fit` holds the weights
+    itself from step to step, and it is an error to ask for them meanwhile.
 
     Args:
         model: A built model of Keras 3, on TensorFlow, JAX or PyTorch: functional, nested,
@@ -206,8 +210,11 @@ def diagnose(model: Any, x: Any = None, y: Any = None, loss: Any = None) -> Diag
             N(0, 1), or uniform whole numbers where the model embeds them.
         y: Its targets. None: the gradients are those of random sums of the outputs.
         loss: A Keras loss, its name, or a function (y, outputs) → loss. None: the loss that the
-            model was compiled with; else cross-entropy for classes, logits or probabilities by the
-            outputs, and the mean squared error for numbers.
+            model was compiled with, losses that its layers add and penalties of weights included,
+            or only these where it was compiled without; else cross-entropy for classes, logits or
+            probabilities by the outputs, and the mean squared error for numbers.
+        sample_weight: How much each example counts in the loss, as `fit` takes it: an array, or one
+            for each output.
 
     Returns:
         A `Diagnosis`; it prints as a verdict, a table and findings.
@@ -229,4 +236,4 @@ def diagnose(model: Any, x: Any = None, y: Any = None, loss: Any = None) -> Diag
     Glorot & Bengio, AISTATS 2010; He et al., ICCV 2015; Schoenholz et al., Deep Information
     Propagation, ICLR 2017 (χ₁ and the depth scale).
     """
-    return Diagnosis(getattr(model, "name", "model"), measure(model, x, y, loss))
+    return Diagnosis(getattr(model, "name", "model"), measure(model, x, y, loss, sample_weight))

@@ -26,6 +26,20 @@ def classes_of(y: Any, examples: int) -> np.ndarray:
     return y.astype(int)
 
 
+def are_classes(y: Any, examples: int) -> bool:
+    """Whether `classes_of` takes targets: those of a regression it does not.
+
+    Example:
+        >>> are_classes(np.array([0, 2]), 2), are_classes(np.array([0.5, 2]), 2)
+        (True, False)
+    """
+    try:
+        classes_of(y, examples)
+    except InputError:
+        return False
+    return True
+
+
 def accuracy(outputs: np.ndarray, y: np.ndarray) -> float:
     """Share of right classes: the largest output, or for a single one whether it is the larger.
 

@@ -1,6 +1,7 @@
 """`tfinit export`: a saved model and data from files into `export`."""
 
-from tfinit.array_trees import each
+from tfinit.array_trees import each, flat
+from tfinit.exporting.accuracy import are_classes
 from tfinit.exporting.config import ExportConfig
 from tfinit.exporting.export_models import export
 from tfinit.exporting.result import ExportReport
@@ -21,8 +22,9 @@ def export_saved(config: ExportConfig) -> ExportReport:
     if config.data is not None:
         (inputs, _), test = read_splits(config.data, need_targets=False)
         representative = each(lambda part: part[:_REPRESENTATIVE], inputs)
-        if test is not None and hasattr(test[1], "shape"):
-            x, y = test  # the accuracy of several outputs is not one number
+        # Of several outputs and of no classes there is no accuracy.
+        if test is not None and are_classes(test[1], len(flat(test[0])[0])):
+            x, y = test
     return export(
         load_model(config.model),
         config.out,

@@ -213,7 +213,8 @@ def _has_own_code(model: Any, functions: tuple[Any, ...]) -> bool:
     activations = [vars(layer).get("activation") for layer in layers]
     parts = [*layers, *activations, *keras.tree.flatten(functions)]
     return any(
-        isinstance(part, keras.layers.Lambda) or str(part.__module__).split(".")[0] != "keras"
+        isinstance(part, keras.layers.Lambda)
+        or str(getattr(part, "__module__", "keras")).split(".")[0] != "keras"
         for part in parts
         if not isinstance(part, str | float | int | None)
     )

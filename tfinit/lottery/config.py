@@ -71,7 +71,7 @@ class LotteryConfig(NetworkConfig):
 
     kind: ClassVar[str] = "lottery"
     grows: ClassVar[tuple[str, ...]] = ("seeds", "levels", "controls")
-    own: ClassVar[tuple[str, ...]] = ("score", "allocation")
+    own: ClassVar[tuple[str, ...]] = ("initialization", "score", "allocation")
 
     levels: int = 16
     """How often to prune. Level 0 is the dense network."""
@@ -256,6 +256,7 @@ class StabilityConfig(NetworkConfig):
         self._check_whole(("points",), least=3)
         cure = f"The last of `steps` is {self.steps}: copies train from there to it."
         wholes("spawn_steps", self.spawn_steps, 0, self.steps - 1, different=True, cure=cure)
+        self._hold()
 
 
 __getattr__ = former_names(

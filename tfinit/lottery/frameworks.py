@@ -7,7 +7,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 
 from tfinit.arguments import instance
-from tfinit.array_trees import each, flat
+from tfinit.array_trees import each
 from tfinit.datasets import Dataset
 from tfinit.errors import InputError
 from tfinit.graph.keras_internals import compiled_with
@@ -35,6 +35,7 @@ from tfinit.training.metrics import (
     has_classes,
     no_checkpoint,
 )
+from tfinit.training.noise import set_noise, torch_seeded
 from tfinit.variables import all_weights, prunable_weights, read_weights, write_weights
 
 # What scores at initialization look at: of each class, as published; of what has no classes.
@@ -110,10 +111,14 @@ def choose(config: NetworkConfig, trained: LevelResult, counts: Counts) -> Masks
 def examples_for_scores(data: Dataset, seed: int) -> tuple[Any, Any]:
     """Training examples for scores at initialization: inputs and targets.
 
-    Ten of each class, as published for SNIP and GraSP; where there are no classes, a hundred.
+    Ten of each class, as published for SNIP and GraSP; where there are no classes, a hundred; of a
+    pipeline its first hundred.
     """
+    if data.rows is None:
+        x, y = data.first(_EXAMPLES)[:2]
+        return x, y
     x, y = data.train[:2]
-    order = np.random.default_rng(seed).permutation(len(flat(x)[0]))
+    order = np.random.default_rng(seed).permutation(data.rows)
     if data.classes is not None and has_classes(y):
         of_each = [order[y[order] == c][:_EXAMPLES_A_CLASS] for c in range(data.classes)]
         chosen = np.concatenate(of_each)
@@ -256,9 +261,11 @@ class KerasFramework:
 
         full = self.full_mask()
         self._prepare(initial, full)
+        set_noise(self._model, seed, 0)  # whatever was trained before
         x, y = examples_for_scores(self._data, seed)
         sparsity = 1 - keep / sum(m.size for m in full.values())
-        return prune_at_initialization(self._model, sparsity, score, x, y, seed=seed).masks
+        with torch_seeded(False, seed, 0):
+            return prune_at_initialization(self._model, sparsity, score, x, y, seed=seed).masks
 
 
 class TfmotFramework:

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from tfinit import models
-from tfinit.array_trees import each, flat
+from tfinit.array_trees import each
 from tfinit.datasets import Dataset
-from tfinit.errors import InputError, TfinitWarning
+from tfinit.errors import InputError, TfinitWarning, first_line
 from tfinit.fingerprint import fingerprint
 from tfinit.graph.structure import Structure
 from tfinit.lottery.network_config import NetworkConfig
@@ -22,6 +22,7 @@ from tfinit.lottery.schedule import learning_rate
 from tfinit.model_builders import ModelBuilder, builder_of
 from tfinit.optimizers import OPTIMIZERS
 from tfinit.schemes.initialize import initialize
+from tfinit.training.noise import set_noise
 from tfinit.variables import (
     all_weights,
     check_same_keys,
@@ -76,14 +77,14 @@ def network_of(config: NetworkConfig, build_model: Any = None) -> tuple[Any, Mod
 def shipped(config: NetworkConfig, data: Dataset) -> ModelBuilder:
     """What makes a network of tfinit's, compiled and initialized as the configuration says."""
     keras = importlib.import_module(config.keras)
-    x = data.train[0]
-    classes = data.class_count(f"`model` {config.model!r}")
+    asks = f"`model` {config.model!r}"
+    shape, classes = data.example_shape(asks), data.class_count(asks)
     chosen = _chosen(config)
+    # What a user's own leaves as it was is a function of the seed, too.
+    named = "keras" if _is_own(chosen) else chosen
 
     def build(seed: int) -> Any:
-        model = models.build(
-            config.model, keras, x.shape[1:], classes, seed, chosen, x=_batch(data, seed)
-        )
+        model = models.build(config.model, keras, shape, classes, seed, named, x=_batch(data, seed))
         if config.weight_decay:
             for weight in prunable_weights(model).values():
                 weight.regularizer = keras.regularizers.L2(config.weight_decay / 2)
@@ -117,7 +118,8 @@ class Networks:
 
     def __init__(self, config: NetworkConfig, data: Dataset, builder: ModelBuilder | None = None):
         self._data = data
-        self._scheme = None if builder is None else _chosen(config)
+        chosen = _chosen(config)
+        self._scheme = chosen if builder is not None or _is_own(chosen) else None
         self._builder = builder or shipped(config, data)
         self.model = self._builder.model(config.seeds[0])
         self.fingerprint = fingerprint(self.model)
@@ -143,8 +145,8 @@ class Networks:
         if self._scheme is None:
             return found
         write_weights(weights, found)
-        x = _batch(self._data, seed) if models.needs_data(self._scheme) else None
-        models.set_initialization(model, self._scheme, seed, x)
+        set_noise(model, seed, 0)
+        _initialize(model, self._scheme, seed, self._data)
         return read_weights(weights)
 
     def _drawn(self, seed: int) -> dict[str, np.ndarray]:
@@ -171,12 +173,44 @@ class Networks:
         return found or keys[-1:]
 
 
-def _chosen(config: NetworkConfig) -> str | None:
-    return None if config.initialization == "published" else config.initialization
+def _chosen(config: NetworkConfig) -> Any:
+    """The initialization that takes the place of the network's own; None: none does."""
+    chosen = config.initialization
+    return None if isinstance(chosen, str) and chosen == "published" else chosen
+
+
+def _is_own(chosen: Any) -> bool:
+    return chosen is not None and not isinstance(chosen, str)
+
+
+def _initialize(model: Any, chosen: Any, seed: int, data: Dataset) -> None:
+    """Initialize a model by a name, an initializer, or a function of the user's.
+
+    Raises:
+        InputError: it does not fit the model, or raises.
+    """
+    if isinstance(chosen, str):
+        x = _batch(data, seed) if models.needs_data(chosen) else None
+        models.set_initialization(model, chosen, seed, x)
+        return
+    import keras
+
+    try:
+        if isinstance(chosen, keras.initializers.Initializer):
+            models.fill(model, chosen, seed)
+        else:
+            chosen(model, _batch(data, seed), seed)
+    except Exception as error:  # it is the user's code
+        raise InputError(
+            f"`initialization` {getattr(chosen, '__name__', type(chosen).__name__)!r} raises "
+            f"{type(error).__name__}: {first_line(error)} Mend it, or choose another."
+        ) from error
 
 
 def _batch(data: Dataset, seed: int) -> Any:
     """Some training inputs, for schemes that look at data."""
+    if data.rows is None:
+        return data.first(_BATCH_FOR_SCHEMES)[0]
     x = data.train[0]
-    drawn = np.random.default_rng(seed).permutation(len(flat(x)[0]))[:_BATCH_FOR_SCHEMES]
+    drawn = np.random.default_rng(seed).permutation(data.rows)[:_BATCH_FOR_SCHEMES]
     return each(lambda a: a[drawn], x)

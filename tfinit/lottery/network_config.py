@@ -2,13 +2,15 @@
 
 import dataclasses
 import hashlib
+import inspect
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
-from tfinit.arguments import check_fields, number, one_of, seeds, text, whole, wholes
+from tfinit.arguments import check_fields, number, one_of, refused, seeds, text, whole, wholes
 from tfinit.datasets import datasets_help
 from tfinit.devices import KERASES
 from tfinit.errors import InputError
@@ -34,6 +36,29 @@ _OF_SHIPPED = ("optimizer", "learning_rate", "warmup_steps", "learning_rate_drop
 _Config = TypeVar("_Config", bound="NetworkConfig")
 
 
+def check_initialization(value: Any) -> None:
+    """See that an initialization is one; whether its name is known, what builds the network says.
+
+    Raises:
+        InputError: it is no text, initializer or function of three arguments.
+    """
+    if isinstance(value, str):
+        return
+    wanted = "a name, an initializer of Keras or tfinit, or a function of (model, x, seed)"
+    if isinstance(value, type) or not callable(value):
+        cure = f"Make one: {value.__name__}()." if isinstance(value, type) else ""
+        raise refused("initialization", wanted, value, cure)
+    keras = sys.modules.get("keras")  # which has been imported where there is an initializer
+    if keras is not None and isinstance(value, keras.initializers.Initializer):
+        return
+    try:
+        inspect.signature(value).bind(None, None, 0)
+    except TypeError as error:
+        raise refused("initialization", wanted, value, f"It takes others: {error}.") from error
+    except ValueError:  # it does not say what it takes
+        return
+
+
 @dataclass(frozen=True)
 class NetworkConfig:
     """The network, its data and its training: what the experiments of this package share.
@@ -49,7 +74,7 @@ class NetworkConfig:
     # Of these a run may ask for more later: what it has then stays as it is.
     grows: ClassVar[tuple[str, ...]] = ("seeds",)
     # Fields that may be a function or an object of the user's.
-    own: ClassVar[tuple[str, ...]] = ()
+    own: ClassVar[tuple[str, ...]] = ("initialization",)
     # Their fingerprints; and those of a file, which has what is registered too: None where there
     # was none.
     _held: ClassVar[dict[str, OwnPart]] = {}
@@ -61,8 +86,9 @@ class NetworkConfig:
     """Train on so many of the training examples. 0: on all."""
     model: str = field(default="lenet-300-100", metadata=FlagHelp(networks_help))
     """Network: your own by its place, ``nets.py:build`` or ``net.keras``; or a name of tfinit's."""
-    initialization: str = "published"
-    """published: as the network has it; or the name of a scheme or an initializer."""
+    initialization: Any = "published"
+    """published: as the network has it; or the name of a scheme or an initializer. In Python also
+    an initializer, or a function of (model, x, seed) that sets the weights in place."""
     keras: str = "keras"
     """keras: Keras 3 with SparseOptimizer. tf_keras: legacy Keras with TFMOT."""
     steps: int = 1000
@@ -104,6 +130,7 @@ class NetworkConfig:
         )
         text("model", self.model, cure=_A_NAME)
         check_fields(self)
+        check_initialization(self.initialization)
         self._check_whole(("steps", "batch_size", "evaluate_every"), least=1)
         self._check_whole(("warmup_steps", "train_examples"), least=0)
         wholes("learning_rate_drops", self.learning_rate_drops, 1, empty=True)
@@ -214,7 +241,12 @@ class NetworkConfig:
 
     def _values(self) -> dict[str, Any]:
         """Name of each field → its value, as JSON can have it."""
-        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        if not isinstance(self.initialization, str):
+            part = self.initialization
+            part = part if isinstance(part, OwnPart) else self._held["initialization"]
+            values["initialization"] = part.to_dict()
+        return values
 
     def own_parts(self) -> dict[str, OwnPart]:
         """What is the user's own in this experiment → its name and fingerprint."""

@@ -35,6 +35,7 @@ from tfinit.progress import as_warning, check_progress, following
 from tfinit.training.evaluation import Evaluator
 from tfinit.training.judged import ACCURACY
 from tfinit.training.metrics import Progress
+from tfinit.training.noise import set_noise
 from tfinit.training.order import check_batch_size
 from tfinit.variables import write_weights
 
@@ -282,11 +283,12 @@ class _Line:
     ):
         self._metric = framework.judged()
         self.alphas = np.linspace(0, 1, config.points)
-        self._weights = networks.weights
+        self._model, self._weights = networks.model, networks.weights
         rows = data.rows
-        some = data if rows is None else data.subset(min(rows, MOST_TRAIN_ROWS))
+        some = min(rows or MOST_TRAIN_ROWS, MOST_TRAIN_ROWS)
+        train = data.first(some) if rows is None else data.subset(some).train
         # As in training, so that the ends of the line are what was measured there.
-        measured = dataclasses.replace(data, validation=some.train)
+        measured = dataclasses.replace(data, validation=train)
         self._evaluate = Evaluator(networks.model, measured, jit_compile=framework.engine == "xla")
 
     def between(self, one: Weights, two: Weights) -> dict[str, np.ndarray]:
@@ -295,6 +297,7 @@ class _Line:
         rows = []
         for alpha in self.alphas:
             write_weights(self._weights, interpolate(one, two, alpha))
+            set_noise(self._model, 0, 0)  # the same at each point, whatever was trained before
             rows.append(self._evaluate())
         names = [name.replace("validation_", "train_", 1) for name in self._evaluate.names]
         found = dict(zip(names, np.array(rows).T, strict=True))

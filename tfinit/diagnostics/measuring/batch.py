@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tfinit.arguments import array
+from tfinit.arguments import array, refused
 from tfinit.diagnostics.measuring.preprocessing import preprocessing, undo
 from tfinit.errors import InputError
 from tfinit.graph.calls import Graph
@@ -31,30 +31,34 @@ class Batch:
 
     Attributes:
         x: What the model is called with.
-        loss: (x, y, outputs) → the scalar whose gradient is taken. On JAX these are traced, so
-            that it asks none for its value.
+        loss: (x, y, outputs, weights) → the scalar whose gradient is taken. On JAX these are
+            traced, so that it asks none for its value.
         y: The targets, or None.
-        notes: What was made up, in words.
+        weights: How much each example counts, or None.
+        notes: What was made up, in words. `loss` may add to them.
         made_up: True if the inputs were.
     """
 
     x: Any
-    loss: Callable[[Any, Any, Any], Any]
+    loss: Callable[[Any, Any, Any, Any], Any]
     y: Any
-    notes: tuple[str, ...]
+    weights: Any
+    notes: list[str]
     made_up: bool = False
 
 
-def make_batch(model: Any, graph: Graph, x: Any, y: Any, loss: Any) -> Batch:
+def make_batch(
+    model: Any, graph: Graph, x: Any, y: Any, loss: Any, sample_weight: Any = None
+) -> Batch:
     """The batch to diagnose on, with what was not given made up.
 
     Raises:
-        InputError: data that is not finite or does not fit, a loss without targets, targets that
-            fit no loss.
+        InputError: data that is not finite or does not fit, a loss or weights without targets,
+            targets that fit no loss.
     """
     import keras
 
-    notes = []
+    notes: list[str] = []
     made_up = x is None
     if made_up:
         if y is not None:
@@ -63,21 +67,43 @@ def make_batch(model: Any, graph: Graph, x: Any, y: Any, loss: Any) -> Batch:
         notes.append("no data given: inputs of the model's shape drawn from N(0, 1)")
     x = _inputs(model, x)
     if y is None:
-        if loss is not None:
-            raise InputError("`loss` was given without `y`. Pass the targets of `x`.")
-        notes.append("no targets given: gradients of random sums of the outputs, η·f(x), η~N(0, 1)")
-        return Batch(x, lambda x, y, outputs: _random_sums(outputs), None, tuple(notes), made_up)
-    y = _targets(y, len(keras.tree.flatten(x)[0]))
+        for name, given in (("loss", loss), ("sample_weight", sample_weight)):
+            if given is not None:
+                raise InputError(f"`{name}` was given without `y`. Pass the targets of `x`.")
+        return Batch(x, _of_layers_or(model, _random_sums(notes)), None, None, notes, made_up)
+    rows = len(keras.tree.flatten(x)[0])
+    y, weights = _targets(y, rows), _weights(sample_weight, rows)
     if loss is not None:
-        return Batch(x, _given(loss), y, tuple(notes))
-    if getattr(model, "compiled", False) and getattr(model, "loss", None) is not None:
+        value = _given(loss)
+    elif _has_own_loss(model):
 
-        def compiled(x: Any, y: Any, outputs: Any) -> Any:
-            return model.compute_loss(x=x, y=y, y_pred=outputs, training=True)
+        def value(x: Any, y: Any, outputs: Any, weights: Any) -> Any:
+            how = {} if weights is None else {"sample_weight": weights}
+            return model.compute_loss(x=x, y=y, y_pred=outputs, training=True, **how)
+    else:
+        value = _of_layers_or(model, _guessed(y))
+    return Batch(x, value, y, weights, notes)
 
-        return Batch(x, compiled, y, tuple(notes))
-    known = y  # of what it decides by, for `y` may be traced
-    return Batch(x, lambda x, y, outputs: _guessed(outputs, y, known), y, tuple(notes))
+
+def _has_own_loss(model: Any) -> bool:
+    """Whether a model is compiled with a loss, or computes its loss by code of the user's own."""
+    if not getattr(model, "compiled", False):
+        return False
+    home = type(model).compute_loss.__module__.split(".")[0]
+    return getattr(model, "loss", None) is not None or home != "keras"
+
+
+def _of_layers_or(model: Any, otherwise: Any) -> Callable[[Any, Any, Any, Any], Any]:
+    """Of a model that is compiled without a loss: what its layers added when they were called."""
+
+    def value(x: Any, y: Any, outputs: Any, weights: Any) -> Any:
+        if getattr(model, "compiled", False) and getattr(model, "loss", None) is None:
+            penalties = [w for w in model.trainable_weights if getattr(w, "regularizer", None)]
+            if len(model.losses) > len(penalties):
+                return model.compute_loss(x=x, y=y, y_pred=outputs, training=True)
+        return otherwise(x, y, outputs, weights)
+
+    return value
 
 
 def _inputs(model: Any, x: Any) -> Any:
@@ -111,6 +137,28 @@ def _targets(y: Any, rows: int) -> Any:
         if part.dtype.kind == "f" and not np.all(np.isfinite(part)):
             raise InputError("`y` has NaN or infinite values. Remove or replace them.")
     return y
+
+
+def _weights(given: Any, rows: int) -> Any:
+    """How much each example counts, as arrays; None where it was not said."""
+    import keras
+
+    def checked(part: Any) -> np.ndarray:
+        weights = _as_array(array("sample_weight", part)).astype(np.float32)
+        if not weights.ndim or len(weights) != rows:
+            received = len(weights) if weights.ndim else "a single value"
+            raise InputError(
+                f"`x` has {rows} examples and `sample_weight` has {received}. Pass one for each."
+            )
+        if not np.all(np.isfinite(weights) & (weights >= 0)):
+            raise InputError("`sample_weight` must be numbers of 0 or more, none infinite or NaN.")
+        return weights
+
+    if given is None:
+        return None
+    if not keras.tree.flatten(given):
+        raise refused("sample_weight", "an array, or one for each output", given)
+    return keras.tree.map_structure(checked, given)
 
 
 def _as_array(part: Any) -> np.ndarray:
@@ -163,28 +211,32 @@ def _normal_inputs(model: Any, graph: Graph) -> Any:
     return made[0] if len(made) == 1 else keras.tree.pack_sequence_as(inputs, made)
 
 
-def _random_sums(outputs: Any) -> Any:
+def _random_sums(notes: list[str]) -> Callable[[Any, Any, Any, Any], Any]:
     """Mean over the examples of η·f(x), an η for each: no direction is preferred."""
     import keras
     from keras import ops
 
-    random = stream(_SEED, "diagnose/η")
-    sums = []
-    for output in keras.tree.flatten(outputs):
-        dtype = keras.backend.standardize_dtype(output.dtype)
-        if keras.backend.is_float_dtype(dtype):
-            wide = ops.cast(output, "float64" if dtype == "float64" else "float32")
-            eta = ops.convert_to_tensor(random.standard_normal(tuple(output.shape)), wide.dtype)
-            sums.append(ops.cast(ops.sum(wide * eta) / int(output.shape[0]), "float32"))
-    if not sums:
-        raise InputError(
-            "`model` puts out no floating-point numbers, so that nothing has a gradient. Pass the "
-            "part of it that ends before argmax, rounding or the like."
-        )
-    return sum(sums[1:], sums[0])
+    def value(x: Any, y: Any, outputs: Any, weights: Any) -> Any:
+        notes.append("no targets given: gradients of random sums of the outputs, η·f(x), η~N(0, 1)")
+        random = stream(_SEED, "diagnose/η")
+        sums = []
+        for output in keras.tree.flatten(outputs):
+            dtype = keras.backend.standardize_dtype(output.dtype)
+            if keras.backend.is_float_dtype(dtype):
+                wide = ops.cast(output, "float64" if dtype == "float64" else "float32")
+                eta = ops.convert_to_tensor(random.standard_normal(tuple(output.shape)), wide.dtype)
+                sums.append(ops.cast(ops.sum(wide * eta) / int(output.shape[0]), "float32"))
+        if not sums:
+            raise InputError(
+                "`model` puts out no floating-point numbers, so that nothing has a gradient. Pass "
+                "the part of it that ends before argmax, rounding or the like."
+            )
+        return sum(sums[1:], sums[0])
+
+    return value
 
 
-def _given(loss: Any) -> Callable[[Any, Any, Any], Any]:
+def _given(loss: Any) -> Callable[[Any, Any, Any, Any], Any]:
     import keras
 
     cure = (
@@ -202,8 +254,10 @@ def _given(loss: Any) -> Callable[[Any, Any, Any], Any]:
             f"{loss!r}. {cure}"
         )
 
-    def value(x: Any, y: Any, outputs: Any) -> Any:
-        return _mean(function(y, outputs))
+    def value(x: Any, y: Any, outputs: Any, weights: Any) -> Any:
+        if weights is not None and isinstance(function, keras.losses.Loss):
+            return _mean(function(y, outputs, sample_weight=weights))
+        return _mean(function(y, outputs), weights)
 
     return value
 
@@ -213,39 +267,43 @@ def are_probabilities(outputs: np.ndarray) -> bool:
     return bool(np.all(outputs >= 0) and np.all(abs(outputs.sum(-1) - 1) <= _OFF))
 
 
-def _guessed(outputs: Any, y: Any, known: Any) -> Any:
+def _guessed(known: Any) -> Callable[[Any, Any, Any, Any], Any]:
     """Cross-entropy for classes, the mean squared error for numbers.
 
     Args:
-        outputs: The model's.
-        y: The targets, as a tensor.
-        known: The targets as they were passed.
+        known: The targets as they were passed, which it decides by.
     """
     from keras import losses, ops
 
-    if hasattr(outputs, "shape") and isinstance(known, np.ndarray):
-        shape = tuple(outputs.shape)
-        whole = np.issubdtype(known.dtype, np.integer) or known.dtype == bool
-        if shape in (known.shape, (*known.shape, 1)):
-            known, y = known.reshape(shape), ops.reshape(y, shape)
-            rows = known.ndim > 1 and shape[-1] > 1 and np.all(known >= 0)
-            if rows and np.allclose(known.sum(-1), 1):
-                return _entropy(losses.categorical_crossentropy, y, outputs, _are_rows(outputs))
-            if whole and set(np.unique(known)) <= {0, 1}:
-                shares = ops.logical_and(ops.min(outputs) >= 0, ops.max(outputs) <= 1)
-                return _entropy(losses.binary_crossentropy, y, outputs, shares)
-            return _mean(losses.mean_squared_error(ops.cast(y, "float32"), outputs))
-        labels = known.reshape(known.shape[:-1]) if whole and known.shape[-1:] == (1,) else known
-        fits = whole and labels.shape == shape[:-1]
-        if fits and 0 <= labels.min() <= labels.max() < shape[-1]:
-            y = ops.reshape(y, labels.shape)
-            rows = _are_rows(outputs)
-            return _entropy(losses.sparse_categorical_crossentropy, y, outputs, rows)
-    raise InputError(
-        "`loss` is needed: the model is not compiled, and no loss can be told from the shapes of "
-        f"`y` ({shapes(known)}) and of the outputs ({shapes(outputs)}). Classes are whole numbers "
-        "from 0 on, one for each of the outputs."
-    )
+    def value(x: Any, y: Any, outputs: Any, weights: Any) -> Any:
+        if hasattr(outputs, "shape") and isinstance(known, np.ndarray):
+            shape = tuple(outputs.shape)
+            whole = np.issubdtype(known.dtype, np.integer) or known.dtype == bool
+            if shape in (known.shape, (*known.shape, 1)):
+                same, y = known.reshape(shape), ops.reshape(y, shape)
+                rows = same.ndim > 1 and shape[-1] > 1 and np.all(same >= 0)
+                if rows and np.allclose(same.sum(-1), 1):
+                    loss, certain = losses.categorical_crossentropy, _are_rows(outputs)
+                elif whole and set(np.unique(same)) <= {0, 1}:
+                    loss = losses.binary_crossentropy
+                    certain = ops.logical_and(ops.min(outputs) >= 0, ops.max(outputs) <= 1)
+                else:
+                    squares = losses.mean_squared_error(ops.cast(y, "float32"), outputs)
+                    return _mean(squares, weights)
+                return _entropy(loss, y, outputs, certain, weights)
+            column = whole and known.shape[-1:] == (1,)
+            labels = known.reshape(known.shape[:-1]) if column else known
+            fits = whole and labels.shape == shape[:-1]
+            if fits and 0 <= labels.min() <= labels.max() < shape[-1]:
+                y, loss = ops.reshape(y, labels.shape), losses.sparse_categorical_crossentropy
+                return _entropy(loss, y, outputs, _are_rows(outputs), weights)
+        raise InputError(
+            "`loss` is needed: the model is not compiled, and no loss can be told from the shapes "
+            f"of `y` ({shapes(known)}) and of the outputs ({shapes(outputs)}). Classes are whole "
+            "numbers from 0 on, one for each of the outputs."
+        )
+
+    return value
 
 
 def _are_rows(outputs: Any) -> Any:
@@ -256,21 +314,32 @@ def _are_rows(outputs: Any) -> Any:
     return ops.logical_and(ops.all(outputs >= 0), ops.all(close))
 
 
-def _entropy(loss: Any, y: Any, outputs: Any, probabilities: Any) -> Any:
+def _entropy(loss: Any, y: Any, outputs: Any, probabilities: Any, weights: Any) -> Any:
     """A cross-entropy of probabilities, or of logits: of what a tensor says that they are."""
     from keras import ops
 
     return ops.cond(
         probabilities,
-        lambda: _mean(loss(y, outputs, from_logits=False)),
-        lambda: _mean(loss(y, outputs, from_logits=True)),
+        lambda: _mean(loss(y, outputs, from_logits=False), weights),
+        lambda: _mean(loss(y, outputs, from_logits=True), weights),
     )
 
 
-def _mean(losses: Any) -> Any:
-    import keras
+def _mean(losses: Any, weights: Any = None) -> Any:
+    """The mean of losses, each times the weight of its example."""
+    from keras import ops
 
-    return keras.ops.mean(losses)
+    if weights is None:
+        return ops.mean(losses)
+    given = tuple(getattr(weights, "shape", ()))
+    if not given or tuple(losses.shape)[: len(given)] != given:
+        raise InputError(
+            f"`sample_weight` ({shapes(weights)}) does not fit what `loss` gives "
+            f"({shapes(losses)}). Let it give a number for each example, pass a keras.losses.Loss, "
+            "or compile the model with its losses."
+        )
+    rest = (1,) * (len(losses.shape) - len(given))
+    return ops.mean(losses * ops.reshape(ops.cast(weights, losses.dtype), (*given, *rest)))
 
 
 def shapes(structure: Any) -> str:

@@ -146,7 +146,12 @@ class _Seen:
 
 
 def measure(
-    model: Any, x: Any = None, y: Any = None, loss: Any = None, kept: Any = None
+    model: Any,
+    x: Any = None,
+    y: Any = None,
+    loss: Any = None,
+    sample_weight: Any = None,
+    kept: Any = None,
 ) -> Measurement:
     """Run a model forward and backward once on a batch, as a training step does.
 
@@ -158,6 +163,7 @@ def measure(
         x: The same.
         y: The same.
         loss: The same.
+        sample_weight: The same.
         kept: An empty dictionary, the first time that this model is measured with this loss, and
             then again: for what need not be done anew (`tfinit.graph.passes.Programs`).
 
@@ -168,10 +174,10 @@ def measure(
     from tfinit.graph.snapshot import streams_left  # it imports Keras
 
     with streams_left(model, loss, getattr(model, "loss", None)):
-        return _measured(model, x, y, loss, kept)
+        return _measured(model, x, y, loss, sample_weight, kept)
 
 
-def _measured(model: Any, x: Any, y: Any, loss: Any, kept: Any) -> Measurement:
+def _measured(model: Any, x: Any, y: Any, loss: Any, sample_weight: Any, kept: Any) -> Measurement:
     import keras
 
     # They import Keras.
@@ -179,7 +185,7 @@ def _measured(model: Any, x: Any, y: Any, loss: Any, kept: Any) -> Measurement:
     from tfinit.graph.snapshot import apart
 
     structure = Structure.of(model, x)
-    batch = make_batch(model, structure.graph, x, y, loss)
+    batch = make_batch(model, structure.graph, x, y, loss, sample_weight)
     layers = seen_layers(model)
     half = "float16" in {str(getattr(layer, "compute_dtype", "")) for _, layer in layers}
     scale = _HALF_SCALE if half else 1.0
@@ -211,9 +217,9 @@ def _measured(model: Any, x: Any, y: Any, loss: Any, kept: Any) -> Measurement:
     # What the passes leave of the other cores is enough to measure beside them.
     with ThreadPoolExecutor(1) as beside, apart(model) as snapshot:
         work = Work(
-            lambda x, y: _computed(model, batch, x, y),
+            lambda x, y: _computed(model, batch, x, *y),
             batch.x,
-            batch.y,
+            (batch.y, batch.weights),
             [v for _, layer in walk_layers(model) for v in weights_that_train(layer)],
             [*variables.values(), *biases.values()],
             functools.partial(probing, model, layers=watched),
@@ -315,10 +321,10 @@ def _channel(kernels: list[Kernel], layer: Any, rank: int) -> int:
     return 1 if getattr(layer, "data_format", None) == "channels_first" else rank - 1
 
 
-def _computed(model: Any, batch: Batch, x: Any, y: Any) -> tuple[Any, Any]:
+def _computed(model: Any, batch: Batch, x: Any, y: Any, weights: Any) -> tuple[Any, Any]:
     """The model's outputs, and the scalar whose gradient is taken."""
     outputs = _outputs(model, batch, x)
-    return outputs, _scalar(batch, x, y, outputs)
+    return outputs, _scalar(batch, x, y, outputs, weights)
 
 
 def _outputs(model: Any, batch: Batch, x: Any) -> Any:
@@ -337,11 +343,11 @@ def _outputs(model: Any, batch: Batch, x: Any) -> Any:
         ) from error
 
 
-def _scalar(batch: Batch, x: Any, y: Any, outputs: Any) -> Any:
+def _scalar(batch: Batch, x: Any, y: Any, outputs: Any, weights: Any) -> Any:
     import keras
 
     try:
-        return keras.ops.convert_to_tensor(batch.loss(x, y, outputs))
+        return keras.ops.convert_to_tensor(batch.loss(x, y, outputs, weights))
     except InputError:
         raise
     except Exception as error:

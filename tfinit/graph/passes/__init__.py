@@ -28,7 +28,7 @@ class Work(NamedTuple):
     Attributes:
         compute: (x, y) → the model's outputs and the scalar whose gradient is taken.
         x: What the model is called with.
-        y: The targets, or None.
+        y: What else its loss takes: targets, weights of the examples, None.
         weights: The variables that activations may depend on: where a gradient goes back to.
         asked: Those of them whose gradients are wanted.
         probe: Opens a probe (`tfinit.probes.probing`) with two functions, for values and gradients.
