@@ -92,7 +92,7 @@ def _told(data: Any) -> str:
 
 
 def read_examples(
-    name: str, model: Any, optional: tuple[str, ...] = ()
+    name: str, model: Any, optional: tuple[str, ...] = (), need_targets: bool = True
 ) -> tuple[Examples, Examples | None]:
     """Inputs, targets and sample weights in the structure of a model: of training, and of the test
     or None.
@@ -101,19 +101,22 @@ def read_examples(
         name: As in `read_splits`.
         model: The model.
         optional: Outputs that need no targets.
+        need_targets: False: there may be none at all, and y is None then.
 
     Raises:
         InputError: as these two, or names or shapes are others than the model's.
     """
     inputs, outputs = ends(model, "inputs"), ends(model, "outputs")
     found: list[Examples | None] = []
-    for which, split in zip(("train", "test"), _splits(name), strict=True):
+    for which, split in zip(("train", "test"), _splits(name, need_targets), strict=True):
         if split is None:
             found.append(None)
             continue
         x = arranged(split[0], inputs, f"x_{which}", name)
         check_shapes(inputs, x, name)
-        y = arranged(split[1], outputs, f"y_{which}", name, optional)
+        y = split[1]
+        if y is not None or need_targets:
+            y = arranged(y, outputs, f"y_{which}", name, optional)
         weight = split[2]
         if isinstance(weight, dict):  # all count as much where nothing is said
             ones = {output: np.ones(len(flat(x)[0])) for output in outputs.names}

@@ -89,6 +89,18 @@ def load_model(
         ) from error
 
 
+def read_weights(model: Any, path: Path) -> None:
+    """Read the weights of a saved model, and its optimizer's state, into one of the same layers.
+
+    Nothing else is made of the file, so the model may be of any class.
+
+    Raises:
+        Exception: of any kind, if the file is none, or of another model.
+    """
+    _check(path)
+    model.load_weights(path)
+
+
 @dataclass(frozen=True)
 class _Checked:
     """A file that Keras may read.

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from keras.ops import convert_to_numpy as to_numpy
 
 from tfinit.cli import main
 from tfinit.errors import InputError
@@ -69,7 +70,7 @@ def test_two_inputs_two_losses_weighted(tmp_path, rng):
     model.compile("sgd", losses, shares, metrics, heeding)
     write(tmp_path, model, **BOTH, weights={"size": weights})
     result = run(tmp_path)
-    kind, size = (y.numpy() for y in result.model([LEFT[30:], RIGHT[30:]]))
+    kind, size = map(to_numpy, result.model([LEFT[30:], RIGHT[30:]]))
     error, count = (size - SIZE[30:])[:, 0], weights[30:]
     apart = {"kind": cross_entropy(kind, KIND[30:]).mean(), "size": (count * error**2).mean()}
     expected = {
@@ -119,7 +120,7 @@ def test_several_metrics_of_one_output(tmp_path):
     model.compile("sgd", "mse", metrics=["mae", f1])
     write(tmp_path, model, LEFT, y)
     result = run(tmp_path, epochs=1)
-    found = result.model(LEFT[30:]).numpy()
+    found = to_numpy(result.model(LEFT[30:]))
     chosen = found.argmax(axis=1)[:, None] == [0, 1]
     both = (chosen & (y[30:] == 1)).sum(axis=0)
     scores = 2 * both / (chosen.sum(axis=0) + y[30:].sum(axis=0))

@@ -14,6 +14,7 @@ from tfinit.cli import main
 from tfinit.errors import InputError
 from tfinit.fine_tuning import PruneConfig, fine_tune
 from tfinit.fine_tuning.kept import kept_file, read_kept
+from tfinit.fine_tuning.network import network_of
 from tfinit.origin import Origin
 
 X = np.random.default_rng(0).normal(size=(90, 6)).astype("float32")
@@ -152,12 +153,16 @@ def kept(files):
 
 def test_other_settings_models_and_data_are_other_runs(files):
     one = config(files, epochs=2)
-    of_one = kept_file(one, "data")
-    assert of_one == kept_file(config(files, epochs=2), "data")
+
+    def of(config, data="data"):
+        return kept_file(config, data, network_of(config).identity())
+
+    of_one = of(one)
+    assert of_one == of(config(files, epochs=2))
     others = [
-        kept_file(config(files, epochs=2, sparsity=0.5), "data"),
-        kept_file(config(files, epochs=2, model=with_noise(files)), "data"),
-        kept_file(one, "other data"),
+        of(config(files, epochs=2, sparsity=0.5)),
+        of(config(files, epochs=2, model=with_noise(files))),
+        of(one, "other data"),
     ]
     assert len({of_one, *others}) == 4 and all(p.parent == of_one.parent for p in others)
 

@@ -19,7 +19,7 @@ _ARRAYS = (
 
 @dataclass(frozen=True)
 class PruneConfig:
-    """Prune a saved Keras model while training it further, and save the result.
+    """Prune a Keras model while training it further, and save the result.
 
     Example:
         >>> PruneConfig(Path("model.keras"), sparsity=0.9).epochs
@@ -27,7 +27,7 @@ class PruneConfig:
     """
 
     model: Path
-    """The .keras file of the model."""
+    """The .keras file of the model, or file.py:build, a function that returns it compiled."""
     sparsity: float = 0.8
     """Fraction of zeros at the end."""
     data: str = field(default="digits", metadata=FlagHelp(lambda: data_help(_ARRAYS)))
@@ -38,7 +38,7 @@ class PruneConfig:
     """Where the pruned model goes; the report goes beside it, as .json."""
     loss: str | None = None
     """A Keras loss, such as sparse_categorical_crossentropy; for several outputs a=mse,b=mae.
-    Default: losses, loss weights and metrics in the file."""
+    Default: losses, loss weights and metrics that the model was compiled with."""
     allocation: str = "uniform"
     """uniform: the same sparsity in each layer. global: lowest of all. erk: by layer size."""
     blocks: str | None = None
@@ -50,7 +50,7 @@ class PruneConfig:
     learning_rate: float = 1e-3
     """Of Adam, constant."""
     seed: int = 0
-    """Of the order of the data."""
+    """Of the order of the data, of noise, and of a function that builds the model."""
 
     def __post_init__(self) -> None:
         path("model", self.model, cure="It is a file: model.save('model.keras') writes one.")

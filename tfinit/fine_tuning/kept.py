@@ -17,12 +17,11 @@ from glob import escape
 from pathlib import Path
 from typing import Any
 
-from tfinit.errors import InputError, WorkError, of_system
+from tfinit.errors import WorkError, of_system
 from tfinit.files import (
     held,
     make_directory,
     open_regular,
-    read_regular,
     short_name,
     why_not,
     write_whole,
@@ -30,7 +29,7 @@ from tfinit.files import (
 from tfinit.fine_tuning.config import PruneConfig
 from tfinit.origin import Origin
 from tfinit.pruning.in_training.sparse_optimizer import SparseOptimizer
-from tfinit.saved_model import load_model
+from tfinit.saved_model import load_model, read_weights
 
 _MEMBER = "tfinit.json"
 _DIGITS = 12  # of the digest in the name
@@ -44,25 +43,17 @@ def as_json(config: PruneConfig) -> dict[str, Any]:
     }
 
 
-def kept_file(config: PruneConfig, data: str) -> Path:
+def kept_file(config: PruneConfig, data: str, network: bytes) -> Path:
     """Where an unfinished run is kept: another file for other settings, model or data.
 
     Args:
         config: The run.
         data: The `tfinit.datasets.digest` of its data.
-
-    Raises:
-        InputError: the model cannot be read.
+        network: The `tfinit.fine_tuning.network.Network.identity` of its network.
     """
     values = as_json(config)
     del values["out"], values["model"]
-    try:
-        model = read_regular(config.model)
-    except OSError as error:
-        raise InputError(
-            f"`model` {str(config.model)!r} cannot be read: {of_system(error)}. Pass a .keras file."
-        ) from error
-    digest = hashlib.sha256(json.dumps([values, data]).encode() + model).hexdigest()
+    digest = hashlib.sha256(json.dumps([values, data]).encode() + network).hexdigest()
     return config.out.with_name(f".{short_name(config.out.stem)}-{digest[:_DIGITS]}.keras")
 
 
@@ -88,8 +79,21 @@ def alone(out: Path) -> Iterator[None]:
                 lock.unlink()
 
 
-def read_kept(path: Path, origin: Origin, warn: Callable[[str], None]) -> Any:
-    """The model that was kept, with its optimizer; None if there is none or it cannot be used."""
+def read_kept(
+    path: Path,
+    origin: Origin,
+    warn: Callable[[str], None],
+    fresh: Callable[[], Any] | None = None,
+) -> Any:
+    """The model that was kept, with its optimizer; None if there is none or it cannot be used.
+
+    Args:
+        path: The file.
+        origin: What the run is made with now.
+        warn: Called with a line about what cannot be used.
+        fresh: Makes the model with its optimizer, to read what both hold into. None:
+            the file has all of it.
+    """
     others = path.parent.glob(f"{escape(path.name[: -_DIGITS - len('.keras')])}*.keras")
     for other in sorted(others):
         if other != path and len(other.name) == len(path.name):
@@ -105,7 +109,11 @@ def read_kept(path: Path, origin: Origin, warn: Callable[[str], None]) -> Any:
                 raise ValueError("a checksum differs")
             told = archive.read(_MEMBER) if _MEMBER in archive.namelist() else None
         there = None if told is None else Origin.of(json.loads(told))
-        model = load_model(path)
+        if fresh is None:
+            model = load_model(path)
+        else:
+            model = fresh()
+            read_weights(model, path)
         if not isinstance(model.optimizer, SparseOptimizer):
             raise ValueError("it is not being pruned")
     except Exception:  # as in the run directories of the lottery: what is altered raises anything

@@ -9,24 +9,22 @@ from tfinit.array_trees import each
 from tfinit.errors import InputError
 from tfinit.graph.keras_internals import given_losses, given_metrics
 from tfinit.named_arrays import Ends
+from tfinit.training.checks import overridden
 
 
 def loss_of(model: Any, named: str | None, outputs: Ends) -> Any:
-    """The loss that was named, or that of the file, as `compile` takes it.
+    """The loss that was named, or that of the model, as `compile` takes it; None without.
 
     Args:
-        model: As it was loaded.
+        model: As it was loaded or built.
         named: A Keras loss; ``"a=mse,b=mae"`` for outputs ``a`` and ``b``.
         outputs: Of the model.
 
     Raises:
-        InputError: there is none, or it names another output.
+        InputError: it names another output.
     """
     if named is None:
-        found = given_losses(model)[0]
-        if found is None:
-            raise InputError(f"`model` was saved without a loss. Name one: {_example(outputs)}.")
-        return found
+        return given_losses(model)[0]
     if "=" not in named:
         return named
     parts = dict(part.strip().split("=", 1) for part in named.split(",") if "=" in part)
@@ -37,6 +35,17 @@ def loss_of(model: Any, named: str | None, outputs: Ends) -> Any:
         )
     # An output without a loss is not trained for. Keras wants to be told so of each.
     return outputs.pack({name: parts.get(name) for name in outputs.names})
+
+
+def check_has_loss(model: Any, outputs: Ends) -> None:
+    """Raise InputError unless a model without a compiled loss, which was called, has its own."""
+    if not model.losses and not trains_itself(model):
+        raise InputError(f"`model` comes without a loss. Name one: {_example(outputs)}.")
+
+
+def trains_itself(model: Any) -> bool:
+    """Whether what a model is trained for is in methods of its own, not in what it was given."""
+    return overridden(model, "train_step") or overridden(model, "compute_loss")
 
 
 def _example(outputs: Ends) -> str:
@@ -62,11 +71,11 @@ def complete(loss: Any, outputs: Ends) -> Any:
 
 
 def settings_of(model: Any, own_loss: bool, y: Any) -> dict[str, Any]:
-    """Loss weights and metrics of the file for `compile`; accuracy of classes where it has none.
+    """Loss weights and metrics of the model for `compile`; accuracy of classes where it has none.
 
     Args:
-        model: As it was loaded.
-        own_loss: Whether the loss is that of the file, which the loss weights belong to.
+        model: As it was loaded or built.
+        own_loss: Whether the loss is that of the model, which the loss weights belong to.
         y: Targets as the model takes them.
     """
     metrics, weighted_metrics = given_metrics(model)
@@ -82,6 +91,8 @@ def settings_of(model: Any, own_loss: bool, y: Any) -> dict[str, Any]:
 
 def _accuracies(y: Any) -> Any:
     """Of whole-numbered targets."""
+    if y is None:
+        return None
     if isinstance(y, Mapping | list):
         found = each(lambda part: ["accuracy"] * _is_whole(part), y)
         parts = found.items() if isinstance(found, Mapping) else enumerate(found)

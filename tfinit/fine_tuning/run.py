@@ -1,8 +1,7 @@
-"""`tfinit prune`: a saved model is trained on while it is pruned, and saved without the pruning."""
+"""`tfinit prune`: a model is trained on while it is pruned, and saved without the pruning."""
 
 import json
 import math
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +19,14 @@ from tfinit.files import check_writable, remove, write_whole
 from tfinit.fine_tuning.config import PruneConfig
 from tfinit.fine_tuning.examples import check_trains, told
 from tfinit.fine_tuning.kept import alone, as_json, kept_file, read_kept, save
-from tfinit.fine_tuning.objective import complete, loss_of, settings_of, untrained
-from tfinit.graph.keras_internals import seed_generators_of
+from tfinit.fine_tuning.network import network_of
+from tfinit.fine_tuning.objective import (
+    complete,
+    loss_of,
+    settings_of,
+    untrained,
+)
+from tfinit.graph.keras_internals import is_from_keras_3, losses_of, seed_generators_of
 from tfinit.named_arrays import ends
 from tfinit.origin import Origin
 from tfinit.progress import as_warning, check_progress, following
@@ -34,11 +39,12 @@ from tfinit.pruning.tfmot_api.low_magnitude import strip_pruning
 from tfinit.renamed import renamed
 from tfinit.results import Result, json_ready
 from tfinit.saved_data import Examples, read_examples
-from tfinit.saved_model import load_model
-from tfinit.training.noise import torch_seeded
+from tfinit.training.checks import overridden
+from tfinit.training.noise import seed_torch, torch_seeded
 from tfinit.training.order import epoch_order
 from tfinit.variables import prunable_weights, walk_layers
 
+_MEASURED = ("compute_loss", "test_step")  # what a model's own loss is seen in
 _RAMP = 0.75  # of the training; the rest is for the survivors to settle in
 
 
@@ -94,7 +100,8 @@ def fine_tune(
 
     It ends as if it had not been interrupted: the order of the data and the noise of layers without
     a seed are functions of the seed and the epoch, and all else is in the file that is kept beside
-    ``out`` until the end. With other data it begins again.
+    ``out`` until the end. With other data it begins again. Any model of Keras 3 is taken, on any
+    backend, with a ``train_step`` or ``compile`` of its own, too; what trains it is Adam.
 
     Args:
         config: What to do.
@@ -119,26 +126,42 @@ def fine_tune(
     report_file = config.out.with_suffix(".json")
     for path in (config.out, report_file):
         check_writable("out", path, "Choose another with --out.")
-    with warnings.catch_warnings():
-        # The optimizer of the file, here one that never trained, is not that of the pruning.
-        warnings.filterwarnings("ignore", "Skipping variable loading for optimizer")
-        model = load_model(config.model)
+    network = network_of(config)
+    model = network.model()
     outputs = ends(model, "outputs")
-    without = untrained(loss_of(model, config.loss, outputs), outputs)
-    train, test = read_examples(config.data, model, without)
-    loss = complete(loss_of(model, config.loss, outputs), outputs)
+    loss = loss_of(model, config.loss, outputs)
+    without = outputs.names if loss is None else untrained(loss, outputs)
+    train, test = read_examples(config.data, model, without, need_targets=loss is not None)
+    loss = complete(loss, outputs)
     settings = settings_of(model, config.loss is None, train[1])
     _check_prunes(config, prunable_weights(model))
     _compile(model, None, loss, settings)
     check_trains(model, *train, config.data, config.batch_size)
     origin = Origin.now(_digest(train, test))
-    kept = kept_file(config, origin.data)
+    kept = kept_file(config, origin.data, network.identity())
     examples = len(flat(train[0])[0])
     per_epoch = -(-examples // config.batch_size)
     steps = per_epoch * config.epochs
     frequency = max(1, steps // 100)
     end = max(frequency, int(_RAMP * steps) // frequency * frequency)
     schedule = PolynomialDecay(0.0, config.sparsity, 0, end, frequency=frequency)
+
+    def pruning(model: Any) -> Any:
+        """The model, with the optimizer that prunes it."""
+        optimizer = SparseOptimizer(
+            keras.optimizers.Adam(config.learning_rate),
+            schedule,
+            scope=model,
+            allocation=config.allocation,
+            block_size=config.blocks or (1, 1),
+            keep_zeros=config.keep_zeros,
+        )
+        _compile(model, optimizer, loss, settings)
+        optimizer.build(model.trainable_variables)
+        return model
+
+    def fresh() -> Any:
+        return pruning(network.model())
 
     with (
         alone(config.out),
@@ -147,20 +170,8 @@ def fine_tune(
         announce()
         follower.expect(steps)
         before = _evaluate(model, test)
-        unfinished = read_kept(kept, origin, warn)
-        if unfinished is not None:
-            model = unfinished
-        else:
-            optimizer = SparseOptimizer(
-                keras.optimizers.Adam(config.learning_rate),
-                schedule,
-                scope=model,
-                allocation=config.allocation,
-                block_size=config.blocks or (1, 1),
-                keep_zeros=config.keep_zeros,
-            )
-            _compile(model, optimizer, loss, settings)
-            optimizer.build(model.trainable_variables)
+        unfinished = read_kept(kept, origin, warn, fresh if network.made else None)
+        model = pruning(model) if unfinished is None else unfinished
         done = int(model.optimizer.iterations)
         started(done, steps)
         follower(done)
@@ -177,6 +188,10 @@ def fine_tune(
             order = epoch_order(examples, config.seed, epoch)
             x, y, weights = (each(lambda part, at=order: part[at], parts) for parts in train)
             _set_noise(model, config.seed, epoch)
+            # Once it has begun: before, Keras calls the model to build what is not built yet.
+            noise = keras.callbacks.LambdaCallback(
+                on_epoch_begin=lambda *_, epoch=epoch: seed_torch(config.seed, epoch)
+            )
             with torch_seeded(False, config.seed, epoch):
                 model.fit(
                     x,
@@ -185,12 +200,12 @@ def fine_tune(
                     batch_size=config.batch_size,
                     shuffle=False,
                     verbose=0,
-                    callbacks=[on_batch],
+                    callbacks=[on_batch, noise],
                 )
             save(model, kept, origin)
+        after = _evaluate(model, test)  # the stripped one has the same weights, and no loss
         stripped = strip_pruning(model)
         report = sparsity_report(stripped)
-        after = _evaluate(model, test)  # the stripped one has the same weights, and no loss
         save(stripped, config.out)
         summary = {
             "sparsity": report.to_dict(),
@@ -230,8 +245,14 @@ def _digest(train: Examples, test: Examples | None) -> str:
 
 def _compile(model: Any, optimizer: Any, loss: Any, settings: dict[str, Any]) -> None:
     """Raises InputError if Keras does not know the loss or a metric."""
+    # Of a class that may take anything, what it was given stays.
+    if any("compile" in vars(c) and not is_from_keras_3(c) for c in type(model).__mro__):
+        if optimizer is not None:
+            model.optimizer, model.train_function = optimizer, None
+        return
+    eager = {"run_eagerly": True} if getattr(model, "run_eagerly", False) else {}
     try:
-        model.compile(*([] if optimizer is None else [optimizer]), loss=loss, **settings)
+        model.compile(*([] if optimizer is None else [optimizer]), loss=loss, **settings, **eager)
     except (ValueError, TypeError) as error:
         raise InputError(
             f"`loss` {told(loss)} cannot be compiled: {reason(error)} Name another with --loss."
@@ -255,7 +276,8 @@ def _check_prunes(config: PruneConfig, weights: dict[str, Any]) -> None:
 
 
 def _evaluate(model: Any, test: Examples | None) -> dict[str, float]:
-    if test is None:
+    told = model.losses or losses_of(model) is not None
+    if test is None or not (told or any(overridden(model, m) for m in _MEASURED)):
         return {}
     x, y, weights = test
     found = model.evaluate(x, y, sample_weight=weights, verbose=0, return_dict=True)

@@ -26,12 +26,22 @@ def torch_seeded(legacy: bool, seed: int, start: int) -> Iterator[None]:
         if keras.backend.backend() == "torch":
             import torch
 
-            drawn = np.random.SeedSequence([seed, 0, start]).generate_state(1)
             with torch.random.fork_rng():
-                torch.manual_seed(int(drawn[0]))
+                seed_torch(seed, start)
                 yield
             return
     yield
+
+
+def seed_torch(seed: int, start: int) -> None:
+    """On PyTorch, begin the generator of the process at a place of (seed, start)."""
+    import keras
+
+    if keras.backend.backend() == "torch":
+        import torch
+
+        drawn = np.random.SeedSequence([seed, 0, start]).generate_state(1)
+        torch.manual_seed(int(drawn[0]))
 
 
 class TorchGenerator:
