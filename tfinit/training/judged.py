@@ -4,12 +4,11 @@ Accuracies are fractions that are shown in percent; two of them differ by points
 other metrics are numbers as they are, and are shown with four digits.
 """
 
+import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
-
-import numpy as np
 
 from tfinit.arguments import array, listed, one_of, text
 from tfinit.errors import InputError
@@ -127,9 +126,9 @@ class JudgedMetric:
 
     def better(self, value: float, other: float) -> bool:
         """Whether a value is better than another: NaN never is, and every number is than NaN."""
-        if np.isnan(value):
+        if math.isnan(value):
             return False
-        return bool(np.isnan(other) or self.gain(value, other) > 0)
+        return bool(math.isnan(other) or self.gain(value, other) > 0)
 
     def as_good(self, value: float, other: float) -> bool:
         """Whether a value is as good as another, or better, or worse by no more than `match`.
@@ -141,12 +140,14 @@ class JudgedMetric:
             return bool(value >= other - slack)
         return bool(value <= other + slack)
 
-    def best(self, values: Sequence[float] | np.ndarray) -> int:
+    def best(self, values: Any) -> int:
         """Where the best of some values is, the first of equal ones; NaN is never the best.
 
         Raises:
             InputError: there is none but NaN.
         """
+        import numpy as np
+
         found = array("values", values).astype(float)
         if found.ndim != 1 or not len(found) or np.isnan(found).all():
             raise InputError(
