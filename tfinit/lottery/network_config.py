@@ -19,8 +19,7 @@ from tfinit.lottery.own_parts import OwnPart, fingerprint
 from tfinit.named_functions import is_own_model
 from tfinit.networks import networks_help
 from tfinit.optimizers import OPTIMIZERS, optimizers_help
-from tfinit.training.judged import AUTO, DIRECTIONS
-from tfinit.training.metrics import EVALUATE_TEST
+from tfinit.training.judged import AUTO, DIRECTIONS, EVALUATE_TEST
 
 # Beside the fields in config.json: see tfinit.origin, tfinit.lottery.subject and own_parts.
 MADE_WITH, DESCRIBED, OWN_PARTS = "made_with", "described", "own_parts"

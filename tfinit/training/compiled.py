@@ -14,8 +14,8 @@ from tfinit.training.augment import Augment
 from tfinit.training.checks import checked, finite_weights
 from tfinit.training.evaluation import Evaluations, Evaluator
 from tfinit.training.evaluation_programs import rows_of
+from tfinit.training.judged import EVALUATE_TEST
 from tfinit.training.metrics import (
-    EVALUATE_TEST,
     Checkpoint,
     Diverged,
     Metrics,

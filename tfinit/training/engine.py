@@ -10,7 +10,7 @@ from tfinit.errors import TfinitWarning
 from tfinit.training.augment import Augment
 from tfinit.training.checks import check_kinds, overridden
 from tfinit.training.fit import FitLoop
-from tfinit.training.metrics import EVALUATE_TEST
+from tfinit.training.judged import EVALUATE_TEST
 from tfinit.variables import keras_of
 
 

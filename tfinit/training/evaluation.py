@@ -18,8 +18,9 @@ from tfinit.training.evaluation_programs import (
     program_of,
     rows_of,
 )
+from tfinit.training.judged import EVALUATE_TEST
 from tfinit.training.metric_names import steady_names
-from tfinit.training.metrics import EVALUATE_TEST, Metrics, MetricsRecorder, Partial, has_classes
+from tfinit.training.metrics import Metrics, MetricsRecorder, Partial, has_classes
 from tfinit.variables import keras_of
 
 _ROWS = 1000  # of one call: bounds memory, not the result

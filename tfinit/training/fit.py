@@ -14,8 +14,8 @@ from tfinit.training.checks import checked, finite_weights, overridden
 from tfinit.training.evaluation import Evaluations, Evaluator
 from tfinit.training.fit_batches import ArrayBatches, stream_batches
 from tfinit.training.fit_steps import FitSteps
+from tfinit.training.judged import EVALUATE_TEST
 from tfinit.training.metrics import (
-    EVALUATE_TEST,
     Checkpoint,
     Diverged,
     Metrics,

@@ -17,6 +17,7 @@ __all__ = [
     "ACCURACY",
     "AUTO",
     "DIRECTIONS",
+    "EVALUATE_TEST",
     "LOSS",
     "MATCH_POINTS",
     "JudgedMetric",
@@ -25,6 +26,8 @@ __all__ = [
 ]
 
 AUTO = "auto"
+# When the test split is measured: at each evaluation, or where a result tells of it.
+EVALUATE_TEST = ("always", "needed")
 DIRECTIONS = ("auto", "max", "min")
 _SPLITS = ("validation", "test")
 # As good as another: an accuracy within half a point of it, or any other within 1% of it.

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
 METRICS = ("validation_loss", "validation_accuracy", "test_loss", "test_accuracy")
 
-EVALUATE_TEST = ("always", "needed")
-
 Progress = Callable[[int], None]
 
 
