@@ -1,6 +1,10 @@
 """Training with `fit`: against arithmetic in NumPy on every backend, and the compiled loop."""
 
 import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -408,3 +412,47 @@ def test_two_outputs_of_tf_keras():
     expected = ((a - x[:, :1]) ** 2).mean() + 0.5 * np.abs(b - x[:, 1:2]).mean()
     assert metrics.values["test_loss"][-1] == pytest.approx(expected, rel=1e-4)
     assert metrics.losses[-5:].mean() < 0.7 * metrics.losses[:5].mean()
+
+
+ON_TWO_DEVICES = """
+import importlib, keras, numpy as np, tensorflow as tf
+[cpu, *_] = tf.config.list_physical_devices("CPU")
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+from tfinit.training import FitLoop, batch_indices
+from small_networks import DATA
+
+def loss_of(model, x, y):
+    kernel, bias = model.get_weights()
+    z = x @ kernel + bias
+    return (np.log(np.exp(z).sum(1)) - z[np.arange(len(y)), y]).mean()
+
+for name in ("keras", "tf_keras"):
+    keras = importlib.import_module(name)
+    with tf.distribute.MirroredStrategy(["/cpu:0", "/cpu:1"]).scope():
+        model = keras.Sequential([keras.layers.Input((5,)), keras.layers.Dense(3)])
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        model.compile(keras.optimizers.SGD(0.5), loss, metrics=["accuracy"])
+    rows = batch_indices(50, 8, 4, seed=3)[0]
+    first = loss_of(model, *(part[rows] for part in DATA.train))
+    metrics = FitLoop(model, DATA)(4, 8, 3, evaluate_every=4)
+    np.testing.assert_allclose(metrics.losses[0], first, rtol=1e-4)
+    np.testing.assert_allclose(
+        metrics.values["test_loss"][-1], loss_of(model, *DATA.test), rtol=1e-4
+    )
+    assert "test_accuracy" in metrics.values
+"""
+
+
+@TF_KERAS
+@ON_TENSORFLOW
+def test_on_two_devices_losses_and_metrics_are_of_the_whole_batch():
+    shared = Path(__file__).parents[1] / "shared"
+    paths = os.pathsep.join([str(shared), *sys.path])
+    done = subprocess.run(
+        [sys.executable, "-c", ON_TWO_DEVICES],
+        env=os.environ | {"PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]

@@ -13,7 +13,7 @@ from tfinit.batch_streams import Stream
 from tfinit.datasets import Dataset
 from tfinit.errors import InputError, reason
 from tfinit.given_arrays import check_numbers
-from tfinit.training.evaluation import counts_put_back
+from tfinit.training.evaluation_programs import counts_on_replicas, counts_put_back
 from tfinit.variables import keras_of, put_back, walk_layers
 
 _SPARSE = "sparse_categorical_crossentropy"
@@ -162,6 +162,8 @@ def _check_loss(model: Any, which: str, few: tuple[Any, ...], outputs: Any) -> N
             if keras_of(model) == "tf_keras":
                 import tensorflow as tf
 
+                if counts_on_replicas(model):
+                    return
                 targets, by = (each(tf.convert_to_tensor, part) for part in (y, weights))
                 model.compute_loss(x, targets, outputs, by)
             else:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tfinit.array_trees import each, flat
+from tfinit.graph.keras_internals import given_metrics
 from tfinit.variables import keras_of
 
 Logs = dict[str, Any]
@@ -220,7 +221,9 @@ class _InJax:
 
 
 class _ByKeras:
-    """A model with a ``test_step`` of its own: as Keras's ``evaluate``, of either Keras."""
+    """As Keras's ``evaluate``, of either Keras: a model with a ``test_step`` of its own, or whose
+    metrics count on several devices.
+    """
 
     by_keras = True
 
@@ -248,7 +251,7 @@ class _ByKeras:
 
 def program_of(model: Any, loss: Any, jit_compile: bool) -> Any:
     """What measures a model, with a loss of its own or one that is given."""
-    if loss is None and _has_own_test_step(model):
+    if loss is None and (_has_own_test_step(model) or counts_on_replicas(model)):
         return _ByKeras(model)
     if keras_of(model) == "tf_keras":
         return _InTensorFlow(model, loss, jit_compile)
@@ -256,6 +259,17 @@ def program_of(model: Any, loss: Any, jit_compile: bool) -> Any:
 
     kinds = {"tensorflow": _InTensorFlow, "jax": _InJax, "torch": _InTorch}
     return kinds[keras.backend.backend()](model, loss, jit_compile)
+
+
+def counts_on_replicas(model: Any) -> bool:
+    """Whether metrics count where a strategy of tf.distribute has them: only in Keras's own loops.
+
+    In tf_keras to compute a loss is to count it.
+    """
+    strategy = getattr(model, "distribute_strategy", None)
+    if strategy is None or type(strategy).__name__ == "_DefaultDistributionStrategy":
+        return False
+    return keras_of(model) == "tf_keras" or any(given_metrics(model))
 
 
 def _is_compiled(model: Any) -> bool:
@@ -287,7 +301,7 @@ def _right(y: Any, predictions: Any) -> Any:
 @contextmanager
 def counts_put_back(model: Any) -> Iterator[None]:
     """Let a model's metrics count, and put back what they had counted; new ones have nothing."""
-    if not _is_compiled(model):
+    if not _is_compiled(model) or counts_on_replicas(model):  # `fit` counts from 0 each step
         yield
         return
     kept = [(v, array_of(v)) for metric in model.metrics for v in metric.variables]

@@ -79,7 +79,9 @@ def begin_anew(optimizer: Any) -> None:
 
 def values_of(variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """Copies of the values of variables."""
-    return {name: np.array(variable) for name, variable in variables.items()}
+    # A variable of tf_keras that is on several devices is no array.
+    numbers = {n: v.numpy() if hasattr(v, "numpy") else v for n, v in variables.items()}
+    return {name: np.array(value) for name, value in numbers.items()}
 
 
 def assign_all(variables: Mapping[str, Any], values: Mapping[str, np.ndarray]) -> None:
