@@ -89,7 +89,7 @@ def load_model(
         ) from error
 
 
-def read_weights(model: Any, path: Path) -> None:
+def _read_weights(model: Any, path: Path) -> None:
     """Read the weights of a saved model, and its optimizer's state, into one of the same layers.
 
     Nothing else is made of the file, so the model may be of any class.

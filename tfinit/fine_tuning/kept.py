@@ -29,7 +29,7 @@ from tfinit.files import (
 from tfinit.fine_tuning.config import PruneConfig
 from tfinit.origin import Origin
 from tfinit.pruning.in_training.sparse_optimizer import SparseOptimizer
-from tfinit.saved_model import load_model, read_weights
+from tfinit.saved_model import _read_weights, load_model
 
 _MEMBER = "tfinit.json"
 _DIGITS = 12  # of the digest in the name
@@ -113,7 +113,7 @@ def read_kept(
             model = load_model(path)
         else:
             model = fresh()
-            read_weights(model, path)
+            _read_weights(model, path)
         if not isinstance(model.optimizer, SparseOptimizer):
             raise ValueError("it is not being pruned")
     except Exception:  # as in the run directories of the lottery: what is altered raises anything

@@ -74,13 +74,13 @@ def score_model(
         >>> score_model(lambda weights: weights**2, model)["fc/kernel"].tolist()
         [[9.0], [4.0]]
     """
-    scored = scorer(
+    scored = _scorer(
         score, model, x, y, loss=loss, batch_size=batch_size, seed=seed, sample_weight=sample_weight
     )
     return scored(masks)
 
 
-def scorer(
+def _scorer(
     score: Any,
     model: Any,
     x: Any = None,
