@@ -115,6 +115,7 @@ def test_it_leaves_results_tickets_and_a_figure(finished):
         "conclusion.txt",
         "tickets.png",
         "layers.csv",
+        "network.json",
         "curves.png",
         "layers.png",
         "masks.png",

@@ -155,7 +155,7 @@ def test_a_model_or_data_in_place_of_a_name_is_told_where_it_goes(cls):
     cures = {
         LotteryConfig: ("its argument `build_model`", "its argument `data`"),
         StabilityConfig: ("its argument `build_model`", "its argument `data`"),
-        CompareConfig: ("tfinit.compare takes functions", "and data of your own"),
+        CompareConfig: ("takes functions and data", "takes functions and data"),
         PruneConfig: (r"model\.save\(", ""),
     }
     with pytest.raises(

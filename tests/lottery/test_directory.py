@@ -111,7 +111,7 @@ def test_a_generator_is_no_data_and_that_is_said(tmp_path, call):
     given = cls(steps=400, run_dir=tmp_path / "r")
     batches = ((HALVES, Y) for _ in range(3))
     with pytest.raises(
-        InputError, match=r"`data` .* generator\. Make .*from_arrays: those of a gen"
+        InputError, match=r"`data` is a generator, .* Pass the function that makes it"
     ):
         call(given, data=batches)
     assert not (tmp_path / "r").exists() and len(list(batches)) == 3
