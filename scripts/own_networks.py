@@ -217,7 +217,7 @@ def prune_python(network: Network) -> str:
         PruneConfig(network.model, 0.5, network.data, epochs=2, batch_size=16, out=out),
         progress=None,
     )
-    return f"{found.report.sparsity:.0%} zeros"
+    return f"{found.report.total.sparsity:.0%} zeros"
 
 
 def prune_command(network: Network) -> str:

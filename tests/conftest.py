@@ -1,3 +1,4 @@
+import gc
 import importlib.util
 import os
 import shutil
@@ -32,6 +33,14 @@ def pytest_addoption(parser):
 def pytest_runtest_setup(item):
     # Networks that a test draws without a seed are the same in every run and order.
     keras.utils.set_random_seed(item.config.getoption("--seed"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _looked_through_once():
+    """What a file of tests leaves (graphs that TensorFlow keeps) is no work for the collector."""
+    yield
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

@@ -10,11 +10,10 @@ from tfinit.errors import InputError
 
 pytestmark = pytest.mark.backends
 L = keras.layers
-RANDOM = np.random.default_rng(0)
-VECTORS = RANDOM.normal(size=(32, 16)).astype("float32")
+VECTORS = np.random.default_rng(0).normal(size=(32, 16)).astype("float32")
 CLASSES = np.arange(32) % 4
-IMAGES = RANDOM.normal(size=(16, 8, 8, 3)).astype("float32")
-WORDS = RANDOM.integers(1, 20, (8, 6))
+IMAGES = np.random.default_rng(1).normal(size=(16, 8, 8, 3)).astype("float32")
+WORDS = np.random.default_rng(2).integers(1, 20, (8, 6))
 
 
 def filled(model, scale=1.0):

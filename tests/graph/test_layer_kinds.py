@@ -53,10 +53,14 @@ OTHER_WORDS = {
     "graph/activations.py": {"Activation"},
     "saved_model.py": {"TFSMLayer"},
 }
-# Bases of other things than layers: optimizers, schedules, and where a method is looked up.
+# Bases of other things than layers: optimizers, schedules, data, parts of a user's, and where a
+# method is looked up.
 OTHER_BASES = {
+    "fine_tuning/run.py",
     "graph/overlay.py",
+    "lottery/own_parts.py",
     "pruning/in_training/schedule_checks.py",
+    "pruning/scoring/loss_gradients.py",
     "pruning/scoring/scores.py",
     "pruning/tfmot_api/adoption.py",
 }

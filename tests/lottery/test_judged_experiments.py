@@ -11,8 +11,7 @@ from tfinit.datasets import from_arrays
 from tfinit.errors import InputError
 from tfinit.lottery import LotteryConfig, StabilityConfig, run, stability
 
-RNG = np.random.default_rng(0)
-X, Y = RNG.normal(size=(90, 4)).astype("f4"), np.arange(90) % 3
+X, Y = np.random.default_rng(0).normal(size=(90, 4)).astype("f4"), np.arange(90) % 3
 DATA = from_arrays((X[:60], Y[:60]), (X[60:], Y[60:]), name="made up")
 SMALL = {"model": "mlp-2-relu", "steps": 6, "batch_size": 10, "evaluate_every": 3, "seeds": (0,)}
 

@@ -19,8 +19,7 @@ from tfinit.model_builders import builder_of
 from tfinit.splits import from_arrays
 
 L = keras.layers
-RNG = np.random.default_rng(0)
-X = RNG.normal(size=(60, 4)).astype("float32")
+X = np.random.default_rng(0).normal(size=(60, 4)).astype("float32")
 Y = (X[:, 0] > 0).astype("int32") + (X[:, 1] > 0)
 CLASSES = from_arrays((X, Y), (X, Y), (X, Y))
 SIZES = from_arrays(*(((X, X @ np.ones((4, 1), "float32")),) * 3))
@@ -117,7 +116,7 @@ def test_a_builder_with_a_seed_makes_the_weights_of_each_seed(tmp_path):
 
 def test_without_a_seed_trainable_kernels_are_drawn_and_all_else_is_as_built(tmp_path):
     given = unseeded()
-    biases = [RNG.normal(size=b.shape) for b in given.weights[1::2]]
+    biases = [np.random.default_rng(1).normal(size=b.shape) for b in given.weights[1::2]]
 
     def build():
         model = unseeded()
@@ -426,7 +425,7 @@ def test_a_network_that_differs_at_a_seed_of_a_control_is_refused_before_it_begi
 
 def test_shipped_networks_say_what_data_they_take(tmp_path):
     several = from_arrays(*((({"a": X, "b": X}, Y),) * 3))
-    with pytest.raises(InputError, match="`model` 'lenet-300-100' takes one array"):
+    with pytest.raises(InputError, match="`model` 'lenet-300-100' needs one array"):
         run(small(tmp_path / "r"), data=several)
     with pytest.raises(InputError, match="`model` 'lenet-300-100' needs one class number"):
         run(small(tmp_path / "r"), data=SIZES)

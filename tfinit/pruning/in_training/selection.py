@@ -204,9 +204,10 @@ def _top_mask(
     dtype = keras.backend.standardize_dtype(scores.dtype)
     size = size_of(scores)
     wide = "int64" if dtype == "float64" else "int32"  # of thresholds; counts are int32
+    bits = _bits(scores)
 
     def keys(zero: Any) -> Any:
-        return ordered(ops.where(zero == 0, scores, ops.zeros((), dtype)), absolute)
+        return _in_order(ops.where(zero == 0, bits, ops.zeros_like(bits[:1])), dtype, absolute)
 
     def positions(zero: Any) -> Any:
         return _positions(size, zero)
@@ -285,7 +286,7 @@ def _top_mask_of_each(
     dtype = keras.backend.standardize_dtype(scores[0].dtype)
     rows = [-(-size // _ROW) for size in sizes]
     parts = [
-        ops.pad(s, [(0, n * _ROW - size)], constant_values=float("nan"))
+        ops.pad(_bits(s), [(0, n * _ROW - size)], constant_values=_INFINITY[dtype] + 1)
         for s, n, size in zip(scores, rows, sizes, strict=True)
     ]
     matrix = ops.reshape(ops.concatenate(parts), (-1, _ROW))
@@ -293,7 +294,7 @@ def _top_mask_of_each(
     first = np.concatenate([np.arange(n, dtype="int32") * _ROW for n in rows])[:, None]
 
     def keys(zero: Any) -> Any:
-        return ordered(ops.where(zero == 0, matrix, ops.zeros((), dtype)), absolute)
+        return _in_order(ops.where(zero == 0, matrix, ops.zeros_like(matrix[:1])), dtype, absolute)
 
     def positions(zero: Any) -> Any:
         return first + ops.arange(_ROW, dtype="int32") + zero
@@ -323,9 +324,18 @@ def ordered(scores: Any, absolute: bool) -> Any:
 
     The bits of floats of one sign are ordered as the floats are, those of negative ones backwards.
     """
+    return _in_order(_bits(scores), keras.backend.standardize_dtype(scores.dtype), absolute)
+
+
+def _bits(scores: Any) -> Any:
+    """The bits of floats as integers. They are taken first: to choose between bfloat16 numbers, XLA
+    goes by float32, and on some processors what is subnormal comes back as zero."""
     dtype = keras.backend.standardize_dtype(scores.dtype)
+    return ops.view(ops.stop_gradient(scores), _INTEGER[dtype])
+
+
+def _in_order(bits: Any, dtype: str, absolute: bool) -> Any:
     lowest = _scalar(_lowest(dtype), _INTEGER[dtype])  # which are the bits of -0.0, too
-    bits = ops.view(ops.stop_gradient(scores), _INTEGER[dtype])
     if absolute:
         key = magnitude = ops.bitwise_and(bits, ops.bitwise_not(lowest))
     else:
