@@ -12,6 +12,7 @@ from typing import Any
 
 from tfinit import __version__
 from tfinit.devices import in_use
+from tfinit.errors import MissingPackage
 
 _LENGTH = 12  # of the digits of a digest that are shown
 
@@ -42,7 +43,11 @@ class Origin:
     @classmethod
     def now(cls, data: str, keras: str = "keras") -> "Origin":
         """What is made in this process with data of a digest, by ``"keras"`` or ``"tf_keras"``."""
-        module = importlib.import_module(keras)
+        try:
+            module = importlib.import_module(keras)
+        except ModuleNotFoundError as error:
+            needed = "tensorflow tf-keras" if keras == "tf_keras" else "keras"
+            raise MissingPackage(f"keras {keras!r}", f"the module {keras}", needed) from error
         backend = "tensorflow" if keras == "tf_keras" else module.backend.backend()
         version = getattr(importlib.import_module(backend), "__version__", "")
         device = in_use(keras).model

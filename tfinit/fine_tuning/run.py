@@ -139,6 +139,7 @@ def fine_tune(
     check_trains(model, *train, config.data, config.batch_size)
     origin = Origin.now(_digest(train, test))
     kept = kept_file(config, origin.data, network.identity())
+    test = test if _has_loss(model) else None
     examples = len(flat(train[0])[0])
     per_epoch = -(-examples // config.batch_size)
     steps = per_epoch * config.epochs
@@ -275,9 +276,14 @@ def _check_prunes(config: PruneConfig, weights: dict[str, Any]) -> None:
         )
 
 
-def _evaluate(model: Any, test: Examples | None) -> dict[str, float]:
+def _has_loss(model: Any) -> bool:
+    """Whether there is a loss to evaluate; of a model that was called, as layers add theirs then."""
     told = model.losses or losses_of(model) is not None
-    if test is None or not (told or any(overridden(model, m) for m in _MEASURED)):
+    return bool(told or any(overridden(model, method) for method in _MEASURED))
+
+
+def _evaluate(model: Any, test: Examples | None) -> dict[str, float]:
+    if test is None:
         return {}
     x, y, weights = test
     found = model.evaluate(x, y, sample_weight=weights, verbose=0, return_dict=True)
