@@ -277,7 +277,7 @@ def _check_prunes(config: PruneConfig, weights: dict[str, Any]) -> None:
 
 
 def _has_loss(model: Any) -> bool:
-    """Whether there is a loss to evaluate; of a model that was called, as layers add theirs then."""
+    """Whether there is a loss to evaluate. Of a model that was called: layers add theirs then."""
     told = model.losses or losses_of(model) is not None
     return bool(told or any(overridden(model, method) for method in _MEASURED))
 
