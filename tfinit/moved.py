@@ -48,7 +48,7 @@ _ROOMS = {
         diagnostics.twins diagnostics.updates
     """,
     "diagnostics.judging": """
-        diagnostics.rules diagnostics.scale_rules diagnostics.causes diagnostics.cures
+        diagnostics.rules diagnostics.causes diagnostics.cures
         diagnostics.findings diagnostics.trends
     """,
     "diagnostics.advising": """
@@ -66,6 +66,8 @@ _RENAMED = {
     "schemes.streams": "streams",
     "schemes.start": "schemes.engine.registry",
     "diagnostics.case": "diagnostics.judging.evidence",
+    "diagnostics.scale_rules": "diagnostics.judging.rules.scale",
+    "diagnostics.judging.scale_rules": "diagnostics.judging.rules.scale",
     "diagnostics.files": "saved_data",
     "diagnostics.plain": "results",
     "comparison.track": "comparison.shared_network",

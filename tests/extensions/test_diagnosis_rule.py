@@ -35,6 +35,7 @@ def test_it_is_found_wherever_findings_are(rules):
     diagnosis = tfinit.diagnose(narrow())
     [finding] = [f for f in diagnosis.findings if f.kind == "bottleneck"]
     assert (finding.severity, finding.layer) == (SEVERE, "neck")
+    assert (finding.rule, finding.fault) == ("TFI999", "activation")
     assert not diagnosis.healthy
     assert diagnosis.verdict.endswith("sees one number. Give 'neck' more units.")
     [line] = [line for line in str(diagnosis).splitlines() if line.startswith("neck")]
@@ -68,6 +69,17 @@ def test_a_finding_of_no_known_severity_is_refused(rules):
         tfinit.diagnose(narrow())
 
 
+def test_a_code_that_another_rule_has_is_refused(rules):
+    with pytest.raises(InputError, match="`code`: 'TFI002' is the code of '_twins' already"):
+        rule(Kind("odd"), code="TFI002")(lambda evidence: ())
+
+
+def test_a_fault_that_is_none_is_refused(rules):
+    rule(Kind("odd", fault="weather"))(lambda e: [e.finding("odd", SEVERE, "", "It is odd.")])
+    with pytest.raises(InputError, match="`fault` must be one of , head, loss, labels"):
+        tfinit.diagnose(narrow())
+
+
 def test_kinds_that_follow_from_each_other_are_refused(rules):
     known = list(RULES)
     with pytest.raises(InputError, match="`follows_from`: the kinds 'egg', 'hen' follow from each"):
@@ -76,8 +88,6 @@ def test_kinds_that_follow_from_each_other_are_refused(rules):
 
 
 def test_it_is_gone_again():
-    kinds = tfinit.diagnostics.KINDS
-    assert kinds == (
-        *("not finite", "twins", "bias off", "scale jump", "normalization hides it"),
-        *("dead units", "saturated", "vanishing", "exploding", "confident start", "wrong fans"),
-    )
+    assert not {"bottleneck", "odd", "odder"} & {*tfinit.diagnostics.KINDS}
+    codes = [known.code for known in RULES]
+    assert len({*codes}) == len(codes) and all(codes)

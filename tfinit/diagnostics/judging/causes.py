@@ -11,7 +11,7 @@ from tfinit.diagnostics.measuring.measurement import Measurement
 def find(found: Measurement) -> tuple[Evidence, list[Finding]]:
     """All findings, causes first, then by severity and depth."""
     evidence = Evidence(found)
-    findings = [finding for rule in RULES for finding in rule.find(evidence)]
+    findings = [finding for rule in RULES for finding in rule.findings(evidence)]
     causes = _causes({f.kind for f in findings if f.severity == SEVERE})
     settled = [
         dataclasses.replace(

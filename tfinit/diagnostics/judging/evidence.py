@@ -36,11 +36,17 @@ class Evidence:
         return Trends.of(self.layers)
 
     def finding(
-        self, kind: str, severity: str, layer: str, evidence: str, cure: Cure | None = None
+        self,
+        kind: str,
+        severity: str,
+        layer: str,
+        evidence: str,
+        cure: Cure | None = None,
+        fault: str = "",
     ) -> Finding:
-        """A finding with the cure for it, by default the one for its kind."""
+        """A finding, with its cure and its fault: by default those of its kind."""
         cure = cure or choose_cure(kind, self.found, layer)
-        return Finding(kind, severity, layer, evidence, cure.words, cure.code)
+        return Finding(kind, severity, layer, evidence, cure.words, cure.code, fault=fault)
 
 
 def elsewhere(found: Sequence[object]) -> str:

@@ -1,7 +1,7 @@
 """What is found wrong with a network: findings, their kinds, and which rules find them."""
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from tfinit.arguments import one_of
@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     from tfinit.diagnostics.measuring.measurement import Measurement
 
 SEVERE, WARNING, NOTE = "severe", "warning", "note"
+FAULTS = ("head", "loss", "labels", "inputs", "targets", "rate", "activation", "initial")
+"""What a person would say is wrong with the program: the output layer's activation or width; the
+loss; the targets are not what the loss takes; the inputs' scale or content; regression targets far
+from the outputs' scale; the learning rate or optimizer; a hidden activation, or what else lets no
+signal through; the initial weights."""
 KINDS: tuple[str, ...]
 
 
@@ -28,6 +33,9 @@ class Finding:
         cure: A sentence that says what to do.
         code: The same as Python to paste, about ``model`` (and ``x``, a batch); "" where no line
             of code does it.
+        rule: The code of the rule that found it, ``"TFI004"``; "" of a rule without. It is stable:
+            docs/rules.md has a section for each.
+        fault: What a person would say is wrong, one of `FAULTS`; "" of a rule that does not say.
     """
 
     kind: str
@@ -36,13 +44,17 @@ class Finding:
     evidence: str
     cure: str
     code: str
+    rule: str = ""
+    fault: str = ""
 
     def __post_init__(self) -> None:
         one_of("severity", self.severity, (SEVERE, WARNING, NOTE))
+        one_of("fault", self.fault, ("", *FAULTS))
 
     def __str__(self) -> str:
         code = f" `{self.code}`" if self.code else ""
-        return f"{self.severity}: {self.kind}: {self.evidence} {self.cure}{code}"
+        rule = f" {self.rule}" if self.rule else ""
+        return f"{self.severity}{rule}: {self.kind}: {self.evidence} {self.cure}{code}"
 
 
 @dataclass(frozen=True)
@@ -54,11 +66,13 @@ class Kind:
         follows_from: The kinds that cause it. Where one of them is severe, this one is a
             consequence, and no longer severe itself.
         cure: (what was measured, the layer's key) → what to do. None: initialize by a scheme.
+        fault: Which of `FAULTS` a finding of this kind is, where it does not say itself.
     """
 
     name: str
     follows_from: tuple[str, ...] = ()
     cure: "Callable[[Measurement, str], Cure] | None" = None
+    fault: str = ""
 
 
 @dataclass(frozen=True)
@@ -68,24 +82,40 @@ class Rule:
     Attributes:
         find: Yields the findings.
         kinds: The kinds that it finds.
+        code: What its findings call it, ``"TFI004"``; "" for none.
     """
 
     find: "Callable[[Evidence], Iterable[Finding]]"
     kinds: tuple[Kind, ...]
+    code: str = ""
+
+    def findings(self, evidence: "Evidence") -> "Iterator[Finding]":
+        """What it finds, with its code, and with the fault that the kind is."""
+        faults = {kind.name: kind.fault for kind in self.kinds}
+        for found in self.find(evidence):
+            fault = found.fault or faults.get(found.kind, "")
+            yield replace(found, rule=found.rule or self.code, fault=fault)
 
 
 RULES: list[Rule] = []
 
 
-def rule(*kinds: Kind) -> Callable[[Any], Any]:
+def rule(*kinds: Kind, code: str = "") -> Callable[[Any], Any]:
     """Decorator: the function is a rule that finds these kinds, from now on.
 
+    Args:
+        *kinds: What it finds.
+        code: What its findings call it: no other rule's.
+
     Raises:
-        InputError: two kinds would follow from each other.
+        InputError: two kinds would follow from each other, or another rule has the code.
     """
 
     def declare(find: Any) -> Any:
-        made = Rule(find, kinds)
+        made = Rule(find, kinds, code)
+        taken = next((known for known in RULES if code and known.code == code), None)
+        if taken is not None:
+            raise InputError(f"`code`: {code!r} is the code of {taken.find.__name__!r} already.")
         in_order([*RULES, made])
         RULES.append(made)
         return find

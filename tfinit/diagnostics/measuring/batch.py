@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tfinit.arguments import array, refused
+from tfinit.diagnostics.measuring.outputs import OFF, are_probabilities
 from tfinit.diagnostics.measuring.preprocessing import preprocessing, undo
 from tfinit.errors import InputError
 from tfinit.graph.calls import Graph
@@ -21,7 +22,6 @@ _NUMBERS, _FEWEST, _MOST = 2**21, 8, 128
 _UNKNOWN = 32  # the size of an axis that the model leaves open
 _VOCABULARY = 2  # for whole numbers that no embedding reads
 _PIXELS = 256  # for those of one byte
-_OFF = 2e-2  # from 1, of the sum of probabilities in half precision
 _SEED = 0  # of everything that is made up: a diagnosis repeats
 
 
@@ -262,11 +262,6 @@ def _given(loss: Any) -> Callable[[Any, Any, Any, Any], Any]:
     return value
 
 
-def are_probabilities(outputs: np.ndarray) -> bool:
-    """True if the rows are non-negative and sum to one, as softmax makes them."""
-    return bool(np.all(outputs >= 0) and np.all(abs(outputs.sum(-1) - 1) <= _OFF))
-
-
 def _guessed(known: Any) -> Callable[[Any, Any, Any, Any], Any]:
     """Cross-entropy for classes, the mean squared error for numbers.
 
@@ -310,7 +305,7 @@ def _are_rows(outputs: Any) -> Any:
     """`are_probabilities` as a tensor."""
     from keras import ops
 
-    close = ops.abs(ops.sum(outputs, -1) - 1) <= _OFF
+    close = ops.abs(ops.sum(outputs, -1) - 1) <= OFF
     return ops.logical_and(ops.all(outputs >= 0), ops.all(close))
 
 

@@ -1,7 +1,6 @@
 """One forward and one backward pass, and what was seen on the way; the model is left as it was."""
 
 import functools
-import math
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -11,6 +10,8 @@ import numpy as np
 
 from tfinit.diagnostics.measuring.batch import Batch, make_batch, shapes, start_loss
 from tfinit.diagnostics.measuring.initializers import initializer_of, wrong_fans
+from tfinit.diagnostics.measuring.outputs import Output, outputs_of
+from tfinit.diagnostics.measuring.parameters import Parameter, norm, parameter
 from tfinit.diagnostics.measuring.preprocessing import preprocessed
 from tfinit.diagnostics.measuring.signals import BOUNDED, Signal, measure_beside, measure_signal
 from tfinit.diagnostics.measuring.twins import Twins, find_twins
@@ -122,6 +123,10 @@ class Measurement:
         notes: What was made up or could not be told.
         half: True if the model computes in float16.
         structure: The model's graph, read.
+        outputs: What the model puts out, with its targets and losses.
+        parameters: Every weight that training moves.
+        given: The inputs as they were given, flat, in the order of the graph's; empty where they
+            were made up.
     """
 
     layers: tuple[LayerSignals, ...]
@@ -133,6 +138,9 @@ class Measurement:
     notes: tuple[str, ...]
     half: bool
     structure: Structure
+    outputs: tuple[Output, ...]
+    parameters: tuple[Parameter, ...]
+    given: tuple[np.ndarray, ...]
 
 
 @dataclass
@@ -214,6 +222,9 @@ def _measured(model: Any, x: Any, y: Any, loss: Any, sample_weight: Any, kept: A
 
     variables = {k.key: k.variable for k in structure.kernels}
     biases = {k.key: k.bias for k in structure.kernels if k.bias is not None}
+    keys = {id(v): key for key, v in all_weights(model).items()}
+    trained = {keys[id(v)]: v for v in model.trainable_variables if id(v) in keys}
+    asked = {id(v): v for v in (*variables.values(), *biases.values(), *trained.values())}
     # What the passes leave of the other cores is enough to measure beside them.
     with ThreadPoolExecutor(1) as beside, apart(model) as snapshot:
         work = Work(
@@ -221,7 +232,7 @@ def _measured(model: Any, x: Any, y: Any, loss: Any, sample_weight: Any, kept: A
             batch.x,
             (batch.y, batch.weights),
             [v for _, layer in walk_layers(model) for v in weights_that_train(layer)],
-            [*variables.values(), *biases.values()],
+            list(asked.values()),
             functools.partial(probing, model, layers=watched),
             scale,
         )
@@ -235,13 +246,14 @@ def _measured(model: Any, x: Any, y: Any, loss: Any, sample_weight: Any, kept: A
     }
     with snapshot.before():
         values = {kernel.key: _wide(kernel.variable) for kernel in structure.kernels}
+        values.update((key, _wide(v)) for key, v in trained.items() if key not in values)
         broken = tuple(
             key
             for key, variable in all_weights(model).items()
             if "float" in str(variable.dtype) and not _all_finite(variable)
         )
     by_key = {
-        k.key: gradients[id(k.variable)] for k in structure.kernels if id(k.variable) in gradients
+        key: gradients[id(v)] for key, v in (variables | trained).items() if id(v) in gradients
     }
     ratios = update_ratios(model, values, by_key)
     with snapshot.before():
@@ -259,6 +271,11 @@ def _measured(model: Any, x: Any, y: Any, loss: Any, sample_weight: Any, kept: A
         notes=(*batch.notes, *structure.notes, *_notes(model, structure)),
         half=half,
         structure=structure,
+        outputs=outputs_of(model, structure, outputs, batch.y, loss),
+        parameters=tuple(
+            parameter(key, values[key], by_key.get(key), ratios.get(key)) for key in trained
+        ),
+        given=() if batch.made_up else tuple(map(_array, keras.tree.flatten(batch.x))),
     )
 
 
@@ -358,6 +375,12 @@ def _scalar(batch: Batch, x: Any, y: Any, outputs: Any, weights: Any) -> Any:
         ) from error
 
 
+def _array(tensor: Any) -> np.ndarray:
+    import keras
+
+    return keras.ops.convert_to_numpy(tensor)
+
+
 def _all_finite(variable: Any) -> bool:
     return bool(np.all(np.isfinite(variable.numpy())))
 
@@ -392,19 +415,12 @@ def _weights(
             mean=mean,
             std=std,
             gradient_std=None if gradient is None else float(gradient.std()),
-            gradient_norm=None if gradient is None else _norm(gradient),
+            gradient_norm=None if gradient is None else norm(gradient),
             update_ratio=ratios.get(kernel.key),
             bias_rms=None if bias is None else float(np.sqrt(np.mean(bias**2))),
             twins=find_twins(structure, kernel, wide, gradients),
             wrong_fans=wrong_fans(kernel, std),
         )
-
-
-def _norm(array: np.ndarray) -> float:
-    peak = float(np.max(np.abs(array), initial=0.0))
-    if not (peak > 0 and math.isfinite(peak)):
-        return peak
-    return float(np.linalg.norm((array / peak).ravel())) * peak
 
 
 def _rows(

@@ -1,25 +1,11 @@
-"""Rules: what was measured → what is wrong, where, and how one sees it.
-
-Each rule is a function of an `Evidence` that yields findings, with the kinds that it finds above
-it: what they follow from, and what to do. `tfinit.diagnostics.judging.causes` runs them all, in
-this order.
-"""
+"""Rules about how the weights were drawn: twins, biases, dead and saturated units, fans."""
 
 import math
 from collections.abc import Iterator
 
-from tfinit.diagnostics.judging import cures, scale_rules
-from tfinit.diagnostics.judging.cures import Cure
+from tfinit.diagnostics.judging import cures
 from tfinit.diagnostics.judging.evidence import Evidence, elsewhere
-from tfinit.diagnostics.judging.findings import (  # noqa: F401  (a new rule finds here what it needs)
-    NOTE,
-    RULES,
-    SEVERE,
-    WARNING,
-    Finding,
-    Kind,
-    rule,
-)
+from tfinit.diagnostics.judging.findings import NOTE, SEVERE, WARNING, Finding, Kind, rule
 from tfinit.diagnostics.measuring.measurement import LayerSignals
 
 # Fractions of units or entries.
@@ -27,73 +13,12 @@ _DEAD_SEVERE, _DEAD_WARNING = 0.95, 0.5
 _SATURATED_SEVERE, _SATURATED_WARNING = 1 / 3, 0.2
 # A layer's bias against what its kernel makes of the data.
 _BIAS_SEVERE, _BIAS_WARNING, _BIAS_LEAST = 8.0, 3.0, 0.1
-# Cross-entropy before training, over that of guessing.
-_START_SEVERE, _START_WARNING = 10.0, 2.0
 
 
-@rule(Kind("not finite", cure=cures.finite))
-def _not_finite(evidence: Evidence) -> Iterator[Finding]:
-    for key in evidence.found.broken[:1]:
-        others = len(evidence.found.broken) - 1
-        more = f", and {others} more" if others else ""
-        yield evidence.finding(
-            "not finite", SEVERE, key, f"The weights of {key!r} are NaN or infinite{more}."
-        )
-    if evidence.found.broken:
-        return
-    for layer in evidence.layers:
-        for signal, what in ((layer.linear, "before"), (layer.output, "after")):
-            if not signal.finite:
-                where = f"The output of {layer.key!r}"
-                if layer.activation:
-                    where += f" {what} its {layer.activation}"
-                half = " in float16, which ends at 65504" if evidence.found.half else ""
-                yield evidence.finding(
-                    "not finite", SEVERE, layer.key, f"{where} is NaN or infinite{half}."
-                )
-                return
-    for layer in reversed(evidence.layers):
-        gradient = layer.linear_gradient or layer.output_gradient
-        if gradient is not None and not gradient.finite:
-            yield evidence.finding(
-                "not finite",
-                SEVERE,
-                layer.key,
-                f"The gradient with respect to the output of {layer.key!r} is NaN or infinite.",
-            )
-            return
-    if not math.isfinite(evidence.found.loss):
-        yield evidence.finding("not finite", SEVERE, "", f"The loss is {evidence.found.loss}.")
-
-
-_VANISHING = Kind(
-    "vanishing",
-    ("not finite", "twins", "bias off", "dead units", "saturated"),
-    cures.steady,
+@rule(
+    Kind("twins", ("not finite",), cures.saying("Draw the weights at random:"), fault="initial"),
+    code="TFI002",
 )
-
-
-@rule(_VANISHING)
-def _no_gradient(evidence: Evidence) -> Iterator[Finding]:
-    cut = [
-        weights.key
-        for layer in evidence.layers
-        for weights in layer.weights
-        if weights.trainable and weights.gradient_std is None
-    ]
-    if cut:
-        others = f" and {len(cut) - 1} others" if len(cut) > 1 else ""
-        trained = [w for layer in evidence.layers for w in layer.weights if w.trainable]
-        yield evidence.finding(
-            "vanishing",
-            SEVERE if len(cut) == len(trained) else WARNING,
-            cut[0].rsplit("/", 1)[0],
-            f"No gradient of the loss reaches {cut[0]!r}{others}.",
-            Cure("Look for stop_gradient, rounding or argmax behind it, or an unused output.", ""),
-        )
-
-
-@rule(Kind("twins", ("not finite",), cures.saying("Draw the weights at random:")))
 def _twins(evidence: Evidence) -> Iterator[Finding]:
     tied, copied = [], []
     for layer in evidence.kernels:
@@ -126,7 +51,15 @@ def _twins(evidence: Evidence) -> Iterator[Finding]:
         )
 
 
-@rule(Kind("bias off", ("not finite",), cures.saying("Set the biases to zero:", cures.with_biases)))
+@rule(
+    Kind(
+        "bias off",
+        ("not finite",),
+        cures.saying("Set the biases to zero:", cures.with_biases),
+        fault="initial",
+    ),
+    code="TFI003",
+)
 def _bias_off(evidence: Evidence) -> Iterator[Finding]:
     worst: list[tuple[float, LayerSignals, float]] = []
     for layer in evidence.kernels:
@@ -154,13 +87,15 @@ def _bias_off(evidence: Evidence) -> Iterator[Finding]:
         )
 
 
-rule(
-    Kind("scale jump", ("not finite",), cures.redraw_layer),
-    Kind("normalization hides it", cure=cures.redraw_if_not_meant),
-)(scale_rules.scale_jump)
-
-
-@rule(Kind("dead units", ("not finite", "twins", "bias off", "scale jump"), cures.revive))
+@rule(
+    Kind(
+        "dead units",
+        ("not finite", "twins", "bias off", "scale jump"),
+        cures.revive,
+        fault="activation",
+    ),
+    code="TFI005",
+)
 def _dead(evidence: Evidence) -> Iterator[Finding]:
     worst: list[LayerSignals] = []
     for layer in evidence.layers:
@@ -180,7 +115,9 @@ def _dead(evidence: Evidence) -> Iterator[Finding]:
         )
 
 
-@rule(Kind("saturated", ("not finite", "bias off", "scale jump")))
+@rule(
+    Kind("saturated", ("not finite", "bias off", "scale jump"), fault="activation"), code="TFI006"
+)
 def _saturated(evidence: Evidence) -> Iterator[Finding]:
     worst = [
         layer
@@ -204,43 +141,13 @@ def _saturated(evidence: Evidence) -> Iterator[Finding]:
         )
 
 
-rule(
-    _VANISHING,
-    Kind("exploding", ("not finite", "bias off", "saturated"), cures.steady),
-)(scale_rules.vanishing_and_exploding)
-
-
-@rule(
-    Kind(
-        "confident start",
-        ("not finite", "scale jump", "saturated", "exploding"),
-        cures.less_confident,
-    )
-)
-def _confident_start(evidence: Evidence) -> Iterator[Finding]:
-    if evidence.found.start is None:
-        return
-    loss, classes = evidence.found.start
-    guess = math.log(classes)
-    if loss <= _START_WARNING * guess:
-        return
-    head = next((layer.key for layer in reversed(evidence.kernels)), "")
-    times = loss / guess
-    factor = f"{times:,.0f}" if 1e3 <= times < 1e6 else f"{times:.3g}"
-    yield evidence.finding(
-        "confident start",
-        SEVERE if loss > _START_SEVERE * guess else WARNING,
-        head,
-        f"The cross-entropy before training is {loss:.3g}, {factor} times the "
-        f"{guess:.3g} of guessing among {classes} classes: the network is sure, and wrong.",
-    )
-
-
 @rule(
     Kind(
         "wrong fans",
         cure=cures.saying("Initialize with the scheme, which knows the layer's fans:"),
-    )
+        fault="initial",
+    ),
+    code="TFI009",
 )
 def _wrong_fans(evidence: Evidence) -> Iterator[Finding]:
     wrong = [

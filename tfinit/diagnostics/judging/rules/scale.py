@@ -3,9 +3,11 @@
 import statistics
 from collections.abc import Iterator
 
+from tfinit.diagnostics.judging import cures
 from tfinit.diagnostics.judging.cures import Cure
 from tfinit.diagnostics.judging.evidence import Evidence, elsewhere
-from tfinit.diagnostics.judging.findings import NOTE, SEVERE, WARNING, Finding
+from tfinit.diagnostics.judging.findings import NOTE, SEVERE, WARNING, Finding, Kind, rule
+from tfinit.diagnostics.judging.rules.gradients import VANISHING
 from tfinit.diagnostics.judging.trends import Trend
 from tfinit.diagnostics.measuring.measurement import LayerSignals
 from tfinit.diagnostics.measuring.signals import Signal
@@ -21,6 +23,11 @@ _INPUT_LARGE = 10.0
 _INPUT_VARIES, _INPUT_SAME = 0.05, 1e-6
 
 
+@rule(
+    Kind("scale jump", ("not finite",), cures.redraw_layer, fault="initial"),
+    Kind("normalization hides it", cure=cures.redraw_if_not_meant, fault="initial"),
+    code="TFI004",
+)
 def scale_jump(evidence: Evidence) -> Iterator[Finding]:
     """A layer out of scale with the others, or the inputs with the network."""
     inputs = [signal for signal in evidence.found.inputs if signal.finite]
@@ -37,6 +44,7 @@ def scale_jump(evidence: Evidence) -> Iterator[Finding]:
             f"The inputs have rms {worst.rms:.3g} and vary by {worst.variation:.2g} over the "
             "examples: units see their mean, whatever their weights.",
             Cure("Standardize the inputs, feature by feature: (x - mean) / std.", ""),
+            fault="inputs",
         )
     elif large > _INPUT_LARGE:
         yield evidence.finding(
@@ -45,6 +53,7 @@ def scale_jump(evidence: Evidence) -> Iterator[Finding]:
             "",
             f"The inputs have rms {large:.3g}: every layer carries that scale on.",
             Cure("Scale the inputs to variance 1, as (x - mean) / std.", ""),
+            fault="inputs",
         )
     trend = evidence.trends.size
     rows = [
@@ -123,6 +132,11 @@ def _begins_normalized(evidence: Evidence) -> bool:
     return bool(first and (first.normalized or first.depth == 0 or first.reads == "normalization"))
 
 
+@rule(
+    VANISHING,
+    Kind("exploding", ("not finite", "bias off", "saturated"), cures.steady, fault="initial"),
+    code="TFI007",
+)
 def vanishing_and_exploding(evidence: Evidence) -> Iterator[Finding]:
     """Gradients, or what depends on the input, that shrink or grow from layer to layer."""
     trends = evidence.trends

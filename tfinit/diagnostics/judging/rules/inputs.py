@@ -1,0 +1,1 @@
+"""Rules about the inputs: their scale, what they hold, what reads them."""

@@ -1,0 +1,1 @@
+"""Rules about layers: what stands where it does not belong, or is missing."""

@@ -1,0 +1,1 @@
+"""Rules about the loss and the metrics: whether they suit the task."""

@@ -1,0 +1,1 @@
+"""Rules about recurrent layers: signals and gradients through time."""

@@ -1,0 +1,234 @@
+"""What a model puts out, by what activation, and what its loss compares that with."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tfinit.graph.activations import activation_of, own_activation
+from tfinit.graph.calls import bears_kernel
+from tfinit.graph.keras_internals import given_losses
+from tfinit.graph.layer_kinds import snake
+from tfinit.graph.structure import Structure
+
+OFF = 2e-2  # from 1, of the sum of probabilities in half precision
+
+
+class Applied(NamedTuple):
+    """What is applied to an output behind the last kernel.
+
+    Attributes:
+        key: Of the layer or operation.
+        what: The activation's name, ``"softmax"``; of others the class in small letters,
+            ``"dropout"``.
+        is_activation: Whether it is one.
+    """
+
+    key: str
+    what: str
+    is_activation: bool
+
+
+@dataclass(frozen=True)
+class Loss:
+    """The loss of one output.
+
+    Attributes:
+        name: Keras's, in small letters, ``"sparse_categorical_crossentropy"``; of a function or
+            class of the user's own, its name.
+        is_keras: Whether it is one of Keras's own.
+        from_logits: Whether it takes logits; None for a loss that has no such setting.
+        label_smoothing: Of the targets; 0 for a loss that has no such setting.
+        weight: What it counts for beside the losses of other outputs.
+    """
+
+    name: str
+    is_keras: bool
+    from_logits: bool | None
+    label_smoothing: float
+    weight: float
+
+    @property
+    def words(self) -> str:
+        """What a reader calls it: ``"mean squared error"``."""
+        return self.name.replace("crossentropy", "cross-entropy").replace("_", " ")
+
+
+@dataclass(frozen=True)
+class Output:
+    """One output of a model on the batch.
+
+    Attributes:
+        name: Keras's name of it; "" where there is but one.
+        head: The key of the last layer with a kernel before it; "" where it cannot be told.
+        applied: What stands between that kernel and the output, innermost first.
+        values: What the model puts out, float32 or wider, one row for each example.
+        targets: What the loss compares it with, as it was given; None without.
+        loss: The loss that does; None without.
+    """
+
+    name: str
+    head: str
+    applied: tuple[Applied, ...]
+    values: np.ndarray
+    targets: np.ndarray | None
+    loss: Loss | None
+
+    @property
+    def units(self) -> int:
+        """How many numbers there are at the last axis."""
+        return self.values.shape[-1] if self.values.ndim > 1 else 1
+
+    @property
+    def activations(self) -> tuple[str, ...]:
+        """The names of the activations of it, innermost first."""
+        return tuple(a.what for a in self.applied if a.is_activation)
+
+    @property
+    def activation(self) -> str:
+        """The last of them; ``"linear"`` of none, ``"softmax"`` where the values look like it."""
+        if self.activations:
+            return self.activations[-1]
+        if not self.head and self.values.ndim > 1 and are_probabilities(self.values):
+            return "softmax"
+        return "linear"
+
+
+def are_probabilities(outputs: np.ndarray) -> bool:
+    """True if the rows are non-negative and sum to one, as softmax makes them."""
+    return bool(np.all(outputs >= 0) and np.all(abs(outputs.sum(-1) - 1) <= OFF))
+
+
+def outputs_of(
+    model: Any, structure: Structure, outputs: Any, y: Any, loss: Any
+) -> tuple[Output, ...]:
+    """The outputs of a model, each with its targets and its loss.
+
+    Args:
+        model: The model, compiled or not.
+        structure: Its graph, read.
+        outputs: What it put out.
+        y: The targets, as arrays, or None.
+        loss: What was given as the loss of this diagnosis; None for the model's own.
+    """
+    import keras
+
+    values = [_wide(part) for part in keras.tree.flatten(outputs)]
+    names = _names(model, outputs, len(values))
+    targets = _for_each(y, names)
+    losses, weights = (loss, None) if loss is not None else given_losses(model)
+    given, weighed = _for_each(losses, names), _for_each(weights, names)
+    if len(values) > 1 and len(given) == 1 and losses is not None:
+        given = given * len(values)  # one loss is that of each output
+    heads = list(_heads(structure, len(values)))
+    made = []
+    for n, value in enumerate(values):
+        target = np.asarray(targets[n]) if n < len(targets) and targets[n] is not None else None
+        own = given[n] if n < len(given) else None
+        weight = weighed[n] if n < len(weighed) and weighed[n] is not None else 1.0
+        told = None if own is None else loss_of(own, float(weight))
+        key, applied = heads[n]
+        made.append(Output(names[n] if len(values) > 1 else "", key, applied, value, target, told))
+    return tuple(made)
+
+
+def loss_of(given: Any, weight: float = 1.0) -> Loss:
+    """What is known of a loss: Keras's name, an instance, or a function of the user's own."""
+    import keras
+
+    function = keras.losses.get(given) if isinstance(given, str) else given
+    wrapped = getattr(function, "fn", function)
+    name = getattr(wrapped, "__name__", None) or type(function).__name__
+    home = type(function) if isinstance(function, keras.losses.Loss) else function
+    is_keras = (getattr(home, "__module__", "") or "").split(".")[0] == "keras"
+    is_own = hasattr(function, "fn") and type(function).__name__ == "LossFunctionWrapper"
+    if is_own:  # a function that Keras wrapped
+        is_keras = (getattr(wrapped, "__module__", "") or "").split(".")[0] == "keras"
+    config: dict[str, Any] = {}
+    if isinstance(function, keras.losses.Loss) and is_keras:
+        config = {**function.get_config(), **(getattr(function, "_fn_kwargs", None) or {})}
+        if not is_own:
+            name = snake(type(function).__name__)
+    if is_keras and "crossentropy" in name:
+        config.setdefault("from_logits", False)
+    logits = config.get("from_logits")
+    return Loss(
+        _SHORT.get(name, name),
+        is_keras,
+        None if logits is None else bool(logits),
+        float(config.get("label_smoothing") or 0.0),
+        weight,
+    )
+
+
+# What Keras calls the same loss elsewhere.
+_SHORT = {
+    "mse": "mean_squared_error",
+    "mae": "mean_absolute_error",
+    "mape": "mean_absolute_percentage_error",
+    "msle": "mean_squared_logarithmic_error",
+    "kld": "kl_divergence",
+    "k_l_divergence": "kl_divergence",
+    "kullback_leibler_divergence": "kl_divergence",
+    "bce": "binary_crossentropy",
+    "logcosh": "log_cosh",
+}
+
+
+def _wide(output: Any) -> np.ndarray:
+    import keras
+
+    array = keras.ops.convert_to_numpy(output)
+    if array.dtype.kind in "fiub":
+        return array if array.dtype == np.float64 else array.astype(np.float32, copy=False)
+    return array
+
+
+def _names(model: Any, outputs: Any, count: int) -> list[str]:
+    if isinstance(outputs, dict) and len(outputs) == count:
+        return [str(key) for key in sorted(outputs)]  # as Keras flattens them
+    given = list(getattr(model, "output_names", None) or [])
+    return given if len(given) == count else [f"output {n + 1}" for n in range(count)]
+
+
+def _for_each(given: Any, names: list[str]) -> list[Any]:
+    """What was given for each output, by its name or by its place."""
+    import keras
+
+    if given is None:
+        return [None] * len(names)
+    if isinstance(given, dict):
+        return [given.get(name) for name in names]
+    if isinstance(given, list | tuple):
+        return list(keras.tree.flatten(list(given)))
+    return [given]
+
+
+def _heads(structure: Structure, count: int) -> Iterator[tuple[str, tuple[Applied, ...]]]:
+    """The last layer with a kernel, and what is applied behind it, for each output."""
+    graph = structure.graph
+    producers = graph.producers()
+    for n in range(count):
+        if graph.guessed or len(graph.outputs) != count:
+            yield "", ()
+            continue
+        value: int | None = graph.outputs[n]
+        behind: list[Applied] = []
+        key = ""
+        while value is not None and value in producers:
+            step = graph.steps[producers[value]]
+            inside = own_activation(step.op)
+            bears = bears_kernel(step.op)
+            if inside is not None and (bears or activation_of(step.op) is None):
+                behind.append(Applied(step.key, inside.name, True))
+            if bears:
+                key = step.key
+                break
+            found = activation_of(step.op)
+            if found is not None:
+                behind.append(Applied(step.key, found.name, True))
+            elif inside is None:
+                behind.append(Applied(step.key, snake(type(step.op).__name__), False))
+            value = step.inputs[0] if len(set(step.inputs)) == 1 else None
+        yield key, tuple(reversed(behind))
