@@ -115,7 +115,9 @@ def rule(*kinds: Kind, code: str = "") -> Callable[[Any], Any]:
         made = Rule(find, kinds, code)
         taken = next((known for known in RULES if code and known.code == code), None)
         if taken is not None:
-            raise InputError(f"`code`: {code!r} is the code of {taken.find.__name__!r} already.")
+            raise InputError(
+                f"`code`: {code!r} is the code of {getattr(taken.find, '__name__', '')!r} already."
+            )
         in_order([*RULES, made])
         RULES.append(made)
         return find
