@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tfinit.arguments import array, refused
-from tfinit.diagnostics.measuring.mending import Lookup, in_range, mended_inputs, mended_targets
+from tfinit.diagnostics.measuring.mending import Mended, in_range, mended_inputs, mended_targets
 from tfinit.diagnostics.measuring.outputs import OFF, are_probabilities, loss_of
 from tfinit.diagnostics.measuring.preprocessing import preprocessing, undo
 from tfinit.errors import InputError
@@ -36,8 +36,7 @@ class Batch:
             traced, so that it asks none for its value.
         y: The targets that the loss takes, mended the same; or None.
         given: The inputs and the targets as they were given.
-        filled: The numbers of the inputs in which NaN was replaced, flat.
-        lookups: The embeddings that read an input.
+        mended: What was mended of the inputs.
         weights: How much each example counts, or None.
         notes: What was made up, in words. `loss` may add to them.
         made_up: True if the inputs were.
@@ -47,8 +46,7 @@ class Batch:
     loss: Callable[[Any, Any, Any, Any], Any]
     y: Any
     given: tuple[Any, Any]
-    filled: frozenset[int]
-    lookups: tuple[Lookup, ...]
+    mended: Mended
     weights: Any
     notes: list[str]
     made_up: bool = False
@@ -73,13 +71,14 @@ def make_batch(
         x = _normal_inputs(model, graph)
         notes.append("no data given: inputs of the model's shape drawn from N(0, 1)")
     given = _inputs(model, x)
-    x, *mended = mended_inputs(model, graph, given)
+    mended = mended_inputs(model, graph, given)
+    x = mended.x
     if y is None:
         for name, told in (("loss", loss), ("sample_weight", sample_weight)):
             if told is not None:
                 raise InputError(f"`{name}` was given without `y`. Pass the targets of `x`.")
         value = _of_layers_or(model, _random_sums(notes))
-        return Batch(x, value, None, (given, None), *mended, None, notes, made_up)
+        return Batch(x, value, None, (given, None), mended, None, notes, made_up)
     rows = len(keras.tree.flatten(x)[0])
     told, weights = _targets(y, rows), _weights(sample_weight, rows)
     if loss is not None:
@@ -93,7 +92,7 @@ def make_batch(
         value = _of_layers_or(model, _guessed(mended_targets(told)))
     # A loss of the user's own may well know what to do with NaN.
     y = told if _is_own(model, loss) else mended_targets(told)
-    return Batch(x, in_range(model, loss, value), y, (given, told), *mended, weights, notes)
+    return Batch(x, in_range(model, loss, value), y, (given, told), mended, weights, notes)
 
 
 def _is_own(model: Any, loss: Any) -> bool:

@@ -281,8 +281,8 @@ def _measured(model: Any, x: Any, y: Any, loss: Any, sample_weight: Any, kept: A
             parameter(key, values[key], by_key.get(key), ratios.get(key)) for key in trained
         ),
         given=() if batch.made_up else tuple(map(_array, keras.tree.flatten(batch.given[0]))),
-        filled=batch.filled,
-        lookups=() if batch.made_up else batch.lookups,
+        filled=batch.mended.filled,
+        lookups=() if batch.made_up else batch.mended.lookups,
     )
 
 

@@ -27,8 +27,8 @@ def _missing_targets(evidence: Evidence) -> Iterator[Finding]:
         y = frame["price"].to_numpy()  # rows without a price are NaN
         model.fit(x, y)
     """
-    for output in with_targets(evidence):
-        lost = _not_finite(output.targets)
+    for output, targets in with_targets(evidence):
+        lost = _not_finite(targets)
         if not lost:
             continue
         own = output.loss is not None and not output.loss.is_keras
@@ -38,7 +38,7 @@ def _missing_targets(evidence: Evidence) -> Iterator[Finding]:
             "missing targets",
             SEVERE,
             output.head,
-            f"{lost:,} of {output.targets.size:,} targets{of(output)} are NaN or infinite: so are "
+            f"{lost:,} of {targets.size:,} targets{of(output)} are NaN or infinite: so are "
             "their loss, its gradient, and after one step every weight.",
             Cure(
                 "Leave these examples out:",
@@ -64,10 +64,10 @@ def _negative_labels(evidence: Evidence) -> Iterator[Finding]:
         y = numpy.where(returns > 0, 1, -1)
         model.compile(loss="sparse_categorical_crossentropy")
     """
-    for output in with_targets(evidence):
-        if not takes_class_numbers(output):
+    for output, targets in with_targets(evidence):
+        if not takes_class_numbers(output, targets):
             continue
-        labels = known(output)
+        labels = known(output, targets)
         below = int(np.count_nonzero(labels <= -1))
         if not below:
             continue
@@ -85,27 +85,23 @@ def _negative_labels(evidence: Evidence) -> Iterator[Finding]:
         )
 
 
-def with_targets(evidence: Evidence) -> Iterator[Output]:
-    """The outputs that have targets of numbers."""
+def with_targets(evidence: Evidence) -> Iterator[tuple[Output, np.ndarray]]:
+    """The outputs that have targets of numbers, with these."""
     for output in evidence.found.outputs:
         if output.targets is not None and output.targets.dtype.kind in "biuf":
-            yield output
+            yield output, output.targets
 
 
-def takes_class_numbers(output: Output) -> bool:
+def takes_class_numbers(output: Output, targets: np.ndarray) -> bool:
     """Whether the targets are meant as numbers of classes: the loss takes them, or is not given."""
-    targets = output.targets
-    assert targets is not None
     if output.loss is not None:
         return is_of_class_numbers(output.loss)
     shape = targets.shape[:-1] if targets.shape[-1:] == (1,) else targets.shape
     return targets.dtype.kind in "iu" and shape == output.values.shape[:-1] and output.units > 1
 
 
-def known(output: Output) -> np.ndarray:
+def known(output: Output, targets: np.ndarray) -> np.ndarray:
     """The targets that are finite and that the loss does not leave out, flat."""
-    targets = output.targets
-    assert targets is not None
     flat = targets.ravel()
     if flat.dtype.kind == "f":
         flat = flat[np.isfinite(flat)]
