@@ -20,7 +20,11 @@ VANISHING = Kind(
     fault="initial",
 )
 # What explains gradients of zero by itself.
-_EXPLAIN = ("not finite", "twins", "bias off", "dead units", "saturated", "vanishing", "scale jump")
+_EXPLAIN = (
+    *("not finite", "twins", "bias off", "dead units", "saturated", "vanishing", "scale jump"),
+    *("one-unit softmax", "head against loss", "too few units", "missing targets"),
+    *("missing inputs", "normalized away", "frozen"),
+)
 # A loss below it has no more to teach where the outputs fit the targets; what fits them.
 _NOTHING_LEFT, _FITS = 1e-5, 0.1
 _MOST = 0.5  # of the entries of all kernels that train
