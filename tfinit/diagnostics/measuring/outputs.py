@@ -24,6 +24,7 @@ class Loss:
         from_logits: Whether it takes logits; None for a loss that has no such setting.
         label_smoothing: Of the targets; 0 for a loss that has no such setting.
         weight: What it counts for beside the losses of other outputs.
+        ignored: The class whose examples it leaves out; None of a loss that has none.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Loss:
     from_logits: bool | None
     label_smoothing: float
     weight: float
+    ignored: int | None = None
 
     @property
     def words(self) -> str:
@@ -99,21 +101,40 @@ def outputs_of(
 
     values = [_wide(part) for part in keras.tree.flatten(outputs)]
     names = _names(model, outputs, len(values))
+    heads = list(heads_of(structure, len(values)))
+    made = []
+    for n, (target, told) in enumerate(compared(model, outputs, y, loss)):
+        name = names[n] if len(values) > 1 else ""
+        known = None if target is None else np.asarray(target)
+        made.append(Output(name, *heads[n], values[n], known, told))
+    return tuple(made)
+
+
+def compared(model: Any, outputs: Any, y: Any, loss: Any) -> list[tuple[Any, Loss | None]]:
+    """For each output what it is compared with, and by which loss; None for what there is not.
+
+    Args:
+        model: As for `outputs_of`.
+        outputs: The same, tensors or placeholders.
+        y: The same.
+        loss: The same.
+    """
+    import keras
+
+    count = len(keras.tree.flatten(outputs))
+    names = _names(model, outputs, count)
     targets = _for_each(y, names)
     losses, weights = (loss, None) if loss is not None else given_losses(model)
     given, weighed = _for_each(losses, names), _for_each(weights, names)
-    if len(values) > 1 and len(given) == 1 and losses is not None:
-        given = given * len(values)  # one loss is that of each output
-    heads = list(heads_of(structure, len(values)))
-    made = []
-    for n, value in enumerate(values):
-        target = np.asarray(targets[n]) if n < len(targets) and targets[n] is not None else None
+    if count > 1 and len(given) == 1 and losses is not None:
+        given = given * count  # one loss is that of each output
+    pairs = []
+    for n in range(count):
         own = given[n] if n < len(given) else None
         weight = weighed[n] if n < len(weighed) and weighed[n] is not None else 1.0
         told = None if own is None else loss_of(own, float(weight))
-        key, applied = heads[n]
-        made.append(Output(names[n] if len(values) > 1 else "", key, applied, value, target, told))
-    return tuple(made)
+        pairs.append((targets[n] if n < len(targets) else None, told))
+    return pairs
 
 
 def loss_of(given: Any, weight: float = 1.0) -> Loss:
@@ -142,6 +163,7 @@ def loss_of(given: Any, weight: float = 1.0) -> Loss:
         None if logits is None else bool(logits),
         float(config.get("label_smoothing") or 0.0),
         weight,
+        config.get("ignore_class"),
     )
 
 
