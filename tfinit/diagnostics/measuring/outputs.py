@@ -1,33 +1,16 @@
 """What a model puts out, by what activation, and what its loss compares that with."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from tfinit.graph.activations import activation_of, own_activation
-from tfinit.graph.calls import bears_kernel
+from tfinit.graph.heads import Applied, heads_of
 from tfinit.graph.keras_internals import given_losses
 from tfinit.graph.layer_kinds import snake
 from tfinit.graph.structure import Structure
 
 OFF = 2e-2  # from 1, of the sum of probabilities in half precision
-
-
-class Applied(NamedTuple):
-    """What is applied to an output behind the last kernel.
-
-    Attributes:
-        key: Of the layer or operation.
-        what: The activation's name, ``"softmax"``; of others the class in small letters,
-            ``"dropout"``.
-        is_activation: Whether it is one.
-    """
-
-    key: str
-    what: str
-    is_activation: bool
 
 
 @dataclass(frozen=True)
@@ -118,7 +101,7 @@ def outputs_of(
 
     values = [_wide(part) for part in keras.tree.flatten(outputs)]
     names = _names(model, outputs, len(values))
-    heads = list(_heads(structure, len(values)))
+    heads = list(heads_of(structure, len(values)))
     made = []
     for n, (target, told) in enumerate(compared(model, outputs, y, loss)):
         name = names[n] if len(values) > 1 else ""
@@ -225,32 +208,3 @@ def _for_each(given: Any, names: list[str]) -> list[Any]:
     if isinstance(given, list | tuple):
         return list(keras.tree.flatten(list(given)))
     return [given]
-
-
-def _heads(structure: Structure, count: int) -> Iterator[tuple[str, tuple[Applied, ...]]]:
-    """The last layer with a kernel, and what is applied behind it, for each output."""
-    graph = structure.graph
-    producers = graph.producers()
-    for n in range(count):
-        if graph.guessed or len(graph.outputs) != count:
-            yield "", ()
-            continue
-        value: int | None = graph.outputs[n]
-        behind: list[Applied] = []
-        key = ""
-        while value is not None and value in producers:
-            step = graph.steps[producers[value]]
-            inside = own_activation(step.op)
-            bears = bears_kernel(step.op)
-            if inside is not None and (bears or activation_of(step.op) is None):
-                behind.append(Applied(step.key, inside.name, True))
-            if bears:
-                key = step.key
-                break
-            found = activation_of(step.op)
-            if found is not None:
-                behind.append(Applied(step.key, found.name, True))
-            elif inside is None:
-                behind.append(Applied(step.key, snake(type(step.op).__name__), False))
-            value = step.inputs[0] if len(set(step.inputs)) == 1 else None
-        yield key, tuple(reversed(behind))
