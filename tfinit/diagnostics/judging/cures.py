@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from tfinit.diagnostics.judging.findings import in_order
+from tfinit.diagnostics.judging.findings import Change, in_order
 from tfinit.diagnostics.measuring.measurement import Measurement
 from tfinit.graph.structure import Structure
 
@@ -13,10 +13,18 @@ _RECTIFIERS = {"relu", "relu6", "leaky_relu", "prelu", "elu", "gelu", "silu", "s
 
 
 class Cure(NamedTuple):
-    """What to do: a sentence, and Python about ``model``; "" where no line does it."""
+    """What to do.
+
+    Attributes:
+        words: A sentence.
+        code: Python about ``model``; "" where no line does it.
+        changes: What the program must say otherwise, where the cure is that: as
+            ``(Change("head", "activation", "sigmoid"),)``.
+    """
 
     words: str
     code: str
+    changes: tuple[Change, ...] = ()
 
 
 ChooseCure = Callable[[Measurement, str], Cure]
@@ -60,6 +68,20 @@ def revive(found: Measurement, layer: str) -> Cure:
         words = f"{before!r} puts them there: set its gamma to 1 and its beta to 0."
         return Cure(words, "")
     return by_scheme(found, layer)
+
+
+def unbounded(found: Measurement, layer: str) -> Cure:
+    """An output whose activation passes nothing: the same without it."""
+    losses = [o.loss.name for o in found.outputs for a in o.applied if a.key == layer and o.loss]
+    if any("crossentropy" in name for name in losses):
+        some = "softmax" if any("categorical" in name for name in losses) else "sigmoid"
+        words = (
+            f'{layer!r} makes the output: write activation="{some}" there, which suits the loss.'
+        )
+        return Cure(words, "")
+    words = f"{layer!r} makes the output: leave its activation out, so that it holds all targets."
+    own = [k for k in found.structure.kernels if k.key in _keys(found.structure, layer)]
+    return Cure(words, f"model.get_layer({layer!r}).activation = None" if own else "")
 
 
 def steady(found: Measurement, layer: str) -> Cure:
