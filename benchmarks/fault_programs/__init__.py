@@ -9,6 +9,8 @@ import importlib
 from fault_programs.program import PROGRAMS, Program
 
 SOURCES = {
+    "deeplocalize_deepfd": "DeepLocalize, DeepFD: the others",
+    "theia_neuralint": "Theia, NeuraLint",
     "fourteen": "DeepLocalize, DeepFD, DEFault: the first fourteen",
 }
 
