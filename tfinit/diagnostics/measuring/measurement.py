@@ -11,6 +11,7 @@ import numpy as np
 from tfinit.diagnostics.measuring.batch import Batch, make_batch, shapes, start_loss
 from tfinit.diagnostics.measuring.initializers import initializer_of, wrong_fans
 from tfinit.diagnostics.measuring.linear_fit import linear_fit
+from tfinit.diagnostics.measuring.mending import Lookup
 from tfinit.diagnostics.measuring.outputs import Output, outputs_of
 from tfinit.diagnostics.measuring.parameters import Parameter, norm, parameter
 from tfinit.diagnostics.measuring.preprocessing import preprocessed
@@ -131,6 +132,8 @@ class Measurement:
             were made up.
         settings: What layers are set to: what is dropped, averaged over, frozen.
         linear_fit: Of a network that is linear, how much of its targets a linear map explains.
+        filled: The numbers of those in which NaN was replaced before the passes.
+        lookups: The embeddings that read an input as it is.
     """
 
     layers: tuple[LayerSignals, ...]
@@ -147,6 +150,8 @@ class Measurement:
     given: tuple[np.ndarray, ...]
     settings: Settings
     linear_fit: float | None
+    filled: frozenset[int]
+    lookups: tuple[Lookup, ...]
 
 
 @dataclass
@@ -268,8 +273,8 @@ def _measured(model: Any, x: Any, y: Any, loss: Any, sample_weight: Any, kept: A
             for kernel in structure.kernels
         }
         settings = settings_of(structure, values)
-    given = () if batch.made_up else tuple(map(_array, keras.tree.flatten(batch.x)))
-    made = outputs_of(model, structure, outputs, batch.y, loss)
+    given = () if batch.made_up else tuple(map(_array, keras.tree.flatten(batch.given[0])))
+    made = outputs_of(model, structure, outputs, batch.given[1], loss)
     return Measurement(
         layers=tuple(_rows(seen, structure, weights)),
         inputs=inputs,
@@ -287,6 +292,8 @@ def _measured(model: Any, x: Any, y: Any, loss: Any, sample_weight: Any, kept: A
         given=given,
         settings=settings,
         linear_fit=linear_fit(given, made[0].targets) if structure.is_linear and made else None,
+        filled=batch.mended.filled,
+        lookups=() if batch.made_up else batch.mended.lookups,
     )
 
 

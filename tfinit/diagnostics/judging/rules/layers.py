@@ -4,7 +4,15 @@ from collections.abc import Iterator
 
 from tfinit.diagnostics.judging.cures import Cure
 from tfinit.diagnostics.judging.evidence import Evidence, elsewhere
-from tfinit.diagnostics.judging.findings import NOTE, SEVERE, WARNING, Finding, Kind, rule
+from tfinit.diagnostics.judging.findings import (
+    NOTE,
+    SEVERE,
+    WARNING,
+    Change,
+    Finding,
+    Kind,
+    rule,
+)
 from tfinit.diagnostics.measuring.settings import Dropped, Normalized
 from tfinit.graph.kernels import Kernel
 from tfinit.graph.linearity import is_depthwise
@@ -59,7 +67,7 @@ def _linear_network(evidence: Evidence) -> Iterator[Finding]:
         first.key,
         f"There is no activation between its {len(evidence.kernels)} layers with kernels: together "
         f"they compute one linear function of the inputs, as a single layer would.{explained}",
-        _activate(first.layer, first.shape[-1]),
+        _activate(first.layer, first.shape[-1], [layer.key for layer in hidden]),
     )
 
 
@@ -108,13 +116,14 @@ def _missing_activation(evidence: Evidence) -> Iterator[Finding]:
             name,
             f"No activation stands between {name!r} ({first.shape[-1]} units) and {after!r}: the "
             f"two compute what {after!r} could alone.{elsewhere(pairs)}",
-            _activate(type(first.layer).__name__, first.shape[-1]),
+            _activate(type(first.layer).__name__, first.shape[-1], [name]),
         )
 
 
-def _activate(layer: str, units: int) -> Cure:
+def _activate(layer: str, units: int, keys: list[str]) -> Cure:
     written = f'{layer}({units}, activation="relu")' if layer == "Dense" else 'activation="relu"'
-    return Cure(f"Give hidden layers an activation: write {written}.", "")
+    changes = tuple(Change(key, "activation", "relu") for key in keys)
+    return Cure(f"Give hidden layers an activation: write {written}.", "", changes)
 
 
 @rule(Kind("hidden softmax", ("not finite",), fault="activation"), code="TFI128")
@@ -156,7 +165,7 @@ def _hidden_softmax(evidence: Evidence) -> Iterator[Finding]:
             WARNING,
             name,
             f"{name!r} is a hidden layer of {told}.{elsewhere(hidden)}",
-            _activate(type(first.layer).__name__, units),
+            _activate(type(first.layer).__name__, units, [name]),
         )
 
 
@@ -190,7 +199,7 @@ def _dropout(evidence: Evidence) -> Iterator[Finding]:
             SEVERE if severe else WARNING,
             worst.key,
             f"{worst.key!r} drops {worst.rate:.4g} of what it reads{of}.{elsewhere(dropped)}",
-            Cure(words if code else f"{words}.", code),
+            Cure(words if code else f"{words}.", code, (Change(worst.key, "rate", 0.5),)),
         )
 
 
@@ -312,13 +321,14 @@ def _wrong_axis(evidence: Evidence) -> Iterator[Finding]:
     if wrong:
         norm = wrong[0]
         axes = ", ".join(map(str, norm.axes))
+        axis = 1 if norm.channels == 1 else -1
         yield evidence.finding(
             "wrong axis",
             WARNING,
             norm.key,
             f"{norm.key!r} normalizes by axis {axes} of inputs of shape {norm.shape} for an "
             f"example, and their channels are at axis {norm.channels}.{elsewhere(wrong)}",
-            Cure(f"Write axis={norm.channels if norm.channels == 1 else -1}.", ""),
+            Cure(f"Write axis={axis}.", "", (Change(norm.key, "axis", axis),)),
         )
 
 
