@@ -88,8 +88,8 @@ def unbounded(found: Measurement, layer: str) -> Cure:
         )
         return Cure(words, "", (Change(layer, "activation", some),))
     words = f"{layer!r} makes the output: leave its activation out, so that it holds all targets."
-    if not _keys(found.structure, layer):
-        return Cure(words, "")  # a layer that is the activation
+    if not _keys(found.structure, layer) or "/" in layer:
+        return Cure(words, "")  # a layer that is the activation, or one inside another
     code = f"model.get_layer({layer!r}).activation = None"
     return Cure(words, code, (Change(layer, "activation", None),))
 

@@ -10,10 +10,12 @@ import numpy as np
 
 from tfinit.diagnostics.measuring.batch import Batch, make_batch, shapes, start_loss
 from tfinit.diagnostics.measuring.initializers import initializer_of, wrong_fans
+from tfinit.diagnostics.measuring.linear_fit import linear_fit
 from tfinit.diagnostics.measuring.mending import Lookup
 from tfinit.diagnostics.measuring.outputs import Output, outputs_of
 from tfinit.diagnostics.measuring.parameters import Parameter, norm, parameter
 from tfinit.diagnostics.measuring.preprocessing import preprocessed
+from tfinit.diagnostics.measuring.settings import Settings, settings_of
 from tfinit.diagnostics.measuring.signals import BOUNDED, Signal, measure_beside, measure_signal
 from tfinit.diagnostics.measuring.twins import Twins, find_twins
 from tfinit.diagnostics.measuring.updates import update_ratios
@@ -128,6 +130,8 @@ class Measurement:
         parameters: Every weight that training moves.
         given: The inputs as they were given, flat, in the order of the graph's; empty where they
             were made up.
+        settings: What layers are set to: what is dropped, averaged over, frozen.
+        linear_fit: Of a network that is linear, how much of its targets a linear map explains.
         filled: The numbers of those in which NaN was replaced before the passes.
         lookups: The embeddings that read an input as it is.
     """
@@ -144,6 +148,8 @@ class Measurement:
     outputs: tuple[Output, ...]
     parameters: tuple[Parameter, ...]
     given: tuple[np.ndarray, ...]
+    settings: Settings
+    linear_fit: float | None
     filled: frozenset[int]
     lookups: tuple[Lookup, ...]
 
@@ -268,6 +274,9 @@ def _measured(model: Any, x: Any, y: Any, loss: Any, sample_weight: Any, kept: A
             kernel.key: _weights(structure, kernel, values[kernel.key], gradients, ratios)
             for kernel in structure.kernels
         }
+        settings = settings_of(structure, values)
+    given = () if batch.made_up else tuple(map(_array, keras.tree.flatten(batch.given[0])))
+    made = outputs_of(model, structure, outputs, batch.given[1], loss)
     return Measurement(
         layers=tuple(_rows(seen, structure, weights)),
         inputs=inputs,
@@ -278,11 +287,13 @@ def _measured(model: Any, x: Any, y: Any, loss: Any, sample_weight: Any, kept: A
         notes=(*batch.notes, *structure.notes, *_notes(model, structure)),
         half=half,
         structure=structure,
-        outputs=outputs_of(model, structure, outputs, batch.given[1], loss),
+        outputs=made,
         parameters=tuple(
             parameter(key, values[key], by_key.get(key), ratios.get(key)) for key in trained
         ),
-        given=() if batch.made_up else tuple(map(_array, keras.tree.flatten(batch.given[0]))),
+        given=given,
+        settings=settings,
+        linear_fit=linear_fit(given, made[0].targets) if structure.is_linear and made else None,
         filled=batch.mended.filled,
         lookups=() if batch.made_up else batch.mended.lookups,
     )
