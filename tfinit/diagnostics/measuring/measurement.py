@@ -10,9 +10,12 @@ import numpy as np
 
 from tfinit.diagnostics.measuring.batch import Batch, make_batch, shapes, start_loss
 from tfinit.diagnostics.measuring.initializers import initializer_of, wrong_fans
+from tfinit.diagnostics.measuring.linear_fit import linear_fit
+from tfinit.diagnostics.measuring.mending import Lookup
 from tfinit.diagnostics.measuring.outputs import Output, outputs_of
 from tfinit.diagnostics.measuring.parameters import Parameter, norm, parameter
 from tfinit.diagnostics.measuring.preprocessing import preprocessed
+from tfinit.diagnostics.measuring.settings import Settings, settings_of
 from tfinit.diagnostics.measuring.signals import BOUNDED, Signal, measure_beside, measure_signal
 from tfinit.diagnostics.measuring.twins import Twins, find_twins
 from tfinit.diagnostics.measuring.updates import update_ratios
@@ -127,6 +130,10 @@ class Measurement:
         parameters: Every weight that training moves.
         given: The inputs as they were given, flat, in the order of the graph's; empty where they
             were made up.
+        settings: What layers are set to: what is dropped, averaged over, frozen.
+        linear_fit: Of a network that is linear, how much of its targets a linear map explains.
+        filled: The numbers of those in which NaN was replaced before the passes.
+        lookups: The embeddings that read an input as it is.
     """
 
     layers: tuple[LayerSignals, ...]
@@ -141,6 +148,10 @@ class Measurement:
     outputs: tuple[Output, ...]
     parameters: tuple[Parameter, ...]
     given: tuple[np.ndarray, ...]
+    settings: Settings
+    linear_fit: float | None
+    filled: frozenset[int]
+    lookups: tuple[Lookup, ...]
 
 
 @dataclass
@@ -198,21 +209,23 @@ def _measured(model: Any, x: Any, y: Any, loss: Any, sample_weight: Any, kept: A
     half = "float16" in {str(getattr(layer, "compute_dtype", "")) for _, layer in layers}
     scale = _HALF_SCALE if half else 1.0
     watched = [(key, layer) for key, layer in layers if _has_something_to_say(layer)]
+    # To find out may call a layer of the user's own, which the passes would see.
+    names = {id(layer): _activation_name(layer) for _, layer in watched}
     seen: dict[tuple[str, int], _Seen] = {}
 
     def value(point: Point, tensor: Any) -> None:
         record = seen.setdefault(point[:2], _Seen(point.layer))
         record.shape = tuple(tensor.shape)
-        if _is_seen_before(point, structure):
+        if _is_seen_before(point, structure, names[id(point.layer)]):
             return
         axis = _channel(structure.kernels_of(point.layer), point.layer, len(tensor.shape))
-        activation = _activation_name(point.layer) if point.what == "output" else ""
+        activation = names[id(point.layer)] if point.what == "output" else ""
         record.values[point.what] = measure_beside(
             beside, tensor, axis, activation, count_zeros=bool(activation)
         )
 
     def gradient(point: Point, tensor: Any) -> None:
-        if _is_seen_before(point, structure):
+        if _is_seen_before(point, structure, names[id(point.layer)]):
             return
         axis = _channel(structure.kernels_of(point.layer), point.layer, len(tensor.shape))
         wide = keras.ops.cast(tensor, "float32") / scale if half else tensor
@@ -261,6 +274,9 @@ def _measured(model: Any, x: Any, y: Any, loss: Any, sample_weight: Any, kept: A
             kernel.key: _weights(structure, kernel, values[kernel.key], gradients, ratios)
             for kernel in structure.kernels
         }
+        settings = settings_of(structure, values)
+    given = () if batch.made_up else tuple(map(_array, keras.tree.flatten(batch.given[0])))
+    made = outputs_of(model, structure, outputs, batch.given[1], loss)
     return Measurement(
         layers=tuple(_rows(seen, structure, weights)),
         inputs=inputs,
@@ -271,11 +287,15 @@ def _measured(model: Any, x: Any, y: Any, loss: Any, sample_weight: Any, kept: A
         notes=(*batch.notes, *structure.notes, *_notes(model, structure)),
         half=half,
         structure=structure,
-        outputs=outputs_of(model, structure, outputs, batch.y, loss),
+        outputs=made,
         parameters=tuple(
             parameter(key, values[key], by_key.get(key), ratios.get(key)) for key in trained
         ),
-        given=() if batch.made_up else tuple(map(_array, keras.tree.flatten(batch.x))),
+        given=given,
+        settings=settings,
+        linear_fit=linear_fit(given, made[0].targets) if structure.is_linear and made else None,
+        filled=batch.mended.filled,
+        lookups=() if batch.made_up else batch.mended.lookups,
     )
 
 
@@ -310,11 +330,11 @@ def _notes(model: Any, structure: Structure) -> Iterator[str]:
         )
 
 
-def _is_seen_before(point: Point, structure: Structure) -> bool:
+def _is_seen_before(point: Point, structure: Structure, activation: str) -> bool:
     """What enters an activation that is a layer was the output of another, but for bounded ones."""
     if point.what == "output" or structure.kernels_of(point.layer):
         return False
-    return _activation_name(point.layer) not in BOUNDED
+    return activation not in BOUNDED
 
 
 def _has_something_to_say(layer: Any) -> bool:
