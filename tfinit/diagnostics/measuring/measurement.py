@@ -10,12 +10,14 @@ import numpy as np
 
 from tfinit.diagnostics.measuring.batch import Batch, make_batch, shapes, start_loss
 from tfinit.diagnostics.measuring.initializers import initializer_of, wrong_fans
+from tfinit.diagnostics.measuring.one_step import Rates, try_rates
+from tfinit.diagnostics.measuring.optimizer import Optimizer, optimizer_of
 from tfinit.diagnostics.measuring.outputs import Output, outputs_of
 from tfinit.diagnostics.measuring.parameters import Parameter, norm, parameter
 from tfinit.diagnostics.measuring.preprocessing import preprocessed
 from tfinit.diagnostics.measuring.signals import BOUNDED, Signal, measure_beside, measure_signal
 from tfinit.diagnostics.measuring.twins import Twins, find_twins
-from tfinit.diagnostics.measuring.updates import update_ratios
+from tfinit.diagnostics.measuring.updates import first_updates
 from tfinit.errors import InputError, reason
 from tfinit.graph.activations import activation_of, own_activation
 from tfinit.graph.keras_internals import weights_that_train
@@ -127,6 +129,9 @@ class Measurement:
         parameters: Every weight that training moves.
         given: The inputs as they were given, flat, in the order of the graph's; empty where they
             were made up.
+        optimizer: What is known of the optimizer; None of a model that is not compiled.
+        rates: What steps at its rate, and at others, do to the loss of the batch; None where the
+            first step's size gives no reason to try it, or where it cannot be tried.
     """
 
     layers: tuple[LayerSignals, ...]
@@ -141,6 +146,8 @@ class Measurement:
     outputs: tuple[Output, ...]
     parameters: tuple[Parameter, ...]
     given: tuple[np.ndarray, ...]
+    optimizer: Optimizer | None
+    rates: Rates | None
 
 
 @dataclass
@@ -255,12 +262,19 @@ def _measured(model: Any, x: Any, y: Any, loss: Any, sample_weight: Any, kept: A
     by_key = {
         key: gradients[id(v)] for key, v in (variables | trained).items() if id(v) in gradients
     }
-    ratios = update_ratios(model, values, by_key)
+    ratios, decrease = first_updates(model, values, by_key, {*trained})
     with snapshot.before():
         weights = {
             kernel.key: _weights(structure, kernel, values[kernel.key], gradients, ratios)
             for kernel in structure.kernels
         }
+    parameters = tuple(
+        parameter(key, values[key], by_key.get(key), ratios.get(key)) for key in trained
+    )
+    optimizer = optimizer_of(model, decrease)
+    rates = None
+    if optimizer is not None and kept is None and batch.y is not None:
+        rates = try_rates(model, optimizer, parameters, snapshot.taken, work, float(number))
     return Measurement(
         layers=tuple(_rows(seen, structure, weights)),
         inputs=inputs,
@@ -272,10 +286,10 @@ def _measured(model: Any, x: Any, y: Any, loss: Any, sample_weight: Any, kept: A
         half=half,
         structure=structure,
         outputs=outputs_of(model, structure, outputs, batch.y, loss),
-        parameters=tuple(
-            parameter(key, values[key], by_key.get(key), ratios.get(key)) for key in trained
-        ),
+        parameters=parameters,
         given=() if batch.made_up else tuple(map(_array, keras.tree.flatten(batch.x))),
+        optimizer=optimizer,
+        rates=rates,
     )
 
 
