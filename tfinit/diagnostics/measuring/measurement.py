@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from tfinit.diagnostics.measuring.batch import Batch, make_batch, shapes, start_loss
-from tfinit.diagnostics.measuring.initializers import initializer_of, wrong_fans
-from tfinit.diagnostics.measuring.one_step import Rates, try_rates
+from tfinit.diagnostics.measuring.initializers import initializer_of, looks_drawn, wrong_fans
+from tfinit.diagnostics.measuring.one_step import FirstStep, Rates, try_rates
 from tfinit.diagnostics.measuring.optimizer import Optimizer, optimizer_of
 from tfinit.diagnostics.measuring.outputs import Output, outputs_of
 from tfinit.diagnostics.measuring.parameters import Parameter, norm, parameter
@@ -132,6 +132,7 @@ class Measurement:
         optimizer: What is known of the optimizer; None of a model that is not compiled.
         rates: What steps at its rate, and at others, do to the loss of the batch; None where the
             first step's size gives no reason to try it, or where it cannot be tried.
+        drawn: Whether the weights look as they were drawn: none trained, none frozen.
     """
 
     layers: tuple[LayerSignals, ...]
@@ -148,6 +149,7 @@ class Measurement:
     given: tuple[np.ndarray, ...]
     optimizer: Optimizer | None
     rates: Rates | None
+    drawn: bool
 
 
 @dataclass
@@ -271,10 +273,11 @@ def _measured(model: Any, x: Any, y: Any, loss: Any, sample_weight: Any, kept: A
     parameters = tuple(
         parameter(key, values[key], by_key.get(key), ratios.get(key)) for key in trained
     )
-    optimizer = optimizer_of(model, decrease)
-    rates = None
+    drawn = looks_drawn(structure, {key: values[key] for key in trained})
+    optimizer, rates = optimizer_of(model, decrease), None
     if optimizer is not None and kept is None and batch.y is not None:
-        rates = try_rates(model, optimizer, parameters, snapshot.taken, work, float(number))
+        first = FirstStep(optimizer, parameters, float(number), drawn)
+        rates = try_rates(model, first, snapshot.taken, work)
     return Measurement(
         layers=tuple(_rows(seen, structure, weights)),
         inputs=inputs,
@@ -290,6 +293,7 @@ def _measured(model: Any, x: Any, y: Any, loss: Any, sample_weight: Any, kept: A
         given=() if batch.made_up else tuple(map(_array, keras.tree.flatten(batch.x))),
         optimizer=optimizer,
         rates=rates,
+        drawn=drawn,
     )
 
 

@@ -1,4 +1,4 @@
-"""The optimizer that a model is compiled with: its rate, what it adds to a step, what it cuts off."""
+"""The optimizer that a model is compiled with: its rate, its decay, what it cuts off."""
 
 import math
 from dataclasses import dataclass
@@ -11,8 +11,7 @@ _STEPS = (0, 1, 2, 4, *(2**n * 5 for n in range(18)))
 _NAMED = ("warmup_steps", "initial_decay_steps", "decay_steps", "first_decay_steps")
 # Optimizers whose step does not grow with the gradient.
 _ADAPTIVE = frozenset(
-    ["Adam", "AdamW", "Adamax", "Nadam", "RMSprop", "Lion", "Adafactor", "Lamb", "Muon"]
-    + ["ScheduleFreeAdamW", "Adagrad"]
+    ["Adam", "AdamW", "Adamax", "Nadam", "RMSprop", "Lion", "Adafactor", "Lamb", "Muon", "Adagrad"]
 )
 
 
