@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 
 from tfinit.arguments import array, refused
-from tfinit.diagnostics.measuring.outputs import OFF, are_probabilities
+from tfinit.diagnostics.measuring.mending import Mended, in_range, mended_inputs, mended_targets
+from tfinit.diagnostics.measuring.outputs import OFF, are_probabilities, loss_of
 from tfinit.diagnostics.measuring.preprocessing import preprocessing, undo
 from tfinit.errors import InputError
 from tfinit.graph.calls import Graph
-from tfinit.graph.keras_internals import input_structure
+from tfinit.graph.keras_internals import given_losses, input_structure
 from tfinit.graph.tracing import symbolic_arguments
 from tfinit.schemes.engine.forward import check_data
 from tfinit.streams import stream
@@ -30,10 +31,12 @@ class Batch:
     """A batch as tensors.
 
     Attributes:
-        x: What the model is called with.
+        x: What the model is called with: what was given, mended where that would break it.
         loss: (x, y, outputs, weights) → the scalar whose gradient is taken. On JAX these are
             traced, so that it asks none for its value.
-        y: The targets, or None.
+        y: The targets that the loss takes, mended the same; or None.
+        given: The inputs and the targets as they were given.
+        mended: What was mended of the inputs.
         weights: How much each example counts, or None.
         notes: What was made up, in words. `loss` may add to them.
         made_up: True if the inputs were.
@@ -42,6 +45,8 @@ class Batch:
     x: Any
     loss: Callable[[Any, Any, Any, Any], Any]
     y: Any
+    given: tuple[Any, Any]
+    mended: Mended
     weights: Any
     notes: list[str]
     made_up: bool = False
@@ -53,8 +58,8 @@ def make_batch(
     """The batch to diagnose on, with what was not given made up.
 
     Raises:
-        InputError: data that is not finite or does not fit, a loss or weights without targets,
-            targets that fit no loss.
+        InputError: data that does not fit, a loss or weights without targets, targets that fit no
+            loss.
     """
     import keras
 
@@ -65,14 +70,17 @@ def make_batch(
             raise InputError("`y` was given without `x`. Pass the inputs that the targets are of.")
         x = _normal_inputs(model, graph)
         notes.append("no data given: inputs of the model's shape drawn from N(0, 1)")
-    x = _inputs(model, x)
+    given = _inputs(model, x)
+    mended = mended_inputs(model, graph, given)
+    x = mended.x
     if y is None:
-        for name, given in (("loss", loss), ("sample_weight", sample_weight)):
-            if given is not None:
+        for name, told in (("loss", loss), ("sample_weight", sample_weight)):
+            if told is not None:
                 raise InputError(f"`{name}` was given without `y`. Pass the targets of `x`.")
-        return Batch(x, _of_layers_or(model, _random_sums(notes)), None, None, notes, made_up)
+        value = _of_layers_or(model, _random_sums(notes))
+        return Batch(x, value, None, (given, None), mended, None, notes, made_up)
     rows = len(keras.tree.flatten(x)[0])
-    y, weights = _targets(y, rows), _weights(sample_weight, rows)
+    told, weights = _targets(y, rows), _weights(sample_weight, rows)
     if loss is not None:
         value = _given(loss)
     elif _has_own_loss(model):
@@ -81,16 +89,33 @@ def make_batch(
             how = {} if weights is None else {"sample_weight": weights}
             return model.compute_loss(x=x, y=y, y_pred=outputs, training=True, **how)
     else:
-        value = _of_layers_or(model, _guessed(y))
-    return Batch(x, value, y, weights, notes)
+        value = _of_layers_or(model, _guessed(mended_targets(told)))
+    # A loss of the user's own may well know what to do with NaN.
+    y = told if _is_own(model, loss) else mended_targets(told)
+    return Batch(x, in_range(model, loss, value), y, (given, told), mended, weights, notes)
+
+
+def _is_own(model: Any, loss: Any) -> bool:
+    """Whether what the targets are compared by is, or may be, code of the user's own."""
+    import keras
+
+    if loss is None and _computes_own_loss(model):
+        return True
+    losses = given_losses(model)[0] if loss is None else loss
+    return any(not loss_of(part).is_keras for part in keras.tree.flatten(losses) if part)
+
+
+def _computes_own_loss(model: Any) -> bool:
+    """Whether a model has a `compute_loss` of the user's own."""
+    home = getattr(getattr(type(model), "compute_loss", None), "__module__", "keras")
+    return home.split(".")[0] != "keras"
 
 
 def _has_own_loss(model: Any) -> bool:
     """Whether a model is compiled with a loss, or computes its loss by code of the user's own."""
     if not getattr(model, "compiled", False):
         return False
-    home = type(model).compute_loss.__module__.split(".")[0]
-    return getattr(model, "loss", None) is not None or home != "keras"
+    return getattr(model, "loss", None) is not None or _computes_own_loss(model)
 
 
 def _of_layers_or(model: Any, otherwise: Any) -> Callable[[Any, Any, Any, Any], Any]:
@@ -110,7 +135,7 @@ def _inputs(model: Any, x: Any) -> Any:
     """The inputs as tensors, all of them with the same examples."""
     import keras
 
-    x = check_data(model, x, "x")
+    x = check_data(model, x, "x", finite=False)
     rows = [part.shape[0] if len(part.shape) else 0 for part in keras.tree.flatten(x)]
     if not rows or not min(rows) or len(set(rows)) > 1:
         raise InputError(
@@ -134,8 +159,6 @@ def _targets(y: Any, rows: int) -> Any:
             raise InputError(
                 f"`x` has {rows} examples and `y` has {received}. Pass a target for each."
             )
-        if part.dtype.kind == "f" and not np.all(np.isfinite(part)):
-            raise InputError("`y` has NaN or infinite values. Remove or replace them.")
     return y
 
 
@@ -288,9 +311,9 @@ def _guessed(known: Any) -> Callable[[Any, Any, Any, Any], Any]:
                 return _entropy(loss, y, outputs, certain, weights)
             column = whole and known.shape[-1:] == (1,)
             labels = known.reshape(known.shape[:-1]) if column else known
-            fits = whole and labels.shape == shape[:-1]
-            if fits and 0 <= labels.min() <= labels.max() < shape[-1]:
-                y, loss = ops.reshape(y, labels.shape), losses.sparse_categorical_crossentropy
+            if whole and labels.shape == shape[:-1]:
+                y = ops.clip(ops.reshape(y, labels.shape), 0, shape[-1] - 1)
+                loss = losses.sparse_categorical_crossentropy
                 return _entropy(loss, y, outputs, _are_rows(outputs), weights)
         raise InputError(
             "`loss` is needed: the model is not compiled, and no loss can be told from the shapes "

@@ -13,6 +13,8 @@ from tfinit.graph.structure import Structure
 _LIKE, _FEW = 0.2, 64
 # Fans that are off by less than this change little.
 _WRONG = 1.9
+# Keras cuts a normal distribution off at so many σ; what is left has this deviation.
+_CUT, _OF_CUT = 2.0, 0.87962566
 
 
 def initializer_of(kernel: Kernel) -> str:
@@ -40,6 +42,30 @@ def wrong_fans(kernel: Kernel, std: float) -> float | None:
     if not abs(like - 1) < _LIKE or 1 / _WRONG < off < _WRONG:
         return None
     return off
+
+
+def drawn(kernel: Kernel) -> tuple[float, float] | None:
+    """σ of what a kernel's initializer draws, and the largest entry that it can draw.
+
+    None where the layer holds no initializer that says so.
+    """
+    found = _initializer(kernel)
+    scale, mode = getattr(found, "scale", None), getattr(found, "mode", None)
+    std = getattr(found, "stddev", None)
+    low, high = getattr(found, "minval", None), getattr(found, "maxval", None)
+    if isinstance(scale, int | float):
+        fan = _fan(mode, *fans(kernel.shape))
+        if fan is None:
+            return None
+        sigma = math.sqrt(scale / max(fan, 1.0))
+        normal = "normal" in str(getattr(found, "distribution", ""))
+        return sigma, (_CUT / _OF_CUT if normal else math.sqrt(3)) * sigma
+    if isinstance(low, int | float) and isinstance(high, int | float) and -low == high:
+        return high / math.sqrt(3), float(high)
+    if isinstance(std, int | float) and getattr(found, "mean", 0.0) == 0.0:
+        cut = "Truncated" in type(found).__name__
+        return (_OF_CUT * std, _CUT * std) if cut else (float(std), math.inf)
+    return None
 
 
 def _initializer(kernel: Kernel) -> Any:

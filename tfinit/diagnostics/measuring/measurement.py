@@ -10,11 +10,14 @@ import numpy as np
 
 from tfinit.diagnostics.measuring.batch import Batch, make_batch, shapes, start_loss
 from tfinit.diagnostics.measuring.initializers import initializer_of, looks_drawn, wrong_fans
+from tfinit.diagnostics.measuring.linear_fit import linear_fit
+from tfinit.diagnostics.measuring.mending import Lookup
 from tfinit.diagnostics.measuring.one_step import FirstStep, Rates, try_rates
 from tfinit.diagnostics.measuring.optimizer import Optimizer, optimizer_of
 from tfinit.diagnostics.measuring.outputs import Output, outputs_of
 from tfinit.diagnostics.measuring.parameters import Parameter, norm, parameter
 from tfinit.diagnostics.measuring.preprocessing import preprocessed
+from tfinit.diagnostics.measuring.settings import Settings, settings_of
 from tfinit.diagnostics.measuring.signals import BOUNDED, Signal, measure_beside, measure_signal
 from tfinit.diagnostics.measuring.twins import Twins, find_twins
 from tfinit.diagnostics.measuring.updates import first_updates
@@ -129,6 +132,10 @@ class Measurement:
         parameters: Every weight that training moves.
         given: The inputs as they were given, flat, in the order of the graph's; empty where they
             were made up.
+        settings: What layers are set to: what is dropped, averaged over, frozen.
+        linear_fit: Of a network that is linear, how much of its targets a linear map explains.
+        filled: The numbers of those in which NaN was replaced before the passes.
+        lookups: The embeddings that read an input as it is.
         optimizer: What is known of the optimizer; None of a model that is not compiled.
         rates: What steps at its rate, and at others, do to the loss of the batch; None where the
             first step's size gives no reason to try it, or where it cannot be tried.
@@ -147,6 +154,10 @@ class Measurement:
     outputs: tuple[Output, ...]
     parameters: tuple[Parameter, ...]
     given: tuple[np.ndarray, ...]
+    settings: Settings
+    linear_fit: float | None
+    filled: frozenset[int]
+    lookups: tuple[Lookup, ...]
     optimizer: Optimizer | None
     rates: Rates | None
     drawn: bool
@@ -270,6 +281,9 @@ def _measured(model: Any, x: Any, y: Any, loss: Any, sample_weight: Any, kept: A
             kernel.key: _weights(structure, kernel, values[kernel.key], gradients, ratios)
             for kernel in structure.kernels
         }
+        settings = settings_of(structure, values)
+    given = () if batch.made_up else tuple(map(_array, keras.tree.flatten(batch.given[0])))
+    made = outputs_of(model, structure, outputs, batch.given[1], loss)
     parameters = tuple(
         parameter(key, values[key], by_key.get(key), ratios.get(key)) for key in trained
     )
@@ -288,9 +302,13 @@ def _measured(model: Any, x: Any, y: Any, loss: Any, sample_weight: Any, kept: A
         notes=(*batch.notes, *structure.notes, *_notes(model, structure)),
         half=half,
         structure=structure,
-        outputs=outputs_of(model, structure, outputs, batch.y, loss),
+        outputs=made,
         parameters=parameters,
-        given=() if batch.made_up else tuple(map(_array, keras.tree.flatten(batch.x))),
+        given=given,
+        settings=settings,
+        linear_fit=linear_fit(given, made[0].targets) if structure.is_linear and made else None,
+        filled=batch.mended.filled,
+        lookups=() if batch.made_up else batch.mended.lookups,
         optimizer=optimizer,
         rates=rates,
         drawn=drawn,
