@@ -303,7 +303,8 @@ def _copy(live: Any, value: Any) -> Any:
     if _is_tensorflow():
         import tensorflow as tf
 
-        if live.trainable:
+        # In another scope it is what stands for the variable there.
+        if getattr(live, "trainable", False):
             with tf.device(live.device):
                 return tf.Variable(value)
     elif getattr(live, "requires_grad", False):

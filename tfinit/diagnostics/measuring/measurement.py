@@ -218,21 +218,23 @@ def _measured(model: Any, x: Any, y: Any, loss: Any, sample_weight: Any, kept: A
     half = "float16" in {str(getattr(layer, "compute_dtype", "")) for _, layer in layers}
     scale = _HALF_SCALE if half else 1.0
     watched = [(key, layer) for key, layer in layers if _has_something_to_say(layer)]
+    # To find out may call a layer of the user's own, which the passes would see.
+    names = {id(layer): _activation_name(layer) for _, layer in watched}
     seen: dict[tuple[str, int], _Seen] = {}
 
     def value(point: Point, tensor: Any) -> None:
         record = seen.setdefault(point[:2], _Seen(point.layer))
         record.shape = tuple(tensor.shape)
-        if _is_seen_before(point, structure):
+        if _is_seen_before(point, structure, names[id(point.layer)]):
             return
         axis = _channel(structure.kernels_of(point.layer), point.layer, len(tensor.shape))
-        activation = _activation_name(point.layer) if point.what == "output" else ""
+        activation = names[id(point.layer)] if point.what == "output" else ""
         record.values[point.what] = measure_beside(
             beside, tensor, axis, activation, count_zeros=bool(activation)
         )
 
     def gradient(point: Point, tensor: Any) -> None:
-        if _is_seen_before(point, structure):
+        if _is_seen_before(point, structure, names[id(point.layer)]):
             return
         axis = _channel(structure.kernels_of(point.layer), point.layer, len(tensor.shape))
         wide = keras.ops.cast(tensor, "float32") / scale if half else tensor
@@ -346,11 +348,11 @@ def _notes(model: Any, structure: Structure) -> Iterator[str]:
         )
 
 
-def _is_seen_before(point: Point, structure: Structure) -> bool:
+def _is_seen_before(point: Point, structure: Structure, activation: str) -> bool:
     """What enters an activation that is a layer was the output of another, but for bounded ones."""
     if point.what == "output" or structure.kernels_of(point.layer):
         return False
-    return _activation_name(point.layer) not in BOUNDED
+    return activation not in BOUNDED
 
 
 def _has_something_to_say(layer: Any) -> bool:
