@@ -18,7 +18,7 @@ _DECADES_SEVERE, _DECADES_WARNING = 3.0, 2.0
 _FEW_LAYERS = 3  # steps from layer to layer below which a trend is no trend
 # A layer's factor against its neighbours'.
 _JUMP_SEVERE, _JUMP_WARNING = 100.0, 20.0
-_BOUNDS = {**dict.fromkeys(BOUNDED, 1.0), "relu6": 6.0}  # of activations
+_BOUNDS = {**dict.fromkeys((*BOUNDED, "sin", "cos", "erf"), 1.0), "relu6": 6.0}  # of activations
 
 
 @rule(
