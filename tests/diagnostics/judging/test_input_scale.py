@@ -46,7 +46,7 @@ def test_pixels_are_divided_by_255():
     model = stack(LAYERS.Dense(32, "relu"), size=64, units=10)
     (finding,) = scale(diagnose(model, pixels, y[:128]))
     assert finding.severity == "severe"
-    assert "The inputs have rms 113" in finding.evidence  # whole numbers too, which Keras casts
+    assert "The inputs have rms 123" in finding.evidence  # whole numbers too, which Keras casts
     assert finding.code == "x = x / 255"
     scaled, y = cured(finding, pixels, y[:128])
     assert diagnose(model, scaled, y).findings == []
