@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tfinit.arguments import array, refused
-from tfinit.diagnostics.measuring.outputs import OFF, are_probabilities
+from tfinit.diagnostics.measuring.outputs import OFF, are_probabilities, has_own_compute_loss
 from tfinit.diagnostics.measuring.preprocessing import preprocessing, undo
 from tfinit.errors import InputError
 from tfinit.graph.calls import Graph
@@ -76,10 +76,17 @@ def make_batch(
     if loss is not None:
         value = _given(loss)
     elif _has_own_loss(model):
+        # One that is not compiled may need what it was not given yet.
+        compiled, otherwise = getattr(model, "compiled", False), _guessed(y)
 
         def value(x: Any, y: Any, outputs: Any, weights: Any) -> Any:
             how = {} if weights is None else {"sample_weight": weights}
-            return model.compute_loss(x=x, y=y, y_pred=outputs, training=True, **how)
+            try:
+                return model.compute_loss(x=x, y=y, y_pred=outputs, training=True, **how)
+            except Exception:
+                if compiled:
+                    raise
+            return otherwise(x, y, outputs, weights)
     else:
         value = _of_layers_or(model, _guessed(y))
     return Batch(x, value, y, weights, notes)
@@ -87,10 +94,9 @@ def make_batch(
 
 def _has_own_loss(model: Any) -> bool:
     """Whether a model is compiled with a loss, or computes its loss by code of the user's own."""
-    if not getattr(model, "compiled", False):
-        return False
-    home = type(model).compute_loss.__module__.split(".")[0]
-    return getattr(model, "loss", None) is not None or home != "keras"
+    if has_own_compute_loss(model):
+        return True
+    return getattr(model, "compiled", False) and getattr(model, "loss", None) is not None
 
 
 def _of_layers_or(model: Any, otherwise: Any) -> Callable[[Any, Any, Any, Any], Any]:

@@ -2,13 +2,15 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from tfinit.diagnostics.measuring.targets import Targets
 from tfinit.graph.activations import activation_of, own_activation
 from tfinit.graph.calls import bears_kernel
-from tfinit.graph.keras_internals import given_losses
+from tfinit.graph.keras_internals import given_losses, has_logits
 from tfinit.graph.layer_kinds import snake
 from tfinit.graph.structure import Structure
 
@@ -65,7 +67,12 @@ class Output:
         applied: What stands between that kernel and the output, innermost first.
         values: What the model puts out, float32 or wider, one row for each example.
         targets: What the loss compares it with, as it was given; None without.
-        loss: The loss that does; None without.
+        loss: The loss that does; None without, and where the model computes its loss by code of
+            the user's own.
+        keeps_logits: Whether Keras's cross-entropies see through its last activation, as they do
+            on TensorFlow: they take the logits, and not the probabilities.
+        first_loss: What the loss gives for it, times its weight, where there are several; else
+            None.
     """
 
     name: str
@@ -74,6 +81,13 @@ class Output:
     values: np.ndarray
     targets: np.ndarray | None
     loss: Loss | None
+    keeps_logits: bool = False
+    first_loss: float | None = None
+
+    @cached_property
+    def of_targets(self) -> Targets | None:
+        """What the targets are; None without."""
+        return None if self.targets is None else Targets(self.targets, self.units)
 
     @property
     def units(self) -> int:
@@ -114,10 +128,11 @@ def outputs_of(
     """
     import keras
 
-    values = [_wide(part) for part in keras.tree.flatten(outputs)]
+    parts = keras.tree.flatten(outputs)
+    values = [_wide(part) for part in parts]
     names = _names(model, outputs, len(values))
     targets = _for_each(y, names)
-    losses, weights = (loss, None) if loss is not None else given_losses(model)
+    losses, weights = (loss, None) if loss is not None else _compiled_losses(model)
     given, weighed = _for_each(losses, names), _for_each(weights, names)
     if len(values) > 1 and len(given) == 1 and losses is not None:
         given = given * len(values)  # one loss is that of each output
@@ -128,9 +143,42 @@ def outputs_of(
         own = given[n] if n < len(given) else None
         weight = weighed[n] if n < len(weighed) and weighed[n] is not None else 1.0
         told = None if own is None else loss_of(own, float(weight))
-        key, applied = heads[n]
-        made.append(Output(names[n] if len(values) > 1 else "", key, applied, value, target, told))
+        compared = len(values) > 1 and own is not None and target is not None
+        first = _first_loss(own, target, value, float(weight)) if compared else None
+        made.append(
+            Output(
+                names[n] if len(values) > 1 else "",
+                *heads[n],
+                value,
+                target,
+                told,
+                has_logits(parts[n]),
+                first,
+            )
+        )
     return tuple(made)
+
+
+def has_own_compute_loss(model: Any) -> bool:
+    """Whether a model computes its loss by code of the user's own."""
+    method = getattr(type(model), "compute_loss", None)  # a layer has none
+    return method is not None and method.__module__.split(".")[0] != "keras"
+
+
+def _compiled_losses(model: Any) -> tuple[Any, Any]:
+    return (None, None) if has_own_compute_loss(model) else given_losses(model)
+
+
+def _first_loss(given: Any, target: np.ndarray, value: np.ndarray, weight: float) -> float | None:
+    """The mean of a loss over the batch, times its weight; None where it cannot be computed."""
+    import keras
+
+    try:
+        function = keras.losses.get(given) if isinstance(given, str) else given
+        losses = keras.ops.convert_to_numpy(function(target, value))
+    except Exception:  # of the user's own, or of targets that do not fit
+        return None
+    return float(np.mean(losses)) * weight
 
 
 def loss_of(given: Any, weight: float = 1.0) -> Loss:
