@@ -134,7 +134,9 @@ class Diagnosis(Result):
                 "loss": found.loss,
                 "start": start,
                 "examples": found.examples,
-                "findings": [dict(vars(finding)) for finding in self.findings],
+                "findings": [
+                    {**vars(f), "changes": [c._asdict() for c in f.changes]} for f in self.findings
+                ],
                 "layers": self._rows(),
                 "notes": list(found.notes),
             }

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from tfinit.diagnostics.judging.findings import in_order
+from tfinit.diagnostics.judging.findings import Change, in_order
 from tfinit.diagnostics.measuring.measurement import Measurement
 from tfinit.graph.structure import Structure
 
@@ -13,10 +13,18 @@ _RECTIFIERS = {"relu", "relu6", "leaky_relu", "prelu", "elu", "gelu", "silu", "s
 
 
 class Cure(NamedTuple):
-    """What to do: a sentence, and Python about ``model``; "" where no line does it."""
+    """What to do.
+
+    Attributes:
+        words: A sentence.
+        code: Python about ``model``; "" where no line does it.
+        changes: What the program must say otherwise, where the cure is that: as
+            ``(Change("head", "activation", "sigmoid"),)``.
+    """
 
     words: str
     code: str
+    changes: tuple[Change, ...] = ()
 
 
 ChooseCure = Callable[[Measurement, str], Cure]

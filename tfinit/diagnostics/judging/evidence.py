@@ -46,7 +46,16 @@ class Evidence:
     ) -> Finding:
         """A finding, with its cure and its fault: by default those of its kind."""
         cure = cure or choose_cure(kind, self.found, layer)
-        return Finding(kind, severity, layer, evidence, cure.words, cure.code, fault=fault)
+        return Finding(
+            kind,
+            severity,
+            layer,
+            evidence,
+            cure.words,
+            cure.code,
+            fault=fault,
+            changes=cure.changes,
+        )
 
 
 def elsewhere(found: Sequence[object]) -> str:

@@ -14,6 +14,7 @@ from tfinit.diagnostics.judging.findings import (  # noqa: F401  (a new rule fin
     RULES,
     SEVERE,
     WARNING,
+    Change,
     Finding,
     Kind,
     rule,
