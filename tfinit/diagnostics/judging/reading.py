@@ -7,7 +7,9 @@ import numpy as np
 
 from tfinit.diagnostics.judging.cures import Cure
 from tfinit.diagnostics.judging.evidence import Evidence
+from tfinit.diagnostics.judging.findings import Change
 from tfinit.diagnostics.measuring.outputs import OFF, Output
+from tfinit.variables import walk_layers
 
 # Where the values of an activation lie.
 _RANGES: dict[str, tuple[float, float]] = {
@@ -59,7 +61,7 @@ def reach(evidence: Evidence, output: Output) -> tuple[float, float] | None:
     """Between which numbers an output can lie; None where it is not bounded, or not known to be."""
     places = [n for n, applied in enumerate(output.applied) if applied.is_activation]
     for applied in output.applied[places[-1] + 1 :] if places else output.applied:
-        if applied.what not in _KEEPS_RANGE and not _keeps(applied.what):
+        if not keeps_range(applied.what):
             return None
     return _RANGES.get(activation(evidence, output))
 
@@ -67,11 +69,17 @@ def reach(evidence: Evidence, output: Output) -> tuple[float, float] | None:
 def is_bare(output: Output) -> bool:
     """True if an output is what a kernel makes, with no activation and no arithmetic behind."""
     rest = (a.what for a in output.applied)
-    return bool(output.head) and all(what in _KEEPS_RANGE or _keeps(what) for what in rest)
+    return bool(output.head) and all(keeps_range(what) for what in rest)
 
 
-def _keeps(what: str) -> bool:
-    return "dropout" in what or "pooling" in what
+def keeps_range(what: str) -> bool:
+    """True of what leaves the range of a signal as it is, but for noise."""
+    return what in _KEEPS_RANGE or "dropout" in what or "pooling" in what
+
+
+def range_of(activation: str) -> tuple[float, float] | None:
+    """Where the values of an activation lie; None of one that has no bounds, or is unknown."""
+    return _RANGES.get(activation)
 
 
 def sums_to_one(values: np.ndarray) -> bool:
@@ -106,50 +114,89 @@ def takes_numbers(output: Output) -> bool:
     return _is(output, _OF_NUMBERS)
 
 
+def is_stretched(output: Output) -> bool:
+    """True if several units are compared with one number each time."""
+    if output.targets is None or output.units < 2:
+        return False
+    shape = output.targets.shape
+    return len(shape) == output.values.ndim and shape[-1] == 1
+
+
 def name(output: Output) -> str:
     """How a sentence calls the layer that an output comes from."""
     return repr(output.head) if output.head else f"the output {output.name!r}".replace(" ''", "")
 
 
-def head_with(evidence: Evidence, output: Output, units: int, wanted: str | None) -> str:
+def ends(evidence: Evidence, output: Output) -> str:
+    """What a sentence says of its last activation: ``"'fc' ends in relu"``."""
+    what = activation(evidence, output)
+    told = {"": "gives others", "linear": "has no activation"}.get(what, f"ends in {what}")
+    return f"{name(output)} {told}"
+
+
+def rewritten(
+    evidence: Evidence,
+    output: Output,
+    activation: str | None = "",
+    units: int | None = None,
+    loss: str = "",
+    words: str = "",
+) -> Cure:
+    """The head written otherwise: another activation, other units, another loss.
+
+    Args:
+        evidence: What the rule looks at.
+        output: Whose head it is.
+        activation: The new activation; None for none, "" for the one that it has.
+        units: How many units; None for as many as it has.
+        loss: The new loss, by its name; "" for the one that it has.
+        words: What to say before.
+    """
+    said, changes, lines = [], [], []
+    units = None if units == output.units else units
+    places = [applied for applied in output.applied if applied.is_activation]
+    place = places[-1].key if places else output.head
+    op = _layer(evidence, place)
+    if activation != "" and op is not None and place != output.head:
+        said.append(f'Activation("{activation or "linear"}") for {place!r}')
+    elif activation != "" or units:
+        kept = output.activation if activation == "" else activation
+        said.append(_written(evidence, output, units, None if kept == "linear" else kept))
+    if units and output.head:
+        changes.append(Change(output.head, "units", units))
+    if activation != "" and op is not None and "activation" in vars(op):
+        changes.append(Change(place, "activation", activation))
+        of_model = any(layer is op for layer in getattr(evidence.found.structure.model, 'layers', ()))
+        if of_model and len(places) < 2 and not hasattr(op, "recurrent_activation"):
+            lines.append(
+                f'model.get_layer("{op.name}").activation = '
+                f"keras.activations.{activation or 'linear'}"
+            )
+    if loss:
+        said.append(f'loss="{loss}" in model.compile')
+        if len(evidence.found.outputs) == 1:
+            changes.append(Change("model.compile", "loss", loss))
+            lines.append(f'model.compile(model.optimizer, loss="{loss}")')
+    # A line that does half of it is none.
+    code = "; ".join(lines) if len(lines) == len(said) and not units else ""
+    told = f"{words}Write {' and '.join(said)}{':' if code else '.'}"
+    return Cure(told, code, tuple(changes))
+
+
+def _written(evidence: Evidence, output: Output, units: int | None, activation: str | None) -> str:
     """How the last layer is to be written: ``Dense(3, activation="softmax")``."""
-    op = _top_layer(evidence, output.head)
-    kind = type(op).__name__ if op is not None and hasattr(op, "activation") else "Dense"
-    size = "units" if hasattr(op, "units") else "filters" if hasattr(op, "filters") else ""
-    kernel = f", {op.kernel_size}" if size == "filters" else ""
-    act = f', activation="{wanted}"' if wanted else ""
-    return f"{kind if size else 'Dense'}({units}{kernel}{act})"
+    op = _layer(evidence, output.head)
+    ending = f', activation="{activation}"' if activation else ""
+    if hasattr(op, "filters") and hasattr(op, "kernel_size"):
+        return f"{type(op).__name__}({units or output.units}, {op.kernel_size}{ending})"
+    if op is None or (hasattr(op, "units") and not hasattr(op, "recurrent_activation")):
+        return f"Dense({units or output.units}{ending})"
+    if units is None and ending and "activation" in vars(op):
+        return f"{ending[2:]} in {output.head!r}"
+    return f"Dense({units or output.units}{ending}) behind {output.head!r}"
 
 
-def change_activation(evidence: Evidence, output: Output, wanted: str | None) -> str:
-    """The line that gives the head another activation; "" where no line does it."""
-    last = [applied for applied in output.applied if applied.is_activation]
-    if len(last) > 1:
-        return ""
-    key = last[0].key if last else output.head
-    op = _top_layer(evidence, key)
-    if op is None or "activation" not in vars(op) or "recurrent_activation" in vars(op):
-        return ""
-    return f'model.get_layer("{key}").activation = keras.activations.{wanted or "linear"}'
-
-
-def compile_with(loss: str) -> str:
-    """The line that compiles a model with another loss."""
-    return f"model.compile(model.optimizer, loss={loss})"
-
-
-def is_only_output(evidence: Evidence) -> bool:
-    """True if one loss is all that is compiled."""
-    return len(evidence.found.outputs) == 1
-
-
-def write(evidence: Evidence, output: Output, wanted: str | None, units: int | None = None) -> Cure:
-    """Another activation of the head, and other units of it where they are said."""
-    written = head_with(evidence, output, units or output.units, wanted)
-    code = change_activation(evidence, output, wanted) if units in (None, output.units) else ""
-    return Cure(f"Write {written}{':' if code else '.'}", code)
-
-
-def _top_layer(evidence: Evidence, key: str) -> Any:
-    layers = getattr(evidence.found.structure.model, "layers", ())
-    return next((layer for layer in layers if key and layer.name == key), None)
+def _layer(evidence: Evidence, key: str) -> Any:
+    """A layer by its key; None of none."""
+    walked = walk_layers(evidence.found.structure.model)
+    return next((layer for known, layer in walked if key and known == key), None)

@@ -37,6 +37,7 @@ class Batch:
         weights: How much each example counts, or None.
         notes: What was made up, in words. `loss` may add to them.
         made_up: True if the inputs were.
+        guesses: True if nobody said the loss of the targets.
     """
 
     x: Any
@@ -45,6 +46,7 @@ class Batch:
     weights: Any
     notes: list[str]
     made_up: bool = False
+    guesses: bool = False
 
 
 def make_batch(
@@ -89,7 +91,8 @@ def make_batch(
             return otherwise(x, y, outputs, weights)
     else:
         value = _of_layers_or(model, _guessed(y))
-    return Batch(x, value, y, weights, notes)
+    guesses = loss is None and not _has_own_loss(model)
+    return Batch(x, value, y, weights, notes, guesses=guesses)
 
 
 def _has_own_loss(model: Any) -> bool:
@@ -348,28 +351,3 @@ def shapes(structure: Any) -> str:
     import keras
 
     return ", ".join(str(tuple(part.shape)) for part in keras.tree.flatten(structure))
-
-
-def start_loss(outputs: Any, y: Any) -> tuple[float, int] | None:
-    """Cross-entropy and number of classes, where outputs and targets are of a classification."""
-    import keras
-
-    if y is None or not hasattr(outputs, "shape") or not isinstance(y, np.ndarray):
-        return None
-    values = keras.ops.convert_to_numpy(keras.ops.cast(outputs, "float32")).astype(np.float64)
-    labels = y.reshape(y.shape[:-1]) if y.shape[-1:] == (1,) else y
-    classes = values.shape[-1]
-    if classes < 2 or not np.all(np.isfinite(values)):
-        return None
-    if y.shape == values.shape and np.allclose(y.sum(-1), 1) and np.all((y == 0) | (y == 1)):
-        labels = y.argmax(-1)
-    elif not np.issubdtype(labels.dtype, np.integer) or labels.shape != values.shape[:-1]:
-        return None
-    if labels.max() >= classes or labels.min() < 0:
-        return None
-    if are_probabilities(values):
-        logs = np.log(np.maximum(values, 1e-30))
-    else:
-        top = values.max(-1, keepdims=True)
-        logs = values - top - np.log(np.exp(values - top).sum(-1, keepdims=True))
-    return float(-np.take_along_axis(logs, labels[..., None], -1).mean()), int(classes)

@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from tfinit.diagnostics.measuring.batch import Batch, make_batch, shapes, start_loss
+from tfinit.diagnostics.measuring.batch import Batch, make_batch, shapes
 from tfinit.diagnostics.measuring.initializers import initializer_of, wrong_fans
 from tfinit.diagnostics.measuring.outputs import Output, outputs_of
 from tfinit.diagnostics.measuring.parameters import Parameter, norm, parameter
 from tfinit.diagnostics.measuring.preprocessing import preprocessed
 from tfinit.diagnostics.measuring.signals import BOUNDED, Signal, measure_beside, measure_signal
+from tfinit.diagnostics.measuring.start import Start, start_of
 from tfinit.diagnostics.measuring.twins import Twins, find_twins
 from tfinit.diagnostics.measuring.updates import update_ratios
 from tfinit.errors import InputError, reason
@@ -118,7 +119,7 @@ class Measurement:
         inputs: Statistics of each float input, behind the model's own Rescaling or Normalization.
         examples: Size of the batch.
         loss: The scalar whose gradient was taken.
-        start: Cross-entropy and number of classes, for a classification with targets.
+        start: The cross-entropy before training, where it is the loss of an output.
         broken: Keys of weights that are not finite.
         notes: What was made up or could not be told.
         half: True if the model computes in float16.
@@ -133,7 +134,7 @@ class Measurement:
     inputs: tuple[Signal, ...]
     examples: int
     loss: float
-    start: tuple[float, int] | None
+    start: Start | None
     broken: tuple[str, ...]
     notes: tuple[str, ...]
     half: bool
@@ -237,7 +238,6 @@ def _measured(model: Any, x: Any, y: Any, loss: Any, sample_weight: Any, kept: A
             scale,
         )
         outputs, number, tapped = forward_and_backward(snapshot, work, value, gradient, kept)
-        start = start_loss(outputs, batch.y)
         inputs = tuple(map(measure_signal, preprocessed(structure.graph, batch.x)))
     gradients: dict[int, Any] = {
         id(v): _single(keras.ops.convert_to_numpy(g), scale)
@@ -261,17 +261,18 @@ def _measured(model: Any, x: Any, y: Any, loss: Any, sample_weight: Any, kept: A
             kernel.key: _weights(structure, kernel, values[kernel.key], gradients, ratios)
             for kernel in structure.kernels
         }
+    given_outputs = outputs_of(model, structure, outputs, batch.y, loss)
     return Measurement(
         layers=tuple(_rows(seen, structure, weights)),
         inputs=inputs,
         examples=int(keras.tree.flatten(batch.x)[0].shape[0]),
         loss=float(number),
-        start=start,
+        start=start_of(given_outputs, batch.guesses),
         broken=broken,
         notes=(*batch.notes, *structure.notes, *_notes(model, structure)),
         half=half,
         structure=structure,
-        outputs=outputs_of(model, structure, outputs, batch.y, loss),
+        outputs=given_outputs,
         parameters=tuple(
             parameter(key, values[key], by_key.get(key), ratios.get(key)) for key in trained
         ),

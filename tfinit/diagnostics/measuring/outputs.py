@@ -10,7 +10,7 @@ import numpy as np
 from tfinit.diagnostics.measuring.targets import Targets
 from tfinit.graph.activations import activation_of, own_activation
 from tfinit.graph.calls import bears_kernel
-from tfinit.graph.keras_internals import given_losses, has_logits
+from tfinit.graph.keras_internals import given_losses, given_metrics, has_logits
 from tfinit.graph.layer_kinds import snake
 from tfinit.graph.structure import Structure
 
@@ -71,6 +71,7 @@ class Output:
             the user's own.
         keeps_logits: Whether Keras's cross-entropies see through its last activation, as they do
             on TensorFlow: they take the logits, and not the probabilities.
+        metrics: The names of its metrics, ``"accuracy"``, as they were given or in small letters.
         first_loss: What the loss gives for it, times its weight, where there are several; else
             None.
     """
@@ -82,6 +83,7 @@ class Output:
     targets: np.ndarray | None
     loss: Loss | None
     keeps_logits: bool = False
+    metrics: tuple[str, ...] = ()
     first_loss: float | None = None
 
     @cached_property
@@ -136,7 +138,7 @@ def outputs_of(
     given, weighed = _for_each(losses, names), _for_each(weights, names)
     if len(values) > 1 and len(given) == 1 and losses is not None:
         given = given * len(values)  # one loss is that of each output
-    heads = list(_heads(structure, len(values)))
+    heads, metrics = list(_heads(structure, len(values))), _metrics(model, names)
     made = []
     for n, value in enumerate(values):
         target = np.asarray(targets[n]) if n < len(targets) and targets[n] is not None else None
@@ -153,10 +155,33 @@ def outputs_of(
                 target,
                 told,
                 has_logits(parts[n]),
+                metrics[n],
                 first,
             )
         )
     return tuple(made)
+
+
+def _metrics(model: Any, names: list[str]) -> list[tuple[str, ...]]:
+    """The names of the metrics of each output."""
+    import keras
+
+    found: list[list[str]] = [[] for _ in names]
+    for given in given_metrics(model):
+        several = isinstance(given, list | tuple) and any(
+            isinstance(part, list | tuple | dict) for part in given
+        )
+        for n, name in enumerate(names):
+            own = given
+            if isinstance(given, dict):
+                own = given.get(name)
+            elif several:
+                own = given[n] if n < len(given) else None
+            for metric in keras.tree.flatten(own):
+                if metric is not None:
+                    said = getattr(metric, "__name__", None) or snake(type(metric).__name__)
+                    found[n].append(metric if isinstance(metric, str) else said)
+    return [tuple(part) for part in found]
 
 
 def has_own_compute_loss(model: Any) -> bool:

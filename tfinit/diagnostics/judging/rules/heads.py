@@ -11,7 +11,7 @@ from tfinit.diagnostics.judging.findings import SEVERE, WARNING, Finding, Kind, 
 from tfinit.diagnostics.measuring.outputs import Output
 
 _HEAD = "head against loss"
-HEAD = Kind(_HEAD, ("not finite",), fault="head")
+HEAD = Kind(_HEAD, fault="head")
 _AT_ONCE = 0.05  # share of examples with several classes from which targets are meant so
 
 
@@ -51,16 +51,13 @@ def _for_one_unit(evidence: Evidence, output: Output) -> Cure:
     numbers = reading.takes_numbers(output)
     if targets and kind == "whole" and not numbers and targets.high >= 2:
         classes = int(targets.high) + 1
-        written = reading.head_with(evidence, output, classes, "softmax")
-        return Cure(f'Write {written}, and loss="sparse_categorical_crossentropy".', "")
+        return reading.rewritten(evidence, output, "softmax", classes, reading.SPARSE)
     if kind in ("numbers", "whole"):
-        return reading.write(evidence, output, None)
+        return reading.rewritten(evidence, output, None)
     if kind == "signs" and numbers:
-        return reading.write(evidence, output, "tanh")
-    if reading.takes_shares(output):
-        written = reading.head_with(evidence, output, 1, "sigmoid")
-        return Cure(f'Write {written}, and loss="binary_crossentropy".', "")
-    return reading.write(evidence, output, "sigmoid")
+        return reading.rewritten(evidence, output, "tanh")
+    loss = reading.BINARY if reading.takes_shares(output) else ""
+    return reading.rewritten(evidence, output, "sigmoid", loss=loss)
 
 
 @rule(HEAD, code="TFI021")
@@ -93,18 +90,16 @@ def _categorical_cross_entropy_of_no_shares(evidence: Evidence) -> Iterator[Find
         if reading.sums_to_one(output.values) or _is_dropped(output):
             continue
         sums = output.values.sum(-1, dtype=np.float64)
-        ends = reading.activation(evidence, output)
-        last = {"": "", "linear": " has no activation"}.get(ends, f" ends in {ends}")
         low = float(output.values.min())
-        negative = f", and go down to {low:.2g}" if low < 0 else ""
+        low_too = f", the outputs begin at {low:.2g}" if low < 0 else ""
         yield evidence.finding(
             _HEAD,
             SEVERE,
             output.head,
             f"The {loss.words} takes shares of {output.units} classes that sum to 1, but "
-            f"{reading.name(output)}{last or ' gives others'}: the outputs sum to "
-            f"{sums.min():.2g} to {sums.max():.2g}{negative}.",
-            _softmax(evidence, output, ends),
+            f"{reading.ends(evidence, output)}: the sums lie between {sums.min():.2g} and "
+            f"{sums.max():.2g}{low_too}.",
+            _softmax(evidence, output),
         )
 
 
@@ -113,16 +108,13 @@ def _is_dropped(output: Output) -> bool:
     return "softmax" in output.activations and any("dropout" in a.what for a in output.applied)
 
 
-def _softmax(evidence: Evidence, output: Output, ends: str) -> Cure:
+def _softmax(evidence: Evidence, output: Output) -> Cure:
     targets = output.of_targets
+    ends = reading.activation(evidence, output)
     if targets is not None and targets.at_once >= _AT_ONCE and ends == "sigmoid":
-        words = 'The targets have several classes at once: compile with loss="binary_crossentropy":'
-        code = reading.compile_with('"binary_crossentropy"')
-        return Cure(words, code if reading.is_only_output(evidence) else "")
-    written = reading.head_with(evidence, output, output.units, "softmax")
-    code = reading.change_activation(evidence, output, "softmax")
-    logits = ", or from_logits=True in the loss" if ends == "linear" else ""
-    return Cure(f"Write {written}{logits}{':' if code else '.'}", code)
+        words = "The targets have several classes at once. "
+        return reading.rewritten(evidence, output, loss=reading.BINARY, words=words)
+    return reading.rewritten(evidence, output, "softmax")
 
 
 @rule(HEAD, code="TFI022")
@@ -157,7 +149,7 @@ def _one_unit_for_several_classes(evidence: Evidence) -> Iterator[Finding]:
         )
 
 
-@rule(Kind("too few units", ("not finite",), fault="head"), code="TFI023")
+@rule(Kind("too few units", fault="head"), code="TFI023")
 def _label_without_a_unit(evidence: Evidence) -> Iterator[Finding]:
     """A class number that no unit of the output stands for.
 
@@ -190,7 +182,7 @@ def _label_without_a_unit(evidence: Evidence) -> Iterator[Finding]:
             cure = Cure("Labels count from 0. Subtract one:", "y = y - 1")
             yield evidence.finding("too few units", SEVERE, "", told, cure, fault="labels")
         elif targets.whole:
-            cure = reading.write(evidence, output, "softmax", int(targets.high) + 1)
+            cure = reading.rewritten(evidence, output, units=int(targets.high) + 1)
             yield evidence.finding("too few units", SEVERE, output.head, told, cure)
 
 
@@ -227,23 +219,15 @@ def _binary_cross_entropy_of_no_probabilities(evidence: Evidence) -> Iterator[Fi
         if not (leaves or (beyond and ends)):
             continue
         outside = float(np.mean((output.values < 0) | (output.values > 1)))
-        last = {"": "", "linear": " has no activation"}.get(ends, f" ends in {ends}")
+        now = f", {outside:.0%} of them outside 0 to 1" if outside else " now, and may leave 0 to 1"
         yield evidence.finding(
             _HEAD,
             SEVERE,
             output.head,
-            f"The {loss.words} takes probabilities, but {reading.name(output)}"
-            f"{last or ' gives others'}: the outputs go from {low:.2g} to {high:.2g}, "
-            f"{outside:.0%} of them outside 0 to 1, where the loss has no slope.",
-            _sigmoid(evidence, output, ends),
+            f"The {loss.words} takes probabilities, but {reading.ends(evidence, output)}: the "
+            f"outputs go from {low:.2g} to {high:.2g}{now}, where the loss has no slope.",
+            reading.rewritten(evidence, output, "sigmoid"),
         )
-
-
-def _sigmoid(evidence: Evidence, output: Output, ends: str) -> Cure:
-    written = reading.head_with(evidence, output, output.units, "sigmoid")
-    code = reading.change_activation(evidence, output, "sigmoid")
-    logits = ", or from_logits=True in the loss" if ends == "linear" else ""
-    return Cure(f"Write {written}{logits}{':' if code else '.'}", code)
 
 
 @rule(HEAD, code="TFI034")
@@ -272,10 +256,7 @@ def _softmax_for_several_at_once(evidence: Evidence) -> Iterator[Finding]:
             continue
         most = int(targets.known.sum(-1).max())
         shares = reading.takes_shares(output)
-        cure = reading.write(evidence, output, "sigmoid")
-        if not reading.takes_probabilities(output):
-            written = cure.words.rstrip(":.")
-            cure = Cure(f'{written}, and compile with loss="binary_crossentropy".', "")
+        other = "" if reading.takes_probabilities(output) else reading.BINARY
         yield evidence.finding(
             _HEAD,
             WARNING if shares or not loss.is_keras else SEVERE,
@@ -283,7 +264,7 @@ def _softmax_for_several_at_once(evidence: Evidence) -> Iterator[Finding]:
             f"{targets.at_once:.0%} of the examples have several classes at once, up to {most}; "
             f"softmax shares 1 out among the {output.units} classes, so that each of {most} gets "
             f"at most 1/{most}.",
-            cure,
+            reading.rewritten(evidence, output, "sigmoid", loss=other),
         )
 
 
@@ -307,15 +288,12 @@ def _units_without_targets(evidence: Evidence) -> Iterator[Finding]:
         targets = output.of_targets
         if targets is None or output.loss is None or not reading.takes_numbers(output):
             continue
-        shape, made = targets.values.shape, output.values.shape
-        stretched = len(shape) == len(made) and shape[-1] == 1
-        if output.units < 2 or not stretched:
+        if not reading.is_stretched(output):
             continue
         if targets.kind in ("whole", "binary") and targets.high < output.units:
-            written = reading.head_with(evidence, output, output.units, "softmax")
-            cure = Cure(f'Write {written}, and loss="sparse_categorical_crossentropy".', "")
+            cure = reading.rewritten(evidence, output, "softmax", loss=reading.SPARSE)
         else:
-            cure = reading.write(evidence, output, None, 1)
+            cure = reading.rewritten(evidence, output, None, 1)
         yield evidence.finding(
             _HEAD,
             SEVERE,
