@@ -179,7 +179,7 @@ def carry_logits(tensor: Any, to: Any) -> None:
 
 
 def has_logits(tensor: Any) -> bool:
-    """True of the output of Keras's softmax or sigmoid, where it is known for what it was made of."""
+    """True of a softmax's or sigmoid's output that is known for what it was made of."""
     return hasattr(tensor, "_keras_logits")
 
 

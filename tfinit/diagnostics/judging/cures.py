@@ -70,6 +70,20 @@ def revive(found: Measurement, layer: str) -> Cure:
     return by_scheme(found, layer)
 
 
+def unbounded(found: Measurement, layer: str) -> Cure:
+    """An output whose activation passes nothing: the same without it."""
+    losses = [o.loss.name for o in found.outputs for a in o.applied if a.key == layer and o.loss]
+    if any("crossentropy" in name for name in losses):
+        some = "softmax" if any("categorical" in name for name in losses) else "sigmoid"
+        words = (
+            f'{layer!r} makes the output: write activation="{some}" there, which suits the loss.'
+        )
+        return Cure(words, "")
+    words = f"{layer!r} makes the output: leave its activation out, so that it holds all targets."
+    own = [k for k in found.structure.kernels if k.key in _keys(found.structure, layer)]
+    return Cure(words, f"model.get_layer({layer!r}).activation = None" if own else "")
+
+
 def steady(found: Measurement, layer: str) -> Cure:
     """What keeps signals from vanishing and exploding."""
     if found.structure.is_normalized_throughout:

@@ -166,7 +166,9 @@ def rewritten(
         changes.append(Change(output.head, "units", units))
     if activation != "" and op is not None and "activation" in vars(op):
         changes.append(Change(place, "activation", activation))
-        of_model = any(layer is op for layer in getattr(evidence.found.structure.model, 'layers', ()))
+        of_model = any(
+            layer is op for layer in getattr(evidence.found.structure.model, "layers", ())
+        )
         if of_model and len(places) < 2 and not hasattr(op, "recurrent_activation"):
             lines.append(
                 f'model.get_layer("{op.name}").activation = '

@@ -8,11 +8,16 @@ from typing import Any
 import numpy as np
 
 from tfinit.arguments import array, refused
-from tfinit.diagnostics.measuring.outputs import OFF, are_probabilities, has_own_compute_loss
+from tfinit.diagnostics.measuring.mending import Mended, in_range, mended_inputs, mended_targets
+from tfinit.diagnostics.measuring.outputs import (
+    OFF,
+    has_own_compute_loss,
+    loss_of,
+)
 from tfinit.diagnostics.measuring.preprocessing import preprocessing, undo
 from tfinit.errors import InputError
 from tfinit.graph.calls import Graph
-from tfinit.graph.keras_internals import input_structure
+from tfinit.graph.keras_internals import given_losses, input_structure
 from tfinit.graph.tracing import symbolic_arguments
 from tfinit.schemes.engine.forward import check_data
 from tfinit.streams import stream
@@ -30,10 +35,12 @@ class Batch:
     """A batch as tensors.
 
     Attributes:
-        x: What the model is called with.
+        x: What the model is called with: what was given, mended where that would break it.
         loss: (x, y, outputs, weights) → the scalar whose gradient is taken. On JAX these are
             traced, so that it asks none for its value.
-        y: The targets, or None.
+        y: The targets that the loss takes, mended the same; or None.
+        given: The inputs and the targets as they were given.
+        mended: What was mended of the inputs.
         weights: How much each example counts, or None.
         notes: What was made up, in words. `loss` may add to them.
         made_up: True if the inputs were.
@@ -43,6 +50,8 @@ class Batch:
     x: Any
     loss: Callable[[Any, Any, Any, Any], Any]
     y: Any
+    given: tuple[Any, Any]
+    mended: Mended
     weights: Any
     notes: list[str]
     made_up: bool = False
@@ -55,8 +64,8 @@ def make_batch(
     """The batch to diagnose on, with what was not given made up.
 
     Raises:
-        InputError: data that is not finite or does not fit, a loss or weights without targets,
-            targets that fit no loss.
+        InputError: data that does not fit, a loss or weights without targets, targets that fit no
+            loss.
     """
     import keras
 
@@ -67,19 +76,22 @@ def make_batch(
             raise InputError("`y` was given without `x`. Pass the inputs that the targets are of.")
         x = _normal_inputs(model, graph)
         notes.append("no data given: inputs of the model's shape drawn from N(0, 1)")
-    x = _inputs(model, x)
+    given = _inputs(model, x)
+    mended = mended_inputs(model, graph, given)
+    x = mended.x
     if y is None:
-        for name, given in (("loss", loss), ("sample_weight", sample_weight)):
-            if given is not None:
+        for name, told in (("loss", loss), ("sample_weight", sample_weight)):
+            if told is not None:
                 raise InputError(f"`{name}` was given without `y`. Pass the targets of `x`.")
-        return Batch(x, _of_layers_or(model, _random_sums(notes)), None, None, notes, made_up)
+        value = _of_layers_or(model, _random_sums(notes))
+        return Batch(x, value, None, (given, None), mended, None, notes, made_up)
     rows = len(keras.tree.flatten(x)[0])
-    y, weights = _targets(y, rows), _weights(sample_weight, rows)
+    told, weights = _targets(y, rows), _weights(sample_weight, rows)
     if loss is not None:
         value = _given(loss)
     elif _has_own_loss(model):
         # One that is not compiled may need what it was not given yet.
-        compiled, otherwise = getattr(model, "compiled", False), _guessed(y)
+        compiled, otherwise = getattr(model, "compiled", False), _guessed(mended_targets(told))
 
         def value(x: Any, y: Any, outputs: Any, weights: Any) -> Any:
             how = {} if weights is None else {"sample_weight": weights}
@@ -90,9 +102,23 @@ def make_batch(
                     raise
             return otherwise(x, y, outputs, weights)
     else:
-        value = _of_layers_or(model, _guessed(y))
+        value = _of_layers_or(model, _guessed(mended_targets(told)))
     guesses = loss is None and not _has_own_loss(model)
-    return Batch(x, value, y, weights, notes, guesses=guesses)
+    # A loss of the user's own may well know what to do with NaN.
+    y = told if _is_own(model, loss) else mended_targets(told)
+    return Batch(
+        x, in_range(model, loss, value), y, (given, told), mended, weights, notes, guesses=guesses
+    )
+
+
+def _is_own(model: Any, loss: Any) -> bool:
+    """Whether what the targets are compared by is, or may be, code of the user's own."""
+    import keras
+
+    if loss is None and has_own_compute_loss(model):
+        return True
+    losses = given_losses(model)[0] if loss is None else loss
+    return any(not loss_of(part).is_keras for part in keras.tree.flatten(losses) if part)
 
 
 def _has_own_loss(model: Any) -> bool:
@@ -119,7 +145,7 @@ def _inputs(model: Any, x: Any) -> Any:
     """The inputs as tensors, all of them with the same examples."""
     import keras
 
-    x = check_data(model, x, "x")
+    x = check_data(model, x, "x", finite=False)
     rows = [part.shape[0] if len(part.shape) else 0 for part in keras.tree.flatten(x)]
     if not rows or not min(rows) or len(set(rows)) > 1:
         raise InputError(
@@ -143,8 +169,6 @@ def _targets(y: Any, rows: int) -> Any:
             raise InputError(
                 f"`x` has {rows} examples and `y` has {received}. Pass a target for each."
             )
-        if part.dtype.kind == "f" and not np.all(np.isfinite(part)):
-            raise InputError("`y` has NaN or infinite values. Remove or replace them.")
     return y
 
 
@@ -297,9 +321,9 @@ def _guessed(known: Any) -> Callable[[Any, Any, Any, Any], Any]:
                 return _entropy(loss, y, outputs, certain, weights)
             column = whole and known.shape[-1:] == (1,)
             labels = known.reshape(known.shape[:-1]) if column else known
-            fits = whole and labels.shape == shape[:-1]
-            if fits and 0 <= labels.min() <= labels.max() < shape[-1]:
-                y, loss = ops.reshape(y, labels.shape), losses.sparse_categorical_crossentropy
+            if whole and labels.shape == shape[:-1]:
+                y = ops.clip(ops.reshape(y, labels.shape), 0, shape[-1] - 1)
+                loss = losses.sparse_categorical_crossentropy
                 return _entropy(loss, y, outputs, _are_rows(outputs), weights)
         raise InputError(
             "`loss` is needed: the model is not compiled, and no loss can be told from the shapes "

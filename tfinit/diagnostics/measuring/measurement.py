@@ -10,6 +10,7 @@ import numpy as np
 
 from tfinit.diagnostics.measuring.batch import Batch, make_batch, shapes
 from tfinit.diagnostics.measuring.initializers import initializer_of, wrong_fans
+from tfinit.diagnostics.measuring.mending import Lookup
 from tfinit.diagnostics.measuring.outputs import Output, outputs_of
 from tfinit.diagnostics.measuring.parameters import Parameter, norm, parameter
 from tfinit.diagnostics.measuring.preprocessing import preprocessed
@@ -128,6 +129,8 @@ class Measurement:
         parameters: Every weight that training moves.
         given: The inputs as they were given, flat, in the order of the graph's; empty where they
             were made up.
+        filled: The numbers of those in which NaN was replaced before the passes.
+        lookups: The embeddings that read an input as it is.
     """
 
     layers: tuple[LayerSignals, ...]
@@ -142,6 +145,8 @@ class Measurement:
     outputs: tuple[Output, ...]
     parameters: tuple[Parameter, ...]
     given: tuple[np.ndarray, ...]
+    filled: frozenset[int]
+    lookups: tuple[Lookup, ...]
 
 
 @dataclass
@@ -261,7 +266,7 @@ def _measured(model: Any, x: Any, y: Any, loss: Any, sample_weight: Any, kept: A
             kernel.key: _weights(structure, kernel, values[kernel.key], gradients, ratios)
             for kernel in structure.kernels
         }
-    given_outputs = outputs_of(model, structure, outputs, batch.y, loss)
+    given_outputs = outputs_of(model, structure, outputs, batch.given[1], loss)
     return Measurement(
         layers=tuple(_rows(seen, structure, weights)),
         inputs=inputs,
@@ -276,7 +281,9 @@ def _measured(model: Any, x: Any, y: Any, loss: Any, sample_weight: Any, kept: A
         parameters=tuple(
             parameter(key, values[key], by_key.get(key), ratios.get(key)) for key in trained
         ),
-        given=() if batch.made_up else tuple(map(_array, keras.tree.flatten(batch.x))),
+        given=() if batch.made_up else tuple(map(_array, keras.tree.flatten(batch.given[0]))),
+        filled=batch.mended.filled,
+        lookups=() if batch.made_up else batch.mended.lookups,
     )
 
 

@@ -43,7 +43,12 @@ def start_of(outputs: tuple[Output, ...], guessed: bool) -> Start | None:
     """
     for output in outputs:
         targets, loss = output.of_targets, output.loss
-        if targets is None or not output.values.size or not np.all(np.isfinite(output.values)):
+        if (
+            targets is None
+            or targets.ignored is not None
+            or not output.values.size
+            or not np.all(np.isfinite(output.values))
+        ):
             continue
         named = loss is not None and loss.is_keras and loss.name in _ENTROPIES
         if not named and not (guessed and loss is None):

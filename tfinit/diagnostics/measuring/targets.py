@@ -17,17 +17,21 @@ class Targets:
     Attributes:
         values: The targets, one row for each example.
         units: How many numbers the output has at its last axis.
+        ignored: A class number that the loss leaves out; None for none.
     """
 
     values: np.ndarray
     units: int
+    ignored: int | None = None
 
     @cached_property
     def known(self) -> np.ndarray:
-        """Their finite rows, float64; empty where they are no numbers."""
+        """Their finite rows, float64, flat without what is ignored; empty of what is no number."""
         if self.values.dtype.kind not in "fiub" or not self.values.size:
             return np.empty((0,))
         wide = self.values.astype(np.float64)
+        if self.ignored is not None:
+            wide = wide[wide != self.ignored]
         rows = np.isfinite(wide).reshape(len(wide), -1).all(1)
         return wide[rows]
 

@@ -83,10 +83,9 @@ def _categorical_cross_entropy_of_no_shares(evidence: Evidence) -> Iterator[Find
         if loss is None or output.units < 2 or loss.from_logits or not reading.is_finite(output):
             continue
         targets = output.of_targets
-        kld = loss.is_keras and loss.name == "kl_divergence"
-        if not reading.takes_shares(output):
-            if not (kld and targets and targets.kind in ("one-hot", "shares")):
-                continue
+        kinds = ("one-hot", "shares") if loss.is_keras and loss.name == "kl_divergence" else ()
+        if not reading.takes_shares(output) and not (targets and targets.kind in kinds):
+            continue
         if reading.sums_to_one(output.values) or _is_dropped(output):
             continue
         sums = output.values.sum(-1, dtype=np.float64)

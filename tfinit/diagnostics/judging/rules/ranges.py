@@ -44,7 +44,7 @@ def _logits_that_are_probabilities(evidence: Evidence) -> Iterator[Finding]:
         if ends not in ("softmax", "sigmoid") or reading.reach(evidence, output) is None:
             continue
         left = _least(output, 0.0, 1.0)
-        if output.units < 2 and ends == "softmax" or left is None:
+        if (output.units < 2 and ends == "softmax") or left is None:
             continue
         least, guess = left
         seen_through = (

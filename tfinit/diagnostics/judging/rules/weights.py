@@ -97,6 +97,23 @@ def _bias_off(evidence: Evidence) -> Iterator[Finding]:
     code="TFI005",
 )
 def _dead(evidence: Evidence) -> Iterator[Finding]:
+    """ReLU units that are zero for every example, so that nothing trains them.
+
+    Why: A ReLU passes a gradient only where its input is above zero. A unit whose input is below
+    zero for all examples gets none, and stays as it is for ever. Where it is the last activation,
+    the output itself is zero for all examples.
+
+    Evidence: The share of a layer's units that are exactly zero for all examples of the batch:
+    severe from 95%, a warning from 50%.
+
+    Cure: Initialize for ReLU (He), with biases of zero, on scaled inputs. At the output, leave the
+    ReLU out: a linear output holds all targets.
+
+    Example:
+        Dense(64, "relu", bias_initializer=keras.initializers.Constant(-10))
+
+    He et al., ICCV 2015; Lu et al., Dying ReLU and Initialization, 2019.
+    """
     worst: list[LayerSignals] = []
     for layer in evidence.layers:
         rectified = "relu" in layer.activation and layer.output.finite
@@ -106,13 +123,21 @@ def _dead(evidence: Evidence) -> Iterator[Finding]:
         layer = next((w for w in worst if w.output.dead >= _DEAD_SEVERE), worst[0])
         units = layer.shape[-1]
         more = elsewhere(worst)
+        last = _is_applied_last(evidence, layer)
         yield evidence.finding(
             "dead units",
             SEVERE if layer.output.dead >= _DEAD_SEVERE else WARNING,
             layer.key,
             f"{layer.output.dead:.0%} of the {units} units of {layer.key!r} are zero for all "
             f"{evidence.found.examples} examples, so nothing trains them.{more}",
+            cures.unbounded(evidence.found, layer.key) if last else None,
+            fault="head" if last else "",
         )
+
+
+def _is_applied_last(evidence: Evidence, layer: LayerSignals) -> bool:
+    """True of an activation that makes an output of the model."""
+    return any(a.key == layer.key for output in evidence.found.outputs for a in output.applied)
 
 
 @rule(

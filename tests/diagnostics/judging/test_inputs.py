@@ -1,0 +1,72 @@
+"""Rules about inputs: the fault, what looks like it and is none, and the cure, which trains."""
+
+import keras
+import numpy as np
+import pytest
+from diagnosed import LAYERS, cured, data, found, net, trains
+
+from tfinit.diagnostics import diagnose
+
+
+@pytest.mark.backends
+def test_inputs_that_are_nan_are_replaced():
+    x, y = data()
+    x[::9, 3] = np.nan
+    model = net()
+    finding = diagnose(model, x, y).severe[0]
+    assert (finding.kind, finding.rule, finding.fault) == ("missing inputs", "TFI060", "inputs")
+    assert "11 of 576 numbers in the inputs are NaN or infinite, in 11 of 96" in finding.evidence
+    x, y = cured(finding, x, y)
+    assert diagnose(model, x, y).healthy
+    assert trains(model, x, y)
+
+
+class Unknown(LAYERS.Layer):
+    """Puts 0 for NaN."""
+
+    def call(self, x):
+        return keras.ops.where(keras.ops.isfinite(x), x, 0.0)
+
+
+def test_a_network_that_replaces_nan_itself_is_left_alone():
+    x, y = data()
+    x[::9, 3] = np.nan
+    model = keras.Sequential([keras.Input((6,)), Unknown(), LAYERS.Dense(3, "softmax")])
+    model.compile("adam", "sparse_categorical_crossentropy")
+    assert diagnose(model, x, y).healthy
+
+
+def embedded(rows, length=5):
+    keras.utils.set_random_seed(1)
+    layers = [LAYERS.Embedding(rows, 8, name="words"), LAYERS.Flatten(), LAYERS.Dense(3, "softmax")]
+    model = keras.Sequential([keras.Input((length,)), *layers])
+    model.compile(keras.optimizers.Adam(0.02), "sparse_categorical_crossentropy")
+    return model
+
+
+@pytest.mark.backends
+def test_ids_that_an_embedding_has_no_row_for():
+    ids = np.random.default_rng(0).integers(0, 30, (96, 5))
+    y = ids[:, 0] % 3
+    finding = diagnose(embedded(20), ids, y).severe[0]
+    assert (finding.kind, finding.layer, finding.fault) == ("ids out of range", "words", "inputs")
+    assert "table of 20 rows: they go from 0 to 29" in finding.evidence
+    assert "input_dim of 30 or more" in finding.cure
+    model = embedded(30)
+    assert diagnose(model, ids, y).healthy
+    assert trains(model, ids, y)
+    assert "Number the ids from 0" in diagnose(model, ids - 1, y).severe[0].cure
+
+
+def test_each_embedding_is_asked_of_the_column_that_it_reads():
+    inputs = keras.Input((2,))
+    user, film = inputs[:, 0], inputs[:, 1]
+    h = LAYERS.Embedding(5, 4, name="user")(user) * LAYERS.Embedding(50, 4, name="film")(film)
+    model = keras.Model(inputs, LAYERS.Dense(1)(h))
+    model.compile("adam", "mse")
+    ids = np.stack([np.arange(40) % 5, np.arange(40)], 1)
+    y = np.arange(40)[:, None] / 40
+    assert found(diagnose(model, ids, y), "ids out of range") == []
+    (finding,) = diagnose(model, ids[:, ::-1], y).severe
+    assert finding.layer == "user"
+    assert "39" in finding.evidence
