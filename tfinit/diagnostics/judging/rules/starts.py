@@ -14,7 +14,10 @@ _INPUTS_LARGE = 10.0  # their rms
 @rule(
     Kind(
         "confident start",
-        ("not finite", "scale jump", "saturated", "exploding"),
+        (
+            *("not finite", "scale jump", "saturated", "exploding"),
+            *("one-unit softmax", "head against loss", "too few units"),
+        ),
         cures.less_confident,
         fault="initial",
     ),
