@@ -8,6 +8,7 @@ from tfinit.graph.attention import score_layers, score_steps
 from tfinit.graph.calls import Graph, bears_kernel
 from tfinit.graph.kernels import Kernel, find_kernels
 from tfinit.graph.layer_kinds import kind_of
+from tfinit.graph.linearity import LinearPair, is_linear, linear_pairs
 from tfinit.graph.nonlinearity import Nonlinearity, nonlinearity
 from tfinit.graph.normalizations import applied, is_normalization, normalized_steps
 from tfinit.graph.residual import ResidualBranch, ending, head_steps, residual_branches
@@ -216,6 +217,16 @@ class Structure:
                 else:
                     stack.extend(step.outputs)
         return readers
+
+    @cached_property
+    def is_linear(self) -> bool:
+        """True if all that the heads read is linear in the inputs, through other kernels."""
+        return is_linear(self.graph, self._heads)
+
+    @cached_property
+    def linear_pairs(self) -> list[LinearPair]:
+        """The pairs of layers in a row with nothing bent between them."""
+        return [] if self.graph.guessed else linear_pairs(self.graph)
 
     @cached_property
     def normalized(self) -> set[str]:

@@ -180,7 +180,7 @@ def test_a_loss_that_the_model_computes_itself_is_taken(compiled):
 
 
 def test_the_gradient_is_that_of_fit():
-    """Keras takes the logits before a sigmoid: one that is at its end has a gradient all the same."""
+    """Keras takes the logits before a sigmoid: at its end there is a gradient all the same."""
     model = network(L.Dense(1, "sigmoid", name="out"), loss=BINARY)
     out = model.get_layer("out")
     out.kernel.assign(200 * out.kernel)

@@ -21,9 +21,8 @@ from tfinit.diagnostics.judging.findings import (  # noqa: F401  (a new rule fin
 )
 
 FILES = (
-    *("numbers", "labels", "heads", "ranges", "losses", "starts"),
-    *("inputs", "gradients"),
-    *("weights", "scale", "layers", "recurrence", "rates"),
+    *("numbers", "labels", "heads", "ranges", "losses", "starts", "inputs", "gradients"),
+    *("weights", "scale", "frozen", "layers", "recurrence", "rates"),
 )
 for _file in FILES:
     importlib.import_module(f"{__name__}.{_file}")

@@ -1,5 +1,6 @@
 """Rules about how signals change from layer to layer: jumps, growth and decay with depth."""
 
+import math
 import statistics
 from collections.abc import Iterator
 
@@ -10,7 +11,7 @@ from tfinit.diagnostics.judging.findings import NOTE, SEVERE, WARNING, Finding, 
 from tfinit.diagnostics.judging.rules.gradients import VANISHING
 from tfinit.diagnostics.judging.trends import Trend
 from tfinit.diagnostics.measuring.measurement import LayerSignals
-from tfinit.diagnostics.measuring.signals import Signal
+from tfinit.diagnostics.measuring.signals import BOUNDED, Signal
 
 # How much a signal may change from the first layer to the last, in decades.
 _DECADES_SEVERE, _DECADES_WARNING = 3.0, 2.0
@@ -18,6 +19,7 @@ _FEW_LAYERS = 3  # steps from layer to layer below which a trend is no trend
 # A layer's factor against its neighbours'.
 _JUMP_SEVERE, _JUMP_WARNING = 100.0, 20.0
 _INPUT_LARGE = 10.0
+_BOUNDS = {**dict.fromkeys((*BOUNDED, "sin", "cos", "erf"), 1.0), "relu6": 6.0}  # of activations
 # What of the inputs varies over the examples, against all of it: below the first, a network learns
 # hardly; below the second it is rounding, as of a batch of one example, which tells nothing.
 _INPUT_VARIES, _INPUT_SAME = 0.05, 1e-6
@@ -66,8 +68,7 @@ def scale_jump(evidence: Evidence) -> Iterator[Finding]:
     before = inputs[0].rms if len(inputs) == 1 and inputs[0].rms > 0 else None
     of_depth: dict[int, float] = {}
     for layer in rows:
-        # What a normalization passes on has size 1, whatever it got.
-        made = 1.0 if layer.normalized else layer.linear.rms
+        made = _passed_on(layer)
         of_depth[layer.depth] = max(made, of_depth.get(layer.depth, 0.0))
     jumps: list[tuple[LayerSignals, float, float]] = []
     for layer in rows:
@@ -125,6 +126,17 @@ def _means_reach_kernels(evidence: Evidence) -> bool:
     first = (layer.linear for layer in evidence.kernels if layer.depth == 1)
     # Few units may see somewhat more than their inputs hold.
     return any(s.finite and 0 < s.variation < 3 * _INPUT_VARIES * s.rms for s in first)
+
+
+def _passed_on(layer: LayerSignals) -> float:
+    """The size of what the next layer gets, in terms of what the kernel makes.
+
+    What a normalization passes on has size 1, and what a bounded activation passes on is within
+    its bounds, whatever they got.
+    """
+    if layer.normalized:
+        return 1.0
+    return min(layer.linear.rms, _BOUNDS.get(layer.follows, math.inf))
 
 
 def _begins_normalized(evidence: Evidence) -> bool:
