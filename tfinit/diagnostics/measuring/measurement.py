@@ -299,7 +299,7 @@ def _measured(model: Any, x: Any, y: Any, loss: Any, sample_weight: Any, kept: A
         inputs=inputs,
         examples=int(keras.tree.flatten(batch.x)[0].shape[0]),
         loss=float(number),
-        start=start_of(given_outputs, batch.guesses),
+        start=start_of(made, batch.guesses),
         broken=broken,
         notes=(*batch.notes, *structure.notes, *_notes(model, structure)),
         half=half,
