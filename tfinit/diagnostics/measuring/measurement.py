@@ -17,8 +17,14 @@ from tfinit.diagnostics.measuring.parameters import Parameter, norm, parameter
 from tfinit.diagnostics.measuring.preprocessing import preprocessed
 from tfinit.diagnostics.measuring.settings import Settings, settings_of
 from tfinit.diagnostics.measuring.signals import BOUNDED, Signal, measure_beside, measure_signal
+from tfinit.diagnostics.measuring.through_time import (
+    EXAMPLES,
+    ThroughTime,
+    is_followed,
+    through_time,
+)
 from tfinit.diagnostics.measuring.twins import Twins, find_twins
-from tfinit.diagnostics.measuring.updates import update_ratios
+from tfinit.diagnostics.measuring.updates import first_moves, update_ratios
 from tfinit.errors import InputError, reason
 from tfinit.graph.activations import activation_of, own_activation
 from tfinit.graph.keras_internals import weights_that_train
@@ -131,6 +137,7 @@ class Measurement:
         given: The inputs as they were given, flat, in the order of the graph's; empty where they
             were made up.
         settings: What layers are set to: what is dropped, averaged over, frozen.
+        recurrent: Its recurrent layers in time, those of Keras's own cells.
         linear_fit: Of a network that is linear, how much of its targets a linear map explains.
         filled: The numbers of those in which NaN was replaced before the passes.
         lookups: The embeddings that read an input as it is.
@@ -149,6 +156,7 @@ class Measurement:
     parameters: tuple[Parameter, ...]
     given: tuple[np.ndarray, ...]
     settings: Settings
+    recurrent: tuple[ThroughTime, ...]
     linear_fit: float | None
     filled: frozenset[int]
     lookups: tuple[Lookup, ...]
@@ -210,8 +218,12 @@ def _measured(model: Any, x: Any, y: Any, loss: Any, sample_weight: Any, kept: A
     scale = _HALF_SCALE if half else 1.0
     watched = [(key, layer) for key, layer in layers if _has_something_to_say(layer)]
     seen: dict[tuple[str, int], _Seen] = {}
+    read: dict[str, tuple[Any, np.ndarray]] = {}
 
     def value(point: Point, tensor: Any) -> None:
+        if point.what == "input":
+            read.setdefault(point.key, (point.layer, _array(tensor[:EXAMPLES])))
+            return
         record = seen.setdefault(point[:2], _Seen(point.layer))
         record.shape = tuple(tensor.shape)
         if _is_seen_before(point, structure):
@@ -244,7 +256,12 @@ def _measured(model: Any, x: Any, y: Any, loss: Any, sample_weight: Any, kept: A
             (batch.y, batch.weights),
             [v for _, layer in walk_layers(model) for v in weights_that_train(layer)],
             list(asked.values()),
-            functools.partial(probing, model, layers=watched),
+            functools.partial(
+                probing,
+                model,
+                layers=watched,
+                entering=[layer for _, layer in watched if is_followed(layer)],
+            ),
             scale,
         )
         outputs, number, tapped = forward_and_backward(snapshot, work, value, gradient, kept)
@@ -273,6 +290,8 @@ def _measured(model: Any, x: Any, y: Any, loss: Any, sample_weight: Any, kept: A
             for kernel in structure.kernels
         }
         settings = settings_of(structure, values)
+        moves = first_moves(model, {k: values[k] for k in by_key}, by_key, ratios) if read else {}
+        recurrent = tuple(through_time(structure, read, values, moves))
     given = () if batch.made_up else tuple(map(_array, keras.tree.flatten(batch.given[0])))
     made = outputs_of(model, structure, outputs, batch.given[1], loss)
     return Measurement(
@@ -291,6 +310,7 @@ def _measured(model: Any, x: Any, y: Any, loss: Any, sample_weight: Any, kept: A
         ),
         given=given,
         settings=settings,
+        recurrent=recurrent,
         linear_fit=linear_fit(given, made[0].targets) if structure.is_linear and made else None,
         filled=batch.mended.filled,
         lookups=() if batch.made_up else batch.mended.lookups,

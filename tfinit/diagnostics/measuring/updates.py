@@ -49,6 +49,29 @@ def update_ratios(
     return {key: _rms(move) / size for (key, size), move in zip(sizes.items(), moves, strict=True)}
 
 
+def first_moves(
+    model: Any,
+    weights: dict[str, np.ndarray],
+    gradients: dict[str, np.ndarray],
+    ratios: dict[str, float],
+) -> dict[str, np.ndarray]:
+    """Δw itself of those weights that have a ratio, against the gradient or its signs.
+
+    Args:
+        model: As for `update_ratios`.
+        weights: The same.
+        gradients: The same.
+        ratios: What it gave.
+    """
+    by_sign = type(getattr(model, "optimizer", None)).__name__ != "SGD"
+    moves = {}
+    for key in gradients.keys() & weights.keys() & ratios.keys():
+        way = np.sign(gradients[key]) if by_sign else gradients[key]
+        if (size := _rms(way)) > 0:
+            moves[key] = way * (-ratios[key] * _rms(weights[key]) / size)
+    return moves
+
+
 def _moves(
     optimizer: Any, weights: list[np.ndarray], gradients: list[np.ndarray]
 ) -> list[np.ndarray]:
