@@ -7,6 +7,7 @@ from tfinit.arguments import text
 from tfinit.diagnostics.judging.causes import find
 from tfinit.diagnostics.judging.findings import SEVERE, Finding
 from tfinit.diagnostics.judging.trends import Trends
+from tfinit.diagnostics.judging.trials import Trial, Try, with_cures_that_cure
 from tfinit.diagnostics.measuring.measurement import LayerSignals, Measurement, Weights, measure
 from tfinit.diagnostics.table import layers_table
 from tfinit.results import Result, json_ready
@@ -25,11 +26,18 @@ class Diagnosis(Result):
         trends: How signals grow forward and backward: ``forward_factor``, ``backward_factor`` and
             ``depth_scale``.
         measurement: Everything that it was made from.
+
+    Args:
+        model: Its name.
+        measurement: What was measured.
+        attempt: Tries cures (`tfinit.diagnostics.judging.trials`); None names them untried.
     """
 
-    def __init__(self, model: str, measurement: Measurement) -> None:
+    def __init__(self, model: str, measurement: Measurement, attempt: Try | None = None) -> None:
         self.model, self.measurement = model, measurement
         evidence, self.findings = find(measurement)
+        if attempt is not None:
+            self.findings = with_cures_that_cure(self.findings, attempt)
         self.layers: tuple[LayerSignals, ...] = measurement.layers
         self.trends: Trends = evidence.trends
 
@@ -219,7 +227,8 @@ def diagnose(
             for each output.
 
     Returns:
-        A `Diagnosis`; it prints as a verdict, a table and findings.
+        A `Diagnosis`; it prints as a verdict, a table and findings. The code of a severe finding
+        was tried on a copy, measured in the same way: it is named only if the finding was gone.
 
     Raises:
         InputError: a model that is not built, not of Keras 3 or has no weights; data, targets or a
@@ -238,4 +247,9 @@ def diagnose(
     Glorot & Bengio, AISTATS 2010; He et al., ICCV 2015; Schoenholz et al., Deep Information
     Propagation, ICLR 2017 (χ₁ and the depth scale).
     """
-    return Diagnosis(getattr(model, "name", "model"), measure(model, x, y, loss, sample_weight))
+
+    def found(x: Any, y: Any) -> list[Finding]:
+        return find(measure(model, x, y, loss, sample_weight))[1]
+
+    measurement = measure(model, x, y, loss, sample_weight)
+    return Diagnosis(getattr(model, "name", "model"), measurement, Trial(model, x, y, found))

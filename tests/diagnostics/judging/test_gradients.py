@@ -172,3 +172,22 @@ def test_a_frozen_part_is_no_finding_and_a_cut_one_is_a_warning():
     cut = keras.Model(inputs, L.Dense(3)(h))
     (finding,) = [f for f in diagnose(cut, X, CLASSES).findings if f.rule == "TFI100"]
     assert (finding.severity, finding.layer) == ("warning", "cut")
+
+
+class ReZero(L.Layer):
+    """α·x: it has a weight and no kernel, and might be an activation."""
+
+    def build(self, shape):
+        self.alpha = self.add_weight(shape=(), initializer="zeros", name="alpha")
+
+    def call(self, x):
+        return self.alpha * x
+
+
+def test_a_scalar_of_zero_opens_at_the_first_step():
+    inputs = h = keras.Input((8,))
+    for _ in range(2):
+        h = h + ReZero()(L.Dense(8, "relu")(h))
+    model = keras.Model(inputs, L.Dense(3)(h))
+    model.compile(keras.optimizers.Adam(0.02), LOGITS)
+    assert "no gradient" not in {f.kind for f in diagnose(model, X, CLASSES).findings}

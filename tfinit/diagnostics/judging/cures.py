@@ -27,6 +27,14 @@ class Cure(NamedTuple):
     changes: tuple[Change, ...] = ()
 
 
+# What is tried where a finding's own line does not do.
+EVERY_LAYER = (
+    Cure("Use the initializers that fit each layer:", "tfinit.recommend(model).apply()"),
+    Cure(
+        "Set each layer's scale by what the data become there:",
+        'tfinit.initialize(model, "lsuv", x)',
+    ),
+)
 ChooseCure = Callable[[Measurement, str], Cure]
 
 
@@ -78,10 +86,12 @@ def unbounded(found: Measurement, layer: str) -> Cure:
         words = (
             f'{layer!r} makes the output: write activation="{some}" there, which suits the loss.'
         )
-        return Cure(words, "")
+        return Cure(words, "", (Change(layer, "activation", some),))
     words = f"{layer!r} makes the output: leave its activation out, so that it holds all targets."
-    own = [k for k in found.structure.kernels if k.key in _keys(found.structure, layer)]
-    return Cure(words, f"model.get_layer({layer!r}).activation = None" if own else "")
+    if not _keys(found.structure, layer) or "/" in layer:
+        return Cure(words, "")  # a layer that is the activation, or one inside another
+    code = f"model.get_layer({layer!r}).activation = None"
+    return Cure(words, code, (Change(layer, "activation", None),))
 
 
 def steady(found: Measurement, layer: str) -> Cure:
@@ -161,3 +171,14 @@ def finite(found: Measurement, layer: str) -> Cure:
     return Cure(
         "Look for log(0), x / 0 or overflow there; redraw the weights:", scheme(found.structure)
     )
+
+
+def in_vain(kind: str, layer: str) -> Cure:
+    """What is left to say where the finding stays after every line of code that was tried."""
+    if kind == "not finite":
+        words = "Look for log(0), √0 or its slope, 0 / 0, exp or overflow there"
+    elif layer:
+        words = f"Look at what {layer!r} reads, and at what is behind it"
+    else:
+        words = "Look at the inputs, and at how the layers are put together"
+    return Cure(f"{words}: other initial weights do not mend it (tried on a copy).", "")

@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 
 from tfinit.diagnostics.measuring.batch import Batch, make_batch, shapes, start_loss
-from tfinit.diagnostics.measuring.initializers import initializer_of, wrong_fans
+from tfinit.diagnostics.measuring.initializers import initializer_of, looks_drawn, wrong_fans
 from tfinit.diagnostics.measuring.linear_fit import linear_fit
 from tfinit.diagnostics.measuring.mending import Lookup
+from tfinit.diagnostics.measuring.one_step import FirstStep, Rates, try_rates
+from tfinit.diagnostics.measuring.optimizer import Optimizer, optimizer_of
 from tfinit.diagnostics.measuring.outputs import Output, outputs_of
 from tfinit.diagnostics.measuring.parameters import Parameter, norm, parameter
 from tfinit.diagnostics.measuring.preprocessing import preprocessed
@@ -24,7 +26,7 @@ from tfinit.diagnostics.measuring.through_time import (
     through_time,
 )
 from tfinit.diagnostics.measuring.twins import Twins, find_twins
-from tfinit.diagnostics.measuring.updates import first_moves, update_ratios
+from tfinit.diagnostics.measuring.updates import first_moves, first_updates
 from tfinit.errors import InputError, reason
 from tfinit.graph.activations import activation_of, own_activation
 from tfinit.graph.keras_internals import weights_that_train
@@ -141,6 +143,10 @@ class Measurement:
         linear_fit: Of a network that is linear, how much of its targets a linear map explains.
         filled: The numbers of those in which NaN was replaced before the passes.
         lookups: The embeddings that read an input as it is.
+        optimizer: What is known of the optimizer; None of a model that is not compiled.
+        rates: What steps at its rate, and at others, do to the loss of the batch; None where the
+            first step's size gives no reason to try it, or where it cannot be tried.
+        drawn: Whether the weights look as they were drawn: none trained, none frozen.
     """
 
     layers: tuple[LayerSignals, ...]
@@ -160,6 +166,9 @@ class Measurement:
     linear_fit: float | None
     filled: frozenset[int]
     lookups: tuple[Lookup, ...]
+    optimizer: Optimizer | None
+    rates: Rates | None
+    drawn: bool
 
 
 @dataclass
@@ -217,6 +226,8 @@ def _measured(model: Any, x: Any, y: Any, loss: Any, sample_weight: Any, kept: A
     half = "float16" in {str(getattr(layer, "compute_dtype", "")) for _, layer in layers}
     scale = _HALF_SCALE if half else 1.0
     watched = [(key, layer) for key, layer in layers if _has_something_to_say(layer)]
+    # To find out may call a layer of the user's own, which the passes would see.
+    names = {id(layer): _activation_name(layer) for _, layer in watched}
     seen: dict[tuple[str, int], _Seen] = {}
     read: dict[str, tuple[Any, np.ndarray]] = {}
 
@@ -226,16 +237,16 @@ def _measured(model: Any, x: Any, y: Any, loss: Any, sample_weight: Any, kept: A
             return
         record = seen.setdefault(point[:2], _Seen(point.layer))
         record.shape = tuple(tensor.shape)
-        if _is_seen_before(point, structure):
+        if _is_seen_before(point, structure, names[id(point.layer)]):
             return
         axis = _channel(structure.kernels_of(point.layer), point.layer, len(tensor.shape))
-        activation = _activation_name(point.layer) if point.what == "output" else ""
+        activation = names[id(point.layer)] if point.what == "output" else ""
         record.values[point.what] = measure_beside(
             beside, tensor, axis, activation, count_zeros=bool(activation)
         )
 
     def gradient(point: Point, tensor: Any) -> None:
-        if _is_seen_before(point, structure):
+        if _is_seen_before(point, structure, names[id(point.layer)]):
             return
         axis = _channel(structure.kernels_of(point.layer), point.layer, len(tensor.shape))
         wide = keras.ops.cast(tensor, "float32") / scale if half else tensor
@@ -283,17 +294,27 @@ def _measured(model: Any, x: Any, y: Any, loss: Any, sample_weight: Any, kept: A
     by_key = {
         key: gradients[id(v)] for key, v in (variables | trained).items() if id(v) in gradients
     }
-    ratios = update_ratios(model, values, by_key)
+    ratios, decrease = first_updates(model, values, by_key, {*trained})
     with snapshot.before():
         weights = {
             kernel.key: _weights(structure, kernel, values[kernel.key], gradients, ratios)
             for kernel in structure.kernels
         }
         settings = settings_of(structure, values)
-        moves = first_moves(model, {k: values[k] for k in by_key}, by_key, ratios) if read else {}
-        recurrent = tuple(through_time(structure, read, values, moves))
     given = () if batch.made_up else tuple(map(_array, keras.tree.flatten(batch.given[0])))
     made = outputs_of(model, structure, outputs, batch.given[1], loss)
+    parameters = tuple(
+        parameter(key, values[key], by_key.get(key), ratios.get(key)) for key in trained
+    )
+    drawn = looks_drawn(structure, {key: values[key] for key in trained})
+    optimizer, rates = optimizer_of(model, decrease), None
+    by_sign = optimizer is not None and optimizer.adaptive
+    moves = first_moves(values, by_key, ratios, by_sign) if read else {}
+    with snapshot.before():
+        recurrent = tuple(through_time(structure, read, values, moves, by_sign))
+    if optimizer is not None and kept is None and batch.y is not None:
+        first = FirstStep(optimizer, parameters, float(number), drawn)
+        rates = try_rates(model, first, snapshot.taken, work)
     return Measurement(
         layers=tuple(_rows(seen, structure, weights)),
         inputs=inputs,
@@ -305,15 +326,16 @@ def _measured(model: Any, x: Any, y: Any, loss: Any, sample_weight: Any, kept: A
         half=half,
         structure=structure,
         outputs=made,
-        parameters=tuple(
-            parameter(key, values[key], by_key.get(key), ratios.get(key)) for key in trained
-        ),
+        parameters=parameters,
         given=given,
         settings=settings,
         recurrent=recurrent,
         linear_fit=linear_fit(given, made[0].targets) if structure.is_linear and made else None,
         filled=batch.mended.filled,
         lookups=() if batch.made_up else batch.mended.lookups,
+        optimizer=optimizer,
+        rates=rates,
+        drawn=drawn,
     )
 
 
@@ -348,11 +370,11 @@ def _notes(model: Any, structure: Structure) -> Iterator[str]:
         )
 
 
-def _is_seen_before(point: Point, structure: Structure) -> bool:
+def _is_seen_before(point: Point, structure: Structure, activation: str) -> bool:
     """What enters an activation that is a layer was the output of another, but for bounded ones."""
     if point.what == "output" or structure.kernels_of(point.layer):
         return False
-    return _activation_name(point.layer) not in BOUNDED
+    return activation not in BOUNDED
 
 
 def _has_something_to_say(layer: Any) -> bool:

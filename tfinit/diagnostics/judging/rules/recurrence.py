@@ -135,9 +135,7 @@ def _grows(seen: ThroughTime, evidence: Evidence) -> str:
     return WARNING if seen.total >= _DECADES else ""
 
 
-@rule(
-    Kind("forgetful", ("not finite", "gates saturated", "twins"), fault="initial"), code="TFI141"
-)
+@rule(Kind("forgetful", ("not finite", "gates saturated", "twins"), fault="initial"), code="TFI141")
 def _forgetful(evidence: Evidence) -> Iterator[Finding]:
     """A recurrent layer that forgets within a step, or a sequence too long for its memory.
 

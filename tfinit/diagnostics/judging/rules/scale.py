@@ -19,7 +19,7 @@ _FEW_LAYERS = 3  # steps from layer to layer below which a trend is no trend
 # A layer's factor against its neighbours'.
 _JUMP_SEVERE, _JUMP_WARNING = 100.0, 20.0
 _INPUT_LARGE = 10.0
-_BOUNDS = {**dict.fromkeys(BOUNDED, 1.0), "relu6": 6.0}  # of activations
+_BOUNDS = {**dict.fromkeys((*BOUNDED, "sin", "cos", "erf"), 1.0), "relu6": 6.0}  # of activations
 # What of the inputs varies over the examples, against all of it: below the first, a network learns
 # hardly; below the second it is rounding, as of a batch of one example, which tells nothing.
 _INPUT_VARIES, _INPUT_SAME = 0.05, 1e-6
