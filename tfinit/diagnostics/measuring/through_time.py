@@ -21,7 +21,7 @@ from tfinit.graph.structure import Structure
 
 EXAMPLES = 8  # of the batch
 _STEPS = 200  # of a sequence, its last
-_WORK = 2e9  # products at most; for that, fewer examples
+_WORK = 5e8  # products at most; for that, fewer examples
 _OFF = 1e-6  # how far the other state is off
 _FLAT = 0.975  # a gate or a bounded unit beyond this, on -1 to 1, is saturated
 _HUGE = 1e150  # a state beyond this has exploded
@@ -173,7 +173,7 @@ class _Run:
         self._inner = self._functions[self._letters.index("c")]
         self._kernel, self._recurrent = (w.astype(np.float64) for w in (kernel, recurrent))
         bias = None if cell.bias is None else cell.bias.numpy().astype(np.float64)
-        self._bias = np.zeros(kernel.shape[1]) if bias is None else np.atleast_2d(bias)[0]
+        self.bias = np.zeros(kernel.shape[1]) if bias is None else np.atleast_2d(bias)[0]
         # A GRU that resets after has another one for what comes from the state.
         two = bias is not None and bias.ndim == 2
         self._bias_of_state = bias[1] if two and bias is not None else 0.0
@@ -187,7 +187,7 @@ class _Run:
         """Run over examples (n, steps, inputs)."""
         rows, units = len(x), self._recurrent.shape[0]
         random = np.random.default_rng(0).standard_normal((rows, 2 * units))
-        fed = x @ self._kernel + self._bias
+        fed = x @ self._kernel + self.bias
         states = np.zeros((2 * rows, 2 * units))  # the state, and the cell's of an LSTM
         logs: list[np.ndarray] = []
         sizes: list[float] = []
@@ -195,7 +195,7 @@ class _Run:
         with np.errstate(all="ignore"):
             for t in range(x.shape[1]):
                 # The first rows as they are, the others a little off.
-                states = self._step(np.concatenate([fed[:, t], fed[:, t]]), states, rows)
+                states = self.step(np.concatenate([fed[:, t], fed[:, t]]), states, rows)
                 sizes.append(float(np.sqrt(np.mean(states[:rows] ** 2))))
                 if not sizes[-1] < _HUGE:
                     break
@@ -224,7 +224,7 @@ class _Run:
                 self.growth = math.inf
         return self
 
-    def _step(self, fed: np.ndarray, states: np.ndarray, rows: int) -> np.ndarray:
+    def step(self, fed: np.ndarray, states: np.ndarray, rows: int) -> np.ndarray:
         """The next states."""
         units = self._recurrent.shape[0]
         h, c = states[:, :units], states[:, units:]

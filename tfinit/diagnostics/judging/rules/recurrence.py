@@ -58,8 +58,8 @@ def _gates_saturated(evidence: Evidence) -> Iterator[Finding]:
             "gates saturated",
             SEVERE if severe else WARNING,
             first.key,
-            f"{first.saturated:.0%} of the {what} of {first.key!r} are at their flat ends (it reads "
-            f"numbers of rms {first.inputs:.3g}).{elsewhere(worst)}",
+            f"{first.saturated:.0%} of the {what} of {first.key!r} are at their flat ends (it "
+            f"reads numbers of rms {first.inputs:.3g}).{elsewhere(worst)}",
             cure,
             fault="inputs" if large else "initial",
         )
@@ -158,7 +158,8 @@ def _forgetful(evidence: Evidence) -> Iterator[Finding]:
     Source: Jozefowicz, Zaremba, Sutskever, An Empirical Exploration of Recurrent Network
     Architectures, 2015.
     """
-    forgets = [r for r in evidence.found.recurrent if r.factor < _FORGETS and r.steps >= _FEW]
+    moving = [r for r in evidence.found.recurrent if r.saturated < _SATURATED_WARNING]
+    forgets = [r for r in moving if r.factor < _FORGETS and r.steps >= _FEW]
     if forgets:
         first = forgets[0]
         kept = ""
@@ -175,7 +176,7 @@ def _forgetful(evidence: Evidence) -> Iterator[Finding]:
             fault="initial" if little or first.activation != "sigmoid" else "activation",
         )
         return
-    long = [r for r in evidence.found.recurrent if r.total < _LONG]
+    long = [r for r in moving if r.total < _LONG]
     if long:
         first = long[0]
         yield evidence.finding(
