@@ -3,8 +3,11 @@
 import math
 from typing import Any
 
+import numpy as np
+
 from tfinit.fans import fans
 from tfinit.graph.kernels import Kernel
+from tfinit.graph.structure import Structure
 
 # σ of drawn weights differs from the formula by so much at most, by chance and cutting.
 _LIKE, _FEW = 0.2, 64
@@ -77,3 +80,45 @@ def _initializer(kernel: Kernel) -> Any:
 def _fan(mode: Any, fan_in: float, fan_out: float) -> float | None:
     known = {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": (fan_in + fan_out) / 2}
     return known.get(mode)
+
+
+def looks_drawn(structure: Structure, weights: dict[str, np.ndarray]) -> bool:
+    """True if the weights look as they were drawn: nothing is frozen, and all biases are constant.
+
+    Training moves biases, scales and shifts first of all. A bias of the last layer may have been
+    set. Of kernels without any such weight, those count whose deviation is the initializer's.
+
+    Args:
+        structure: The model's graph, read.
+        weights: The weights that training moves, by key.
+    """
+    if not all(kernel.trainable for kernel in structure.kernels):
+        return False
+    heads = {k.key.rsplit("/", 1)[0] for k in structure.kernels if structure.is_head(k.layer)}
+    vectors = [
+        values
+        for key, values in weights.items()
+        if values.ndim == 1 and key.rsplit("/", 1)[0] not in heads
+    ]
+    if vectors:
+        return all(map(_is_constant, vectors))
+    known = [kernel for kernel in structure.kernels if kernel.key in weights]
+    likes = [_likeness(kernel, float(np.std(weights[kernel.key]))) for kernel in known]
+    return all(like is None or abs(like - 1) < _LIKE for like in likes)
+
+
+def _is_constant(values: np.ndarray) -> bool:
+    """True of what initializers of biases and scales give: one number, or zeros and ones."""
+    # A recurrent layer's bias is 0 but for the forget gate's 1.
+    zeros_and_ones = bool(np.all((values == 0) | (values == 1)))
+    return zeros_and_ones or (values.size > 1 and bool(np.all(values == values[0])))
+
+
+def _likeness(kernel: Kernel, std: float) -> float | None:
+    """σ of the weights / σ by the initializer's formula; None of one without."""
+    found = _initializer(kernel)
+    scale = getattr(found, "scale", None)
+    used = _fan(getattr(found, "mode", None), *fans(kernel.shape))
+    if not isinstance(scale, int | float) or used is None or math.prod(kernel.shape) < _FEW:
+        return None
+    return std / math.sqrt(scale / used)

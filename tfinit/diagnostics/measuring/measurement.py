@@ -9,16 +9,25 @@ from typing import Any
 import numpy as np
 
 from tfinit.diagnostics.measuring.batch import Batch, make_batch, shapes, start_loss
-from tfinit.diagnostics.measuring.initializers import initializer_of, wrong_fans
+from tfinit.diagnostics.measuring.columns import Given, look_at
+from tfinit.diagnostics.measuring.initializers import initializer_of, looks_drawn, wrong_fans
 from tfinit.diagnostics.measuring.linear_fit import linear_fit
 from tfinit.diagnostics.measuring.mending import Lookup
+from tfinit.diagnostics.measuring.one_step import FirstStep, Rates, try_rates
+from tfinit.diagnostics.measuring.optimizer import Optimizer, optimizer_of
 from tfinit.diagnostics.measuring.outputs import Output, outputs_of
 from tfinit.diagnostics.measuring.parameters import Parameter, norm, parameter
 from tfinit.diagnostics.measuring.preprocessing import preprocessed
 from tfinit.diagnostics.measuring.settings import Settings, settings_of
 from tfinit.diagnostics.measuring.signals import BOUNDED, Signal, measure_beside, measure_signal
+from tfinit.diagnostics.measuring.through_time import (
+    EXAMPLES,
+    ThroughTime,
+    is_followed,
+    through_time,
+)
 from tfinit.diagnostics.measuring.twins import Twins, find_twins
-from tfinit.diagnostics.measuring.updates import update_ratios
+from tfinit.diagnostics.measuring.updates import first_moves, first_updates
 from tfinit.errors import InputError, reason
 from tfinit.graph.activations import activation_of, own_activation
 from tfinit.graph.keras_internals import weights_that_train
@@ -131,9 +140,15 @@ class Measurement:
         given: The inputs as they were given, flat, in the order of the graph's; empty where they
             were made up.
         settings: What layers are set to: what is dropped, averaged over, frozen.
+        recurrent: Its recurrent layers in time, those of Keras's own cells.
         linear_fit: Of a network that is linear, how much of its targets a linear map explains.
-        filled: The numbers of those in which NaN was replaced before the passes.
+        looked_at: What each of the inputs holds.
+        filled: The numbers of the inputs in which NaN was replaced before the passes.
         lookups: The embeddings that read an input as it is.
+        optimizer: What is known of the optimizer; None of a model that is not compiled.
+        rates: What steps at its rate, and at others, do to the loss of the batch; None where the
+            first step's size gives no reason to try it, or where it cannot be tried.
+        drawn: Whether the weights look as they were drawn: none trained, none frozen.
     """
 
     layers: tuple[LayerSignals, ...]
@@ -148,10 +163,15 @@ class Measurement:
     outputs: tuple[Output, ...]
     parameters: tuple[Parameter, ...]
     given: tuple[np.ndarray, ...]
+    looked_at: tuple[Given, ...]
     settings: Settings
+    recurrent: tuple[ThroughTime, ...]
     linear_fit: float | None
     filled: frozenset[int]
     lookups: tuple[Lookup, ...]
+    optimizer: Optimizer | None
+    rates: Rates | None
+    drawn: bool
 
 
 @dataclass
@@ -212,8 +232,12 @@ def _measured(model: Any, x: Any, y: Any, loss: Any, sample_weight: Any, kept: A
     # To find out may call a layer of the user's own, which the passes would see.
     names = {id(layer): _activation_name(layer) for _, layer in watched}
     seen: dict[tuple[str, int], _Seen] = {}
+    read: dict[str, tuple[Any, np.ndarray]] = {}
 
     def value(point: Point, tensor: Any) -> None:
+        if point.what == "input":
+            read.setdefault(point.key, (point.layer, _array(tensor[:EXAMPLES])))
+            return
         record = seen.setdefault(point[:2], _Seen(point.layer))
         record.shape = tuple(tensor.shape)
         if _is_seen_before(point, structure, names[id(point.layer)]):
@@ -246,12 +270,19 @@ def _measured(model: Any, x: Any, y: Any, loss: Any, sample_weight: Any, kept: A
             (batch.y, batch.weights),
             [v for _, layer in walk_layers(model) for v in weights_that_train(layer)],
             list(asked.values()),
-            functools.partial(probing, model, layers=watched),
+            functools.partial(
+                probing,
+                model,
+                layers=watched,
+                entering=[layer for _, layer in watched if is_followed(layer)],
+            ),
             scale,
         )
         outputs, number, tapped = forward_and_backward(snapshot, work, value, gradient, kept)
         start = start_loss(outputs, batch.y)
-        inputs = tuple(map(measure_signal, preprocessed(structure.graph, batch.x)))
+        looked_up = {lookup.input for lookup in batch.mended.lookups}
+        floats = preprocessed(model, structure.graph, batch.x, looked_up)
+        inputs = tuple(map(measure_signal, floats))
     gradients: dict[int, Any] = {
         id(v): _single(keras.ops.convert_to_numpy(g), scale)
         for v, g in zip(work.asked, tapped, strict=True)
@@ -268,7 +299,7 @@ def _measured(model: Any, x: Any, y: Any, loss: Any, sample_weight: Any, kept: A
     by_key = {
         key: gradients[id(v)] for key, v in (variables | trained).items() if id(v) in gradients
     }
-    ratios = update_ratios(model, values, by_key)
+    ratios, decrease = first_updates(model, values, by_key, {*trained})
     with snapshot.before():
         weights = {
             kernel.key: _weights(structure, kernel, values[kernel.key], gradients, ratios)
@@ -277,6 +308,18 @@ def _measured(model: Any, x: Any, y: Any, loss: Any, sample_weight: Any, kept: A
         settings = settings_of(structure, values)
     given = () if batch.made_up else tuple(map(_array, keras.tree.flatten(batch.given[0])))
     made = outputs_of(model, structure, outputs, batch.given[1], loss)
+    parameters = tuple(
+        parameter(key, values[key], by_key.get(key), ratios.get(key)) for key in trained
+    )
+    drawn = looks_drawn(structure, {key: values[key] for key in trained})
+    optimizer, rates = optimizer_of(model, decrease), None
+    by_sign = optimizer is not None and optimizer.adaptive
+    moves = first_moves(values, by_key, ratios, by_sign) if read else {}
+    with snapshot.before():
+        recurrent = tuple(through_time(structure, read, values, moves, by_sign))
+    if optimizer is not None and kept is None and batch.y is not None:
+        first = FirstStep(optimizer, parameters, float(number), drawn)
+        rates = try_rates(model, first, snapshot.taken, work)
     return Measurement(
         layers=tuple(_rows(seen, structure, weights)),
         inputs=inputs,
@@ -288,14 +331,17 @@ def _measured(model: Any, x: Any, y: Any, loss: Any, sample_weight: Any, kept: A
         half=half,
         structure=structure,
         outputs=made,
-        parameters=tuple(
-            parameter(key, values[key], by_key.get(key), ratios.get(key)) for key in trained
-        ),
+        parameters=parameters,
         given=given,
+        looked_at=tuple(map(look_at, given)),
         settings=settings,
+        recurrent=recurrent,
         linear_fit=linear_fit(given, made[0].targets) if structure.is_linear and made else None,
         filled=batch.mended.filled,
         lookups=() if batch.made_up else batch.mended.lookups,
+        optimizer=optimizer,
+        rates=rates,
+        drawn=drawn,
     )
 
 
