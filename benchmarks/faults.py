@@ -204,7 +204,7 @@ HEADING = (
     "twin",
     "s",
 )
-WIDTHS = (9, 25, 28, 28, 23, 6, 8, 4, 5)
+WIDTHS = (15, 24, 26, 33, 21, 6, 8, 4, 4)
 
 
 def line(cells: Sequence[str]) -> str:

@@ -173,7 +173,7 @@ def a_line_by_a_default_rate(mended):
     return stack((1,), [(1,)], "mse", rate), x, 5 * x
 
 
-@program("42514960", "activation")
+@program("42514960", "activation", "head")
 def an_autoencoder_of_relus(mended):
     random = np.random.default_rng(0)
     x = np.tanh(random.normal(size=(400, 3)) @ random.normal(size=(3, 12))).astype("float32")

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from fault_programs.data import clouds, colour_images, images, one_hot, standard, waves
+from fault_programs.data import clouds, colour_images, images, one_hot, waves
 from fault_programs.program import (
     adam,
     conv,
@@ -105,15 +105,3 @@ def patterns_of_0_to_255(mended):
         (16, 16, 3), [*hidden, (10, "softmax")], "categorical_crossentropy", sgd(0.01, 0.9)
     )
     return model, x / 255 if mended else x, one_hot(y, 10)
-
-
-@program("73457069", "rate", "loss", epochs=40)
-def a_series_by_a_flat_line(mended):
-    t = np.arange(400, dtype="float32")
-    series = 300 + t + 40 * np.sin(t / 8)
-    x = np.stack([series[i : i + 20] for i in range(380)])[..., None]
-    y = series[20:, None]
-    if mended:
-        parts = [partial(layers.LSTM, 32), (1,)]
-        return stack((20, 1), parts, "mae", adam(0.005)), standard(x), standard(y)
-    return stack((20, 1), [partial(layers.LSTM, 32), (1,)], "mse"), x, y
