@@ -96,8 +96,9 @@ class Diagnosis(Result):
         )
 
     def __str__(self) -> str:
+        named = f"{self.severe[0].named}: " if self.severe else ""
         lines = [
-            f"{printable(self.model)}: {self.verdict}",
+            f"{printable(self.model)}: {named}{self.verdict}",
             "",
             layers_table(self.layers, self.findings),
         ]

@@ -111,7 +111,7 @@ def test_a_learning_rate(rules, fixed, given, written):
     asks_for(rate)  # whatever is done
     lines, found = fixed(OPTIMIZER=given)
     assert lines == [] and [f.kind for f in found.left] == ["odd"]  # which did not cure it
-    assert str(found) == "By hand: It is odd. Do it."
+    assert str(found) == "By hand: TFI990 odd (head): Do it."
     RULES.clear()
     asks_for(rate, until=lambda e: rate_of(e) == pytest.approx(0.01))
     lines, found = fixed(OPTIMIZER=given)

@@ -56,7 +56,7 @@ class Fix:
         lines = [self.diff, ""] if self.diff else []
         if self.after is not None:
             lines.append(f"With these lines: {self.after.verdict}")
-        lines += [f"By hand: {f.evidence} {f.cure}{_pasted(f.code)}" for f in self.left]
+        lines += [f"By hand: {f.named}: {f.cure}{_pasted(f.code)}" for f in self.left]
         return "\n".join(lines or ["Nothing severe: there is nothing to change."])
 
 

@@ -75,8 +75,13 @@ class Finding:
 
     def __str__(self) -> str:
         code = f" `{self.code}`" if self.code else ""
-        rule = f" {self.rule}" if self.rule else ""
-        return f"{self.severity}{rule}: {self.kind}: {self.evidence} {self.cure}{code}"
+        return f"{self.severity} {self.named}: {self.evidence} {self.cure}{code}"
+
+    @property
+    def named(self) -> str:
+        """The rule, the kind and the fault: ``"TFI002 twins (initial)"``."""
+        fault = f" ({self.fault})" if self.fault else ""
+        return f"{self.rule} {self.kind}{fault}".strip()
 
 
 @dataclass(frozen=True)

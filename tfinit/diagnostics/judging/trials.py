@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
+import numpy as np
+
 from tfinit.diagnostics.judging.cures import EVERY_LAYER, Cure, in_vain
 from tfinit.diagnostics.judging.findings import SEVERE, Finding
 from tfinit.graph.overlay import Put, overlaid
@@ -93,7 +95,7 @@ class Trial:
         statements = ast.parse(code).body
         if not all(map(_can_be_tried, statements)):
             return None
-        names = {"tfinit": _Seeded, "model": self._model, "x": self._x, "y": self._y}
+        names = {"tfinit": _Seeded, "numpy": np, "model": self._model, "x": self._x, "y": self._y}
         try:
             with _warnings, warnings.catch_warnings():
                 warnings.simplefilter("ignore")

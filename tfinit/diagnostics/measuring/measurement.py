@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from tfinit.diagnostics.measuring.batch import Batch, make_batch, shapes, start_loss
+from tfinit.diagnostics.measuring.columns import Given, look_at
 from tfinit.diagnostics.measuring.initializers import initializer_of, looks_drawn, wrong_fans
 from tfinit.diagnostics.measuring.linear_fit import linear_fit
 from tfinit.diagnostics.measuring.mending import Lookup
@@ -134,7 +135,8 @@ class Measurement:
             were made up.
         settings: What layers are set to: what is dropped, averaged over, frozen.
         linear_fit: Of a network that is linear, how much of its targets a linear map explains.
-        filled: The numbers of those in which NaN was replaced before the passes.
+        looked_at: What each of the inputs holds.
+        filled: The numbers of the inputs in which NaN was replaced before the passes.
         lookups: The embeddings that read an input as it is.
         optimizer: What is known of the optimizer; None of a model that is not compiled.
         rates: What steps at its rate, and at others, do to the loss of the batch; None where the
@@ -154,6 +156,7 @@ class Measurement:
     outputs: tuple[Output, ...]
     parameters: tuple[Parameter, ...]
     given: tuple[np.ndarray, ...]
+    looked_at: tuple[Given, ...]
     settings: Settings
     linear_fit: float | None
     filled: frozenset[int]
@@ -260,7 +263,9 @@ def _measured(model: Any, x: Any, y: Any, loss: Any, sample_weight: Any, kept: A
         )
         outputs, number, tapped = forward_and_backward(snapshot, work, value, gradient, kept)
         start = start_loss(outputs, batch.y)
-        inputs = tuple(map(measure_signal, preprocessed(structure.graph, batch.x)))
+        looked_up = {lookup.input for lookup in batch.mended.lookups}
+        floats = preprocessed(model, structure.graph, batch.x, looked_up)
+        inputs = tuple(map(measure_signal, floats))
     gradients: dict[int, Any] = {
         id(v): _single(keras.ops.convert_to_numpy(g), scale)
         for v, g in zip(work.asked, tapped, strict=True)
@@ -307,6 +312,7 @@ def _measured(model: Any, x: Any, y: Any, loss: Any, sample_weight: Any, kept: A
         outputs=made,
         parameters=parameters,
         given=given,
+        looked_at=tuple(map(look_at, given)),
         settings=settings,
         linear_fit=linear_fit(given, made[0].targets) if structure.is_linear and made else None,
         filled=batch.mended.filled,

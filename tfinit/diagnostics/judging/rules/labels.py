@@ -249,7 +249,8 @@ def _classes(output: Output, targets: np.ndarray) -> np.ndarray | None:
     if _is_one_hot(output, targets):
         return targets.argmax(-1).ravel()
     if takes_class_numbers(output, targets):
-        return np.trunc(known(output, targets)).astype(np.int64)
+        labels = known(output, targets)
+        return None if np.any(labels != np.trunc(labels)) else labels.astype(np.int64)
     single = output.units == 1 and output.loss is not None and _is_binary_loss(output.loss)
     if single and set(np.unique(targets)) <= {0, 1}:
         return targets.ravel().astype(np.int64)

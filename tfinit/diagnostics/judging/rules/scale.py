@@ -5,58 +5,30 @@ import statistics
 from collections.abc import Iterator
 
 from tfinit.diagnostics.judging import cures
-from tfinit.diagnostics.judging.cures import Cure
 from tfinit.diagnostics.judging.evidence import Evidence, elsewhere
 from tfinit.diagnostics.judging.findings import NOTE, SEVERE, WARNING, Finding, Kind, rule
 from tfinit.diagnostics.judging.rules.gradients import VANISHING
+from tfinit.diagnostics.judging.rules.input_scale import SCALE_JUMP
 from tfinit.diagnostics.judging.trends import Trend
 from tfinit.diagnostics.measuring.measurement import LayerSignals
-from tfinit.diagnostics.measuring.signals import BOUNDED, Signal
+from tfinit.diagnostics.measuring.signals import BOUNDED
 
 # How much a signal may change from the first layer to the last, in decades.
 _DECADES_SEVERE, _DECADES_WARNING = 3.0, 2.0
 _FEW_LAYERS = 3  # steps from layer to layer below which a trend is no trend
 # A layer's factor against its neighbours'.
 _JUMP_SEVERE, _JUMP_WARNING = 100.0, 20.0
-_INPUT_LARGE = 10.0
 _BOUNDS = {**dict.fromkeys((*BOUNDED, "sin", "cos", "erf"), 1.0), "relu6": 6.0}  # of activations
-# What of the inputs varies over the examples, against all of it: below the first, a network learns
-# hardly; below the second it is rounding, as of a batch of one example, which tells nothing.
-_INPUT_VARIES, _INPUT_SAME = 0.05, 1e-6
 
 
 @rule(
-    Kind("scale jump", ("not finite",), cures.redraw_layer, fault="initial"),
+    SCALE_JUMP,
     Kind("normalization hides it", cure=cures.redraw_if_not_meant, fault="initial"),
     code="TFI004",
 )
 def scale_jump(evidence: Evidence) -> Iterator[Finding]:
-    """A layer out of scale with the others, or the inputs with the network."""
+    """A layer out of scale with the others."""
     inputs = [signal for signal in evidence.found.inputs if signal.finite]
-    offset = [s for s in inputs if _is_offset(s)]
-    large = max((s.rms for s in inputs if not _is_offset(s)), default=0.0)
-    if _begins_normalized(evidence):
-        pass
-    elif offset and _means_reach_kernels(evidence):
-        worst = min(offset, key=lambda s: s.variation / s.rms)
-        yield evidence.finding(
-            "scale jump",
-            SEVERE,
-            "",
-            f"The inputs have rms {worst.rms:.3g} and vary by {worst.variation:.2g} over the "
-            "examples: units see their mean, whatever their weights.",
-            Cure("Standardize the inputs, feature by feature: (x - mean) / std.", ""),
-            fault="inputs",
-        )
-    elif large > _INPUT_LARGE:
-        yield evidence.finding(
-            "scale jump",
-            WARNING,
-            "",
-            f"The inputs have rms {large:.3g}: every layer carries that scale on.",
-            Cure("Scale the inputs to variance 1, as (x - mean) / std.", ""),
-            fault="inputs",
-        )
     trend = evidence.trends.size
     rows = [
         layer
@@ -111,21 +83,6 @@ def scale_jump(evidence: Evidence) -> Iterator[Finding]:
             "that from the signal, but the layer's effective learning rate goes with 1 / its "
             f"scale squared.{more}",
         )
-
-
-def _is_offset(inputs: Signal) -> bool:
-    return _INPUT_SAME * inputs.rms < inputs.variation < _INPUT_VARIES * inputs.rms
-
-
-def _means_reach_kernels(evidence: Evidence) -> bool:
-    """True if a first layer makes as little of the examples as its inputs hold.
-
-    Else no kernel reads such an input as it is: it is a mask, or is standardized, looked up or
-    sorted into bins before.
-    """
-    first = (layer.linear for layer in evidence.kernels if layer.depth == 1)
-    # Few units may see somewhat more than their inputs hold.
-    return any(s.finite and 0 < s.variation < 3 * _INPUT_VARIES * s.rms for s in first)
 
 
 def _passed_on(layer: LayerSignals) -> float:
