@@ -1,17 +1,18 @@
 """What `tfinit.diagnose` says of mutants: healthy programs to which one thing was done.
 
-    python benchmarks/mutants.py                     # each mutation of at most 4 programs
-    python benchmarks/mutants.py --each 30           # of all programs that it can be done to
-    python benchmarks/mutants.py --only "rate: "     # mutations whose name has this in it
-    python benchmarks/mutants.py --train             # train those, too, whose outcome is not known
+    python benchmarks/mutants.py                  # each mutation of at most 3 programs: minutes
+    python benchmarks/mutants.py --each 30        # of all programs that it can be done to
+    python benchmarks/mutants.py --only "rate: "  # mutations whose name has this in it
+    python benchmarks/mutants.py --train          # train those whose outcome is not known, too
 
-A mutant is a fault if it learns clearly less than its original: it loses 3 tenths or more of what the
-original learns beyond a constant. One that loses less than a tenth is as good as the original, and
-must not be called severe; what lies between is counted on neither side. How well each learns was
-measured once and is kept in benchmarks/mutants.json; it does not depend on the rules.
+A mutant is a fault if it learns clearly less than its original: it loses 3 tenths or more of what
+the original learns beyond a constant. One that loses less than a tenth is as good as the original,
+and must not be called severe; what lies between is counted on neither side. How well each learns
+was measured once and is kept in benchmarks/mutants.json; it does not depend on the rules.
 
-*Detected*: a severe finding. *Named*: a severe or warning finding whose fault is the mutation's. The
-precision of a kind of fault is the share of the severe findings of that fault that are about it.
+*Detected*: a severe finding. *Named*: a severe or warning finding whose fault is the mutation's.
+The precision of a kind of fault is the share of the severe findings of that fault that are about
+it, over all mutants and originals.
 """
 
 import argparse
@@ -161,14 +162,13 @@ def table(mutants, said_of_originals):
     count = {name: sum(m.outcome == name for m in mutants) for name in (BETWEEN, UNKNOWN)}
     print(f"faults with a severe finding of another kind beside or instead: {wrong}")
     print(f"{BETWEEN}: {count[BETWEEN]}; {UNKNOWN}: {count[UNKNOWN]}")
-    print(
-        f"originals with a severe finding: {share(sum(map(bool, said_of_originals)), len(said_of_originals))}"
-    )
+    accused = share(sum(map(bool, said_of_originals)), len(said_of_originals))
+    print(f"originals with a severe finding: {accused}")
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--each", type=int, default=4, help="programs for each mutation")
+    parser.add_argument("--each", type=int, default=3, help="programs for each mutation")
     parser.add_argument("--only", default="", help="mutations whose name has this in it")
     parser.add_argument("--train", action="store_true", help="those that are not known")
     parser.add_argument("--quiet", action="store_true", help="only what is not as it should be")

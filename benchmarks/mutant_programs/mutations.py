@@ -178,7 +178,11 @@ def _(p):
 
 @mutation("loss: mse of class numbers", "loss", "head", "labels")
 def _(p):
-    return replace(p, loss="mse", y=p.y[:, None]) if each_example(p) and p.loss == SPARSE else None
+    return (
+        replace(p, loss="mse", y=p.y[:, None], from_logits=False)
+        if each_example(p) and p.loss == SPARSE
+        else None
+    )
 
 
 @mutation("loss: binary for one-hot classes", "loss", "head")

@@ -56,7 +56,9 @@ def resnet():
     inputs = keras.Input((8, 8, 1))
     x = L.Conv2D(16, 3, padding="same", activation="relu")(inputs)
     for _ in range(2):
-        h = L.BatchNormalization()(L.Conv2D(16, 3, padding="same", activation="relu")(x))
+        h = L.BatchNormalization(momentum=0.9)(
+            L.Conv2D(16, 3, padding="same", activation="relu")(x)
+        )
         x = L.Add()([x, L.Conv2D(16, 3, padding="same")(h)])
     return keras.Model(inputs, L.Dense(10, "softmax", name="head")(L.GlobalMaxPooling2D()(x)))
 
@@ -134,9 +136,9 @@ def programs():
             chain(
                 (16, 16, 3),
                 convolution(16, strides=2),
-                lambda: L.BatchNormalization(),
+                lambda: L.BatchNormalization(momentum=0.9),
                 convolution(16, strides=2),
-                lambda: L.BatchNormalization(),
+                lambda: L.BatchNormalization(momentum=0.9),
                 lambda: L.Flatten(),
                 head(4, "softmax"),
             ),
