@@ -20,8 +20,14 @@ from tfinit.diagnostics.measuring.parameters import Parameter, norm, parameter
 from tfinit.diagnostics.measuring.preprocessing import preprocessed
 from tfinit.diagnostics.measuring.settings import Settings, settings_of
 from tfinit.diagnostics.measuring.signals import BOUNDED, Signal, measure_beside, measure_signal
+from tfinit.diagnostics.measuring.through_time import (
+    EXAMPLES,
+    ThroughTime,
+    is_followed,
+    through_time,
+)
 from tfinit.diagnostics.measuring.twins import Twins, find_twins
-from tfinit.diagnostics.measuring.updates import first_updates
+from tfinit.diagnostics.measuring.updates import first_moves, first_updates
 from tfinit.errors import InputError, reason
 from tfinit.graph.activations import activation_of, own_activation
 from tfinit.graph.keras_internals import weights_that_train
@@ -134,6 +140,7 @@ class Measurement:
         given: The inputs as they were given, flat, in the order of the graph's; empty where they
             were made up.
         settings: What layers are set to: what is dropped, averaged over, frozen.
+        recurrent: Its recurrent layers in time, those of Keras's own cells.
         linear_fit: Of a network that is linear, how much of its targets a linear map explains.
         looked_at: What each of the inputs holds.
         filled: The numbers of the inputs in which NaN was replaced before the passes.
@@ -159,6 +166,7 @@ class Measurement:
     given: tuple[np.ndarray, ...]
     looked_at: tuple[Given, ...]
     settings: Settings
+    recurrent: tuple[ThroughTime, ...]
     linear_fit: float | None
     filled: frozenset[int]
     lookups: tuple[Lookup, ...]
@@ -226,8 +234,12 @@ def _measured(model: Any, x: Any, y: Any, loss: Any, sample_weight: Any, kept: A
     # To find out may call a layer of the user's own, which the passes would see.
     names = {id(layer): _activation_name(layer) for _, layer in watched}
     seen: dict[tuple[str, int], _Seen] = {}
+    read: dict[str, tuple[Any, np.ndarray]] = {}
 
     def value(point: Point, tensor: Any) -> None:
+        if point.what == "input":
+            read.setdefault(point.key, (point.layer, _array(tensor[:EXAMPLES])))
+            return
         record = seen.setdefault(point[:2], _Seen(point.layer))
         record.shape = tuple(tensor.shape)
         if _is_seen_before(point, structure, names[id(point.layer)]):
@@ -260,7 +272,12 @@ def _measured(model: Any, x: Any, y: Any, loss: Any, sample_weight: Any, kept: A
             (batch.y, batch.weights),
             [v for _, layer in walk_layers(model) for v in weights_that_train(layer)],
             list(asked.values()),
-            functools.partial(probing, model, layers=watched),
+            functools.partial(
+                probing,
+                model,
+                layers=watched,
+                entering=[layer for _, layer in watched if is_followed(layer)],
+            ),
             scale,
         )
         outputs, number, tapped = forward_and_backward(snapshot, work, value, gradient, kept)
@@ -299,6 +316,10 @@ def _measured(model: Any, x: Any, y: Any, loss: Any, sample_weight: Any, kept: A
     )
     drawn = looks_drawn(structure, {key: values[key] for key in trained})
     optimizer, rates = optimizer_of(model, decrease), None
+    by_sign = optimizer is not None and optimizer.adaptive
+    moves = first_moves(values, by_key, ratios, by_sign) if read else {}
+    with snapshot.before():
+        recurrent = tuple(through_time(structure, read, values, moves, by_sign))
     if optimizer is not None and kept is None and batch.y is not None:
         first = FirstStep(optimizer, parameters, float(number), drawn)
         rates = try_rates(model, first, snapshot.taken, work)
@@ -317,6 +338,7 @@ def _measured(model: Any, x: Any, y: Any, loss: Any, sample_weight: Any, kept: A
         given=given,
         looked_at=tuple(map(look_at, given)),
         settings=settings,
+        recurrent=recurrent,
         linear_fit=linear_fit(given, made[0].targets) if structure.is_linear and made else None,
         filled=batch.mended.filled,
         lookups=() if batch.made_up else batch.mended.lookups,
