@@ -166,7 +166,7 @@ def _pixels_as_targets(evidence: Evidence) -> Iterator[Finding]:
             "pixels as targets",
             SEVERE,
             output.head,
-            f"The targets{of(output)} go from {known.min():.3g} to {known.max():.3g}, as pixels do; "
+            f"The targets{of(output)} go from {known.min():.3g} to {known.max():.3g} as pixels, "
             f"the outputs from {output.values.min():.2g} to {output.values.max():.2g}: "
             f"{output.activation} and {loss.words} are for targets from 0 to 1.",
             Cure("Scale them as the inputs:", "y = y / 255"),
