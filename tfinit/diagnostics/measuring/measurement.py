@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tfinit.diagnostics.measuring.batch import Batch, make_batch, shapes, start_loss
+from tfinit.diagnostics.measuring.batch import Batch, make_batch, shapes, spreads
 from tfinit.diagnostics.measuring.columns import Given, look_at
 from tfinit.diagnostics.measuring.initializers import initializer_of, looks_drawn, wrong_fans
 from tfinit.diagnostics.measuring.linear_fit import linear_fit
@@ -20,8 +20,15 @@ from tfinit.diagnostics.measuring.parameters import Parameter, norm, parameter
 from tfinit.diagnostics.measuring.preprocessing import preprocessed
 from tfinit.diagnostics.measuring.settings import Settings, settings_of
 from tfinit.diagnostics.measuring.signals import BOUNDED, Signal, measure_beside, measure_signal
+from tfinit.diagnostics.measuring.start import Start, start_of
+from tfinit.diagnostics.measuring.through_time import (
+    EXAMPLES,
+    ThroughTime,
+    is_followed,
+    through_time,
+)
 from tfinit.diagnostics.measuring.twins import Twins, find_twins
-from tfinit.diagnostics.measuring.updates import first_updates
+from tfinit.diagnostics.measuring.updates import first_moves, first_updates
 from tfinit.errors import InputError, reason
 from tfinit.graph.activations import activation_of, own_activation
 from tfinit.graph.keras_internals import weights_that_train
@@ -124,7 +131,7 @@ class Measurement:
         inputs: Statistics of each float input, behind the model's own Rescaling or Normalization.
         examples: Size of the batch.
         loss: The scalar whose gradient was taken.
-        start: Cross-entropy and number of classes, for a classification with targets.
+        start: The cross-entropy before training, where it is the loss of an output.
         broken: Keys of weights that are not finite.
         notes: What was made up or could not be told.
         half: True if the model computes in float16.
@@ -134,10 +141,12 @@ class Measurement:
         given: The inputs as they were given, flat, in the order of the graph's; empty where they
             were made up.
         settings: What layers are set to: what is dropped, averaged over, frozen.
+        recurrent: Its recurrent layers in time, those of Keras's own cells.
         linear_fit: Of a network that is linear, how much of its targets a linear map explains.
         looked_at: What each of the inputs holds.
         filled: The numbers of the inputs in which NaN was replaced before the passes.
         lookups: The embeddings that read an input as it is.
+        spreads: Whether a loss of the user's own compares all targets with all outputs.
         optimizer: What is known of the optimizer; None of a model that is not compiled.
         rates: What steps at its rate, and at others, do to the loss of the batch; None where the
             first step's size gives no reason to try it, or where it cannot be tried.
@@ -148,7 +157,7 @@ class Measurement:
     inputs: tuple[Signal, ...]
     examples: int
     loss: float
-    start: tuple[float, int] | None
+    start: Start | None
     broken: tuple[str, ...]
     notes: tuple[str, ...]
     half: bool
@@ -158,9 +167,11 @@ class Measurement:
     given: tuple[np.ndarray, ...]
     looked_at: tuple[Given, ...]
     settings: Settings
+    recurrent: tuple[ThroughTime, ...]
     linear_fit: float | None
     filled: frozenset[int]
     lookups: tuple[Lookup, ...]
+    spreads: bool
     optimizer: Optimizer | None
     rates: Rates | None
     drawn: bool
@@ -224,8 +235,12 @@ def _measured(model: Any, x: Any, y: Any, loss: Any, sample_weight: Any, kept: A
     # To find out may call a layer of the user's own, which the passes would see.
     names = {id(layer): _activation_name(layer) for _, layer in watched}
     seen: dict[tuple[str, int], _Seen] = {}
+    read: dict[str, tuple[Any, np.ndarray]] = {}
 
     def value(point: Point, tensor: Any) -> None:
+        if point.what == "input":
+            read.setdefault(point.key, (point.layer, _array(tensor[:EXAMPLES])))
+            return
         record = seen.setdefault(point[:2], _Seen(point.layer))
         record.shape = tuple(tensor.shape)
         if _is_seen_before(point, structure, names[id(point.layer)]):
@@ -258,11 +273,16 @@ def _measured(model: Any, x: Any, y: Any, loss: Any, sample_weight: Any, kept: A
             (batch.y, batch.weights),
             [v for _, layer in walk_layers(model) for v in weights_that_train(layer)],
             list(asked.values()),
-            functools.partial(probing, model, layers=watched),
+            functools.partial(
+                probing,
+                model,
+                layers=watched,
+                entering=[layer for _, layer in watched if is_followed(layer)],
+            ),
             scale,
         )
         outputs, number, tapped = forward_and_backward(snapshot, work, value, gradient, kept)
-        start = start_loss(outputs, batch.y)
+        spread = spreads(model, loss, batch, outputs)
         looked_up = {lookup.input for lookup in batch.mended.lookups}
         floats = preprocessed(model, structure.graph, batch.x, looked_up)
         inputs = tuple(map(measure_signal, floats))
@@ -296,6 +316,10 @@ def _measured(model: Any, x: Any, y: Any, loss: Any, sample_weight: Any, kept: A
     )
     drawn = looks_drawn(structure, {key: values[key] for key in trained})
     optimizer, rates = optimizer_of(model, decrease), None
+    by_sign = optimizer is not None and optimizer.adaptive
+    moves = first_moves(values, by_key, ratios, by_sign) if read else {}
+    with snapshot.before():
+        recurrent = tuple(through_time(structure, read, values, moves, by_sign))
     if optimizer is not None and kept is None and batch.y is not None:
         first = FirstStep(optimizer, parameters, float(number), drawn)
         rates = try_rates(model, first, snapshot.taken, work)
@@ -304,7 +328,7 @@ def _measured(model: Any, x: Any, y: Any, loss: Any, sample_weight: Any, kept: A
         inputs=inputs,
         examples=int(keras.tree.flatten(batch.x)[0].shape[0]),
         loss=float(number),
-        start=start,
+        start=start_of(made, batch.guesses),
         broken=broken,
         notes=(*batch.notes, *structure.notes, *_notes(model, structure)),
         half=half,
@@ -314,9 +338,11 @@ def _measured(model: Any, x: Any, y: Any, loss: Any, sample_weight: Any, kept: A
         given=given,
         looked_at=tuple(map(look_at, given)),
         settings=settings,
+        recurrent=recurrent,
         linear_fit=linear_fit(given, made[0].targets) if structure.is_linear and made else None,
         filled=batch.mended.filled,
         lookups=() if batch.made_up else batch.mended.lookups,
+        spreads=spread,
         optimizer=optimizer,
         rates=rates,
         drawn=drawn,

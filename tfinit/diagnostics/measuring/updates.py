@@ -72,6 +72,28 @@ def fresh_optimizer(optimizer: Any, rate: float) -> Any:
     return type(optimizer).from_config({**optimizer.get_config(), "learning_rate": rate})
 
 
+def first_moves(
+    weights: dict[str, np.ndarray],
+    gradients: dict[str, np.ndarray],
+    ratios: dict[str, float],
+    by_sign: bool,
+) -> dict[str, np.ndarray]:
+    """Δw itself of those weights that have a ratio, near enough to look some steps ahead.
+
+    Args:
+        weights: Key → a weight.
+        gradients: Key → its gradient.
+        ratios: What `first_updates` gave.
+        by_sign: Whether the optimizer goes by the signs of the gradient, as Adam's first step.
+    """
+    moves = {}
+    for key in gradients.keys() & ratios.keys():
+        way = np.sign(gradients[key]) if by_sign else gradients[key]
+        if (size := _rms(way)) > 0:
+            moves[key] = way * (-ratios[key] * _rms(weights[key]) / size)
+    return moves
+
+
 def _moves(
     optimizer: Any, weights: list[np.ndarray], gradients: list[np.ndarray]
 ) -> list[np.ndarray]:

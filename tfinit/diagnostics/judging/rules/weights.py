@@ -141,7 +141,10 @@ def _is_applied_last(evidence: Evidence, layer: LayerSignals) -> bool:
 
 
 @rule(
-    Kind("saturated", ("not finite", "bias off", "scale jump"), fault="activation"), code="TFI006"
+    Kind(
+        "saturated", ("not finite", "bias off", "scale jump", "gates saturated"), fault="activation"
+    ),
+    code="TFI006",
 )
 def _saturated(evidence: Evidence) -> Iterator[Finding]:
     worst = [
