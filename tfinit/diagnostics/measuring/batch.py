@@ -27,6 +27,7 @@ _NUMBERS, _FEWEST, _MOST = 2**21, 8, 128
 _UNKNOWN = 32  # the size of an axis that the model leaves open
 _VOCABULARY = 2  # for whole numbers that no embedding reads
 _PIXELS = 256  # for those of one byte
+_APART = 1e-3  # of two losses, from which on they are not the same
 _SEED = 0  # of everything that is made up: a diagnosis repeats
 
 
@@ -368,6 +369,32 @@ def _mean(losses: Any, weights: Any = None) -> Any:
         )
     rest = (1,) * (len(losses.shape) - len(given))
     return ops.mean(losses * ops.reshape(ops.cast(weights, losses.dtype), (*given, *rest)))
+
+
+def spreads(model: Any, loss: Any, batch: Batch, outputs: Any) -> bool:
+    """Whether a loss of the user's own compares targets (n,) with outputs (n, 1) all with all.
+
+    It is asked for its number with targets of shape (n, 1), which is the same where it does not.
+    """
+    import keras
+
+    shape = tuple(getattr(outputs, "shape", ()))
+    y = batch.y
+    if not isinstance(y, np.ndarray) or y.ndim != 1 or shape != (len(y), 1) or len(y) < 2:
+        return False
+    if not _is_own(model, loss):
+        return False
+    try:
+        asked = (y, y, y[:, None])
+        first, again, column = (
+            float(keras.ops.convert_to_numpy(batch.loss(batch.x, part, outputs, batch.weights)))
+            for part in asked
+        )
+    except Exception:
+        # It may take targets of one shape alone.
+        return False
+    off = _APART * max(abs(first), abs(column))
+    return abs(first - again) <= off / 10 and abs(first - column) > off
 
 
 def shapes(structure: Any) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tfinit.diagnostics.measuring.batch import Batch, make_batch, shapes
+from tfinit.diagnostics.measuring.batch import Batch, make_batch, shapes, spreads
 from tfinit.diagnostics.measuring.columns import Given, look_at
 from tfinit.diagnostics.measuring.initializers import initializer_of, looks_drawn, wrong_fans
 from tfinit.diagnostics.measuring.linear_fit import linear_fit
@@ -146,6 +146,7 @@ class Measurement:
         looked_at: What each of the inputs holds.
         filled: The numbers of the inputs in which NaN was replaced before the passes.
         lookups: The embeddings that read an input as it is.
+        spreads: Whether a loss of the user's own compares all targets with all outputs.
         optimizer: What is known of the optimizer; None of a model that is not compiled.
         rates: What steps at its rate, and at others, do to the loss of the batch; None where the
             first step's size gives no reason to try it, or where it cannot be tried.
@@ -170,6 +171,7 @@ class Measurement:
     linear_fit: float | None
     filled: frozenset[int]
     lookups: tuple[Lookup, ...]
+    spreads: bool
     optimizer: Optimizer | None
     rates: Rates | None
     drawn: bool
@@ -280,6 +282,7 @@ def _measured(model: Any, x: Any, y: Any, loss: Any, sample_weight: Any, kept: A
             scale,
         )
         outputs, number, tapped = forward_and_backward(snapshot, work, value, gradient, kept)
+        spread = spreads(model, loss, batch, outputs)
         looked_up = {lookup.input for lookup in batch.mended.lookups}
         floats = preprocessed(model, structure.graph, batch.x, looked_up)
         inputs = tuple(map(measure_signal, floats))
@@ -339,6 +342,7 @@ def _measured(model: Any, x: Any, y: Any, loss: Any, sample_weight: Any, kept: A
         linear_fit=linear_fit(given, made[0].targets) if structure.is_linear and made else None,
         filled=batch.mended.filled,
         lookups=() if batch.made_up else batch.mended.lookups,
+        spreads=spread,
         optimizer=optimizer,
         rates=rates,
         drawn=drawn,

@@ -21,7 +21,7 @@ from tfinit.diagnostics.judging.findings import (  # noqa: F401  (a new rule fin
 )
 
 FILES = (
-    *("numbers", "labels", "heads", "ranges", "losses", "starts"),
+    *("numbers", "labels", "targets", "heads", "ranges", "losses", "starts"),
     *("inputs", "input_scale", "gradients"),
     *("weights", "scale", "frozen", "layers", "recurrence", "rates"),
 )
