@@ -17,6 +17,7 @@ from tfinit.diagnostics.measuring.one_step import FirstStep, Rates, try_rates
 from tfinit.diagnostics.measuring.optimizer import Optimizer, optimizer_of
 from tfinit.diagnostics.measuring.outputs import Output, outputs_of
 from tfinit.diagnostics.measuring.parameters import Parameter, norm, parameter
+from tfinit.diagnostics.measuring.penalties import Penalty, penalties_of
 from tfinit.diagnostics.measuring.preprocessing import preprocessed
 from tfinit.diagnostics.measuring.settings import Settings, settings_of
 from tfinit.diagnostics.measuring.signals import BOUNDED, Signal, measure_beside, measure_signal
@@ -149,6 +150,7 @@ class Measurement:
         rates: What steps at its rate, and at others, do to the loss of the batch; None where the
             first step's size gives no reason to try it, or where it cannot be tried.
         drawn: Whether the weights look as they were drawn: none trained, none frozen.
+        penalties: What regularizers of weights add to the loss and to the gradient.
     """
 
     layers: tuple[LayerSignals, ...]
@@ -172,6 +174,7 @@ class Measurement:
     optimizer: Optimizer | None
     rates: Rates | None
     drawn: bool
+    penalties: tuple[Penalty, ...]
 
 
 @dataclass
@@ -318,7 +321,8 @@ def _measured(model: Any, x: Any, y: Any, loss: Any, sample_weight: Any, kept: A
     with snapshot.before():
         recurrent = tuple(through_time(structure, read, values, moves, by_sign))
     if optimizer is not None and kept is None and batch.y is not None:
-        first = FirstStep(optimizer, parameters, float(number), drawn)
+        undone = structure.is_normalized_throughout
+        first = FirstStep(optimizer, parameters, float(number), drawn, undone)
         rates = try_rates(model, first, snapshot.taken, work)
     return Measurement(
         layers=tuple(_rows(seen, structure, weights)),
@@ -342,6 +346,7 @@ def _measured(model: Any, x: Any, y: Any, loss: Any, sample_weight: Any, kept: A
         optimizer=optimizer,
         rates=rates,
         drawn=drawn,
+        penalties=penalties_of(trained, values, by_key, batch.y is not None and loss is None),
     )
 
 
