@@ -130,7 +130,7 @@ class Diagnosis(Result):
         found, trends = self.measurement, self.trends
         start = None
         if found.start is not None:
-            start = {"cross_entropy": found.start[0], "classes": found.start[1]}
+            start = {"cross_entropy": found.start.cross_entropy, "classes": found.start.classes}
         return json_ready(
             {
                 "model": self.model,

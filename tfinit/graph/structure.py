@@ -133,9 +133,9 @@ class Structure:
         if step.op is not layer and any(k.ends_step for k in self.kernels_of(layer)):
             return "sum"  # of an attention layer's values, inside it
         producers = self.graph.producers()
-        # Attention may be given one tensor as queries, keys and values.
-        while len({*step.inputs}) == 1 and step.inputs[0] in producers:
-            step = self.graph.steps[producers[step.inputs[0]]]
+        # Attention may be given one tensor as queries, keys and values, and a mask besides.
+        while len(read := {*step.inputs} & self._behind_kernels) == 1:
+            step = self.graph.steps[producers[read.pop()]]
             if is_normalization(step.op):
                 return "normalization"
             if is_merge(step.op):
@@ -143,6 +143,15 @@ class Structure:
             if bears_kernel(step.op):
                 break
         return ""
+
+    @cached_property
+    def _behind_kernels(self) -> set[int]:
+        """The values that a kernel had a part in: masks and positions of the inputs are none."""
+        found: set[int] = set()
+        for step in self.graph.steps:
+            if bears_kernel(step.op) or is_normalization(step.op) or found & {*step.inputs}:
+                found |= {*step.outputs}
+        return found
 
     def normalization_before(self, key: str) -> str:
         """The key of the normalization whose output an activation reads; "" if it reads none."""

@@ -63,7 +63,9 @@ def test_lines_and_imports_are_added_where_they_belong():
     source.add_before(last, "second(model)")
     source.add_import("tfinit")
     source.add_import("keras")
-    expected = text.replace("import keras\n", "import keras\nimport tfinit\n")
+    source.add_import("numpy", "np")
+    imports = "import keras\nimport tfinit\nimport numpy as np\n"
+    expected = text.replace("import keras\n", imports)
     lines = "    first(model)\n    second(model)\n    return"
     assert source.changed() == expected.replace("    return", lines)
     for begin in ("", '"""Doc."""\n'):
@@ -75,7 +77,9 @@ def test_lines_and_imports_are_added_where_they_belong():
 def test_a_line_of_code_has_the_names_of_the_program():
     names = {"tfinit": "tfinit", "model": "net", "x": "images"}
     assert renamed("tfinit.f(model, x=x, s='x')", names) == "tfinit.f(net, x=images, s='x')"
+    assert renamed("a = model\nx = x / a", names) == "a = net\nimages = images / a"
     assert renamed("tfinit.f(model, y)", names) is None
+    assert renamed("y = y / 2", names) is None
     assert renamed("set the rate", names) is None
 
 

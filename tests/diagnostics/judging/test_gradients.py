@@ -71,7 +71,7 @@ CASES = {
         ("head", "for all 2 kernels (100% of their weights)"),
     ),
     "cross-entropy of one class": (
-        lambda: network(L.Dense(**HIDDEN), L.Dense(1, "sigmoid"), loss="categorical_crossentropy"),
+        lambda: network(L.Dense(**HIDDEN), L.Dense(1, "tanh"), loss="categorical_crossentropy"),
         lambda: network(L.Dense(**HIDDEN), L.Dense(1, "sigmoid"), loss="binary_crossentropy"),
         BINARY,
         ("loss", "does not change with the outputs"),
@@ -96,8 +96,10 @@ CASES = {
 def test_a_gradient_of_zeros_is_found_with_its_reason(name):
     faulty, mended, y, (fault, told) = CASES[name]
     model = faulty()
-    found = [f for f in diagnose(model, X, y).severe if f.kind == "no gradient"]
+    diagnosis = diagnose(model, X, y)
+    found = [f for f in diagnosis.findings if f.kind == "no gradient"]
     assert [(f.fault, f.rule) for f in found] == [(fault, "TFI101")]
+    assert not diagnosis.healthy
     assert told in found[0].evidence
     if name != "an activation of steps":  # its last layer learns
         assert not learns(model, y, steps=10)
@@ -115,12 +117,12 @@ def test_without_data_and_on_every_backend():
 
 
 def test_an_output_of_dead_units_is_cured_at_the_output():
-    model = dead_output()
-    finding = diagnose(model, X, NUMBERS).severe[0]
+    model, y = dead_output(), abs(NUMBERS)
+    finding = diagnose(model, X, y).severe[0]
     assert (finding.kind, finding.layer, finding.fault) == ("dead units", "out", "head")
     exec(finding.code, {"model": model, "tfinit": tfinit})
-    assert diagnose(model, X, NUMBERS).healthy
-    assert learns(model, NUMBERS)
+    assert diagnose(model, X, y).healthy
+    assert learns(model, y)
     model = dead_output()
     model.compile("sgd", "binary_crossentropy")
     finding = diagnose(model, X, BINARY).severe[0]

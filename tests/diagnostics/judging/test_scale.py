@@ -31,3 +31,20 @@ def test_a_kernel_out_of_scale_behind_bounds_is_a_jump():
     fc2 = model.get_layer("fc2")
     fc2.kernel.assign(300 * fc2.kernel)
     assert ("scale jump", "fc2") in {(f.kind, f.layer) for f in diagnose(model, X, Y).severe}
+
+
+def test_a_mask_beside_what_attention_reads_is_no_reason_to_blame_it():
+    """Each block ends in a normalization, whose size is 1, behind a small branch."""
+    h = inputs = keras.Input((6, 16))
+    mask = keras.Input((6, 6), dtype="int32")
+    small = keras.initializers.RandomNormal(0, 0.005, seed=1)
+    for n in range(3):
+        attention = L.MultiHeadAttention(4, 4, kernel_initializer=small, name=f"attention{n}")
+        h = L.LayerNormalization()(h + attention(h, h, attention_mask=mask))
+        branch = L.Dense(16, kernel_initializer=small)(
+            L.Dense(24, "gelu", kernel_initializer=small)(h)
+        )
+        h = L.LayerNormalization()(h + branch)
+    model = keras.Model([inputs, mask], L.Dense(3)(L.GlobalAveragePooling1D()(h)))
+    x = [RANDOM.normal(size=(8, 6, 16)).astype("float32"), np.ones((8, 6, 6), "int32")]
+    assert [f.layer for f in diagnose(model, x).findings if f.kind == "scale jump"] == []

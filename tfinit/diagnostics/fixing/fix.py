@@ -26,6 +26,8 @@ from tfinit.model_builders import ModelBuilder, builder_of
 from tfinit.named_functions import load_named
 
 _ROUNDS = 4  # what a cure uncovers is cured in the next
+# What a line of code calls a module → the module.
+_IMPORTS = {"tfinit": "tfinit", "np": "numpy", "keras": "keras"}
 
 # (builder, how its function is called) → the model and its diagnosis.
 Examine = Callable[[ModelBuilder, Any], tuple[Any, Diagnosis]]
@@ -138,13 +140,14 @@ def _add_line(source: Source, name: str, code: str) -> bool:
     parts = last.value.elts if isinstance(last.value, ast.Tuple) else [last.value]
     named = zip(("model", "x", "y"), parts, strict=False)
     names = {what: part.id for what, part in named if isinstance(part, ast.Name)}
-    modules = {module: module for module in {*names_of_modules(source.tree), "tfinit"}}
-    line = renamed(code, modules | names)
-    if line is None:
+    modules = {name: name for name in {*names_of_modules(source.tree), *_IMPORTS}}
+    lines = renamed(code, modules | names)
+    if lines is None:
         return False
-    if "tfinit." in line:
-        source.add_import("tfinit")
-    source.add_before(last, line)
+    for alias, module in _IMPORTS.items():
+        if f"{alias}." in code:
+            source.add_import(module, None if alias == module else alias)
+    source.add_before(last, lines)
     return True
 
 

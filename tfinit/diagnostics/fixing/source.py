@@ -55,27 +55,29 @@ class Source:
         """Another expression in place of a whole call."""
         return self._replace(call, expression)
 
-    def add_before(self, statement: ast.stmt, line: str) -> None:
-        """A line of code before a statement, as far in as it."""
-        start, _ = self._span(statement)
-        self._edit(start, start, line + "\n" + " " * statement.col_offset)
+    def rename(self, node: ast.Name, name: str) -> bool:
+        """Another name in this place."""
+        return self._replace(node, name)
 
-    def add_import(self, module: str) -> None:
-        """``import module`` behind the last import of the file, unless it is there."""
-        imports = [n for n in self.tree.body if isinstance(n, ast.Import | ast.ImportFrom)]
-        if any(
-            isinstance(n, ast.Import)
-            and any(a.name == module and a.asname is None for a in n.names)
-            for n in imports
-        ):
+    def add_before(self, statement: ast.stmt, code: str) -> None:
+        """Lines of code before a statement, as far in as it."""
+        start, _ = self._span(statement)
+        lines = "".join(f"{line}\n{' ' * statement.col_offset}" for line in code.split("\n"))
+        self._edit(start, start, lines)
+
+    def add_import(self, module: str, alias: str | None = None) -> None:
+        """``import module``, or ``as`` an alias, behind the last import of the file."""
+        if (alias or module) in names_of_modules(self.tree):
             return
+        line = f"import {module}" + (f" as {alias}" if alias else "")
+        imports = [n for n in self.tree.body if isinstance(n, ast.Import | ast.ImportFrom)]
         described = ast.get_docstring(self.tree) is not None
         after = (imports or self.tree.body[:described])[-1:]
         if after:
             _, end = self._span(after[0])
-            self._edit(end, end, f"\nimport {module}")
+            self._edit(end, end, f"\n{line}")
         else:
-            self._edit(0, 0, f"import {module}\n")
+            self._edit(0, 0, f"{line}\n")
 
     def changed(self) -> str:
         """The text with all changes."""
@@ -171,10 +173,10 @@ def name_of_keras(tree: ast.Module) -> str | None:
 
 
 def renamed(code: str, names: dict[str, str]) -> str | None:
-    """A line of code with variables called otherwise; None where it needs one that there is not.
+    """Lines of code with variables called otherwise; None where they need one that there is not.
 
     Args:
-        code: The line, about ``model``, ``x`` and ``y``, and modules.
+        code: The lines, about ``model``, ``x`` and ``y``, and modules.
         names: What each of these is called; those that are missing are not there.
 
     Example:
@@ -183,17 +185,17 @@ def renamed(code: str, names: dict[str, str]) -> str | None:
         'tfinit.initialize(net, "he")'
     """
     try:
-        tree = ast.parse(code)
+        source = Source(code)
     except SyntaxError:
         return None
-    found = [node for node in ast.walk(tree) if isinstance(node, ast.Name)]
-    if any(node.id not in names and not hasattr(builtins, node.id) for node in found):
+    found = [node for node in ast.walk(source.tree) if isinstance(node, ast.Name)]
+    made = {n.id for n in found if isinstance(n.ctx, ast.Store)} - {"model", "x", "y"}
+    known = {*names, *made, *dir(builtins)}
+    if not all(node.id in known for node in found):
         return None
-    text = code.encode()
-    for node in sorted(found, key=lambda node: node.col_offset, reverse=True):
-        new = names.get(node.id, node.id).encode()
-        text = text[: node.col_offset] + new + text[node.end_col_offset :]
-    return text.decode()
+    for node in found:
+        source.rename(node, names.get(node.id, node.id))
+    return source.changed()
 
 
 def names_of_modules(tree: ast.Module) -> set[str]:

@@ -143,12 +143,17 @@ def _keys(structure: Structure, layer: str) -> list[str]:
 
 def less_confident(found: Measurement, layer: str) -> Cure:
     """Smaller weights, unless it is their input that is large."""
-    head = next((r for r in found.layers if r.key == layer and r.weights), None)
-    weights = head.weights[-1] if head else None
-    if weights and weights.std * weights.fan_in**0.5 < _USUAL:
+    if has_usual_scale(found, layer):
         words = "What it reads is too large: set each layer's scale by what the data become there:"
         return Cure(words, 'tfinit.initialize(model, "lsuv", x)')
     return Cure("Start the last layer smaller:", _one_layer(found.structure, layer).code)
+
+
+def has_usual_scale(found: Measurement, layer: str) -> bool:
+    """True if it is not the weights of a layer that make its output large."""
+    head = next((r for r in found.layers if r.key == layer and r.weights), None)
+    weights = head.weights[-1] if head else None
+    return bool(weights and weights.std * weights.fan_in**0.5 < _USUAL)
 
 
 def _one_layer(structure: Structure, layer: str) -> Cure:

@@ -90,12 +90,15 @@ class Trial:
         None where it is not of those that can be tried: calls of tfinit that draw weights,
         attributes of a layer, and ``x`` or ``y`` made anew. False where it fails.
         """
+        import keras
+
         from tfinit.graph.snapshot import apart  # it imports Keras
 
         statements = ast.parse(code).body
         if not all(map(_can_be_tried, statements)):
             return None
-        names = {"tfinit": _Seeded, "numpy": np, "model": self._model, "x": self._x, "y": self._y}
+        names = {"tfinit": _Seeded, "keras": keras, "numpy": np}
+        names |= {"model": self._model, "x": self._x, "y": self._y}
         try:
             with _warnings, warnings.catch_warnings():
                 warnings.simplefilter("ignore")

@@ -9,7 +9,11 @@ import numpy as np
 
 from tfinit.arguments import array, refused
 from tfinit.diagnostics.measuring.mending import Mended, in_range, mended_inputs, mended_targets
-from tfinit.diagnostics.measuring.outputs import OFF, are_probabilities, loss_of
+from tfinit.diagnostics.measuring.outputs import (
+    OFF,
+    has_own_compute_loss,
+    loss_of,
+)
 from tfinit.diagnostics.measuring.preprocessing import preprocessing, undo
 from tfinit.errors import InputError
 from tfinit.graph.calls import Graph
@@ -23,6 +27,7 @@ _NUMBERS, _FEWEST, _MOST = 2**21, 8, 128
 _UNKNOWN = 32  # the size of an axis that the model leaves open
 _VOCABULARY = 2  # for whole numbers that no embedding reads
 _PIXELS = 256  # for those of one byte
+_APART = 1e-3  # of two losses, from which on they are not the same
 _SEED = 0  # of everything that is made up: a diagnosis repeats
 
 
@@ -40,6 +45,7 @@ class Batch:
         weights: How much each example counts, or None.
         notes: What was made up, in words. `loss` may add to them.
         made_up: True if the inputs were.
+        guesses: True if nobody said the loss of the targets.
     """
 
     x: Any
@@ -50,6 +56,7 @@ class Batch:
     weights: Any
     notes: list[str]
     made_up: bool = False
+    guesses: bool = False
 
 
 def make_batch(
@@ -84,38 +91,42 @@ def make_batch(
     if loss is not None:
         value = _given(loss)
     elif _has_own_loss(model):
+        # One that is not compiled may need what it was not given yet.
+        compiled, otherwise = getattr(model, "compiled", False), _guessed(mended_targets(told))
 
         def value(x: Any, y: Any, outputs: Any, weights: Any) -> Any:
             how = {} if weights is None else {"sample_weight": weights}
-            return model.compute_loss(x=x, y=y, y_pred=outputs, training=True, **how)
+            try:
+                return model.compute_loss(x=x, y=y, y_pred=outputs, training=True, **how)
+            except Exception:
+                if compiled:
+                    raise
+            return otherwise(x, y, outputs, weights)
     else:
         value = _of_layers_or(model, _guessed(mended_targets(told)))
+    guesses = loss is None and not _has_own_loss(model)
     # A loss of the user's own may well know what to do with NaN.
     y = told if _is_own(model, loss) else mended_targets(told)
-    return Batch(x, in_range(model, loss, value), y, (given, told), mended, weights, notes)
+    return Batch(
+        x, in_range(model, loss, value), y, (given, told), mended, weights, notes, guesses=guesses
+    )
 
 
 def _is_own(model: Any, loss: Any) -> bool:
     """Whether what the targets are compared by is, or may be, code of the user's own."""
     import keras
 
-    if loss is None and _computes_own_loss(model):
+    if loss is None and has_own_compute_loss(model):
         return True
     losses = given_losses(model)[0] if loss is None else loss
     return any(not loss_of(part).is_keras for part in keras.tree.flatten(losses) if part)
 
 
-def _computes_own_loss(model: Any) -> bool:
-    """Whether a model has a `compute_loss` of the user's own."""
-    home = getattr(getattr(type(model), "compute_loss", None), "__module__", "keras")
-    return home.split(".")[0] != "keras"
-
-
 def _has_own_loss(model: Any) -> bool:
     """Whether a model is compiled with a loss, or computes its loss by code of the user's own."""
-    if not getattr(model, "compiled", False):
-        return False
-    return getattr(model, "loss", None) is not None or _computes_own_loss(model)
+    if has_own_compute_loss(model):
+        return True
+    return getattr(model, "compiled", False) and getattr(model, "loss", None) is not None
 
 
 def _of_layers_or(model: Any, otherwise: Any) -> Callable[[Any, Any, Any, Any], Any]:
@@ -360,33 +371,34 @@ def _mean(losses: Any, weights: Any = None) -> Any:
     return ops.mean(losses * ops.reshape(ops.cast(weights, losses.dtype), (*given, *rest)))
 
 
+def spreads(model: Any, loss: Any, batch: Batch, outputs: Any) -> bool:
+    """Whether a loss of the user's own compares targets (n,) with outputs (n, 1) all with all.
+
+    It is asked for its number with targets of shape (n, 1), which is the same where it does not.
+    """
+    import keras
+
+    shape = tuple(getattr(outputs, "shape", ()))
+    y = batch.y
+    if not isinstance(y, np.ndarray) or y.ndim != 1 or shape != (len(y), 1) or len(y) < 2:
+        return False
+    if not _is_own(model, loss):
+        return False
+    try:
+        asked = (y, y, y[:, None])
+        first, again, column = (
+            float(keras.ops.convert_to_numpy(batch.loss(batch.x, part, outputs, batch.weights)))
+            for part in asked
+        )
+    except Exception:
+        # It may take targets of one shape alone.
+        return False
+    off = _APART * max(abs(first), abs(column))
+    return abs(first - again) <= off / 10 and abs(first - column) > off
+
+
 def shapes(structure: Any) -> str:
     """The shapes of the arrays in it, in words."""
     import keras
 
     return ", ".join(str(tuple(part.shape)) for part in keras.tree.flatten(structure))
-
-
-def start_loss(outputs: Any, y: Any) -> tuple[float, int] | None:
-    """Cross-entropy and number of classes, where outputs and targets are of a classification."""
-    import keras
-
-    if y is None or not hasattr(outputs, "shape") or not isinstance(y, np.ndarray):
-        return None
-    values = keras.ops.convert_to_numpy(keras.ops.cast(outputs, "float32")).astype(np.float64)
-    labels = y.reshape(y.shape[:-1]) if y.shape[-1:] == (1,) else y
-    classes = values.shape[-1]
-    if classes < 2 or not np.all(np.isfinite(values)):
-        return None
-    if y.shape == values.shape and np.allclose(y.sum(-1), 1) and np.all((y == 0) | (y == 1)):
-        labels = y.argmax(-1)
-    elif not np.issubdtype(labels.dtype, np.integer) or labels.shape != values.shape[:-1]:
-        return None
-    if labels.max() >= classes or labels.min() < 0:
-        return None
-    if are_probabilities(values):
-        logs = np.log(np.maximum(values, 1e-30))
-    else:
-        top = values.max(-1, keepdims=True)
-        logs = values - top - np.log(np.exp(values - top).sum(-1, keepdims=True))
-    return float(-np.take_along_axis(logs, labels[..., None], -1).mean()), int(classes)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tfinit.diagnostics.measuring.batch import Batch, make_batch, shapes, start_loss
+from tfinit.diagnostics.measuring.batch import Batch, make_batch, shapes, spreads
 from tfinit.diagnostics.measuring.columns import Given, look_at
 from tfinit.diagnostics.measuring.initializers import initializer_of, looks_drawn, wrong_fans
 from tfinit.diagnostics.measuring.linear_fit import linear_fit
@@ -21,6 +21,7 @@ from tfinit.diagnostics.measuring.penalties import Penalty, penalties_of
 from tfinit.diagnostics.measuring.preprocessing import preprocessed
 from tfinit.diagnostics.measuring.settings import Settings, settings_of
 from tfinit.diagnostics.measuring.signals import BOUNDED, Signal, measure_beside, measure_signal
+from tfinit.diagnostics.measuring.start import Start, start_of
 from tfinit.diagnostics.measuring.through_time import (
     EXAMPLES,
     ThroughTime,
@@ -131,7 +132,7 @@ class Measurement:
         inputs: Statistics of each float input, behind the model's own Rescaling or Normalization.
         examples: Size of the batch.
         loss: The scalar whose gradient was taken.
-        start: Cross-entropy and number of classes, for a classification with targets.
+        start: The cross-entropy before training, where it is the loss of an output.
         broken: Keys of weights that are not finite.
         notes: What was made up or could not be told.
         half: True if the model computes in float16.
@@ -146,6 +147,7 @@ class Measurement:
         looked_at: What each of the inputs holds.
         filled: The numbers of the inputs in which NaN was replaced before the passes.
         lookups: The embeddings that read an input as it is.
+        spreads: Whether a loss of the user's own compares all targets with all outputs.
         optimizer: What is known of the optimizer; None of a model that is not compiled.
         rates: What steps at its rate, and at others, do to the loss of the batch; None where the
             first step's size gives no reason to try it, or where it cannot be tried.
@@ -157,7 +159,7 @@ class Measurement:
     inputs: tuple[Signal, ...]
     examples: int
     loss: float
-    start: tuple[float, int] | None
+    start: Start | None
     broken: tuple[str, ...]
     notes: tuple[str, ...]
     half: bool
@@ -171,6 +173,7 @@ class Measurement:
     linear_fit: float | None
     filled: frozenset[int]
     lookups: tuple[Lookup, ...]
+    spreads: bool
     optimizer: Optimizer | None
     rates: Rates | None
     drawn: bool
@@ -282,7 +285,7 @@ def _measured(model: Any, x: Any, y: Any, loss: Any, sample_weight: Any, kept: A
             scale,
         )
         outputs, number, tapped = forward_and_backward(snapshot, work, value, gradient, kept)
-        start = start_loss(outputs, batch.y)
+        spread = spreads(model, loss, batch, outputs)
         looked_up = {lookup.input for lookup in batch.mended.lookups}
         floats = preprocessed(model, structure.graph, batch.x, looked_up)
         inputs = tuple(map(measure_signal, floats))
@@ -329,7 +332,7 @@ def _measured(model: Any, x: Any, y: Any, loss: Any, sample_weight: Any, kept: A
         inputs=inputs,
         examples=int(keras.tree.flatten(batch.x)[0].shape[0]),
         loss=float(number),
-        start=start,
+        start=start_of(made, batch.guesses),
         broken=broken,
         notes=(*batch.notes, *structure.notes, *_notes(model, structure)),
         half=half,
@@ -343,6 +346,7 @@ def _measured(model: Any, x: Any, y: Any, loss: Any, sample_weight: Any, kept: A
         linear_fit=linear_fit(given, made[0].targets) if structure.is_linear and made else None,
         filled=batch.mended.filled,
         lookups=() if batch.made_up else batch.mended.lookups,
+        spreads=spread,
         optimizer=optimizer,
         rates=rates,
         drawn=drawn,

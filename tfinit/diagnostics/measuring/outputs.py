@@ -1,12 +1,15 @@
 """What a model puts out, by what activation, and what its loss compares that with."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from tfinit.diagnostics.measuring.targets import Targets
 from tfinit.graph.heads import Applied, heads_of
-from tfinit.graph.keras_internals import given_losses
+from tfinit.graph.keras_internals import given_losses, given_metrics, has_logits
 from tfinit.graph.layer_kinds import snake
 from tfinit.graph.structure import Structure
 
@@ -50,7 +53,13 @@ class Output:
         applied: What stands between that kernel and the output, innermost first.
         values: What the model puts out, float32 or wider, one row for each example.
         targets: What the loss compares it with, as it was given; None without.
-        loss: The loss that does; None without.
+        loss: The loss that does; None without, and where the model computes its loss by code of
+            the user's own.
+        keeps_logits: Whether Keras's cross-entropies see through its last activation, as they do
+            on TensorFlow: they take the logits, and not the probabilities.
+        metrics: The names of its metrics, ``"accuracy"``, as they were given or in small letters.
+        first_loss: What the loss gives for it, times its weight, where there are several; else
+            None.
     """
 
     name: str
@@ -59,6 +68,16 @@ class Output:
     values: np.ndarray
     targets: np.ndarray | None
     loss: Loss | None
+    keeps_logits: bool = False
+    metrics: tuple[str, ...] = ()
+    first_loss: float | None = None
+
+    @cached_property
+    def of_targets(self) -> Targets | None:
+        """What the targets are; None without."""
+        if self.targets is None:
+            return None
+        return Targets(self.targets, self.units, self.loss.ignored if self.loss else None)
 
     @property
     def units(self) -> int:
@@ -99,14 +118,26 @@ def outputs_of(
     """
     import keras
 
-    values = [_wide(part) for part in keras.tree.flatten(outputs)]
+    parts = keras.tree.flatten(outputs)
+    values = [_wide(part) for part in parts]
     names = _names(model, outputs, len(values))
-    heads = list(heads_of(structure, len(values)))
+    heads, metrics = list(heads_of(structure, len(values))), _metrics(model, names)
     made = []
-    for n, (target, told) in enumerate(compared(model, outputs, y, loss)):
-        name = names[n] if len(values) > 1 else ""
+    for n, (target, own, weight) in enumerate(_compared(model, outputs, y, loss)):
         known = None if target is None else np.asarray(target)
-        made.append(Output(name, *heads[n], values[n], known, told))
+        several = len(values) > 1 and own is not None and known is not None
+        made.append(
+            Output(
+                names[n] if len(values) > 1 else "",
+                *heads[n],
+                values[n],
+                known,
+                None if own is None else loss_of(own, weight),
+                has_logits(parts[n]),
+                metrics[n],
+                _first_loss(own, known, values[n], weight) if several else None,
+            )
+        )
     return tuple(made)
 
 
@@ -119,22 +150,74 @@ def compared(model: Any, outputs: Any, y: Any, loss: Any) -> list[tuple[Any, Los
         y: The same.
         loss: The same.
     """
+    return [
+        (target, None if own is None else loss_of(own, weight))
+        for target, own, weight in _compared(model, outputs, y, loss)
+    ]
+
+
+def _compared(model: Any, outputs: Any, y: Any, loss: Any) -> Iterator[tuple[Any, Any, float]]:
+    """The same with the loss as it was given, and its weight."""
     import keras
 
     count = len(keras.tree.flatten(outputs))
     names = _names(model, outputs, count)
     targets = _for_each(y, names)
-    losses, weights = (loss, None) if loss is not None else given_losses(model)
+    losses, weights = (loss, None) if loss is not None else _compiled_losses(model)
     given, weighed = _for_each(losses, names), _for_each(weights, names)
     if count > 1 and len(given) == 1 and losses is not None:
         given = given * count  # one loss is that of each output
-    pairs = []
     for n in range(count):
-        own = given[n] if n < len(given) else None
         weight = weighed[n] if n < len(weighed) and weighed[n] is not None else 1.0
-        told = None if own is None else loss_of(own, float(weight))
-        pairs.append((targets[n] if n < len(targets) else None, told))
-    return pairs
+        yield (
+            targets[n] if n < len(targets) else None,
+            given[n] if n < len(given) else None,
+            float(weight),
+        )
+
+
+def _metrics(model: Any, names: list[str]) -> list[tuple[str, ...]]:
+    """The names of the metrics of each output."""
+    import keras
+
+    found: list[list[str]] = [[] for _ in names]
+    for given in given_metrics(model):
+        several = isinstance(given, list | tuple) and any(
+            isinstance(part, list | tuple | dict) for part in given
+        )
+        for n, name in enumerate(names):
+            own = given
+            if isinstance(given, dict):
+                own = given.get(name)
+            elif several:
+                own = given[n] if n < len(given) else None
+            for metric in keras.tree.flatten(own):
+                if metric is not None:
+                    said = getattr(metric, "__name__", None) or snake(type(metric).__name__)
+                    found[n].append(metric if isinstance(metric, str) else said)
+    return [tuple(part) for part in found]
+
+
+def has_own_compute_loss(model: Any) -> bool:
+    """Whether a model computes its loss by code of the user's own."""
+    method = getattr(type(model), "compute_loss", None)  # a layer has none
+    return method is not None and method.__module__.split(".")[0] != "keras"
+
+
+def _compiled_losses(model: Any) -> tuple[Any, Any]:
+    return (None, None) if has_own_compute_loss(model) else given_losses(model)
+
+
+def _first_loss(given: Any, target: np.ndarray, value: np.ndarray, weight: float) -> float | None:
+    """The mean of a loss over the batch, times its weight; None where it cannot be computed."""
+    import keras
+
+    try:
+        function = keras.losses.get(given) if isinstance(given, str) else given
+        losses = keras.ops.convert_to_numpy(function(target, value))
+    except Exception:  # of the user's own, or of targets that do not fit
+        return None
+    return float(np.mean(losses)) * weight
 
 
 def loss_of(given: Any, weight: float = 1.0) -> Loss:

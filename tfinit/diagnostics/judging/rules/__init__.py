@@ -21,7 +21,8 @@ from tfinit.diagnostics.judging.findings import (  # noqa: F401  (a new rule fin
 )
 
 FILES = (
-    *("numbers", "labels", "heads", "losses", "inputs", "input_scale", "gradients"),
+    *("numbers", "labels", "targets", "heads", "ranges", "losses", "starts"),
+    *("inputs", "input_scale", "gradients"),
     *("weights", "scale", "frozen", "layers", "recurrence", "rates", "optimizers"),
 )
 for _file in FILES:

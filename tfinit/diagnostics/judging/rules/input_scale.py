@@ -208,14 +208,9 @@ def _is_sure(evidence: Evidence, inputs: Signal) -> str:
     found = evidence.found
     if len(found.outputs) != 1 or not _gain(evidence, inputs) < _USUAL_GAIN:
         return ""
-    loss, units = found.outputs[0].loss, found.outputs[0].units
-    if found.start is not None:
-        number, classes = found.start
-    elif loss is not None and loss.is_keras and loss.name == "binary_crossentropy":
-        number, classes = found.loss, 2
-    else:
+    if found.start is None:
         return ""
-    guess = math.log(max(classes, 2))
+    number, guess, units = found.start.cross_entropy, found.start.guess, found.outputs[0].units
     if not number > _SURE * guess:
         return ""
     of = f"among {units} classes" if units > 1 else "yes and no"
