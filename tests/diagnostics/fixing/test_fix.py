@@ -83,6 +83,7 @@ def loss(evidence):
     return evidence.found.outputs[0].loss
 
 
+@pytest.mark.backends
 def test_an_activation_in_the_last_layer_or_behind_it(rules, fixed):
     asks_for(Change("head", "activation", "sigmoid"), until=lambda e: head(e) == "sigmoid")
     lines, found = fixed(HEAD='Dense(1, "relu", name="head")')

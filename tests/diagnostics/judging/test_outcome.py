@@ -33,7 +33,7 @@ def test_a_loss_that_stays_makes_it_true_and_one_that_falls_does_not():
     outcome = Outcome(learns, has_targets=True)
     assert outcome.learned
     assert outcome.summary == (
-        "Severe: odd (step 10). It did not come true: the loss was 2 at step 0 and is 0.8 at "
+        "Severe: odd (step 10). It did not come true: the loss was 1 at step 10 and is 0.8 at "
         "step 20."
     )
     broken = Outcome(readings((2.0, [found("odd")]), (0.1, []), (math.nan, [])), True)

@@ -124,7 +124,6 @@ class Outcome(Records[Foretold]):
     def summary(self) -> str:
         """In a sentence."""
         severe = [one for one in self.records if one.severity == SEVERE]
-        came = self._course()
         if self.stopped_at is not None:
             worst = severe[0]
             return (
@@ -132,6 +131,7 @@ class Outcome(Records[Foretold]):
                 f"{worst.cure}"
             )
         if not severe:
+            came = self._course(0)
             but = {False: ", but", True: ", and", None: "."}[self.learned]
             return f"Nothing severe was found{but}{f' {came}' if self.learned is not None else ''}"
         said = ", ".join(dict.fromkeys(f"{one.kind} (step {one.step})" for one in severe))
@@ -146,12 +146,16 @@ class Outcome(Records[Foretold]):
             if not true
             else f"{len(true)} of {len(severe)} came true"
         )
-        return f"Severe: {said}. {word}" + ("" if open_ else f": {came}")
+        return f"Severe: {said}. {word}" + (
+            "" if open_ else f": {self._course(min(one.step for one in severe))}"
+        )
 
-    def _course(self) -> str:
-        if not self._readings:
+    def _course(self, step: int) -> str:
+        """How the loss went from a step on."""
+        since = [reading for reading in self._readings if reading.step >= step]
+        if not since:
             return ""
-        first, last = self._readings[0], self._readings[-1]
+        first, last = since[0], since[-1]
         return (
             f"the loss was {first.loss:.3g} at step {first.step} and is {last.loss:.3g} at step "
             f"{last.step}."
