@@ -28,7 +28,7 @@ from tfinit.diagnostics.measuring.through_time import (
     is_followed,
     through_time,
 )
-from tfinit.diagnostics.measuring.twins import Twins, find_twins
+from tfinit.diagnostics.measuring.twins import Alike, Twins, find_alike, find_twins
 from tfinit.diagnostics.measuring.updates import first_moves, first_updates
 from tfinit.errors import InputError, reason
 from tfinit.graph.activations import activation_of, own_activation
@@ -139,6 +139,7 @@ class Measurement:
         structure: The model's graph, read.
         outputs: What the model puts out, with its targets and losses.
         parameters: Every weight that training moves.
+        alike: Weights of several layers that hold the same numbers.
         given: The inputs as they were given, flat, in the order of the graph's; empty where they
             were made up.
         settings: What layers are set to: what is dropped, averaged over, frozen.
@@ -166,6 +167,7 @@ class Measurement:
     structure: Structure
     outputs: tuple[Output, ...]
     parameters: tuple[Parameter, ...]
+    alike: tuple[Alike, ...]
     given: tuple[np.ndarray, ...]
     looked_at: tuple[Given, ...]
     settings: Settings
@@ -339,6 +341,7 @@ def _measured(model: Any, x: Any, y: Any, loss: Any, sample_weight: Any, kept: A
         structure=structure,
         outputs=made,
         parameters=parameters,
+        alike=find_alike(values, by_key),
         given=given,
         looked_at=tuple(map(look_at, given)),
         settings=settings,
