@@ -30,10 +30,10 @@ _TIMES = 30
 _USUAL = {True: "0.001", False: "0.01"}
 
 _DATA = (
-    *("scale jump", "targets out of scale", "targets out of reach", "head against loss"),
+    *("scale jump", "far targets", "targets out of reach", "head against loss"),
     *("loss against targets", "too few units", "one-unit softmax", "bounded logits"),
     *("missing targets", "negative labels", "fractions for classes", "constant targets"),
-    *("missing inputs", "ids out of range", "broadcast targets"),
+    *("missing inputs", "ids out of range", "broadcast targets", "examples alike"),
 )
 _BLOW_UPS = ("not finite", "exploding", *_DATA)
 NO_SIGNAL = (
