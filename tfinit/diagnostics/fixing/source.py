@@ -79,6 +79,14 @@ class Source:
         else:
             self._edit(0, 0, f"{line}\n")
 
+    def edits(self) -> dict[tuple[int, int], str]:
+        """The changes so far, for `put_back`."""
+        return dict(self._edits)
+
+    def put_back(self, edits: dict[tuple[int, int], str]) -> None:
+        """Forget all changes but these."""
+        self._edits = edits
+
     def changed(self) -> str:
         """The text with all changes."""
         out = self._bytes
@@ -145,12 +153,13 @@ def _parameters(cls: Any) -> list[str]:
 
 def literal(value: Any) -> str:
     """A value as it is written in a program."""
+    value = value.item() if hasattr(value, "item") else value
     if isinstance(value, str):
         return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
     if isinstance(value, bool | None):
         return repr(value)
     if isinstance(value, float):
-        return f"{value:.3g}"
+        return repr(float(f"{value:.3g}"))
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(literal, value))}]"
     return repr(value)
@@ -196,6 +205,12 @@ def renamed(code: str, names: dict[str, str]) -> str | None:
     for node in found:
         source.rename(node, names.get(node.id, node.id))
     return source.changed()
+
+
+def name_of_module(tree: ast.Module, module: str) -> str | None:
+    """What a file calls a module that it imports whole; None where it does not."""
+    whole = [a for n in tree.body if isinstance(n, ast.Import) for a in n.names]
+    return next((a.asname or module for a in whole if a.name == module), None)
 
 
 def names_of_modules(tree: ast.Module) -> set[str]:

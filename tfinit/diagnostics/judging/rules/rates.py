@@ -31,11 +31,10 @@ _TIMES = 30
 _USUAL = {True: "0.001", False: "0.01"}
 
 _DATA = (
-    "far targets",
-    *("scale jump", "targets out of reach", "head against loss"),
+    *("scale jump", "far targets", "targets out of reach", "head against loss"),
     *("loss against targets", "too few units", "one-unit softmax", "bounded logits"),
     *("missing targets", "negative labels", "fractions for classes", "constant targets"),
-    *("missing inputs", "ids out of range", "broadcast targets"),
+    *("missing inputs", "ids out of range", "broadcast targets", "examples alike"),
 )
 _BLOW_UPS = ("not finite", "exploding", *_DATA)
 NO_SIGNAL = (
@@ -151,7 +150,8 @@ def _scales(evidence: Evidence) -> tuple[str, Cure | None]:
             f"The inputs have rms {inputs:.3g}, and gradients grow with it: scale them to variance "
             "1, as (x - mean) / std, and keep the rate."
         )
-        return "inputs", Cure(words, "")
+        one = len(evidence.found.given) == 1
+        return "inputs", Cure(words, "x = (x - x.mean(0)) / (x.std(0) + 1e-7)" if one else "")
     targets = [o.targets for o in evidence.found.outputs if _is_regression(o)]
     sizes = [
         float(np.sqrt(np.mean(np.square(t, dtype=np.float64)))) for t in targets if t is not None
@@ -161,7 +161,8 @@ def _scales(evidence: Evidence) -> tuple[str, Cure | None]:
             f"The targets have rms {max(sizes):.3g}, and gradients grow with it: scale them to "
             "variance 1, as (y - mean) / std, and keep the rate."
         )
-        return "targets", Cure(words, "")
+        one = len(evidence.found.outputs) == 1
+        return "targets", Cure(words, "y = (y - y.mean(0)) / y.std(0)" if one else "")
     return "", None
 
 

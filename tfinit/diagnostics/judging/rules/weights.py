@@ -154,7 +154,15 @@ def _bias_off(evidence: Evidence) -> Iterator[Finding]:
 @rule(
     Kind(
         "dead units",
-        ("not finite", "twins", "bias off", "scale jump", "missing inputs", "normalized away"),
+        (
+            "not finite",
+            "twins",
+            "bias off",
+            "scale jump",
+            "missing inputs",
+            "normalized away",
+            "examples alike",
+        ),
         cures.revive,
         fault="activation",
     ),
