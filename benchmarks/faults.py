@@ -28,6 +28,7 @@ from fault_programs import SOURCES, programs
 from fault_programs.program import FAULTS, Program
 
 import tfinit
+from tfinit.errors import InputError
 from tfinit.text_table import aligned
 
 ROUNDS = 3  # of diagnosis and cure
@@ -80,7 +81,7 @@ def diagnosed(model: Any, x: Any, y: Any) -> list[Any]:
     """The findings; where the data are not even accepted, none."""
     try:
         return tfinit.diagnose(model, x, y).findings
-    except tfinit.InputError as error:
+    except InputError as error:
         print(f"   diagnose: {error}")
         return []
 
@@ -203,7 +204,7 @@ HEADING = (
     "twin",
     "s",
 )
-WIDTHS = (9, 25, 28, 28, 23, 6, 8, 4, 5)
+WIDTHS = (15, 24, 26, 33, 21, 6, 8, 4, 4)
 
 
 def line(cells: Sequence[str]) -> str:

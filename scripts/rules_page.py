@@ -8,13 +8,16 @@ code, and where there is one, a last line with the source.
 """
 
 import argparse
+import ast
 import inspect
 import re
 import textwrap
+from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tfinit.cli.signals import heard
+from tfinit.diagnostics.judging.findings import Rule
 from tfinit.diagnostics.judging.rules import FAULTS, RULES
 from tfinit.files import write_whole
 
@@ -79,7 +82,8 @@ def page(docstring: str | None) -> Page:
         parts["Example"] = textwrap.dedent("\n".join(code)).strip()
     for name in PARTS[:-1]:
         if name in parts:
-            parts[name] = "\n\n".join(map(_joined, parts[name].split("\n\n")))
+            text = "\n\n".join(map(_joined, parts[name].split("\n\n")))
+            parts[name] = text[:1].upper() + text[1:]
     return Page(_joined(first), parts, source)
 
 
@@ -88,6 +92,47 @@ def lacks(code: str, docstring: str | None) -> list[str]:
     read = page(docstring)
     found = [] if read.finds.endswith(".") else [f"{code}: its first line is no sentence"]
     return found + [f"{code}: no paragraph `{name}:`" for name in PARTS if not read.parts.get(name)]
+
+
+def faults_of(rule: Rule) -> list[str]:
+    """Which faults its findings are: those that it says itself, else those of its kinds."""
+    own = dict.fromkeys(kind.fault for kind in rule.kinds if kind.fault)
+    said: dict[str, None] = {}
+    of_kind = False
+    for node in _code_of(rule.find):
+        if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "finding":
+            fault = next((k.value for k in node.keywords if k.arg == "fault"), None)
+            fault = node.args[5] if fault is None and len(node.args) > 5 else fault
+            of_kind |= fault is None or not isinstance(fault, ast.Constant)
+            said |= _in(fault)
+        elif isinstance(node, ast.Return | ast.Assign):
+            # Of what says it for another function, or under the name of a fault.
+            names = [getattr(t, "id", "") for t in getattr(node, "targets", [])]
+            pair = isinstance(node, ast.Return) and isinstance(node.value, ast.Tuple)
+            said |= _in(node.value) if pair or any("fault" in name for name in names) else {}
+    return [f for f in FAULTS if f in said or (f in own and (of_kind or not said))]
+
+
+def _in(node: ast.AST | None) -> dict[str, None]:
+    constants = [n.value for n in ast.walk(node) if isinstance(n, ast.Constant)] if node else []
+    return {value: None for value in constants if value in FAULTS}
+
+
+def _code_of(function: Any) -> Iterator[ast.AST]:
+    """The syntax tree of a function, and of those that it calls of its own file."""
+    module, left, seen = inspect.getmodule(function), [function], set()
+    while left:
+        one = left.pop()
+        seen.add(one)
+        nodes = list(ast.walk(ast.parse(textwrap.dedent(inspect.getsource(one)))))
+        yield from nodes
+        names = {n.id for n in nodes if isinstance(n, ast.Name)}
+        known = (getattr(module, name, None) for name in sorted(names))
+        left += [
+            f
+            for f in known
+            if inspect.isfunction(f) and f.__module__ == module.__name__ and f not in seen
+        ]
 
 
 def _joined(text: str) -> str:
@@ -107,7 +152,7 @@ def written() -> str:
         kinds = ", ".join(kind.name for kind in rule.kinds)
         finds = read.finds.replace("|", "\\|")
         lines.append(f"| [{rule.code}](#{rule.code.lower()}) | {kinds} | {finds} |")
-        faults = dict.fromkeys(kind.fault for kind in rule.kinds if kind.fault)
+        faults = faults_of(rule)
         causes = dict.fromkeys(cause for kind in rule.kinds for cause in kind.follows_from)
         section = [f"## {rule.code}", f"**{kinds}**: {read.finds}"]
         section += [f"*Fault*: {', '.join(faults)}."] if faults else []

@@ -9,6 +9,10 @@ import importlib
 from fault_programs.program import PROGRAMS, Program
 
 SOURCES = {
+    "deeplocalize_deepfd": "DeepLocalize, DeepFD: the others",
+    "theia_neuralint": "Theia, NeuraLint",
+    "default": "DEFault: the others",
+    "reports": "Reports on GitHub and elsewhere",
     "fourteen": "DeepLocalize, DeepFD, DEFault: the first fourteen",
 }
 

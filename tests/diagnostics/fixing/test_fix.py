@@ -183,9 +183,30 @@ def test_what_one_cure_uncovers_the_next_one_changes(rules, fixed):
 
 
 def test_a_call_that_makes_several_layers_is_left_alone(rules, fixed):
-    asks_for(Change("dense_1", "activation", "relu"))
-    lines, found = fixed(HIDDEN='for _ in "ab": net.add(Dense(3))')
+    change = Change("b", "activation", "relu")
+    asks_for(change)
+    several = 'for n in "ab": net.add(Dense(3, name=n))'
+    lines, found = fixed(HIDDEN=several)
     assert lines == [] and found.after is None and len(found.left) == 1
+    RULES.clear()
+    name = lambda e: e.found.structure.model.get_layer("b").activation.__name__  # noqa: E731
+    code = 'model.get_layer("b").activation = keras.activations.relu'
+    asks_for(change, code=code, until=lambda e: name(e) == "relu")
+    lines, found = fixed(HIDDEN=several)
+    assert lines == [f"+{code.replace('model', 'net')}"] and found.after.healthy
+
+
+def test_what_does_not_go_together_is_tried_alone(rules, fixed):
+    asks_for(Change("head", "activation", "sigmoid"), until=lambda e: head(e) == "sigmoid")
+
+    @rule(Kind("odder", fault="loss"), code="TFI991")
+    def odder(evidence):
+        change = Change("model.compile", "loss", "no_such_loss")
+        yield evidence.finding("odder", SEVERE, "", "Odder.", Cure("So.", "", (change,)))
+
+    lines, found = fixed(HEAD='Dense(1, "relu", name="head")')
+    assert lines[1] == '+net.add(Dense(1, "sigmoid", name="head"))'
+    assert [f.kind for f in found.left] == ["odder"]
 
 
 def test_a_change_that_breaks_the_program_is_not_said(rules, fixed):

@@ -85,7 +85,14 @@ def test_a_line_of_code_has_the_names_of_the_program():
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [('a"b', '"a\\"b"'), (0.00012345, "0.000123"), (2, "2"), (None, "None"), (["mae"], '["mae"]')],
+    [
+        ('a"b', '"a\\"b"'),
+        (0.00012345, "0.000123"),
+        (1.0, "1.0"),
+        (2, "2"),
+        (None, "None"),
+        (["mae"], '["mae"]'),
+    ],
 )
 def test_values_are_written_as_in_a_program(value, text):
     assert literal(value) == text

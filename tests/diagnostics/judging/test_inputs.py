@@ -70,3 +70,46 @@ def test_each_embedding_is_asked_of_the_column_that_it_reads():
     (finding,) = diagnose(model, ids[:, ::-1], y).severe
     assert finding.layer == "user"
     assert "39" in finding.evidence
+
+
+def test_examples_that_are_all_the_same():
+    x, y = data()
+    same = np.repeat(x[:1], 96, 0)
+    (finding,) = (f for f in diagnose(net(), same, y).severe if f.kind == "examples alike")
+    assert (finding.rule, finding.fault) == ("TFI065", "inputs")
+    assert "All 96 examples are the same, and their targets differ" in finding.evidence
+    assert found(diagnose(net(), same), "examples alike") == ["note"]
+    same[40, 2] += 1.0
+    assert found(diagnose(net(), same, y), "examples alike") == []
+    assert found(diagnose(net(), x[:1], y[:1]), "examples alike") == []
+    assert found(diagnose(net()), "examples alike") == []
+
+
+def test_columns_that_say_nothing_are_a_note():
+    x, y = data()
+    idle = np.concatenate([x[:, :3], np.full((96, 1), 0.7), x[:, 1:2], x[:, 3:4]], 1)
+    diagnosis = diagnose(net(), idle, y)
+    (finding,) = (f for f in diagnosis.findings if f.kind == "idle columns")
+    assert (finding.severity, finding.rule) == ("note", "TFI066")
+    assert "column 3 is 0.7 for all and columns 1 and 4 are the same" in finding.evidence
+    idle[:, 3:5] = 0.0  # words that no example has
+    assert found(diagnose(net(), idle, y), "idle columns") == []
+    assert found(diagnose(net(), x, y), "idle columns") == []
+
+
+def convolution(shape, order="channels_last"):
+    first = LAYERS.Conv2D(4, 3, data_format=order, name="conv")
+    return keras.Sequential([keras.Input(shape), first, LAYERS.Flatten(), LAYERS.Dense(3)])
+
+
+def test_colours_on_the_wrong_axis():
+    images = np.random.default_rng(0).random((8, 3, 16, 16)).astype("float32")
+    (finding,) = (
+        f for f in diagnose(convolution((3, 16, 16)), images).findings if f.kind == "channel order"
+    )
+    assert (finding.severity, finding.layer, finding.fault) == ("warning", "conv", "inputs")
+    assert "x.transpose(0, 2, 3, 1)" in finding.cure
+    right = images.transpose(0, 2, 3, 1)
+    assert found(diagnose(convolution((16, 16, 3)), right), "channel order") == []
+    narrow = images[:, :, :5]  # such as sensors by time
+    assert found(diagnose(convolution((3, 5, 16)), narrow), "channel order") == []

@@ -24,18 +24,18 @@ def network(*layers, loss=LOGITS):
 
 
 BROKEN = {
-    "the slope of √0": L.Lambda(keras.ops.sqrt),
-    "exp": L.Lambda(lambda h: keras.ops.exp(1000 * h)),
-    "0 / 0": L.Lambda(lambda h: h / (h - h)),
+    "the slope of √0": lambda h: keras.ops.sqrt(keras.ops.relu(h)),
+    "exp": lambda h: keras.ops.exp(1e4 * h),
+    "0 / 0": lambda h: h / (h - h),
 }
 
 
 @pytest.mark.filterwarnings("ignore:divide by zero", "ignore:invalid value")
 @pytest.mark.parametrize("name", BROKEN)
 def test_other_weights_are_no_cure_of_what_is_not_finite_by_itself(name):
-    model = network(L.Dense(16, "relu"), BROKEN[name])
+    model = network(L.Dense(16, BROKEN[name], name="own"))
     finding = diagnose(model, X, Y).severe[0]
-    assert (finding.kind, finding.code) == ("not finite", "")
+    assert (finding.kind, finding.layer, finding.code) == ("not finite", "own", "")
     assert "other initial weights do not mend it" in finding.cure
 
 
@@ -74,5 +74,5 @@ def test_an_attribute_of_a_layer_is_tried_and_left():
     out.activation = keras.activations.relu
     out.kernel.assign(-keras.ops.abs(out.kernel))
     finding = diagnose(model, X, X[:, :3]).severe[0]
-    assert finding.code == "model.get_layer('out').activation = None"
+    assert "activation =" in finding.code
     assert out.activation is keras.activations.relu

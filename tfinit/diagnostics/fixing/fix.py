@@ -4,7 +4,7 @@ import ast
 import dataclasses
 import inspect
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,8 +77,6 @@ def fix(name: str, argument: str, examine: Examine) -> Fix:
     Raises:
         InputError: there is no such function, or no source of it; or as `examine` says.
     """
-    import keras
-
     function = inspect.unwrap(load_named(name, argument))
     path = inspect.getsourcefile(function) if inspect.isfunction(function) else None
     if path is None or not Path(path).is_file():
@@ -87,32 +85,50 @@ def fix(name: str, argument: str, examine: Examine) -> Fix:
             "in a .py file."
         )
     text = Path(path).read_text(encoding="utf-8")
-    builder, sites = builder_of(name, argument), CallSites(function.__code__.co_filename)
-    model, before = examine(builder, sites.watch)
-    diagnosis, now, after = before, text, None
-    for _ in range(_ROUNDS):
-        tried = _changed(now, function.__name__, diagnosis, model, sites)
-        if tried == now:
-            break
+    sites = CallSites(function.__code__.co_filename)
+    first = _Seen(text, *examine(builder_of(name, argument), sites.watch), sites)
+
+    def tried(now: _Seen, findings: Sequence[Finding]) -> _Seen | None:
+        """The program with the cures of some findings, if it works and something severe is gone."""
+        changed = _changed(now, function.__name__, findings)
         sites = CallSites(path)
-        keras.utils.clear_session()  # layers without a name are counted anew
+        if changed == now.text:
+            return None
         try:
-            with _run(tried, path, function) as again:
-                new = dataclasses.replace(builder_of(again, argument), name=name)
-                model, found = examine(new, sites.watch)
+            with _run(changed, path, function) as again:
+                builder = dataclasses.replace(builder_of(again, argument), name=name)
+                new = _Seen(changed, *examine(builder, sites.watch), sites)
         except Exception:  # of the user's code, so changed
+            return None
+        return new if now.kinds - new.kinds else None
+
+    now = first
+    for _ in range(_ROUNDS):
+        severe = now.diagnosis.severe
+        # All at once; where they do not go together, one.
+        choices = [severe, *([finding] for finding in severe if len(severe) > 1)]
+        better = next(filter(None, (tried(now, chosen) for chosen in choices)), None)
+        if better is None:
             break
-        if not _is_better(found, diagnosis):
-            break
-        diagnosis = after = found
-        now = tried
-    left = tuple(diagnosis.severe)
-    return Fix(before, difference(text, now, _shown(path)), after, left)
+        now = better
+    after = None if now is first else now.diagnosis
+    diff = difference(text, now.text, _shown(path))
+    return Fix(first.diagnosis, diff, after, tuple(now.diagnosis.severe))
 
 
-def _is_better(new: Diagnosis, old: Diagnosis) -> bool:
-    """Whether something severe is gone."""
-    return bool({f.kind for f in old.severe} - {f.kind for f in new.severe})
+@dataclass(frozen=True)
+class _Seen:
+    """A program: its text, what it builds, and where."""
+
+    text: str
+    model: Any
+    diagnosis: Diagnosis
+    sites: CallSites
+
+    @property
+    def kinds(self) -> set[str]:
+        """Of its severe findings."""
+        return {finding.kind for finding in self.diagnosis.severe}
 
 
 def _shown(path: str) -> str:
@@ -120,14 +136,16 @@ def _shown(path: str) -> str:
     return str(found.relative_to(here) if found.is_relative_to(here) else found)
 
 
-def _changed(text: str, name: str, diagnosis: Diagnosis, model: Any, sites: CallSites) -> str:
-    """The source with the cures of all that is severe."""
-    source = Source(text)
-    for finding in diagnosis.severe:
-        if finding.changes:
-            changed(source, sites, model, diagnosis, finding.changes)
-        elif finding.code:
-            _add_line(source, name, finding.code)
+def _changed(program: _Seen, name: str, findings: Sequence[Finding]) -> str:
+    """The source with the cures of some findings: changed calls, else a line about the model."""
+    source = Source(program.text)
+    for finding in findings:
+        kept = source.edits()
+        done = changed(source, program.sites, program.model, program.diagnosis, finding.changes)
+        if not done:
+            source.put_back(kept)
+            if finding.code:
+                _add_line(source, name, finding.code)
     return source.changed()
 
 
@@ -154,6 +172,9 @@ def _add_line(source: Source, name: str, code: str) -> bool:
 @contextmanager
 def _run(text: str, path: str, function: Any) -> Iterator[Any]:
     """The function of a changed source; while this is open, its module is the one of its name."""
+    import keras
+
+    keras.utils.clear_session()  # layers without a name are counted anew
     name = function.__module__
     module = ModuleType(name)
     module.__file__ = path

@@ -79,6 +79,14 @@ class Source:
         else:
             self._edit(0, 0, f"{line}\n")
 
+    def edits(self) -> dict[tuple[int, int], str]:
+        """The changes so far, for `put_back`."""
+        return dict(self._edits)
+
+    def put_back(self, edits: dict[tuple[int, int], str]) -> None:
+        """Forget all changes but these."""
+        self._edits = edits
+
     def changed(self) -> str:
         """The text with all changes."""
         out = self._bytes
@@ -145,12 +153,13 @@ def _parameters(cls: Any) -> list[str]:
 
 def literal(value: Any) -> str:
     """A value as it is written in a program."""
+    value = value.item() if hasattr(value, "item") else value
     if isinstance(value, str):
         return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
     if isinstance(value, bool | None):
         return repr(value)
     if isinstance(value, float):
-        return f"{value:.3g}"
+        return repr(float(f"{value:.3g}"))
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(literal, value))}]"
     return repr(value)

@@ -60,6 +60,8 @@ def look_at(array: np.ndarray) -> Given:
     if array.ndim == 2 and array.size <= _MOST:
         wide = np.ma.masked_invalid(array.astype(np.float64))
         means, stds = (np.ma.filled(part, np.nan) for part in (wide.mean(0), wide.std(0)))
+        # A mean is rounded, and a deviation from it may be.
+        stds = np.where(np.ma.filled(wide.min(0) == wide.max(0), False), 0.0, stds)
         copies = _copies(array, stds)
     return Given(array.shape, str(array.dtype), low, high, whole, alike, means, stds, copies)
 

@@ -17,6 +17,7 @@ from tfinit.diagnostics.measuring.one_step import FirstStep, Rates, try_rates
 from tfinit.diagnostics.measuring.optimizer import Optimizer, optimizer_of
 from tfinit.diagnostics.measuring.outputs import Output, outputs_of
 from tfinit.diagnostics.measuring.parameters import Parameter, norm, parameter
+from tfinit.diagnostics.measuring.penalties import Penalty, penalties_of
 from tfinit.diagnostics.measuring.preprocessing import preprocessed
 from tfinit.diagnostics.measuring.settings import Settings, settings_of
 from tfinit.diagnostics.measuring.signals import BOUNDED, Signal, measure_beside, measure_signal
@@ -27,7 +28,7 @@ from tfinit.diagnostics.measuring.through_time import (
     is_followed,
     through_time,
 )
-from tfinit.diagnostics.measuring.twins import Twins, find_twins
+from tfinit.diagnostics.measuring.twins import Alike, Twins, find_alike, find_twins
 from tfinit.diagnostics.measuring.updates import first_moves, first_updates
 from tfinit.errors import InputError, reason
 from tfinit.graph.activations import activation_of, own_activation
@@ -138,6 +139,7 @@ class Measurement:
         structure: The model's graph, read.
         outputs: What the model puts out, with its targets and losses.
         parameters: Every weight that training moves.
+        alike: Weights of several layers that hold the same numbers.
         given: The inputs as they were given, flat, in the order of the graph's; empty where they
             were made up.
         settings: What layers are set to: what is dropped, averaged over, frozen.
@@ -151,6 +153,7 @@ class Measurement:
         rates: What steps at its rate, and at others, do to the loss of the batch; None where the
             first step's size gives no reason to try it, or where it cannot be tried.
         drawn: Whether the weights look as they were drawn: none trained, none frozen.
+        penalties: What regularizers of weights add to the loss and to the gradient.
     """
 
     layers: tuple[LayerSignals, ...]
@@ -164,6 +167,7 @@ class Measurement:
     structure: Structure
     outputs: tuple[Output, ...]
     parameters: tuple[Parameter, ...]
+    alike: tuple[Alike, ...]
     given: tuple[np.ndarray, ...]
     looked_at: tuple[Given, ...]
     settings: Settings
@@ -175,6 +179,7 @@ class Measurement:
     optimizer: Optimizer | None
     rates: Rates | None
     drawn: bool
+    penalties: tuple[Penalty, ...]
 
 
 @dataclass
@@ -321,7 +326,8 @@ def _measured(model: Any, x: Any, y: Any, loss: Any, sample_weight: Any, kept: A
     with snapshot.before():
         recurrent = tuple(through_time(structure, read, values, moves, by_sign))
     if optimizer is not None and kept is None and batch.y is not None:
-        first = FirstStep(optimizer, parameters, float(number), drawn)
+        undone = structure.is_normalized_throughout
+        first = FirstStep(optimizer, parameters, float(number), drawn, undone)
         rates = try_rates(model, first, snapshot.taken, work)
     return Measurement(
         layers=tuple(_rows(seen, structure, weights)),
@@ -335,6 +341,7 @@ def _measured(model: Any, x: Any, y: Any, loss: Any, sample_weight: Any, kept: A
         structure=structure,
         outputs=made,
         parameters=parameters,
+        alike=find_alike(values, by_key),
         given=given,
         looked_at=tuple(map(look_at, given)),
         settings=settings,
@@ -346,6 +353,7 @@ def _measured(model: Any, x: Any, y: Any, loss: Any, sample_weight: Any, kept: A
         optimizer=optimizer,
         rates=rates,
         drawn=drawn,
+        penalties=penalties_of(trained, values, by_key, batch.y is not None and loss is None),
     )
 
 

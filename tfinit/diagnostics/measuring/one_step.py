@@ -18,8 +18,10 @@ from tfinit.graph.passes import Programs, Work
 # A first step gives a reason if it moves most kernels by so much of themselves or would lower the
 # loss by so much of itself, were the loss linear: by more than the first, or by less than both.
 _MOVES_FAR, _FALLS_FAR = 0.2, 0.5
+_REPLACES = 1.0  # of what normalizations undo the scale of
 _MOVES_LITTLE, _FALLS_LITTLE = 1e-3, 1e-3
 _STEPS, _FEW = 20, 5  # with the rate that is given, and with another
+_LARGE, _FEWEST = 2**21, 2  # of so many weights on, with another; with the given one as with others
 _FALLEN, _SURE = 0.9, 4  # of the loss, after so many steps down: then it is plain that it falls
 _LOST, _SOON = 1e3, 3  # times the loss, after so many steps: then it is plain that it does not
 # Another rate is looked for where the loss falls by so much in a step, if it were linear, or where
@@ -97,17 +99,21 @@ class FirstStep:
         parameters: The weights that it moves.
         loss: Of the batch.
         drawn: Whether the weights look as they were drawn.
+        normalized: Whether normalizations undo the scale of all of them: then a large step makes
+            the next ones smaller.
     """
 
     optimizer: Optimizer
     parameters: tuple[Parameter, ...]
     loss: float
     drawn: bool
+    normalized: bool
 
     @classmethod
     def of(cls, found: Any) -> "FirstStep":
         """That of a measurement."""
-        return cls(found.optimizer, found.parameters, found.loss, found.drawn)
+        undone = found.structure.is_normalized_throughout
+        return cls(found.optimizer, found.parameters, found.loss, found.drawn, undone)
 
     @property
     def ratio(self) -> float | None:
@@ -131,6 +137,8 @@ class FirstStep:
         """Whether it may be too large a step."""
         if self.ratio is None or self.share is None:
             return False
+        if self.normalized:
+            return self.ratio >= _REPLACES
         falls_far = not self.optimizer.adaptive and abs(self.share) >= _FALLS_FAR
         return self.ratio >= _MOVES_FAR or falls_far
 
@@ -162,7 +170,7 @@ def try_rates(
         return None
     steps = _Steps(model, taken, work)
     try:
-        given = steps.trial(optimizer.rate, _STEPS) if first.is_far else None
+        given = steps.trial(optimizer.rate, steps.count) if first.is_far else None
         if given is not None and given.does:
             return Rates(given, None)
         by = _MOVES_WELL / ratio if optimizer.adaptive else _FALLS_WELL / abs(share)
@@ -189,6 +197,8 @@ class _Steps:
         self._trained = [(v, value) for v, value in taken if id(v) in trained]
         asked = [variable for variable, _ in self._trained]
         self._work = work._replace(asked=asked, probe=lambda *see: nullcontext())
+        large = sum(math.prod(variable.shape) for variable in asked) >= _LARGE
+        self.count, self._few = (_FEW, _FEWEST) if large else (_STEPS, _FEW)
         self._programs: Programs = {}
         self._first: tuple[float, list[Any]] | None = None
 
@@ -228,14 +238,14 @@ class _Steps:
         for up in range(_UP):
             if _rate_at(place + up) > largest:
                 break
-            trial = self.trial(_rate_at(place + up), _FEW, falling=True)
+            trial = self.trial(_rate_at(place + up), self._few, falling=True)
             if not trial.falls:
                 break
             found = trial
         for down in range(1, _DOWN + 1):
             if found is not None:
                 break
-            trial = self.trial(_rate_at(place - down), _FEW, falling=True)
+            trial = self.trial(_rate_at(place - down), self._few, falling=True)
             found = trial if trial.falls else None
         return found
 

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from tfinit.graph.keras_internals import schedule_of
@@ -24,6 +25,8 @@ class Optimizer:
         rate: Its learning rate; of a schedule, the largest.
         first: The rate of its first step.
         scheduled: Whether the rate is a schedule.
+        worth: How many steps at `rate` all steps of a schedule together are worth; infinite where
+            the rate stays.
         warms_up: Whether a schedule begins with less than half of its largest rate.
         adaptive: Whether its step is as large for a small gradient as for a large one.
         momentum: Of SGD and RMSprop; else 0.
@@ -39,6 +42,7 @@ class Optimizer:
     rate: float
     first: float
     scheduled: bool
+    worth: float
     warms_up: bool
     adaptive: bool
     momentum: float
@@ -62,19 +66,36 @@ def inner_optimizer(model: Any) -> Any:
     return optimizer
 
 
-def rates_of(optimizer: Any) -> tuple[float, float]:
-    """The largest learning rate of an optimizer, and that of its first step."""
+def largest_rate(optimizer: Any) -> float:
+    """The learning rate of an optimizer; of a schedule, the largest."""
+    return _largest(_schedule(optimizer))
+
+
+def _largest(rates: dict[int, float]) -> float:
+    finite = [rate for rate in rates.values() if math.isfinite(rate)] or [*rates.values()]
+    return max(finite, key=abs)
+
+
+def _schedule(optimizer: Any) -> dict[int, float]:
+    """Step → its learning rate, for the first step and, of a schedule, for some of the others."""
     schedule = schedule_of(optimizer)
     if schedule is None:
-        rate = float(optimizer.learning_rate)
-        return rate, rate
+        return {0: float(optimizer.learning_rate)}
     named = [getattr(schedule, name, None) for name in _NAMED]
     bounds = getattr(schedule, "boundaries", None) or []
     steps = {*_STEPS, *(int(n) for n in [*named, *bounds] if isinstance(n, int | float))}
     steps |= {n + 1 for n in list(steps)}
-    rates = [float(schedule(step)) for step in sorted(steps)]
-    finite = [rate for rate in rates if math.isfinite(rate)] or rates
-    return max(finite, key=abs), rates[0]
+    return {step: float(schedule(step)) for step in sorted(steps)}
+
+
+def _worth(rates: dict[int, float]) -> float:
+    """The sum of the rates of all steps, over the largest of them."""
+    if len(rates) == 1 or not all(map(math.isfinite, rates.values())):
+        return math.inf
+    summed = sum(
+        (later - step) * (rates[step] + rates[later]) / 2 for step, later in pairwise(rates)
+    )
+    return abs(summed / (_largest(rates) or math.inf))
 
 
 def optimizer_of(model: Any, decrease: float | None) -> Optimizer | None:
@@ -83,7 +104,8 @@ def optimizer_of(model: Any, decrease: float | None) -> Optimizer | None:
     if optimizer is None:
         return None
     try:
-        rate, first = rates_of(optimizer)
+        rates = _schedule(optimizer)
+        rate, first = _largest(rates), next(iter(rates.values()))
         steps = int(optimizer.iterations)
     except Exception:
         # An optimizer of the user's own may have no rate that is one number.
@@ -94,6 +116,7 @@ def optimizer_of(model: Any, decrease: float | None) -> Optimizer | None:
         rate=rate,
         first=first,
         scheduled=schedule_of(optimizer) is not None,
+        worth=_worth(rates),
         warms_up=abs(first) < abs(rate) / 2,
         adaptive=type(optimizer).__name__ in _ADAPTIVE,
         momentum=_number(getattr(optimizer, "momentum", 0.0)),

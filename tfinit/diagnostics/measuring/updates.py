@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tfinit.diagnostics.measuring.optimizer import inner_optimizer, rates_of
+from tfinit.diagnostics.measuring.optimizer import inner_optimizer, largest_rate
 from tfinit.graph.keras_internals import is_from_keras_3
 
 # Keras's optimizers that move each entry of a weight by what its own gradients were.
@@ -49,7 +49,7 @@ def first_updates(
     if optimizer is None or not keys:
         return Updates({}, None)
     try:
-        fresh = fresh_optimizer(optimizer, rates_of(optimizer)[0])
+        fresh = fresh_optimizer(optimizer, largest_rate(optimizer))
         tried = _entrywise_moves if _is_entrywise(optimizer) else _moves
         moves = tried(fresh, [weights[key] for key in keys], [gradients[key] for key in keys])
     except Exception:

@@ -13,6 +13,7 @@ from tfinit.diagnostics.measuring.measurement import LayerSignals
 from tfinit.diagnostics.measuring.signals import Signal
 
 _LARGE = 10.0  # rms from which on inputs are not scaled
+_LARGE_IF_FLAT = 3.0  # the same, where a first layer is at its flat ends
 # What of the inputs varies over the examples, against all of it: below the first, a network learns
 # hardly; below the second it is rounding, as of a batch of one example, which tells nothing.
 _VARIES, _SAME = 0.05, 1e-6
@@ -25,6 +26,9 @@ _USUAL_GAIN = (
 _SURE = 10.0  # cross-entropy before training, over that of guessing
 _MISSES = 100.0  # squared error before training, over the variance of the targets
 _UNEQUAL = 100.0  # largest deviation of a column over the median one
+
+# The loss after steps that were tried, weights without a gradient then, and a usual rate.
+_RISES, _CUT, _RATE = 2.0, 0.5, 1.0
 
 SCALE_JUMP = Kind("scale jump", ("not finite",), cures.redraw_layer, fault="initial")
 
@@ -39,10 +43,12 @@ def _large_inputs(evidence: Evidence) -> Iterator[Finding]:
     away. One large column of a table hides all others.
 
     Evidence: The rms of the inputs, behind the network's own Rescaling or Normalization: a warning
-    above 10. Severe where one sees what it does: a third or more of a first layer is at the flat
-    ends of its activation; the cross-entropy is more than 10 times that of guessing, or the squared
-    error more than 100 times the variance of the targets, while the network itself multiplies by at
-    most 3. Networks that normalize first are left alone.
+    above 10, or above 3 where it flattens the first layer. Severe where one sees what it does: a
+    third or more of a first layer is at the flat ends of its activation; the cross-entropy is more
+    than 10 times that of guessing, or the squared error more than 100 times the variance of the
+    targets, while the network itself multiplies by at most 3; or 20 steps of SGD that were tried
+    raise the loss or end most gradients, at a rate of 1 or less. Networks that normalize first are
+    left alone.
 
     Cure: Standardize each column, or divide pixels by 255.
 
@@ -51,11 +57,17 @@ def _large_inputs(evidence: Evidence) -> Iterator[Finding]:
 
     LeCun et al., Efficient BackProp, 1998.
     """
-    large = [s for s in _inputs(evidence) if not _is_offset(s) and s.rms > _LARGE]
+    least = _LARGE_IF_FLAT if _saturates(evidence) else _LARGE
+    large = [s for s in _inputs(evidence) if not _is_offset(s) and s.rms > least]
     if not large or _begins_normalized(evidence):
         return
     worst = max(large, key=lambda s: s.rms)
-    effect = _saturates(evidence) or _is_sure(evidence, worst) or _misses(evidence, worst)
+    effect = (
+        _saturates(evidence)
+        or _is_sure(evidence, worst)
+        or _misses(evidence, worst)
+        or _throws(evidence)
+    )
     yield evidence.finding(
         "scale jump",
         SEVERE if effect else WARNING,
@@ -107,7 +119,7 @@ def _tiny_inputs(evidence: Evidence) -> Iterator[Finding]:
     Images that were divided by 255 twice are such inputs.
 
     Evidence: What varies in the inputs times √fan_in of the first layer, which is what a usual
-    layer makes of it: a warning below 0.05, severe below 0.005.
+    layer makes of it: a warning below 0.05, severe below 0.005, for SGD below 0.05.
 
     Cure: Standardize the inputs; scale them once.
 
@@ -127,9 +139,11 @@ def _tiny_inputs(evidence: Evidence) -> Iterator[Finding]:
     seen = max(layer.linear.variation for layer in first)
     if reach >= _SMALL or seen >= _SMALL or _is_offset(signal):
         return
+    optimizer = evidence.found.optimizer
+    slow = optimizer is not None and not optimizer.adaptive
     yield evidence.finding(
         "scale jump",
-        SEVERE if reach < _TINY else WARNING,
+        SEVERE if slow or reach < _TINY else WARNING,
         "",
         f"The inputs vary by {signal.variation:.2g} over the examples; the first layer makes "
         f"{seen:.2g} of it: examples look alike to the network.",
@@ -242,6 +256,24 @@ def _misses(evidence: Evidence, inputs: Signal) -> str:
         f"the outputs begin at rms {spread:.3g}, where the targets vary by "
         f"{math.sqrt(variance):.2g}: each step moves them by more than that."
     )
+
+
+def _throws(evidence: Evidence) -> str:
+    """What is said of steps of SGD that were tried and throw the weights away."""
+    optimizer, rates = evidence.found.optimizer, evidence.found.rates
+    if optimizer is None or optimizer.adaptive or optimizer.clips or abs(optimizer.rate) > _RATE:
+        return ""
+    if rates is None or rates.given is None:
+        return ""
+    given = rates.given
+    start, end = given.losses[0], given.losses[-1]
+    steps = f"in {len(given.losses) - 1} steps of {optimizer.name}"
+    if not (given.finite and end < _RISES * start):
+        told = f"{end:.3g}" if math.isfinite(end) else "infinity"
+        return f"the loss goes from {start:.3g} to {told} {steps}, which grow with their square."
+    if given.cut >= _CUT:
+        return f"{given.cut:.0%} of the weights get no gradient any more {steps}."
+    return ""
 
 
 def _unequal(evidence: Evidence) -> str:

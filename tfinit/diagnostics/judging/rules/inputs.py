@@ -6,7 +6,12 @@ import numpy as np
 
 from tfinit.diagnostics.judging.cures import Cure
 from tfinit.diagnostics.judging.evidence import Evidence
-from tfinit.diagnostics.judging.findings import SEVERE, Finding, Kind, rule
+from tfinit.diagnostics.judging.findings import NOTE, SEVERE, WARNING, Finding, Kind, rule
+from tfinit.graph.layer_kinds import kind_of
+
+_FEW, _MANY = 8, 64  # examples that may be alike by chance, and that are not
+_COLUMNS = 256  # of a table: longer rows are words or pixels, of which many are the same
+_COLOURS, _SIDE = (1, 3, 4), 16  # entries of an image's axes
 
 
 @rule(Kind("missing inputs", fault="inputs"), code="TFI060")
@@ -82,6 +87,118 @@ def _ids_out_of_range(evidence: Evidence) -> Iterator[Finding]:
             f"of {lookup.rows:,} rows: they go from {ids.min():g} to {ids.max():g}.",
             Cure(words, ""),
         )
+
+
+@rule(Kind("examples alike", fault="inputs"), code="TFI065")
+def _examples_alike(evidence: Evidence) -> Iterator[Finding]:
+    """Examples that are all the same.
+
+    Why: From equal inputs a network makes equal outputs. The best it can do is to give the mean of
+    the targets, whatever these are.
+
+    Evidence: Whether any two of 8 examples or more differ in any input. Severe where their targets
+    differ; else a note, as such a batch may have been made up to try the network.
+
+    Cure: Look at how the inputs are made: a loop that stores one example again and again, a column
+    that was selected by mistake, an array that was never filled.
+
+    Example:
+        x = numpy.zeros((1000, 20))  # and never filled
+    """
+    looked_at = evidence.found.looked_at
+    if not looked_at or evidence.found.examples < _FEW or not all(g.alike for g in looked_at):
+        return
+    targets = [t for t in (output.targets for output in evidence.found.outputs) if t is not None]
+    differ = any(np.any(part[1:] != part[:1]) for part in targets)
+    yield evidence.finding(
+        "examples alike",
+        SEVERE if differ else NOTE,
+        "",
+        f"All {evidence.found.examples:,} examples are the same"
+        f"{', and their targets differ' if differ else ''}: the network cannot tell them apart.",
+        Cure("Look at how the inputs are made; x[0] and x[1] are to differ.", ""),
+    )
+
+
+@rule(Kind("idle columns", fault="inputs"), code="TFI066")
+def _idle_columns(evidence: Evidence) -> Iterator[Finding]:
+    """Columns of a table that are constant, or the same as another.
+
+    Why: A column that is the same for all examples is one more bias, and two equal columns count
+    twice. Networks learn all the same; but an id, or a column that was filled with one value, is
+    often a mistake made before.
+
+    Evidence: Columns without any difference over 64 examples or more that are not 0, and pairs of
+    equal columns, in tables of at most 256 columns. A note.
+
+    Cure: Leave them out, or look at how they are made.
+
+    Example:
+        frame["country"] = "NZ"
+    """
+    for n, given in enumerate(evidence.found.looked_at):
+        if not given.stds.size or given.stds.size > _COLUMNS or given.shape[0] < _MANY:
+            continue
+        if given.alike or n in {lookup.input for lookup in evidence.found.lookups}:
+            continue
+        constant = np.flatnonzero((given.stds == 0) & (given.means != 0))
+        if not constant.size and not given.copies:
+            continue
+        first = (f"column {c} is {given.means[c]:.3g} for all" for c in constant[:1])
+        told = [*first, *(f"columns {a} and {b} are the same" for a, b in given.copies[:1])]
+        more = constant.size + len(given.copies) - len(told)
+        yield evidence.finding(
+            "idle columns",
+            NOTE,
+            "",
+            f"Of {given.stds.size} columns{_of(evidence, n)}, {' and '.join(told)}"
+            f"{f'; {more} more are such' if more else ''}.",
+            Cure("Leave them out if they are no mistake.", ""),
+        )
+
+
+@rule(Kind("channel order", fault="inputs"), code="TFI067")
+def _channel_order(evidence: Evidence) -> Iterator[Finding]:
+    """Images whose colours are on another axis than the convolution takes them from.
+
+    Why: Keras takes images as (height, width, colours), PyTorch as (colours, height, width). A
+    convolution over the wrong axes slides over colours and mixes columns: it runs, but learns
+    badly.
+
+    Evidence: Images of equal height and width, 16 or more, with 1, 3 or 4 entries on the other
+    axis, and the `data_format` of the convolution that reads them. A warning.
+
+    Cure: Move the axis, and build the network for that shape.
+
+    Example:
+        model = keras.Sequential([keras.Input((3, 32, 32)), keras.layers.Conv2D(16, 3)])
+    """
+    graph = evidence.found.structure.graph
+    readers = graph.readers()
+    for n, given in enumerate(evidence.found.looked_at):
+        if len(given.shape) != 4 or n >= len(graph.inputs):
+            continue
+        _, first, middle, last = given.shape
+        wrong = {
+            "channels_last": first in _COLOURS and middle == last >= _SIDE,
+            "channels_first": last in _COLOURS and first == middle >= _SIDE,
+        }
+        for index in readers.get(graph.inputs[n], []):
+            step = graph.steps[index]
+            order = getattr(step.op, "data_format", "")
+            if not (kind_of(step.op).convolution and wrong.get(order)):
+                continue
+            axes = "0, 2, 3, 1" if order == "channels_last" else "0, 3, 1, 2"
+            yield evidence.finding(
+                "channel order",
+                WARNING,
+                step.key,
+                f"The images{_of(evidence, n)} have shape {given.shape[1:]}; {step.key!r} takes "
+                f"the colours from the {'last' if order == 'channels_last' else 'first'} axis.",
+                Cure(
+                    f"Pass x.transpose({axes}), and build the network for images of that shape.", ""
+                ),
+            )
 
 
 def _of(evidence: Evidence, n: int) -> str:

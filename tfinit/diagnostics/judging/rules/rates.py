@@ -1,6 +1,8 @@
 """Rules about the learning rate and the optimizer."""
 
+import math
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 
@@ -11,9 +13,10 @@ from tfinit.diagnostics.measuring.measurement import Measurement
 from tfinit.diagnostics.measuring.one_step import FirstStep, Trial
 from tfinit.diagnostics.measuring.outputs import Output
 
-# The highest loss of the tried steps against the first, of a large rate too; the last ones, where
-# weights died; of the weights: so many without a gradient after the steps.
-_RISES, _SOARS, _LOWER, _CUT = 2.0, 10.0, 0.5, 0.5
+# The highest loss of the tried steps against the first, of a large rate too; so many weights that
+# no gradient reaches after the steps, which is no wonder where the loss is as low as this.
+_RISES, _SOARS, _CUT = 2.0, 10.0, 0.5
+_LOWER, _NOTHING = 1e-3, 1e-4
 # By whether the optimizer is adaptive: up to here it is not the rate, but inputs or targets of more
 # than the last.
 _NOT_LARGE, _UNSCALED = {True: 0.01, False: 0.1}, 10.0
@@ -26,17 +29,18 @@ _LITTLE, _HARDLY = 1e-4, 1e-6
 _TIMES = 30
 _USUAL = {True: "0.001", False: "0.01"}
 
-_BLOW_UPS = ("not finite", "scale jump", "unscaled inputs", "far targets", "exploding")
-_NO_SIGNAL = (
+_DATA = (
+    *("scale jump", "far targets", "targets out of reach", "head against loss"),
+    *("loss against targets", "too few units", "one-unit softmax", "bounded logits"),
+    *("missing targets", "negative labels", "fractions for classes", "constant targets"),
+    *("missing inputs", "ids out of range", "broadcast targets", "examples alike"),
+)
+_BLOW_UPS = ("not finite", "exploding", *_DATA)
+NO_SIGNAL = (
     *("not finite", "twins", "bias off", "dead units", "saturated", "vanishing", "no gradient"),
-    *(
-        "scale jump",
-        "unscaled inputs",
-        "far targets",
-        "frozen",
-        "linear network",
-        "targets out of reach",
-    ),
+    *("frozen", "frozen head", "linear network", "hidden softmax", "normalized away", "dropout"),
+    *("gates saturated", "forgetful"),
+    *_DATA,
 )
 
 
@@ -75,8 +79,9 @@ def _rate_too_large(evidence: Evidence) -> Iterator[Finding]:
     most kernels by 20% of their size or more, or, of SGD, would lower the loss by half or more if
     the loss were linear, 20 steps are tried on a copy with this batch. Severe if the loss becomes
     infinite or NaN, if it doubles on the way and the last 5 losses are no lower than the first, or
-    if half of the weights get no gradient any more; of a rate above 1 of SGD, or of 0.1 with which
-    Adam replaces most weights in a step, also if the loss rises to 10 times its start. A warning if
+    if half of the weights get no gradient any more while there still is a loss; of a rate above 1
+    of SGD, or of 0.1 with which Adam replaces most weights in a step, also if the loss rises to 10
+    times its start. Of networks of 2 million weights and more, 5 steps are tried. A warning if
     it only doubles on the way; and where the loss is not one of Keras's, a schedule warms up or
     normalizations undo the weights' scale, unless it becomes infinite or NaN. Inputs or targets
     that are not scaled make steps too large, too: where they are above 10 and the rate is usual
@@ -99,11 +104,11 @@ def _rate_too_large(evidence: Evidence) -> Iterator[Finding]:
     else:
         absurd = abs(optimizer.rate) > _ABSURD
     rises = given.peak >= _RISES and (given.settled >= 1 or (absurd and given.peak >= _SOARS))
-    dies = given.cut >= _CUT and given.settled > _LOWER
+    dies = given.cut >= _CUT and given.losses[-1] > max(_LOWER * abs(given.losses[0]), _NOTHING)
     if not rises and not dies and given.peak < _RISES:
         return
     mild = (
-        not _has_known_loss(evidence)
+        not has_known_loss(evidence)
         or optimizer.warms_up
         or found.structure.is_normalized_throughout
     )
@@ -158,7 +163,9 @@ def _is_regression(output: Output) -> bool:
     return known and "crossentropy" not in loss.name
 
 
-@rule(Kind("rate too small", _NO_SIGNAL, slower_or_faster, fault="rate"), code="TFI081")
+@rule(
+    Kind("rate too small", (*NO_SIGNAL, "clipping"), slower_or_faster, fault="rate"), code="TFI081"
+)
 def _rate_too_small(evidence: Evidence) -> Iterator[Finding]:
     """The learning rate is so small that a network from scratch hardly moves.
 
@@ -190,27 +197,49 @@ def _rate_too_small(evidence: Evidence) -> Iterator[Finding]:
         yield evidence.finding("rate too small", SEVERE, "", told, cure)
         return
     first = FirstStep.of(found)
-    if rates is None or rates.cure is None or not first.is_short or not _has_known_loss(evidence):
+    if rates is None or rates.cure is None or not first.is_short or not has_known_loss(evidence):
         return
-    gathered = optimizer.gathered
-    moved, share = (first.ratio or 0.0) * gathered, abs(first.share or 0.0) * gathered
-    halved = 0.7 / max(share, 1e-30)
-    if rates.cure.rate < _TIMES * abs(optimizer.rate):
-        return
-    severe = (halved >= _STEPS_SEVERE and moved <= _LITTLE) or moved <= _HARDLY
-    if not severe and not (halved >= _STEPS_WARNING and moved <= _LITTLE):
+    pace = pace_of(first)
+    if not pace.severity or rates.cure.rate < _TIMES * abs(optimizer.rate):
         return
     yield evidence.finding(
         "rate too small",
-        SEVERE if severe else WARNING,
+        pace.severity,
         "",
         f"{optimizer.name}'s learning rate of {optimizer.rate:.4g} changes most weights by "
-        f"{_times(moved)} their size in a step: at this pace the loss needs "
-        f"{halved:,.0f} steps to halve.",
+        f"{_times(pace.moved)} their size in a step: at this pace the loss needs "
+        f"{pace.halved:,.0f} steps to halve.",
     )
 
 
-def _has_known_loss(evidence: Evidence) -> bool:
+class Pace(NamedTuple):
+    """How slow a first step is.
+
+    Attributes:
+        moved: How far it moves most kernels, against themselves, with momentum gathered.
+        halved: How many of it halve the loss.
+        severity: "" if it is not too slow.
+    """
+
+    moved: float
+    halved: float
+    severity: str
+
+
+def pace_of(first: FirstStep) -> Pace:
+    """How slow it is."""
+    if not first.is_short:
+        return Pace(math.inf, 0.0, "")
+    gathered = first.optimizer.gathered
+    moved, share = (first.ratio or 0.0) * gathered, abs(first.share or 0.0) * gathered
+    halved = 0.7 / max(share, 1e-30)
+    if (halved >= _STEPS_SEVERE and moved <= _LITTLE) or moved <= _HARDLY:
+        return Pace(moved, halved, SEVERE)
+    slow = halved >= _STEPS_WARNING and moved <= _LITTLE
+    return Pace(moved, halved, WARNING if slow else "")
+
+
+def has_known_loss(evidence: Evidence) -> bool:
     """Whether the losses are Keras's, which are lower the better and 0 at best."""
     losses = [output.loss for output in evidence.found.outputs if output.loss is not None]
     return bool(losses) and all(loss.is_keras for loss in losses)
