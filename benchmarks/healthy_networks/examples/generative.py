@@ -159,7 +159,7 @@ def noise_of_a_diffusion():
         return L.Add()([L.Conv2D(filters, 3, padding="same")(x), shortcut])
 
     wide = block(x, 16)
-    x = block(L.AveragePooling2D()(wide), 32)
+    x = block(L.AveragePooling2D(2)(wide), 32)
     x = L.UpSampling2D(interpolation="bilinear")(x)
     x = block(L.Concatenate()([x, wide]), 16)
     model = keras.Model([image, share], L.Conv2D(1, 1, kernel_initializer="zeros")(x))
