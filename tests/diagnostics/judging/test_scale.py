@@ -3,7 +3,9 @@
 import keras
 import numpy as np
 import pytest
+from diagnosed import trains
 
+import tfinit
 from tfinit.diagnostics import diagnose
 
 L = keras.layers
@@ -48,3 +50,35 @@ def test_a_mask_beside_what_attention_reads_is_no_reason_to_blame_it():
     model = keras.Model([inputs, mask], L.Dense(3)(L.GlobalAveragePooling1D()(h)))
     x = [RANDOM.normal(size=(8, 6, 16)).astype("float32"), np.ones((8, 6, 6), "int32")]
     assert [f.layer for f in diagnose(model, x).findings if f.kind == "scale jump"] == []
+
+
+def sigmoids(depth, std, units=8):
+    keras.utils.set_random_seed(0)
+    start = [keras.initializers.RandomNormal(0, std, seed=n) for n in range(depth)]
+    hidden = [
+        L.Dense(units, "sigmoid", kernel_initializer=i, name=f"fc{n}") for n, i in enumerate(start)
+    ]
+    model = keras.Sequential([keras.Input((8,)), *hidden, L.Dense(3, "softmax")])
+    model.compile(keras.optimizers.Adam(0.05), "sparse_categorical_crossentropy")
+    return model
+
+
+CLASSES = np.digitize(X[:, 0], [-0.5, 0.5])
+
+
+def test_sigmoids_that_leave_a_constant_are_found_and_cured():
+    model = sigmoids(2, 0.02)
+    (finding,) = diagnose(model, X, CLASSES).severe
+    assert (finding.rule, finding.layer, finding.fault) == ("TFI010", "fc1", "activation")
+    assert [(c.of, c.value) for c in finding.changes] == [(f"fc{n}", "relu") for n in range(2)]
+    exec(finding.code, {"tfinit": tfinit, "model": model})
+    assert diagnose(model, X, CLASSES).healthy
+    assert trains(model, X, CLASSES)
+
+
+def test_few_sigmoids_and_gates_of_sigmoids_are_no_finding():
+    assert "vanishing" not in {f.kind for f in diagnose(sigmoids(2, 0.5), X, CLASSES).findings}
+    x = keras.Input((8,))
+    gate = L.Dense(16, "sigmoid", kernel_initializer=keras.initializers.RandomNormal(0, 1e-3))(x)
+    gated = keras.Model(x, L.Dense(3)(L.Dense(16, "relu")(x) * gate))
+    assert "vanishing" not in {f.kind for f in diagnose(gated, X, CLASSES).findings}

@@ -15,7 +15,10 @@ from tfinit.diagnostics.measuring.parameters import Parameter
 
 VANISHING = Kind(
     "vanishing",
-    ("not finite", "twins", "bias off", "dead units", "saturated"),
+    (
+        *("not finite", "twins", "bias off", "dead units", "saturated", "scale jump"),
+        *("missing inputs", "normalized away", "gates saturated", "hidden softmax"),
+    ),
     cures.steady,
     fault="initial",
 )
