@@ -143,7 +143,8 @@ def _scales(evidence: Evidence) -> tuple[str, Cure | None]:
             f"The inputs have rms {inputs:.3g}, and gradients grow with it: scale them to variance "
             "1, as (x - mean) / std, and keep the rate."
         )
-        return "inputs", Cure(words, "")
+        one = len(evidence.found.given) == 1
+        return "inputs", Cure(words, "x = (x - x.mean(0)) / (x.std(0) + 1e-7)" if one else "")
     targets = [o.targets for o in evidence.found.outputs if _is_regression(o)]
     sizes = [
         float(np.sqrt(np.mean(np.square(t, dtype=np.float64)))) for t in targets if t is not None
@@ -153,7 +154,8 @@ def _scales(evidence: Evidence) -> tuple[str, Cure | None]:
             f"The targets have rms {max(sizes):.3g}, and gradients grow with it: scale them to "
             "variance 1, as (y - mean) / std, and keep the rate."
         )
-        return "targets", Cure(words, "")
+        one = len(evidence.found.outputs) == 1
+        return "targets", Cure(words, "y = (y - y.mean(0)) / y.std(0)" if one else "")
     return "", None
 
 
