@@ -161,6 +161,10 @@ def test_a_line_of_code_is_put_before_the_model_is_returned(rules, fixed):
     assert lines == ["+import tfinit", "+tfinit.initialize(net, 'he', bias=0.0)"]
     assert found.after.healthy
     RULES.clear()
+    halved = lambda e: abs(e.found.outputs[0].targets).max() == 0.5  # noqa: E731
+    asks_for(code="y = numpy.divide(y, 2)", until=halved)
+    assert fixed()[0] == ["+y = np.divide(y, 2)"]
+    RULES.clear()
     asks_for(code="tfinit.apply(model, z)")
     assert fixed()[0] == []
 

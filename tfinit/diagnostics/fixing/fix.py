@@ -17,6 +17,7 @@ from tfinit.diagnostics.fixing.changes import changed
 from tfinit.diagnostics.fixing.source import (
     Source,
     difference,
+    name_of_module,
     names_of_modules,
     renamed,
 )
@@ -27,7 +28,7 @@ from tfinit.named_functions import load_named
 
 _ROUNDS = 4  # what a cure uncovers is cured in the next
 # What a line of code calls a module → the module.
-_IMPORTS = {"tfinit": "tfinit", "np": "numpy", "keras": "keras"}
+_IMPORTS = {"tfinit": "tfinit", "np": "numpy", "numpy": "numpy", "keras": "keras"}
 
 # (builder, how its function is called) → the model and its diagnosis.
 Examine = Callable[[ModelBuilder, Any], tuple[Any, Diagnosis]]
@@ -158,13 +159,18 @@ def _add_line(source: Source, name: str, code: str) -> bool:
     parts = last.value.elts if isinstance(last.value, ast.Tuple) else [last.value]
     named = zip(("model", "x", "y"), parts, strict=False)
     names = {what: part.id for what, part in named if isinstance(part, ast.Name)}
-    modules = {name: name for name in {*names_of_modules(source.tree), *_IMPORTS}}
+    modules = {name: name for name in names_of_modules(source.tree)}
+    missing = []
+    for called, module in _IMPORTS.items():
+        own = name_of_module(source.tree, module)
+        modules[called] = own or called
+        if own is None and f"{called}." in code:
+            missing.append((module, None if called == module else called))
     lines = renamed(code, modules | names)
     if lines is None:
         return False
-    for alias, module in _IMPORTS.items():
-        if f"{alias}." in code:
-            source.add_import(module, None if alias == module else alias)
+    for module, alias in missing:
+        source.add_import(module, alias)
     source.add_before(last, lines)
     return True
 

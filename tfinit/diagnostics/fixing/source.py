@@ -207,6 +207,12 @@ def renamed(code: str, names: dict[str, str]) -> str | None:
     return source.changed()
 
 
+def name_of_module(tree: ast.Module, module: str) -> str | None:
+    """What a file calls a module that it imports whole; None where it does not."""
+    whole = [a for n in tree.body if isinstance(n, ast.Import) for a in n.names]
+    return next((a.asname or module for a in whole if a.name == module), None)
+
+
 def names_of_modules(tree: ast.Module) -> set[str]:
     """What a file imports, by the names that it has in it."""
     imports = [n for n in tree.body if isinstance(n, ast.Import | ast.ImportFrom)]
