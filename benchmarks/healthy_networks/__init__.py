@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-GROUPS = ("mlps", "near_misses", "own", "applications", "keras_hub")
+GROUPS = ("mlps", "near_misses", "own", "examples", "applications", "keras_hub")
 
 # Networks of the tests are healthy ones, too.
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "shared"))

@@ -60,7 +60,12 @@ class Program:
                 "categorical_crossentropy": keras.losses.CategoricalCrossentropy,
                 "sparse_categorical_crossentropy": keras.losses.SparseCategoricalCrossentropy,
             }[loss](from_logits=True)
-        model.compile(self.optimizer(self.rate, **self.options), loss, jit_compile=False)
+        model.compile(
+            self.optimizer(self.rate, **self.options),
+            loss,
+            jit_compile=False,
+            steps_per_execution=40,
+        )
         return model
 
     def _cloned(self, layer: Any) -> Any:
@@ -74,7 +79,11 @@ class Program:
         """How much it learns, of all there is: 1 is perfect, 0 what a constant would score."""
         model = self.compiled(seed)
         if model.trainable_weights:
-            model.fit(self.x, self.y, batch_size=64, epochs=self.epochs, verbose=0)
+            # One long epoch, many steps at once: most of the time would pass between them.
+            random = np.random.default_rng(seed)
+            order = np.concatenate([random.permutation(len(self.x)) for _ in range(self.epochs)])
+            x, y = keras.tree.map_structure(lambda part: part[order], (self.x, self.y))
+            model.fit(x, y, batch_size=64, shuffle=False, verbose=0)
         made = keras.tree.map_structure(np.asarray, model(self.x, training=False))
         truth = self.y if self.truth is None else self.truth
         if isinstance(self.task, dict):

@@ -2,7 +2,7 @@
 
 from healthy_networks import cases_of
 
-FILES = ("starts", "heads", "optimizers", "inputs")
+FILES = ("starts", "heads", "numbers", "outputs", "optimizers", "inputs")
 
 
 def cases():
