@@ -10,7 +10,7 @@ finding is severe. *Named*: a severe finding or a warning is of a fault that peo
 a severe finding is of another fault. *Accused*: a finding of the twin is severe.
 
 Then three are trained: the faulty program, the same after the cures of its severe findings (their
-code and changes; diagnosed again, three times at most), and the twin. *Learned* is the part of what
+code, or their changes; diagnosed again, three times at most), and the twin. *Learned* is the part of what
 can be learned: of classes (accuracy - commonest class) / (1 - commonest class), of numbers R². The
 cured program must learn half as much as the twin. Where the twin learns less than 0.5, or the
 faulty program half as much as its twin, the program is *invalid*.
@@ -151,6 +151,7 @@ def told(program: Program, training: bool) -> Told:
         return learned(trained(program, model, x, y), y, twin, given[1], middle)
 
     faulty = part(model, x, y)
+    keras.utils.clear_session()  # so that layers are called as findings call them
     cured = mended(*program.make(False), diagnosed)
     after = None if cured is None else part(*cured[:3])
     whole = part(twin, *given)

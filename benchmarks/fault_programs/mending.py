@@ -1,4 +1,4 @@
-"""The cures of findings applied to a program: lines of code, and what it must say otherwise."""
+"""The cures of findings applied to a program: lines of code, or what it must say otherwise."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -22,7 +22,7 @@ def mended(model: Any, x: Any, y: Any, diagnosed: Any) -> tuple[Any, Any, Any, s
     for _ in range(ROUNDS):
         findings = diagnosed(scope["model"], scope["x"], scope["y"])
         severe = [f for f in findings if f.severity == "severe"]
-        changes = [c for f in severe for c in f.changes if str(c) not in done]
+        changes = [c for f in severe if not f.code for c in f.changes if str(c) not in done]
         codes = [c for c in dict.fromkeys(f.code for f in severe) if c and c not in done]
         if not changes and not codes:
             break
@@ -33,7 +33,7 @@ def mended(model: Any, x: Any, y: Any, diagnosed: Any) -> tuple[Any, Any, Any, s
             for code in codes:
                 exec(code, scope)
         except Exception as error:  # whatever a cure of ours raises is what is looked for
-            return scope["model"], scope["x"], scope["y"], f"{changes} {codes}: {error}"
+            return scope["model"], scope["x"], scope["y"], f"{changes} {codes}: {error!r}"
     return (scope["model"], scope["x"], scope["y"], "") if done else None
 
 
