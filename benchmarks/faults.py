@@ -1,6 +1,6 @@
 """What `tfinit.diagnose` says, before training, of programs in which people found what is wrong.
 
-    python benchmarks/faults.py                      # all: ten minutes and more
+    python benchmarks/faults.py                      # all: half an hour and more
     python benchmarks/faults.py --no-training        # without the check of the cures: a minute
     python benchmarks/faults.py 48385830 fourteen    # some, or a source, with findings in full
     python benchmarks/faults.py --only missed accused
@@ -10,10 +10,10 @@ finding is severe. *Named*: a severe finding or a warning is of a fault that peo
 a severe finding is of another fault. *Accused*: a finding of the twin is severe.
 
 Then three are trained: the faulty program, the same after the cures of its severe findings (their
-code, or their changes; diagnosed again, three times at most), and the twin. *Learned* is the part of what
-can be learned: of classes (accuracy - commonest class) / (1 - commonest class), of numbers R². The
-cured program must learn half as much as the twin. Where the twin learns less than 0.5, or the
-faulty program half as much as its twin, the program is *invalid*.
+code, or their changes; diagnosed again, three times at most), and the twin. *Learned* is the part
+of what can be learned: of classes (accuracy - commonest class) / (1 - commonest class), of numbers
+R². The cured program must learn half as much as the twin. Where the twin learns less than 0.5, or
+the faulty program half as much as its twin, the program is *invalid*.
 """
 
 import argparse
