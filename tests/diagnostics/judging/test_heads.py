@@ -126,6 +126,30 @@ def test_labels_that_count_from_one_are_a_fault_of_the_labels():
     assert not found(made([(3, "softmax")], ignored), np.where(LABELS == 2, 255, LABELS), "TFI023")
 
 
+def test_a_categorical_loss_of_numbers_is_a_fault_of_the_loss():
+    model = made([(1, None)], CATEGORICAL)
+    (finding,) = diagnose(model, X, NUMBERS).severe
+    assert (finding.rule, finding.fault) == ("TFI022", "loss")
+    exec(finding.code, {"model": model, "keras": keras})
+    assert diagnose(model, X, NUMBERS).healthy
+    assert learns(model, NUMBERS)
+
+
+def overlap(y, z):
+    """A loss of the user's own: 1 minus the overlap of masks."""
+    return 1 - 2 * keras.ops.sum(y * z) / (keras.ops.sum(y) + keras.ops.sum(z) + 1)
+
+
+def test_a_relu_for_zeros_and_ones_under_a_loss_of_ones_own():
+    model = made([(1, "relu")], overlap)
+    (finding,) = diagnose(model, X, YES).severe
+    assert (finding.rule, finding.fault) == ("TFI024", "head")
+    exec(finding.code, {"model": model, "keras": keras})
+    assert diagnose(model, X, YES).findings == []
+    assert learns(model, YES)
+    assert not found(made([(1, "relu")], lambda y, z: (y - z) ** 2), abs(NUMBERS), "TFI024")
+
+
 @pytest.mark.backends
 def test_heads_on_every_backend():
     assert found(made([(1, "softmax")], BINARY), YES, "TFI020") == [("severe", "head")]
