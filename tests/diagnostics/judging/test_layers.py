@@ -74,6 +74,10 @@ def test_one_missing_activation_is_told_from_a_bottleneck():
     assert found(network(relu(), dense(1, name="narrow"), relu())) == []
     assert found(network(relu(), dense(), L.BatchNormalization(), L.ReLU())) == []
     assert found(network(relu(), dense(), L.LayerNormalization())) == []
+    inputs = keras.Input((4,))
+    straight = dense(16)(relu(16)(inputs))
+    product = dense(16)(straight) * dense(16, "sigmoid")(straight)  # a gated linear unit
+    assert found(compiled(keras.Model(inputs, dense(2, "softmax")(product)))) == []
     separable = [L.DepthwiseConv2D(3), L.Conv2D(8, 1), L.ReLU(), L.Flatten()]
     assert found(network(*separable, shape=(6, 6, 2)), IMAGES, BRIGHT) == []
     pooled = [L.Conv2D(8, 3), L.MaxPooling2D(), L.Flatten()]
@@ -90,6 +94,15 @@ def test_softmax_is_no_hidden_activation():
     assert found(network(relu())) == []
 
 
+def test_sigmoids_in_a_row_leave_little_of_the_gradient():
+    model = network(dense(16, "sigmoid", name="a"), dense(16, "sigmoid"))
+    [finding] = [f for f in diagnose(model, X, HALVES).findings if f.rule == "TFI132"]
+    assert (finding.kind, finding.severity, finding.layer) == ("hidden sigmoids", "warning", "a")
+    assert [change.value for change in finding.changes] == ["relu", "relu"]
+    assert found(network(relu(), relu())) == []
+    assert found(network(dense(16, "sigmoid"))) == []
+
+
 def test_dropout_near_one_lets_nothing_through():
     model = network(relu(), L.Dropout(0.99, seed=1, name="drop"))
     finding = diagnose(model, X, HALVES).severe[0]
@@ -100,6 +113,9 @@ def test_dropout_near_one_lets_nothing_through():
     assert found(network(relu(), L.Dropout(0.9, name="d"))) == [("dropout", "warning", "d")]
     assert found(network(relu(), dense(1, "tanh"), L.Dropout(0.5))) == []
     assert found(network(L.GaussianNoise(0.9), relu())) == []
+    twice = [relu(), L.Dropout(0.7), L.Dropout(0.5, name="second")]
+    assert found(network(*twice)) == [("dropout", "warning", "second")]
+    assert found(network(relu(), L.Dropout(0.5), relu(), L.Dropout(0.7))) == []
     # With a way beside it the signal comes through.
     inputs = keras.Input((4,))
     hidden = relu()(inputs)
