@@ -133,7 +133,8 @@ def learned(answers: np.ndarray | None, own: Any, twin: Any, truth: Any, middle:
     if answers is None or not np.isfinite(answers).all():
         return 0.0
     name, truth = str(getattr(twin.loss, "name", twin.loss)), np.asarray(truth)
-    if "crossentropy" not in name and "hinge" not in name:
+    classes = "crossentropy" in name and np.array_equal(truth, np.rint(truth))
+    if not classes:
         own = np.asarray(own, "float64")
         own = own.reshape(answers.shape) if own.size == answers.size else own
         return float(np.clip(1 - np.mean((answers - own) ** 2) / np.var(own), 0, 1))

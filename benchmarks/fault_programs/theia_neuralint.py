@@ -157,15 +157,6 @@ def two_kinds_of_digits_by_the_wrong_head(mended):
     return stack((8, 8, 1), parts, "binary_crossentropy"), x, y
 
 
-@program("TF_lenet_bin_missing_sigmoid", "head", epochs=30)
-def two_kinds_of_digits_by_numbers_that_are_no_probabilities(mended):
-    x, y = images()
-    y = (y > 4).astype("float32")[:, None]
-    parts = [conv(6, 5), pool, conv(16, 5), pool, flatten, (64, "relu")]
-    parts = [*parts, (1, "sigmoid" if mended else None)]
-    return stack((8, 8, 1), parts, "binary_crossentropy"), x, y
-
-
 @program("TF_lenet_missing_softmax", "head", epochs=30)
 def digits_by_numbers_that_are_no_probabilities(mended):
     x, y = images()

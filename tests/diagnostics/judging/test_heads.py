@@ -126,6 +126,15 @@ def test_labels_that_count_from_one_are_a_fault_of_the_labels():
     assert not found(made([(3, "softmax")], ignored), np.where(LABELS == 2, 255, LABELS), "TFI023")
 
 
+def test_a_categorical_loss_of_numbers_is_a_fault_of_the_loss():
+    model = made([(1, None)], CATEGORICAL)
+    (finding,) = diagnose(model, X, NUMBERS).severe
+    assert (finding.rule, finding.fault) == ("TFI022", "loss")
+    exec(finding.code, {"model": model, "keras": keras})
+    assert diagnose(model, X, NUMBERS).healthy
+    assert learns(model, NUMBERS)
+
+
 @pytest.mark.backends
 def test_heads_on_every_backend():
     assert found(made([(1, "softmax")], BINARY), YES, "TFI020") == [("severe", "head")]

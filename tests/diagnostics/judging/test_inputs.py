@@ -113,3 +113,39 @@ def test_colours_on_the_wrong_axis():
     assert found(diagnose(convolution((16, 16, 3)), right), "channel order") == []
     narrow = images[:, :, :5]  # such as sensors by time
     assert found(diagnose(convolution((3, 5, 16)), narrow), "channel order") == []
+
+
+def on_backbone(name, *before, frozen=True):
+    """A head on a small network that is called as one of keras.applications."""
+    keras.utils.set_random_seed(1)
+    convs = [LAYERS.Conv2D(8, 3, 2, activation="relu"), LAYERS.GlobalAveragePooling2D()]
+    base = keras.Sequential([keras.Input((16, 16, 3)), *convs], name=name)
+    base.trainable = not frozen
+    model = keras.Sequential([keras.Input((16, 16, 3)), *before, base, LAYERS.Dense(2)])
+    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    return model
+
+
+def test_a_backbone_that_gets_another_range_than_its_own():
+    pixels = np.random.default_rng(0).integers(0, 256, (16, 16, 16, 3)).astype("float32")
+    y = np.arange(16) % 2
+
+    def told(model, x):
+        return [f for f in diagnose(model, x, y).findings if f.kind == "wrong preprocessing"]
+
+    (finding,) = told(on_backbone("efficientnetb0"), pixels / 255)
+    assert (finding.severity, finding.rule, finding.fault) == ("severe", "TFI068", "inputs")
+    assert "goes from 0 to 1; its weights are for pixels from 0 to 255" in finding.evidence
+    assert told(on_backbone("efficientnetb0", LAYERS.Rescaling(1 / 255)), pixels) != []
+    assert told(on_backbone("efficientnetb0"), pixels) == []
+    (finding,) = told(on_backbone("mobilenetv2_1.00_96"), pixels)
+    assert "keras.applications.mobilenet_v2.preprocess_input" in finding.cure
+    scaled = on_backbone("mobilenetv2_1.00_96", LAYERS.Rescaling(1 / 127.5, -1))
+    assert told(scaled, pixels) == []
+    (finding,) = told(on_backbone("vgg16"), pixels / 255)
+    assert "keras.applications.vgg16.preprocess_input" in finding.cure
+    centred = diagnose(on_backbone("vgg16"), pixels - 118, y)  # as its own preprocess_input does
+    assert found(centred, "wrong preprocessing") == found(centred, "scale jump") == []
+    # What is drawn anew takes any range, and so does a network of another name.
+    assert told(on_backbone("vgg16", frozen=False), pixels / 255) == []
+    assert told(on_backbone("eyes"), pixels / 255) == []

@@ -41,10 +41,15 @@ def test_several_classes_under_the_binary_loss():
     assert learns(network(3, "softmax", SPARSE), LABELS)
 
 
-def test_labels_of_minus_one_and_one_under_the_binary_loss():
-    model, y = network(1, "sigmoid", BINARY), 2 * YES - 1
+@pytest.mark.parametrize(
+    ("low", "high", "code"),
+    [(-1, 1, "y = (y + 1) / 2"), (1, 2, "y = y - 1"), (0, 255, "y = y / 255")],
+)
+def test_labels_other_than_zero_and_one_under_the_binary_loss(low, high, code):
+    model, y = network(1, "sigmoid", BINARY), low + (high - low) * YES
     (finding,) = diagnose(model, X, y).severe
-    assert (finding.rule, finding.fault) == ("TFI028", "labels")
+    assert (finding.rule, finding.fault, finding.code) == ("TFI028", "labels", code)
+    assert found(network(1, None, BINARY), y, "TFI028") == [("severe", "labels")]
     names = {"y": y}
     exec(finding.code, names)
     assert diagnose(model, X, names["y"]).healthy
@@ -55,6 +60,8 @@ def test_numbers_under_the_binary_loss():
     model = network(1, "sigmoid", BINARY)
     finding = next(f for f in diagnose(model, X, NUMBERS).severe if f.rule == "TFI028")
     assert finding.fault == "loss"
+    bare = diagnose(network(1, None, BINARY), X, NUMBERS)
+    assert {(f.rule, f.fault) for f in bare.severe} == {("TFI028", "loss")}  # not the head's
     exec(finding.code, {"model": model, "keras": keras})
     assert diagnose(model, X, NUMBERS).healthy
     assert learns(model, NUMBERS)
@@ -105,6 +112,15 @@ def test_squares_for_numbers_are_no_finding():
         assert found(network(), y, "TFI029") == []
 
 
+def test_the_binary_loss_of_many_classes_behind_sigmoids_hardly_teaches():
+    labels = np.arange(96) % 64
+    for hidden, severity in (("sigmoid", "severe"), ("relu", "warning")):
+        layers = [keras.Input((6,)), L.Dense(16, hidden), L.Dense(64, "sigmoid")]
+        model = keras.Sequential(layers)
+        model.compile("adam", BINARY)
+        assert found(model, np.eye(64)[labels], "TFI030") == [(severity, "loss")]
+
+
 def test_the_binary_loss_of_one_hot():
     for activation in ("softmax", "sigmoid"):
         model = network(3, activation, BINARY)
@@ -142,8 +158,9 @@ def test_one_loss_that_outweighs_the_other():
     model = keras.Model(inputs, outputs)
     losses = {"price": "mse", "kind": SPARSE}
     model.compile(keras.optimizers.Adam(0.02), losses)
-    (finding,) = (f for f in diagnose(model, X, [100 * NUMBERS, LABELS]).findings)
-    assert (finding.rule, finding.severity, finding.layer) == ("TFI033", "warning", "price")
+    findings = diagnose(model, X, [100 * NUMBERS, LABELS]).findings
+    (finding,) = (f for f in findings if f.rule == "TFI033")
+    assert (finding.severity, finding.layer) == ("warning", "price")
     assert found(model, [NUMBERS, LABELS], "TFI033") == []
     model.compile(keras.optimizers.Adam(0.02), losses, loss_weights={"price": 1e-4, "kind": 1.0})
     assert found(model, [100 * NUMBERS, LABELS], "TFI033") == []

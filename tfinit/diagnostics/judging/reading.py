@@ -35,10 +35,11 @@ SPARSE, CATEGORICAL, BINARY = (
     "categorical_crossentropy",
     "binary_crossentropy",
 )
+SQUARES = "mean_squared_error"
 _OF_SHARES = (SPARSE, CATEGORICAL, "categorical_focal_crossentropy")
 _OF_PROBABILITIES = (BINARY, "binary_focal_crossentropy")
 _OF_NUMBERS = (
-    *("mean_squared_error", "mean_absolute_error", "huber", "log_cosh"),
+    *(SQUARES, "mean_absolute_error", "huber", "log_cosh"),
     *("mean_absolute_percentage_error", "mean_squared_logarithmic_error"),
 )
 

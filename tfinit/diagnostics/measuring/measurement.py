@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tfinit.diagnostics.measuring.backbones import Backbone, backbones_of
 from tfinit.diagnostics.measuring.batch import Batch, make_batch, shapes, spreads
 from tfinit.diagnostics.measuring.columns import Given, look_at
 from tfinit.diagnostics.measuring.initializers import initializer_of, looks_drawn, wrong_fans
@@ -146,6 +147,7 @@ class Measurement:
         recurrent: Its recurrent layers in time, those of Keras's own cells.
         linear_fit: Of a network that is linear, how much of its targets a linear map explains.
         looked_at: What each of the inputs holds.
+        backbones: The networks of keras.applications that read them.
         filled: The numbers of the inputs in which NaN was replaced before the passes.
         lookups: The embeddings that read an input as it is.
         spreads: Whether a loss of the user's own compares all targets with all outputs.
@@ -170,6 +172,7 @@ class Measurement:
     alike: tuple[Alike, ...]
     given: tuple[np.ndarray, ...]
     looked_at: tuple[Given, ...]
+    backbones: tuple[Backbone, ...]
     settings: Settings
     recurrent: tuple[ThroughTime, ...]
     linear_fit: float | None
@@ -344,6 +347,7 @@ def _measured(model: Any, x: Any, y: Any, loss: Any, sample_weight: Any, kept: A
         alike=find_alike(values, by_key),
         given=given,
         looked_at=tuple(map(look_at, given)),
+        backbones=backbones_of(structure, given),
         settings=settings,
         recurrent=recurrent,
         linear_fit=linear_fit(given, made[0].targets) if structure.is_linear and made else None,

@@ -18,9 +18,11 @@ from tfinit.graph.passes import Programs, Work
 # A first step gives a reason if it moves most kernels by so much of themselves or would lower the
 # loss by so much of itself, were the loss linear: by more than the first, or by less than both.
 _MOVES_FAR, _FALLS_FAR = 0.2, 0.5
+_QUICK = 0.99  # a rate that gives a reason itself, of one that is not adaptive, momentum gathered
 _REPLACES = 1.0  # of what normalizations undo the scale of
 _MOVES_LITTLE, _FALLS_LITTLE = 1e-3, 1e-3
 _STEPS, _FEW = 20, 5  # with the rate that is given, and with another
+_EXAMPLES = 128  # of the batch, at most
 _LARGE, _FEWEST = 2**21, 2  # of so many weights on, with another; with the given one as with others
 _FALLEN, _SURE = 0.9, 4  # of the loss, after so many steps down: then it is plain that it falls
 _LOST, _SOON = 1e3, 3  # times the loss, after so many steps: then it is plain that it does not
@@ -28,7 +30,7 @@ _LOST, _SOON = 1e3, 3  # times the loss, after so many steps: then it is plain t
 # kernels move by so much; and no larger than anybody takes.
 _FALLS_WELL, _MOVES_WELL = 0.1, 0.02
 _LARGEST = {True: 0.1, False: 1.0}  # by whether the optimizer is adaptive
-_UP, _DOWN = 3, 8  # how many more are tried
+_UP, _DOWN = 2, 8  # how many more are tried
 # What a trial says: of its last losses, and how far the loss may rise on the way down.
 _LAST, _DETOUR = 5, 2.0
 
@@ -73,7 +75,7 @@ class Trial:
     @property
     def does(self) -> bool:
         """Whether the loss gets lower without a detour."""
-        return self.falls or (self.finite and self.peak <= _DETOUR and self.settled < _FALLEN)
+        return self.falls or (self.peak <= _DETOUR and self.settled < _FALLEN)
 
 
 @dataclass(frozen=True)
@@ -140,7 +142,13 @@ class FirstStep:
         if self.normalized:
             return self.ratio >= _REPLACES
         falls_far = not self.optimizer.adaptive and abs(self.share) >= _FALLS_FAR
-        return self.ratio >= _MOVES_FAR or falls_far
+        return self.ratio >= _MOVES_FAR or falls_far or self.is_quick
+
+    @property
+    def is_quick(self) -> bool:
+        """Whether the rate is one that fits few networks, whatever the first step does."""
+        optimizer = self.optimizer
+        return optimizer.name == "SGD" and abs(optimizer.rate) * optimizer.gathered >= _QUICK
 
     @property
     def is_short(self) -> bool:
@@ -168,14 +176,18 @@ def try_rates(
         return None
     if not first.is_far and not first.is_short:
         return None
-    steps = _Steps(model, taken, work)
     try:
-        given = steps.trial(optimizer.rate, steps.count) if first.is_far else None
-        if given is not None and given.does:
-            return Rates(given, None)
+        steps = _Steps(model, taken, work)
+        given = None
+        if first.is_far:
+            given = steps.trial(optimizer.rate, steps.count, to_the_end=first.is_quick)
+            if given.does:
+                return Rates(given, None)
         by = _MOVES_WELL / ratio if optimizer.adaptive else _FALLS_WELL / abs(share)
-        largest = _LARGEST[optimizer.adaptive]
-        rate = min(abs(optimizer.rate) * by, largest)
+        largest, rate = _LARGEST[optimizer.adaptive], abs(optimizer.rate) * by
+        if given is not None:
+            largest, rate = min(largest, abs(given.rate) / 3), min(rate, abs(given.rate) / 10)
+        rate = min(rate, largest)
         return Rates(given, steps.one_that_falls(rate, largest))
     except Exception:
         # An optimizer of the user's own may need more than its config and variables.
@@ -192,23 +204,32 @@ class _Steps:
     """
 
     def __init__(self, model: Any, taken: list[tuple[Any, Any]], work: Work) -> None:
+        import keras
+
         self._model, self._taken = model, taken
         trained = {id(variable) for variable in model.trainable_variables}
         self._trained = [(v, value) for v, value in taken if id(v) in trained]
         asked = [variable for variable, _ in self._trained]
-        self._work = work._replace(asked=asked, probe=lambda *see: nullcontext())
+        apart = -(-len(keras.tree.flatten(work.x)[0]) // _EXAMPLES)  # they may be sorted
+        x, y = keras.tree.map_structure(
+            lambda part: part if part is None else part[::apart], (work.x, work.y)
+        )
+        self._work = work._replace(x=x, y=y, asked=asked, probe=lambda *see: nullcontext())
         large = sum(math.prod(variable.shape) for variable in asked) >= _LARGE
         self.count, self._few = (_FEW, _FEWEST) if large else (_STEPS, _FEW)
         self._programs: Programs = {}
         self._first: tuple[float, list[Any]] | None = None
 
-    def trial(self, rate: float, count: int, falling: bool = False) -> Trial:
+    def trial(
+        self, rate: float, count: int, falling: bool = False, to_the_end: bool = False
+    ) -> Trial:
         """Some steps; fewer where it is plain what comes.
 
         Args:
             rate: The learning rate.
             count: How many steps.
             falling: Whether to end where the loss does not fall.
+            to_the_end: Whether to go on where it does.
         """
         import keras
 
@@ -222,7 +243,11 @@ class _Steps:
             reached = {n for n, g in enumerate(gradients) if g is not None and _is_any(g)}
             first = reached if not losses else first
             losses.append(loss)
-            if len(losses) > count or not math.isfinite(loss) or _is_plain(losses, falling):
+            if (
+                len(losses) > count
+                or not math.isfinite(loss)
+                or _is_plain(losses, falling, to_the_end)
+            ):
                 break
             slopes = [
                 keras.ops.zeros_like(copy) if g is None else keras.ops.cast(g, copy.dtype)
@@ -267,11 +292,12 @@ class _Steps:
         return found
 
 
-def _is_plain(losses: list[float], falling: bool) -> bool:
-    if len(losses) > _SOON and losses[-1] > _LOST * abs(losses[0]):
+def _is_plain(losses: list[float], falling: bool, to_the_end: bool) -> bool:
+    if len(losses) > _SOON and max(losses) > _LOST * abs(losses[0]):
         return True
     if all(later < loss for loss, later in pairwise(losses)):
-        return not falling and len(losses) > _SURE and losses[-1] < _FALLEN * losses[0]
+        plain = len(losses) > _SURE and losses[-1] < _FALLEN * losses[0]
+        return plain and not falling and not to_the_end
     return falling
 
 

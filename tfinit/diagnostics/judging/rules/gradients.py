@@ -26,7 +26,7 @@ VANISHING = Kind(
 _EXPLAIN = (
     *("not finite", "twins", "bias off", "dead units", "saturated", "vanishing", "scale jump"),
     *("one-unit softmax", "head against loss", "too few units", "missing targets"),
-    *("missing inputs", "normalized away", "frozen"),
+    *("missing inputs", "normalized away", "frozen", "examples alike"),
 )
 # A loss below it has no more to teach where the outputs fit the targets; what fits them.
 _NOTHING_LEFT, _FITS = 1e-5, 0.1

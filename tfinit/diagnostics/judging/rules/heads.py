@@ -123,9 +123,11 @@ def _one_unit_for_several_classes(evidence: Evidence) -> Iterator[Finding]:
     Why: with one unit there is one class, and its share is always 1. The loss is 0 from the start
     and moves no weight; a label of 1 has no unit at all.
 
-    Evidence: the loss is a (sparse) categorical cross-entropy, and the output has one unit.
+    Evidence: the loss is a (sparse) categorical cross-entropy, and the output has one unit. Where
+    the targets are numbers that are not whole, it is a fault of the loss.
 
-    Cure: for two classes sigmoid with the binary cross-entropy, else a unit for each class.
+    Cure: for two classes sigmoid with the binary cross-entropy, else a unit for each class; for
+    numbers no activation and the mean squared error.
 
     Example:
         keras.layers.Dense(1, activation="sigmoid")
@@ -137,14 +139,20 @@ def _one_unit_for_several_classes(evidence: Evidence) -> Iterator[Finding]:
         if np.all(output.values == 1) and reading.activation(evidence, output) == "softmax":
             continue  # that is said of it already
         targets = output.of_targets
-        seen = f"; the targets have {len(targets.distinct)} classes" if targets else ""
+        are_numbers = targets is not None and targets.kind == "numbers"
+        seen = f"{len(targets.distinct)} classes" if targets else ""
+        if targets is not None and are_numbers:
+            seen = f"numbers from {targets.low:.3g} to {targets.high:.3g}"
         yield evidence.finding(
             _HEAD,
             SEVERE,
             output.head,
-            f"The {output.loss.words} compares classes, but {reading.name(output)} has one "
-            f"unit{seen}.",
-            _for_one_unit(evidence, output),
+            f"The {output.loss.words} compares classes, but {reading.name(output)} has one unit"
+            f"{seen and f'; the targets are {seen}'}.",
+            reading.rewritten(evidence, output, None, loss=reading.SQUARES)
+            if are_numbers
+            else _for_one_unit(evidence, output),
+            fault="loss" if are_numbers else "",
         )
 
 
@@ -204,9 +212,9 @@ def _binary_cross_entropy_of_no_probabilities(evidence: Evidence) -> Iterator[Fi
     """
     for output in evidence.found.outputs:
         loss = output.loss
-        if loss is None or not reading.takes_probabilities(output) or loss.from_logits:
+        if loss is None or loss.from_logits or not reading.is_finite(output):
             continue
-        if not reading.is_finite(output):
+        if not reading.takes_probabilities(output) or not _are_shares(output):
             continue
         low, high = float(output.values.min(initial=0)), float(output.values.max(initial=0))
         leaves = low < -1e-3 or high > 1 + 1e-3
@@ -227,6 +235,12 @@ def _binary_cross_entropy_of_no_probabilities(evidence: Evidence) -> Iterator[Fi
             f"outputs go from {low:.2g} to {high:.2g}{now}, where the loss has no slope.",
             reading.rewritten(evidence, output, "sigmoid"),
         )
+
+
+def _are_shares(output: Output) -> bool:
+    """False of targets outside 0 to 1: then it is the loss that does not suit, or they."""
+    targets = output.of_targets
+    return targets is None or not (targets.low < 0 or targets.high > 1)
 
 
 @rule(HEAD, code="TFI034")

@@ -59,7 +59,7 @@ def _large_inputs(evidence: Evidence) -> Iterator[Finding]:
     """
     least = _LARGE_IF_FLAT if _saturates(evidence) else _LARGE
     large = [s for s in _inputs(evidence) if not _is_offset(s) and s.rms > least]
-    if not large or _begins_normalized(evidence):
+    if not large or _begins_normalized(evidence) or _takes_pixels(evidence):
         return
     worst = max(large, key=lambda s: s.rms)
     effect = (
@@ -190,6 +190,12 @@ def _means_reach_kernels(evidence: Evidence) -> bool:
 def _begins_normalized(evidence: Evidence) -> bool:
     first = evidence.layers[0] if evidence.layers else None
     return bool(first and (first.normalized or first.depth == 0 or first.reads == "normalization"))
+
+
+def _takes_pixels(evidence: Evidence) -> bool:
+    """Whether a pretrained network reads the inputs that is made for large ones."""
+    found = evidence.found
+    return not found.drawn and any(base.takes != "unit" for base in found.backbones)
 
 
 def _saturates(evidence: Evidence) -> str:

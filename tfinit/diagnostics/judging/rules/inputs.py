@@ -11,6 +11,13 @@ from tfinit.graph.layer_kinds import kind_of
 
 _FEW, _MANY = 8, 64  # examples that may be alike by chance, and that are not
 _COLUMNS = 256  # of a table: longer rows are words or pixels, of which many are the same
+# Images that are scaled, and that are not; what backbones take.
+_UNIT, _PIXELS = 2.0, 20.0
+_RANGES = {
+    "pixels": "pixels from 0 to 255",
+    "unit": "about -1 to 1",
+    "bgr": "pixels less their mean, about -124 to 152",
+}
 _COLOURS, _SIDE = (1, 3, 4), 16  # entries of an image's axes
 
 
@@ -199,6 +206,50 @@ def _channel_order(evidence: Evidence) -> Iterator[Finding]:
                     f"Pass x.transpose({axes}), and build the network for images of that shape.", ""
                 ),
             )
+
+
+@rule(Kind("wrong preprocessing", fault="inputs"), code="TFI068")
+def _wrong_preprocessing(evidence: Evidence) -> Iterator[Finding]:
+    """Images in another range than the pretrained backbone was trained on.
+
+    Why: The weights of a network of `keras.applications` are for pixels in the range that it was
+    trained on. EfficientNet divides by 255 itself: of images from 0 to 1 it sees black ones. A
+    MobileNet that gets 0 to 255 for -1 to 1 is saturated everywhere. What comes out is nearly the
+    same for all images.
+
+    Evidence: The smallest and the largest number that enters the backbone, which is known by its
+    name. Where it takes pixels up to 255: numbers of at most 2; where it takes -1 to 1: numbers
+    above 20. Severe if the backbone is frozen, else a warning. Freshly drawn weights take any
+    range.
+
+    Cure: Use the `preprocess_input` of the backbone's own module, once, on pixels from 0 to 255.
+
+    Example:
+        base = keras.applications.EfficientNetB0(include_top=False)
+        model = keras.Sequential([keras.layers.Rescaling(1 / 255), base, ...])
+    """
+    if evidence.found.drawn:
+        return
+    for base in evidence.found.backbones:
+        dark = base.takes != "unit" and base.high <= _UNIT and base.low >= -_UNIT
+        bright = base.takes == "unit" and base.high > _PIXELS
+        if not dark and not bright:
+            continue
+        own = f"keras.applications.{base.module}.preprocess_input(x)"
+        words = (
+            "It scales them itself: pass pixels from 0 to 255, and leave out what scales them "
+            "before."
+            if base.takes == "pixels"
+            else f"Pass x = {own} of pixels from 0 to 255, and leave out what scales them besides."
+        )
+        yield evidence.finding(
+            "wrong preprocessing",
+            SEVERE if base.frozen else WARNING,
+            base.name,
+            f"What enters {base.name!r} goes from {base.low:.3g} to {base.high:.3g}; its weights "
+            f"are for {_RANGES[base.takes]}.",
+            Cure(words, ""),
+        )
 
 
 def _of(evidence: Evidence, n: int) -> str:

@@ -1,5 +1,6 @@
 """Rules about the loss and the metrics: whether they suit the task."""
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -10,6 +11,7 @@ from tfinit.diagnostics.judging.evidence import Evidence
 from tfinit.diagnostics.judging.findings import NOTE, SEVERE, WARNING, Change, Finding, Kind, rule
 from tfinit.diagnostics.judging.rules.heads import HEAD
 from tfinit.diagnostics.measuring.outputs import Output
+from tfinit.diagnostics.measuring.signals import BOUNDED
 from tfinit.diagnostics.measuring.targets import Targets
 
 AGAINST = Kind("loss against targets", ("too few units",), fault="loss")
@@ -18,6 +20,8 @@ _BEYOND_SEVERE = 0.01  # share of the targets
 _MOST_CLASSES = 200  # of whole numbers that are taken for classes
 _PIXELS = 255.0
 _OUTWEIGHS = 100.0
+# Of the loss at the start, what is gone once a network says no to every class.
+_BY_NO = 0.85
 _ACCURACY = {"accuracy", "acc", "binary_accuracy", "categorical_accuracy"}
 
 
@@ -29,11 +33,12 @@ def _cross_entropy_of_targets_that_are_no_shares(evidence: Evidence) -> Iterator
     negative and falls for ever: the outputs are driven to 0 or 1 and tell nothing.
 
     Evidence: the loss is a binary cross-entropy and targets lie outside 0 to 1 by more than 0.001:
-    severe from 1% of them. Whole numbers from 0 to at most 200 are taken for classes (a fault of
-    the head), -1 and 1 for labels, up to 255 at several units for pixels; others for numbers. Of
-    the categorical cross-entropy a warning: products of labels and weights may be meant.
+    severe from 1% of them. Two different ones, as 1 and 2 or -1 and 1, are taken for labels, whole
+    numbers from 0 to at most 200 for classes (a fault of the head), up to 255 at several units for
+    pixels; others for numbers. Of the categorical cross-entropy a warning: products of labels and
+    weights may be meant.
 
-    Cure: for classes a unit each and softmax; for labels of -1 and 1 ``(y + 1) / 2``; for pixels
+    Cure: for classes a unit each and softmax; for two labels those of 0 and 1; for pixels
     ``y / 255``; for numbers no activation and the mean squared error.
 
     Example:
@@ -64,15 +69,18 @@ def _cross_entropy_of_targets_that_are_no_shares(evidence: Evidence) -> Iterator
 
 def _instead(evidence: Evidence, output: Output, targets: Targets) -> tuple[str, Cure]:
     """Which fault targets outside 0 to 1 show, and its cure."""
-    if targets.kind == "signs":
-        return "labels", Cure("Write the labels as 0 and 1:", "y = (y + 1) / 2")
     several = targets.width > 1
+    if len(targets.distinct) == 2 and not several:
+        low, wide = targets.low, targets.high - targets.low
+        moved = "y" if low == 0 else f"y {'-' if low > 0 else '+'} {abs(low):g}"
+        code = moved if wide == 1 else f"({moved}) / {wide:g}" if low else f"y / {wide:g}"
+        return "labels", Cure("Write the labels as 0 and 1:", f"y = {code}")
     if several and targets.whole and targets.low >= 0 and targets.high <= _PIXELS:
         return "targets", Cure("Scale the targets into 0 to 1:", "y = y / 255")
     if _are_classes(targets) and not several:
         classes = int(targets.high) + 1
         return "head", reading.rewritten(evidence, output, "softmax", classes, reading.SPARSE)
-    return "loss", reading.rewritten(evidence, output, None, loss="mean_squared_error")
+    return "loss", reading.rewritten(evidence, output, None, loss=reading.SQUARES)
 
 
 def _are_classes(targets: Targets) -> bool:
@@ -143,7 +151,9 @@ def _binary_cross_entropy_of_one_hot(evidence: Evidence) -> Iterator[Finding]:
     network that says "no" to all has a low loss and a high accuracy, and has learned nothing.
 
     Evidence: the loss is a binary cross-entropy, the output has two units or more, and every
-    example of the batch has exactly one class.
+    example of the batch has exactly one class. A warning; severe where saying no to all takes 85%
+    of the loss away (50 classes and more), the outputs begin undecided, and all hidden
+    activations are flat at both ends: then what is left hardly moves the layers before.
 
     Cure: softmax with the categorical cross-entropy. Leave it if an example may have several.
 
@@ -158,13 +168,20 @@ def _binary_cross_entropy_of_one_hot(evidence: Evidence) -> Iterator[Finding]:
         if targets.kind != "one-hot" or not _is_enough(targets):
             continue
         kept = "" if reading.activation(evidence, output) == "softmax" else "softmax"
+        share = 1 / output.units
+        no = -(share * math.log(share) + (1 - share) * math.log1p(-share))
+        by_no = 1 - no / math.log(2)
+        hidden = {*evidence.found.structure.hidden_activations}
+        flat = bool(hidden) and hidden <= {*BOUNDED}
+        start = evidence.found.start
+        undecided = start is not None and start.cross_entropy > math.log(2) / 2
         yield evidence.finding(
             "binary loss for one-hot",
-            WARNING,
+            SEVERE if by_no >= _BY_NO and flat and undecided else WARNING,
             output.head,
             f"All {len(targets.known)} examples have one of {output.units} classes, and the "
             f"{loss.words} asks {output.units} questions, {output.units - 1} of which have the "
-            "answer no.",
+            f"answer no: who says no to all has {by_no:.0%} of the loss behind.",
             reading.rewritten(evidence, output, kept, loss=reading.CATEGORICAL),
         )
 

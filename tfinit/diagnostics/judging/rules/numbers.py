@@ -11,11 +11,14 @@ from tfinit.diagnostics.measuring.measurement import LayerSignals
 from tfinit.graph.calls import Step, bears_kernel
 from tfinit.graph.layer_kinds import kind_of
 
-# What is wrong with the data makes a loss infinite too.
-_OF_DATA = ("missing inputs", "missing targets", "negative labels", "too few units")
+# What is wrong with the data, or with the loss of such a head, makes a loss infinite too.
+_CAUSES = (
+    *("missing inputs", "missing targets", "negative labels", "too few units"),
+    *("head against loss", "loss against targets"),
+)
 
 
-@rule(Kind("not finite", _OF_DATA, cures.finite, fault="initial"), code="TFI001")
+@rule(Kind("not finite", _CAUSES, cures.finite, fault="initial"), code="TFI001")
 def _not_finite(evidence: Evidence) -> Iterator[Finding]:
     """Numbers that are NaN or infinite: weights, activations, gradients or the loss.
 

@@ -237,8 +237,10 @@ def _dropout_behind_the_output(evidence: Evidence) -> Iterator[Finding]:
     strikes out answers, right ones too, and no weight can undo that: of probabilities the loss
     stays high, of numbers they are wrong at random.
 
-    Evidence: a Dropout between the last kernel and the output. Severe behind softmax or sigmoid,
-    where the cross-entropy of an answer that is struck out is 16; else a warning.
+    Evidence: a Dropout between the last kernel and the output, the share of zeros that it makes,
+    and what is left of the loss when all is learned: under a cross-entropy 16 for an answer that
+    is struck out, over guessing; of squares, the share of the targets' variance. Severe from 0.4,
+    else a warning.
 
     Cure: take it out, or put it before the last layer.
 
@@ -253,14 +255,28 @@ def _dropout_behind_the_output(evidence: Evidence) -> Iterator[Finding]:
         struck = float(np.mean(output.values == 0))
         if not struck:
             continue  # its rate is 0
-        cross = reading.takes_shares(output) or reading.takes_probabilities(output)
-        sure = cross and output.loss is not None and not output.loss.from_logits
-        loss = f", which leaves a cross-entropy of {struck * _CUT:.2g}" if sure else ""
+        left, told = _left_by_dropout(output, struck)
         yield evidence.finding(
             "dropout behind the output",
-            SEVERE if sure and {"softmax", "sigmoid"} & {*output.activations} else WARNING,
+            SEVERE if left >= _LEFT_SEVERE else WARNING,
             drops[0],
             f"{drops[0]!r} stands behind the last layer, {reading.name(output)}: it sets "
-            f"{struck:.0%} of the outputs to zero at random{loss}.",
+            f"{struck:.0%} of the outputs to zero at random{told}.",
             Cure("Take it out, or put it before the last layer.", ""),
         )
+
+
+def _left_by_dropout(output: Output, struck: float) -> tuple[float, str]:
+    """What is left of the loss, against that of guessing, however long it trains; in words."""
+    targets, loss = output.of_targets, output.loss
+    cross = reading.takes_shares(output) or reading.takes_probabilities(output)
+    if loss is not None and cross and not loss.from_logits:
+        guess = math.log(2 if reading.takes_probabilities(output) else max(output.units, 2))
+        return struck * _CUT / guess, f", which leaves a cross-entropy of {struck * _CUT:.2g}"
+    if targets is None or not reading.takes_numbers(output) or not targets.known.size:
+        return 0.0, ""
+    known = targets.known
+    varies = float(np.mean((known - known.mean(0)) ** 2))
+    # Kept outputs can be right: those that are struck out are wrong by the target itself.
+    left = struck * float(np.mean(known**2)) / varies if varies else 1.0
+    return left, f", which leaves {min(left, 1):.0%} of the targets' variance"

@@ -12,19 +12,20 @@ from tfinit.diagnostics.judging.findings import SEVERE, WARNING, Change, Finding
 from tfinit.diagnostics.measuring.measurement import Measurement
 from tfinit.diagnostics.measuring.one_step import FirstStep, Trial
 from tfinit.diagnostics.measuring.outputs import Output
+from tfinit.diagnostics.measuring.signals import BOUNDED
 
 # The highest loss of the tried steps against the first, of a large rate too; so many weights that
 # no gradient reaches after the steps, which is no wonder where the loss is as low as this.
 _RISES, _SOARS, _CUT = 2.0, 10.0, 0.5
-_LOWER, _NOTHING = 1e-3, 1e-4
+_NO_LOWER, _LOWER, _NOTHING = 0.9, 1e-3, 1e-4
 # By whether the optimizer is adaptive: up to here it is not the rate, but inputs or targets of more
 # than the last.
 _NOT_LARGE, _UNSCALED = {True: 0.01, False: 0.1}, 10.0
 # A rate that is large whatever the data: of SGD, and of those whose step is as large as the rate.
 _ABSURD, _ABSURD_ADAPTIVE, _REPLACED = 1.0, 0.1, 1.0
 # Steps to halve the loss, and how far the first one moves the weights.
-_STEPS_SEVERE, _STEPS_WARNING = 2e4, 2e3
-_LITTLE, _HARDLY = 1e-4, 1e-6
+_STEPS_SEVERE, _STEPS_WARNING, _STEPS_IN_VAIN = 2e4, 2e3, 1e5
+_LITTLE, _HARDLY, _MOVES_LITTLE = 1e-4, 1e-6, 1e-3
 # A rate that does is so many times as large, or the rate is not what is too small.
 _TIMES = 30
 _USUAL = {True: "0.001", False: "0.01"}
@@ -77,15 +78,16 @@ def _rate_too_large(evidence: Evidence) -> Iterator[Finding]:
 
     Evidence: Where the first step of the optimizer (of a schedule: at its largest rate) would move
     most kernels by 20% of their size or more, or, of SGD, would lower the loss by half or more if
-    the loss were linear, 20 steps are tried on a copy with this batch. Severe if the loss becomes
-    infinite or NaN, if it doubles on the way and the last 5 losses are no lower than the first, or
-    if half of the weights get no gradient any more while there still is a loss; of a rate above 1
-    of SGD, or of 0.1 with which Adam replaces most weights in a step, also if the loss rises to 10
-    times its start. Of networks of 2 million weights and more, 5 steps are tried. A warning if
-    it only doubles on the way; and where the loss is not one of Keras's, a schedule warms up or
-    normalizations undo the weights' scale, unless it becomes infinite or NaN. Inputs or targets
-    that are not scaled make steps too large, too: where they are above 10 and the rate is usual
-    (SGD up to 0.1, Adam up to 0.01), they are named as the fault.
+    the loss were linear, or has a rate of 1 with momentum gathered, 20 steps (5 of 2 million
+    weights and more) are tried on a copy with 128 examples of this batch. Severe if the loss
+    becomes infinite or NaN; if it doubles on the way and the last 5 losses are at 90% of the first
+    or more; if half of the weights get no gradient any more while there still is a loss; of a rate
+    above 1 of SGD, or of 0.1 with which Adam replaces most weights in a step, also if the loss
+    rises to 10 times its start. A warning if it only doubles on the way; and where the loss is not
+    one of Keras's, a schedule warms up or normalizations undo the weights' scale, unless it becomes
+    infinite or NaN. Inputs or targets that are not scaled make steps too large, too: where they are
+    above 10 and the rate is usual (SGD up to 0.1, Adam up to 0.01), they are named as the fault,
+    and the rate is a warning.
 
     Cure: A smaller rate. The one that is named was tried: with it the loss of this batch falls.
 
@@ -103,7 +105,9 @@ def _rate_too_large(evidence: Evidence) -> Iterator[Finding]:
         absurd = abs(optimizer.rate) >= _ABSURD_ADAPTIVE and ratio >= _REPLACED
     else:
         absurd = abs(optimizer.rate) > _ABSURD
-    rises = given.peak >= _RISES and (given.settled >= 1 or (absurd and given.peak >= _SOARS))
+    rises = given.peak >= _RISES and (
+        given.settled >= _NO_LOWER or (absurd and given.peak >= _SOARS)
+    )
     dies = given.cut >= _CUT and given.losses[-1] > max(_LOWER * abs(given.losses[0]), _NOTHING)
     if not rises and not dies and given.peak < _RISES:
         return
@@ -114,20 +118,23 @@ def _rate_too_large(evidence: Evidence) -> Iterator[Finding]:
     )
     severe = (rises or dies) and not (mild and given.finite)
     at = f", after {given.losses[0] * given.peak:.3g} on the way" if given.peak >= _RISES else ""
+    momentum = f" with momentum {optimizer.momentum:g}" if optimizer.momentum else ""
     fault, cure = _scales(evidence) if _is_usual(evidence) else ("", None)
-    yield evidence.finding(
-        "rate far too large" if absurd else "rate too large",
-        SEVERE if severe else WARNING,
-        "",
-        f"{optimizer.name}'s learning rate of {optimizer.rate:.4g} changes most weights by "
-        f"{_times(ratio)} their size in the first step, and the loss of this batch goes from "
+    told = (
+        f"{optimizer.name}'s learning rate of {optimizer.rate:.4g}{momentum} changes most weights "
+        f"by {_times(ratio)} their size in the first step, and the loss of this batch goes from "
         f"{given.losses[0]:.3g} to "
         + (f"{given.losses[-1]:.3g}" if given.finite else "infinite or NaN")
         + f" in {_steps(given)}{at if given.finite else ''}."
-        + (f" Then {given.cut:.0%} of the weights get no gradient any more." if dies else ""),
-        cure,
-        fault,
+        + (f" Then {given.cut:.0%} of the weights get no gradient any more." if dies else "")
     )
+    kind, severity = "rate far too large" if absurd else "rate too large", WARNING
+    if severe:
+        severity = SEVERE
+    yield evidence.finding(kind, severity, "", told, cure, fault)
+    if fault and rates.cure is not None:
+        told = f"As the {fault} are, a learning rate of {optimizer.rate:.4g} is too large."
+        yield evidence.finding(kind, WARNING, "", told)
 
 
 def _is_usual(evidence: Evidence) -> bool:
@@ -176,10 +183,12 @@ def _rate_too_small(evidence: Evidence) -> Iterator[Finding]:
 
     Evidence: The first step of the optimizer (of a schedule: at its largest rate; with momentum as
     it gathers) gives how many steps the loss needs to halve, if all went as well as the first.
-    Severe from 20,000 on, and a warning from 2,000 on, where the step moves most kernels by at most
-    0.01% of their size; severe too if it is 0.0001%. Only where weights look freshly drawn (nothing
-    frozen, biases constant): fine-tuning takes small rates on purpose. And only if a rate that is
-    30 times as large or more, and usual, was tried and lowers the loss of this batch.
+    Severe from 20,000 on where the step moves most kernels by at most 0.01% of their size, and
+    whatever that number is if it moves them by 0.0001%; a warning from 2,000 on where it moves them
+    by at most 0.1%, and of a rate that is usual: 0.01 of SGD, 0.001 of Adam (see TFI085). Only
+    where weights look freshly drawn (nothing frozen, biases constant): fine-tuning takes small
+    rates on purpose. And only if a rate that is 30 times as large or more, and usual, was tried and
+    lowers the loss of this batch.
 
     Cure: A larger rate. The one that is named was tried: with it the loss of this batch falls.
 
@@ -206,11 +215,60 @@ def _rate_too_small(evidence: Evidence) -> Iterator[Finding]:
         return
     yield evidence.finding(
         "rate too small",
-        pace.severity,
+        WARNING
+        if abs(optimizer.rate) >= 0.99 * float(_USUAL[optimizer.adaptive])
+        else pace.severity,
         "",
         f"{optimizer.name}'s learning rate of {optimizer.rate:.4g} changes most weights by "
         f"{_times(pace.moved)} their size in a step: at this pace the loss needs "
         f"{pace.halved:,.0f} steps to halve.",
+    )
+
+
+@rule(
+    Kind("gradient too small", (*NO_SIGNAL, "clipping", "weight decay"), fault="activation"),
+    code="TFI085",
+)
+def _gradient_too_small_for_a_usual_rate(evidence: Evidence) -> Iterator[Finding]:
+    """The gradient is so small that a network from scratch hardly moves at a usual learning rate.
+
+    Why: A step is the rate times the gradient. Each sigmoid on the way back takes three quarters of
+    the gradient or more, and small weights take theirs: what is left may be too little to learn
+    from, though every number is finite and nothing is saturated.
+
+    Evidence: The numbers of "rate too small" (TFI081): severe if the loss needs 100,000 steps of
+    SGD to halve at the pace of the first, at a rate of 0.01 to 1. The fault is a hidden sigmoid,
+    tanh or softmax where there is one, else the initial weights.
+
+    Cure: ReLU in the hidden layers, or weights drawn to the layers' sizes, and Adam.
+
+    Example:
+        Dense(8, "sigmoid", kernel_initializer=keras.initializers.RandomNormal(0, 0.05))
+
+    Glorot & Bengio, Understanding the difficulty of training deep feedforward networks, 2010.
+    """
+    found, optimizer = evidence.found, evidence.found.optimizer
+    if optimizer is None or optimizer.adaptive or not has_known_loss(evidence):
+        return
+    if not 0.99 * float(_USUAL[False]) <= abs(optimizer.rate) <= _ABSURD:
+        return
+    pace = pace_of(FirstStep.of(found))
+    if pace.severity != SEVERE or pace.halved < _STEPS_IN_VAIN:
+        return
+    bounded = sorted({*found.structure.hidden_activations} & {*BOUNDED})
+    words = (
+        f"Write relu for {bounded[0]} in the hidden layers, or redraw the weights and use Adam:"
+        if bounded
+        else "Redraw the weights, and use Adam:"
+    )
+    yield evidence.finding(
+        "gradient too small",
+        SEVERE,
+        "",
+        f"At {optimizer.name}'s usual rate of {optimizer.rate:.4g} a step changes most weights by "
+        f"{_times(pace.moved)} their size, and the loss needs {pace.halved:,.0f} steps to halve.",
+        Cure(words, "tfinit.recommend(model).apply()"),
+        "activation" if bounded else "initial",
     )
 
 
@@ -237,7 +295,7 @@ def pace_of(first: FirstStep) -> Pace:
     halved = 0.7 / max(share, 1e-30)
     if (halved >= _STEPS_SEVERE and moved <= _LITTLE) or moved <= _HARDLY:
         return Pace(moved, halved, SEVERE)
-    slow = halved >= _STEPS_WARNING and moved <= _LITTLE
+    slow = halved >= _STEPS_WARNING and moved <= _MOVES_LITTLE
     return Pace(moved, halved, WARNING if slow else "")
 
 
@@ -248,7 +306,9 @@ def has_known_loss(evidence: Evidence) -> bool:
 
 
 def _times(ratio: float) -> str:
-    return f"{ratio:,.0f} times" if ratio >= 2 else f"{100 * ratio:.2g}% of"
+    if ratio >= 2:
+        return f"{ratio:,.0f} times"
+    return f"{100 * ratio:.0f}% of" if ratio >= 0.1 else f"{100 * ratio:.2g}% of"
 
 
 def _steps(trial: Trial) -> str:
