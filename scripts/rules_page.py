@@ -79,7 +79,8 @@ def page(docstring: str | None) -> Page:
         code = parts["Example"].split("\n")
         while len(code) > 1 and code[-1] and not code[-1].startswith(" "):
             source = _joined(f"{code.pop()} {source}")
-        parts["Example"] = textwrap.dedent("\n".join(code)).strip()
+        code = textwrap.dedent("\n".join(code)).strip()
+        parts["Example"] = re.sub(r"(?<=\S) {2,}#", "  #", code)
     for name in PARTS[:-1]:
         if name in parts:
             text = "\n\n".join(map(_joined, parts[name].split("\n\n")))

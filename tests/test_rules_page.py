@@ -1,7 +1,12 @@
 """docs/rules.md: how it is made of the rules' docstrings, and that it is as they say."""
 
 import importlib.util
+import re
 from pathlib import Path
+
+from recipes import recipe
+
+from tfinit.diagnostics.judging.rules import RULES, Kind
 
 ROOT = Path(__file__).parents[1]
 spec = importlib.util.spec_from_file_location("rules_page", ROOT / "scripts" / "rules_page.py")
@@ -63,3 +68,46 @@ def test_a_rule_is_in_the_table_and_has_a_section():
     text = rules_page.written()
     assert "| [TFI002](#tfi002) | twins | " in text
     assert "\n## TFI002\n\n**twins**: " in text
+
+
+def test_every_rule_says_why_and_how_it_is_seen_its_cure_and_an_example():
+    assert len(RULES) > 50
+    missing = [words for rule in RULES for words in rules_page.lacks(rule.code, rule.find.__doc__)]
+    assert missing == []
+
+
+def test_so_does_the_recipe():
+    before, names = list(RULES), {}
+    try:
+        exec(recipe("A diagnosis rule"), names)
+    finally:
+        RULES[:] = before
+    assert rules_page.lacks("TFI999", names["bottleneck"].__doc__) == []
+
+
+def test_the_page_is_as_the_docstrings_say():
+    """Else: python scripts/rules_page.py"""
+    page = (ROOT / "docs" / "rules.md").read_text(encoding="utf-8")
+    assert page == rules_page.written()
+    assert re.findall(r"^## (TFI\d+)$", page, re.MULTILINE) == sorted(rule.code for rule in RULES)
+
+
+def labels():
+    return "labels", None
+
+
+def finds(evidence):
+    fault, cure = labels()
+    yield evidence.finding("a", "severe", "", "", cure, fault)
+    yield evidence.finding("a", "severe", "", "", fault="head")
+
+
+def finds_of_its_kind(evidence):
+    yield evidence.finding("a", "severe", "", "the loss")
+
+
+def test_the_faults_are_those_that_it_says_itself_else_those_of_its_kinds():
+    kind = Kind("a", fault="initial")
+    own = rules_page.Rule(finds, (kind,), "TFI999")
+    assert rules_page.faults_of(own) == ["head", "labels", "initial"]
+    assert rules_page.faults_of(rules_page.Rule(finds_of_its_kind, (kind,), "T")) == ["initial"]

@@ -90,6 +90,15 @@ def test_softmax_is_no_hidden_activation():
     assert found(network(relu())) == []
 
 
+def test_sigmoids_in_a_row_leave_little_of_the_gradient():
+    model = network(dense(16, "sigmoid", name="a"), dense(16, "sigmoid"))
+    [finding] = [f for f in diagnose(model, X, HALVES).findings if f.rule == "TFI132"]
+    assert (finding.kind, finding.severity, finding.layer) == ("hidden sigmoids", "warning", "a")
+    assert [change.value for change in finding.changes] == ["relu", "relu"]
+    assert found(network(relu(), relu())) == []
+    assert found(network(dense(16, "sigmoid"))) == []
+
+
 def test_dropout_near_one_lets_nothing_through():
     model = network(relu(), L.Dropout(0.99, seed=1, name="drop"))
     finding = diagnose(model, X, HALVES).severe[0]
@@ -100,6 +109,9 @@ def test_dropout_near_one_lets_nothing_through():
     assert found(network(relu(), L.Dropout(0.9, name="d"))) == [("dropout", "warning", "d")]
     assert found(network(relu(), dense(1, "tanh"), L.Dropout(0.5))) == []
     assert found(network(L.GaussianNoise(0.9), relu())) == []
+    twice = [relu(), L.Dropout(0.7), L.Dropout(0.5, name="second")]
+    assert found(network(*twice)) == [("dropout", "warning", "second")]
+    assert found(network(relu(), L.Dropout(0.5), relu(), L.Dropout(0.7))) == []
     # With a way beside it the signal comes through.
     inputs = keras.Input((4,))
     hidden = relu()(inputs)

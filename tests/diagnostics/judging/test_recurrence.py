@@ -102,6 +102,9 @@ def test_a_relu_recurrence_that_explodes():
     assert (finding.layer, finding.changes[0].value) == ("rnn", "tanh")
     assert not loss_after(bold) < 1
     assert found(network(L.LSTM(24, activation="relu"), rate=1e-3)) == []
+    assert found(network(L.LSTM(50, activation="relu"), rate=0.03)) == [
+        ("exploding in time", "warning", "activation")
+    ]
     tanh = network(L.SimpleRNN(12))
     assert loss_after(tanh) < 0.5
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tfinit.diagnostics.measuring.initializers import drawn
-from tfinit.graph.calls import Graph
+from tfinit.graph.calls import Graph, bears_kernel
 from tfinit.graph.keras_internals import arguments_of, inputs_of
 from tfinit.graph.kernels import Kernel
 from tfinit.graph.layer_kinds import kind_of
@@ -26,7 +26,8 @@ class Dropped(NamedTuple):
 
     Attributes:
         key: Of the layer.
-        rate: The part that is dropped.
+        rate: The part that is dropped, together with the layers that drop right before it: with no
+            kernel between.
         units: How many draws are made for an example; 0 where it cannot be told.
         only_way: True if nothing of the inputs comes to the outputs but through it.
     """
@@ -114,7 +115,11 @@ def settings_of(structure: Structure, values: dict[str, np.ndarray]) -> Settings
 
 
 def _dropped(graph: Graph) -> Iterator[Dropped]:
+    left: dict[int, float] = {}  # value → what dropout has left of it since the last kernel
     for index, step in enumerate(graph.steps):
+        before = min((left.get(value, 1.0) for value in step.inputs), default=1.0)
+        if len(set(step.inputs)) == 1 and not bears_kernel(step.op):
+            left.update(dict.fromkeys(step.outputs, before))
         rate = getattr(step.op, "rate", None)
         kind = kind_of(step.op)
         if isinstance(rate, int | float) and kind.channels == "same" and hasattr(step.op, "seed"):
@@ -125,7 +130,9 @@ def _dropped(graph: Graph) -> Iterator[Dropped]:
                 units = shape[-1] if whole and shape else math.prod(shape) if shape else 0
             else:
                 units = 0
-            yield Dropped(step.key, float(rate), units, _is_only_way(graph, index))
+            rest = before * (1 - rate)
+            left.update(dict.fromkeys(step.outputs, rest))
+            yield Dropped(step.key, 1 - rest, units, _is_only_way(graph, index))
         elif kind.recurrent:
             cell = getattr(step.op, "cell", None)
             rates = (getattr(cell, name, 0.0) for name in ("dropout", "recurrent_dropout"))

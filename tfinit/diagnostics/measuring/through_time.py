@@ -25,7 +25,7 @@ _WORK = 5e8  # products at most; for that, fewer examples
 _OFF = 1e-6  # how far the other state is off
 _FLAT = 0.975  # a gate or a bounded unit beyond this, on -1 to 1, is saturated
 _HUGE = 1e150  # a state beyond this has exploded
-_UPDATES = 3  # steps of training that are looked ahead, where the state has no bound
+_UPDATES = (3, 10)  # steps of training that are looked ahead, where the state has no bound
 _KNOWN: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "linear": lambda z: z,
     "tanh": np.tanh,
@@ -53,6 +53,7 @@ class ThroughTime:
         growth: What the size of the state is multiplied with from the second step to the last.
         ahead: The same with the weights as they would be after three steps like the optimizer's
             first; None of a bounded state, or where that is not known.
+        far_ahead: The same after ten.
         by_sign: Whether the optimizer takes steps as large when gradients are small, as Adam does.
     """
 
@@ -67,6 +68,7 @@ class ThroughTime:
     factor: float
     growth: float
     ahead: float | None
+    far_ahead: float | None
     by_sign: bool
 
     @property
@@ -135,11 +137,13 @@ def _followed(
     activation = own_activation(layer.cell) or LINEAR
     run = _Run(layer.cell, *weights)
     run.over(x)
-    ahead = None
+    ahead: list[float | None] = [None, None]
     bounded = activation.name in _BETWEEN or _ends(activation)
     if not bounded and all(move is not None for move in moves):
-        later = [w + _UPDATES * move for w, move in zip(weights, moves, strict=True)]
-        ahead = _Run(layer.cell, *later).over(x).growth
+        pairs = list(zip(weights, moves, strict=True))
+        ahead = [
+            _Run(layer.cell, *(w + n * move for w, move in pairs)).over(x).growth for n in _UPDATES
+        ]
     return ThroughTime(
         key=key,
         layer=type(layer).__name__,
@@ -151,7 +155,8 @@ def _followed(
         saturated=run.saturated,
         factor=run.factor,
         growth=run.growth,
-        ahead=ahead,
+        ahead=ahead[0],
+        far_ahead=ahead[1],
         by_sign=by_sign,
     )
 

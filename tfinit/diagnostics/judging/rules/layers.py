@@ -22,6 +22,8 @@ _EXPLAINS_NOTHING = 0.05
 # Dropout: the rate from which it may be the rate to keep that was meant; how many units are kept
 # for an example below which most of it is noise.
 _RATE_WARNING, _KEPT_SEVERE = 0.8, 2.0
+# What sigmoids leave of the gradient of the last layer, below which they are to blame.
+_SIGMOIDS, _LITTLE = ("sigmoid", "hard_sigmoid"), 0.1
 
 
 @rule(Kind("linear network", fault="activation"), code="TFI125")
@@ -169,6 +171,51 @@ def _hidden_softmax(evidence: Evidence) -> Iterator[Finding]:
         )
 
 
+@rule(
+    Kind("hidden sigmoids", ("not finite", "twins", "saturated"), fault="activation"), code="TFI132"
+)
+def _hidden_sigmoids(evidence: Evidence) -> Iterator[Finding]:
+    """Sigmoids in several hidden layers, which let little of the gradient through.
+
+    Why: the slope of a sigmoid is 1/4 at most, so that each layer leaves a quarter of the gradient
+    or less, and its outputs all lie about 1/2, which the next layer sees as a constant. The first
+    layers hardly learn, and the loss stays where guessing puts it for long.
+
+    Evidence: two hidden layers or more with sigmoid, and the gradient at the first of them is less
+    than a tenth of that at the last layer. A warning: with patience, and adaptive rates, it learns.
+
+    Cure: write activation="relu" or "tanh" into the hidden layers; sigmoid belongs to the last one.
+
+    Example:
+        [Dense(64, activation="sigmoid"), Dense(64, activation="sigmoid"), Dense(1)]
+
+    Source: Glorot & Bengio, Understanding the difficulty of training deep feedforward neural
+    networks, 2010.
+    """
+    structure = evidence.found.structure
+    rows = [
+        layer
+        for layer in evidence.kernels
+        if layer.follows in _SIGMOIDS
+        and not (layer.head or layer.normalized or layer.scores)
+        and not any(w.key in structure.gates or "recurrent" in w.key for w in layer.weights)
+    ]
+    heads = [layer for layer in evidence.kernels if layer.head and layer.linear_gradient]
+    if len({layer.depth for layer in rows}) < 2 or not heads or not rows[0].linear_gradient:
+        return
+    last = max(layer.linear_gradient.norm for layer in heads if layer.linear_gradient)
+    ratio = rows[0].linear_gradient.norm / last if last > 0 else 1.0
+    if ratio < _LITTLE:
+        yield evidence.finding(
+            "hidden sigmoids",
+            WARNING,
+            rows[0].key,
+            f"{len(rows)} hidden layers have a sigmoid, whose slope is 1/4 at most: at "
+            f"{rows[0].key!r} the gradient is {ratio:.2g} of that at the last layer.",
+            _activate(rows[0].layer, rows[0].shape[-1], [layer.key for layer in rows]),
+        )
+
+
 @rule(Kind("dropout", fault="activation"), code="TFI129")
 def _dropout(evidence: Evidence) -> Iterator[Finding]:
     """A dropout rate near 1, which lets hardly anything through.
@@ -177,7 +224,8 @@ def _dropout(evidence: Evidence) -> Iterator[Finding]:
     units to zero at each step and multiplies the rest by ten, so that most of what is learned from
     is noise. Older libraries asked for the part to keep.
 
-    Evidence: a rate of 0.8 or more is a warning. It is severe where fewer than two units are kept
+    Evidence: a rate of 0.8 or more is a warning; those of layers with no kernel between them count
+    together (0.7 and 0.5 drop 0.85). It is severe where fewer than two units are kept
     for an example on average, and all of the signal goes through it.
 
     Cure: set the rate to 0.5 or less.

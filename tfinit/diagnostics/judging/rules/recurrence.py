@@ -78,8 +78,9 @@ def _exploding_in_time(evidence: Evidence) -> Iterator[Finding]:
 
     Evidence: the recurrence is run again on examples of the batch. Severe: an unbounded state grows
     10,000 times over the sequence, or would grow a million times with the weights as they are after
-    three steps like Adam's (or such an optimizer's) first. A warning from 1,000 times on, and where
-    a small change of the state, and so a gradient, grows 100 times over the sequence.
+    three steps like Adam's (or such an optimizer's) first. A warning from 1,000 times on, where it
+    would grow a million times after ten such steps, and where a small change of the state, and so a
+    gradient, grows 100 times over the sequence.
 
     Cure: activation="tanh" in recurrent layers; recurrent_initializer="orthogonal" with gain 1; a
     smaller learning rate and `clipnorm=1.0` help.
@@ -97,9 +98,11 @@ def _exploding_in_time(evidence: Evidence) -> Iterator[Finding]:
             what = "Its state grows" if seen.growth >= 10**seen.total else "Its gradients grow"
             told = f"{what} {grown:.2g} times over {seen.steps} steps"
         else:
+            soon = (seen.ahead or 0.0) >= _GROWS_WARNING
             told = (
-                f"Its {seen.activation} has no bound: after three steps of the optimizer its state "
-                f"would grow {seen.ahead:.2g} times over {seen.steps} steps"
+                f"Its {seen.activation} has no bound: after {'three' if soon else 'ten'} steps of "
+                "the optimizer in one direction its state would grow "
+                f"{seen.ahead if soon else seen.far_ahead:.2g} times over {seen.steps} steps"
             )
         initial = seen.bounded or seen.factor > 1.05
         cure = (
@@ -131,6 +134,8 @@ def _grows(seen: ThroughTime, evidence: Evidence) -> str:
         if seen.growth >= _GROWS_SEVERE or (ahead >= _AHEAD_SEVERE and seen.by_sign):
             return SEVERE
         if max(seen.growth, ahead) >= _GROWS_WARNING:
+            return WARNING
+        if seen.by_sign and (seen.far_ahead or 0.0) >= _AHEAD_SEVERE:
             return WARNING
     return WARNING if seen.total >= _DECADES else ""
 
