@@ -156,6 +156,7 @@ def table(mutants, said_of_originals):
             f"{share(sum(m.detected for m in harmless), len(harmless))}"
         )
     wrong = sum(bool(m.wrong) for m in mutants if m.outcome == FAULT)
+    print(f"faults with a severe finding of another kind beside or instead: {wrong}")
     between = sum(m.outcome == BETWEEN for m in mutants)
     print(f"between fault and harmless, counted on neither side: {between}")
     accused = share(sum(map(bool, said_of_originals)), len(said_of_originals))
