@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from tfinit.arguments import text
 from tfinit.diagnostics.judging.causes import find
-from tfinit.diagnostics.judging.findings import SEVERE, Finding
+from tfinit.diagnostics.judging.findings import SEVERE, WARNING, Finding
 from tfinit.diagnostics.judging.trends import Trends
 from tfinit.diagnostics.judging.trials import Trial, Try, with_cures_that_cure
 from tfinit.diagnostics.measuring.measurement import LayerSignals, Measurement, Weights, measure
@@ -75,11 +75,13 @@ class Diagnosis(Result):
 
     @property
     def verdict(self) -> str:
-        """One sentence: the worst finding with its cure, or how signals travel."""
+        """The worst finding with its cure, or how signals travel, and the first warning."""
         if self.severe:
-            worst = self.severe[0]
-            code = f" `{worst.code}`" if worst.code else ""
-            return f"{worst.evidence} {worst.cure}{code}"
+            return _told(self.severe[0])
+        warnings = [f for f in self.findings if f.severity == WARNING]
+        return self._healthy() + (f" A warning: {_told(warnings[0])}" if warnings else "")
+
+    def _healthy(self) -> str:
         trends = self.trends
         layers = max((layer.depth for layer in self.layers), default=0)
         if trends.gradient.layers < 1:
@@ -96,9 +98,10 @@ class Diagnosis(Result):
         )
 
     def __str__(self) -> str:
-        named = f"{self.severe[0].named}: " if self.severe else ""
+        # All other findings are told below.
+        told = f"{self.severe[0].named}: {self.verdict}" if self.severe else self._healthy()
         lines = [
-            f"{printable(self.model)}: {named}{self.verdict}",
+            f"{printable(self.model)}: {told}",
             "",
             layers_table(self.layers, self.findings),
         ]
@@ -159,6 +162,11 @@ class Diagnosis(Result):
 
     def _remarks(self) -> list[str]:
         return [*map(str, self.findings), *self.measurement.notes]
+
+
+def _told(finding: Finding) -> str:
+    """What was seen, and what to do."""
+    return f"{finding.evidence} {finding.cure}" + (f" `{finding.code}`" if finding.code else "")
 
 
 def line_of(layer: LayerSignals, weights: Weights | None) -> dict[str, Any]:

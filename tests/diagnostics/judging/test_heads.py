@@ -135,6 +135,21 @@ def test_a_categorical_loss_of_numbers_is_a_fault_of_the_loss():
     assert learns(model, NUMBERS)
 
 
+def overlap(y, z):
+    """A loss of the user's own: 1 minus the overlap of masks."""
+    return 1 - 2 * keras.ops.sum(y * z) / (keras.ops.sum(y) + keras.ops.sum(z) + 1)
+
+
+def test_a_relu_for_zeros_and_ones_under_a_loss_of_ones_own():
+    model = made([(1, "relu")], overlap)
+    (finding,) = diagnose(model, X, YES).severe
+    assert (finding.rule, finding.fault) == ("TFI024", "head")
+    exec(finding.code, {"model": model, "keras": keras})
+    assert diagnose(model, X, YES).findings == []
+    assert learns(model, YES)
+    assert not found(made([(1, "relu")], lambda y, z: (y - z) ** 2), abs(NUMBERS), "TFI024")
+
+
 @pytest.mark.backends
 def test_heads_on_every_backend():
     assert found(made([(1, "softmax")], BINARY), YES, "TFI020") == [("severe", "head")]

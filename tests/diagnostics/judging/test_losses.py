@@ -112,6 +112,14 @@ def test_squares_for_numbers_are_no_finding():
         assert found(network(), y, "TFI029") == []
 
 
+def test_absolute_errors_of_classes_behind_sigmoids_hardly_teach():
+    for hidden, severity in (("sigmoid", "severe"), ("relu", "warning")):
+        layers = [keras.Input((6,)), L.Dense(4, hidden), L.Dense(1, "sigmoid")]
+        model = keras.Sequential(layers)
+        model.compile("sgd", "mae")
+        assert found(model, YES, "TFI029") == [(severity, "loss")]
+
+
 def test_the_binary_loss_of_many_classes_behind_sigmoids_hardly_teaches():
     labels = np.arange(96) % 64
     for hidden, severity in (("sigmoid", "severe"), ("relu", "warning")):

@@ -92,3 +92,26 @@ def test_a_nan_in_an_operation_of_a_functional_model_and_in_the_loss():
     model = keras.Sequential([keras.Input((8,)), L.Dense(1)])
     (finding,) = diagnose(model, X, X[:, :1], loss=lambda y, p: keras.ops.log(p * 0 - 1.0)).severe
     assert finding.fault == "loss"
+
+
+def test_the_verdict_of_a_healthy_network_has_its_first_warning():
+    one = keras.initializers.GlorotUniform(seed=1)
+    diagnosis = diagnose(branches([one, one], L.Add()), X, Y)
+    assert diagnosis.verdict.startswith("Healthy: ")
+    assert "A warning: 'dense" in diagnosis.verdict
+    assert diagnosis.verdict.endswith(f"`{diagnosis.findings[0].code}`")
+
+
+def test_a_transformer_of_space_begins_at_the_identity_by_its_bias():
+    """A kernel of zeros and a bias of ones, on purpose: the first step moves the kernel."""
+    inputs = keras.Input((8,))
+    h = L.Dense(16, "relu")(inputs)
+    scale = L.Dense(8, kernel_initializer="zeros", bias_initializer="ones")(h)
+    model = keras.Model(inputs, L.Dense(3)(L.Dense(16, "relu")(inputs * scale)))
+    model.compile("adam", LOGITS)
+    assert found(diagnose(model, X, Y), "bias off") == []
+
+
+def test_a_single_example_tells_nothing_of_dead_units():
+    model = keras.Sequential([keras.Input((8,)), L.Dense(64, "relu"), L.Dense(3)])
+    assert found(diagnose(model, X[:1], Y[:1]), "dead units") == []

@@ -320,7 +320,7 @@ def _guessed(known: Any) -> Callable[[Any, Any, Any, Any], Any]:
                     squares = losses.mean_squared_error(ops.cast(y, "float32"), outputs)
                     return _mean(squares, weights)
                 return _entropy(loss, y, outputs, certain, weights)
-            column = whole and known.shape[-1:] == (1,)
+            column = whole and known.ndim > 1 and known.shape[-1:] == (1,)
             labels = known.reshape(known.shape[:-1]) if column else known
             if whole and labels.shape == shape[:-1]:
                 y = ops.clip(ops.reshape(y, labels.shape), 0, shape[-1] - 1)

@@ -17,7 +17,8 @@ VANISHING = Kind(
     "vanishing",
     (
         *("not finite", "twins", "bias off", "dead units", "saturated", "scale jump"),
-        *("missing inputs", "normalized away", "gates saturated", "hidden softmax"),
+        *("missing inputs", "examples alike", "normalized away", "gates saturated"),
+        "hidden softmax",
     ),
     cures.steady,
     fault="initial",
@@ -26,7 +27,8 @@ VANISHING = Kind(
 _EXPLAIN = (
     *("not finite", "twins", "bias off", "dead units", "saturated", "vanishing", "scale jump"),
     *("one-unit softmax", "head against loss", "too few units", "missing targets"),
-    *("missing inputs", "normalized away", "frozen", "examples alike"),
+    *("missing inputs", "examples alike", "normalized away", "frozen", "loss against targets"),
+    *("hidden softmax", "gates saturated", "dropout"),
 )
 # A loss below it has no more to teach where the outputs fit the targets; what fits them.
 _NOTHING_LEFT, _FITS = 1e-5, 0.1

@@ -12,6 +12,7 @@ from tfinit.diagnostics.measuring.outputs import Output
 
 _HEAD = "head against loss"
 HEAD = Kind(_HEAD, fault="head")
+_RECTIFIED = 0.05  # share of outputs at 0
 _AT_ONCE = 0.05  # share of examples with several classes from which targets are meant so
 
 
@@ -202,7 +203,9 @@ def _binary_cross_entropy_of_no_probabilities(evidence: Evidence) -> Iterator[Fi
     input is negative.
 
     Evidence: the loss is a binary cross-entropy with ``from_logits=False``, and the last
-    activation (none, ReLU, tanh …) has values outside 0 to 1, or the outputs have.
+    activation (none, ReLU, tanh …) has values outside 0 to 1, or the outputs have. Under a loss of
+    your own: the last layer is a ReLU and the targets are 0 and 1; severe where 5% of the outputs
+    are 0, else a warning.
 
     Cure: sigmoid as the last activation; or, of outputs without activation, ``from_logits=True``.
 
@@ -214,6 +217,8 @@ def _binary_cross_entropy_of_no_probabilities(evidence: Evidence) -> Iterator[Fi
         loss = output.loss
         if loss is None or loss.from_logits or not reading.is_finite(output):
             continue
+        if not loss.is_keras:
+            yield from _rectified_under_own_loss(evidence, output)
         if not reading.takes_probabilities(output) or not _are_shares(output):
             continue
         low, high = float(output.values.min(initial=0)), float(output.values.max(initial=0))
@@ -235,6 +240,25 @@ def _binary_cross_entropy_of_no_probabilities(evidence: Evidence) -> Iterator[Fi
             f"outputs go from {low:.2g} to {high:.2g}{now}, where the loss has no slope.",
             reading.rewritten(evidence, output, "sigmoid"),
         )
+
+
+def _rectified_under_own_loss(evidence: Evidence, output: Output) -> Iterator[Finding]:
+    """A ReLU as the head of zeros and ones, whatever compares them."""
+    targets, loss = output.of_targets, output.loss
+    if targets is None or loss is None or targets.kind not in ("binary", "several"):
+        return
+    if not output.head or output.activations != ("relu",) or len(targets.distinct) < 2:
+        return
+    dead = float(np.mean(output.values == 0))
+    yield evidence.finding(
+        _HEAD,
+        SEVERE if dead >= _RECTIFIED else WARNING,
+        output.head,
+        f"The targets are 0 and 1, but {reading.ends(evidence, output)}: the outputs go from 0 to "
+        f"{float(output.values.max()):.2g} and have no upper end; {dead:.0%} of them are 0, where "
+        "nothing trains them.",
+        reading.rewritten(evidence, output, "sigmoid"),
+    )
 
 
 def _are_shares(output: Output) -> bool:

@@ -100,13 +100,16 @@ def _squares_for_classes(evidence: Evidence) -> Iterator[Finding]:
     Evidence: the loss is one for regression, and the targets are one-hot, or zeros and ones of
     both kinds (a note where the head has no activation and nobody asks for an accuracy, as in
     least-squares GANs), or whole numbers that are judged by an accuracy (severe: against one
-    unit it counts nothing but zeros and ones).
+    unit it counts nothing but zeros and ones). Severe too: the mean absolute error of sigmoid or
+    softmax where all hidden activations are flat at both ends.
 
     Cure: the cross-entropy that fits.
 
     Example:
         keras.layers.Dense(10, activation="softmax")
         model.compile("sgd", "mse")                   # y: one-hot
+
+    Zhang & Sabuncu, Generalized Cross Entropy Loss, NeurIPS 2018 (absolute errors train hardly).
     """
     for output in evidence.found.outputs:
         targets, loss = output.of_targets, output.loss
@@ -134,6 +137,8 @@ def _squares_for_classes(evidence: Evidence) -> Iterator[Finding]:
             what = f"class numbers from {targets.low:g} to {targets.high:g}"
         else:
             continue
+        if loss.name == "mean_absolute_error" and ends in ("sigmoid", "softmax"):
+            severity = SEVERE if _is_flat(evidence) else severity
         yield evidence.finding(
             "squares for classes",
             severity,
@@ -171,19 +176,23 @@ def _binary_cross_entropy_of_one_hot(evidence: Evidence) -> Iterator[Finding]:
         share = 1 / output.units
         no = -(share * math.log(share) + (1 - share) * math.log1p(-share))
         by_no = 1 - no / math.log(2)
-        hidden = {*evidence.found.structure.hidden_activations}
-        flat = bool(hidden) and hidden <= {*BOUNDED}
         start = evidence.found.start
         undecided = start is not None and start.cross_entropy > math.log(2) / 2
         yield evidence.finding(
             "binary loss for one-hot",
-            SEVERE if by_no >= _BY_NO and flat and undecided else WARNING,
+            SEVERE if by_no >= _BY_NO and undecided and _is_flat(evidence) else WARNING,
             output.head,
             f"All {len(targets.known)} examples have one of {output.units} classes, and the "
             f"{loss.words} asks {output.units} questions, {output.units - 1} of which have the "
             f"answer no: who says no to all has {by_no:.0%} of the loss behind.",
             reading.rewritten(evidence, output, kept, loss=reading.CATEGORICAL),
         )
+
+
+def _is_flat(evidence: Evidence) -> bool:
+    """True if all hidden activations are flat at both ends."""
+    hidden = {*evidence.found.structure.hidden_activations}
+    return bool(hidden) and hidden <= {*BOUNDED}
 
 
 def _is_enough(targets: Targets) -> bool:

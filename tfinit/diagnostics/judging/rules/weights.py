@@ -7,12 +7,14 @@ from tfinit.diagnostics.judging import cures
 from tfinit.diagnostics.judging.cures import Cure
 from tfinit.diagnostics.judging.evidence import Evidence, elsewhere
 from tfinit.diagnostics.judging.findings import NOTE, SEVERE, WARNING, Finding, Kind, rule
-from tfinit.diagnostics.measuring.measurement import LayerSignals
+from tfinit.diagnostics.measuring.measurement import LayerSignals, Weights
 from tfinit.diagnostics.measuring.twins import Alike
 
 # Fractions of units or entries.
 _DEAD_SEVERE, _DEAD_WARNING = 0.95, 0.5
+_FEW_EXAMPLES = 4
 _SATURATED_SEVERE, _SATURATED_WARNING = 1 / 3, 0.2
+_FANS_WARNING = 3.0  # times that weights are too large or too small for their initializer
 # A layer's bias against what its kernel makes of the data.
 _BIAS_SEVERE, _BIAS_WARNING, _BIAS_LEAST = 8.0, 3.0, 0.1
 # Up to here a bounded activation has a slope: gates begin at -2 on purpose.
@@ -76,6 +78,11 @@ def _twins(evidence: Evidence) -> Iterator[Finding]:
         yield _alike(evidence, evidence.found.alike)
 
 
+def _opens(weights: Weights) -> bool:
+    """True of a kernel of zeros that the first step moves: its bias is meant."""
+    return weights.mean == 0 and weights.std == 0 and bool(weights.gradient_norm)
+
+
 def _alike(evidence: Evidence, groups: tuple[Alike, ...]) -> Finding:
     """Kernels of several layers that hold the same numbers: the largest group."""
     tied = [group for group in groups if group.tied]
@@ -115,8 +122,9 @@ def _bias_off(evidence: Evidence) -> Iterator[Finding]:
 
     Evidence: The rms of a layer's biases (or of what is the same for all examples, if that is
     less) over what its kernel makes of the data varies by: severe from 8 times, a warning from 3.
-    Not of last layers, where it is a prior, nor before a normalization, nor of sigmoids up to 4 and
-    tanh up to 2, which still have a slope there, as gates have.
+    Not of last layers, where it is a prior, nor beside a kernel of zeros that the first step moves
+    (a spatial transformer begins as the identity), nor before a normalization, nor of sigmoids up
+    to 4 and tanh up to 2, which still have a slope there, as gates have.
 
     Cure: Start biases at zero.
 
@@ -128,7 +136,7 @@ def _bias_off(evidence: Evidence) -> Iterator[Finding]:
         bias = layer.weights[-1].bias_rms if layer.weights else None
         if bias is None or not layer.linear.finite or layer.head or layer.normalized:
             continue
-        if bias <= _SLOPES.get(layer.follows, 0.0):
+        if bias <= _SLOPES.get(layer.follows, 0.0) or _opens(layer.weights[-1]):
             continue
         varies = layer.linear.variation
         # What the units have whatever the input; biases that cancel it are on purpose.
@@ -189,7 +197,9 @@ def _dead(evidence: Evidence) -> Iterator[Finding]:
     worst: list[LayerSignals] = []
     for layer in evidence.layers:
         rectified = "relu" in layer.activation and layer.output.finite
-        if rectified and layer.output.dead >= _DEAD_WARNING:
+        # Of few examples, many units are off by chance.
+        least = _DEAD_WARNING if evidence.found.examples >= _FEW_EXAMPLES else _DEAD_SEVERE
+        if rectified and layer.output.dead >= least:
             worst.append(layer)
     if worst:
         layer = next((w for w in worst if w.output.dead >= _DEAD_SEVERE), worst[0])
@@ -272,7 +282,7 @@ def _wrong_fans(evidence: Evidence) -> Iterator[Finding]:
     sums, and the weights are too small or too large by the root of the ratio.
 
     Evidence: The standard deviation that the initializer's formula gives with the layer's own fans,
-    over that of the weights, from 1.9 times on: a warning, a note behind normalization.
+    over that of the weights: a warning from 3 times on, a note from 1.9, and behind normalization.
 
     Cure: Initialize with a scheme, which knows the layer's fans.
 
@@ -294,7 +304,7 @@ def _wrong_fans(evidence: Evidence) -> Iterator[Finding]:
     size = f"{1 / off:.2g} times too small" if off < 1 else f"{off:.2g} times too large"
     yield evidence.finding(
         "wrong fans",
-        NOTE if layer.normalized else WARNING,
+        NOTE if layer.normalized or 1 / _FANS_WARNING < off < _FANS_WARNING else WARNING,
         layer.key,
         f"{weights.initializer} read the fans of {weights.key!r} from its shape; in this layer an "
         f"output sums {weights.fan_in:g} products and an input enters {weights.fan_out:g}. The "
