@@ -74,6 +74,10 @@ def test_one_missing_activation_is_told_from_a_bottleneck():
     assert found(network(relu(), dense(1, name="narrow"), relu())) == []
     assert found(network(relu(), dense(), L.BatchNormalization(), L.ReLU())) == []
     assert found(network(relu(), dense(), L.LayerNormalization())) == []
+    inputs = keras.Input((4,))
+    straight = dense(16)(relu(16)(inputs))
+    product = dense(16)(straight) * dense(16, "sigmoid")(straight)  # a gated linear unit
+    assert found(compiled(keras.Model(inputs, dense(2, "softmax")(product)))) == []
     separable = [L.DepthwiseConv2D(3), L.Conv2D(8, 1), L.ReLU(), L.Flatten()]
     assert found(network(*separable, shape=(6, 6, 2)), IMAGES, BRIGHT) == []
     pooled = [L.Conv2D(8, 3), L.MaxPooling2D(), L.Flatten()]

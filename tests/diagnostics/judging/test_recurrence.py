@@ -133,6 +133,8 @@ def test_a_long_sequence_gets_a_note():
     model = network(L.GRU(6), steps=80)
     x = np.random.default_rng(4).normal(size=(4, 80, 4)).astype("float32")
     assert found(model, x, Y[:4]) == [("forgetful", "note", "initial")]
+    unbounded = network(L.GRU(6, activation="relu"), rate=1e-4, steps=80)
+    assert ("exploding in time", "warning", "activation") in found(unbounded, x, Y[:4])
 
 
 def test_layers_that_cannot_be_run_again_are_left_out():

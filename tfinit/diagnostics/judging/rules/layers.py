@@ -105,6 +105,8 @@ def _missing_activation(evidence: Evidence) -> Iterator[Finding]:
             continue
         if structure.makes_scores(then.layer) or structure.is_normalized(first.layer):
             continue
+        if then.key in structure.gates:  # a product is bent enough
+            continue
         width = first.shape[-1]
         if width >= min(first.fan_in, then.shape[-1]):
             pairs.append((first, then))

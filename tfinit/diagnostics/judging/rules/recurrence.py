@@ -15,7 +15,7 @@ from tfinit.diagnostics.judging.findings import (
 )
 from tfinit.diagnostics.measuring.through_time import ThroughTime
 
-_SATURATED_SEVERE, _SATURATED_WARNING = 0.85, 0.6
+_SATURATED_SEVERE, _SATURATED_WARNING = 0.95, 0.6
 _LARGE = 10.0  # rms of inputs from which it is they that saturate
 # A step's factor on a gradient below which a layer has no memory, if it has some steps to remember.
 _FORGETS, _FEW = 0.3, 5
@@ -23,6 +23,8 @@ _KEEPS_LITTLE = 0.2  # mean of the gate that keeps the state
 _LONG = -10.0  # decades over a whole sequence, from which its beginning does not count
 # What a state or a gradient is multiplied with over a sequence.
 _GROWS_SEVERE, _AHEAD_SEVERE, _GROWS_WARNING, _DECADES = 1e4, 1e6, 1e3, 2.0
+_FAR_SEVERE = 1e12  # of a cell with gates, after ten steps of the optimizer
+_SOME_STEPS = 20  # from which a cell made for tanh is not to be without bounds
 
 
 @rule(Kind("gates saturated", ("not finite", "scale jump"), fault="inputs"), code="TFI140")
@@ -34,8 +36,9 @@ def _gates_saturated(evidence: Evidence) -> Iterator[Finding]:
     The network then predicts nearly the same for every sequence.
 
     Evidence: the part of all gates and candidates, over examples and steps, beyond 97.5% of their
-    range. From 60% on a warning; severe from 85% on where the inputs' rms is above 10, or 95%
-    where they are smaller and it is the weights.
+    range. From 60% on a warning; severe from 95% on in a layer that reads the inputs themselves,
+    as one before it could learn to put out less. It is the inputs' fault where their rms is above
+    10, else that of the weights.
 
     Cure: standardize the inputs, `(x - mean) / std`; where these are small, draw the layer's
     weights anew.
@@ -47,7 +50,9 @@ def _gates_saturated(evidence: Evidence) -> Iterator[Finding]:
     if worst:
         first = worst[0]
         large = first.inputs > _LARGE
-        severe = first.saturated >= (_SATURATED_SEVERE if large else 0.95)
+        depth = min((r.depth for r in evidence.kernels if r.key == first.key), default=1)
+        # A layer before it can learn to put out less.
+        severe = first.saturated >= _SATURATED_SEVERE and depth == 1
         what = "gates and candidates" if first.gates else "states"
         cure = (
             Cure("Standardize the inputs, feature by feature: (x - mean) / std.", "")
@@ -78,9 +83,10 @@ def _exploding_in_time(evidence: Evidence) -> Iterator[Finding]:
 
     Evidence: the recurrence is run again on examples of the batch. Severe: an unbounded state grows
     10,000 times over the sequence, or would grow a million times with the weights as they are after
-    three steps like Adam's (or such an optimizer's) first. A warning from 1,000 times on, where it
-    would grow a million times after ten such steps, and where a small change of the state, and so a
-    gradient, grows 100 times over the sequence.
+    three steps like Adam's (or such an optimizer's) first, or in an LSTM or GRU 1e12 times after
+    ten. A warning from 1,000 times on, where it would grow a million times after ten such steps,
+    where a small change of the state, and so a gradient, grows 100 times over the sequence, and
+    where an LSTM or GRU over 20 steps or more has an activation without bounds.
 
     Cure: activation="tanh" in recurrent layers; recurrent_initializer="orthogonal" with gain 1; a
     smaller learning rate and `clipnorm=1.0` help.
@@ -90,7 +96,7 @@ def _exploding_in_time(evidence: Evidence) -> Iterator[Finding]:
 
     Source: Pascanu, Mikolov, Bengio, On the difficulty of training recurrent neural networks, 2013.
     """
-    found = [(r, severity) for r in evidence.found.recurrent if (severity := _grows(r, evidence))]
+    found = [(r, severity) for r in evidence.found.recurrent if (severity := _grows(r))]
     if found:
         seen, severity = next((f for f in found if f[1] == SEVERE), found[0])
         grown = max(seen.growth, 10**seen.total)
@@ -98,12 +104,17 @@ def _exploding_in_time(evidence: Evidence) -> Iterator[Finding]:
             what = "Its state grows" if seen.growth >= 10**seen.total else "Its gradients grow"
             told = f"{what} {grown:.2g} times over {seen.steps} steps"
         else:
-            soon = (seen.ahead or 0.0) >= _GROWS_WARNING
-            told = (
-                f"Its {seen.activation} has no bound: after {'three' if soon else 'ten'} steps of "
-                "the optimizer in one direction its state would grow "
-                f"{seen.ahead if soon else seen.far_ahead:.2g} times over {seen.steps} steps"
-            )
+            ahead, far = seen.ahead or 0.0, seen.far_ahead or 0.0
+            soon = ahead >= _GROWS_WARNING
+            told = f"Its {seen.activation} has no bound"
+            if max(ahead, far) >= _GROWS_WARNING:
+                told += (
+                    f": after {'three' if soon else 'ten'} steps of the optimizer in one direction "
+                    f"its state would grow {ahead if soon else far:.2g} times over {seen.steps} "
+                    "steps"
+                )
+            else:
+                told += f", and the state goes through {seen.steps} steps"
         initial = seen.bounded or seen.factor > 1.05
         cure = (
             Cure(
@@ -128,14 +139,15 @@ def _exploding_in_time(evidence: Evidence) -> Iterator[Finding]:
         )
 
 
-def _grows(seen: ThroughTime, evidence: Evidence) -> str:
-    ahead = seen.ahead or 0.0
+def _grows(seen: ThroughTime) -> str:
+    ahead, far = seen.ahead or 0.0, seen.far_ahead or 0.0
     if not seen.bounded:
-        if seen.growth >= _GROWS_SEVERE or (ahead >= _AHEAD_SEVERE and seen.by_sign):
+        soon = ahead >= _AHEAD_SEVERE or (seen.gates and far >= _FAR_SEVERE)
+        if seen.growth >= _GROWS_SEVERE or (soon and seen.by_sign):
             return SEVERE
-        if max(seen.growth, ahead) >= _GROWS_WARNING:
+        if max(seen.growth, ahead) >= _GROWS_WARNING or (far >= _AHEAD_SEVERE and seen.by_sign):
             return WARNING
-        if seen.by_sign and (seen.far_ahead or 0.0) >= _AHEAD_SEVERE:
+        if seen.gates and seen.steps >= _SOME_STEPS:
             return WARNING
     return WARNING if seen.total >= _DECADES else ""
 
