@@ -3,7 +3,7 @@
     python benchmarks/healthy.py                  # all groups, half an hour and more
     python benchmarks/healthy.py mlps own         # groups: mlps near_misses own
                                                   #         applications keras_hub
-    python benchmarks/healthy.py near_misses --only LoRA
+    python benchmarks/healthy.py near_misses --only lora siren
     python benchmarks/healthy.py mlps --train # do they learn? each is trained for 100 steps
     python benchmarks/healthy.py applications --all   # with the giants, which are left out else
 
@@ -63,7 +63,7 @@ def told(case, arguments, spoke):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("groups", nargs="*", choices=[*GROUPS, []], metavar="group")
-    parser.add_argument("--only", default="", help="networks whose name has this in it")
+    parser.add_argument("--only", nargs="*", default=[""], help="whose name has one of these in it")
     parser.add_argument("--all", action="store_true", help="the giants, too")
     parser.add_argument("--train", action="store_true", help="and whether they learn")
     arguments = parser.parse_args()
@@ -73,7 +73,7 @@ def main():
         print(f"{group}:")
         counts = [0, 0, 0]
         for case in importlib.import_module(f"healthy_networks.{group}").cases():
-            if arguments.only not in case.name:
+            if not any(part in case.name for part in arguments.only):
                 continue
             if case.giant and not arguments.all:
                 giants.append(case.name)
