@@ -208,7 +208,8 @@ def diagnose(
 
     One forward and one backward pass over a batch, as a training step makes them
     (BatchNormalization uses the batch, dropout drops); nothing is trained, and the model is left
-    bit for bit as it was: weights, optimizer, moving statistics, seeds.
+    bit for bit as it was: weights, optimizer, moving statistics, seeds. Where the optimizer's first
+    step would be far too large or too small, some of its steps are tried on copies of the weights.
 
     Threads: nothing is written to the model and nothing put into it, not for a moment. Any number
     of threads may diagnose one model, or models that share layers, and each is told what it would

@@ -109,6 +109,9 @@ def test_targets_that_are_all_the_same():
         assert found(diagnose(model, x, ones), "constant targets") == ["severe"]
         assert found(diagnose(model, x[:20], ones[:20]), "constant targets") == ["warning"]
     assert found(diagnose(net(), x, y), "constant targets") == []
+    pairs = np.repeat([[0.5, 2.0]], 96, 0)  # two numbers for each, the same for all
+    (finding,) = diagnose(net(2, None, "mse"), x, pairs).severe
+    assert "All 96 targets are alike" in finding.evidence
 
 
 def test_constant_targets_that_are_meant():

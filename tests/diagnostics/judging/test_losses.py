@@ -85,7 +85,7 @@ def test_a_categorical_loss_of_labels_times_weights_may_be_meant():
 
 SQUARES = [
     (network(3, "softmax"), ONE_HOT, "warning"),
-    (network(3, "sigmoid", "mae"), ONE_HOT, "warning"),
+    (network(3, "sigmoid", "mae"), ONE_HOT, "severe"),
     (network(3), ONE_HOT, "warning"),
     (network(1, "sigmoid"), YES, "warning"),
     (network(1), YES, "note"),
@@ -177,7 +177,8 @@ def test_one_loss_that_outweighs_the_other():
 
 def test_losses_that_need_another_range():
     hinge = network(1, "sigmoid", "hinge")
-    (finding,) = (f for f in diagnose(hinge, X, 2 * YES - 1).findings if f.rule == "TFI036")
+    (finding,) = diagnose(hinge, X, 2 * YES - 1).severe
+    assert (finding.rule, finding.fault) == ("TFI036", "head")
     exec(finding.code, {"model": hinge, "keras": keras})
     assert found(hinge, 2 * YES - 1, "TFI036") == []
     assert learns(hinge, 2 * YES - 1)

@@ -134,6 +134,16 @@ def test_what_learns_is_trained_to_the_end(capsys):
     assert "SignalMonitor: Nothing severe was found, and the loss was 0." in capsys.readouterr().out
 
 
+def test_what_is_seen_on_the_way_is_not_said_to_be_before_training():
+    model, monitor = network(), SignalMonitor(X, Y, stop_on="severe", every=1)
+    model.layers[-1].kernel.assign(1000 * model.layers[-1].kernel)
+    with pytest.warns(RuntimeWarning, match="The cross-entropy before training is"):
+        train(model, monitor)
+    model.layers[-1].kernel.assign(1000 * network().layers[-1].kernel)
+    with pytest.warns(RuntimeWarning, match="The cross-entropy after 1 step is"):
+        train(model, monitor)
+
+
 def test_it_says_what_came_true_where_it_does_not_stop(tmp_path):
     monitor = SignalMonitor(X, Y, csv=tmp_path / "s.csv")
     train(network("zeros", rate=1e-3), monitor)

@@ -59,7 +59,7 @@ def sigmoids(depth, std, units=8):
         L.Dense(units, "sigmoid", kernel_initializer=i, name=f"fc{n}") for n, i in enumerate(start)
     ]
     model = keras.Sequential([keras.Input((8,)), *hidden, L.Dense(3, "softmax")])
-    model.compile(keras.optimizers.Adam(0.05), "sparse_categorical_crossentropy")
+    model.compile(keras.optimizers.Adam(0.05), "sparse_categorical_crossentropy", jit_compile=False)
     return model
 
 

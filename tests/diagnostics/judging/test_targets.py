@@ -62,6 +62,23 @@ def test_steps_of_sgd_that_grow_with_the_targets():
     assert "severe" not in found(far, "far targets")
 
 
+def test_targets_that_vary_by_next_to_nothing():
+    x, _ = data()
+    y = x[:, :1] / 2000
+    (finding,) = diagnose(regression(sgd()), x, y).severe
+    assert (finding.kind, finding.fault) == ("far targets", "targets")
+    assert "training only takes back the" in finding.evidence
+    assert found(diagnose(regression(adam()), x, y), "far targets") == ["warning"]
+    x, y = cured(finding, x, y)
+    model = regression(sgd())
+    assert diagnose(model, x, y).findings == []
+    assert trains(model, x, y)
+    # An output that begins at 0 has nothing to take back.
+    for weight in model.layers[-1].weights:
+        weight.assign(0 * weight)
+    assert found(diagnose(model, x, y / 2000), "far targets") == []
+
+
 def test_near_misses_of_far_targets():
     x, _ = data()
     y = 1e4 * x[:, :1]

@@ -35,6 +35,12 @@ class Evidence:
         """How the signals grow."""
         return Trends.of(self.layers)
 
+    @property
+    def when(self) -> str:
+        """When this is: ``"before training"``, or after how many steps of the optimizer."""
+        steps = self.found.optimizer.steps if self.found.optimizer else 0
+        return f"after {steps} step{'s' if steps > 1 else ''}" if steps else "before training"
+
     def finding(
         self,
         kind: str,

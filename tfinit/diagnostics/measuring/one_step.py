@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
+
 from tfinit.diagnostics.measuring.optimizer import Optimizer, inner_optimizer
 from tfinit.diagnostics.measuring.parameters import Parameter
 from tfinit.diagnostics.measuring.updates import fresh_optimizer
@@ -234,7 +236,12 @@ class _Steps:
         import keras
 
         optimizer = fresh_optimizer(inner_optimizer(self._model), rate)
-        copies = [keras.Variable(value, dtype=v.dtype, name=v.name) for v, value in self._trained]
+        # Of their own memory, which PyTorch would share.
+        arrays = [np.array(keras.ops.convert_to_numpy(value)) for _, value in self._trained]
+        copies = [
+            keras.Variable(array, dtype=v.dtype, name=v.name)
+            for array, (v, _) in zip(arrays, self._trained, strict=True)
+        ]
         optimizer.build(copies)
         losses: list[float] = []
         first: set[int] = set()

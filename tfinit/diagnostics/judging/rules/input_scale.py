@@ -235,7 +235,7 @@ def _is_sure(evidence: Evidence, inputs: Signal) -> str:
         return ""
     of = f"among {units} classes" if units > 1 else "yes and no"
     return (
-        f"the cross-entropy before training is {number:.3g}, and guessing gives {guess:.3g} ({of})."
+        f"the cross-entropy {evidence.when} is {number:.3g}, and guessing gives {guess:.3g} ({of})."
     )
 
 

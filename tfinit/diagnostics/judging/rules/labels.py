@@ -163,26 +163,27 @@ def _constant_targets(evidence: Evidence) -> Iterator[Finding]:
     Why: A network that puts out that one value has a loss of 0, whatever its inputs. It learns
     nothing about them, with an accuracy of 100%.
 
-    Evidence: All targets are one value, or all examples are of one class, under a loss of Keras's.
-    Severe from 64 examples on, in a network with one output and nothing frozen; else a warning, as
-    a smaller batch may be of sorted data, and a GAN's generator is trained on targets of ones.
+    Evidence: The targets of all examples are the same, under a loss of Keras's. Severe from 64
+    examples on, in a network with one output and nothing frozen; else a warning, as a smaller batch
+    may be of sorted data, and a GAN's generator is trained on targets of ones.
 
     Cure: Look at how the targets are made; if the data is sorted, take a batch of all of it.
 
     Example:
         y = (frame["income"] == ">50K").astype(int)  # the file has " >50K": all are 0
     """
-    outputs = list(with_targets(evidence))
-    for output, targets in outputs:
+    for output, targets in with_targets(evidence):
         labels = known(output, targets)
         if output.loss is not None and not output.loss.is_keras:
             continue
-        rows = _classes(output, targets)
-        alike = rows if rows is not None else labels
-        if len(targets) < _FEW or not alike.size or np.any(alike != alike.flat[0]):
+        if len(targets) < _FEW or not labels.size or np.any(targets[1:] != targets[:1]):
             continue
-        value = f"of class {int(alike.flat[0])}" if _is_one_hot(output, targets) else ""
-        value = value or f"{alike.flat[0]:.4g}"
+        classes = _classes(output, targets)
+        first = labels if classes is None else classes
+        if np.any(first != first[0]):
+            value = "alike"
+        else:
+            value = f"{first[0]:.4g}" if classes is None else f"of class {first[0]}"
         frozen = any(not w.trainable for layer in evidence.layers for w in layer.weights)
         sure = len(targets) >= _MANY and len(evidence.found.outputs) == 1 and not frozen
         yield evidence.finding(

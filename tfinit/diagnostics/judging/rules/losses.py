@@ -101,7 +101,7 @@ def _squares_for_classes(evidence: Evidence) -> Iterator[Finding]:
     both kinds (a note where the head has no activation and nobody asks for an accuracy, as in
     least-squares GANs), or whole numbers that are judged by an accuracy (severe: against one
     unit it counts nothing but zeros and ones). Severe too: the mean absolute error of sigmoid or
-    softmax where all hidden activations are flat at both ends.
+    softmax, of three classes and more, or where all hidden activations are flat at both ends.
 
     Cure: the cross-entropy that fits.
 
@@ -138,7 +138,8 @@ def _squares_for_classes(evidence: Evidence) -> Iterator[Finding]:
         else:
             continue
         if loss.name == "mean_absolute_error" and ends in ("sigmoid", "softmax"):
-            severity = SEVERE if _is_flat(evidence) else severity
+            several = targets.kind == "one-hot" and output.units > 2
+            severity = SEVERE if several or _is_flat(evidence) else severity
         yield evidence.finding(
             "squares for classes",
             severity,
@@ -304,7 +305,7 @@ def _hinge_of_a_bounded_head(evidence: Evidence) -> Iterator[Finding]:
     Why: the hinge loss wants -1 or less for one class and 1 or more for the other. Sigmoid,
     softmax and ReLU end at 0: one class never gets there.
 
-    Evidence: the loss is a hinge, and the last activation has no values below 0. A warning.
+    Evidence: the loss is a hinge, and the last activation has no values below 0.
 
     Cure: tanh or no activation.
 
@@ -320,7 +321,7 @@ def _hinge_of_a_bounded_head(evidence: Evidence) -> Iterator[Finding]:
             continue
         yield evidence.finding(
             HEAD.name,
-            WARNING,
+            SEVERE,
             output.head,
             f"The {loss.words} loss wants -1 and 1, and {reading.ends(evidence, output)}, which "
             f"gives {bounds[0]:g} and more.",

@@ -24,8 +24,8 @@ _NOT_LARGE, _UNSCALED = {True: 0.01, False: 0.1}, 10.0
 # A rate that is large whatever the data: of SGD, and of those whose step is as large as the rate.
 _ABSURD, _ABSURD_ADAPTIVE, _REPLACED = 1.0, 0.1, 1.0
 # Steps to halve the loss, and how far the first one moves the weights.
-_STEPS_SEVERE, _STEPS_WARNING, _STEPS_IN_VAIN = 2e4, 2e3, 1e5
-_LITTLE, _HARDLY, _MOVES_LITTLE = 1e-4, 1e-6, 1e-3
+_STEPS_SEVERE, _STEPS_WARNING, _STEPS_IN_VAIN = 1e4, 2e3, 1e5
+_LITTLE, _HARDLY = 1e-3, 1e-6
 # A rate that does is so many times as large, or the rate is not what is too small.
 _TIMES = 30
 _USUAL = {True: "0.001", False: "0.01"}
@@ -183,9 +183,9 @@ def _rate_too_small(evidence: Evidence) -> Iterator[Finding]:
 
     Evidence: The first step of the optimizer (of a schedule: at its largest rate; with momentum as
     it gathers) gives how many steps the loss needs to halve, if all went as well as the first.
-    Severe from 20,000 on where the step moves most kernels by at most 0.01% of their size, and
-    whatever that number is if it moves them by 0.0001%; a warning from 2,000 on where it moves them
-    by at most 0.1%, and of a rate that is usual: 0.01 of SGD, 0.001 of Adam (see TFI085). Only
+    Where the step moves most kernels by at most 0.1% of their size: severe from 10,000 on, a
+    warning from 2,000 on; severe too if it moves them by at most 0.0001%. A warning of a rate that
+    is usual: 0.01 of SGD, 0.001 of Adam (see TFI085). Only
     where weights look freshly drawn (nothing frozen, biases constant): fine-tuning takes small
     rates on purpose. And only if a rate that is 30 times as large or more, and usual, was tried and
     lowers the loss of this batch.
@@ -295,7 +295,7 @@ def pace_of(first: FirstStep) -> Pace:
     halved = 0.7 / max(share, 1e-30)
     if (halved >= _STEPS_SEVERE and moved <= _LITTLE) or moved <= _HARDLY:
         return Pace(moved, halved, SEVERE)
-    slow = halved >= _STEPS_WARNING and moved <= _MOVES_LITTLE
+    slow = halved >= _STEPS_WARNING and moved <= _LITTLE
     return Pace(moved, halved, WARNING if slow else "")
 
 

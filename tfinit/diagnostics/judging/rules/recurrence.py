@@ -15,7 +15,7 @@ from tfinit.diagnostics.judging.findings import (
 )
 from tfinit.diagnostics.measuring.through_time import ThroughTime
 
-_SATURATED_SEVERE, _SATURATED_WARNING = 0.85, 0.6
+_SATURATED_SEVERE, _SATURATED_WARNING = 0.95, 0.6
 _LARGE = 10.0  # rms of inputs from which it is they that saturate
 # A step's factor on a gradient below which a layer has no memory, if it has some steps to remember.
 _FORGETS, _FEW = 0.3, 5
@@ -36,8 +36,9 @@ def _gates_saturated(evidence: Evidence) -> Iterator[Finding]:
     The network then predicts nearly the same for every sequence.
 
     Evidence: the part of all gates and candidates, over examples and steps, beyond 97.5% of their
-    range. From 60% on a warning; severe from 85% on where the inputs' rms is above 10, or 95%
-    where they are smaller and it is the weights.
+    range. From 60% on a warning; severe from 95% on in a layer that reads the inputs themselves,
+    as one before it could learn to put out less. It is the inputs' fault where their rms is above
+    10, else that of the weights.
 
     Cure: standardize the inputs, `(x - mean) / std`; where these are small, draw the layer's
     weights anew.
@@ -49,7 +50,9 @@ def _gates_saturated(evidence: Evidence) -> Iterator[Finding]:
     if worst:
         first = worst[0]
         large = first.inputs > _LARGE
-        severe = first.saturated >= (_SATURATED_SEVERE if large else 0.95)
+        depth = min((r.depth for r in evidence.kernels if r.key == first.key), default=1)
+        # A layer before it can learn to put out less.
+        severe = first.saturated >= _SATURATED_SEVERE and depth == 1
         what = "gates and candidates" if first.gates else "states"
         cure = (
             Cure("Standardize the inputs, feature by feature: (x - mean) / std.", "")

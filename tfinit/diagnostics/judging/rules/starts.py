@@ -54,7 +54,7 @@ def _confident_start(evidence: Evidence) -> Iterator[Finding]:
         "confident start",
         SEVERE if times > _START_SEVERE else WARNING,
         head,
-        f"The cross-entropy before training is {start.cross_entropy:.3g}, {factor} times the "
+        f"The cross-entropy {evidence.when} is {start.cross_entropy:.3g}, {factor} times the "
         f"{start.guess:.3g} of guessing among {start.classes} classes: the network is sure, and "
         "wrong.",
         fault="inputs" if usual and inputs > _INPUTS_LARGE else "",

@@ -24,6 +24,7 @@ _LARGE, _VERY_LARGE, _BEYOND = 10.0, 100.0, 3.0
 _STEPS_SEVERE, _STEPS_WARNING, _FEWER = 1e4, 1e3, 10.0
 _RISES, _CUT = 2.0, 0.5  # the loss after steps that were tried, and weights without a gradient
 _FAST = 1.0  # first update of a weight / the weight: then it is thrown away
+_TINY, _TINY_SEVERE = 50.0, 100.0  # outputs that begin, over what targets vary by
 _MOST_STEPS = 1e9
 # Targets that look like pixels: the largest is above, in rows of so many.
 _PIXELS, _ROW = 100, 28
@@ -44,7 +45,9 @@ def _far_targets(evidence: Evidence) -> Iterator[Finding]:
     gives the number of steps to the targets, with weights growing on the way: severe from 10,000
     steps on, where targets of size 1 would take a tenth at most; a warning from 1,000 steps on.
     SGD: severe where 20 steps that were tried raise the loss or end all gradients, or where the
-    first one changes a weight by as much as the weight; else a warning.
+    first one changes a weight by as much as the weight; else a warning. Targets that vary by less
+    than a fiftieth of what the outputs begin with, these being at most 10: a warning, for SGD
+    severe below a hundredth, as thousands of steps only take the outputs back.
 
     Cure: Standardize the targets, and undo it in what the network predicts.
 
@@ -57,12 +60,16 @@ def _far_targets(evidence: Evidence) -> Iterator[Finding]:
         if not _is_of_numbers(output, targets):
             continue
         scale = _scale(output, targets)
-        if scale is None or not scale.size > max(_LARGE, _BEYOND * scale.begins):
+        if scale is None:
             continue
-        bounded = output.activation in _BOUNDED
-        severity, effect = _effect(evidence, output, scale)
-        if bounded:
-            severity, effect = WARNING, f"a {output.activation} never gets there"
+        if scale.size > max(_LARGE, _BEYOND * scale.begins):
+            severity, effect = _effect(evidence, output, scale)
+            if output.activation in _BOUNDED:
+                severity, effect = WARNING, f"a {output.activation} never gets there"
+        elif 0 < scale.std < scale.begins / _TINY and scale.begins <= _LARGE:
+            severity, effect = _effect_of_tiny(evidence, output, scale)
+        else:
+            continue
         yield evidence.finding(
             "far targets",
             severity,
@@ -253,6 +260,14 @@ def _effect(evidence: Evidence, output: Output, scale: _Scale) -> tuple[str, str
     if steps >= _STEPS_SEVERE and _steps_to(evidence, move, 1.0) * _FEWER <= steps:
         return SEVERE, told
     return (WARNING if steps >= _STEPS_WARNING else mild), told
+
+
+def _effect_of_tiny(evidence: Evidence, output: Output, scale: _Scale) -> tuple[str, str]:
+    """The same, of targets that vary by less than the outputs do before training."""
+    optimizer = evidence.found.optimizer
+    slow = optimizer is not None and not optimizer.adaptive and output.loss is not None
+    told = f"for long, training only takes back the {scale.begins / scale.std:,.0f} times too much"
+    return SEVERE if slow and scale.begins > _TINY_SEVERE * scale.std else WARNING, told
 
 
 def _steps_to(evidence: Evidence, move: float, distance: float) -> float:

@@ -244,10 +244,12 @@ def _saturated(evidence: Evidence) -> Iterator[Finding]:
 
     Glorot & Bengio, AISTATS 2010.
     """
+    in_time = {seen.key for seen in evidence.found.recurrent}  # judged by their gates
     worst = [
         layer
         for layer in evidence.layers
         if (layer.output.saturated or 0.0) >= _SATURATED_WARNING
+        and layer.key.split("#")[0] not in in_time
         and not (layer.activation == "softmax" and layer is evidence.layers[-1])
         and not layer.head
     ]
