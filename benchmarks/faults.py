@@ -1,6 +1,6 @@
 """What `tfinit.diagnose` says, before training, of programs in which people found what is wrong.
 
-    python benchmarks/faults.py                      # all: ten minutes and more
+    python benchmarks/faults.py                      # all: half an hour and more
     python benchmarks/faults.py --no-training        # without the check of the cures: a minute
     python benchmarks/faults.py 48385830 fourteen    # some, or a source, with findings in full
     python benchmarks/faults.py --only missed accused
@@ -9,11 +9,11 @@ Each program of `fault_programs/` and its mended twin are diagnosed with their d
 finding is severe. *Named*: a severe finding or a warning is of a fault that people found. *Wrong*:
 a severe finding is of another fault. *Accused*: a finding of the twin is severe.
 
-Then the faulty program, the program cured by the lines of code of its severe findings (diagnosed
-again after each round, three at most) and the twin are trained. *Learned* is the part of what can
-be learned: of classes (accuracy - commonest class) / (1 - commonest class), of numbers R². The
-twin must learn half of it (else, or where the faulty program learns half as much as its twin, the
-program is *invalid*), and the cured one half as much as the twin.
+Then three are trained: the faulty program, the same after the cures of its severe findings (their
+code, or their changes; diagnosed again, three times at most), and the twin. *Learned* is the part
+of what can be learned: of classes (accuracy - commonest class) / (1 - commonest class), of numbers
+R². The cured program must learn half as much as the twin. Where the twin learns less than 0.5, or
+the faulty program half as much as its twin, the program is *invalid*.
 """
 
 import argparse
@@ -25,13 +25,13 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 from fault_programs import SOURCES, programs
+from fault_programs.mending import mended
 from fault_programs.program import FAULTS, Program
 
 import tfinit
 from tfinit.errors import InputError
 from tfinit.text_table import aligned
 
-ROUNDS = 3  # of diagnosis and cure
 VERDICTS = ("missed", "detected", "named", "wrong", "accused", "cured", "uncured", "invalid")
 
 PEERS = """\
@@ -84,25 +84,6 @@ def diagnosed(model: Any, x: Any, y: Any) -> list[Any]:
     except InputError as error:
         print(f"   diagnose: {error}")
         return []
-
-
-def cured(model: Any, x: Any, y: Any, findings: Sequence[Any]) -> tuple[Any, Any, Any, str] | None:
-    """The program after the code of its severe findings, and an error of it; None without code."""
-    scope = {"model": model, "x": x, "y": y, "keras": keras, "np": np, "tfinit": tfinit}
-    done: set[str] = set()
-    for _ in range(ROUNDS):
-        codes = dict.fromkeys(f.code for f in findings if f.severity == "severe" and f.code)
-        new = [code for code in codes if code not in done]
-        if not new:
-            break
-        for code in new:
-            done.add(code)
-            try:
-                exec(code, scope)
-            except Exception as error:  # whatever a line of ours raises is what is looked for
-                return scope["model"], scope["x"], scope["y"], f"{code}: {error}"
-        findings = diagnosed(scope["model"], scope["x"], scope["y"])
-    return (scope["model"], scope["x"], scope["y"], "") if done else None
 
 
 def trained(program: Program, model: Any, x: Any, y: Any) -> np.ndarray | None:
@@ -170,11 +151,12 @@ def told(program: Program, training: bool) -> Told:
         return learned(trained(program, model, x, y), y, twin, given[1], middle)
 
     faulty = part(model, x, y)
-    mended = cured(*program.make(False), findings)
-    after = None if mended is None else part(*mended[:3])
+    keras.utils.clear_session()  # so that layers are called as findings call them
+    cured = mended(*program.make(False), diagnosed)
+    after = None if cured is None else part(*cured[:3])
     whole = part(twin, *given)
     return Told(
-        program, findings, of_twin, seconds, (faulty, after, whole), mended[3] if mended else ""
+        program, findings, of_twin, seconds, (faulty, after, whole), cured[3] if cured else ""
     )
 
 
