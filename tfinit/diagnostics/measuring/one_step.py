@@ -75,6 +75,13 @@ class Trial:
         return statistics.fmean(self.losses[1:][-_LAST:]) / max(abs(self.losses[0]), 1e-30)
 
     @property
+    def thrown_back(self) -> bool:
+        """Whether the loss rose above twice its start after it had fallen."""
+        if not self.finite or self.peak <= _DETOUR:
+            return False
+        return min(self.losses[: self.losses.index(max(self.losses))]) < _FALLEN * self.losses[0]
+
+    @property
     def does(self) -> bool:
         """Whether the loss gets lower without a detour."""
         return self.falls or (self.peak <= _DETOUR and self.settled < _FALLEN)
@@ -182,7 +189,8 @@ def try_rates(
         steps = _Steps(model, taken, work)
         given = None
         if first.is_far:
-            given = steps.trial(optimizer.rate, steps.count, to_the_end=first.is_quick)
+            count = steps.count * 3 // 2 if first.is_quick else steps.count
+            given = steps.trial(optimizer.rate, count, to_the_end=first.is_quick)
             if given.does:
                 return Rates(given, None)
         by = _MOVES_WELL / ratio if optimizer.adaptive else _FALLS_WELL / abs(share)

@@ -79,9 +79,10 @@ def _rate_too_large(evidence: Evidence) -> Iterator[Finding]:
     Evidence: Where the first step of the optimizer (of a schedule: at its largest rate) would move
     most kernels by 20% of their size or more, or, of SGD, would lower the loss by half or more if
     the loss were linear, or has a rate of 1 with momentum gathered, 20 steps (5 of 2 million
-    weights and more) are tried on a copy with 128 examples of this batch. Severe if the loss
-    becomes infinite or NaN; if it doubles on the way and the last 5 losses are at 90% of the first
-    or more; if half of the weights get no gradient any more while there still is a loss; of a rate
+    weights and more; with a rate of 1, half as many again) are tried on a copy with 128 examples of
+    this batch. Severe if the loss becomes infinite or NaN; if it doubles on the way, and the last 5
+    losses are at 90% of the first or more, or with a rate of 1 it had fallen before to less than
+    90%; if half of the weights get no gradient any more while there still is a loss; of a rate
     above 1 of SGD, or of 0.1 with which Adam replaces most weights in a step, also if the loss
     rises to 10 times its start. A warning if it only doubles on the way; and where the loss is not
     one of Keras's, a schedule warms up or normalizations undo the weights' scale, unless it becomes
@@ -108,6 +109,7 @@ def _rate_too_large(evidence: Evidence) -> Iterator[Finding]:
     rises = given.peak >= _RISES and (
         given.settled >= _NO_LOWER or (absurd and given.peak >= _SOARS)
     )
+    rises = rises or (FirstStep.of(found).is_quick and given.thrown_back)
     dies = given.cut >= _CUT and given.losses[-1] > max(_LOWER * abs(given.losses[0]), _NOTHING)
     if not rises and not dies and given.peak < _RISES:
         return
