@@ -17,7 +17,8 @@ def mended(model: Any, x: Any, y: Any, diagnosed: Any) -> tuple[Any, Any, Any, s
     ``diagnosed`` gives the findings of (model, x, y); what it finds of the mended program is mended
     too, three times at most, as somebody would who reads and does what is said.
     """
-    scope = {"model": model, "x": x, "y": y, "keras": keras, "np": np, "tfinit": tfinit}
+    imported = {"keras": keras, "numpy": np, "tfinit": tfinit}
+    scope = {"model": model, "x": x, "y": y, **imported}
     done: set[Any] = set()
     for _ in range(ROUNDS):
         findings = diagnosed(scope["model"], scope["x"], scope["y"])
