@@ -37,7 +37,8 @@ def main(smallest: bool = False, only: tuple[str, ...] = ()):
         smallest: Only one class of each family.
         only: Only these classes.
     """
-    schemes = [name for name in SCHEMES if not REGISTRY[name].needs_data and name != "pretrained"]
+    data = {n for n in SCHEMES if REGISTRY[n].needs_data or REGISTRY[n].of_targets}
+    schemes = [name for name in SCHEMES if name not in {*data, "pretrained"}]
     print("| model | weights | kernels | build s |", *(f"{s} s |" for s in schemes))
     print("| --- |" + " ---: |" * (3 + len(schemes)))
     failed = 0

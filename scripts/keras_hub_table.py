@@ -48,7 +48,7 @@ def schemes(model: Any, x: Any) -> str:
     """How many schemes run."""
     ran, refused = 0, []
     for name in SCHEMES:
-        if name == "pretrained":  # it needs a file
+        if name == "pretrained" or REGISTRY[name].of_targets:  # it needs a file; targets
             continue
         options = {"mup": {"base": model}, "metainit": {"steps": 2}}.get(name, {})
         try:

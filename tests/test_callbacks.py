@@ -257,6 +257,7 @@ def test_kernels_of_one_layer_are_told_apart(tmp_path, rng):
     ("arguments", "message"),
     [
         ({}, "Neither `log_dir` nor `csv`"),
+        ({"stop_on": "bad"}, "`stop_on` must be one of None, severe, received 'bad'"),
         ({"csv": ""}, "`csv` must be a path or None, received ''"),
         ({"log_dir": 3}, "`log_dir` must be a path or None, received 3"),
         ({"csv": "s", "every": 0}, "`every` must be a whole number .* received 0"),

@@ -367,6 +367,45 @@ def test_diagnose_takes_a_network_and_data_of_ones_own(capfd, tmp_path, monkeypa
     assert "`model` 'own.py:broken'" in err and "no network here" in err
 
 
+WITH_DATA = """
+import keras
+import numpy as np
+
+def build():
+    x = np.random.default_rng(0).normal(size=(60, 8)).astype("float32")
+    y = np.repeat([0, 1, 2], 20)  # in a row
+    zeros = dict(kernel_initializer="zeros")
+    layers = [keras.layers.Dense(16, "relu", **zeros) for n in range(2)]
+    net = keras.Sequential([keras.Input((8,)), *layers, keras.layers.Dense(3)])
+    net.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    return net, x, y
+
+def without_targets():
+    net, x, _ = build()
+    return net, x
+"""
+
+
+def test_diagnose_takes_the_data_beside_a_network_and_says_the_lines_to_change(
+    capfd, tmp_path, monkeypatch
+):
+    (tmp_path / "own.py").write_text(WITH_DATA)
+    monkeypatch.chdir(tmp_path)
+    code, out, _ = run(capfd, "diagnose", "own.py:build", "--examples", "30", "--fix")
+    assert code == 3 and (tmp_path / "own.py").read_text() == WITH_DATA
+    diff = out[out.index("--- own.py\n+++ own.py\n") :]
+    assert '\n+    tfinit.initialize(net, "he")\n     return net, x, y\n' in diff
+    assert "\n import numpy as np\n+import tfinit\n" in diff
+    assert "\nWith these lines: Healthy: " in diff
+    code, out, _ = run(capfd, "diagnose", "own.py:build", "--fix", "--json")
+    found = json.loads(out)
+    assert (code, found["healthy"], found["fix"]["after"]["healthy"]) == (3, False, True)
+    assert (found["examples"], found["start"]["classes"], found["fix"]["left"]) == (60, 3, [])
+    code, out, err = run(capfd, "diagnose", "own.py:without_targets", "--loss", "mse")
+    assert (code, out) == (2, "")
+    assert "`loss` needs targets: the function returns none." in err
+
+
 def test_diagnose_as_json(capfd, models):
     data = str(models / "data.npz")
     code, out, err = run(capfd, "diagnose", str(models / "bad.keras"), "--data", data, "--json")
@@ -388,6 +427,7 @@ def test_diagnose_as_json(capfd, models):
         (["good.keras", "--data", "other.npz"], ["data", "'x'", "['z']"]),
         (["good.keras", "--data", "good.keras"], ["data", "array"]),
         (["good.keras", "--data", "x.npy", "--loss", "mse"], ["loss", "no array 'y'"]),
+        (["good.keras", "--fix"], ["`fix`", "'good.keras'", "file.py:build"]),
         (["good.keras", "--examples", "1"], ["examples", "at least 2", "1"]),
         (["good.keras", "--plot", "out.pdf"], ["plot", ".png", "out.pdf"]),
         (["good.keras", "--plot", "data.npz/out.png"], ["plot", "Not a directory"]),

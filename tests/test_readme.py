@@ -47,5 +47,7 @@ def test_it_names_all_initializers_and_schemes():
 
     assert _named("any layer takes it: ", ". In Keras") == {*CLASSES}
     with_data = {name for name in SCHEMES if REGISTRY[name].needs_data}
-    assert _named("Without data: ", ". With a batch") == {*SCHEMES} - with_data
-    assert _named("With a batch: ", ". `help") == with_data
+    after = {name for name in SCHEMES if REGISTRY[name].of_targets}
+    assert _named("Without data: ", ". With a batch") == {*SCHEMES} - with_data - after
+    assert _named("With a batch: ", ". After one of these") == with_data
+    assert _named("After one of these, with targets, ", " gives") == after

@@ -141,9 +141,11 @@ def test_diagnose_reads_what_prune_reads(tmp_path):
     assert (test, none) == (None, None)
     assert [a.tolist() for a in x] == [X.tolist(), Y[:, None].tolist()]
     assert [a.tolist() for a in y] == [(-Y).tolist(), Y.tolist()]
+    drawn = [Y.tolist().index(size) for size in batch[1][1]]
+    assert len(drawn) == 2 and drawn == sorted(drawn)
     assert [[a.tolist() for a in part] for part in batch] == [
-        [X[:2].tolist(), [[0.5], [1.5]]],
-        [[-0.5, -1.5], [0.5, 1.5]],
+        [X[drawn].tolist(), Y[drawn][:, None].tolist()],
+        [(-Y)[drawn].tolist(), Y[drawn].tolist()],
     ]
     with pytest.raises(InputError, match=r"has y_train_size, and `model` has the outputs kind, si"):
         np.savez(path, x_train_left=X, x_train_right=Y[:, None], y_train_size=Y)
@@ -152,8 +154,16 @@ def test_diagnose_reads_what_prune_reads(tmp_path):
 
 def test_diagnose_reads_inputs_by_their_own_names(tmp_path):
     np.savez(tmp_path / "data.npz", right=Y[:, None], left=X)
-    x, y, _ = load_batch(tmp_path / "data.npz", two_by_two(), 1)
-    assert ([a.tolist() for a in x], y) == ([[[0, 1, 2]], [[0.5]]], None)
+    x, y, _ = load_batch(tmp_path / "data.npz", two_by_two(), 4)
+    assert ([a.tolist() for a in x], y) == ([X.tolist(), Y[:, None].tolist()], None)
+
+
+def test_examples_that_stand_in_a_row_by_their_class_are_drawn_of_all(tmp_path):
+    y = np.repeat([0, 1, 2], 100)
+    np.savez(tmp_path / "data.npz", x=np.arange(300)[:, None], y=y)
+    x, labels, _ = load_batch(tmp_path / "data.npz", None, 30)
+    assert {*labels} == {0, 1, 2} and len(labels) == 30
+    assert y[x[:, 0]].tolist() == labels.tolist()
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,10 @@ from typing import Any, NamedTuple
 
 import keras
 
-from tfinit.arguments import check_real, number, path, whole
+from tfinit.arguments import check_real, number, one_of, path, whole
 from tfinit.diagnostics.diagnosis import Diagnosis, line_of
+from tfinit.diagnostics.judging.findings import SEVERE
+from tfinit.diagnostics.judging.outcome import Outcome, Reading, fell
 from tfinit.diagnostics.measuring.measurement import measure
 from tfinit.errors import InputError, of_system
 from tfinit.event_files import EventFile, need_tensorboard
@@ -71,6 +73,10 @@ class SignalMonitor(keras.callbacks.Callback):
     ``backward_factor``, ``depth_scale`` and ``risk``. What is not finite is NaN (the risk:
     infinite); the first time, a warning says where.
 
+    At each reading the rules of `tfinit.diagnose` are asked, too. At the end `outcome` says what
+    they foretold and whether it came true: whether the loss on the batch has fallen since. `fit`
+    prints its sentence unless its ``verbose`` is 0.
+
     Args:
         x: A batch as the model takes it; some dozens of examples tell enough. None: drawn from
             N(0, 1), the same at each reading.
@@ -84,16 +90,22 @@ class SignalMonitor(keras.callbacks.Callback):
         budget: The share of the training time that readings may take where ``every`` is None.
         loss: As for `tfinit.diagnose`. None: the loss that the model was compiled with.
         sample_weight: As for `tfinit.diagnose`.
+        stop_on: ``"severe"``: end `fit` at the first reading with a severe finding, unless the loss
+            on the batch has fallen by a tenth since the reading before, which says otherwise; a
+            warning says why. Keras does the step that it has begun, so one is done where it is
+            found before the first. None: go on.
 
     Attributes:
+        outcome: What was foretold in the current or last `fit`, and whether it came true: it prints
+            as a sentence and a table (`tfinit.diagnostics.judging.outcome.Outcome`).
         latest: The last reading, a `Diagnosis`.
         readings: (step, numbers of the network) of each reading so far.
         cost: Seconds of readings / seconds of the rest of `fit`, in the current or last `fit`.
 
     Raises:
-        InputError: neither ``log_dir`` nor ``csv``, ``every`` or ``budget`` out of range. At the
-            start of `fit`, before anything is trained: ``csv`` is another file, several replicas,
-            or what `tfinit.diagnose` refuses.
+        InputError: neither ``log_dir`` nor ``csv`` nor ``stop_on``, ``every`` or ``budget`` out of
+            range. At the start of `fit`, before anything is trained: ``csv`` is another file,
+            several replicas, or what `tfinit.diagnose` refuses.
         MissingPackage: ``log_dir`` without TensorBoard.
 
     Example:
@@ -120,16 +132,19 @@ class SignalMonitor(keras.callbacks.Callback):
         budget: float = 0.05,
         loss: Any = None,
         sample_weight: Any = None,
+        stop_on: str | None = None,
     ) -> None:
         super().__init__()
         log_dir, csv = path("log_dir", log_dir, none=True), path("csv", csv, none=True)
         check_real("x", x)
         check_real("y", y)
         check_real("sample_weight", sample_weight)
-        if log_dir is None and csv is None:
+        one_of("stop_on", stop_on, (None, SEVERE))
+        if log_dir is None and csv is None and stop_on is None:
             raise InputError(
                 "Neither `log_dir` nor `csv` was given, so nothing would be written. Pass "
-                'log_dir="logs" for TensorBoard, csv="signals.csv" for a table, or both.'
+                'log_dir="logs" for TensorBoard, csv="signals.csv" for a table, or both; or '
+                'stop_on="severe".'
             )
         every = whole("every", every, 1, of="steps", none=True)
         cure = "It is the share of the training time that readings may take, as 0.05."
@@ -140,9 +155,16 @@ class SignalMonitor(keras.callbacks.Callback):
         self.readings: list[tuple[int, dict[str, float]]] = []
         self._batch = (x, y, loss, sample_weight)
         self._log_dir, self._csv = log_dir, csv
-        self._every, self._budget = every, budget
+        self._every, self._budget, self._stop_on = every, budget, stop_on
+        self._found: list[Reading] = []
+        self._stopped_at: int | None = None
         self._events: EventFile | None = None
         self._began = self._ended = self._spent = self._took = 0.0
+
+    @property
+    def outcome(self) -> Outcome:
+        """What was foretold in the current or last `fit`, and whether it came true."""
+        return Outcome(self._found, self._batch[1] is not None, self._stopped_at)
 
     @property
     def cost(self) -> float:
@@ -165,6 +187,7 @@ class SignalMonitor(keras.callbacks.Callback):
         self._began, self._ended = time.perf_counter(), math.nan
         self._spent, self._trained_then, self._warned = 0.0, 0.0, False
         self._unwritten: set[Path | None] = set()
+        self._found, self._stopped_at = [], None
         self._read(self._step())
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
@@ -200,6 +223,8 @@ class SignalMonitor(keras.callbacks.Callback):
             events, self._events = self._events, None
             self._save(step, self._log_dir, events.close)
         self._ended = time.perf_counter()
+        if (self.params or {}).get("verbose"):
+            print(f"SignalMonitor: {self.outcome.summary}", flush=True)
 
     def _step(self) -> int:
         if hasattr(self.model, "jax_state_sync"):
@@ -229,7 +254,8 @@ class SignalMonitor(keras.callbacks.Callback):
         if self._every is not None:
             self._next = (step // self._every + 1) * self._every
         broken = next((f for f in diagnosis.findings if f.kind == "not finite"), None)
-        if broken is not None and not self._warned:
+        self._judge(step, diagnosis)
+        if broken is not None and not self._warned and self._stopped_at is None:
             self._warned = True
             warnings.warn(
                 f"SignalMonitor at step {step}: {broken.evidence} Training goes on; such numbers "
@@ -241,6 +267,26 @@ class SignalMonitor(keras.callbacks.Callback):
         # The first finds nothing in memory and takes twice as long as the next.
         self._took = seconds if self._spent else seconds / 2
         self._spent += seconds
+
+    def _judge(self, step: int, diagnosis: Diagnosis) -> None:
+        """Keep what was found, and stop where that is asked for."""
+        before = [reading.loss for reading in self._found[-1:]]
+        loss = diagnosis.measurement.loss
+        self._found.append(Reading(step, loss, tuple(diagnosis.findings)))
+        if self._stop_on is None or self._stopped_at is not None or not diagnosis.severe:
+            return
+        if before and self._batch[1] is not None and fell(before[0], [loss]):
+            return  # it learns, whatever it looks like
+        self._stopped_at = step
+        self.model.stop_training = True
+        worst = diagnosis.severe[0]
+        rule = f" ({worst.rule})" if worst.rule else ""
+        warnings.warn(
+            f"SignalMonitor stops the training at step {step}: {worst.kind}{rule}: "
+            f"{worst.evidence} {worst.cure}",
+            RuntimeWarning,
+            stacklevel=3,
+        )
 
     def _save(self, step: int, place: Path | None, write: Any, *what: Any) -> None:
         try:

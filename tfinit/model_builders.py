@@ -58,15 +58,35 @@ class ModelBuilder:
         Raises:
             InputError: the function raises, or returns something else.
         """
+        return self._checked(self._called(seed), compiled)
+
+    def program(self, seed: int) -> tuple[Any, Any, Any]:
+        """A new model, compiled or not, with the data that the function returns beside it.
+
+        Returns:
+            The model, inputs and targets: of a function that returns (model, x, y) or (model, x);
+            None for what it does not.
+
+        Raises:
+            InputError: as `model` says.
+        """
+        made = self._called(seed)
+        parts = made if isinstance(made, tuple) and len(made) in (2, 3) else (made,)
+        model, x, y = (*parts, None, None)[:3]
+        return self._checked(model, compiled=False), x, y
+
+    def _called(self, seed: int) -> Any:
         try:
             with _drawn_from(seed if self.takes_seed else 0):
-                model = self.call(seed)
+                return self.call(seed)
         except InputError as error:
             if self.of_file:
                 raise
             raise self._raised(seed, error) from error
         except Exception as error:  # it is the user's code
             raise self._raised(seed, error) from error
+
+    def _checked(self, model: Any, compiled: bool) -> Any:
         if keras_of(model) is None or not hasattr(model, "compile"):
             raise InputError(
                 f"{self._named} must return a model of Keras 3 or tf_keras, received "

@@ -80,8 +80,9 @@ def initializations() -> tuple[str, ...]:
 
 
 def _schemes() -> list[str]:
-    """Those that run without options; the layers' own initializers are "keras" here."""
-    return [s for s in SCHEMES if not REGISTRY[s].needed and not REGISTRY[s].as_built]
+    """Those that draw kernels without options; the layers' own initializers are "keras" here."""
+    known = {s: REGISTRY[s] for s in SCHEMES}
+    return [s for s, f in known.items() if not (f.needed or f.as_built or f.of_targets)]
 
 
 def _of_tfinit() -> list[str]:

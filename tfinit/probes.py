@@ -12,7 +12,7 @@ other.
 """
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -35,7 +35,8 @@ class Point(NamedTuple):
         call: 0 for the layer's first call in the pass, 1 for the second, …
         layer: The layer or operation.
         what: ``"preactivation"`` for what goes into a layer's own activation function,
-            ``"output"`` for what leaves the layer.
+            ``"output"`` for what leaves the layer; ``"input"`` for what enters it, where that was
+            asked for.
     """
 
     key: str
@@ -53,6 +54,7 @@ def probing(
     value: Seen,
     gradient: Seen | None = None,
     layers: list[tuple[str, Any]] | None = None,
+    entering: Sequence[Any] = (),
 ) -> Iterator[None]:
     """Hand over the tensors of every layer that this thread calls while the block runs.
 
@@ -65,6 +67,8 @@ def probing(
             reaches it: of what a ``tf.GradientTape`` is asked for, `jax.grad` differentiates or
             ``backward`` of PyTorch begins at.
         layers: Which to see: some of `seen_layers`, by default all.
+        entering: Those of which the first tensor that enters is handed over too, as ``"input"``,
+            without its gradient.
 
     Raises:
         InputError: not a layer or model of Keras 3, or a backend without gradients.
@@ -90,6 +94,7 @@ def probing(
     from tfinit.graph import passes  # it imports Keras
 
     on, calls = passes.backend(), {}
+    asked = {id(layer) for layer in entering}
     level = on.here()
 
     def see(point: Point, tensor: Any) -> Any:
@@ -102,12 +107,18 @@ def probing(
             return tensor
         return on.tapped(tensor, level, functools.partial(gradient, point))
 
+    def enter(point: Point, tensor: Any) -> None:
+        shown = on.shown(tensor, level) if _is_float(tensor) else None
+        if shown is not None:
+            value(point, shown)
+
     with overlaid() as put:
         for key, layer in seen_layers(model) if layers is None else layers:
             activation = getattr(layer, "activation", None)
             if "activation" in vars(layer) and _is_function(activation):
                 put(layer, "activation", _activation(key, layer, activation, calls, see))
-            put(layer, "call", _call(key, layer, layer.call, calls, see))
+            enters = enter if id(layer) in asked else None
+            put(layer, "call", _call(key, layer, layer.call, calls, see, enters))
         yield
 
 
@@ -180,10 +191,15 @@ def _activation(key: str, layer: Any, plain: Any, calls: dict[str, int], see: An
     return activation
 
 
-def _call(key: str, layer: Any, plain: Any, calls: dict[str, int], see: Any) -> Any:
+def _call(
+    key: str, layer: Any, plain: Any, calls: dict[str, int], see: Any, enter: Any = None
+) -> Any:
     def call(*args: Any, **kwargs: Any) -> Any:
         import keras
 
+        if enter is not None:
+            entering = [*args, *kwargs.values()]
+            enter(Point(key, calls.get(key, 0), layer, "input"), entering[0])
         outputs = plain(*args, **kwargs)
         flat = keras.tree.flatten(outputs)
         for place, tensor in enumerate(flat):

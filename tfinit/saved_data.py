@@ -127,8 +127,8 @@ def read_examples(
 
 
 def load_batch(data: str | os.PathLike[str], model: Any, examples: int) -> Examples:
-    """The first training examples, as the model takes them: (x, y, weights), None for what there is
-    none of.
+    """Some training examples, as the model takes them: (x, y, weights), None for what there is
+    none of. Of a file they are drawn, as those of a class may stand together; else the first.
 
     Args:
         data: An .npy file of inputs, or an .npz file with ``x`` and maybe ``y``; or with
@@ -180,8 +180,31 @@ def load_batch(data: str | os.PathLike[str], model: Any, examples: int) -> Examp
     weights = None
     if has_part(arrays, "sample_weight_train"):
         weights = part_of(arrays, "sample_weight_train")
-    x, y, weights = (each(lambda array: array[:examples], part) for part in (x, y, weights))
-    return x, y, weights
+    return few((x, y, weights), examples)
+
+
+def few(arrays: Any, examples: int) -> Any:
+    """So many of the examples, the same in all arrays: drawn, and in the order that they had.
+
+    Example:
+        >>> x, y = few((np.arange(9), None), 3)
+        >>> x.shape, y
+        ((3,), None)
+    """
+    import keras
+
+    def chosen(array: Any) -> Any:
+        rows = len(array) if np.ndim(array) else 0
+        if rows <= examples:
+            return array
+        drawn = np.sort(np.random.default_rng(0).choice(rows, examples, replace=False))
+        return (
+            keras.ops.take(array, drawn, axis=0)
+            if keras.ops.is_tensor(array)
+            else np.asarray(array)[drawn]
+        )
+
+    return each(chosen, arrays)
 
 
 def read_splits(

@@ -159,7 +159,7 @@ def test_an_untrained_network_that_is_sure():
     diagnosis = diagnose(model, x, y)
     logits = x @ model.layers[0].kernel.numpy()
     loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(y, logits))
-    assert diagnosis.measurement.start == (pytest.approx(float(loss), rel=1e-5), 4)
+    assert diagnosis.measurement.start == (pytest.approx(float(loss), rel=1e-5), 4, "fc")
     assert [f.kind for f in diagnosis.severe] == ["confident start"]
 
 

@@ -12,7 +12,7 @@ from tfinit.streams import stream
 from tfinit.variables import all_weights, read_weights
 
 WITH_DATA = {name for name, scheme in REGISTRY.items() if scheme.needs_data}
-DATA_FREE = sorted(SCHEMES.keys() - WITH_DATA - {"pretrained", "mup"})
+DATA_FREE = sorted(SCHEMES.keys() - WITH_DATA - {"pretrained", "mup", "output_bias"})
 
 
 def residual_net():

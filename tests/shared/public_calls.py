@@ -412,7 +412,7 @@ def _training(calls: Calls, directory: Path) -> None:
     # The batch is looked at when `fit` begins, with the model.
     batch = dict.fromkeys(("x", "y", *weighed), "all own-empty own-texts own-objects own-nan")
     files = {"log_dir": directory / "logs", "csv": directory / "a.csv"}
-    given = {"x": X, "y": Y, **weighed, "every": 2, "budget": 0.5}
+    given = {"x": X, "y": Y, **weighed, "every": 2, "budget": 0.5, "stop_on": "severe"}
     calls.add("callbacks.SignalMonitor", **given, **files, _odd=batch)
     calls.add("probes.probing", _probed, model=MODEL, value=print)
     saved = {"path": _saved(directory), "name": "it", "allow_lambda": False, "cure": "Ask."}

@@ -1,9 +1,11 @@
 """`tfinit diagnose`: a saved model in, a verdict out, with an exit code for CI."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import tyro
 
@@ -15,9 +17,13 @@ from tfinit.files import png, write_whole
 from tfinit.flag_help import FlagHelp
 from tfinit.named_functions import is_named
 
+if TYPE_CHECKING:
+    from tfinit.diagnostics import Diagnosis
+    from tfinit.model_builders import ModelBuilder
+
 _ARRAYS = (
     "x and, for the gradients of the loss, y; or with x_train, y_train; or several by name. "
-    "Default: inputs from N(0, 1)"
+    "Default: what the function returns beside the model, else inputs from N(0, 1)"
 )
 SEVERE = 3  # the exit code for a network that will not learn
 
@@ -27,10 +33,10 @@ class _Diagnose(OnDevice):
     """Say before training whether a network will learn: exit code 0 if so, 3 if not."""
 
     model: Annotated[str, tyro.conf.Positional]
-    """A .keras file, or the place of a function that returns a built model, compiled or not:
-    file.py:build or package.module:build."""
+    """A .keras file, or the place of a function that returns a built model, compiled or not, or
+    (model, x, y): file.py:build or package.module:build."""
     data: str | None = field(default=None, metadata=FlagHelp(lambda: data_help(_ARRAYS)))
-    """What `tfinit.saved_data.load_batch` reads. Default: inputs from N(0, 1)."""
+    """What `tfinit.saved_data.load_batch` reads. Default: the function's, or N(0, 1)."""
     loss: str | None = None
     """A Keras loss, such as sparse_categorical_crossentropy. Default: the model's own."""
     examples: int = 256
@@ -39,6 +45,9 @@ class _Diagnose(OnDevice):
     """With which the function is called, if it takes one."""
     plot: Path | None = None
     """Write histograms and spreads by depth to this .png file."""
+    fix: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Print the lines of the function's file that cure what is severe, as a diff, and what the
+    program so changed is like. Nothing is written."""
     json: tyro.conf.FlagCreatePairsOff[bool] = False
     """Print everything as JSON instead of the table."""
     allow_lambda: tyro.conf.FlagCreatePairsOff[bool] = False
@@ -50,33 +59,65 @@ class _Diagnose(OnDevice):
         check_plot(self.plot)
         if self.examples < 2:
             raise InputError(f"`examples` must be at least 2, received {self.examples}.")
+        if self.fix and not is_named(self.model):
+            raise InputError(
+                f"`fix` changes the lines of a program, and {self.model!r} is none. Name the "
+                "function that builds the model: file.py:build."
+            )
+        if self.fix and not is_named(self.model):
+            raise InputError(
+                f"`fix` changes the lines of a program, and {self.model!r} is a file of weights. "
+                "Name the function that builds the model: file.py:build."
+            )
         with loading():
-            from tfinit.devices import announce
-            from tfinit.diagnostics import diagnose
-            from tfinit.saved_data import load_batch
+            from tfinit.model_builders import builder_of
+            from tfinit.saved_model import load_model
 
             warm_up(self.device)
-        model = self._model()
-        x = y = weights = None
-        if self.data is not None:
-            x, y, weights = load_batch(self.data, model, self.examples)
-        if self.data is not None and y is None and self.loss is not None:
-            raise InputError(f"`loss` needs targets: {self.data!r} has no array 'y'.")
-        announce()
-        diagnosis = diagnose(model, x, y, self.loss, weights)
-        print(json.dumps(diagnosis.to_dict(), indent=2) if self.json else diagnosis, flush=True)
+        fixed = None
+        if self.fix:
+            from tfinit.diagnostics.fixing.fix import fix
+
+            fixed = fix(self.model, "model", self._built)
+            diagnosis = fixed.before
+        elif is_named(self.model):
+            _, diagnosis = self._built(builder_of(self.model, "model"))
+        else:
+            cure = "If you trust the file, add --allow-lambda."
+            model = load_model(Path(self.model), allow_lambda=self.allow_lambda, cure=cure)
+            diagnosis = self._diagnosed(model)
+        if self.json:
+            told = diagnosis.to_dict() | ({"fix": fixed.to_dict()} if fixed else {})
+            print(json.dumps(told, indent=2), flush=True)
+        else:
+            print(diagnosis, *([f"\n{fixed}"] if fixed else []), sep="\n", flush=True)
         if self.plot is not None:
             write_whole(self.plot, png(diagnosis.plot()), "The results are those above.")
         return 0 if diagnosis.healthy else SEVERE
 
-    def _model(self) -> Any:
-        from tfinit.model_builders import builder_of
-        from tfinit.saved_model import load_model
+    def _built(
+        self, builder: "ModelBuilder", call: Callable[[Callable[[], Any]], Any] | None = None
+    ) -> tuple[Any, "Diagnosis"]:
+        """The model that a function builds, with what it is like on the data."""
+        build = partial(builder.program, self.seed)
+        model, x, y = build() if call is None else call(build)
+        return model, self._diagnosed(model, x, y)
 
-        if is_named(self.model):
-            return builder_of(self.model, "model").model(self.seed, compiled=False)
-        cure = "If you trust the file, add --allow-lambda."
-        return load_model(Path(self.model), allow_lambda=self.allow_lambda, cure=cure)
+    def _diagnosed(self, model: Any, x: Any = None, y: Any = None) -> "Diagnosis":
+        from tfinit.devices import announce
+        from tfinit.diagnostics import diagnose
+        from tfinit.saved_data import few, load_batch
+
+        weights = None
+        if self.data is not None:
+            x, y, weights = load_batch(self.data, model, self.examples)
+        else:
+            x, y = few((x, y), self.examples)
+        if y is None and self.loss is not None and (x is not None or self.data is not None):
+            where = f"{self.data!r} has no array 'y'" if self.data else "the function returns none"
+            raise InputError(f"`loss` needs targets: {where}.")
+        announce()
+        return diagnose(model, x, y, self.loss, weights)
 
 
 COMMANDS = {"diagnose": _Diagnose}

@@ -32,7 +32,8 @@ class Initialization:
 
 def names() -> tuple[str, ...]:
     """The names that a race takes: schemes, initializers, ``"small"`` and ``"large"``."""
-    return tuple(dict.fromkeys((*SCHEMES, *initializations(), *DEVIATIONS)))
+    schemes = (name for name in SCHEMES if not REGISTRY[name].of_targets)
+    return tuple(dict.fromkeys((*schemes, *initializations(), *DEVIATIONS)))
 
 
 def read_schemes(schemes: Sequence[Any] | Mapping[str, Any]) -> list[Initialization]:
@@ -124,7 +125,7 @@ def _takes_three(function: Callable[..., Any]) -> None:
 
 
 def _of_name(name: str) -> Callable[[Any, Any, int], Any]:
-    if name in SCHEMES:
+    if name in SCHEMES and not REGISTRY[name].of_targets:
         # `initialize` refuses data that a scheme does not want.
         wants = REGISTRY[name].needs_data
         # Fail before anything is built, for those that cannot run without options.

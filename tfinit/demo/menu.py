@@ -46,7 +46,7 @@ def initializations() -> dict[str, str]:
     schemes = {
         name: scheme.label
         for name, scheme in ((name, REGISTRY[name]) for name in SCHEMES)
-        if not (scheme.fits or scheme.slow or scheme.needed or scheme.as_built)
+        if not (scheme.fits or scheme.slow or scheme.needed or scheme.as_built or scheme.of_targets)
     }
     return {
         "zeros": "Zeros",

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 from tfinit.arguments import text
 from tfinit.diagnostics.judging.causes import find
-from tfinit.diagnostics.judging.findings import SEVERE, Finding
+from tfinit.diagnostics.judging.findings import SEVERE, WARNING, Finding
 from tfinit.diagnostics.judging.trends import Trends
+from tfinit.diagnostics.judging.trials import Trial, Try, with_cures_that_cure
 from tfinit.diagnostics.measuring.measurement import LayerSignals, Measurement, Weights, measure
 from tfinit.diagnostics.table import layers_table
 from tfinit.results import Result, json_ready
@@ -25,11 +26,18 @@ class Diagnosis(Result):
         trends: How signals grow forward and backward: ``forward_factor``, ``backward_factor`` and
             ``depth_scale``.
         measurement: Everything that it was made from.
+
+    Args:
+        model: Its name.
+        measurement: What was measured.
+        attempt: Tries cures (`tfinit.diagnostics.judging.trials`); None names them untried.
     """
 
-    def __init__(self, model: str, measurement: Measurement) -> None:
+    def __init__(self, model: str, measurement: Measurement, attempt: Try | None = None) -> None:
         self.model, self.measurement = model, measurement
         evidence, self.findings = find(measurement)
+        if attempt is not None:
+            self.findings = with_cures_that_cure(self.findings, attempt)
         self.layers: tuple[LayerSignals, ...] = measurement.layers
         self.trends: Trends = evidence.trends
 
@@ -67,11 +75,13 @@ class Diagnosis(Result):
 
     @property
     def verdict(self) -> str:
-        """One sentence: the worst finding with its cure, or how signals travel."""
+        """The worst finding with its cure, or how signals travel, and the first warning."""
         if self.severe:
-            worst = self.severe[0]
-            code = f" `{worst.code}`" if worst.code else ""
-            return f"{worst.evidence} {worst.cure}{code}"
+            return _told(self.severe[0])
+        warnings = [f for f in self.findings if f.severity == WARNING]
+        return self._healthy() + (f" A warning: {_told(warnings[0])}" if warnings else "")
+
+    def _healthy(self) -> str:
         trends = self.trends
         layers = max((layer.depth for layer in self.layers), default=0)
         if trends.gradient.layers < 1:
@@ -88,8 +98,10 @@ class Diagnosis(Result):
         )
 
     def __str__(self) -> str:
+        # All other findings are told below.
+        told = f"{self.severe[0].named}: {self.verdict}" if self.severe else self._healthy()
         lines = [
-            f"{printable(self.model)}: {self.verdict}",
+            f"{printable(self.model)}: {told}",
             "",
             layers_table(self.layers, self.findings),
         ]
@@ -121,7 +133,7 @@ class Diagnosis(Result):
         found, trends = self.measurement, self.trends
         start = None
         if found.start is not None:
-            start = {"cross_entropy": found.start[0], "classes": found.start[1]}
+            start = {"cross_entropy": found.start.cross_entropy, "classes": found.start.classes}
         return json_ready(
             {
                 "model": self.model,
@@ -134,7 +146,9 @@ class Diagnosis(Result):
                 "loss": found.loss,
                 "start": start,
                 "examples": found.examples,
-                "findings": [dict(vars(finding)) for finding in self.findings],
+                "findings": [
+                    {**vars(f), "changes": [c._asdict() for c in f.changes]} for f in self.findings
+                ],
                 "layers": self._rows(),
                 "notes": list(found.notes),
             }
@@ -148,6 +162,11 @@ class Diagnosis(Result):
 
     def _remarks(self) -> list[str]:
         return [*map(str, self.findings), *self.measurement.notes]
+
+
+def _told(finding: Finding) -> str:
+    """What was seen, and what to do."""
+    return f"{finding.evidence} {finding.cure}" + (f" `{finding.code}`" if finding.code else "")
 
 
 def line_of(layer: LayerSignals, weights: Weights | None) -> dict[str, Any]:
@@ -189,7 +208,8 @@ def diagnose(
 
     One forward and one backward pass over a batch, as a training step makes them
     (BatchNormalization uses the batch, dropout drops); nothing is trained, and the model is left
-    bit for bit as it was: weights, optimizer, moving statistics, seeds.
+    bit for bit as it was: weights, optimizer, moving statistics, seeds. Where the optimizer's first
+    step would be far too large or too small, some of its steps are tried on copies of the weights.
 
     Threads: nothing is written to the model and nothing put into it, not for a moment. Any number
     of threads may diagnose one model, or models that share layers, and each is told what it would
@@ -217,7 +237,8 @@ def diagnose(
             for each output.
 
     Returns:
-        A `Diagnosis`; it prints as a verdict, a table and findings.
+        A `Diagnosis`; it prints as a verdict, a table and findings. The code of a severe finding
+        was tried on a copy, measured in the same way: it is named only if the finding was gone.
 
     Raises:
         InputError: a model that is not built, not of Keras 3 or has no weights; data, targets or a
@@ -236,4 +257,9 @@ def diagnose(
     Glorot & Bengio, AISTATS 2010; He et al., ICCV 2015; Schoenholz et al., Deep Information
     Propagation, ICLR 2017 (χ₁ and the depth scale).
     """
-    return Diagnosis(getattr(model, "name", "model"), measure(model, x, y, loss, sample_weight))
+
+    def found(x: Any, y: Any) -> list[Finding]:
+        return find(measure(model, x, y, loss, sample_weight))[1]
+
+    measurement = measure(model, x, y, loss, sample_weight)
+    return Diagnosis(getattr(model, "name", "model"), measurement, Trial(model, x, y, found))

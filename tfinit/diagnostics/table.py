@@ -19,7 +19,7 @@ def layers_table(layers: Sequence[LayerSignals], findings: Sequence[Finding]) ->
     found: dict[str, list[str]] = {}
     for finding in findings:
         if finding.layer and finding.severity != NOTE:
-            found.setdefault(finding.layer, []).append(finding.kind)
+            found.setdefault(finding.layer, []).append(f"{finding.rule} {finding.kind}".strip())
     lines = [
         (layer.key in found, _line(layer, weights, found))
         for layer in layers

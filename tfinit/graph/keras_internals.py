@@ -169,6 +169,20 @@ def given_losses(model: Any) -> tuple[Any, Any]:
     return getattr(losses, "_user_loss", None), getattr(losses, "_user_loss_weights", None)
 
 
+def carry_logits(tensor: Any, to: Any) -> None:
+    """Let a tensor be known for what it was made of, as the output of a softmax or sigmoid.
+
+    On TensorFlow a cross-entropy takes these numbers, and not the probabilities.
+    """
+    if has_logits(tensor):
+        to._keras_logits = tensor._keras_logits
+
+
+def has_logits(tensor: Any) -> bool:
+    """True of a softmax's or sigmoid's output that is known for what it was made of."""
+    return hasattr(tensor, "_keras_logits")
+
+
 def given_metrics(model: Any) -> tuple[Any, Any]:
     """The metrics that a model was compiled with, and the weighted ones."""
     metrics = getattr(model, "_compile_metrics", None)

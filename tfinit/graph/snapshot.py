@@ -130,18 +130,26 @@ class Snapshot(keras.StatelessScope):
 
 
 @contextmanager
-def apart(model: Any) -> Iterator[Snapshot]:
+def apart(model: Any, held: list[tuple[Any, Any]] | None = None) -> Iterator[Snapshot]:
     """The model as it is now, for this thread: what is done to it in the block is forgotten.
 
     That is: the values of variables, seeds and metrics; losses that layers add; the generator of
     layers that draw without a seed; what `compute_loss` makes when it is first asked. A `call` that
     is a ``tf.function`` runs as Python.
 
+    Args:
+        model: A built model.
+        held: What its variables hold in the block: what an earlier snapshot of it has `taken`,
+            perhaps with other values. None: what they hold now.
+
     Raises:
         InputError: another thread trains the model so fast that no single state can be read.
     """
-    with alone(model):
-        values = _read(model, list({id(v): v for v in model.variables}.values()))
+    if held is None:
+        with alone(model):
+            values = _read(model, list({id(v): v for v in model.variables}.values()))
+    else:
+        values = held[:-1]  # the last is of the generator
     # Of layers that draw without a seed of their own. Keras has one a thread, made when needed.
     shared = thread_attribute("global_seed_generator")
     drawn = shared or keras.random.SeedGenerator(_next_seed(), name="global_seed_generator")
@@ -295,7 +303,8 @@ def _copy(live: Any, value: Any) -> Any:
     if _is_tensorflow():
         import tensorflow as tf
 
-        if live.trainable:
+        # In another scope it is what stands for the variable there.
+        if getattr(live, "trainable", False):
             with tf.device(live.device):
                 return tf.Variable(value)
     elif getattr(live, "requires_grad", False):

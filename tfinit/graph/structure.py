@@ -8,6 +8,7 @@ from tfinit.graph.attention import score_layers, score_steps
 from tfinit.graph.calls import Graph, bears_kernel
 from tfinit.graph.kernels import Kernel, find_kernels
 from tfinit.graph.layer_kinds import kind_of
+from tfinit.graph.linearity import LinearPair, is_linear, linear_pairs
 from tfinit.graph.nonlinearity import Nonlinearity, nonlinearity
 from tfinit.graph.normalizations import applied, is_normalization, normalized_steps
 from tfinit.graph.residual import ResidualBranch, ending, head_steps, residual_branches
@@ -132,9 +133,9 @@ class Structure:
         if step.op is not layer and any(k.ends_step for k in self.kernels_of(layer)):
             return "sum"  # of an attention layer's values, inside it
         producers = self.graph.producers()
-        # Attention may be given one tensor as queries, keys and values.
-        while len({*step.inputs}) == 1 and step.inputs[0] in producers:
-            step = self.graph.steps[producers[step.inputs[0]]]
+        # Attention may be given one tensor as queries, keys and values, and a mask besides.
+        while len(read := {*step.inputs} & self._behind_kernels) == 1:
+            step = self.graph.steps[producers[read.pop()]]
             if is_normalization(step.op):
                 return "normalization"
             if is_merge(step.op):
@@ -142,6 +143,15 @@ class Structure:
             if bears_kernel(step.op):
                 break
         return ""
+
+    @cached_property
+    def _behind_kernels(self) -> set[int]:
+        """The values that a kernel had a part in: masks and positions of the inputs are none."""
+        found: set[int] = set()
+        for step in self.graph.steps:
+            if bears_kernel(step.op) or is_normalization(step.op) or found & {*step.inputs}:
+                found |= {*step.outputs}
+        return found
 
     def normalization_before(self, key: str) -> str:
         """The key of the normalization whose output an activation reads; "" if it reads none."""
@@ -216,6 +226,16 @@ class Structure:
                 else:
                     stack.extend(step.outputs)
         return readers
+
+    @cached_property
+    def is_linear(self) -> bool:
+        """True if all that the heads read is linear in the inputs, through other kernels."""
+        return is_linear(self.graph, self._heads)
+
+    @cached_property
+    def linear_pairs(self) -> list[LinearPair]:
+        """The pairs of layers in a row with nothing bent between them."""
+        return [] if self.graph.guessed else linear_pairs(self.graph)
 
     @cached_property
     def normalized(self) -> set[str]:

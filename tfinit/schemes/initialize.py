@@ -44,7 +44,7 @@ def initialize(
         scheme: One of `SCHEMES`; the docstring of each says what it does and which options it has
             (``help(tfinit.schemes.SCHEMES["he"])``).
         x: A batch as the model takes it: an array, or a list or dict of arrays. For the schemes
-            that look at activations.
+            that look at activations. For "output_bias" the targets, as `fit` takes them.
         seed: An integer. None draws one from Python's ``random``, as Keras's initializers do, so
             that ``keras.utils.set_random_seed`` makes it repeatable.
         **options: What the scheme takes.
@@ -73,13 +73,18 @@ def initialize(
         raise InputError(f"`model` {model.name!r} has no weights, so there is nothing to do.")
     if chosen.needs_data and x is None:
         raise InputError(f"Scheme {scheme!r} needs `x`: pass a batch as the model takes it.")
-    if not chosen.needs_data and x is not None:
+    if chosen.of_targets and x is None:
+        raise InputError(
+            f"Scheme {scheme!r} needs the targets in place of `x`: "
+            f'tfinit.initialize(model, "{scheme}", y).'
+        )
+    if not (chosen.needs_data or chosen.of_targets) and x is not None:
         raise InputError(
             f"Scheme {scheme!r} uses no data, but `x` was passed. Leave it out, or choose "
             f"one of {[name for name in SCHEMES if REGISTRY[name].needs_data]}."
         )
     with alone(model):
-        task = Task(model, seed, x)
+        task = Task(model, seed, None, x) if chosen.of_targets else Task(model, seed, x)
         try:
             report = chosen.function(task, **options)
         except BaseException:

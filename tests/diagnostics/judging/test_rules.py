@@ -113,9 +113,13 @@ def test_a_sure_start_is_cured_where_its_cause_is():
     """Large inputs: a smaller last layer alone would not do."""
     x, y = vectors()
     model = keras.Sequential([keras.Input((8,)), LAYERS.Dense(16, "relu"), LAYERS.Dense(3)])
-    finding = diagnose(model, 1000 * x, y).severe[0]
-    assert finding.kind == "confident start"
-    assert cured(model, 1000 * x, y, finding)
+    diagnosis = diagnose(model, 1000 * x, y)
+    (finding,) = diagnosis.severe
+    assert (finding.kind, finding.fault) == ("scale jump", "inputs")
+    assert {f.kind: f.severity for f in diagnosis.findings}["confident start"] == "warning"
+    names = {"x": 1000 * x}
+    exec(finding.code, names)
+    assert diagnose(model, names["x"], y).healthy
 
 
 def test_a_broken_bias_is_cured_and_a_broken_normalization_is_told():

@@ -15,7 +15,11 @@ def find(found: Measurement) -> tuple[Evidence, list[Finding]]:
     causes = _causes({f.kind for f in findings if f.severity == SEVERE})
     settled = [
         dataclasses.replace(
-            f, severity=WARNING, cure=f"It follows from: {causes[f.kind]}.", code=""
+            f,
+            severity=WARNING,
+            cure=f"It follows from: {causes[f.kind]}.",
+            code="",
+            changes=(),
         )
         if f.severity == SEVERE and causes.get(f.kind)
         else f

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from tfinit.diagnostics.judging.findings import in_order
+from tfinit.diagnostics.judging.findings import Change, in_order
 from tfinit.diagnostics.measuring.measurement import Measurement
 from tfinit.graph.structure import Structure
 
@@ -13,12 +13,28 @@ _RECTIFIERS = {"relu", "relu6", "leaky_relu", "prelu", "elu", "gelu", "silu", "s
 
 
 class Cure(NamedTuple):
-    """What to do: a sentence, and Python about ``model``; "" where no line does it."""
+    """What to do.
+
+    Attributes:
+        words: A sentence.
+        code: Python about ``model``; "" where no line does it.
+        changes: What the program must say otherwise, where the cure is that: as
+            ``(Change("head", "activation", "sigmoid"),)``.
+    """
 
     words: str
     code: str
+    changes: tuple[Change, ...] = ()
 
 
+# What is tried where a finding's own line does not do.
+EVERY_LAYER = (
+    Cure("Use the initializers that fit each layer:", "tfinit.recommend(model).apply()"),
+    Cure(
+        "Set each layer's scale by what the data become there:",
+        'tfinit.initialize(model, "lsuv", x)',
+    ),
+)
 ChooseCure = Callable[[Measurement, str], Cure]
 
 
@@ -60,6 +76,22 @@ def revive(found: Measurement, layer: str) -> Cure:
         words = f"{before!r} puts them there: set its gamma to 1 and its beta to 0."
         return Cure(words, "")
     return by_scheme(found, layer)
+
+
+def unbounded(found: Measurement, layer: str) -> Cure:
+    """An output whose activation passes nothing: the same without it."""
+    losses = [o.loss.name for o in found.outputs for a in o.applied if a.key == layer and o.loss]
+    if any("crossentropy" in name for name in losses):
+        some = "softmax" if any("categorical" in name for name in losses) else "sigmoid"
+        words = (
+            f'{layer!r} makes the output: write activation="{some}" there, which suits the loss.'
+        )
+        return Cure(words, "", (Change(layer, "activation", some),))
+    words = f"{layer!r} makes the output: leave its activation out, so that it holds all targets."
+    if not _keys(found.structure, layer) or "/" in layer:
+        return Cure(words, "")  # a layer that is the activation, or one inside another
+    code = f"model.get_layer({layer!r}).activation = None"
+    return Cure(words, code, (Change(layer, "activation", None),))
 
 
 def steady(found: Measurement, layer: str) -> Cure:
@@ -111,12 +143,17 @@ def _keys(structure: Structure, layer: str) -> list[str]:
 
 def less_confident(found: Measurement, layer: str) -> Cure:
     """Smaller weights, unless it is their input that is large."""
-    head = next((r for r in found.layers if r.key == layer and r.weights), None)
-    weights = head.weights[-1] if head else None
-    if weights and weights.std * weights.fan_in**0.5 < _USUAL:
+    if has_usual_scale(found, layer):
         words = "What it reads is too large: set each layer's scale by what the data become there:"
         return Cure(words, 'tfinit.initialize(model, "lsuv", x)')
     return Cure("Start the last layer smaller:", _one_layer(found.structure, layer).code)
+
+
+def has_usual_scale(found: Measurement, layer: str) -> bool:
+    """True if it is not the weights of a layer that make its output large."""
+    head = next((r for r in found.layers if r.key == layer and r.weights), None)
+    weights = head.weights[-1] if head else None
+    return bool(weights and weights.std * weights.fan_in**0.5 < _USUAL)
 
 
 def _one_layer(structure: Structure, layer: str) -> Cure:
@@ -139,3 +176,14 @@ def finite(found: Measurement, layer: str) -> Cure:
     return Cure(
         "Look for log(0), x / 0 or overflow there; redraw the weights:", scheme(found.structure)
     )
+
+
+def in_vain(kind: str, layer: str) -> Cure:
+    """What is left to say where the finding stays after every line of code that was tried."""
+    if kind == "not finite":
+        words = "Look for log(0), √0 or its slope, 0 / 0, exp or overflow there"
+    elif layer:
+        words = f"Look at what {layer!r} reads, and at what is behind it"
+    else:
+        words = "Look at the inputs, and at how the layers are put together"
+    return Cure(f"{words}: other initial weights do not mend it (tried on a copy).", "")

@@ -35,6 +35,12 @@ class Evidence:
         """How the signals grow."""
         return Trends.of(self.layers)
 
+    @property
+    def when(self) -> str:
+        """When this is: ``"before training"``, or after how many steps of the optimizer."""
+        steps = self.found.optimizer.steps if self.found.optimizer else 0
+        return f"after {steps} step{'s' if steps > 1 else ''}" if steps else "before training"
+
     def finding(
         self,
         kind: str,
@@ -46,7 +52,16 @@ class Evidence:
     ) -> Finding:
         """A finding, with its cure and its fault: by default those of its kind."""
         cure = cure or choose_cure(kind, self.found, layer)
-        return Finding(kind, severity, layer, evidence, cure.words, cure.code, fault=fault)
+        return Finding(
+            kind,
+            severity,
+            layer,
+            evidence,
+            cure.words,
+            cure.code,
+            fault=fault,
+            changes=cure.changes,
+        )
 
 
 def elsewhere(found: Sequence[object]) -> str:

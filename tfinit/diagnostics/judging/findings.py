@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tfinit.arguments import one_of
 from tfinit.errors import InputError
@@ -21,6 +21,26 @@ signal through; the initial weights."""
 KINDS: tuple[str, ...]
 
 
+class Change(NamedTuple):
+    """One thing that the program must say otherwise; `tfinit diagnose --fix` writes it.
+
+    Attributes:
+        of: The key of a layer, for an argument that it is made with; ``"model.compile"``,
+            ``"model.optimizer"`` or ``"model.loss"`` for an argument of these.
+        argument: Its name, as Keras calls it: ``"activation"``, ``"units"``, ``"loss"``,
+            ``"learning_rate"``, ``"from_logits"``.
+        value: What it must be: a string, a number, True, False, None, or a list of these.
+
+    Example:
+        >>> Change("head", "activation", "sigmoid"), Change("model.compile", "loss", "mse")[1]
+        (Change(of='head', argument='activation', value='sigmoid'), 'loss')
+    """
+
+    of: str
+    argument: str
+    value: Any
+
+
 @dataclass(frozen=True)
 class Finding:
     """One thing that is wrong.
@@ -36,6 +56,7 @@ class Finding:
         rule: The code of the rule that found it, ``"TFI004"``; "" of a rule without. It is stable:
             docs/rules.md has a section for each.
         fault: What a person would say is wrong, one of `FAULTS`; "" of a rule that does not say.
+        changes: What the program must say otherwise, where the cure is that (`Change`).
     """
 
     kind: str
@@ -46,6 +67,7 @@ class Finding:
     code: str
     rule: str = ""
     fault: str = ""
+    changes: tuple[Change, ...] = ()
 
     def __post_init__(self) -> None:
         one_of("severity", self.severity, (SEVERE, WARNING, NOTE))
@@ -53,8 +75,13 @@ class Finding:
 
     def __str__(self) -> str:
         code = f" `{self.code}`" if self.code else ""
-        rule = f" {self.rule}" if self.rule else ""
-        return f"{self.severity}{rule}: {self.kind}: {self.evidence} {self.cure}{code}"
+        return f"{self.severity} {self.named}: {self.evidence} {self.cure}{code}"
+
+    @property
+    def named(self) -> str:
+        """The rule, the kind and the fault: ``"TFI002 twins (initial)"``."""
+        fault = f" ({self.fault})" if self.fault else ""
+        return f"{self.rule} {self.kind}{fault}".strip()
 
 
 @dataclass(frozen=True)

@@ -38,10 +38,17 @@ class Trend:
     def decades(self) -> float:
         """log₁₀ of what all layers together multiply it with, each with the same factor.
 
-        No more than the values differ: those of branches go up and down without end.
+        No more than the values differ, and than they say with their jumps: those of branches, and
+        of layers that are called again and again, go up and down without end.
         """
         decades = self.layers * math.log10(max(self.factor, _FLOOR))
-        return math.copysign(min(abs(decades), self.spread), decades)
+        if len(self.values) < 2:
+            return 0.0
+        depths, logs = np.array(self.depths), np.log10(np.array(self.values))
+        as_they_are = self.layers * _median_slope(depths, logs)
+        if as_they_are * decades <= 0:
+            return 0.0
+        return math.copysign(min(abs(decades), abs(as_they_are), self.spread), decades)
 
     @property
     def spread(self) -> float:

@@ -8,11 +8,16 @@ from typing import Any
 import numpy as np
 
 from tfinit.arguments import array, refused
-from tfinit.diagnostics.measuring.outputs import OFF, are_probabilities
+from tfinit.diagnostics.measuring.mending import Mended, in_range, mended_inputs, mended_targets
+from tfinit.diagnostics.measuring.outputs import (
+    OFF,
+    has_own_compute_loss,
+    loss_of,
+)
 from tfinit.diagnostics.measuring.preprocessing import preprocessing, undo
 from tfinit.errors import InputError
 from tfinit.graph.calls import Graph
-from tfinit.graph.keras_internals import input_structure
+from tfinit.graph.keras_internals import given_losses, input_structure
 from tfinit.graph.tracing import symbolic_arguments
 from tfinit.schemes.engine.forward import check_data
 from tfinit.streams import stream
@@ -22,6 +27,7 @@ _NUMBERS, _FEWEST, _MOST = 2**21, 8, 128
 _UNKNOWN = 32  # the size of an axis that the model leaves open
 _VOCABULARY = 2  # for whole numbers that no embedding reads
 _PIXELS = 256  # for those of one byte
+_APART = 1e-3  # of two losses, from which on they are not the same
 _SEED = 0  # of everything that is made up: a diagnosis repeats
 
 
@@ -30,21 +36,27 @@ class Batch:
     """A batch as tensors.
 
     Attributes:
-        x: What the model is called with.
+        x: What the model is called with: what was given, mended where that would break it.
         loss: (x, y, outputs, weights) → the scalar whose gradient is taken. On JAX these are
             traced, so that it asks none for its value.
-        y: The targets, or None.
+        y: The targets that the loss takes, mended the same; or None.
+        given: The inputs and the targets as they were given.
+        mended: What was mended of the inputs.
         weights: How much each example counts, or None.
         notes: What was made up, in words. `loss` may add to them.
         made_up: True if the inputs were.
+        guesses: True if nobody said the loss of the targets.
     """
 
     x: Any
     loss: Callable[[Any, Any, Any, Any], Any]
     y: Any
+    given: tuple[Any, Any]
+    mended: Mended
     weights: Any
     notes: list[str]
     made_up: bool = False
+    guesses: bool = False
 
 
 def make_batch(
@@ -53,8 +65,8 @@ def make_batch(
     """The batch to diagnose on, with what was not given made up.
 
     Raises:
-        InputError: data that is not finite or does not fit, a loss or weights without targets,
-            targets that fit no loss.
+        InputError: data that does not fit, a loss or weights without targets, targets that fit no
+            loss.
     """
     import keras
 
@@ -65,32 +77,56 @@ def make_batch(
             raise InputError("`y` was given without `x`. Pass the inputs that the targets are of.")
         x = _normal_inputs(model, graph)
         notes.append("no data given: inputs of the model's shape drawn from N(0, 1)")
-    x = _inputs(model, x)
+    given = _inputs(model, x)
+    mended = mended_inputs(model, graph, given)
+    x = mended.x
     if y is None:
-        for name, given in (("loss", loss), ("sample_weight", sample_weight)):
-            if given is not None:
+        for name, told in (("loss", loss), ("sample_weight", sample_weight)):
+            if told is not None:
                 raise InputError(f"`{name}` was given without `y`. Pass the targets of `x`.")
-        return Batch(x, _of_layers_or(model, _random_sums(notes)), None, None, notes, made_up)
+        value = _of_layers_or(model, _random_sums(notes))
+        return Batch(x, value, None, (given, None), mended, None, notes, made_up)
     rows = len(keras.tree.flatten(x)[0])
-    y, weights = _targets(y, rows), _weights(sample_weight, rows)
+    told, weights = _targets(y, rows), _weights(sample_weight, rows)
     if loss is not None:
         value = _given(loss)
     elif _has_own_loss(model):
+        # One that is not compiled may need what it was not given yet.
+        compiled, otherwise = getattr(model, "compiled", False), _guessed(mended_targets(told))
 
         def value(x: Any, y: Any, outputs: Any, weights: Any) -> Any:
             how = {} if weights is None else {"sample_weight": weights}
-            return model.compute_loss(x=x, y=y, y_pred=outputs, training=True, **how)
+            try:
+                return model.compute_loss(x=x, y=y, y_pred=outputs, training=True, **how)
+            except Exception:
+                if compiled:
+                    raise
+            return otherwise(x, y, outputs, weights)
     else:
-        value = _of_layers_or(model, _guessed(y))
-    return Batch(x, value, y, weights, notes)
+        value = _of_layers_or(model, _guessed(mended_targets(told)))
+    guesses = loss is None and not _has_own_loss(model)
+    # A loss of the user's own may well know what to do with NaN.
+    y = told if _is_own(model, loss) else mended_targets(told)
+    return Batch(
+        x, in_range(model, loss, value), y, (given, told), mended, weights, notes, guesses=guesses
+    )
+
+
+def _is_own(model: Any, loss: Any) -> bool:
+    """Whether what the targets are compared by is, or may be, code of the user's own."""
+    import keras
+
+    if loss is None and has_own_compute_loss(model):
+        return True
+    losses = given_losses(model)[0] if loss is None else loss
+    return any(not loss_of(part).is_keras for part in keras.tree.flatten(losses) if part)
 
 
 def _has_own_loss(model: Any) -> bool:
     """Whether a model is compiled with a loss, or computes its loss by code of the user's own."""
-    if not getattr(model, "compiled", False):
-        return False
-    home = type(model).compute_loss.__module__.split(".")[0]
-    return getattr(model, "loss", None) is not None or home != "keras"
+    if has_own_compute_loss(model):
+        return True
+    return getattr(model, "compiled", False) and getattr(model, "loss", None) is not None
 
 
 def _of_layers_or(model: Any, otherwise: Any) -> Callable[[Any, Any, Any, Any], Any]:
@@ -110,7 +146,7 @@ def _inputs(model: Any, x: Any) -> Any:
     """The inputs as tensors, all of them with the same examples."""
     import keras
 
-    x = check_data(model, x, "x")
+    x = check_data(model, x, "x", finite=False)
     rows = [part.shape[0] if len(part.shape) else 0 for part in keras.tree.flatten(x)]
     if not rows or not min(rows) or len(set(rows)) > 1:
         raise InputError(
@@ -134,8 +170,6 @@ def _targets(y: Any, rows: int) -> Any:
             raise InputError(
                 f"`x` has {rows} examples and `y` has {received}. Pass a target for each."
             )
-        if part.dtype.kind == "f" and not np.all(np.isfinite(part)):
-            raise InputError("`y` has NaN or infinite values. Remove or replace them.")
     return y
 
 
@@ -286,11 +320,11 @@ def _guessed(known: Any) -> Callable[[Any, Any, Any, Any], Any]:
                     squares = losses.mean_squared_error(ops.cast(y, "float32"), outputs)
                     return _mean(squares, weights)
                 return _entropy(loss, y, outputs, certain, weights)
-            column = whole and known.shape[-1:] == (1,)
+            column = whole and known.ndim > 1 and known.shape[-1:] == (1,)
             labels = known.reshape(known.shape[:-1]) if column else known
-            fits = whole and labels.shape == shape[:-1]
-            if fits and 0 <= labels.min() <= labels.max() < shape[-1]:
-                y, loss = ops.reshape(y, labels.shape), losses.sparse_categorical_crossentropy
+            if whole and labels.shape == shape[:-1]:
+                y = ops.clip(ops.reshape(y, labels.shape), 0, shape[-1] - 1)
+                loss = losses.sparse_categorical_crossentropy
                 return _entropy(loss, y, outputs, _are_rows(outputs), weights)
         raise InputError(
             "`loss` is needed: the model is not compiled, and no loss can be told from the shapes "
@@ -337,33 +371,34 @@ def _mean(losses: Any, weights: Any = None) -> Any:
     return ops.mean(losses * ops.reshape(ops.cast(weights, losses.dtype), (*given, *rest)))
 
 
+def spreads(model: Any, loss: Any, batch: Batch, outputs: Any) -> bool:
+    """Whether a loss of the user's own compares targets (n,) with outputs (n, 1) all with all.
+
+    It is asked for its number with targets of shape (n, 1), which is the same where it does not.
+    """
+    import keras
+
+    shape = tuple(getattr(outputs, "shape", ()))
+    y = batch.y
+    if not isinstance(y, np.ndarray) or y.ndim != 1 or shape != (len(y), 1) or len(y) < 2:
+        return False
+    if not _is_own(model, loss):
+        return False
+    try:
+        asked = (y, y, y[:, None])
+        first, again, column = (
+            float(keras.ops.convert_to_numpy(batch.loss(batch.x, part, outputs, batch.weights)))
+            for part in asked
+        )
+    except Exception:
+        # It may take targets of one shape alone.
+        return False
+    off = _APART * max(abs(first), abs(column))
+    return abs(first - again) <= off / 10 and abs(first - column) > off
+
+
 def shapes(structure: Any) -> str:
     """The shapes of the arrays in it, in words."""
     import keras
 
     return ", ".join(str(tuple(part.shape)) for part in keras.tree.flatten(structure))
-
-
-def start_loss(outputs: Any, y: Any) -> tuple[float, int] | None:
-    """Cross-entropy and number of classes, where outputs and targets are of a classification."""
-    import keras
-
-    if y is None or not hasattr(outputs, "shape") or not isinstance(y, np.ndarray):
-        return None
-    values = keras.ops.convert_to_numpy(keras.ops.cast(outputs, "float32")).astype(np.float64)
-    labels = y.reshape(y.shape[:-1]) if y.shape[-1:] == (1,) else y
-    classes = values.shape[-1]
-    if classes < 2 or not np.all(np.isfinite(values)):
-        return None
-    if y.shape == values.shape and np.allclose(y.sum(-1), 1) and np.all((y == 0) | (y == 1)):
-        labels = y.argmax(-1)
-    elif not np.issubdtype(labels.dtype, np.integer) or labels.shape != values.shape[:-1]:
-        return None
-    if labels.max() >= classes or labels.min() < 0:
-        return None
-    if are_probabilities(values):
-        logs = np.log(np.maximum(values, 1e-30))
-    else:
-        top = values.max(-1, keepdims=True)
-        logs = values - top - np.log(np.exp(values - top).sum(-1, keepdims=True))
-    return float(-np.take_along_axis(logs, labels[..., None], -1).mean()), int(classes)

@@ -8,14 +8,29 @@ from typing import Any
 
 import numpy as np
 
-from tfinit.diagnostics.measuring.batch import Batch, make_batch, shapes, start_loss
-from tfinit.diagnostics.measuring.initializers import initializer_of, wrong_fans
+from tfinit.diagnostics.measuring.backbones import Backbone, backbones_of
+from tfinit.diagnostics.measuring.batch import Batch, make_batch, shapes, spreads
+from tfinit.diagnostics.measuring.columns import Given, look_at
+from tfinit.diagnostics.measuring.initializers import initializer_of, looks_drawn, wrong_fans
+from tfinit.diagnostics.measuring.linear_fit import linear_fit
+from tfinit.diagnostics.measuring.mending import Lookup
+from tfinit.diagnostics.measuring.one_step import FirstStep, Rates, try_rates
+from tfinit.diagnostics.measuring.optimizer import Optimizer, optimizer_of
 from tfinit.diagnostics.measuring.outputs import Output, outputs_of
 from tfinit.diagnostics.measuring.parameters import Parameter, norm, parameter
+from tfinit.diagnostics.measuring.penalties import Penalty, penalties_of
 from tfinit.diagnostics.measuring.preprocessing import preprocessed
+from tfinit.diagnostics.measuring.settings import Settings, settings_of
 from tfinit.diagnostics.measuring.signals import BOUNDED, Signal, measure_beside, measure_signal
-from tfinit.diagnostics.measuring.twins import Twins, find_twins
-from tfinit.diagnostics.measuring.updates import update_ratios
+from tfinit.diagnostics.measuring.start import Start, start_of
+from tfinit.diagnostics.measuring.through_time import (
+    EXAMPLES,
+    ThroughTime,
+    is_followed,
+    through_time,
+)
+from tfinit.diagnostics.measuring.twins import Alike, Twins, find_alike, find_twins
+from tfinit.diagnostics.measuring.updates import first_moves, first_updates
 from tfinit.errors import InputError, reason
 from tfinit.graph.activations import activation_of, own_activation
 from tfinit.graph.keras_internals import weights_that_train
@@ -118,29 +133,56 @@ class Measurement:
         inputs: Statistics of each float input, behind the model's own Rescaling or Normalization.
         examples: Size of the batch.
         loss: The scalar whose gradient was taken.
-        start: Cross-entropy and number of classes, for a classification with targets.
+        start: The cross-entropy before training, where it is the loss of an output.
         broken: Keys of weights that are not finite.
         notes: What was made up or could not be told.
         half: True if the model computes in float16.
         structure: The model's graph, read.
         outputs: What the model puts out, with its targets and losses.
         parameters: Every weight that training moves.
+        alike: Weights of several layers that hold the same numbers.
         given: The inputs as they were given, flat, in the order of the graph's; empty where they
             were made up.
+        settings: What layers are set to: what is dropped, averaged over, frozen.
+        recurrent: Its recurrent layers in time, those of Keras's own cells.
+        linear_fit: Of a network that is linear, how much of its targets a linear map explains.
+        looked_at: What each of the inputs holds.
+        backbones: The networks of keras.applications that read them.
+        filled: The numbers of the inputs in which NaN was replaced before the passes.
+        lookups: The embeddings that read an input as it is.
+        spreads: Whether a loss of the user's own compares all targets with all outputs.
+        optimizer: What is known of the optimizer; None of a model that is not compiled.
+        rates: What steps at its rate, and at others, do to the loss of the batch; None where the
+            first step's size gives no reason to try it, or where it cannot be tried.
+        drawn: Whether the weights look as they were drawn: none trained, none frozen.
+        penalties: What regularizers of weights add to the loss and to the gradient.
     """
 
     layers: tuple[LayerSignals, ...]
     inputs: tuple[Signal, ...]
     examples: int
     loss: float
-    start: tuple[float, int] | None
+    start: Start | None
     broken: tuple[str, ...]
     notes: tuple[str, ...]
     half: bool
     structure: Structure
     outputs: tuple[Output, ...]
     parameters: tuple[Parameter, ...]
+    alike: tuple[Alike, ...]
     given: tuple[np.ndarray, ...]
+    looked_at: tuple[Given, ...]
+    backbones: tuple[Backbone, ...]
+    settings: Settings
+    recurrent: tuple[ThroughTime, ...]
+    linear_fit: float | None
+    filled: frozenset[int]
+    lookups: tuple[Lookup, ...]
+    spreads: bool
+    optimizer: Optimizer | None
+    rates: Rates | None
+    drawn: bool
+    penalties: tuple[Penalty, ...]
 
 
 @dataclass
@@ -198,21 +240,27 @@ def _measured(model: Any, x: Any, y: Any, loss: Any, sample_weight: Any, kept: A
     half = "float16" in {str(getattr(layer, "compute_dtype", "")) for _, layer in layers}
     scale = _HALF_SCALE if half else 1.0
     watched = [(key, layer) for key, layer in layers if _has_something_to_say(layer)]
+    # To find out may call a layer of the user's own, which the passes would see.
+    names = {id(layer): _activation_name(layer) for _, layer in watched}
     seen: dict[tuple[str, int], _Seen] = {}
+    read: dict[str, tuple[Any, np.ndarray]] = {}
 
     def value(point: Point, tensor: Any) -> None:
+        if point.what == "input":
+            read.setdefault(point.key, (point.layer, _array(tensor[:EXAMPLES])))
+            return
         record = seen.setdefault(point[:2], _Seen(point.layer))
         record.shape = tuple(tensor.shape)
-        if _is_seen_before(point, structure):
+        if _is_seen_before(point, structure, names[id(point.layer)]):
             return
         axis = _channel(structure.kernels_of(point.layer), point.layer, len(tensor.shape))
-        activation = _activation_name(point.layer) if point.what == "output" else ""
+        activation = names[id(point.layer)] if point.what == "output" else ""
         record.values[point.what] = measure_beside(
             beside, tensor, axis, activation, count_zeros=bool(activation)
         )
 
     def gradient(point: Point, tensor: Any) -> None:
-        if _is_seen_before(point, structure):
+        if _is_seen_before(point, structure, names[id(point.layer)]):
             return
         axis = _channel(structure.kernels_of(point.layer), point.layer, len(tensor.shape))
         wide = keras.ops.cast(tensor, "float32") / scale if half else tensor
@@ -233,12 +281,19 @@ def _measured(model: Any, x: Any, y: Any, loss: Any, sample_weight: Any, kept: A
             (batch.y, batch.weights),
             [v for _, layer in walk_layers(model) for v in weights_that_train(layer)],
             list(asked.values()),
-            functools.partial(probing, model, layers=watched),
+            functools.partial(
+                probing,
+                model,
+                layers=watched,
+                entering=[layer for _, layer in watched if is_followed(layer)],
+            ),
             scale,
         )
         outputs, number, tapped = forward_and_backward(snapshot, work, value, gradient, kept)
-        start = start_loss(outputs, batch.y)
-        inputs = tuple(map(measure_signal, preprocessed(structure.graph, batch.x)))
+        spread = spreads(model, loss, batch, outputs)
+        looked_up = {lookup.input for lookup in batch.mended.lookups}
+        floats = preprocessed(model, structure.graph, batch.x, looked_up)
+        inputs = tuple(map(measure_signal, floats))
     gradients: dict[int, Any] = {
         id(v): _single(keras.ops.convert_to_numpy(g), scale)
         for v, g in zip(work.asked, tapped, strict=True)
@@ -255,27 +310,54 @@ def _measured(model: Any, x: Any, y: Any, loss: Any, sample_weight: Any, kept: A
     by_key = {
         key: gradients[id(v)] for key, v in (variables | trained).items() if id(v) in gradients
     }
-    ratios = update_ratios(model, values, by_key)
+    ratios, decrease = first_updates(model, values, by_key, {*trained})
     with snapshot.before():
         weights = {
             kernel.key: _weights(structure, kernel, values[kernel.key], gradients, ratios)
             for kernel in structure.kernels
         }
+        settings = settings_of(structure, values)
+    given = () if batch.made_up else tuple(map(_array, keras.tree.flatten(batch.given[0])))
+    made = outputs_of(model, structure, outputs, batch.given[1], loss)
+    parameters = tuple(
+        parameter(key, values[key], by_key.get(key), ratios.get(key)) for key in trained
+    )
+    drawn = looks_drawn(structure, {key: values[key] for key in trained})
+    optimizer, rates = optimizer_of(model, decrease), None
+    by_sign = optimizer is not None and optimizer.adaptive
+    moves = first_moves(values, by_key, ratios, by_sign) if read else {}
+    with snapshot.before():
+        recurrent = tuple(through_time(structure, read, values, moves, by_sign))
+    if optimizer is not None and kept is None and batch.y is not None:
+        undone = structure.is_normalized_throughout
+        first = FirstStep(optimizer, parameters, float(number), drawn, undone)
+        rates = try_rates(model, first, snapshot.taken, work)
     return Measurement(
         layers=tuple(_rows(seen, structure, weights)),
         inputs=inputs,
         examples=int(keras.tree.flatten(batch.x)[0].shape[0]),
         loss=float(number),
-        start=start,
+        start=start_of(made, batch.guesses),
         broken=broken,
         notes=(*batch.notes, *structure.notes, *_notes(model, structure)),
         half=half,
         structure=structure,
-        outputs=outputs_of(model, structure, outputs, batch.y, loss),
-        parameters=tuple(
-            parameter(key, values[key], by_key.get(key), ratios.get(key)) for key in trained
-        ),
-        given=() if batch.made_up else tuple(map(_array, keras.tree.flatten(batch.x))),
+        outputs=made,
+        parameters=parameters,
+        alike=find_alike(values, by_key),
+        given=given,
+        looked_at=tuple(map(look_at, given)),
+        backbones=backbones_of(structure, given),
+        settings=settings,
+        recurrent=recurrent,
+        linear_fit=linear_fit(given, made[0].targets) if structure.is_linear and made else None,
+        filled=batch.mended.filled,
+        lookups=() if batch.made_up else batch.mended.lookups,
+        spreads=spread,
+        optimizer=optimizer,
+        rates=rates,
+        drawn=drawn,
+        penalties=penalties_of(trained, values, by_key, batch.y is not None and loss is None),
     )
 
 
@@ -310,11 +392,11 @@ def _notes(model: Any, structure: Structure) -> Iterator[str]:
         )
 
 
-def _is_seen_before(point: Point, structure: Structure) -> bool:
+def _is_seen_before(point: Point, structure: Structure, activation: str) -> bool:
     """What enters an activation that is a layer was the output of another, but for bounded ones."""
     if point.what == "output" or structure.kernels_of(point.layer):
         return False
-    return _activation_name(point.layer) not in BOUNDED
+    return activation not in BOUNDED
 
 
 def _has_something_to_say(layer: Any) -> bool:

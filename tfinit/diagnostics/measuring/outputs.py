@@ -2,32 +2,18 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 
-from tfinit.graph.activations import activation_of, own_activation
-from tfinit.graph.calls import bears_kernel
-from tfinit.graph.keras_internals import given_losses
+from tfinit.diagnostics.measuring.targets import Targets
+from tfinit.graph.heads import Applied, heads_of
+from tfinit.graph.keras_internals import given_losses, given_metrics, has_logits
 from tfinit.graph.layer_kinds import snake
 from tfinit.graph.structure import Structure
 
 OFF = 2e-2  # from 1, of the sum of probabilities in half precision
-
-
-class Applied(NamedTuple):
-    """What is applied to an output behind the last kernel.
-
-    Attributes:
-        key: Of the layer or operation.
-        what: The activation's name, ``"softmax"``; of others the class in small letters,
-            ``"dropout"``.
-        is_activation: Whether it is one.
-    """
-
-    key: str
-    what: str
-    is_activation: bool
 
 
 @dataclass(frozen=True)
@@ -41,6 +27,7 @@ class Loss:
         from_logits: Whether it takes logits; None for a loss that has no such setting.
         label_smoothing: Of the targets; 0 for a loss that has no such setting.
         weight: What it counts for beside the losses of other outputs.
+        ignored: The class whose examples it leaves out; None of a loss that has none.
     """
 
     name: str
@@ -48,6 +35,7 @@ class Loss:
     from_logits: bool | None
     label_smoothing: float
     weight: float
+    ignored: int | None = None
 
     @property
     def words(self) -> str:
@@ -65,7 +53,13 @@ class Output:
         applied: What stands between that kernel and the output, innermost first.
         values: What the model puts out, float32 or wider, one row for each example.
         targets: What the loss compares it with, as it was given; None without.
-        loss: The loss that does; None without.
+        loss: The loss that does; None without, and where the model computes its loss by code of
+            the user's own.
+        keeps_logits: Whether Keras's cross-entropies see through its last activation, as they do
+            on TensorFlow: they take the logits, and not the probabilities.
+        metrics: The names of its metrics, ``"accuracy"``, as they were given or in small letters.
+        first_loss: What the loss gives for it, times its weight, where there are several; else
+            None.
     """
 
     name: str
@@ -74,6 +68,16 @@ class Output:
     values: np.ndarray
     targets: np.ndarray | None
     loss: Loss | None
+    keeps_logits: bool = False
+    metrics: tuple[str, ...] = ()
+    first_loss: float | None = None
+
+    @cached_property
+    def of_targets(self) -> Targets | None:
+        """What the targets are; None without."""
+        if self.targets is None:
+            return None
+        return Targets(self.targets, self.units, self.loss.ignored if self.loss else None)
 
     @property
     def units(self) -> int:
@@ -114,23 +118,106 @@ def outputs_of(
     """
     import keras
 
-    values = [_wide(part) for part in keras.tree.flatten(outputs)]
+    parts = keras.tree.flatten(outputs)
+    values = [_wide(part) for part in parts]
     names = _names(model, outputs, len(values))
-    targets = _for_each(y, names)
-    losses, weights = (loss, None) if loss is not None else given_losses(model)
-    given, weighed = _for_each(losses, names), _for_each(weights, names)
-    if len(values) > 1 and len(given) == 1 and losses is not None:
-        given = given * len(values)  # one loss is that of each output
-    heads = list(_heads(structure, len(values)))
+    heads, metrics = list(heads_of(structure, len(values))), _metrics(model, names)
     made = []
-    for n, value in enumerate(values):
-        target = np.asarray(targets[n]) if n < len(targets) and targets[n] is not None else None
-        own = given[n] if n < len(given) else None
-        weight = weighed[n] if n < len(weighed) and weighed[n] is not None else 1.0
-        told = None if own is None else loss_of(own, float(weight))
-        key, applied = heads[n]
-        made.append(Output(names[n] if len(values) > 1 else "", key, applied, value, target, told))
+    for n, (target, own, weight) in enumerate(_compared(model, outputs, y, loss)):
+        known = None if target is None else np.asarray(target)
+        several = len(values) > 1 and own is not None and known is not None
+        made.append(
+            Output(
+                names[n] if len(values) > 1 else "",
+                *heads[n],
+                values[n],
+                known,
+                None if own is None else loss_of(own, weight),
+                has_logits(parts[n]),
+                metrics[n],
+                _first_loss(own, known, values[n], weight) if several else None,
+            )
+        )
     return tuple(made)
+
+
+def compared(model: Any, outputs: Any, y: Any, loss: Any) -> list[tuple[Any, Loss | None]]:
+    """For each output what it is compared with, and by which loss; None for what there is not.
+
+    Args:
+        model: As for `outputs_of`.
+        outputs: The same, tensors or placeholders.
+        y: The same.
+        loss: The same.
+    """
+    return [
+        (target, None if own is None else loss_of(own, weight))
+        for target, own, weight in _compared(model, outputs, y, loss)
+    ]
+
+
+def _compared(model: Any, outputs: Any, y: Any, loss: Any) -> Iterator[tuple[Any, Any, float]]:
+    """The same with the loss as it was given, and its weight."""
+    import keras
+
+    count = len(keras.tree.flatten(outputs))
+    names = _names(model, outputs, count)
+    targets = _for_each(y, names)
+    losses, weights = (loss, None) if loss is not None else _compiled_losses(model)
+    given, weighed = _for_each(losses, names), _for_each(weights, names)
+    if count > 1 and len(given) == 1 and losses is not None:
+        given = given * count  # one loss is that of each output
+    for n in range(count):
+        weight = weighed[n] if n < len(weighed) and weighed[n] is not None else 1.0
+        yield (
+            targets[n] if n < len(targets) else None,
+            given[n] if n < len(given) else None,
+            float(weight),
+        )
+
+
+def _metrics(model: Any, names: list[str]) -> list[tuple[str, ...]]:
+    """The names of the metrics of each output."""
+    import keras
+
+    found: list[list[str]] = [[] for _ in names]
+    for given in given_metrics(model):
+        several = isinstance(given, list | tuple) and any(
+            isinstance(part, list | tuple | dict) for part in given
+        )
+        for n, name in enumerate(names):
+            own = given
+            if isinstance(given, dict):
+                own = given.get(name)
+            elif several:
+                own = given[n] if n < len(given) else None
+            for metric in keras.tree.flatten(own):
+                if metric is not None:
+                    said = getattr(metric, "__name__", None) or snake(type(metric).__name__)
+                    found[n].append(metric if isinstance(metric, str) else said)
+    return [tuple(part) for part in found]
+
+
+def has_own_compute_loss(model: Any) -> bool:
+    """Whether a model computes its loss by code of the user's own."""
+    method = getattr(type(model), "compute_loss", None)  # a layer has none
+    return method is not None and method.__module__.split(".")[0] != "keras"
+
+
+def _compiled_losses(model: Any) -> tuple[Any, Any]:
+    return (None, None) if has_own_compute_loss(model) else given_losses(model)
+
+
+def _first_loss(given: Any, target: np.ndarray, value: np.ndarray, weight: float) -> float | None:
+    """The mean of a loss over the batch, times its weight; None where it cannot be computed."""
+    import keras
+
+    try:
+        function = keras.losses.get(given) if isinstance(given, str) else given
+        losses = keras.ops.convert_to_numpy(function(target, value))
+    except Exception:  # of the user's own, or of targets that do not fit
+        return None
+    return float(np.mean(losses)) * weight
 
 
 def loss_of(given: Any, weight: float = 1.0) -> Loss:
@@ -159,6 +246,7 @@ def loss_of(given: Any, weight: float = 1.0) -> Loss:
         None if logits is None else bool(logits),
         float(config.get("label_smoothing") or 0.0),
         weight,
+        config.get("ignore_class"),
     )
 
 
@@ -203,32 +291,3 @@ def _for_each(given: Any, names: list[str]) -> list[Any]:
     if isinstance(given, list | tuple):
         return list(keras.tree.flatten(list(given)))
     return [given]
-
-
-def _heads(structure: Structure, count: int) -> Iterator[tuple[str, tuple[Applied, ...]]]:
-    """The last layer with a kernel, and what is applied behind it, for each output."""
-    graph = structure.graph
-    producers = graph.producers()
-    for n in range(count):
-        if graph.guessed or len(graph.outputs) != count:
-            yield "", ()
-            continue
-        value: int | None = graph.outputs[n]
-        behind: list[Applied] = []
-        key = ""
-        while value is not None and value in producers:
-            step = graph.steps[producers[value]]
-            inside = own_activation(step.op)
-            bears = bears_kernel(step.op)
-            if inside is not None and (bears or activation_of(step.op) is None):
-                behind.append(Applied(step.key, inside.name, True))
-            if bears:
-                key = step.key
-                break
-            found = activation_of(step.op)
-            if found is not None:
-                behind.append(Applied(step.key, found.name, True))
-            elif inside is None:
-                behind.append(Applied(step.key, snake(type(step.op).__name__), False))
-            value = step.inputs[0] if len(set(step.inputs)) == 1 else None
-        yield key, tuple(reversed(behind))

@@ -4,6 +4,7 @@ What comes out of them is what its layers are to be judged by, and what has vari
 are made up.
 """
 
+from collections.abc import Container
 from typing import Any
 
 import numpy as np
@@ -25,14 +26,26 @@ def preprocessing(graph: Graph, value: int) -> list[Any]:
         (value,) = readers[0].outputs
 
 
-def preprocessed(graph: Graph, x: Any) -> list[Any]:
-    """The float tensors that a model's inputs become by them."""
+def preprocessed(model: Any, graph: Graph, x: Any, looked_up: Container[int] = ()) -> list[Any]:
+    """The float tensors that a model's inputs become by them, and as it takes them.
+
+    Args:
+        model: The model, which makes floats of whole numbers where its input says so.
+        graph: Its graph.
+        x: The inputs.
+        looked_up: The numbers of the inputs, flat, that an embedding reads: these are left out.
+    """
     import keras
 
     parts = keras.tree.flatten(x)
     values = graph.inputs if len(graph.inputs) == len(parts) else [-1] * len(parts)
+    taken = keras.tree.flatten(getattr(model, "inputs", None) or [])
     found = []
-    for value, part in zip(values, parts, strict=True):
+    for n, (value, part) in enumerate(zip(values, parts, strict=True)):
+        if n in looked_up:
+            continue
+        if len(taken) == len(parts) and "float" in str(taken[n].dtype):
+            part = keras.ops.cast(part, taken[n].dtype)
         for layer in preprocessing(graph, value):
             part = layer(part)
         if "float" in str(part.dtype):

@@ -1,7 +1,7 @@
 """Twins: units that have the same incoming weights and get the same updates."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -11,6 +11,8 @@ from tfinit.graph.structure import Structure
 # Two units' weights are equal up to this share of the layer's largest; so are their gradients,
 # which are sums in another order.
 _EQUAL, _EQUAL_GRADIENT = 1e-6, 1e-4
+# Entries that are looked at first, and that a kernel has at least: few may be equal by chance.
+_FEW = 16
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,52 @@ class Twins:
     tied: int
     copies: int
     largest: int
+
+
+class Alike(NamedTuple):
+    """Kernels of several layers that hold the same numbers.
+
+    Attributes:
+        keys: Their keys.
+        tied: Whether they get the same updates too.
+    """
+
+    keys: tuple[str, ...]
+    tied: bool
+
+
+def find_alike(
+    values: dict[str, np.ndarray], gradients: dict[str, np.ndarray]
+) -> tuple[Alike, ...]:
+    """Kernels with the same numbers, but for those of a single number, as of zeros.
+
+    Args:
+        values: Key → a weight, of those with two axes or more.
+        gradients: Key → its gradient, of those that have one.
+    """
+    groups: dict[tuple[Any, ...], list[str]] = {}
+    for key, array in values.items():
+        if array.ndim > 1 and array.size >= _FEW:
+            some = array.ravel()[:: max(1, array.size // _FEW)]
+            groups.setdefault((array.shape, some.tobytes()), []).append(key)
+    found = []
+    for keys in groups.values():
+        first = values[keys[0]]
+        if len(keys) < 2 or first.min() == first.max():
+            continue
+        same = tuple(key for key in keys if np.array_equal(values[key], first))
+        if len(same) > 1:
+            moves = [gradients[key] for key in same if key in gradients]
+            found.append(Alike(same, len(moves) == len(same) and _is_one(moves)))
+    return tuple(found)
+
+
+def _is_one(arrays: list[np.ndarray]) -> bool:
+    """True if arrays are equal up to a share of the largest entry, and not zeros."""
+    largest = float(np.abs(arrays[0]).max())
+    if not largest > 0:
+        return False
+    return all(np.abs(a - arrays[0]).max() <= _EQUAL_GRADIENT * largest for a in arrays[1:])
 
 
 def find_twins(

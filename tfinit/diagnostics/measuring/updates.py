@@ -1,10 +1,11 @@
 """How far the optimizer's first step would move the weights, tried on copies."""
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from tfinit.diagnostics.measuring.optimizer import inner_optimizer, largest_rate
 from tfinit.graph.keras_internals import is_from_keras_3
 
 # Keras's optimizers that move each entry of a weight by what its own gradients were.
@@ -14,39 +15,83 @@ _ENTRYWISE = frozenset(
 _ENTRIES = 2**16  # of a weight of such an optimizer are tried, where it has more
 
 
-def update_ratios(
-    model: Any, weights: dict[str, np.ndarray], gradients: dict[str, np.ndarray]
-) -> dict[str, float]:
-    """rms(Δw) / rms(w) of each weight, Δw being the first update of a fresh optimizer.
+class Updates(NamedTuple):
+    """The first update of a fresh optimizer, at the largest rate of its schedule.
 
-    About 10⁻³ is usual (10⁻² is fast, 10⁻⁴ slow). Where the optimizer moves each entry by itself,
-    as Adam and SGD do, 65,536 entries stand for a larger weight, within about 1%.
+    Attributes:
+        ratios: rms(Δw) / rms(w) of each weight by its key. Left out are weights of zeros, and those
+            whose gradient is missing or not finite; all, if the model is not compiled or its
+            optimizer cannot be copied.
+        decrease: -Σ g·Δw over the weights that training moves: how much lower the loss would be if
+            it were linear; None where there are no ratios.
+    """
+
+    ratios: dict[str, float]
+    decrease: float | None
+
+
+def first_updates(
+    model: Any, weights: dict[str, np.ndarray], gradients: dict[str, np.ndarray], trained: set[str]
+) -> Updates:
+    """How far a fresh optimizer's first step would move each weight.
+
+    A ratio of about 10⁻³ is usual (10⁻² is fast, 10⁻⁴ slow). Where the optimizer moves each entry
+    by itself, as Adam and SGD do, 65,536 entries stand for a larger weight, within about 1%.
 
     Args:
         model: A compiled model; its optimizer is copied, not used.
         weights: Key → a weight.
         gradients: Key → its gradient, for those that have one.
-
-    Returns:
-        The ratios by key. Left out are weights of zeros, and those whose gradient is missing or
-        not finite; all, if the model is not compiled or its optimizer cannot be copied.
+        trained: The keys of those that training moves.
     """
-    optimizer = getattr(model, "optimizer", None)
-    sizes = {key: _rms(weights[key]) for key in gradients if np.all(np.isfinite(gradients[key]))}
-    sizes = {key: size for key, size in sizes.items() if size > 0}
-    if optimizer is None or not sizes:
-        return {}
-    # What scales the loss or prunes wraps the optimizer that moves the weights.
-    while hasattr(optimizer, "inner_optimizer"):
-        optimizer = optimizer.inner_optimizer
+    optimizer = inner_optimizer(model)
+    keys = [key for key in gradients if np.all(np.isfinite(gradients[key]))]
+    if optimizer is None or not keys:
+        return Updates({}, None)
     try:
-        fresh = type(optimizer).from_config(optimizer.get_config())
+        fresh = fresh_optimizer(optimizer, largest_rate(optimizer))
         tried = _entrywise_moves if _is_entrywise(optimizer) else _moves
-        moves = tried(fresh, [weights[key] for key in sizes], [gradients[key] for key in sizes])
+        moves = tried(fresh, [weights[key] for key in keys], [gradients[key] for key in keys])
     except Exception:
         # An optimizer of the user's own may need more than its config and variables.
-        return {}
-    return {key: _rms(move) / size for (key, size), move in zip(sizes.items(), moves, strict=True)}
+        return Updates({}, None)
+    ratios, decrease = {}, 0.0
+    for key, move in zip(keys, moves, strict=True):
+        size, slope = _rms(weights[key]), gradients[key]
+        if size > 0:
+            ratios[key] = _rms(move) / size
+        if key in trained:
+            along = slope if move.size == slope.size else _some(slope)
+            summed = np.einsum("i,i->", along.ravel(), move.ravel(), dtype=np.float64)
+            decrease -= float(summed) * slope.size / max(move.size, 1)
+    return Updates(ratios, decrease)
+
+
+def fresh_optimizer(optimizer: Any, rate: float) -> Any:
+    """A copy of an optimizer that has made no step, with a rate that stays as it is."""
+    return type(optimizer).from_config({**optimizer.get_config(), "learning_rate": rate})
+
+
+def first_moves(
+    weights: dict[str, np.ndarray],
+    gradients: dict[str, np.ndarray],
+    ratios: dict[str, float],
+    by_sign: bool,
+) -> dict[str, np.ndarray]:
+    """Δw itself of those weights that have a ratio, near enough to look some steps ahead.
+
+    Args:
+        weights: Key → a weight.
+        gradients: Key → its gradient.
+        ratios: What `first_updates` gave.
+        by_sign: Whether the optimizer goes by the signs of the gradient, as Adam's first step.
+    """
+    moves = {}
+    for key in gradients.keys() & ratios.keys():
+        way = np.sign(gradients[key]) if by_sign else gradients[key]
+        if (size := _rms(way)) > 0:
+            moves[key] = way * (-ratios[key] * _rms(weights[key]) / size)
+    return moves
 
 
 def _moves(

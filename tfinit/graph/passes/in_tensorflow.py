@@ -5,6 +5,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from tfinit.graph.keras_internals import carry_logits
 from tfinit.graph.passes import Passed, Programs, See, Work
 from tfinit.graph.snapshot import Snapshot
 
@@ -42,4 +43,6 @@ def tapped(tensor: Any, level: Any, gradient: Callable[[Any], None]) -> Any:
 
         return tf.identity(value), back
 
-    return tap(tensor)
+    seen = tap(tensor)
+    carry_logits(tensor, seen)
+    return seen

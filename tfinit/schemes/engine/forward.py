@@ -112,10 +112,10 @@ def _as_raised(error: InputError) -> InputError:
     return error
 
 
-def check_data(model: Any, data: Any, name: str = "x") -> Any:
+def check_data(model: Any, data: Any, name: str = "x", finite: bool = True) -> Any:
     """The data as tensors; InputError if it is not finite or does not fit the model's inputs.
 
-    ``name`` is what errors call it.
+    ``name`` is what errors call it. With ``finite=False``, NaN and infinity are taken.
     """
     import keras
 
@@ -138,9 +138,10 @@ def check_data(model: Any, data: Any, name: str = "x") -> Any:
     for array in arrays:
         if 0 in tuple(array.shape)[:1]:
             raise InputError(f"`{name}` must have one example or more, received none.")
-        if keras.backend.is_float_dtype(keras.backend.standardize_dtype(array.dtype)):
-            finite = keras.ops.all(keras.ops.isfinite(array))
-            if not bool(keras.ops.convert_to_numpy(finite)):
+        is_float = keras.backend.is_float_dtype(keras.backend.standardize_dtype(array.dtype))
+        if finite and is_float:
+            all_finite = keras.ops.all(keras.ops.isfinite(array))
+            if not bool(keras.ops.convert_to_numpy(all_finite)):
                 raise InputError(f"`{name}` has NaN or infinite values. Remove or replace them.")
     inputs = getattr(model, "inputs", None) or []
     if inputs and len(arrays) != len(inputs):

@@ -26,6 +26,8 @@ class Scheme:
         slow: Whether it takes seconds on a small network.
         is_start: Whether other schemes may rescale what it draws.
         as_built: Whether it draws from the initializers that the layers were built with.
+        of_targets: Whether it looks at a batch's targets, and sets biases by them after the
+            kernels: none that a network can start from alone.
     """
 
     function: Function
@@ -35,6 +37,7 @@ class Scheme:
     slow: bool = False
     is_start: bool = False
     as_built: bool = False
+    of_targets: bool = False
 
     @property
     def options(self) -> list[str]:
@@ -82,7 +85,11 @@ class Functions(Mapping[str, Function]):
     def __iter__(self) -> Iterator[str]:
         def place(name: str) -> tuple[bool, bool, str]:
             found = REGISTRY[name]
-            return found.needs_data, not found.is_start, "" if found.is_start else name
+            return (
+                found.needs_data or found.of_targets,
+                not found.is_start,
+                "" if found.is_start else name,
+            )
 
         return iter(sorted(REGISTRY, key=place))
 

@@ -26,10 +26,11 @@ class Task:
         model: A built model.
         seed: What the streams of all weights derive from.
         data: A batch for the model, or None.
+        targets: What the model is to put out, or None.
     """
 
-    def __init__(self, model: Any, seed: int, data: Any = None) -> None:
-        self.model, self.seed, self.data = model, seed, data
+    def __init__(self, model: Any, seed: int, data: Any = None, targets: Any = None) -> None:
+        self.model, self.seed, self.data, self.targets = model, seed, data, targets
         self.warnings: list[str] = []
         self._before: dict[int, tuple[Any, Any]] = {}
         self._gains: dict[tuple[Any, str], float] = {}

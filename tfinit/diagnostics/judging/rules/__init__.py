@@ -14,14 +14,16 @@ from tfinit.diagnostics.judging.findings import (  # noqa: F401  (a new rule fin
     RULES,
     SEVERE,
     WARNING,
+    Change,
     Finding,
     Kind,
     rule,
 )
 
 FILES = (
-    *("numbers", "labels", "heads", "losses", "inputs", "gradients"),
-    *("weights", "scale", "layers", "recurrence", "rates"),
+    *("numbers", "labels", "targets", "heads", "ranges", "losses", "starts"),
+    *("inputs", "input_scale", "gradients"),
+    *("weights", "scale", "frozen", "layers", "recurrence", "rates", "optimizers"),
 )
 for _file in FILES:
     importlib.import_module(f"{__name__}.{_file}")

@@ -1,0 +1,254 @@
+"""What `tfinit.diagnose` says, before training, of programs in which people found what is wrong.
+
+    python benchmarks/faults.py                      # all: half an hour and more
+    python benchmarks/faults.py --no-training        # without the check of the cures: a minute
+    python benchmarks/faults.py 48385830 fourteen    # some, or a source, with findings in full
+    python benchmarks/faults.py --only missed accused
+
+Each program of `fault_programs/` and its mended twin are diagnosed with their data. *Detected*: a
+finding is severe. *Named*: a severe finding or a warning is of a fault that people found. *Wrong*:
+a severe finding is of another fault. *Accused*: a finding of the twin is severe.
+
+Then three are trained: the faulty program, the same after the cures of its severe findings (their
+code, or their changes; diagnosed again, three times at most), and the twin. *Learned* is the part
+of what can be learned: of classes (accuracy - commonest class) / (1 - commonest class), of numbers
+R². The cured program must learn half as much as the twin. Where the twin learns less than 0.5, or
+the faulty program half as much as its twin, the program is *invalid*.
+"""
+
+import argparse
+import time
+import warnings
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+from fault_programs import SOURCES, programs
+from fault_programs.mending import mended
+from fault_programs.program import FAULTS, Program
+
+import tfinit
+from tfinit.errors import InputError
+from tfinit.text_table import aligned
+
+VERDICTS = ("missed", "detected", "named", "wrong", "accused", "cured", "uncured", "invalid")
+
+PEERS = """\
+Published for 27 of these questions, each rebuilt by others: UMLAUT 27 detected and 10 named,
+DeepLocalize 22 and 5, DeepFD 26 and 14, DEFault 27 and 21. They train the program first, several
+of them in Keras 2.2; tfinit answers before. UMLAUT says "Missing Softmax" of 47 of 52 programs."""
+
+
+class Told(NamedTuple):
+    """What was said of a program and of its twin, and what training showed of both."""
+
+    program: Program
+    findings: list[Any]
+    twin: list[Any]
+    seconds: float
+    learned: tuple[float, float | None, float] | None = None  # the faulty, the cured, the twin
+    broken: str = ""  # the error of a cure's code
+
+    @property
+    def severe(self) -> list[Any]:
+        return [f for f in self.findings if f.severity == "severe"]
+
+    @property
+    def warned(self) -> list[Any]:
+        return [f for f in self.findings if f.severity == "warning"]
+
+    @property
+    def verdicts(self) -> list[str]:
+        """The words of `VERDICTS` that hold."""
+        people = set(self.program.faults)
+        holds = {
+            "missed": not self.severe,
+            "detected": bool(self.severe),
+            "named": any(f.fault in people for f in [*self.severe, *self.warned]),
+            "wrong": any(f.fault not in people for f in self.severe),
+            "accused": any(f.severity == "severe" for f in self.twin),
+        }
+        if self.learned:
+            faulty, cured, twin = self.learned
+            holds["cured"] = cured is not None and cured >= twin / 2
+            holds["uncured"] = cured is not None and not holds["cured"]
+            holds["invalid"] = twin < 0.5 or faulty >= twin / 2
+        return [word for word in VERDICTS if holds.get(word)]
+
+
+def diagnosed(model: Any, x: Any, y: Any) -> list[Any]:
+    """The findings; where the data are not even accepted, none."""
+    try:
+        return tfinit.diagnose(model, x, y).findings
+    except InputError as error:
+        print(f"   diagnose: {error}")
+        return []
+
+
+def trained(program: Program, model: Any, x: Any, y: Any) -> np.ndarray | None:
+    """What the program answers after its training; None if Keras refuses it."""
+    keras.utils.set_random_seed(1)
+    random = np.random.default_rng(0)
+    # All epochs in a row as one: Keras takes longer to begin an epoch than these take to train.
+    order = np.concatenate([random.permutation(len(y)) for _ in range(program.epochs)])
+    try:
+        model.fit(
+            np.asarray(x)[order], np.asarray(y)[order], program.batch, shuffle=False, verbose=0
+        )
+    except Exception:  # as people met it
+        return None
+    return np.asarray(keras.ops.convert_to_numpy(model(x, training=False)), "float64")
+
+
+def logits(model: Any) -> bool:
+    return bool(getattr(model.loss, "from_logits", False))
+
+
+def learned(answers: np.ndarray | None, own: Any, twin: Any, truth: Any, middle: float) -> float:
+    """The part of what can be learned that was: 0 to 1.
+
+    ``own`` are the targets that it was trained with, ``truth`` those of the twin, whose loss says
+    what the task is; one output is of class 1 from ``middle`` on.
+    """
+    if answers is None or not np.isfinite(answers).all():
+        return 0.0
+    name, truth = str(getattr(twin.loss, "name", twin.loss)), np.asarray(truth)
+    classes = "crossentropy" in name and np.array_equal(truth, np.rint(truth))
+    if not classes:
+        own = np.asarray(own, "float64")
+        own = own.reshape(answers.shape) if own.size == answers.size else own
+        return float(np.clip(1 - np.mean((answers - own) ** 2) / np.var(own), 0, 1))
+    if "binary" in name and truth.shape[-1] > 1 and truth.ndim > 1:
+        right, often = np.mean((answers > middle) == truth), truth.mean(0)
+        base = np.mean(np.maximum(often, 1 - often))
+    else:
+        if truth.shape == (len(truth), *twin.output_shape[1:]) and truth.shape[-1] > 1:
+            truth = truth.argmax(-1)
+        elif truth.ndim > 1 and truth.shape[-1] == 1:
+            truth = truth[..., 0]
+        wide = answers.shape[-1] > 1
+        chosen = answers.argmax(-1) if wide else answers[..., 0] > middle
+        base = np.unique(truth, return_counts=True)[1].max() / truth.size
+        truth = truth.reshape(*truth.shape, *[1] * (chosen.ndim - truth.ndim))
+        right = np.mean(chosen == truth)
+    return float(np.clip((right - base) / (1 - base), 0, 1))
+
+
+def told(program: Program, training: bool) -> Told:
+    keras.utils.clear_session()
+    model, x, y = program.make(False)
+    start = time.perf_counter()
+    findings = diagnosed(model, x, y)
+    seconds = time.perf_counter() - start
+    twin, *given = program.make(True)
+    of_twin = diagnosed(twin, *given)
+    if not training:
+        return Told(program, findings, of_twin, seconds)
+
+    def part(model: Any, x: Any, y: Any) -> float:
+        middle = 0.0 if logits(model) else 0.5
+        return learned(trained(program, model, x, y), y, twin, given[1], middle)
+
+    faulty = part(model, x, y)
+    keras.utils.clear_session()  # so that layers are called as findings call them
+    cured = mended(*program.make(False), diagnosed)
+    after = None if cured is None else part(*cured[:3])
+    whole = part(twin, *given)
+    return Told(
+        program, findings, of_twin, seconds, (faulty, after, whole), cured[3] if cured else ""
+    )
+
+
+def names(findings: Sequence[Any]) -> str:
+    return ", ".join(dict.fromkeys(f"{f.rule} {f.fault or '?'}" for f in findings))
+
+
+def row(one: Told) -> list[str]:
+    cells = [one.program.id, " ".join(one.program.faults), names(one.severe), names(one.warned)]
+    cells.append(" ".join(one.verdicts))
+    if one.learned:
+        faulty, after, twin = one.learned
+        words = "in words" if one.severe else "nothing"
+        cells += [f"{faulty:.2f}", words if after is None else f"{after:.2f}", f"{twin:.2f}"]
+    else:
+        cells += ["", "", ""]
+    return [*cells, f"{one.seconds:.2f}"]
+
+
+HEADING = (
+    "program",
+    "people found",
+    "severe",
+    "warnings",
+    "verdict",
+    "learns",
+    "cured",
+    "twin",
+    "s",
+)
+WIDTHS = (15, 24, 26, 33, 21, 6, 8, 4, 4)
+
+
+def line(cells: Sequence[str]) -> str:
+    """A row of the table, which is printed as it grows."""
+    return "  ".join(map(str.ljust, cells, WIDTHS)).rstrip()
+
+
+def totals(all_told: Sequence[Told]) -> list[str]:
+    """A line for each source, and one for all."""
+    rows = [["source", "programs", *VERDICTS]]
+    for source, words in [*SOURCES.items(), ("", "all")]:
+        of_source = [one for one in all_told if source in ("", one.program.source)]
+        if of_source:
+            counts = [sum(word in one.verdicts for one in of_source) for word in VERDICTS]
+            rows.append([words, str(len(of_source)), *map(str, counts)])
+    return aligned(rows, right=range(1, len(rows[0])))
+
+
+def by_fault(all_told: Sequence[Told]) -> list[str]:
+    """Of each fault: in how many programs people found it, and how often it is named there."""
+    rows = [["fault", "found by people", "named", "severe elsewhere", "severe in a twin"]]
+    for fault in FAULTS:
+        theirs = [one for one in all_told if fault in one.program.faults]
+        others = [one for one in all_told if fault not in one.program.faults]
+        named = sum(any(f.fault == fault for f in one.severe + one.warned) for one in theirs)
+        wrong = sum(any(f.fault == fault for f in one.severe) for one in others)
+        twins = sum(
+            any(f.fault == fault and f.severity == "severe" for f in one.twin) for one in all_told
+        )
+        rows.append([fault, *map(str, (len(theirs), named, wrong, twins))])
+    return aligned(rows, right=range(1, 5))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("which", nargs="*", help="ids, or sources: " + ", ".join(SOURCES))
+    parser.add_argument("--only", nargs="+", choices=VERDICTS, help="show only these programs")
+    parser.add_argument("--no-training", action="store_true", help="do not check the cures")
+    flags = parser.parse_args()
+    warnings.simplefilter("ignore")  # Keras's own about these programs
+    every = programs()
+    chosen = [p for p in every if not flags.which or {p.id, p.source} & {*flags.which}]
+    if unknown := {*flags.which} - {p.id for p in every} - {*SOURCES}:
+        parser.error(f"no program or source is called {', '.join(sorted(unknown))}")
+    print(line(HEADING), flush=True)
+    all_told = []
+    for one in (told(program, not flags.no_training) for program in chosen):
+        all_told.append(one)
+        if flags.only and not {*flags.only} & {*one.verdicts}:
+            continue
+        print(line(row(one)), flush=True)
+        for finding in one.findings if flags.which else ():
+            print(f"   {finding}")
+        for finding in one.twin if flags.which else ():
+            print(f"   of the twin: {finding}")
+        if one.broken:
+            print(f"   a cure fails: {one.broken}")
+    print("", *totals(all_told), "", *by_fault(all_told), "", PEERS, sep="\n")
+
+
+if __name__ == "__main__":
+    main()
