@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 
 import keras
 import numpy as np
-from fault_programs import SOURCES, programs
+from fault_programs import APART, SOURCES, programs
 from fault_programs.mending import mended
 from fault_programs.program import FAULTS, Program
 
@@ -196,10 +196,15 @@ def line(cells: Sequence[str]) -> str:
 
 
 def totals(all_told: Sequence[Told]) -> list[str]:
-    """A line for each source, and one for all."""
+    """A line for each source, and one for all that those who write rules know."""
     rows = [["source", "programs", *VERDICTS]]
-    for source, words in [*SOURCES.items(), ("", "all")]:
-        of_source = [one for one in all_told if source in ("", one.program.source)]
+    known = [one for one in all_told if one.program.source != APART]
+    groups = {source: [o for o in all_told if o.program.source == source] for source in SOURCES}
+    for words, of_source in [
+        *((words, groups[source]) for source, words in SOURCES.items() if source != APART),
+        ("all", known),
+        (SOURCES[APART], groups[APART]),
+    ]:
         if of_source:
             counts = [sum(word in one.verdicts for one in of_source) for word in VERDICTS]
             rows.append([words, str(len(of_source)), *map(str, counts)])

@@ -9,12 +9,14 @@ import importlib
 from fault_programs.program import PROGRAMS, Program
 
 SOURCES = {
+    "fourteen": "DeepLocalize, DeepFD, DEFault: the first fourteen",
     "deeplocalize_deepfd": "DeepLocalize, DeepFD: the others",
     "theia_neuralint": "Theia, NeuraLint",
     "default": "DEFault: the others",
     "reports": "Reports on GitHub and elsewhere",
-    "fourteen": "DeepLocalize, DeepFD, DEFault: the first fourteen",
+    "after_the_freeze": "apart: seen by no one who wrote a rule",
 }
+APART = "after_the_freeze"  # not among all
 
 
 def programs() -> list[Program]:
