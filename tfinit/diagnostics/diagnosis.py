@@ -8,7 +8,8 @@ from tfinit.diagnostics.judging.causes import find
 from tfinit.diagnostics.judging.findings import SEVERE, WARNING, Finding
 from tfinit.diagnostics.judging.trends import Trends
 from tfinit.diagnostics.judging.trials import Trial, Try, with_cures_that_cure
-from tfinit.diagnostics.measuring.measurement import LayerSignals, Measurement, Weights, measure
+from tfinit.diagnostics.measuring.layers import LayerSignals, Weights
+from tfinit.diagnostics.measuring.measurement import Measurement, measure
 from tfinit.diagnostics.table import layers_table
 from tfinit.results import Result, json_ready
 from tfinit.text_table import printable

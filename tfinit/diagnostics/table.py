@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from tfinit.diagnostics.judging.findings import NOTE, Finding
-from tfinit.diagnostics.measuring.measurement import LayerSignals, Weights
+from tfinit.diagnostics.measuring.layers import LayerSignals, Weights
 from tfinit.text_table import aligned
 
 _COLUMNS = (

@@ -14,7 +14,7 @@ from tfinit.errors import InputError
 from tfinit.plots.style import blank, sequential
 
 if TYPE_CHECKING:
-    from tfinit.diagnostics.measuring.measurement import LayerSignals
+    from tfinit.diagnostics.measuring.layers import LayerSignals
     from tfinit.diagnostics.measuring.signals import Signal
 
 _RIDGES = 14  # at most: of deeper networks some layers, evenly spread

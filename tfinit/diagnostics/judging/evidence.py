@@ -7,7 +7,8 @@ from functools import cached_property
 from tfinit.diagnostics.judging.cures import Cure, choose_cure
 from tfinit.diagnostics.judging.findings import Finding
 from tfinit.diagnostics.judging.trends import Trends
-from tfinit.diagnostics.measuring.measurement import LayerSignals, Measurement
+from tfinit.diagnostics.measuring.layers import LayerSignals
+from tfinit.diagnostics.measuring.measurement import Measurement
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tfinit.diagnostics.measuring.measurement import LayerSignals
+from tfinit.diagnostics.measuring.layers import LayerSignals
 
 _FLOOR = 1e-300  # stands for zero where a logarithm is taken
 _JUMP = math.log(20)  # a step that differs by this from the usual one is no part of a trend

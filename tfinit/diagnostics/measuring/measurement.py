@@ -2,8 +2,8 @@
 
 import functools
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,117 +11,31 @@ import numpy as np
 from tfinit.diagnostics.measuring.backbones import Backbone, backbones_of
 from tfinit.diagnostics.measuring.batch import Batch, make_batch, shapes, spreads
 from tfinit.diagnostics.measuring.columns import Given, look_at
-from tfinit.diagnostics.measuring.initializers import initializer_of, looks_drawn, wrong_fans
+from tfinit.diagnostics.measuring.initializers import looks_drawn
+from tfinit.diagnostics.measuring.layers import LayerSignals, Seen, weights_of
 from tfinit.diagnostics.measuring.linear_fit import linear_fit
 from tfinit.diagnostics.measuring.mending import Lookup
 from tfinit.diagnostics.measuring.one_step import FirstStep, Rates, try_rates
 from tfinit.diagnostics.measuring.optimizer import Optimizer, optimizer_of
 from tfinit.diagnostics.measuring.outputs import Output, outputs_of
-from tfinit.diagnostics.measuring.parameters import Parameter, norm, parameter
+from tfinit.diagnostics.measuring.parameters import Parameter, parameter
 from tfinit.diagnostics.measuring.penalties import Penalty, penalties_of
 from tfinit.diagnostics.measuring.preprocessing import preprocessed
 from tfinit.diagnostics.measuring.settings import Settings, settings_of
-from tfinit.diagnostics.measuring.signals import BOUNDED, Signal, measure_beside, measure_signal
+from tfinit.diagnostics.measuring.signals import Signal, measure_signal
 from tfinit.diagnostics.measuring.start import Start, start_of
-from tfinit.diagnostics.measuring.through_time import (
-    EXAMPLES,
-    ThroughTime,
-    is_followed,
-    through_time,
-)
-from tfinit.diagnostics.measuring.twins import Alike, Twins, find_alike, find_twins
+from tfinit.diagnostics.measuring.through_time import ThroughTime, through_time
+from tfinit.diagnostics.measuring.twins import Alike, find_alike
 from tfinit.diagnostics.measuring.updates import first_moves, first_updates
 from tfinit.errors import InputError, reason
-from tfinit.graph.activations import activation_of, own_activation
+from tfinit.graph.activations import activation_of
 from tfinit.graph.keras_internals import weights_that_train
-from tfinit.graph.kernels import Kernel
-from tfinit.graph.normalizations import is_normalization
-from tfinit.graph.output_channels import channel_axes
-from tfinit.graph.structure import Structure, is_merge
-from tfinit.probes import Point, probing, seen_layers
+from tfinit.graph.structure import Structure
+from tfinit.probes import probing
 from tfinit.variables import all_weights, keras_of, own_weights, walk_layers
 
 # Half-precision gradients are lifted by this, as a LossScaleOptimizer does, and set down again.
 _HALF_SCALE = 2.0**12
-
-
-@dataclass(frozen=True)
-class Weights:
-    """What is known of one kernel.
-
-    Attributes:
-        key: Its stable key.
-        fan_in: Of the layer that owns it (`tfinit.fans`).
-        fan_out: The same.
-        trainable: False if its layer is frozen.
-        initializer: The class of the initializer that the layer holds for it, or "".
-        mean: Over the weights.
-        std: Over the weights.
-        gradient_std: Over the gradient; None if there is none.
-        gradient_norm: Of the gradient.
-        update_ratio: rms of the optimizer's first update / rms of the weights, as `update_ratios`
-            gives it; None without one.
-        bias_rms: Of the layer's bias; None if it has none.
-        twins: Units that cannot be told apart.
-        wrong_fans: σ of the weights / σ that the initializer's formula gives with the layer's true
-            fans, where the weights were drawn with others; else None.
-    """
-
-    key: str
-    fan_in: float
-    fan_out: float
-    trainable: bool
-    initializer: str
-    mean: float
-    std: float
-    gradient_std: float | None
-    gradient_norm: float | None
-    update_ratio: float | None
-    bias_rms: float | None
-    twins: Twins | None
-    wrong_fans: float | None
-
-
-@dataclass(frozen=True)
-class LayerSignals:
-    """What was seen of one call of one layer.
-
-    Attributes:
-        key: The layer's stable key; with ``#2`` for its second call, and so on.
-        layer: Its class.
-        shape: Of its output, with the batch.
-        depth: How many layers with kernels the signal has passed, this one included.
-        activation: The activation inside it, or that it is; else "".
-        follows: The activation that its kernel feeds, inside it or after it.
-        normalized: True if a normalization undoes the scale of its output.
-        reads: ``"normalization"`` or ``"sum"`` where one of them stands between it and the kernels
-            before it; else "".
-        head: True if no other kernel comes between it and the model's output.
-        is_kernel: True if it has a kernel that sums inputs (no embedding).
-        scores: True if it is beside the way of the signal: of queries, of keys, a router.
-        weights: Of its kernels.
-        linear: What the kernel makes, before the layer's own activation.
-        output: What the layer makes.
-        linear_gradient: Gradient by `linear`; None if backpropagation did not get there.
-        output_gradient: Gradient by `output`.
-    """
-
-    key: str
-    layer: str
-    shape: tuple[int, ...]
-    depth: int
-    activation: str
-    follows: str
-    normalized: bool
-    reads: str
-    head: bool
-    is_kernel: bool
-    scores: bool
-    weights: tuple[Weights, ...]
-    linear: Signal
-    output: Signal
-    linear_gradient: Signal | None
-    output_gradient: Signal | None
 
 
 @dataclass(frozen=True)
@@ -185,16 +99,6 @@ class Measurement:
     penalties: tuple[Penalty, ...]
 
 
-@dataclass
-class _Seen:
-    """One call while the passes run; its signals are still being measured."""
-
-    layer: Any
-    shape: tuple[int, ...] = ()
-    values: dict[str, Future[Signal]] = field(default_factory=dict)
-    gradients: dict[str, Future[Signal]] = field(default_factory=dict)
-
-
 def measure(
     model: Any,
     x: Any = None,
@@ -236,38 +140,10 @@ def _measured(model: Any, x: Any, y: Any, loss: Any, sample_weight: Any, kept: A
 
     structure = Structure.of(model, x)
     batch = make_batch(model, structure.graph, x, y, loss, sample_weight)
-    layers = seen_layers(model)
-    half = "float16" in {str(getattr(layer, "compute_dtype", "")) for _, layer in layers}
+    half = "float16" in {
+        str(getattr(layer, "compute_dtype", "")) for _, layer in walk_layers(model)
+    }
     scale = _HALF_SCALE if half else 1.0
-    watched = [(key, layer) for key, layer in layers if _has_something_to_say(layer)]
-    # To find out may call a layer of the user's own, which the passes would see.
-    names = {id(layer): _activation_name(layer) for _, layer in watched}
-    seen: dict[tuple[str, int], _Seen] = {}
-    read: dict[str, tuple[Any, np.ndarray]] = {}
-
-    def value(point: Point, tensor: Any) -> None:
-        if point.what == "input":
-            read.setdefault(point.key, (point.layer, _array(tensor[:EXAMPLES])))
-            return
-        record = seen.setdefault(point[:2], _Seen(point.layer))
-        record.shape = tuple(tensor.shape)
-        if _is_seen_before(point, structure, names[id(point.layer)]):
-            return
-        axis = _channel(structure.kernels_of(point.layer), point.layer, len(tensor.shape))
-        activation = names[id(point.layer)] if point.what == "output" else ""
-        record.values[point.what] = measure_beside(
-            beside, tensor, axis, activation, count_zeros=bool(activation)
-        )
-
-    def gradient(point: Point, tensor: Any) -> None:
-        if _is_seen_before(point, structure, names[id(point.layer)]):
-            return
-        axis = _channel(structure.kernels_of(point.layer), point.layer, len(tensor.shape))
-        wide = keras.ops.cast(tensor, "float32") / scale if half else tensor
-        seen[point[:2]].gradients[point.what] = measure_beside(
-            beside, wide, axis, count_zeros=False
-        )
-
     variables = {k.key: k.variable for k in structure.kernels}
     biases = {k.key: k.bias for k in structure.kernels if k.bias is not None}
     keys = {id(v): key for key, v in all_weights(model).items()}
@@ -275,6 +151,7 @@ def _measured(model: Any, x: Any, y: Any, loss: Any, sample_weight: Any, kept: A
     asked = {id(v): v for v in (*variables.values(), *biases.values(), *trained.values())}
     # What the passes leave of the other cores is enough to measure beside them.
     with ThreadPoolExecutor(1) as beside, apart(model) as snapshot:
+        seen = Seen(model, structure, beside, scale)
         work = Work(
             lambda x, y: _computed(model, batch, x, *y),
             batch.x,
@@ -284,12 +161,14 @@ def _measured(model: Any, x: Any, y: Any, loss: Any, sample_weight: Any, kept: A
             functools.partial(
                 probing,
                 model,
-                layers=watched,
-                entering=[layer for _, layer in watched if is_followed(layer)],
+                layers=seen.watched,
+                entering=seen.entering,
             ),
             scale,
         )
-        outputs, number, tapped = forward_and_backward(snapshot, work, value, gradient, kept)
+        outputs, number, tapped = forward_and_backward(
+            snapshot, work, seen.value, seen.gradient, kept
+        )
         spread = spreads(model, loss, batch, outputs)
         looked_up = {lookup.input for lookup in batch.mended.lookups}
         floats = preprocessed(model, structure.graph, batch.x, looked_up)
@@ -313,7 +192,7 @@ def _measured(model: Any, x: Any, y: Any, loss: Any, sample_weight: Any, kept: A
     ratios, decrease = first_updates(model, values, by_key, {*trained})
     with snapshot.before():
         weights = {
-            kernel.key: _weights(structure, kernel, values[kernel.key], gradients, ratios)
+            kernel.key: weights_of(structure, kernel, values[kernel.key], gradients, ratios)
             for kernel in structure.kernels
         }
         settings = settings_of(structure, values)
@@ -325,15 +204,15 @@ def _measured(model: Any, x: Any, y: Any, loss: Any, sample_weight: Any, kept: A
     drawn = looks_drawn(structure, {key: values[key] for key in trained})
     optimizer, rates = optimizer_of(model, decrease), None
     by_sign = optimizer is not None and optimizer.adaptive
-    moves = first_moves(values, by_key, ratios, by_sign) if read else {}
+    moves = first_moves(values, by_key, ratios, by_sign) if seen.read else {}
     with snapshot.before():
-        recurrent = tuple(through_time(structure, read, values, moves, by_sign))
+        recurrent = tuple(through_time(structure, seen.read, values, moves, by_sign))
     if optimizer is not None and kept is None and batch.y is not None:
         undone = structure.is_normalized_throughout
         first = FirstStep(optimizer, parameters, float(number), drawn, undone)
         rates = try_rates(model, first, snapshot.taken, work)
     return Measurement(
-        layers=tuple(_rows(seen, structure, weights)),
+        layers=tuple(seen.rows(weights)),
         inputs=inputs,
         examples=int(keras.tree.flatten(batch.x)[0].shape[0]),
         loss=float(number),
@@ -392,34 +271,6 @@ def _notes(model: Any, structure: Structure) -> Iterator[str]:
         )
 
 
-def _is_seen_before(point: Point, structure: Structure, activation: str) -> bool:
-    """What enters an activation that is a layer was the output of another, but for bounded ones."""
-    if point.what == "output" or structure.kernels_of(point.layer):
-        return False
-    return activation not in BOUNDED
-
-
-def _has_something_to_say(layer: Any) -> bool:
-    """Kernels, activations, sums of branches, and layers of the user's own with weights."""
-    if is_normalization(layer):
-        return False
-    return bool(
-        activation_of(layer) is not None or is_merge(layer) or getattr(layer, "weights", None)
-    )
-
-
-def _activation_name(layer: Any) -> str:
-    found = activation_of(layer) or own_activation(layer)
-    return "" if found is None else found.name
-
-
-def _channel(kernels: list[Kernel], layer: Any, rank: int) -> int:
-    """The axis of the units of a layer's output."""
-    if kernels and hasattr(kernels[-1].layer, "equation"):
-        return channel_axes(kernels[-1], rank)[-1]
-    return 1 if getattr(layer, "data_format", None) == "channels_first" else rank - 1
-
-
 def _computed(model: Any, batch: Batch, x: Any, y: Any, weights: Any) -> tuple[Any, Any]:
     """The model's outputs, and the scalar whose gradient is taken."""
     outputs = _outputs(model, batch, x)
@@ -475,62 +326,3 @@ def _wide(variable: Any) -> np.ndarray:
 def _single(gradient: np.ndarray, scale: float) -> np.ndarray:
     wide = gradient.astype(np.float32, copy=False)
     return wide if scale == 1 else wide / scale
-
-
-def _weights(
-    structure: Structure,
-    kernel: Kernel,
-    wide: np.ndarray,
-    gradients: dict[int, Any],
-    ratios: dict[str, float],
-) -> Weights:
-    gradient = gradients.get(id(kernel.variable))
-    bias = None if kernel.bias is None else kernel.bias.numpy().astype(np.float32)
-    with np.errstate(all="ignore"):
-        std, mean = float(wide.std()), float(wide.mean())
-        return Weights(
-            key=kernel.key,
-            fan_in=kernel.fan_in,
-            fan_out=kernel.fan_out,
-            trainable=kernel.trainable,
-            initializer=initializer_of(kernel),
-            mean=mean,
-            std=std,
-            gradient_std=None if gradient is None else float(gradient.std()),
-            gradient_norm=None if gradient is None else norm(gradient),
-            update_ratio=ratios.get(kernel.key),
-            bias_rms=None if bias is None else float(np.sqrt(np.mean(bias**2))),
-            twins=find_twins(structure, kernel, wide, gradients),
-            wrong_fans=wrong_fans(kernel, std),
-        )
-
-
-def _rows(
-    seen: dict[tuple[str, int], _Seen], structure: Structure, weights: dict[str, Weights]
-) -> Iterator[LayerSignals]:
-    depths = structure.depths([(key, n, record.layer) for (key, n), record in seen.items()])
-    for (key, n), record in seen.items():
-        if "output" not in record.values:
-            continue
-        kernels = structure.kernels_of(record.layer)
-        values = {what: signal.result() for what, signal in record.values.items()}
-        gradients = {what: signal.result() for what, signal in record.gradients.items()}
-        output, back = values["output"], gradients.get("output")
-        yield LayerSignals(
-            key=key if n == 0 else f"{key}#{n + 1}",
-            layer=type(record.layer).__name__,
-            shape=record.shape,
-            depth=depths[key, n],
-            activation=_activation_name(record.layer),
-            follows=str(kernels[-1].activations[0]) if kernels else "",
-            normalized=structure.is_normalized(record.layer),
-            reads=structure.reads(record.layer),
-            head=structure.is_head(record.layer),
-            is_kernel=any(not kernel.is_embedding for kernel in kernels),
-            scores=structure.makes_scores(record.layer),
-            weights=tuple(weights[kernel.key] for kernel in kernels),
-            linear=values.get("preactivation", output),
-            output=output,
-            linear_gradient=gradients.get("preactivation", back),
-            output_gradient=back,
-        )

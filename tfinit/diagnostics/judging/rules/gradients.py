@@ -9,7 +9,7 @@ from tfinit.diagnostics.judging import cures
 from tfinit.diagnostics.judging.cures import Cure
 from tfinit.diagnostics.judging.evidence import Evidence
 from tfinit.diagnostics.judging.findings import NOTE, SEVERE, WARNING, Finding, Kind, rule
-from tfinit.diagnostics.measuring.measurement import LayerSignals
+from tfinit.diagnostics.measuring.layers import LayerSignals
 from tfinit.diagnostics.measuring.outputs import Output
 from tfinit.diagnostics.measuring.parameters import Parameter
 

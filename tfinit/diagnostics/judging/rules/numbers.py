@@ -7,7 +7,7 @@ from tfinit.diagnostics.judging import cures
 from tfinit.diagnostics.judging.cures import Cure
 from tfinit.diagnostics.judging.evidence import Evidence
 from tfinit.diagnostics.judging.findings import SEVERE, Finding, Kind, rule
-from tfinit.diagnostics.measuring.measurement import LayerSignals
+from tfinit.diagnostics.measuring.layers import LayerSignals
 from tfinit.graph.calls import Step, bears_kernel
 from tfinit.graph.layer_kinds import kind_of
 

@@ -19,7 +19,7 @@ from tfinit.diagnostics.judging.findings import (
 from tfinit.diagnostics.judging.rules.gradients import VANISHING
 from tfinit.diagnostics.judging.rules.input_scale import SCALE_JUMP
 from tfinit.diagnostics.judging.trends import Trend
-from tfinit.diagnostics.measuring.measurement import LayerSignals
+from tfinit.diagnostics.measuring.layers import LayerSignals
 from tfinit.diagnostics.measuring.signals import BOUNDED
 from tfinit.graph.calls import bears_kernel
 from tfinit.graph.layer_kinds import kind_of

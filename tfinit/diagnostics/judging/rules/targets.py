@@ -117,6 +117,8 @@ def _broadcast_targets(evidence: Evidence) -> Iterator[Finding]:
             continue
         wider = len(made) > len(given) or (made[-1:] != given[-1:] and given[-1:] == (1,))
         single = given in ((made[0],), (made[0], 1)) and math.prod(made[1:]) > 1
+        if single and len(made) == 2:
+            continue  # the head has units too many, which is told of it
         words = (
             "Let the network give one answer for each example: Dense(1) last, and recurrent layers "
             "with return_sequences=False before it."

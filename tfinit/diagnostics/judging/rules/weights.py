@@ -7,7 +7,7 @@ from tfinit.diagnostics.judging import cures
 from tfinit.diagnostics.judging.cures import Cure
 from tfinit.diagnostics.judging.evidence import Evidence, elsewhere
 from tfinit.diagnostics.judging.findings import NOTE, SEVERE, WARNING, Finding, Kind, rule
-from tfinit.diagnostics.measuring.measurement import LayerSignals, Weights
+from tfinit.diagnostics.measuring.layers import LayerSignals, Weights
 from tfinit.diagnostics.measuring.twins import Alike
 
 # Fractions of units or entries.
