@@ -14,6 +14,7 @@ SOURCES = {
     "default": "DEFault: the others",
     "reports": "Reports on GitHub and elsewhere",
     "fourteen": "DeepLocalize, DeepFD, DEFault: the first fourteen",
+    "unseen_questions": "Stack Exchange: questions not seen before the rules were frozen",
 }
 
 
