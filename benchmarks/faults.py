@@ -198,12 +198,14 @@ def line(cells: Sequence[str]) -> str:
 def totals(all_told: Sequence[Told]) -> list[str]:
     """A line for each source, and one for all that those who write rules know."""
     rows = [["source", "programs", *VERDICTS]]
-    known = [one for one in all_told if one.program.source != APART]
+    known = [one for one in all_told if one.program.source not in APART]
+    unseen = [one for one in all_told if one.program.source in APART]
     groups = {source: [o for o in all_told if o.program.source == source] for source in SOURCES}
     for words, of_source in [
-        *((words, groups[source]) for source, words in SOURCES.items() if source != APART),
+        *((words, groups[source]) for source, words in SOURCES.items() if source not in APART),
         ("all", known),
-        (SOURCES[APART], groups[APART]),
+        *((SOURCES[source], groups[source]) for source in APART),
+        ("apart: all that nobody who wrote a rule had seen", unseen),
     ]:
         if of_source:
             counts = [sum(word in one.verdicts for one in of_source) for word in VERDICTS]
