@@ -13,6 +13,7 @@ SOURCES = {
     "theia_neuralint": "Theia, NeuraLint",
     "default": "DEFault: the others",
     "reports": "Reports on GitHub and elsewhere",
+    "unseen_reports": "Reports on GitHub and elsewhere: unseen",
     "fourteen": "DeepLocalize, DeepFD, DEFault: the first fourteen",
 }
 
