@@ -28,13 +28,6 @@ def years_of_life_by_people_per_television(mended):
     return stack((1,), [(1,)], "mse", sgd(0.01)), x, y
 
 
-@program("stats.SE 418955", "targets", epochs=40)
-def squares_by_two_linear_layers(mended):
-    x = np.arange(100, dtype="float32")[:, None]
-    y = x**2 + 3
-    return stack((1,), [(1,), (1,)], "mse", "sgd"), standard(x), standard(y) if mended else y
-
-
 @program("stats.SE 481881", "head", epochs=10)
 def an_image_that_holds_the_answer(mended):
     random = np.random.default_rng(0)

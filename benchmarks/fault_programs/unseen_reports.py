@@ -118,15 +118,6 @@ def flowers_in_cm_by_small_tanhs(mended):
     return model, standard(x) if mended else x, one_hot(y, 3)
 
 
-@program("keras#3642", "inputs", "labels", epochs=30)
-def an_autoencoder_of_0_to_255(mended):
-    """They are inputs and targets at once."""
-    x, _ = digits(1.0 if mended else 255.0)
-    parts = [(32, "relu"), (64, "sigmoid")]
-    adadelta = keras.optimizers.Adadelta(1.0)  # its rate then
-    return stack((64,), parts, "binary_crossentropy", adadelta), x, x
-
-
 @program("keras#741", "head", "loss", epochs=40)
 def several_labels_at_once_by_softmax(mended):
     random = np.random.default_rng(0)
