@@ -61,11 +61,6 @@ class _Diagnose(OnDevice):
             raise InputError(f"`examples` must be at least 2, received {self.examples}.")
         if self.fix and not is_named(self.model):
             raise InputError(
-                f"`fix` changes the lines of a program, and {self.model!r} is none. Name the "
-                "function that builds the model: file.py:build."
-            )
-        if self.fix and not is_named(self.model):
-            raise InputError(
                 f"`fix` changes the lines of a program, and {self.model!r} is a file of weights. "
                 "Name the function that builds the model: file.py:build."
             )

@@ -213,6 +213,27 @@ def test_what_does_not_go_together_is_tried_alone(rules, fixed):
     assert [f.kind for f in found.left] == ["odder"]
 
 
+def test_what_the_program_says_already_is_left_as_it_is(rules, fixed):
+    changes = [Change("head", "units", 2), Change("head", "activation", "relu")]
+    asks_for(*changes, until=lambda e: e.found.outputs[0].units == 2)
+    lines, _ = fixed(HEAD='Dense(1, "relu", name="head")')
+    assert lines == [
+        '-net.add(Dense(1, "relu", name="head"))',
+        '+net.add(Dense(2, "relu", name="head"))',
+    ]
+
+
+def test_the_rate_is_that_of_the_program_whose_data_are_scaled(fixed):
+    lines, found = fixed(
+        HIDDEN="x = 200 + 100 * x",
+        HEAD="Dense(1, 'sigmoid')",
+        OPTIMIZER="keras.optimizers.SGD(1000.0)",
+        LOSS="'binary_crossentropy'",
+    )
+    assert found.after is not None and found.after.healthy
+    assert not [f for f in found.after.findings if f.fault == "rate"], lines
+
+
 def test_a_change_that_breaks_the_program_is_not_said(rules, fixed):
     asks_for(Change("model.compile", "loss", "no_such_loss"))
     lines, found = fixed()

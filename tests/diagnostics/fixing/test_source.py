@@ -30,7 +30,7 @@ def call_of(source):
             '        activation="relu",\n    )\n',
         ),
         ("Dense(\n    1\n)", 'Dense(\n    1, activation="relu"\n)'),
-        ('Dense(1, "relu")', None),
+        ('Dense(1, "relu")', 'Dense(1, "relu")'),
         ("Dense(*sizes)", None),
         ("Dense(1, **options)", None),
     ],

@@ -106,8 +106,10 @@ def fix(name: str, argument: str, examine: Examine) -> Fix:
     now = first
     for _ in range(_ROUNDS):
         severe = now.diagnosis.severe
-        # All at once; where they do not go together, one.
-        choices = [severe, *([finding] for finding in severe if len(severe) > 1)]
+        # All at once, but rates after the rest, which decides what rate will do; where they do not
+        # go together, one.
+        others = [finding for finding in severe if finding.fault != "rate"]
+        choices = [others or severe, *([finding] for finding in severe if len(severe) > 1)]
         better = next(filter(None, (tried(now, chosen) for chosen in choices)), None)
         if better is None:
             break
@@ -143,7 +145,7 @@ def _changed(program: _Seen, name: str, findings: Sequence[Finding]) -> str:
     for finding in findings:
         kept = source.edits()
         done = changed(source, program.sites, program.model, program.diagnosis, finding.changes)
-        if not done:
+        if not done or source.edits() == kept:
             source.put_back(kept)
             if finding.code:
                 _add_line(source, name, finding.code)

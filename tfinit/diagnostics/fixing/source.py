@@ -101,7 +101,7 @@ class Source:
     def _replace(self, node: ast.expr, value: str) -> bool:
         start, end = self._span(node)
         if self._bytes[start:end].decode() == value:
-            return False  # it says so already
+            return True  # it says so already
         return self._edit(start, end, value)
 
     def _edit(self, start: int, end: int, new: str) -> bool:
