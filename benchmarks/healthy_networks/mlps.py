@@ -31,7 +31,7 @@ def mlp(depth, width, activation, end, seed):
         "logits": (
             None,
             keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-            keras.optimizers.SGD(0.05, momentum=0.9),
+            keras.optimizers.SGD(0.05 / depth, momentum=0.9),
         ),
         "numbers": (None, "mse", keras.optimizers.Adam(3e-3)),
         "categories": ("softmax", "categorical_crossentropy", "rmsprop"),
