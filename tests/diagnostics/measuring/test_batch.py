@@ -125,3 +125,20 @@ def test_what_has_no_gradient_is_refused():
     classes = keras.ops.argmax(keras.layers.Dense(3)(inputs), axis=-1)
     with pytest.raises(InputError, match="no floating-point numbers"):
         diagnose(keras.Model(inputs, classes), X)
+
+
+@pytest.mark.parametrize(
+    ("loss", "y", "units", "said"),
+    [
+        ("categorical_crossentropy", np.arange(8) % 3, 3, 'loss="sparse_categorical_crossentropy"'),
+        ("categorical_crossentropy", np.eye(4)[np.arange(8) % 4], 3, r"write Dense\(4\) last"),
+        ("sparse_categorical_crossentropy", np.eye(3)[np.arange(8) % 3], 3, "one-hot rows compile"),
+        ("mse", np.ones((8, 2)), 3, r"write Dense\(2\) last, or pass the targets of its 3"),
+        ("mean_sqared_error", np.ones((8, 3)), 3, "Keras has none of that name"),
+    ],
+)
+def test_targets_in_another_form_than_the_loss_takes(loss, y, units, said):
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(units, "softmax")])
+    model.compile("sgd", loss)
+    with pytest.raises(InputError, match=said):
+        diagnose(model, np.ones((8, 4), "float32"), y)

@@ -15,9 +15,10 @@ from tfinit.diagnostics.measuring.initializers import looks_drawn
 from tfinit.diagnostics.measuring.layers import LayerSignals, Seen, weights_of
 from tfinit.diagnostics.measuring.linear_fit import linear_fit
 from tfinit.diagnostics.measuring.mending import Lookup
+from tfinit.diagnostics.measuring.misfits import misfit
 from tfinit.diagnostics.measuring.one_step import FirstStep, Rates, try_rates
 from tfinit.diagnostics.measuring.optimizer import Optimizer, optimizer_of
-from tfinit.diagnostics.measuring.outputs import Output, outputs_of
+from tfinit.diagnostics.measuring.outputs import Output, compared, outputs_of
 from tfinit.diagnostics.measuring.parameters import Parameter, parameter
 from tfinit.diagnostics.measuring.penalties import Penalty, penalties_of
 from tfinit.diagnostics.measuring.preprocessing import preprocessed
@@ -153,7 +154,7 @@ def _measured(model: Any, x: Any, y: Any, loss: Any, sample_weight: Any, kept: A
     with ThreadPoolExecutor(1) as beside, apart(model) as snapshot:
         seen = Seen(model, structure, beside, scale)
         work = Work(
-            lambda x, y: _computed(model, batch, x, *y),
+            lambda x, y: _computed(model, batch, loss, x, *y),
             batch.x,
             (batch.y, batch.weights),
             [v for _, layer in walk_layers(model) for v in weights_that_train(layer)],
@@ -271,10 +272,10 @@ def _notes(model: Any, structure: Structure) -> Iterator[str]:
         )
 
 
-def _computed(model: Any, batch: Batch, x: Any, y: Any, weights: Any) -> tuple[Any, Any]:
+def _computed(model: Any, batch: Batch, loss: Any, x: Any, y: Any, weights: Any) -> tuple[Any, Any]:
     """The model's outputs, and the scalar whose gradient is taken."""
     outputs = _outputs(model, batch, x)
-    return outputs, _scalar(batch, x, y, outputs, weights)
+    return outputs, _scalar(model, batch, loss, x, y, outputs, weights)
 
 
 def _outputs(model: Any, batch: Batch, x: Any) -> Any:
@@ -293,7 +294,7 @@ def _outputs(model: Any, batch: Batch, x: Any) -> Any:
         ) from error
 
 
-def _scalar(batch: Batch, x: Any, y: Any, outputs: Any, weights: Any) -> Any:
+def _scalar(model: Any, batch: Batch, loss: Any, x: Any, y: Any, outputs: Any, weights: Any) -> Any:
     import keras
 
     try:
@@ -301,10 +302,14 @@ def _scalar(batch: Batch, x: Any, y: Any, outputs: Any, weights: Any) -> Any:
     except InputError:
         raise
     except Exception as error:
+        pairs = zip(compared(model, outputs, y, loss), keras.tree.flatten(outputs), strict=True)
+        known = (misfit(told, np.shape(part), tuple(made.shape)) for (part, told), made in pairs)
+        why = next(filter(None, known), "") or (
+            f"{reason(error)} Pass the targets that the loss takes, or as `loss` one that fits."
+        )
         raise InputError(
             f"The loss cannot be computed from `y` ({shapes(y)}) and the outputs "
-            f"({shapes(outputs)}): {reason(error)} Pass the targets that the loss takes, or as "
-            "`loss` one that fits."
+            f"({shapes(outputs)}): {why}"
         ) from error
 
 

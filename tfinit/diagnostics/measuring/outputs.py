@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tfinit.diagnostics.measuring.targets import Targets
+from tfinit.errors import InputError
 from tfinit.graph.heads import Applied, heads_of
 from tfinit.graph.keras_internals import given_losses, given_metrics, has_logits
 from tfinit.graph.layer_kinds import snake
@@ -221,10 +222,20 @@ def _first_loss(given: Any, target: np.ndarray, value: np.ndarray, weight: float
 
 
 def loss_of(given: Any, weight: float = 1.0) -> Loss:
-    """What is known of a loss: Keras's name, an instance, or a function of the user's own."""
+    """What is known of a loss: Keras's name, an instance, or a function of the user's own.
+
+    Raises:
+        InputError: Keras has none of that name.
+    """
     import keras
 
-    function = keras.losses.get(given) if isinstance(given, str) else given
+    try:
+        function = keras.losses.get(given) if isinstance(given, str) else given
+    except ValueError as error:
+        raise InputError(
+            f"`model` is compiled with the loss {given!r}, and Keras has none of that name. Write "
+            "one of keras.losses."
+        ) from error
     wrapped = getattr(function, "fn", function)
     name = getattr(wrapped, "__name__", None) or type(function).__name__
     home = type(function) if isinstance(function, keras.losses.Loss) else function
