@@ -79,6 +79,7 @@ class LayerKind:
         model: ``"functional"`` or ``"sequential"``.
         left_alone: Why its own weights are not pruned: ``"normalization"`` or ``"depthwise"``.
         positions: Whether what it makes depends on positions alone, not on the values it is given.
+        carries: Whether it hands some of its input's entries on as they are, in another order.
         masks: Whether its own weights are masks for those of the layer in it.
         multiply_adds: The rule that counts them.
         channels: The rule for the channels through it; for Keras's own class only.
@@ -103,6 +104,7 @@ class LayerKind:
     model: str = ""
     left_alone: str = ""
     positions: bool = False
+    carries: bool = False
     masks: bool = False
     multiply_adds: str = ""
     channels: str = ""
@@ -292,6 +294,7 @@ _NORMALIZING = LayerKind(left_alone="normalization", multiply_adds="free")
 _POOL = LayerKind(keeps_mean=True, channels="pooling")
 _DROPOUT = LayerKind(keeps_mean=True, channels="same", moments="dropout")
 _RESHAPING = LayerKind(keeps_mean=True, moments="same")
+_CARRYING = replace(_RESHAPING, carries=True)
 _LOOKUP = LayerKind(preprocessing="lookup")
 _ADD = LayerKind(merge="add", channels="add", moments="add")
 _MULTIPLY = LayerKind(merge="multiply", moments="multiply")
@@ -366,11 +369,11 @@ _LAYERS: dict[str, LayerKind] = {
     **_each("GlobalAveragePooling", replace(_POOL, moments="global_average"), _ALL),
     **_each("AdaptiveMaxPooling AdaptiveAveragePooling", LayerKind(keeps_mean=True), _ALL),
     # Shapes.
-    "Reshape": replace(_RESHAPING, channels="reshape"),
-    "Permute": replace(_RESHAPING, channels="moving"),
+    "Reshape": replace(_CARRYING, channels="reshape"),
+    "Permute": replace(_CARRYING, channels="moving"),
     "RepeatVector": _RESHAPING,
-    "Flatten": replace(_RESHAPING, channels="flatten"),
-    "Identity": replace(_RESHAPING, channels="same"),
+    "Flatten": replace(_CARRYING, channels="flatten"),
+    "Identity": replace(_CARRYING, channels="same"),
     **_each("UpSampling Cropping", replace(_RESHAPING, channels="pooling"), _ALL),
     **_each("ZeroPadding", LayerKind(channels="zero_padding", moments="pad"), _ALL),
     **_each("Masking InputLayer", LayerKind(moments="same")),
@@ -456,11 +459,12 @@ _OPERATIONS: dict[str, LayerKind] = {
     **_each("dot matmul einsum tensordot inner vdot", LayerKind(merge="dot")),
     **_each("zeros_like ones_like full_like", LayerKind(positions=True)),
     "dot_product_attention": LayerKind(attention=True, merge="dot"),
-    "reshape": replace(_RESHAPING, channels="reshape"),
-    "squeeze": LayerKind(channels="flatten"),
-    "transpose": replace(_RESHAPING, channels="moving"),
-    **_each("swapaxes moveaxis expand_dims", LayerKind(channels="moving")),
-    "identity": replace(_RESHAPING, channels="same"),
+    "reshape": replace(_CARRYING, channels="reshape"),
+    "squeeze": LayerKind(channels="flatten", carries=True),
+    "get_item": LayerKind(carries=True),
+    "transpose": replace(_CARRYING, channels="moving"),
+    **_each("swapaxes moveaxis expand_dims", LayerKind(channels="moving", carries=True)),
+    "identity": replace(_CARRYING, channels="same"),
     **_each("max_pool average_pool", LayerKind(keeps_mean=True)),
 }
 _HOMES: dict[str, dict[str, LayerKind]] = {

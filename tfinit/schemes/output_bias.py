@@ -10,7 +10,6 @@ from tfinit.errors import InputError
 from tfinit.graph.heads import Applied, heads_of
 from tfinit.graph.keras_internals import given_losses
 from tfinit.graph.kernels import Kernel
-from tfinit.named_arrays import ends
 from tfinit.schemes.engine.registry import scheme
 from tfinit.schemes.engine.report import Record, Report
 from tfinit.schemes.engine.task import Task
@@ -61,6 +60,8 @@ def output_bias(task: Task) -> Report:
     Karpathy, A recipe for training neural networks, 2019; Lin et al., Focal loss for dense object
     detection, ICCV 2017, section 4.1 (a prior for rare classes).
     """
+    from tfinit.named_arrays import ends  # it imports Keras
+
     names = list(ends(task.model, "outputs").names)
     targets = _for_each(task.targets, names)
     losses = _losses(task.model, names, len(targets))

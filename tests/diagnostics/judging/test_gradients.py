@@ -8,8 +8,7 @@ import tfinit
 from tfinit.diagnostics import diagnose
 
 L = keras.layers
-RANDOM = np.random.default_rng(0)
-X = RANDOM.normal(size=(64, 8)).astype("float32")
+X = np.random.default_rng(0).normal(size=(64, 8)).astype("float32")
 NUMBERS = X[:, :1] * X[:, 1:2] - X[:, 2:3]
 BINARY = (NUMBERS > 0).astype("float32")
 CLASSES = (np.digitize(NUMBERS[:, 0], [-0.5, 0.5])).astype("int32")

@@ -10,9 +10,8 @@ import tfinit
 from tfinit.diagnostics import diagnose
 
 L = keras.layers
-RANDOM = np.random.default_rng(0)
-X = RANDOM.normal(size=(64, 8)).astype("float32")
-Y = RANDOM.integers(0, 3, 64)
+X = np.random.default_rng(0).normal(size=(64, 8)).astype("float32")
+Y = np.random.default_rng(1).integers(0, 3, 64)
 LOGITS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
 

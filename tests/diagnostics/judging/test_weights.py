@@ -9,8 +9,7 @@ import tfinit
 from tfinit.diagnostics import diagnose
 
 L = keras.layers
-RANDOM = np.random.default_rng(0)
-X = RANDOM.normal(size=(64, 8)).astype("float32")
+X = np.random.default_rng(0).normal(size=(64, 8)).astype("float32")
 Y = np.digitize(X[:, 0], [-0.5, 0.5]).astype("int32")
 LOGITS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 

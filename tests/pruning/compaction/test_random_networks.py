@@ -149,7 +149,7 @@ def weights(model):
 TALLY = []  # of each network: units removed, dead units kept, do outputs depend on the input
 
 
-@settings(max_examples=60)
+@settings(max_examples=100)
 @given(st.randoms(use_true_random=True))  # Hypothesis's own choices make too simple networks
 def check_random_networks(random):
     keras.utils.clear_session(free_memory=False)

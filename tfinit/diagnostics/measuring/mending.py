@@ -18,11 +18,6 @@ from tfinit.graph.keras_internals import arguments_with, inputs_of
 from tfinit.graph.layer_kinds import kind_of
 from tfinit.schemes.engine.forward import call
 
-# Operations that hand some of their input's entries on as they are, in another order.
-_CARRIES = frozenset(
-    ["Reshape", "Flatten", "Permute", "GetItem", "Squeeze", "ExpandDims", "Transpose", "Identity"]
-)
-
 
 class Lookup(NamedTuple):
     """An embedding that reads an input as it is.
@@ -65,7 +60,7 @@ def _lookups(graph: Graph, n: int, array: np.ndarray) -> Iterator[Lookup]:
                     args, how = arguments_with(node, {id(inputs_of(node)[0]): tensor})
                     places = keras.ops.convert_to_numpy(graph.steps[call_before].op(*args, **how))
                 yield Lookup(step.key, n, int(step.op.input_dim), places.ravel())
-            elif type(step.op).__name__ in _CARRIES and len(step.inputs) == 1 and graph.nodes:
+            elif kind_of(step.op).carries and len(step.inputs) == 1 and graph.nodes:
                 waiting += [(out, (*way, index)) for out in step.outputs]
 
 

@@ -125,7 +125,7 @@ def _missing_activation(evidence: Evidence) -> Iterator[Finding]:
 
 
 def _activate(layer: str, units: int, keys: list[str]) -> Cure:
-    written = f'{layer}({units}, activation="relu")' if layer == "Dense" else 'activation="relu"'
+    written = f'{layer}({units}, …, activation="relu")'
     changes = tuple(Change(key, "activation", "relu") for key in keys)
     return Cure(f"Give hidden layers an activation: write {written}.", "", changes)
 
