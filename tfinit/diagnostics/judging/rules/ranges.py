@@ -13,7 +13,7 @@ from tfinit.diagnostics.measuring.outputs import Output
 
 BOUNDED = Kind("bounded logits", fault="head")
 # The loss that is left when all is learned, over that of guessing.
-_LEFT_SEVERE, _LEFT_WARNING = 0.4, 0.02
+_LEFT_SEVERE = 0.4
 # What of the targets' variance cannot be reached.
 _BEYOND_SEVERE, _BEYOND_WARNING = 0.2, 0.01
 _CUT = 16.1  # -log(1e-7): what Keras's cross-entropies give for a share of 0
