@@ -57,8 +57,8 @@ class Running:
         finally:
             page.close()
 
-    def waits_for(self, condition, seconds=2):
-        """Whether something comes true in time."""
+    def waits_for(self, condition, seconds=20):
+        """Whether something comes true in time, however busy the machine."""
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             if condition():

@@ -129,7 +129,8 @@ def test_the_oldest_that_asks_nothing_gives_way_to_a_new_one(serving):
             many.append(connect(server, INCOMPLETE["half a body"][0] if number % 2 else b""))
             if number % 10 == 9:
                 assert server.get("/").status == 200
-        assert server.waits_for(lambda: all(map(is_closed, many[:-4])))
+        # Which of the last is a question of when its bytes came: that is a new wait.
+        assert server.waits_for(lambda: sum(map(is_closed, many)) >= 26)
         assert not is_closed(many[-1])
         assert not is_closed(alone)
         assert len(server.connections) <= 6
