@@ -28,7 +28,7 @@ class _Running:
     job: Job
     messages: Any
     attempt: int
-    heard: float
+    heard: float = math.inf  # since when it tells nothing; it has not begun
 
 
 class RayExecutor:
@@ -113,7 +113,7 @@ class RayExecutor:
     def _submit(self, job: Job, attempt: int) -> None:
         key, setup = self._setup(job.setup)
         messages = self._stream.remote(self._versions, key, [setup], job.task())
-        self._running[messages] = _Running(job, messages, attempt, time.monotonic())
+        self._running[messages] = _Running(job, messages, attempt)
 
     def _setup(self, setup: Any) -> tuple[str, Any]:
         """The key of a setup, and where Ray keeps it. It is sent once."""
@@ -161,7 +161,8 @@ class RayExecutor:
         if kind == ray_worker.OUTCOME:
             del self._running[one.messages]
             return Ended(one.job, value)
-        one.job.heard(kind, value)
+        if kind != ray_worker.BEGUN:
+            one.job.heard(kind, value)
         return None
 
     def _failed(self, one: _Running, error: Exception) -> Ended:
