@@ -161,39 +161,3 @@ def test_workers_are_a_number(workers, tmp_path):
     with pytest.raises(InputError, match="`workers`"):
         run(config, progress=False, workers=workers)
     assert not (tmp_path / "run").exists()
-
-
-def content(directory):
-    """Every file by its name, but for the lock."""
-    return {
-        str(path.relative_to(directory)): path.read_bytes()
-        for path in sorted(directory.rglob("*"))
-        if path.is_file() and path.name != ".lock"
-    }
-
-
-def test_an_experiment_has_the_same_bytes_with_workers(tmp_path):  # which start a Ray of their own
-    experiment = {
-        "levels": 2,
-        "steps": 24,
-        "evaluate_every": 12,
-        "seeds": (0, 1),
-        "rewind_step": 5,
-        "controls": ("reinit", "one-shot", "lr-rewind", "snip"),
-        "train_examples": 300,
-        "model": "mlp-2-relu",
-        "threads": 1,
-    }
-    told, finished = [], []
-    here = run(LotteryConfig(run_dir=tmp_path / "here", **experiment), progress=False)
-    there = run(
-        LotteryConfig(run_dir=tmp_path / "there", **experiment),
-        progress=told.append,
-        finished=finished.append,
-        workers=2,
-    )
-    assert content(tmp_path / "there") == content(tmp_path / "here")
-    # In the order of one process, however they ended.
-    assert list(map(str, there)) == list(map(str, here))
-    assert sorted(map(str, finished)) == sorted(map(str, here))
-    assert sum(told) == 2 * (24 + 2 * (2 * (24 - 5) + 24 + 24 + (24 - 5)))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from tfinit.cli.console import checked, loading
+from tfinit.cli.console import loading
 from tfinit.cli.device import warm_up
 from tfinit.cli.workers import WithWorkers
 from tfinit.errors import InputError
@@ -54,7 +54,8 @@ class _Lottery(_Replicated, LotteryConfig):
     def run(self) -> int:
         if self.plot_only:
             return _reported(self, LotteryConfig, "lottery")
-        lottery(checked(self, LotteryConfig), self.device, self.log_dir, self.chosen_workers())
+        workers = self.chosen_workers()
+        lottery(self.threaded(LotteryConfig), self.device, self.log_dir, workers)
         return 0
 
 
@@ -69,7 +70,7 @@ class _Initializations(_Lottery):
         if self.plot_only:
             return _reported(self, LotteryConfig, "initializations")
         initializations(
-            checked(self, LotteryConfig),
+            self.threaded(LotteryConfig),
             self.initializations,
             self.device,
             self.log_dir,
@@ -85,7 +86,8 @@ class _Stability(_Replicated, StabilityConfig):
     def run(self) -> int:
         if self.plot_only:
             return _reported(self, StabilityConfig, "stability")
-        stability(checked(self, StabilityConfig), self.device, self.log_dir, self.chosen_workers())
+        workers = self.chosen_workers()
+        stability(self.threaded(StabilityConfig), self.device, self.log_dir, workers)
         return 0
 
 

@@ -1,7 +1,9 @@
 """The flags of commands that train several networks: how many at once, and where."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
+from tfinit.cli.console import checked
 from tfinit.cli.device import OnDevice
 from tfinit.executors.workers import Workers
 
@@ -37,3 +39,8 @@ class WithWorkers(OnDevice):
             self.time_limit,
             on_failure=self.on_failure,
         )
+
+    def threaded(self, cls: Any) -> Any:
+        """The configuration that was typed, with the threads of each worker."""
+        config, workers = checked(self, cls), self.chosen_workers()
+        return config if workers is None else workers.threaded(config)

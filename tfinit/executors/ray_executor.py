@@ -60,7 +60,7 @@ class RayExecutor:
             quiet: dict[str, Any] = {"log_to_driver": False, "configure_logging": False}
             if wanted.address is None:
                 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-                cpus = math.ceil(wanted.workers * wanted.cpus(os.cpu_count() or 1))
+                cpus = math.ceil(wanted.workers * wanted.cpus)
                 ray.init(num_cpus=cpus, include_dashboard=False, **quiet)
             else:
                 try:
@@ -74,10 +74,10 @@ class RayExecutor:
             {"num_gpus": wanted.gpus_per_training} if wanted.gpus_per_training else {}
         )
         self._stream = ray.remote(ray_worker.stream).options(
-            num_cpus=wanted.cpus(os.cpu_count() or 1),
+            num_cpus=wanted.cpus,
             num_returns="streaming",
             max_retries=0,
-            runtime_env={"env_vars": _environment()},
+            runtime_env={"env_vars": _environment(wanted)},
             **gpus,
         )
         return self
@@ -101,7 +101,7 @@ class RayExecutor:
         if wanted.workers:
             return wanted.workers
         there = self._ray.cluster_resources()
-        room = [there.get("CPU", 0) / wanted.cpus(1)]
+        room = [there.get("CPU", 0) / wanted.cpus]
         if wanted.gpus_per_training:
             room.append(there.get("GPU", 0) / wanted.gpus_per_training)
         return max(1, int(min(room)))
@@ -174,7 +174,9 @@ class RayExecutor:
         return Ended(one.job, error=error)
 
 
-def _environment() -> dict[str, str]:
-    """The part of the environment that decides what a training computes."""
+def _environment(workers: Workers) -> dict[str, str]:
+    """The part of the environment that decides what a training computes, and on what."""
     found = {name: value for name, value in os.environ.items() if name.startswith(_PASSED)}
+    if not workers.gpus_per_training:
+        found["CUDA_VISIBLE_DEVICES"] = "-1"
     return {"TF_FORCE_GPU_ALLOW_GROWTH": "true", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"} | found

@@ -11,7 +11,7 @@ from typing import Any
 from tfinit.executors.job import Work
 from tfinit.executors.versions import check_same_versions
 
-# Kinds of messages beside those of the work itself: where it has begun; its outcome; that it raised.
+# Kinds of messages beside those of the work itself: where it begins; its outcome; what it raised.
 BEGUN, OUTCOME, RAISED = "begun", "outcome", "raised"
 # Setups whose networks are kept, compiled: an experiment has two at most.
 _KEPT = 2
