@@ -4,6 +4,8 @@ import json
 import sys
 from pathlib import Path
 
+import ray
+
 from tfinit.lottery import LotteryConfig, StabilityConfig, compare_initializations, run, stability
 
 NETWORK = """
@@ -66,6 +68,8 @@ def starts(path, **more):
 if __name__ == "__main__":
     directory = Path(sys.argv[1])
     (directory / "nets.py").write_text(NETWORK)
+    # One for all: its processes load TensorFlow once.
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, configure_logging=False)
     found = {
         "all controls, rewound late": both(
             directory / "controls", lottery(rewind_step=5, controls=EVERYTHING)
