@@ -28,9 +28,9 @@ wait "$imported" "$browser" "$without_tensorflow"
 
 # What runs on every backend of Keras: on PyTorch; then on JAX, where no TensorFlow is installed at
 # all. Beside them the whole suite, on TensorFlow: no core is idle while one file is left of a part.
-two=(--numprocesses=2 --dist=loadfile)
+two=(--numprocesses=2 --dist=loadfile --no-loadscope-reorder) # the last files are short
 on_other_backends() {
-    mapfile -t files < <(grep -rl 'mark\.backends' tests --include='test_*.py')
+    mapfile -t files < <(grep -rl 'mark\.backends' tests --include='test_*.py' | sort)
     echo "== KERAS_BACKEND=torch"
     KERAS_BACKEND=torch "$bin/python" -m pytest -q "${two[@]}" -m backends "${files[@]}" "$@"
     echo "== KERAS_BACKEND=jax, without TensorFlow"

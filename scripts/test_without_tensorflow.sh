@@ -9,6 +9,6 @@ venv=.venv-without-tensorflow
     touch "$venv/.tfinit"
 }
 # Only these files: others import TensorFlow at their top.
-mapfile -t files < <(grep -rlE 'mark\.(backends|without_tensorflow)' tests --include='test_*.py')
+mapfile -t files < <(grep -rlE 'mark\.(backends|without_tensorflow)' tests --include='test_*.py' | sort)
 KERAS_BACKEND=jax "$venv/bin/python" -m pytest -q -m "backends or without_tensorflow" \
     "${files[@]}" "$@"
