@@ -13,14 +13,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from tfinit import backends
 from tfinit.arguments import one_of, path
-from tfinit.backends import KERASES, backend_of
+from tfinit.backends import backend_of
 from tfinit.errors import InputError, reason
 from tfinit.missing_gpu import ROOT, gpus, hidden_by, why_none
 from tfinit.threads import cores, threads_of
 
 __all__ = ["KERASES", "Device", "announce", "choose", "in_use", "unlisted"]
 
+KERASES = backends.KERASES
 _CHOICES = ("auto", "cpu", "gpu")
 _Listed = list[tuple[str, str, int]]  # kind, name and number of what is no CPU
 _log = logging.getLogger(__name__)
