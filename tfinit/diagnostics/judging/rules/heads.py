@@ -31,9 +31,7 @@ def _softmax_of_one_unit(evidence: Evidence) -> Iterator[Finding]:
         keras.layers.Dense(1, activation="softmax")
     """
     for output in evidence.found.outputs:
-        if output.units > 1 or not output.values.size or not np.all(output.values == 1):
-            continue
-        if reading.activation(evidence, output) != "softmax":
+        if not reading.is_softmax_of_one(evidence, output):
             continue
         yield evidence.finding(
             "one-unit softmax",
@@ -137,7 +135,7 @@ def _one_unit_for_several_classes(evidence: Evidence) -> Iterator[Finding]:
     for output in evidence.found.outputs:
         if output.units > 1 or not reading.takes_shares(output) or output.loss is None:
             continue
-        if np.all(output.values == 1) and reading.activation(evidence, output) == "softmax":
+        if reading.is_softmax_of_one(evidence, output):
             continue  # that is said of it already
         targets = output.of_targets
         are_numbers = targets is not None and targets.kind == "numbers"
