@@ -33,7 +33,7 @@ def network(*layers, shape=(4,), loss="sparse_categorical_crossentropy", head="s
 
 
 def compiled(model, loss="sparse_categorical_crossentropy"):
-    model.compile(keras.optimizers.Adam(0.02), loss, run_eagerly=True)
+    model.compile(keras.optimizers.Adam(0.02), loss, jit_compile=False)
     return model
 
 
