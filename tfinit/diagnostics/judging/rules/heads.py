@@ -248,9 +248,9 @@ def _binary_cross_entropy_of_no_probabilities(evidence: Evidence) -> Iterator[Fi
             continue
         if not (leaves or (beyond and ends)):
             continue
-        cut, tried = _cut_off(output), evidence.found.rates and evidence.found.rates.given
+        cut, rates = _cut_off(output), evidence.found.rates
         now = f", {cut:.0%} of them at 0, at 1 or beyond" if cut else " now, and may leave 0 to 1"
-        fails = tried is not None and not tried.does
+        fails = rates is not None and rates.given is not None and not rates.given.does
         yield evidence.finding(
             _HEAD,
             SEVERE if fails or cut >= _CUT_PROBABILITIES else WARNING,
