@@ -2,7 +2,8 @@
 # Set up if needed, check style, and run the whole suite: scripts/test.sh [flags of pytest]
 set -euo pipefail
 cd "$(dirname "$0")/.."
-trap 'kill $(jobs -p) 2>/dev/null || true' EXIT
+# What runs in the background hears no Ctrl-C.
+trap 'for job in $(jobs -p); do pkill -P "$job" || kill "$job" || true; done 2>/dev/null' EXIT
 # What is not needed yet is made beside the rest. Hundreds of processes import the same files, so
 # Python keeps what it compiled.
 unset PYTHONDONTWRITEBYTECODE
