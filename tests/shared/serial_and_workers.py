@@ -79,9 +79,9 @@ def race(path, **more):
         **more,
     )
     path.mkdir(parents=True)
-    for run in found.runs:
-        (path / f"{run.label} {run.seed}").write_bytes(run.metrics.losses.tobytes())
-    return [(run.label, run.seed, run.diverged_at) for run in found.runs]
+    for one in found.runs:
+        (path / f"{one.label} {one.seed}").write_bytes(one.metrics.losses.tobytes())
+    return [(one.label, one.seed, one.diverged_at) for one in found.runs]
 
 
 if __name__ == "__main__":
