@@ -22,7 +22,7 @@ from tfinit.graph.passes import Programs, Work
 _MOVES_FAR, _FALLS_FAR = 0.2, 0.5
 _QUICK = 0.99  # a rate that gives a reason itself, of one that is not adaptive, momentum gathered
 _REPLACES = 1.0  # of what normalizations undo the scale of
-_MOVES_LITTLE, _FALLS_LITTLE = 1e-3, 1e-3
+_MOVES_LITTLE, _FALLS_LITTLE, _FALLS_BY_NOTHING = 1e-3, 1e-3, 1e-5
 _STEPS, _FEW = 20, 5  # with the rate that is given, and with another
 _EXAMPLES = 128  # of the batch, at most
 _LARGE, _FEWEST = 2**21, 2  # of so many weights on, with another; with the given one as with others
@@ -46,11 +46,13 @@ class Trial:
         losses: Before the first step, and after each.
         cut: The share of the weights that the last gradient does not reach, of those that the first
             one did.
+        steeper: The norm of the last gradient, over that of the first.
     """
 
     rate: float
     losses: tuple[float, ...]
     cut: float
+    steeper: float
 
     @property
     def finite(self) -> bool:
@@ -95,10 +97,13 @@ class Rates:
         given: With the optimizer's rate; None where only its first step is known, which moves
             little.
         cure: With another, with which the loss falls; None if none was found.
+        slow: With the optimizer's rate, where it is one whose steps grow with the gradient and the
+            first one hardly lowers the loss; else None.
     """
 
     given: Trial | None
     cure: Trial | None
+    slow: Trial | None = None
 
 
 @dataclass(frozen=True)
@@ -137,6 +142,27 @@ class FirstStep:
         return statistics.median(ratios) if ratios else None
 
     @property
+    def moved(self) -> float:
+        """The same once the step is as it stays; of one that grows with the gradient, against
+        weights of the usual variance 1 / inputs where they are smaller, as they grow to that."""
+        ratios = [
+            p.update_ratio * (1 if self.optimizer.adaptive else min(1, _size(p)))
+            for p in self.parameters
+            if len(p.shape) > 1 and p.update_ratio is not None
+        ]
+        return (statistics.median(ratios) if ratios else 0.0) * self.optimizer.gathered
+
+    @property
+    def size(self) -> float:
+        """How large most kernels are, against weights of variance 1 / inputs."""
+        return statistics.median([_size(p) for p in self.parameters if len(p.shape) > 1] or [1.0])
+
+    @property
+    def is_of_one_layer(self) -> bool:
+        """Whether there is one kernel, of which no other keeps the rate small."""
+        return sum(len(p.shape) > 1 for p in self.parameters) == 1
+
+    @property
     def share(self) -> float | None:
         """How much lower the loss would be, against itself, if it were linear in the weights."""
         if self.optimizer.decrease is None or not math.isfinite(self.loss):
@@ -164,8 +190,15 @@ class FirstStep:
         """Whether it may be too small a step for a network that is to learn from scratch."""
         if self.ratio is None or not self.share or not self.drawn:
             return False
-        gathered = self.optimizer.gathered
-        return abs(self.share) * gathered < _FALLS_LITTLE and self.ratio * gathered < _MOVES_LITTLE
+        if abs(self.share) * self.optimizer.gathered >= _FALLS_LITTLE:
+            return False
+        return self.moved < _MOVES_LITTLE or (self.optimizer.adaptive and self.is_of_one_layer)
+
+    @property
+    def is_in_vain(self) -> bool:
+        """Whether it grows with the gradient, and that is next to none."""
+        slow = not self.optimizer.adaptive and self.is_short
+        return slow and abs(self.share or 0.0) * self.optimizer.gathered < _FALLS_BY_NOTHING
 
 
 def try_rates(
@@ -193,12 +226,14 @@ def try_rates(
             given = steps.trial(optimizer.rate, count, to_the_end=first.is_quick)
             if given.does:
                 return Rates(given, None)
-        by = _MOVES_WELL / ratio if optimizer.adaptive else _FALLS_WELL / abs(share)
+        in_vain = given is None and first.is_in_vain
+        by_moves = optimizer.adaptive and not first.is_of_one_layer
+        by = _MOVES_WELL / ratio if by_moves else _FALLS_WELL / abs(share)
         largest, rate = _LARGEST[optimizer.adaptive], abs(optimizer.rate) * by
         if given is not None:
             largest, rate = min(largest, abs(given.rate) / 3), min(rate, abs(given.rate) / 10)
-        rate = min(rate, largest)
-        return Rates(given, steps.one_that_falls(rate, largest))
+        slow = steps.trial(optimizer.rate, steps.count, to_the_end=True) if in_vain else None
+        return Rates(given, steps.one_that_falls(min(rate, largest), largest), slow)
     except Exception:
         # An optimizer of the user's own may need more than its config and variables.
         return None
@@ -252,11 +287,11 @@ class _Steps:
         ]
         optimizer.build(copies)
         losses: list[float] = []
-        first: set[int] = set()
+        first, steep = set[int](), 0.0
         while True:
             loss, gradients = self._passed([copy.value for copy in copies], not losses)
             reached = {n for n, g in enumerate(gradients) if g is not None and _is_any(g)}
-            first = reached if not losses else first
+            first, steep = (first, steep) if losses else (reached, _norm(gradients))
             losses.append(loss)
             if (
                 len(losses) > count
@@ -269,7 +304,8 @@ class _Steps:
                 for g, copy in zip(gradients, copies, strict=True)
             ]
             optimizer.apply(slopes, copies)
-        return Trial(rate, tuple(losses), 1 - len(reached & first) / max(len(first), 1))
+        cut = 1 - len(reached & first) / max(len(first), 1)
+        return Trial(rate, tuple(losses), cut, _norm(gradients) / max(steep, 1e-30))
 
     def one_that_falls(self, near: float, largest: float) -> Trial | None:
         """The largest rate near one with which the loss falls, of 1, 3, 10, 30 …"""
@@ -319,6 +355,17 @@ def _is_plain(losses: list[float], falling: bool, to_the_end: bool) -> bool:
 def _rate_at(place: int) -> float:
     """1, 3, 10, 30 … and 0.3, 0.1 …"""
     return float(f"{'13'[place % 2]}e{place // 2}")
+
+
+def _size(parameter: Parameter) -> float:
+    return parameter.rms * math.sqrt(math.prod(parameter.shape[:-1]))
+
+
+def _norm(gradients: list[Any]) -> float:
+    import keras
+
+    sums = [float(keras.ops.sum(keras.ops.square(g))) for g in gradients if g is not None]
+    return math.sqrt(sum(sums))
 
 
 def _is_any(gradient: Any) -> bool:
