@@ -13,6 +13,7 @@ EXPORT = [
     "tf2onnx>=1.16,<2",
 ]
 JAX = "jax>=0.4.30,<0.13"
+SCALE = ["ray>=2.40,<3"]
 
 setup(
     name="tfinit",
@@ -63,6 +64,7 @@ setup(
             "pyyaml>=6,<7",  # reads compose.yaml
             *DEMO,
             *EXPORT,
+            *SCALE,
             # The demo: its HTTP surface, and its page in a browser.
             "schemathesis>=4,<5",
             "playwright>=1.50,<2",
@@ -74,6 +76,8 @@ setup(
         "export": EXPORT,
         # PruningSummaries, SignalMonitor: TensorFlow writes its logs through this package.
         "tensorboard": ["tensorboard>=2.19,<2.22"],
+        # `--workers`: many trainings at once.
+        "scale": SCALE,
         # Results as data frames.
         "pandas": ["pandas>=2.1,<4"],
         # Data sets by the name tfds:NAME.

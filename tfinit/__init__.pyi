@@ -4,6 +4,7 @@ from . import datasets as datasets
 from . import devices as devices
 from . import diagnostics as diagnostics
 from . import errors as errors
+from . import executors as executors
 from . import exporting as exporting
 from . import fans as fans
 from . import fine_tuning as fine_tuning
