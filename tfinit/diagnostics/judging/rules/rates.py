@@ -11,9 +11,10 @@ from tfinit.diagnostics.judging.evidence import Evidence
 from tfinit.diagnostics.judging.findings import SEVERE, WARNING, Change, Finding, Kind, rule
 from tfinit.diagnostics.measuring.linear_fit import linear_fit
 from tfinit.diagnostics.measuring.measurement import Measurement
-from tfinit.diagnostics.measuring.one_step import FirstStep, Trial
+from tfinit.diagnostics.measuring.one_step import FirstStep
 from tfinit.diagnostics.measuring.outputs import Output
 from tfinit.diagnostics.measuring.signals import BOUNDED
+from tfinit.diagnostics.measuring.steps import Trial
 
 # The highest loss of the tried steps against the first, of a large rate too; so many weights that
 # no gradient reaches after the steps, which is no wonder where the loss is as low as this.
@@ -30,9 +31,9 @@ _LITTLE, _HARDLY = 1e-3, 1e-6
 # A rate that does is so many times as large, or the rate is not what is too small.
 _TIMES = 30
 # Of a single layer that is to compute a linear map: how much of the targets there must be one for,
-# and the steps to halve the loss. It is convex, and gets no steeper on the way: the first step is
-# the fastest, and a tenth of the loss is three halvings away.
-_LINEAR, _STEPS_OF_ONE_LAYER = 0.5, 1e3
+# and the steps to them. As many are a warning where it is a guess and the loss is only halved: here
+# the loss is convex, steps are no longer later than they are at first, so it cannot be fewer.
+_LINEAR, _STEPS_OF_ONE_LAYER = 0.5, 2e3
 # Weights a tenth as large as those of variance 1 / inputs are small.
 _SMALL = 0.1
 _USUAL = {True: "0.001", False: "0.01"}
@@ -195,11 +196,12 @@ def _rate_too_small(evidence: Evidence) -> Iterator[Finding]:
     Where the step moves most kernels by at most 0.1% of their size: severe from 10,000 on, a
     warning from 2,000 on; severe too if it moves them by at most 0.0001%. A warning of a rate that
     is usual: 0.01 of SGD, 0.001 of Adam (see TFI085). A single layer without activation under a
-    loss of numbers, whose targets a linear map explains (R² of 50% or more): severe from 1,000
-    steps of an adaptive optimizer on, at a usual rate too, as its loss is convex and later steps
-    are no faster than the first. Only where weights look freshly drawn (nothing frozen, biases
-    constant): fine-tuning takes small rates on purpose. And only if a rate that is 30 times as
-    large or more, and usual, was tried and lowers the loss of this batch.
+    loss of numbers, whose targets a linear map explains (R² of 50% or more): severe where its
+    outputs need 2,000 steps of an adaptive optimizer and more to get to the targets, at a usual
+    rate too, as the loss is convex and later steps are no longer than the first. Only where
+    weights look freshly drawn (nothing frozen, biases constant): fine-tuning takes small rates on
+    purpose. And only if a rate that is 30 times as large or more, and usual, was tried and lowers
+    the loss of this batch.
 
     Cure: A larger rate. The one that is named was tried: with it the loss of this batch falls.
 
@@ -224,8 +226,12 @@ def _rate_too_small(evidence: Evidence) -> Iterator[Finding]:
     pace = pace_of(first)
     usual = abs(optimizer.rate) >= 0.99 * float(_USUAL[optimizer.adaptive])
     severity = WARNING if pace.severity and usual else pace.severity
-    if pace.halved >= _STEPS_OF_ONE_LAYER and _is_a_linear_map(evidence, first):
-        severity = SEVERE
+    needs = f"at this pace the loss needs {pace.halved:,.0f} steps to halve"
+    if _is_a_linear_map(evidence, first):
+        # The loss is the square of the distance, which each step shortens by as much.
+        steps = 2 / (abs(first.share or 0.0) * optimizer.gathered)
+        severity = SEVERE if steps >= _STEPS_OF_ONE_LAYER else severity
+        needs = f"at this pace it takes {steps:,.0f} steps to the targets"
     if not severity or rates.cure.rate < 0.99 * _TIMES * abs(optimizer.rate):
         return
     yield evidence.finding(
@@ -233,8 +239,7 @@ def _rate_too_small(evidence: Evidence) -> Iterator[Finding]:
         severity,
         "",
         f"{optimizer.name}'s learning rate of {optimizer.rate:.4g} changes most weights by "
-        f"{_times(pace.moved)} their size in a step: at this pace the loss needs "
-        f"{pace.halved:,.0f} steps to halve.",
+        f"{_times(pace.moved)} their size in a step: {needs}.",
     )
 
 
