@@ -36,6 +36,8 @@ setup(
         "tensorflow-model-optimization>=0.8,<0.9",
         "numpy>=1.26,<3",
         "scikit-learn>=1.5,<2",
+        # Tells NumPy's and SciPy's linear algebra how many threads to use.
+        "threadpoolctl>=3.1,<4",
         "matplotlib>=3.8,<4",
         "rich>=13,<16",
         "tyro>=1,<2",

@@ -98,7 +98,7 @@ def lottery(config: LotteryConfig, device: str = "auto", log_dir: Path | None = 
         from tfinit.lottery.experiment import run
         from tfinit.saved_data import read_data
 
-        warm_up(device, config.keras)
+        warm_up(device, config.keras, config.threads)
     from tfinit.lottery.report import Conclusion, summarize
     from tfinit.lottery.report_files import OF_A_RUN, check_reports, write_run
     from tfinit.lottery.subject import Subject
@@ -128,7 +128,7 @@ def initializations(
         from tfinit.lottery.initializations import compare_initializations, configs
         from tfinit.saved_data import read_data
 
-        warm_up(device, config.keras)
+        warm_up(device, config.keras, config.threads)
     from tfinit.lottery.report import summarize
     from tfinit.lottery.report_files import (
         check_initializations,
@@ -161,7 +161,7 @@ def stability(config: StabilityConfig, device: str = "auto", log_dir: Path | Non
         from tfinit.lottery import stability as measure
         from tfinit.lottery import summarize_stability
 
-        warm_up(device, config.keras)
+        warm_up(device, config.keras, config.threads)
     from tfinit.lottery.report_files import OF_STABILITY, check_reports, write_stability
     from tfinit.lottery.subject import Subject
     from tfinit.lottery.table import stability_table

@@ -158,8 +158,8 @@ def run(
         InputError: the configuration does not fit the data, the model or the directory, its metric
             is not measured, ``build_model`` makes no compiled model, or not the same network at
             each call, the directory holds an experiment on other data or of another network, a
-            report cannot be written, no weight would be pruned, or another process works there.
-            Nothing was written.
+            report cannot be written, no weight would be pruned, this process has begun to compute
+            with other threads, or another process works there. Nothing was written.
         WorkError: a file could not be written, or a network diverged and ``on_divergence`` is
             "stop". What was done is kept.
 

@@ -105,7 +105,8 @@ def stability(
         InputError: the configuration does not fit the data, the model or the directory,
             ``build_model`` makes no compiled model, or not the same network at each call, the
             directory holds an experiment on other data or of another network, a report cannot be
-            written, or another process works there. Nothing was written.
+            written, this process has begun to compute with other threads, or another process works
+            there. Nothing was written.
         WorkError: a file could not be written. What was done is kept.
 
     Example:

@@ -170,7 +170,7 @@ def _least(
     return least, math.log(units)
 
 
-@rule(Kind("targets out of reach", fault="head"), code="TFI027")
+@rule(Kind("targets out of reach", ("head against loss",), fault="head"), code="TFI027")
 def _targets_out_of_reach(evidence: Evidence) -> Iterator[Finding]:
     """An output whose activation cannot reach the targets.
 
