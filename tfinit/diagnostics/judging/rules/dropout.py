@@ -55,7 +55,7 @@ def _dropout(evidence: Evidence) -> Iterator[Finding]:
         of = f": {kept:.2g} of {worst.units} units are kept for an example" if worst.units else ""
         words, code = "Set its rate to 0.5 or less; it is the part that is dropped", ""
         if "/" not in worst.key and worst.units:
-            words, code = f"{words}:", f"model.get_layer({worst.key!r}).rate = 0.5"
+            words, code = f"{words}:", _set(evidence, worst, 0.5)
         yield evidence.finding(
             "dropout",
             SEVERE if severe else WARNING,
@@ -71,7 +71,7 @@ def _of_several(evidence: Evidence, tried: Undropped) -> Finding:
     noisy = [d for d in drop if d.only_way and (noise_of(d) >= _NOISY or d.rate > _USUAL)]
     worst = max(noisy or drop, key=noise_of)
     words = f"Set their rates to {_LITTLE:g} or less"
-    lines = [f"model.get_layer({d.key!r}).rate = {_LITTLE:g}" for d in noisy]
+    lines = [_set(evidence, d, _LITTLE) for d in noisy]
     code = "" if any("/" in d.key for d in noisy) else "; ".join(lines)
     return evidence.finding(
         "dropout",
@@ -87,6 +87,13 @@ def _of_several(evidence: Evidence, tried: Undropped) -> Finding:
             tuple(Change(d.key, "rate", _LITTLE) for d in noisy),
         ),
     )
+
+
+def _set(evidence: Evidence, dropped: Dropped, rate: float) -> str:
+    """The line that sets a rate, of a layer by its own name."""
+    steps = evidence.found.structure.graph.steps
+    name = next(step.op.name for step in steps if step.key == dropped.key)
+    return f"model.get_layer({name!r}).rate = {rate:g}"
 
 
 def _drops_all(dropped: Dropped) -> bool:
