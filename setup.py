@@ -53,7 +53,7 @@ setup(
     extras_require={
         "test": [
             "pytest>=8,<10",
-            "pytest-xdist>=3.5,<4",
+            "pytest-xdist>=3.8,<4",
             "hypothesis>=6.100,<7",
             "tensorboard>=2.19,<2.22",
             "pandas>=2.1,<4",

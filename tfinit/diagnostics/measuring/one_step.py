@@ -155,7 +155,7 @@ def try_rates(
     if not first.is_far and not first.is_short:
         return None
     try:
-        steps = Steps(model, taken, work)
+        steps = Steps(model, taken, work, many=first.is_far or first.is_in_vain)
         given = None
         if first.is_far:
             count = steps.count * 3 // 2 if first.is_quick else steps.count

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from tfinit.diagnostics.measuring.optimizer import inner_optimizer
+from tfinit.diagnostics.measuring.signals import array_of
 from tfinit.diagnostics.measuring.updates import fresh_optimizer
 from tfinit.graph.passes import Programs, Work
 
@@ -33,7 +34,7 @@ class Trial:
         losses: Before the first step, and after each.
         cut: The share of the weights that the last gradient does not reach, of those that the first
             one did.
-        steeper: The norm of the last gradient, over that of the first.
+        steeper: The largest entry of the last gradient, over that of the first.
     """
 
     rate: float
@@ -83,9 +84,12 @@ class Steps:
         model: The model.
         taken: What its variables hold.
         work: The passes of a step.
+        many: Whether many steps will be made.
     """
 
-    def __init__(self, model: Any, taken: list[tuple[Any, Any]], work: Work) -> None:
+    def __init__(
+        self, model: Any, taken: list[tuple[Any, Any]], work: Work, many: bool = False
+    ) -> None:
         import keras
 
         self._model, self._taken = model, taken
@@ -100,7 +104,10 @@ class Steps:
         large = sum(math.prod(variable.shape) for variable in asked) >= _LARGE
         self.count, self._few = (_FEW, _FEWEST) if large else (_STEPS, _FEW)
         self._programs: Programs = {}
-        self._first: tuple[float, list[Any]] | None = None
+        # A graph is traced where there are many steps of a small network.
+        on_tensorflow = keras.backend.backend() == "tensorflow" and not model.run_eagerly
+        self._compiles, self._compiled = many and on_tensorflow and not large, None
+        self._walk: Walk | None = None
 
     def trial(
         self, rate: float, count: int, falling: bool = False, to_the_end: bool = False
@@ -113,13 +120,15 @@ class Steps:
             falling: Whether to end where the loss does not fall.
             to_the_end: Whether to go on where it does.
         """
-        walk = self.walk(rate)
+        if self._compiled is None or self._walk is None:
+            self._walk = self.walk(rate)
+        else:
+            self._walk.begin(rate)
         losses: list[float] = []
-        first, steep = set[int](), 0.0
+        first = np.empty(0)
         while True:
-            loss, gradients = self.passed(walk, not losses)
-            reached = {n for n, g in enumerate(gradients) if g is not None and _is_any(g)}
-            first, steep = (first, steep) if losses else (reached, _norm(gradients))
+            loss, largest = self._next(self._walk)
+            first = first if losses else largest
             losses.append(loss)
             if (
                 len(losses) > count
@@ -127,9 +136,9 @@ class Steps:
                 or _is_plain(losses, falling, to_the_end)
             ):
                 break
-            walk.step(gradients)
-        cut = 1 - len(reached & first) / max(len(first), 1)
-        return Trial(rate, tuple(losses), cut, _norm(gradients) / max(steep, 1e-30))
+        left = np.count_nonzero((largest != 0) & (first != 0))
+        steeper = float(np.max(largest, initial=0.0) / max(np.max(first, initial=0.0), 1e-30))
+        return Trial(rate, tuple(losses), 1 - left / max(int(np.count_nonzero(first)), 1), steeper)
 
     def one_that_falls(self, near: float, largest: float) -> Trial | None:
         """The largest rate near one with which the loss falls, of 1, 3, 10, 30 …"""
@@ -153,30 +162,50 @@ class Steps:
         """Where the model is, before a first step."""
         return Walk(self._model, self._trained, rate)
 
-    def passed(self, walk: "Walk", first: bool = False, noise: int = 0) -> tuple[float, list[Any]]:
+    def _next(self, walk: "Walk") -> tuple[float, np.ndarray]:
+        """The loss, and the largest entry of each gradient; then a step is made."""
+        if self._compiles:
+            self._compiled, self._compiles = self._in_graph(walk), False
+        if self._compiled is not None:
+            loss, largest = self._compiled()
+            return float(loss), np.asarray(largest)
+        loss, gradients = self.passed(walk)
+        walk.step(gradients)
+        arrays = (None if g is None else array_of(g) for g in gradients)
+        return loss, np.array([0.0 if g is None else np.max(np.abs(g)) for g in arrays])
+
+    def _in_graph(self, walk: "Walk") -> Any:
+        """One step that is traced once for all rates; None of a model that cannot be traced."""
+        from tfinit.graph.passes import backend
+        from tfinit.graph.snapshot import apart, streams_left
+
+        try:
+            with streams_left(self._model), apart(self._model, self._taken):
+                return backend().compiled(self._held(walk), self._work, walk.step)
+        except Exception:  # code of the user's own that runs eagerly alone
+            return None
+
+    def _held(self, walk: "Walk", noise: int = 0) -> list[tuple[Any, Any]]:
+        put = {id(v): copy.value for (v, _), copy in zip(self._trained, walk.copies, strict=True)}
+        return [(v, put.get(id(v), _later(v, value, noise))) for v, value in self._taken]
+
+    def passed(self, walk: "Walk", noise: int = 0) -> tuple[float, list[Any]]:
         """The loss with the weights of a walk, and its gradients.
 
         Args:
             walk: Which weights.
-            first: Whether they are the model's own, so that it is known the second time.
             noise: How far seeds are from where they were: layers that draw do so anew with each.
         """
         # They import Keras.
         from tfinit.graph.passes import forward_and_backward
         from tfinit.graph.snapshot import apart, streams_left
 
-        if first and self._first is not None:
-            return self._first
-        put = {id(v): copy.value for (v, _), copy in zip(self._trained, walk.copies, strict=True)}
-        held = [(v, put.get(id(v), _later(v, value, noise))) for v, value in self._taken]
         # Layers that have no seed draw from PyTorch's stream, which is put back at the end of all.
         left = nullcontext() if noise else streams_left(self._model)
-        with left, apart(self._model, held) as snapshot:
+        with left, apart(self._model, self._held(walk, noise)) as snapshot:
             passed = forward_and_backward(snapshot, self._work, _unseen, _unseen, self._programs)
         gradients = [g if g is None else g / self._work.scale for g in passed.gradients]
-        found = float(passed.number), gradients
-        self._first = self._first or found
-        return found
+        return float(passed.number), gradients
 
 
 class Walk:
@@ -191,14 +220,21 @@ class Walk:
     def __init__(self, model: Any, trained: list[tuple[Any, Any]], rate: float) -> None:
         import keras
 
+        self._trained = trained
         self._optimizer = fresh_optimizer(inner_optimizer(model), rate)
-        # Of their own memory, which PyTorch would share.
-        arrays = [np.array(keras.ops.convert_to_numpy(value)) for _, value in trained]
         self.copies = [
             keras.Variable(array, dtype=v.dtype, name=v.name)
-            for array, (v, _) in zip(arrays, trained, strict=True)
+            for array, (v, _) in zip(self._arrays(), trained, strict=True)
         ]
         self._optimizer.build(self.copies)
+        self._fresh = [keras.ops.convert_to_numpy(v) for v in self._optimizer.variables]
+
+    def begin(self, rate: float) -> None:
+        """Put the weights back, and let the optimizer begin with another rate."""
+        variables = [*self.copies, *self._optimizer.variables]
+        for variable, array in zip(variables, [*self._arrays(), *self._fresh], strict=True):
+            variable.assign(array)
+        self._optimizer.learning_rate = rate
 
     def step(self, gradients: list[Any]) -> None:
         """Along gradients; None is one of zeros."""
@@ -209,6 +245,12 @@ class Walk:
             for g, copy in zip(gradients, self.copies, strict=True)
         ]
         self._optimizer.apply(slopes, self.copies)
+
+    def _arrays(self) -> list[np.ndarray]:
+        import keras
+
+        # Of their own memory, which PyTorch would share.
+        return [np.array(keras.ops.convert_to_numpy(value)) for _, value in self._trained]
 
 
 def _later(variable: Any, value: Any, noise: int) -> Any:
@@ -232,19 +274,6 @@ def _is_plain(losses: list[float], falling: bool, to_the_end: bool) -> bool:
 def _rate_at(place: int) -> float:
     """1, 3, 10, 30 … and 0.3, 0.1 …"""
     return float(f"{'13'[place % 2]}e{place // 2}")
-
-
-def _norm(gradients: list[Any]) -> float:
-    import keras
-
-    sums = [float(keras.ops.sum(keras.ops.square(g))) for g in gradients if g is not None]
-    return math.sqrt(sum(sums))
-
-
-def _is_any(gradient: Any) -> bool:
-    import keras
-
-    return bool(keras.ops.any(gradient != 0))
 
 
 def _unseen(point: Any, tensor: Any) -> None:
