@@ -41,6 +41,7 @@ setup(
         "matplotlib>=3.8,<4",
         "rich>=13,<16",
         "tyro>=1,<2",
+        'tomli>=2,<3; python_version < "3.11"',
         # Calls a function when Keras is first imported, so that tfinit need not import it.
         "wrapt>=1.14,<3",
         "h5py>=3.10,<4",

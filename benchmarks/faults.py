@@ -28,7 +28,7 @@ from typing import Any, NamedTuple
 
 import keras
 import numpy as np
-from fault_programs import APART, SOURCES, programs
+from fault_programs import APART, APART_AGAIN, SOURCES, programs
 from fault_programs.mending import mended
 from fault_programs.program import FAULTS, Program
 
@@ -239,14 +239,16 @@ def line(cells: Sequence[str]) -> str:
 def totals(all_told: Sequence[Told]) -> list[str]:
     """A line for each source, and one for all that those who write rules know."""
     rows = [["source", "programs", *VERDICTS]]
-    known = [one for one in all_told if one.program.source not in APART]
+    later = (*APART, *APART_AGAIN)
+    known = [one for one in all_told if one.program.source not in later]
     unseen = [one for one in all_told if one.program.source in APART]
     groups = {source: [o for o in all_told if o.program.source == source] for source in SOURCES}
     for words, of_source in [
-        *((words, groups[source]) for source, words in SOURCES.items() if source not in APART),
+        *((words, groups[source]) for source, words in SOURCES.items() if source not in later),
         ("all", known),
         *((SOURCES[source], groups[source]) for source in APART),
         ("apart: all that nobody who wrote a rule had seen", unseen),
+        *((SOURCES[source], groups[source]) for source in APART_AGAIN),
     ]:
         if of_source:
             counts = [sum(word in one.verdicts for one in of_source) for word in VERDICTS]

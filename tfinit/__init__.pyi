@@ -25,6 +25,7 @@ from .comparison import compare as compare
 from .diagnostics import diagnose as diagnose
 from .diagnostics import recommend as recommend
 from .exporting import export as export
+from .lottery import sweep as sweep
 from .schemes import initialize as initialize
 
 __version__: str

@@ -13,14 +13,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from tfinit import backends
 from tfinit.arguments import one_of, path
-from tfinit.backends import KERASES, backend_of
+from tfinit.backends import backend_of
 from tfinit.errors import InputError, reason
 from tfinit.missing_gpu import ROOT, gpus, hidden_by, why_none
-from tfinit.threads import threads_of
+from tfinit.threads import cores, threads_of
 
 __all__ = ["KERASES", "Device", "announce", "choose", "in_use", "unlisted"]
 
+KERASES = backends.KERASES
 _CHOICES = ("auto", "cpu", "gpu")
 _Listed = list[tuple[str, str, int]]  # kind, name and number of what is no CPU
 _log = logging.getLogger(__name__)
@@ -82,7 +84,7 @@ def in_use(framework: str = "keras") -> Device:
     listed = _LISTED[framework]() if framework in _LISTED else []
     if not listed:
         threads = threads_of(framework)
-        count, what = (threads, "thread") if threads else (_cores(), "core")
+        count, what = (threads, "thread") if threads else (cores(), "core")
         return Device("CPU", f"{count} {what}{'s' if count > 1 else ''}", told)
     kind, name, index = listed[0]
     return Device(kind, name, told, index, len(listed) - 1)
@@ -175,12 +177,6 @@ def unlisted(framework: str = "keras", root: str | Path = ROOT) -> str:
     if hidden_by(framework) or not gpus(root) or in_use(framework).kind != "CPU":
         return ""
     return f"it trains on the CPU: {why_none(framework, root)} If that is meant: --device cpu."
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):  # what TensorFlow and XLA count
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _listed_by_tensorflow() -> _Listed:

@@ -14,7 +14,7 @@ from tfinit.arguments import one_of, whole
 from tfinit.backends import FRAMEWORKS, backend_of
 from tfinit.errors import InputError
 
-__all__ = ["threads_of", "use_threads"]
+__all__ = ["cores", "threads_of", "use_threads"]
 
 _given: dict[str, int] = {}  # framework → its threads, where it was told
 
@@ -67,6 +67,18 @@ def threads_of(framework: str = "keras") -> int:
         InputError: ``framework`` is none of these.
     """
     return _given.get(backend_of(framework), 0)
+
+
+def cores() -> int:
+    """How many cores this process may use.
+
+    Example:
+        >>> cores() >= 1
+        True
+    """
+    if hasattr(os, "sched_getaffinity"):  # what TensorFlow and XLA count
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _tell_blas(threads: int) -> None:

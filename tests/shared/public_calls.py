@@ -513,6 +513,8 @@ def _experiments(calls: Calls, directory: Path) -> None:
     given = {"config": tiny(directory), "names": ("he",)} | own | {"_said": said}
     odd_model = {"build_model": CALL}
     calls.add("lottery.compare_initializations", **given, _costly=True, _odd=odd_model)
+    swept = {"base": tiny(directory), "grid": {"steps": [2]}} | own
+    calls.add("lottery.sweep", **swept, _costly=True, _odd=odd_model)
     config = comparison.CompareConfig(steps=2)
     calls.add("comparison.compare_named", config=config, _costly=True)
     calls.add(

@@ -28,7 +28,7 @@ class _Running:
     job: Job
     messages: Any
     attempt: int
-    heard: float
+    heard: float = math.inf  # since when it tells nothing; it has not begun
 
 
 class RayExecutor:
@@ -60,7 +60,7 @@ class RayExecutor:
             quiet: dict[str, Any] = {"log_to_driver": False, "configure_logging": False}
             if wanted.address is None:
                 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-                cpus = math.ceil(wanted.workers * wanted.cpus(os.cpu_count() or 1))
+                cpus = math.ceil(wanted.workers * wanted.cpus)
                 ray.init(num_cpus=cpus, include_dashboard=False, **quiet)
             else:
                 try:
@@ -74,10 +74,10 @@ class RayExecutor:
             {"num_gpus": wanted.gpus_per_training} if wanted.gpus_per_training else {}
         )
         self._stream = ray.remote(ray_worker.stream).options(
-            num_cpus=wanted.cpus(os.cpu_count() or 1),
+            num_cpus=wanted.cpus,
             num_returns="streaming",
             max_retries=0,
-            runtime_env={"env_vars": _environment()},
+            runtime_env={"env_vars": _environment(wanted)},
             **gpus,
         )
         return self
@@ -101,7 +101,7 @@ class RayExecutor:
         if wanted.workers:
             return wanted.workers
         there = self._ray.cluster_resources()
-        room = [there.get("CPU", 0) / wanted.cpus(1)]
+        room = [there.get("CPU", 0) / wanted.cpus]
         if wanted.gpus_per_training:
             room.append(there.get("GPU", 0) / wanted.gpus_per_training)
         return max(1, int(min(room)))
@@ -113,7 +113,7 @@ class RayExecutor:
     def _submit(self, job: Job, attempt: int) -> None:
         key, setup = self._setup(job.setup)
         messages = self._stream.remote(self._versions, key, [setup], job.task())
-        self._running[messages] = _Running(job, messages, attempt, time.monotonic())
+        self._running[messages] = _Running(job, messages, attempt)
 
     def _setup(self, setup: Any) -> tuple[str, Any]:
         """The key of a setup, and where Ray keeps it. It is sent once."""
@@ -161,7 +161,8 @@ class RayExecutor:
         if kind == ray_worker.OUTCOME:
             del self._running[one.messages]
             return Ended(one.job, value)
-        one.job.heard(kind, value)
+        if kind != ray_worker.BEGUN:
+            one.job.heard(kind, value)
         return None
 
     def _failed(self, one: _Running, error: Exception) -> Ended:
@@ -173,7 +174,9 @@ class RayExecutor:
         return Ended(one.job, error=error)
 
 
-def _environment() -> dict[str, str]:
-    """The part of the environment that decides what a training computes."""
+def _environment(workers: Workers) -> dict[str, str]:
+    """The part of the environment that decides what a training computes, and on what."""
     found = {name: value for name, value in os.environ.items() if name.startswith(_PASSED)}
+    if not workers.gpus_per_training:
+        found["CUDA_VISIBLE_DEVICES"] = "-1"
     return {"TF_FORCE_GPU_ALLOW_GROWTH": "true", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"} | found

@@ -1,6 +1,8 @@
 """What a process of Ray's does: it makes a setup once, and works on one task after the other."""
 
+import os
 import queue
+import socket
 from collections import OrderedDict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -9,8 +11,8 @@ from typing import Any
 from tfinit.executors.job import Work
 from tfinit.executors.versions import check_same_versions
 
-# Kinds of messages beside those of the work itself: its outcome; that it raised.
-OUTCOME, RAISED = "outcome", "raised"
+# Kinds of messages beside those of the work itself: where it begins; its outcome; what it raised.
+BEGUN, OUTCOME, RAISED = "begun", "outcome", "raised"
 # Setups whose networks are kept, compiled: an experiment has two at most.
 _KEPT = 2
 _made: OrderedDict[str, Work] = OrderedDict()
@@ -33,6 +35,7 @@ def stream(
     Raises:
         InputError: versions differ here. Or what the work raises.
     """
+    yield BEGUN, f"{socket.gethostname()} {os.getpid()}"
     check_same_versions(versions)
     told: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
 

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tfinit.arguments import number, one_of, refused, text, whole
 from tfinit.errors import InputError
 from tfinit.executors.job import Executor, Serial
+from tfinit.threads import cores
 
 _ON_FAILURE = ("finish", "stop")
 
@@ -60,11 +61,16 @@ class Workers:
                 "`workers` must be 1 or more where no `address` of a cluster is given, received 0."
             )
 
-    def cpus(self, cores: int) -> float:
-        """CPUs for each training, where this machine has so many cores."""
+    @property
+    def cpus(self) -> float:
+        """CPUs for each training."""
         if self.cpus_per_training:
             return self.cpus_per_training
-        return 1 if self.address else max(1, cores // self.workers)
+        return 1 if self.address else max(1, cores() // self.workers)
+
+    def threaded(self, config: Any) -> Any:
+        """A configuration of trainings that has the threads of a worker, if it does not say."""
+        return config if config.threads else replace(config, threads=max(1, int(self.cpus)))
 
 
 def workers_of(workers: Any) -> Workers | None:

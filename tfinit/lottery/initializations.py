@@ -112,6 +112,8 @@ def compare_initializations(
     check_progress(progress)
     check_tracker(tracker)
     reports, workers = flag("reports", reports), workers_of(workers)
+    if workers is not None:
+        config = workers.threaded(config)
     config, builder = network_of(config, build_model)
     each = configs(config, names)
     data = checked_data(config, data, finished, warn)

@@ -13,6 +13,7 @@ from tfinit.lottery.made_networks import Networks
 from tfinit.lottery.measured_lines import SPLITS
 from tfinit.lottery.result import Weights
 from tfinit.lottery.training_work import TrainerSetup
+from tfinit.threads import use_threads
 from tfinit.training.evaluation import Evaluator
 from tfinit.training.judged import ACCURACY
 from tfinit.training.noise import set_noise
@@ -41,6 +42,7 @@ class LineSetup:
 
     def __call__(self) -> Work:
         """(two networks' weights, tell) → what was measured between them."""
+        use_threads(self.trainer.config.threads, self.trainer.config.keras)
         return self.meter().work
 
 

@@ -125,6 +125,8 @@ def stability(
     check_progress(progress)
     check_tracker(tracker)
     reports, workers = flag("reports", reports), workers_of(workers)
+    if workers is not None:
+        config = workers.threaded(config)
     config, builder = network_of(config, build_model)
     data = checked_data(config, data, finished, warn)
     if reports:

@@ -10,6 +10,7 @@ from tfinit.lottery.frameworks import Framework, TrainingPlan, framework_of
 from tfinit.lottery.network_config import NetworkConfig
 from tfinit.lottery.result import Weights
 from tfinit.model_builders import ModelBuilder
+from tfinit.threads import use_threads
 from tfinit.training.metrics import Diverged, Metrics, at_most_every
 
 # What is told while it trains: steps done since the last time; (step, weights) at a mark; where it
@@ -82,6 +83,7 @@ class TrainerSetup:
 
     def __call__(self) -> Work:
         """(task, tell) → `Trained`."""
+        use_threads(self.config.threads, self.config.keras)
         return partial(train, framework_of(self.config, self.data, self.builder))
 
 
