@@ -13,6 +13,7 @@ EXPORT = [
     "tf2onnx>=1.16,<2",
 ]
 JAX = "jax>=0.4.30,<0.13"
+SCALE = ["ray>=2.40,<3"]
 
 setup(
     name="tfinit",
@@ -35,9 +36,12 @@ setup(
         "tensorflow-model-optimization>=0.8,<0.9",
         "numpy>=1.26,<3",
         "scikit-learn>=1.5,<2",
+        # Tells NumPy's and SciPy's linear algebra how many threads to use.
+        "threadpoolctl>=3.1,<4",
         "matplotlib>=3.8,<4",
         "rich>=13,<16",
         "tyro>=1,<2",
+        'tomli>=2,<3; python_version < "3.11"',
         # Calls a function when Keras is first imported, so that tfinit need not import it.
         "wrapt>=1.14,<3",
         "h5py>=3.10,<4",
@@ -50,7 +54,7 @@ setup(
     extras_require={
         "test": [
             "pytest>=8,<10",
-            "pytest-xdist>=3.5,<4",
+            "pytest-xdist>=3.8,<4",
             "hypothesis>=6.100,<7",
             "tensorboard>=2.19,<2.22",
             "pandas>=2.1,<4",
@@ -63,6 +67,7 @@ setup(
             "pyyaml>=6,<7",  # reads compose.yaml
             *DEMO,
             *EXPORT,
+            *SCALE,
             # The demo: its HTTP surface, and its page in a browser.
             "schemathesis>=4,<5",
             "playwright>=1.50,<2",
@@ -74,6 +79,8 @@ setup(
         "export": EXPORT,
         # PruningSummaries, SignalMonitor: TensorFlow writes its logs through this package.
         "tensorboard": ["tensorboard>=2.19,<2.22"],
+        # `--workers`: many trainings at once.
+        "scale": SCALE,
         # Results as data frames.
         "pandas": ["pandas>=2.1,<4"],
         # Data sets by the name tfds:NAME.

@@ -59,23 +59,23 @@ def _stability(home: Path, given: Path) -> None:
 
 def _initializations(home: Path, given: Path) -> None:
     words = ["--initializations", "he", "zeros", "--levels", "1", "--train-examples", "400"]
-    _tfinit("initializations", *words, "--evaluate-every", "20", *_FLAGS, "--run-dir", home / "r")
+    tfinit("initializations", *words, "--evaluate-every", "20", *_FLAGS, "--run-dir", home / "r")
 
 
 def _prune(home: Path, given: Path) -> None:
     words = ["--data", given / "data.npz", "--epochs", "8", "--out", home / "out/pruned.keras"]
-    _tfinit("prune", given / "model.keras", *words)
+    tfinit("prune", given / "model.keras", *words)
 
 
 def _compare(home: Path, given: Path) -> None:
-    _tfinit("compare", "--schemes", "he,zeros", *_FLAGS, "--plot", home / "new/race.png")
+    tfinit("compare", "--schemes", "he,zeros", *_FLAGS, "--plot", home / "new/race.png")
 
 
 def _export(home: Path, given: Path) -> None:
-    _tfinit("export", given / "model.keras", home / "out/model.tflite", "--seconds", "0")
+    tfinit("export", given / "model.keras", home / "out/model.tflite", "--seconds", "0")
 
 
-def _tfinit(*words: object) -> None:
+def tfinit(*words: object) -> None:
     from tfinit.cli import main
 
     main([str(word) for word in words])
@@ -109,7 +109,7 @@ def _make_given(given: Path, _: Path) -> None:
 
 def check_all_kills(root: Path, names: list[str], kills: int, chance: random.Random) -> str:
     """So many kills over some commands, two at a time; a line for each."""
-    _import_all()
+    import_all()
     given = root / "given"
     given.mkdir(parents=True)
     made = Run(_make_given, given, given)
@@ -124,7 +124,7 @@ def check_all_kills(root: Path, names: list[str], kills: int, chance: random.Ran
         return "\n  ".join(["", *(check.result() for check in checks)])
 
 
-def _import_all() -> None:
+def import_all() -> None:
     import matplotlib.pyplot  # noqa: F401
 
     import tfinit.comparison.from_config
@@ -185,10 +185,14 @@ class Run:
             time.sleep(0.005)
         return self._code
 
-    def kill(self, how: signal.Signals) -> int:
-        """The exit code after a signal, if it came in time."""
+    def send(self, how: signal.Signals) -> None:
+        """Send it a signal, if it has not ended."""
         if not self.ended():
             os.kill(self._pid, how)
+
+    def kill(self, how: signal.Signals) -> int:
+        """The exit code after a signal, if it came in time."""
+        self.send(how)
         return self.wait()
 
     def output(self) -> str:
@@ -294,7 +298,7 @@ def _let_write(run: Run, home: Path, before: set[Path], pass_by: int) -> None:
 
 def check_bit_flips(root: Path, chance: random.Random, passes: int) -> str:
     """One bit of every file of arrays, and the run again. Harmless is what no array can tell."""
-    _import_all()
+    import_all()
     assert Run(_lottery, root, root).wait() == 0
     whole = contents(root)
     names = [name for name in whole if name.endswith(".npz")]

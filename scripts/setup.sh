@@ -19,11 +19,14 @@ stamp=$venv/.installed-${extras//,/-}
 alone=tests/installed_without_dependencies.txt
 if ! cat setup.py "$alone" | cmp -s - "$stamp"; then
     echo "Installing tfinit${extras:+[$extras]} into $venv: a few minutes the first time." >&2
-    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --editable \
+    # Of what is installed most is never imported: Python compiles the rest by itself, if it may.
+    compile=--no-compile
+    [ -z "${PYTHONDONTWRITEBYTECODE:-}" ] || compile=--compile
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check "$compile" --editable \
         ".${extras:+[$extras]}"
     if [[ ,$extras, == *,test,* ]]; then
-        "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps \
-            --requirement "$alone"
+        "$venv/bin/python" -m pip install --quiet --disable-pip-version-check "$compile" \
+            --no-deps --requirement "$alone"
     fi
     cat setup.py "$alone" > "$stamp"
 fi

@@ -2,8 +2,15 @@
 # Set up if needed, check style, and run the whole suite: scripts/test.sh [flags of pytest]
 set -euo pipefail
 cd "$(dirname "$0")/.."
+# What runs in the background hears no Ctrl-C, nor do the processes that it has begun.
+others=$$
+trap '{ pkill -P "$others"; kill $(jobs -p); } 2>/dev/null || true' EXIT
+# What is not needed yet is made beside the rest. Hundreds of processes import the same files, so
+# Python keeps what it compiled.
+unset PYTHONDONTWRITEBYTECODE
+scripts/browser.sh & browser=$!
+scripts/setup_without_tensorflow.sh & without_tensorflow=$!
 scripts/setup.sh test backends
-scripts/browser.sh
 bin=.venv/bin
 export TF_CPP_MIN_LOG_LEVEL=${TF_CPP_MIN_LOG_LEVEL:-3}
 # Most of the time goes into compiling programs that run for a moment: let XLA optimize them less.
@@ -11,21 +18,36 @@ export XLA_FLAGS=${XLA_FLAGS:---xla_backend_optimization_level=0}
 # And JAX compiles once what many tests run, each in a `fit` of its own.
 export JAX_COMPILATION_CACHE_DIR=${JAX_COMPILATION_CACHE_DIR:-$PWD/.pytest_cache/jax}
 export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0 JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES=-1
+# Threads of OpenMP that wait for each other keep a core busy: of PyTorch's tests half the time.
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 
+"$bin/python" -c "import tensorflow, tf_keras, torch" 2>/dev/null & imported=$! # and so compiled once
 "$bin/ruff" format --check .
 "$bin/ruff" check .
 "$bin/lint-imports" --no-cache --no-logo
 "$bin/ty" check tfinit
 "$bin/hadolint" docker/Dockerfile
 "$bin/shellcheck" .ci/run docker/*.sh scripts/*.sh
+wait "$imported" "$browser" "$without_tensorflow"
 
 # What runs on every backend of Keras: on PyTorch; then on JAX, where no TensorFlow is installed at
-# all. Last the whole suite, on TensorFlow.
-mapfile -t files < <(grep -rl 'mark\.backends' tests --include='test_*.py')
-two=(--numprocesses=2 --dist=loadfile)
-echo "== KERAS_BACKEND=torch"
-KERAS_BACKEND=torch "$bin/python" -m pytest -q "${two[@]}" -m backends "${files[@]}" "$@"
-echo "== KERAS_BACKEND=jax, without TensorFlow"
-scripts/test_without_tensorflow.sh "${two[@]}" "$@"
+# all. Beside them the whole suite, on TensorFlow: no core is idle while one file is left of a part.
+two=(--numprocesses=2 --dist=loadfile --no-loadscope-reorder) # the last files are short
+on_other_backends() {
+    local code=0 # 5: no test is chosen by the flags
+    mapfile -t files < <(grep -rl 'mark\.backends' tests --include='test_*.py' | sort)
+    echo "== KERAS_BACKEND=torch"
+    KERAS_BACKEND=torch "$bin/python" -m pytest -q "${two[@]}" -m backends "${files[@]}" "$@" ||
+        [ $? = 5 ] || code=1
+    echo "== KERAS_BACKEND=jax, without TensorFlow"
+    scripts/test_without_tensorflow.sh "${two[@]}" "$@" || [ $? = 5 ] || code=1
+    return "$code"
+}
+mkdir -p .pytest_cache
+on_other_backends "$@" > .pytest_cache/on_other_backends.log 2>&1 & others=$!
+code=0
 echo "== the whole suite"
-"$bin/python" -m pytest -q "${two[@]}" --durations=10 "$@"
+"$bin/python" -m pytest -q "${two[@]}" --durations=10 "$@" || code=$?
+wait "$others" || code=$?
+cat .pytest_cache/on_other_backends.log
+exit "$code"

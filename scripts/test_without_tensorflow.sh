@@ -2,18 +2,13 @@
 # The tests of what needs no TensorFlow, in an environment of Keras and JAX without it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+scripts/setup_without_tensorflow.sh
 venv=.venv-without-tensorflow
-stamp=$venv/.installed
-[ -x "$venv/bin/python" ] || "${PYTHON:-python3}" -m venv "$venv"
-# Made anew where the versions, or the packages named here, are others.
-if ! cat setup.py "scripts/${0##*/}" | cmp -s - "$stamp"; then
-    # The ranges of setup.py, for the packages that this environment is about.
-    mapfile -t wanted < <(grep -oE '"(keras|numpy|wrapt|lazy-loader|filelock|scikit-learn|jax|pytest|pytest-xdist|hypothesis)[<>=][^"]*"' setup.py | tr -d '"')
-    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check setuptools "${wanted[@]}"
+[ -n "$(find "$venv/.tfinit" -newer setup.py 2>/dev/null)" ] || {
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --editable .
-    cat setup.py "scripts/${0##*/}" > "$stamp"
-fi
+    touch "$venv/.tfinit"
+}
 # Only these files: others import TensorFlow at their top.
-mapfile -t files < <(grep -rlE 'mark\.(backends|without_tensorflow)' tests --include='test_*.py')
+mapfile -t files < <(grep -rlE 'mark\.(backends|without_tensorflow)' tests --include='test_*.py' | sort)
 KERAS_BACKEND=jax "$venv/bin/python" -m pytest -q -m "backends or without_tensorflow" \
     "${files[@]}" "$@"

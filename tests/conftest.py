@@ -5,7 +5,6 @@ import shutil
 import tempfile
 from pathlib import Path
 
-import keras
 import numpy as np
 import pytest
 from hypothesis import settings
@@ -31,6 +30,8 @@ def pytest_addoption(parser):
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item):
+    import keras  # here, since the process that hands out tests to others runs none
+
     # Networks that a test draws without a seed are the same in every run and order.
     keras.utils.set_random_seed(item.config.getoption("--seed"))
 

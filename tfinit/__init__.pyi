@@ -4,6 +4,7 @@ from . import datasets as datasets
 from . import devices as devices
 from . import diagnostics as diagnostics
 from . import errors as errors
+from . import executors as executors
 from . import exporting as exporting
 from . import fans as fans
 from . import fine_tuning as fine_tuning
@@ -24,6 +25,7 @@ from .comparison import compare as compare
 from .diagnostics import diagnose as diagnose
 from .diagnostics import recommend as recommend
 from .exporting import export as export
+from .lottery import sweep as sweep
 from .schemes import initialize as initialize
 
 __version__: str

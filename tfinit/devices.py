@@ -13,13 +13,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from tfinit import backends
 from tfinit.arguments import one_of, path
+from tfinit.backends import backend_of
 from tfinit.errors import InputError, reason
-from tfinit.missing_gpu import FRAMEWORKS, ROOT, gpus, hidden_by, why_none
+from tfinit.missing_gpu import ROOT, gpus, hidden_by, why_none
+from tfinit.threads import cores, threads_of
 
 __all__ = ["KERASES", "Device", "announce", "choose", "in_use", "unlisted"]
 
-KERASES = ("keras", "tf_keras")  # the modules: Keras 3, and the legacy one that TFMOT takes
+KERASES = backends.KERASES
 _CHOICES = ("auto", "cpu", "gpu")
 _Listed = list[tuple[str, str, int]]  # kind, name and number of what is no CPU
 _log = logging.getLogger(__name__)
@@ -31,8 +34,9 @@ class Device:
 
     Attributes:
         kind: ``"CPU"``, ``"GPU"`` or ``"TPU"``.
-        name: What the framework calls it, ``"NVIDIA H100 80GB HBM3"``. Of a CPU, how many cores
-            this process may use: the order of its sums may depend on that.
+        name: What the framework calls it, ``"NVIDIA H100 80GB HBM3"``. Of a CPU, the threads that
+            `tfinit.threads.use_threads` was told, or how many cores this process may use: the order
+            of its sums may depend on that.
         framework: The framework and its version.
         index: The number that the framework gives it.
         others: How many more of its kind the framework lists. One process trains on one.
@@ -74,13 +78,14 @@ def in_use(framework: str = "keras") -> Device:
         >>> in_use().kind in ("CPU", "GPU", "TPU")
         True
     """
-    framework = _named(framework)
+    framework = backend_of(framework)
     version = getattr(importlib.import_module(framework), "__version__", "")
     told = f"{framework} {version}".strip()
     listed = _LISTED[framework]() if framework in _LISTED else []
     if not listed:
-        cores = _cores()
-        return Device("CPU", f"{cores} core{'s' if cores > 1 else ''}", told)
+        threads = threads_of(framework)
+        count, what = (threads, "thread") if threads else (cores(), "core")
+        return Device("CPU", f"{count} {what}{'s' if count > 1 else ''}", told)
     kind, name, index = listed[0]
     return Device(kind, name, told, index, len(listed) - 1)
 
@@ -106,7 +111,7 @@ def choose(device: str = "auto", framework: str = "keras") -> Device:
     if device == "cpu":
         # For what is not loaded yet: Keras on PyTorch chooses as it is imported.
         os.environ.update(CUDA_VISIBLE_DEVICES="-1", KERAS_TORCH_DEVICE="cpu")
-    framework = _named(framework)
+    framework = backend_of(framework)
     if device == "cpu" and framework in _HIDE:
         _HIDE[framework]()
     found = in_use(framework)
@@ -168,25 +173,10 @@ def unlisted(framework: str = "keras", root: str | Path = ROOT) -> str:
         ''
     """
     root = path("root", root)
-    framework = _named(framework)
+    framework = backend_of(framework)
     if hidden_by(framework) or not gpus(root) or in_use(framework).kind != "CPU":
         return ""
     return f"it trains on the CPU: {why_none(framework, root)} If that is meant: --device cpu."
-
-
-def _named(framework: str) -> str:
-    one_of("framework", framework, (*KERASES, *FRAMEWORKS))
-    if framework == "keras":
-        import keras
-
-        return keras.backend.backend()
-    return "tensorflow" if framework == "tf_keras" else framework
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):  # what TensorFlow and XLA count
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _listed_by_tensorflow() -> _Listed:

@@ -10,7 +10,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-FRAMEWORKS = {"tensorflow": "TensorFlow", "jax": "JAX", "torch": "PyTorch"}
+from tfinit.backends import FRAMEWORKS
+
 ROOT = Path("/")
 
 
@@ -54,7 +55,7 @@ def why_none(framework: str, root: Path = ROOT) -> str:
     """Why a framework lists no GPU, and what to do: sentences, in one line.
 
     Args:
-        framework: One of `FRAMEWORKS`, or another backend of Keras.
+        framework: One of `tfinit.backends.FRAMEWORKS`, or another backend of Keras.
         root: The folder in which the system's own are.
     """
     if framework not in FRAMEWORKS:

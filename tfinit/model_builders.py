@@ -44,6 +44,7 @@ class ModelBuilder:
             built or saved with, and who wants those of a seed draws them.
         argument: The argument that named it, for errors.
         of_file: Whether it is a file: always of the same network.
+        given: What the user named it by. Other processes get that, and make the same of it.
     """
 
     name: str
@@ -51,6 +52,10 @@ class ModelBuilder:
     takes_seed: bool
     argument: str = "build_model"
     of_file: bool = False
+    given: Any = None
+
+    def __reduce__(self) -> Any:
+        return builder_of, (self.given, self.argument)
 
     def model(self, seed: int, *, compiled: bool = True) -> Any:
         """A new model: built, of Keras 3 or tf_keras, and compiled unless that is not needed.
@@ -195,7 +200,7 @@ def builder_of(model: Any, argument: str = "build_model") -> ModelBuilder:
         if not is_named(name):
             path = Path(name)
             return ModelBuilder(
-                name, lambda seed: load_model(path, argument), False, argument, of_file=True
+                name, lambda seed: load_model(path, argument), False, argument, True, model
             )
         function = load_named(name, argument)
     elif callable(model) and keras_of(model) is None:
@@ -207,10 +212,10 @@ def builder_of(model: Any, argument: str = "build_model") -> ModelBuilder:
         raise refused(argument, _WANTED, model, cure)
     seed_as = _seed_of(function, f"`{argument}` {name!r}")
     if seed_as is None:
-        return ModelBuilder(name, lambda seed: function(), False, argument)
+        return ModelBuilder(name, lambda seed: function(), False, argument, given=model)
     if seed_as == "":
-        return ModelBuilder(name, lambda seed: function(seed), True, argument)
-    return ModelBuilder(name, lambda seed: function(**{seed_as: seed}), True, argument)
+        return ModelBuilder(name, lambda seed: function(seed), True, argument, given=model)
+    return ModelBuilder(name, lambda seed: function(**{seed_as: seed}), True, argument, given=model)
 
 
 def _seed_of(function: Callable[..., Any], named: str) -> str | None:

@@ -17,9 +17,12 @@ SOURCES = {
     "after_the_freeze": "unseen: benchmarks and threads",
     "unseen_questions": "unseen: questions on Stack Exchange",
     "unseen_reports": "unseen: reports on GitHub",
+    "second_unseen": "a second time unseen: questions and reports",
 }
 # Rebuilt when the rules were frozen, by authors who had written none of them: not among all.
 APART = ("after_the_freeze", "unseen_questions", "unseen_reports")
+# The same once more, after rules had been changed for what those had shown.
+APART_AGAIN = ("second_unseen",)
 
 
 def programs() -> list[Program]:

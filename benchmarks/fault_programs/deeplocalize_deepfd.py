@@ -38,7 +38,7 @@ def exclusive_or_by_absolute_errors(mended):
     return stack((2,), [(4, "sigmoid"), (1, "sigmoid")], "mae", sgd(0.05, 0.11)), x, y
 
 
-@program("38648195", "head", "loss", epochs=40)
+@program("38648195", "head", "loss", epochs=200)
 def three_labels_by_softmax(mended):
     random = np.random.default_rng(0)
     x = random.normal(size=(512, 20)).astype("float32")
@@ -75,7 +75,7 @@ def packets_by_relu(mended):
     )
 
 
-@program("45442843", "head", "loss", "rate")
+@program("45442843", "head", "loss", "rate", epochs=600)
 def a_flag_by_softmax_and_absolute_errors(mended):
     x = np.random.default_rng(0).uniform(0, 2, (400, 1)).astype("float32")
     y = (x > 1).astype("float32")

@@ -80,7 +80,7 @@ def ones_or_zeros_by_softmax(mended):
     return stack((128,), [*hidden, head], "binary_crossentropy", "rmsprop"), x[order], y[order]
 
 
-@program("39525358", "inputs")
+@program("39525358", "inputs", epochs=300)
 def letters_as_their_codes(mended):
     x = np.random.default_rng(0).integers(65, 71, (40, 3)).astype("float32")
     y = (x.sum(1, keepdims=True) > 203).astype("float32")

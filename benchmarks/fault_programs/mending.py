@@ -1,49 +1,86 @@
-"""The cures of findings applied to a program: lines of code, or what it must say otherwise."""
+"""The cures of findings done in a program: what it must say otherwise, or lines of code."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 
 import tfinit
 
-ROUNDS = 3  # of diagnosis and cure
+ROUNDS = 4  # of diagnosis and cure, as `tfinit diagnose --fix` has
 
 
-def mended(model: Any, x: Any, y: Any, diagnosed: Any) -> tuple[Any, Any, Any, str] | None:
-    """The program after the cures of its severe findings, and the error of one; None without any.
+class Mended(NamedTuple):
+    """A program after its cures.
 
-    ``diagnosed`` gives the findings of (model, x, y); what it finds of the mended program is mended
-    too, three times at most, as somebody would who reads and does what is said.
+    Attributes:
+        model: The compiled model.
+        x: The inputs.
+        y: The targets.
+        error: Of a cure that fails; "".
+        done: What was done: changes, then lines of code.
     """
-    imported = {"keras": keras, "numpy": np, "tfinit": tfinit}
-    scope = {"model": model, "x": x, "y": y, **imported}
-    done: set[Any] = set()
+
+    model: Any
+    x: Any
+    y: Any
+    error: str
+    done: list[str]
+
+
+def mended(
+    make: Callable[[], Any], diagnosed: Callable[..., list[Any]], severities: Sequence[str]
+) -> Mended | None:
+    """The program after the cures of findings, as somebody edits it; None without any.
+
+    Of a finding the changes are made, or else its line of code is put behind the compilation. The
+    program so edited is built and diagnosed again, until nothing new is said. Rates come last: what
+    rate does depends on the rest.
+
+    Args:
+        make: Builds the program: (model, x, y).
+        diagnosed: The findings of (model, x, y).
+        severities: Of which findings, as ``("severe",)``.
+    """
+    changes: dict[tuple[str, str], Any] = {}
+    codes: list[str] = []
+    model, x, y = make()
     for _ in range(ROUNDS):
-        findings = diagnosed(scope["model"], scope["x"], scope["y"])
-        severe = [f for f in findings if f.severity == "severe"]
-        changes = [c for f in severe if not f.code for c in f.changes if str(c) not in done]
-        codes = [c for c in dict.fromkeys(f.code for f in severe) if c and c not in done]
-        if not changes and not codes:
+        found = [f for f in diagnosed(model, x, y) if f.severity in severities]
+        found = [f for f in found if f.fault != "rate"] or found
+        before = dict(changes), list(codes)
+        said: dict[tuple[str, str], Any] = {}
+        for finding in found:
+            asked = {tuple(change[:2]): change.value for change in finding.changes}
+            if any(said.get(place, value) != value for place, value in asked.items()):
+                continue  # another cure is about the same argument
+            said |= asked
+            if finding.code and not asked and finding.code not in codes:
+                codes.append(finding.code)
+        changes |= said
+        if (changes, codes) == before:
             break
-        done |= {*map(str, changes), *codes}
+        model, x, y = make()
+        scope = {"model": model, "x": x, "y": y, "keras": keras, "numpy": np, "tfinit": tfinit}
+        done = [f"{of} {argument}={value!r}" for (of, argument), value in changes.items()] + codes
         try:
             if changes:
-                scope["model"] = changed(scope["model"], changes)
+                scope["model"] = changed(model, changes)
             for code in codes:
                 exec(code, scope)
         except Exception as error:  # whatever a cure of ours raises is what is looked for
-            return scope["model"], scope["x"], scope["y"], f"{changes} {codes}: {error!r}"
-    return (scope["model"], scope["x"], scope["y"], "") if done else None
+            return Mended(scope["model"], scope["x"], scope["y"], f"{done}: {error!r}", done)
+        model, x, y = scope["model"], scope["x"], scope["y"]
+    return Mended(model, x, y, "", done) if changes or codes else None
 
 
-def changed(model: Any, changes: Sequence[Any]) -> Any:
+def changed(model: Any, changes: dict[tuple[str, str], Any]) -> Any:
     """The model built and compiled anew with other arguments, as somebody who edits the program."""
     config = model.get_config()
     said = {"loss": model.loss, "optimizer": model.optimizer}
-    for of, argument, value in changes:
-        if of == "model.compile":
+    for (of, argument), value in sorted(changes.items(), key=lambda item: item[0][0]):
+        if of == "model.compile":  # before the arguments of what it is given
             said[argument] = value
         elif of in ("model.loss", "model.optimizer"):
             part = of.removeprefix("model.")

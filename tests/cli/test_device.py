@@ -81,6 +81,17 @@ def test_the_cpu_can_be_asked_for_and_is_said_and_written(here, capfd):
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "-1"
 
 
+@pytest.mark.parametrize("name", ["lottery", "initializations", "stability", "compare"])
+def test_threads_that_can_no_longer_be_set_are_one_line_before_anything_else(here, capfd, name):
+    tf.zeros(())  # from now on TensorFlow keeps its threads
+    with pytest.raises(SystemExit) as stopped:
+        main([name, "--threads", "3"])
+    out, err = capfd.readouterr()
+    assert (stopped.value.code, out, err.count("\n")) == (2, "", 1), err
+    assert err.startswith("tfinit: `threads` 3: TensorFlow computes in this process with")
+    assert list(here.iterdir()) == []
+
+
 def test_lines_are_said_once_and_above_a_bar(here, monkeypatch):
     """A bar that is drawn puts something in the place of stderr."""
     prepare()

@@ -140,7 +140,7 @@ def test_threads_that_hang_are_not_replaced_for_ever():
     with hanging(Limits(workers=1, unit_seconds=0.4)) as (workers, began):
         given_up = []
         while not workers.failing:
-            assert began.acquire(timeout=5)
+            assert began.acquire(timeout=20)
             given_up += [run for run, _ in workers.watch(1.0)]
         assert given_up == ["run 0", "run 1", "run 2", "run 3", "run 4"]
         assert (workers.working, workers.hanging) == (0, 5)
@@ -148,9 +148,9 @@ def test_threads_that_hang_are_not_replaced_for_ever():
 
 
 def test_a_machine_that_slept_is_no_training_that_hangs():
-    with hanging(Limits(workers=2, unit_seconds=5)) as (workers, began):
+    with hanging(Limits(workers=2, unit_seconds=60)) as (workers, began):
         for _ in range(2):
-            assert began.acquire(timeout=5)
+            assert began.acquire(timeout=20)
         assert workers.watch(3600) == []
         assert (workers.working, workers.hanging, workers.failing) == (2, 0, False)
 

@@ -1,12 +1,16 @@
 """The numbers of a diagnosis against TensorFlow by hand, and against mean-field theory."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from tfinit.diagnostics import diagnose
-from tfinit.diagnostics.measuring.signals import measure_signal
+from tfinit.diagnostics.measuring.parameters import mean_and_std, norm
+from tfinit.diagnostics.measuring.signals import Beside, measure_signal
 
 # They move each entry by itself: of their large weights some entries are tried.
 ENTRYWISE = ["SGD", "Adam", "AdamW", "Adamax", "Nadam", "RMSprop", "Adagrad", "Adadelta", "Ftrl"]
@@ -202,3 +206,32 @@ def test_signals_of_any_size_and_of_broken_ones(rows):
     for bad in (np.nan, np.inf):
         values[7, 1] = bad
         assert not measure_signal(tf.constant(values, tf.float32)).finite
+
+
+def test_few_tensors_wait_for_the_other_thread_and_the_rest_is_measured_at_once():
+    large = [np.full((300, 300), n, "float32") for n in range(6)]
+    free = threading.Event()
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(free.wait)
+        beside = Beside(thread)
+        signals = [beside.measure(tf.constant(values)) for values in large]
+        waiting = sum(not signal.done() for signal in signals)
+        free.set()
+        assert [signal.result().mean for signal in signals] == [0, 1, 2, 3, 4, 5]
+    assert 0 < waiting <= 2
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-3, 1.0, 1e30])
+def test_norms_of_numbers_of_any_size(scale):
+    values = np.random.default_rng(0).normal(size=(400, 300)) * scale
+    assert norm(values.astype("f4")) == pytest.approx(np.linalg.norm(values), rel=1e-6)
+    assert np.isnan(norm(np.array([1.0, np.nan], "f4")))
+    assert norm(np.array([1.0, -np.inf], "f4")) == np.inf
+
+
+@pytest.mark.parametrize("offset", [0.0, 1.0, 1e4])
+def test_means_and_deviations_are_those_of_numpy(offset):
+    values = (np.random.default_rng(0).normal(size=(400, 300)) + offset).astype("f4")
+    wide = values.astype("f8")
+    expected = pytest.approx((wide.mean(), wide.std()), rel=1e-5, abs=1e-6)
+    assert mean_and_std(values) == expected

@@ -54,10 +54,17 @@ def test_identity_tells_experiments_apart_and_not_how_far_they_grew():
         LotteryConfig(run_dir=Path("a")),
         LotteryConfig(levels=3, seeds=(7,), controls=()),
         LotteryConfig(weight_decay=0),
+        LotteryConfig(threads=0),
     ]
-    others = [LotteryConfig(steps=5), LotteryConfig(batch_size=5), OTHER, StabilityConfig()]
+    others = [
+        LotteryConfig(steps=5),
+        LotteryConfig(threads=1),
+        LotteryConfig(batch_size=5),
+        OTHER,
+        StabilityConfig(),
+    ]
     assert {c.identity() for c in same} == {base}
-    assert len({base, *(c.identity() for c in others)}) == 5
+    assert len({base, *(c.identity() for c in others)}) == 6
 
 
 def test_the_directory_makes_no_other_experiment():

@@ -1,5 +1,6 @@
 """What a run directory remembers of its data: other data are refused, whoever asks."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -9,6 +10,7 @@ from bare_runs import measure_stability, run
 from tfinit.datasets import from_arrays
 from tfinit.errors import InputError
 from tfinit.lottery import LotteryConfig, StabilityConfig, Store, compare_initializations
+from tfinit.lottery.directory import check_directory
 from tfinit.origin import Origin
 
 SMALL = {"model": "mlp-2-relu", "steps": 2, "evaluate_every": 2, "batch_size": 4, "seeds": (0,)}
@@ -88,6 +90,13 @@ def test_an_earlier_directory_takes_its_data_from_now_but_not_another_network(co
         run(config, data=DATA)
     noted = json.loads((config.run_dir / "config.json").read_text())["made_with"]
     assert noted["data"] == DATA.digest()
+
+
+def test_it_goes_on_with_the_threads_that_it_was_begun_with(config):
+    origin, other = Origin.now(DATA.digest()), dataclasses.replace(config, threads=2)
+    check_directory(config, origin)
+    with pytest.raises(InputError, match=r"differing: threads \(there 0, asked 2\)"):
+        check_directory(other, origin)
 
 
 def test_stability_and_comparisons_refuse_them_too_before_they_begin(tmp_path):

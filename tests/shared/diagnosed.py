@@ -41,3 +41,16 @@ def trains(model, x, y, share=0.7, steps=60):
     """Whether the loss falls below a share of its start."""
     losses = [float(model.train_on_batch(x, y)) for _ in range(steps)]
     return losses[-1] < share * losses[0]
+
+
+def rebuilt(model, changes):
+    """The network anew, with other arguments of its layers and drawn as its initializers say."""
+    config = model.get_config()
+    for layer, argument, value in changes:
+        (said,) = (part["config"] for part in config["layers"] if part["config"]["name"] == layer)
+        said[argument] = value
+    keras.utils.set_random_seed(1)
+    new = type(model).from_config(config)
+    optimizer = type(model.optimizer).from_config(model.optimizer.get_config())
+    new.compile(optimizer, model.loss, jit_compile=False)
+    return new

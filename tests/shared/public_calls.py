@@ -449,6 +449,9 @@ def _saved(directory: Path) -> Path:
     return path
 
 
+_WORKERS = ("workers", "cpus_per_training", "gpus_per_training", "time_limit")
+
+
 def _experiments(calls: Calls, directory: Path) -> None:
     words = {"dataset": "digits", "model": "mlp-2-relu", "optimizer": "sgd"}
     sizes = {"steps": 4, "batch_size": 4, "learning_rate": 0.1, "seeds": (0, 1)}
@@ -488,6 +491,18 @@ def _experiments(calls: Calls, directory: Path) -> None:
         steps=4, batch_size=4, spawn_steps=(0,), run_dir=directory / "line"
     )
     own = {"build_model": model, "data": data(), "_said": {"data": "dataset"}}
+    calls.add(
+        "executors.Workers",
+        workers=2,
+        address="auto",
+        cpus_per_training=1,
+        gpus_per_training=0.25,
+        time_limit=60,
+        retries=1,
+        on_failure="stop",
+        _odd={"address": NAME, "retries": "0", **dict.fromkeys(_WORKERS, "0 1.5 2**63")},
+    )
+    own |= {"workers": None}
     store = {"_more": ("checkpoint_every",), "_costly": True, "_odd": {"build_model": CALL}, **own}
     calls.add("lottery.run", config=tiny(directory), **store)
     calls.add("lottery.stability", config=of_stability, **store)
@@ -498,6 +513,8 @@ def _experiments(calls: Calls, directory: Path) -> None:
     given = {"config": tiny(directory), "names": ("he",)} | own | {"_said": said}
     odd_model = {"build_model": CALL}
     calls.add("lottery.compare_initializations", **given, _costly=True, _odd=odd_model)
+    swept = {"base": tiny(directory), "grid": {"steps": [2]}} | own
+    calls.add("lottery.sweep", **swept, _costly=True, _odd=odd_model)
     config = comparison.CompareConfig(steps=2)
     calls.add("comparison.compare_named", config=config, _costly=True)
     calls.add(

@@ -66,11 +66,7 @@ NOT_CALLED = {
     *("training.check_batch_size", "variables.put_back"),
     *("errors.TfinitWarning", "errors.TfinitDeprecationWarning"),
     *("fans.check_shape", "gains.config_of", "gains.evaluate", "lottery.lottery"),
-    *(
-        "lottery.stability_experiment.instability",
-        "lottery.stability_experiment.copy_seed",
-        "probes.require_tensorflow",
-    ),
+    *("lottery.stability_experiment.copy_seed", "probes.require_tensorflow"),
     *(
         "lottery.stability_experiment.branch_of",
         "models.check_initialization",

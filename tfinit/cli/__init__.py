@@ -40,10 +40,11 @@ def _typed(arguments: list[str] | None) -> "Command":
     # Not at the top: while this is imported, for a third of a second, signals are heard already.
     import tyro
 
-    from tfinit.cli import compare, demo, diagnose, export, lottery, prune
+    from tfinit.cli import compare, demo, diagnose, export, lottery, prune, sweep
 
     commands: dict[str, Any] = {
         **lottery.COMMANDS,
+        **sweep.COMMANDS,
         **diagnose.COMMANDS,
         **compare.COMMANDS,
         **prune.COMMANDS,

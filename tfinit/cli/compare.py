@@ -49,7 +49,7 @@ def compare(
     with loading():
         from tfinit.comparison.from_config import compare_named
 
-        warm_up(device)
+        warm_up(device, threads=config.threads)
     with Bar(lines=True) as bar:
         comparison = compare_named(config, bar)
     print(json.dumps(comparison.to_dict(), indent=2) if as_json else comparison, flush=True)

@@ -13,6 +13,7 @@ from tfinit.cli.console import Command, EachLineOnce
 from tfinit.devices import choose
 from tfinit.missing_gpu import gpus
 from tfinit.moved import former_names
+from tfinit.threads import use_threads
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class OnDevice(Command):
     """cpu, gpu: an error where the framework lists none; or auto: the first GPU if it lists one."""
 
 
-def prepare(device: str = "auto", keras: str = "keras") -> None:
+def prepare(device: str = "auto", keras: str = "keras", threads: int = 0) -> None:
     """Load the framework on the device that was asked for; what begins there is said on stderr.
 
     For processes that are all ours, and before anything is read or written.
@@ -31,6 +32,7 @@ def prepare(device: str = "auto", keras: str = "keras") -> None:
     Args:
         device: ``"auto"``, ``"cpu"`` or ``"gpu"``: see `tfinit.devices.choose`.
         keras: Whose framework: ``"keras"`` or ``"tf_keras"``.
+        threads: As for `tfinit.threads.use_threads`.
 
     Raises:
         InputError: there is no such device.
@@ -42,6 +44,7 @@ def prepare(device: str = "auto", keras: str = "keras") -> None:
     if gpus() and "deterministic_ops" not in flags:
         # What goes on must end with the same bits; JAX reads this when it finds its devices.
         os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".strip()
+    use_threads(threads, keras)  # JAX has its own as soon as a device is looked for
     choose(device, keras)
     log = logging.getLogger("tfinit.devices")
     # At each line anew: above a bar that is drawn, rich stands in for stderr.
@@ -50,13 +53,13 @@ def prepare(device: str = "auto", keras: str = "keras") -> None:
     log.setLevel(logging.INFO)
 
 
-def warm_up(device: str = "auto", keras: str = "keras") -> None:
+def warm_up(device: str = "auto", keras: str = "keras", threads: int = 0) -> None:
     """`prepare`, and let TensorFlow or JAX compile once: see `tfinit.training.warm_up`.
 
     Where Keras is on another backend, TensorFlow gets no GPU if something loads it, as data of the
     user's own may: it would take memory of it.
     """
-    prepare(device, keras)
+    prepare(device, keras, threads)
     from keras import backend
 
     name = "tensorflow" if keras == "tf_keras" else backend.backend()

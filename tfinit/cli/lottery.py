@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from tfinit.cli.console import checked, loading
-from tfinit.cli.device import OnDevice, warm_up
+from tfinit.cli.console import loading
+from tfinit.cli.device import warm_up
+from tfinit.cli.workers import WithWorkers
 from tfinit.errors import InputError
+from tfinit.executors.workers import Workers
 from tfinit.flag_help import FlagHelp
 from tfinit.lottery.branches import controls_help
 from tfinit.lottery.config import (
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class _Replicated(OnDevice):
+class _Replicated(WithWorkers):
     initialization: str = "published"
     """published: as the network has it; or the name of a scheme or an initializer."""
     replicates: int = 0
@@ -52,7 +54,8 @@ class _Lottery(_Replicated, LotteryConfig):
     def run(self) -> int:
         if self.plot_only:
             return _reported(self, LotteryConfig, "lottery")
-        lottery(checked(self, LotteryConfig), self.device, self.log_dir)
+        workers = self.chosen_workers()
+        lottery(self.threaded(LotteryConfig), self.device, self.log_dir, workers)
         return 0
 
 
@@ -67,7 +70,11 @@ class _Initializations(_Lottery):
         if self.plot_only:
             return _reported(self, LotteryConfig, "initializations")
         initializations(
-            checked(self, LotteryConfig), self.initializations, self.device, self.log_dir
+            self.threaded(LotteryConfig),
+            self.initializations,
+            self.device,
+            self.log_dir,
+            self.chosen_workers(),
         )
         return 0
 
@@ -79,7 +86,8 @@ class _Stability(_Replicated, StabilityConfig):
     def run(self) -> int:
         if self.plot_only:
             return _reported(self, StabilityConfig, "stability")
-        stability(checked(self, StabilityConfig), self.device, self.log_dir)
+        workers = self.chosen_workers()
+        stability(self.threaded(StabilityConfig), self.device, self.log_dir, workers)
         return 0
 
 
@@ -90,7 +98,12 @@ COMMANDS = {
 }
 
 
-def lottery(config: LotteryConfig, device: str = "auto", log_dir: Path | None = None) -> None:
+def lottery(
+    config: LotteryConfig,
+    device: str = "auto",
+    log_dir: Path | None = None,
+    workers: Workers | None = None,
+) -> None:
     """Run a lottery-ticket experiment; print its table and conclusion, and leave its figures."""
     from rich.console import Console
 
@@ -98,7 +111,7 @@ def lottery(config: LotteryConfig, device: str = "auto", log_dir: Path | None = 
         from tfinit.lottery.experiment import run
         from tfinit.saved_data import read_data
 
-        warm_up(device, config.keras)
+        warm_up(device, config.keras, config.threads)
     from tfinit.lottery.report import Conclusion, summarize
     from tfinit.lottery.report_files import OF_A_RUN, check_reports, write_run
     from tfinit.lottery.subject import Subject
@@ -108,7 +121,15 @@ def lottery(config: LotteryConfig, device: str = "auto", log_dir: Path | None = 
     subject = Subject.of(config, data)
     check_reports(config.run_dir, OF_A_RUN)
     with Bar(lines=True) as bar:
-        results = run(config, bar, warn=bar.warn, data=data, reports=False, tracker=_board(log_dir))
+        results = run(
+            config,
+            bar,
+            warn=bar.warn,
+            data=data,
+            reports=False,
+            tracker=_board(log_dir),
+            workers=workers,
+        )
     console = Console(markup=False, highlight=False)
     try:
         console.print(lottery_table(summarize(results), subject.title(len(config.seeds))))
@@ -119,7 +140,11 @@ def lottery(config: LotteryConfig, device: str = "auto", log_dir: Path | None = 
 
 
 def initializations(
-    config: LotteryConfig, names: tuple[str, ...], device: str = "auto", log_dir: Path | None = None
+    config: LotteryConfig,
+    names: tuple[str, ...],
+    device: str = "auto",
+    log_dir: Path | None = None,
+    workers: Workers | None = None,
 ) -> None:
     """Run a lottery experiment from each initialization; print and draw how their tickets do."""
     from rich.console import Console
@@ -128,7 +153,7 @@ def initializations(
         from tfinit.lottery.initializations import compare_initializations, configs
         from tfinit.saved_data import read_data
 
-        warm_up(device, config.keras)
+        warm_up(device, config.keras, config.threads)
     from tfinit.lottery.report import summarize
     from tfinit.lottery.report_files import (
         check_initializations,
@@ -142,7 +167,14 @@ def initializations(
     check_initializations(each, config.run_dir)
     with Bar(lines=True) as bar:
         found = compare_initializations(
-            config, names, bar, warn=bar.warn, data=data, reports=False, tracker=_board(log_dir)
+            config,
+            names,
+            bar,
+            warn=bar.warn,
+            data=data,
+            reports=False,
+            tracker=_board(log_dir),
+            workers=workers,
         )
     console = Console(markup=False, highlight=False)
     rows = {name: summarize(results) for name, results in found.items()}
@@ -153,7 +185,12 @@ def initializations(
     _where(console, "Results, tickets and figures", config)
 
 
-def stability(config: StabilityConfig, device: str = "auto", log_dir: Path | None = None) -> None:
+def stability(
+    config: StabilityConfig,
+    device: str = "auto",
+    log_dir: Path | None = None,
+    workers: Workers | None = None,
+) -> None:
     """Measure linear mode connectivity; print and draw the error barrier."""
     from rich.console import Console
 
@@ -161,7 +198,7 @@ def stability(config: StabilityConfig, device: str = "auto", log_dir: Path | Non
         from tfinit.lottery import stability as measure
         from tfinit.lottery import summarize_stability
 
-        warm_up(device, config.keras)
+        warm_up(device, config.keras, config.threads)
     from tfinit.lottery.report_files import OF_STABILITY, check_reports, write_stability
     from tfinit.lottery.subject import Subject
     from tfinit.lottery.table import stability_table
@@ -169,7 +206,9 @@ def stability(config: StabilityConfig, device: str = "auto", log_dir: Path | Non
     subject = Subject.of(config)
     check_reports(config.run_dir, OF_STABILITY)
     with Bar(lines=True) as bar:
-        results = measure(config, bar, warn=bar.warn, reports=False, tracker=_board(log_dir))
+        results = measure(
+            config, bar, warn=bar.warn, reports=False, tracker=_board(log_dir), workers=workers
+        )
     console = Console(markup=False, highlight=False)
     try:
         console.print(

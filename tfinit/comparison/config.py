@@ -43,6 +43,8 @@ class CompareConfig:
     """Optimizer: a name of `tfinit.optimizers.OPTIMIZERS`."""
     learning_rate: float = 0.01
     """Learning rate, constant."""
+    threads: int = 0
+    """Train with so many threads of the processor, which decides the last bits. 0: one a core."""
     metric: str = AUTO
     """What is ranked by. auto: the mean training loss at the end; or loss, or a metric that the
     model is compiled with, on the validation split."""
@@ -56,6 +58,7 @@ class CompareConfig:
         check_fields(self)
         whole("steps", self.steps, 1)
         whole("batch_size", self.batch_size, 1)
+        whole("threads", self.threads, 0)
         seeds("seeds", self.seeds)
         one_of("optimizer", self.optimizer, OPTIMIZERS)
         number("learning_rate", self.learning_rate, above=0)

@@ -13,6 +13,7 @@ from tfinit.model_builders import builder_of
 from tfinit.named_functions import is_own_model
 from tfinit.optimizers import OPTIMIZERS
 from tfinit.saved_data import read_data
+from tfinit.threads import use_threads
 from tfinit.training.metrics import Progress
 
 
@@ -32,6 +33,7 @@ def compare_named(
         InputError: as `compare` says, or a name is unknown.
     """
     instance("config", config, CompareConfig)
+    use_threads(config.threads)
     data = read_data(config.dataset, "dataset")
     own = is_own_model(config.model)
     return compare(

@@ -33,9 +33,10 @@ def normalized_steps(graph: Graph) -> set[int]:
     """
     lost = dict.fromkeys(graph.outputs, False)  # value → do all that read it undo its scale?
     found: set[int] = set()
+    by_name: dict[str, bool] = {}
     for index in reversed(range(len(graph.steps))):
         step = graph.steps[index]
-        passes = bool(step.outputs) and _is_homogeneous(applied(step.op))
+        passes = bool(step.outputs) and _is_homogeneous(applied(step.op), by_name)
         # What nobody reads is undone by nobody.
         if passes and all(lost.get(value, False) for value in step.outputs):
             found.add(index)
@@ -45,12 +46,23 @@ def normalized_steps(graph: Graph) -> set[int]:
     return found
 
 
-def _is_homogeneous(activation: Activation) -> bool:
-    """True if φ(2z) = 2φ(z), as of lines, ReLU and the leaky ones."""
+def _is_homogeneous(activation: Activation, by_name: dict[str, bool]) -> bool:
+    """True if φ(2z) = 2φ(z), as of lines, ReLU and the leaky ones.
+
+    Args:
+        activation: φ.
+        by_name: What is known of those that their names say all of; it is added to.
+    """
+    source = activation.source
     if activation is LINEAR:
         return True
+    if isinstance(source, str) and source in by_name:
+        return by_name[source]
     try:
-        once, twice = (evaluate(activation.source, n * _POINTS) for n in (1, 2))
+        once, twice = (evaluate(source, n * _POINTS) for n in (1, 2))
+        found = bool(np.allclose(twice, 2 * once, rtol=1e-4, atol=1e-6))
     except InputError:
-        return False
-    return bool(np.allclose(twice, 2 * once, rtol=1e-4, atol=1e-6))
+        found = False
+    if isinstance(source, str):
+        by_name[source] = found
+    return found

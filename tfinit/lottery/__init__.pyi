@@ -17,6 +17,8 @@ from .report import Conclusion as Conclusion
 from .result import LevelResult as LevelResult
 from .stability_experiment import stability as stability
 from .store import Store as Store
+from .sweeping import Sweep as Sweep
+from .sweeping import sweep as sweep
 from .ticket import Ticket as Ticket
 from .tracking import TensorBoard as TensorBoard
 from .tracking import Tracker as Tracker

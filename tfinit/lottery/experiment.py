@@ -1,37 +1,34 @@
 """The experiment: train, prune, rewind, retrain."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tfinit import datasets
 from tfinit.arguments import flag, function, instance
 from tfinit.batch_streams import Stream
 from tfinit.devices import announce
-from tfinit.lottery.branches import BRANCHES, ONE_SHOT, TICKET, Branch
-from tfinit.lottery.config import REINIT_SEED, LotteryConfig, NetworkConfig
-from tfinit.lottery.controls import CONTROLS
-from tfinit.lottery.counts import (
-    check_prunes,
-    ends_early,
-    last_level,
-    next_counts,
-    with_outputs,
-)
+from tfinit.executors.job import Executor, Serial
+from tfinit.executors.scheduling import work_off
+from tfinit.executors.workers import executing, workers_of
+from tfinit.lottery.branches import BRANCHES, TICKET
+from tfinit.lottery.config import LotteryConfig, NetworkConfig
+from tfinit.lottery.counts import check_prunes, ends_early, with_outputs
 from tfinit.lottery.directory import check_directory, check_fingerprint, check_network
-from tfinit.lottery.frameworks import Framework, TrainingPlan, framework_of, with_direction
+from tfinit.lottery.frameworks import Framework, framework_of, with_direction
 from tfinit.lottery.made_networks import network_of
+from tfinit.lottery.replicate import Replicate
 from tfinit.lottery.report_files import OF_A_RUN, check_reports, write_run
-from tfinit.lottery.result import REINIT, LevelResult, Weights
-from tfinit.lottery.store import Place, Store
-from tfinit.lottery.stored_arrays import shapes_of
-from tfinit.lottery.stored_training import stored_or_trained
+from tfinit.lottery.result import LevelResult
+from tfinit.lottery.store import Store
+from tfinit.lottery.stored_training import Trainings
 from tfinit.lottery.subject import Subject
 from tfinit.lottery.tracking import Teller, Tracker, check_tracker
+from tfinit.lottery.training_work import trainer_setup
 from tfinit.model_builders import ModelBuilder
 from tfinit.origin import Origin
 from tfinit.progress import Follower, as_warning, check_progress, following
-from tfinit.pruning.scoring.masks import Masks
 from tfinit.renamed import renamed
 from tfinit.saved_data import read_data
 from tfinit.training.metrics import Progress
@@ -65,121 +62,11 @@ def lottery(
         *Linear Mode Connectivity and the Lottery Ticket Hypothesis*, ICML 2020,
         https://arxiv.org/abs/1912.05671, algorithm 2, for the rewind step.
     """
-    network = _Trainings(framework, store, config, seed, progress)
-    ticket = network.dense()
-    yield ticket
-    chains = {name: ticket for name in (TICKET, *config.controls) if BRANCHES[name].masks == "own"}
-    dense = ticket
-    shapes = shapes_of(ticket.mask)
-    last, _ = last_level(config, shapes)
-    for level in range(1, last + 1):
-        if ticket.diverged_at is not None:
-            return
-        counts = next_counts(config, ticket.alive, shapes)
-        masks = {TICKET: framework.prune(ticket, counts)}
-        ticket = network.trained(BRANCHES[TICKET], level, masks[TICKET])
-        yield ticket
-        for branch in (BRANCHES[name] for name in config.controls):
-            if branch.masks == "own":
-                before = chains[branch.name]
-                if before.diverged_at is None:
-                    mask = framework.prune(before, next_counts(config, before.alive, shapes))
-                    after = network.trained(branch, level, mask, own=before.final)
-                    chains[branch.name] = after
-                    yield after
-                continue
-            if branch.masks not in masks:
-                masks[branch.masks] = (
-                    framework.prune(dense, counts)
-                    if branch.masks == ONE_SHOT
-                    else network.at_initialization(branch.masks, ticket.survivors)
-                )
-            mask = masks[branch.masks]
-            change = CONTROLS[branch.control].mask if branch.control else None
-            yield network.trained(branch, level, change(mask, seed) if change else mask)
-
-
-class _Trainings:
-    """The trainings of one replicate: from the store if they are there, else made and stored."""
-
-    def __init__(
-        self,
-        framework: Framework,
-        store: Store,
-        config: LotteryConfig,
-        seed: int,
-        progress: Progress,
-    ):
-        self._framework, self._store, self._config = framework, store, config
-        self._seed, self._progress = seed, progress
-        self._initial = store.initial(seed, TICKET, lambda: framework.initial(seed))
-        self._rewind = self._initial
-        self._keys = list(framework.full_mask())
-        self._starts: dict[tuple[str, bool], Weights] = {}
-
-    def dense(self) -> LevelResult:
-        """Level 0; and the weights at the rewind step, which every training after it needs."""
-        k, place = self._config.rewind_step, Place(self._seed, TICKET, 0)
-        training = TrainingPlan(self._initial, self._framework.full_mask(), self._seed)
-        if k == 0:
-            return self._made(place, training, self._initial)
-        there = self._store.rewind(self._seed, TICKET) is not None
-        training = TrainingPlan(
-            self._initial,
-            training.mask,
-            self._seed,
-            at={k: lambda weights: self._store.keep_rewind(self._seed, TICKET, weights)},
-        )
-        result = self._made(place, training, self._initial, lambda step: step < k or there)
-        self._rewind = self._store.rewind(self._seed, TICKET) or self._initial
-        return result
-
-    def trained(
-        self, branch: Branch, level: int, mask: Masks, own: Weights | None = None
-    ) -> LevelResult:
-        """The training of a branch at a level."""
-        k = self._config.rewind_step if branch.late else 0
-        rate_from = self._config.steps if branch.last_rate else k
-        start = self._start(branch) if own is None else own
-        training = TrainingPlan(start, mask, self._seed, k, rate_from)
-        initial = self._start(BRANCHES[REINIT]) if branch.weights == "reinit" else self._initial
-        return self._made(Place(self._seed, branch.name, level), training, initial)
-
-    def at_initialization(self, score: str, keep: int) -> Masks:
-        """The mask by a score before training."""
-        return self._framework.prune_at_initialization(score, self._initial, keep, self._seed)
-
-    def _start(self, branch: Branch) -> Weights:
-        """The dense weights that a branch starts from."""
-        source = self._rewind if branch.late else self._initial
-        if branch.weights == "rewind":
-            return source
-        which = (branch.weights, branch.late)
-        if which not in self._starts:
-            other = self._store.initial(
-                self._seed, REINIT, lambda: self._framework.initial(self._seed + REINIT_SEED)
-            )
-            self._starts[which] = CONTROLS[branch.weights].start(source, other, self._keys)
-        return self._starts[which]
-
-    def _made(
-        self,
-        place: Place,
-        training: TrainingPlan,
-        initial: Weights,
-        usable: Callable[[int], bool] = lambda step: True,
-    ) -> LevelResult:
-        return stored_or_trained(
-            self._framework,
-            self._store,
-            place,
-            training,
-            initial,
-            self._config.steps,
-            self._progress,
-            self._config.on_divergence == "stop",
-            usable,
-        )
+    trainings = Trainings(
+        framework, store, progress, stop_on_divergence=config.on_divergence == "stop"
+    )
+    for _, result in work_off([Replicate(trainings, config, seed)], Serial()):
+        yield result
 
 
 def checked_data(config: NetworkConfig, data: Any, finished: Any, warn: Any) -> datasets.Dataset:
@@ -215,6 +102,7 @@ def run(
     reports: bool = True,
     tracker: Tracker | None = None,
     build_model: Any = None,
+    workers: Any = None,
     **store_options: Any,
 ) -> list[LevelResult]:
     """Run an experiment in ``config.run_dir``, or go on with it where it was.
@@ -257,6 +145,9 @@ def run(
             one is refused there.
         tracker: What is told of each training as soon as it is stored, also of those found in the
             directory: a `Tracker`, as `TensorBoard`.
+        workers: Train so many networks beside each other, by Ray (``pip install tfinit[scale]``):
+            a number, or a `tfinit.executors.Workers`, which can name a cluster. Results are
+            finished in another order then, and are the same. None: one after the other, here.
         **store_options: For `Store`: ``checkpoint_every``, seconds between checkpoints.
 
     Returns:
@@ -267,8 +158,8 @@ def run(
         InputError: the configuration does not fit the data, the model or the directory, its metric
             is not measured, ``build_model`` makes no compiled model, or not the same network at
             each call, the directory holds an experiment on other data or of another network, a
-            report cannot be written, no weight would be pruned, or another process works there.
-            Nothing was written.
+            report cannot be written, no weight would be pruned, this process has begun to compute
+            with other threads, or another process works there. Nothing was written.
         WorkError: a file could not be written, or a network diverged and ``on_divergence`` is
             "stop". What was done is kept.
 
@@ -291,50 +182,57 @@ def run(
     instance("config", config, LotteryConfig)
     check_progress(progress)
     check_tracker(tracker)
-    reports = flag("reports", reports)
+    reports, workers = flag("reports", reports), workers_of(workers)
+    if workers is not None:
+        config = workers.threaded(config)
     config, builder = network_of(config, build_model)
     data = checked_data(config, data, finished, warn)
     if reports:
         check_reports(config.run_dir, OF_A_RUN)
-    with following(progress) as follower:
-        results = experiment(
-            config,
-            follower,
-            finished,
-            warn,
-            data,
-            builder=builder,
-            tracker=tracker,
-            **store_options,
-        )
+    with following(progress) as follower, executing(workers) as executor:
+        one = prepared(config, follower, warn, data, builder=builder, **store_options)
+        results = trained(
+            [one], executor, follower, lambda _, result: finished(result), warn, tracker
+        )[""]
     if reports:
         write_run(config, results, Subject.of(config, data))
     return results
 
 
-def experiment(
+@dataclass(frozen=True, eq=False)
+class Experiment:
+    """An experiment that can begin: it was checked, and nothing of it is trained.
+
+    Attributes:
+        name: What is said of each result begins with this.
+        config: As it is counted: with the outputs of its network.
+        trainings: What trains, and where.
+    """
+
+    name: str
+    config: LotteryConfig
+    trainings: Trainings
+
+
+def prepared(
     config: LotteryConfig,
     follower: Follower,
-    finished: Callable[[LevelResult], None],
     warn: Callable[[str], None],
     data: datasets.Dataset,
     name: str = "",
     of: int = 1,
-    tracker: Tracker | None = None,
     builder: ModelBuilder | None = None,
     **store_options: Any,
-) -> list[LevelResult]:
-    """`run` without its reports.
+) -> Experiment:
+    """See that an experiment can begin in its directory, which is made.
 
     Args:
         config: As for `run`, as are the others.
         follower: What follows it.
-        finished: Called with each result.
         warn: Called with each line.
         data: What is trained on.
         name: What is said of each result begins with this.
         of: How many experiments of as many steps the follower follows.
-        tracker: As for `run`.
         builder: What makes the user's own network, which the configuration names; None: it names
             one of tfinit's.
         **store_options: For `Store`.
@@ -346,6 +244,7 @@ def experiment(
     if data.rows is not None:
         check_batch_size(config.batch_size, data.rows)
     framework = framework_of(config, data, builder)
+    setup = trainer_setup(config, data, builder)
     config = with_direction(config, framework)
     shapes = {key: mask.shape for key, mask in framework.full_mask().items()}
     counted = with_outputs(config, list(shapes), framework.networks.outputs())
@@ -356,29 +255,66 @@ def experiment(
     store = Store(config, warn, origin=origin, subject=subject, network=network, **store_options)
     if last < config.levels:
         warn(f"{ends_early(counted, shapes)}.")
-    steps = total_steps(config, last) // len(config.seeds)
-    follower.expect(of * len(config.seeds) * steps)
-    results: list[LevelResult] = []
-    empty: set[tuple[str, str]] = set()
-    teller = Teller(tracker, config, warn, name)
-    with store.locked():
-        announce(config.keras)
-        for seed in config.seeds:
-            left = steps
+    follower.expect(of * total_steps(config, last))
+    stops = config.on_divergence == "stop"
+    return Experiment(name, counted, Trainings(framework, store, follower, setup, stops))
 
-            def count(done: int) -> None:
-                nonlocal left
-                left -= done
-                follower(done)
 
-            for result in lottery(framework, store, counted, seed, count):
-                results.append(result)
-                teller.training(result)
-                finished(result)
-                follower.say(f"{name} {result}".strip())
-                _tell_of_emptied(result, empty, warn)
-            follower(left)  # what a network that diverged left undone
-    return results
+def trained(
+    experiments: Iterable[Experiment],
+    executor: Executor,
+    follower: Follower,
+    finished: Callable[[str, LevelResult], None],
+    warn: Callable[[str], None],
+    tracker: Tracker | None = None,
+) -> dict[str, list[LevelResult]]:
+    """Train all that experiments have not trained yet; each is prepared when something can begin.
+
+    Args:
+        experiments: Those of `prepared`, with different names.
+        executor: What trains them.
+        follower: What follows them.
+        finished: Called with the name of an experiment and each result.
+        warn: Called with each line.
+        tracker: As for `run`.
+
+    Returns:
+        The name of each → its results, replicate by replicate, level by level.
+    """
+    found: dict[str, list[LevelResult]] = {}
+    told: dict[str, tuple[Teller, set[tuple[str, str]]]] = {}
+    owners: dict[Any, Experiment] = {}
+    with ExitStack() as locks:
+
+        def replicates() -> Iterator[Replicate]:
+            for one in experiments:
+                locks.enter_context(one.trainings.store.locked())
+                announce(one.config.keras)
+                found[one.name] = []
+                told[one.name] = Teller(tracker, one.config, warn, one.name), set()
+                for seed in one.config.seeds:
+                    plan = Replicate(one.trainings, one.config, seed)
+                    owners[plan] = one
+                    yield plan
+
+        for plan, result in work_off(replicates(), executor):
+            one = owners[plan]
+            teller, emptied = told[one.name]
+            found[one.name].append(result)
+            teller.training(result)
+            finished(one.name, result)
+            follower.say(f"{one.name} {result}".strip())
+            _tell_of_emptied(result, emptied, warn)
+    for one in dict.fromkeys(owners.values()):
+        branches = (TICKET, *one.config.controls)
+        found[one.name].sort(
+            key=lambda r, c=one.config, b=branches: (
+                c.seeds.index(r.seed),
+                r.level,
+                b.index(r.branch),
+            )
+        )
+    return found
 
 
 def _tell_of_emptied(

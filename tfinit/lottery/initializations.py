@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from tfinit.arguments import flag, instance, listed
@@ -62,6 +61,7 @@ def compare_initializations(
     reports: bool = True,
     tracker: "Tracker | None" = None,
     build_model: Any = None,
+    workers: Any = None,
 ) -> "dict[str, list[LevelResult]]":
     """Run one lottery experiment from each of several initializations.
 
@@ -83,6 +83,7 @@ def compare_initializations(
             ``"he/seed-0/ticket/level-03"``.
         build_model: As for `tfinit.lottery.run`. ``"published"`` are the weights that a seed gives
             there; every other initialization is applied to those, as `tfinit.compare` does.
+        workers: As for `tfinit.lottery.run`: those train networks of all initializations.
 
     Returns:
         Initialization → the results that `tfinit.lottery.run` returns.
@@ -98,8 +99,9 @@ def compare_initializations(
         >>> {name: len(found) for name, found in results.items()}
         {'he': 3, 'zeros': 3}
     """
+    from tfinit.executors.workers import executing, workers_of
     from tfinit.lottery.directory import check_directory, note_initializations
-    from tfinit.lottery.experiment import checked_data, experiment
+    from tfinit.lottery.experiment import checked_data, prepared, trained
     from tfinit.lottery.made_networks import network_of
     from tfinit.lottery.report_files import check_initializations, write_initializations
     from tfinit.lottery.subject import Subject
@@ -109,7 +111,9 @@ def compare_initializations(
     configs(config, names)
     check_progress(progress)
     check_tracker(tracker)
-    reports = flag("reports", reports)
+    reports, workers = flag("reports", reports), workers_of(workers)
+    if workers is not None:
+        config = workers.threaded(config)
     config, builder = network_of(config, build_model)
     each = configs(config, names)
     data = checked_data(config, data, finished, warn)
@@ -126,21 +130,12 @@ def compare_initializations(
             said.add(line)
             warn(line)
 
-    with following(progress) as follower:
-        found = {
-            name: experiment(
-                own,
-                follower,
-                partial(finished, name),
-                warn_once,
-                data,
-                name,
-                len(each),
-                tracker,
-                builder,
-            )
+    with following(progress) as follower, executing(workers) as executor:
+        experiments = (
+            prepared(own, follower, warn_once, data, name, len(each), builder)
             for name, own in each.items()
-        }
+        )
+        found = trained(experiments, executor, follower, finished, warn_once, tracker)
     if reports:
         write_initializations(each, config.run_dir, found, Subject.of(config, data))
     return found

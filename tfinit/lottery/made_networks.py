@@ -22,6 +22,7 @@ from tfinit.lottery.schedule import learning_rate
 from tfinit.model_builders import ModelBuilder, builder_of
 from tfinit.optimizers import OPTIMIZERS
 from tfinit.schemes.initialize import initialize
+from tfinit.threads import use_threads
 from tfinit.training.noise import set_noise
 from tfinit.variables import (
     all_weights,
@@ -38,6 +39,8 @@ _BATCH_FOR_SCHEMES = 256
 def network_of(config: NetworkConfig, build_model: Any = None) -> tuple[Any, ModelBuilder | None]:
     """The experiment with the network that it is about, which is tried before anything is written.
 
+    From here on this process computes with the threads of the experiment.
+
     Args:
         config: The experiment. Its ``model`` may be the place of a function, or a file.
         build_model: As `tfinit.lottery.run` takes it.
@@ -47,9 +50,11 @@ def network_of(config: NetworkConfig, build_model: Any = None) -> tuple[Any, Mod
         it. None: a network of tfinit's.
 
     Raises:
-        InputError: as `tfinit.model_builders.ModelBuilder.check` says, or the configuration asks
-            for something that does not go with a network of the user's own.
+        InputError: as `tfinit.model_builders.ModelBuilder.check` says, the configuration asks for
+            something that does not go with a network of the user's own, or this process has begun
+            to compute with other threads.
     """
+    use_threads(config.threads, config.keras)
     if build_model is None:
         if not config.own_network:
             return config, None
@@ -71,7 +76,9 @@ def network_of(config: NetworkConfig, build_model: Any = None) -> tuple[Any, Mod
             "it out: it is that of the model."
         )
     prunable_weights(model)
-    return dataclasses.replace(config, keras=made_by), builder
+    config = dataclasses.replace(config, keras=made_by)
+    use_threads(config.threads, config.keras)
+    return config, builder
 
 
 def shipped(config: NetworkConfig, data: Dataset) -> ModelBuilder:

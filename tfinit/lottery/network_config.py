@@ -108,6 +108,8 @@ class NetworkConfig:
     """Mirror and shift the training images at random, as for CIFAR."""
     evaluate_every: int = 20
     """Steps between evaluations on the validation and test split."""
+    threads: int = 0
+    """Train with so many threads of the processor, which decides the last bits. 0: one a core."""
     evaluate_test: str = "always"
     """always: every evaluation is on the test split too. needed: where a result tells of it."""
     seeds: tuple[int, ...] = (0, 1, 2)
@@ -131,7 +133,7 @@ class NetworkConfig:
         check_fields(self)
         check_initialization(self.initialization)
         self._check_whole(("steps", "batch_size", "evaluate_every"), least=1)
-        self._check_whole(("warmup_steps", "train_examples"), least=0)
+        self._check_whole(("warmup_steps", "train_examples", "threads"), least=0)
         wholes("learning_rate_drops", self.learning_rate_drops, 1, empty=True)
         number("weight_decay", self.weight_decay, least=0)
         number("learning_rate", self.learning_rate, above=0)

@@ -20,7 +20,6 @@ of another training is noticed too.
 
 import json
 import os
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -49,7 +48,7 @@ from tfinit.lottery.stored_arrays import Arrays, pack
 from tfinit.lottery.subject import Subject
 from tfinit.origin import Origin
 from tfinit.progress import as_warning
-from tfinit.training.metrics import Partial
+from tfinit.training.metrics import Partial, at_most_every
 
 __all__ = ["Place", "Store"]
 
@@ -89,7 +88,7 @@ class Store(StoreReader):
         network: Fingerprint | None = None,
     ):
         super().__init__(config, function("warn", warn, "a line"), origin)
-        self._checkpoint_every = number("checkpoint_every", checkpoint_every, least=0)
+        self.checkpoint_every = number("checkpoint_every", checkpoint_every, least=0)
         self._subject, self._network = subject, network
         check_directory(config, origin)
         if network is not None:
@@ -204,24 +203,18 @@ class Store(StoreReader):
 
     def checkpoint(self, at: Place) -> Callable[[Callable[[], Partial]], None]:
         """What a training calls now and then, to be kept every so many seconds."""
-        last = time.monotonic()
+        return at_most_every(self.checkpoint_every, lambda now: self.keep_partial(at, now))
 
-        def keep(partial: Callable[[], Partial]) -> None:
-            nonlocal last
-            if time.monotonic() - last < self._checkpoint_every:
-                return
-            now = partial()
-            told = {"step": np.array(now.step), "at": now.rows[0], "rows": now.rows[1]}
-            told["losses"] = now.losses
-            self._write(
-                self._level(at, "partial"),
-                self._whose("partial", at.seed, at.branch, at.level),
-                partial=told,
-                state=now.state,
-            )
-            last = time.monotonic()
-
-        return keep
+    def keep_partial(self, at: Place, now: Partial) -> None:
+        """Store where a training stands."""
+        told = {"step": np.array(now.step), "at": now.rows[0], "rows": now.rows[1]}
+        told["losses"] = now.losses
+        self._write(
+            self._level(at, "partial"),
+            self._whose("partial", at.seed, at.branch, at.level),
+            partial=told,
+            state=now.state,
+        )
 
     def _write(self, path: Path, whose: dict[str, Any], **groups: Arrays) -> None:
         origin = {} if self._origin is None else self._origin.to_dict()

@@ -1,83 +1,147 @@
 """One training of an experiment: from the store if it is there, else made and stored."""
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
 from tfinit.errors import WorkError
+from tfinit.executors.job import Job
 from tfinit.lottery.frameworks import Framework, TrainingPlan
 from tfinit.lottery.result import LevelResult, Weights
 from tfinit.lottery.store import Place, Store
-from tfinit.training.metrics import Diverged, Progress
+from tfinit.lottery.training_work import (
+    MARK,
+    PARTIAL,
+    STEPS,
+    Trained,
+    TrainerSetup,
+    TrainingTask,
+    train,
+)
+from tfinit.training.metrics import Progress
 
 
-def stored_or_trained(
-    framework: Framework,
-    store: Store,
-    place: Place,
-    training: TrainingPlan,
-    initial: Weights,
-    last: int,
-    progress: Progress,
-    stop_on_divergence: bool = False,
-    usable: Callable[[int], bool] = lambda step: True,
-) -> LevelResult:
-    """The result of a training: stored before, or made now, from its last checkpoint if it has one.
+@dataclass(frozen=True)
+class Trainings:
+    """Where the trainings of an experiment are made and kept.
+
+    Attributes:
+        framework: What trains in this process.
+        store: Where results are, or will be.
+        progress: Called with the number of steps done since the last call, of each training as many
+            as it has, also where the result was there or the network diverged.
+        setup: What makes the same in another process; None: there is none.
+        stop_on_divergence: Whether a loss that is not finite is an error. Else it is a result.
+    """
+
+    framework: Framework
+    store: Store
+    progress: Progress
+    setup: TrainerSetup | None = None
+    stop_on_divergence: bool = False
+
+
+class StoredTraining:
+    """One of them.
 
     Args:
-        framework: What trains.
-        store: Where the result is, or will be.
-        place: Which training it is.
-        training: Where it starts.
+        trainings: All of them.
+        place: Which it is.
+        start: The weights it starts from, dense.
         initial: The weights at initialization, for the result.
+        first: The step it starts at.
         last: The step it ends at.
-        progress: Called with the number of steps done since the last call, ``last - start`` in all,
-            also where the result was there or the network diverged.
-        stop_on_divergence: Whether a loss that is not finite is an error. Else it is a result.
-        usable: Whether what was stored of the training up to a step can be used: not if a file is
-            missing that it left on its way.
-
-    Raises:
-        WorkError: a file could not be written, or the network diverged and that is an error.
+        plan: () → where it starts, in all. Asked for only if it has to be trained.
+        marks: Steps after which ``keep_mark`` gets the weights.
+        keep_mark: Called with a step and its weights.
+        usable: Whether what was stored of it up to a step can be used: not if a file is missing
+            that it left on its way.
     """
-    steps = last - training.start
-    stored = store.level(place, initial, training.weights)
-    if stored is not None and usable(
-        last if stored.diverged_at is None else stored.diverged_at - 1
+
+    def __init__(
+        self,
+        trainings: Trainings,
+        place: Place,
+        start: Weights,
+        initial: Weights,
+        first: int,
+        last: int,
+        plan: Callable[[], TrainingPlan],
+        marks: Sequence[int] = (),
+        keep_mark: Callable[[int, Weights], None] = lambda step, weights: None,
+        usable: Callable[[int], bool] = lambda step: True,
     ):
-        progress(steps)
-        return stored
-    partial = store.partial(place, framework.fits)
-    if partial is not None and usable(partial.step):
-        training = replace(training, resume=partial)
-    done = 0
+        self.place = place
+        self._of, self._start, self._initial = trainings, start, initial
+        self._steps, self._last = last - first, last
+        self._done = self._now = 0
+        self._plan, self._marks, self._keep_mark = plan, marks, keep_mark
+        self._usable = usable
+        self._mask: Any = None
 
-    def count(more: int) -> None:
-        nonlocal done
-        done += more
-        progress(more)
-
-    diverged_at, final = None, None
-    try:
-        metrics = framework.train(training, count, store.checkpoint(place))
-        final = framework.final()
-    except Diverged as error:
-        if stop_on_divergence:
-            raise WorkError(
-                f"seed {place.seed}, {place.branch}, level {place.level}: {error} "
-                "The levels before it are kept."
-            ) from error
-        metrics, diverged_at = error.metrics, error.step
-    progress(steps - done)
-    return store.keep(
-        LevelResult(
-            place.seed,
-            place.branch,
-            place.level,
-            initial,
-            training.weights,
-            training.mask,
-            framework.final() if final is None else final,
-            metrics,
-            diverged_at,
+    def begin(self) -> LevelResult | Job:
+        """Its result from the store, or the job that makes it."""
+        stored = self._of.store.level(self.place, self._initial, self._start)
+        if stored is not None and self._usable(
+            self._last if stored.diverged_at is None else stored.diverged_at - 1
+        ):
+            self._of.progress(self._steps)
+            return stored
+        place = self.place
+        return Job(
+            f"seed {place.seed} level {place.level} {place.branch}",
+            self._task,
+            partial(train, self._of.framework),
+            self._of.setup,
+            self._heard,
         )
-    )
+
+    def end(self, trained: Trained) -> LevelResult:
+        """Keep what came of it.
+
+        Raises:
+            WorkError: a file could not be written, or the network diverged and that is an error.
+        """
+        place = self.place
+        if trained.diverged_at is not None and self._of.stop_on_divergence:
+            raise WorkError(
+                f"seed {place.seed}, {place.branch}, level {place.level}: {trained.why} "
+                "The levels before it are kept."
+            )
+        self._of.progress(self._steps - self._done)
+        return self._of.store.keep(
+            LevelResult(
+                place.seed,
+                place.branch,
+                place.level,
+                self._initial,
+                self._start,
+                self._mask,
+                trained.final,
+                trained.metrics,
+                trained.diverged_at,
+            )
+        )
+
+    def _task(self) -> TrainingTask:
+        """What is to be trained, from its last checkpoint if it has one."""
+        plan, store = self._plan(), self._of.store
+        self._now = 0
+        self._mask = plan.mask
+        left = store.partial(self.place, self._of.framework.fits)
+        if left is not None and self._usable(left.step):
+            plan = replace(plan, resume=left)
+        return TrainingTask(plan, self._marks, store.checkpoint_every)
+
+    def _heard(self, kind: str, value: Any) -> None:
+        if kind == STEPS:
+            self._now += value
+            more = self._now - self._done  # where a process was lost, what it told is told again
+            if more > 0:
+                self._done = self._now
+                self._of.progress(more)
+        elif kind == PARTIAL:
+            self._of.store.keep_partial(self.place, value)
+        elif kind == MARK:
+            self._keep_mark(*value)

@@ -1,5 +1,6 @@
 """What is measured during a training, and how a training is left and taken up again."""
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -68,6 +69,20 @@ Checkpoint = Callable[[Callable[[], Partial]], None]
 
 def no_checkpoint(partial: Callable[[], Partial]) -> None:
     """Nothing kept."""
+
+
+def at_most_every(seconds: float, keep: Callable[[Partial], None]) -> Checkpoint:
+    """What a training calls now and then, of which ``keep`` is told once in so many seconds."""
+    last = time.monotonic()
+
+    def checkpoint(now: Callable[[], Partial]) -> None:
+        nonlocal last
+        if time.monotonic() - last < seconds:
+            return
+        keep(now())
+        last = time.monotonic()
+
+    return checkpoint
 
 
 class Diverged(WorkError):

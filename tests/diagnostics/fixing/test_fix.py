@@ -186,6 +186,21 @@ def test_what_one_cure_uncovers_the_next_one_changes(rules, fixed):
     assert found.after.healthy
 
 
+def test_of_two_cures_of_one_argument_the_first_is_done(rules, fixed):
+    asks_for(Change("head", "activation", "sigmoid"), until=lambda e: head(e) == "sigmoid")
+
+    @rule(Kind("odder", fault="head"), code="TFI991")
+    def odder(evidence):
+        if head(evidence) == "relu":
+            change = Change("head", "activation", None)
+            code = 'model.get_layer("head").activation = keras.activations.linear'
+            yield evidence.finding("odder", SEVERE, "", "Odder.", Cure("So.", code, (change,)))
+
+    lines, found = fixed(HEAD='Dense(1, "relu", name="head")')
+    assert lines[1:] == ['+net.add(Dense(1, "sigmoid", name="head"))']
+    assert found.after.healthy
+
+
 def test_a_call_that_makes_several_layers_is_left_alone(rules, fixed):
     change = Change("b", "activation", "relu")
     asks_for(change)

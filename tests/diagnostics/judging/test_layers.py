@@ -33,7 +33,7 @@ def network(*layers, shape=(4,), loss="sparse_categorical_crossentropy", head="s
 
 
 def compiled(model, loss="sparse_categorical_crossentropy"):
-    model.compile(keras.optimizers.Adam(0.02), loss, run_eagerly=True)
+    model.compile(keras.optimizers.Adam(0.02), loss, jit_compile=False)
     return model
 
 
@@ -160,6 +160,12 @@ def test_a_base_that_was_never_trained():
     for layer in model.layers[:2]:
         layer.bias.assign(np.random.default_rng(8).normal(size=32) / 100)
     assert found(model) == []
+    # Recurrences are drawn orthogonal, and forget gates begin at 1.
+    lstm = L.LSTM(16, trainable=False, name="lstm")
+    model = compiled(keras.Sequential([keras.Input((6, 6)), lstm, dense(2, "softmax")]))
+    assert found(model, IMAGES.mean(-1), BRIGHT) == [
+        ("untrained base", "warning", "lstm/lstm_cell")
+    ]
 
 
 def test_batch_normalization_of_a_frozen_base():

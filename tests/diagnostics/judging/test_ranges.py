@@ -94,6 +94,13 @@ def test_softmax_reaches_no_targets_of_another_sum():
     assert found(network(L.Dense(3, "softmax"), loss="mae"), np.eye(3)[LABELS], "TFI027") == []
 
 
+def test_several_labels_out_of_reach_of_softmax_are_told_one_cure():
+    """That head and loss change together: without softmax alone they would not go together."""
+    several = (X[:, :3] > 0).astype("float32")
+    severe = diagnose(network(L.Dense(3, "softmax"), loss=SQUARES), X, several).severe
+    assert [f.rule for f in severe] == ["TFI034"]
+
+
 @pytest.mark.parametrize(
     ("head", "y"),
     [

@@ -1,9 +1,10 @@
-"""How sure a network starts: in words that are true, of sigmoids too, and with a prior bias."""
+"""How sure a network starts, of sigmoids too, and with a prior bias; weights next to nothing."""
 
 import keras
 import numpy as np
 import pytest
 
+import tfinit
 from tfinit.diagnostics import diagnose
 
 L = keras.layers
@@ -62,3 +63,42 @@ def test_inputs_that_make_a_network_sure_are_to_blame():
     ).findings
     (finding,) = (f for f in findings if f.rule == "TFI008")
     assert finding.fault == "inputs"
+
+
+def three_layers(std, optimizer, last=None, normalized=False):
+    keras.utils.set_random_seed(0)
+
+    def drawn():
+        return keras.initializers.RandomNormal(stddev=std, seed=None)
+
+    head = L.Dense(1, "sigmoid", kernel_initializer=last or drawn())
+    layers = [L.Dense(16, "tanh", kernel_initializer=drawn()) for _ in range(2)]
+    between = [L.LayerNormalization()] if normalized else []
+    model = keras.Sequential([keras.Input((6,)), layers[0], *between, layers[1], head])
+    model.compile(optimizer, "binary_crossentropy")
+    return model
+
+
+def tiny(model):
+    return [f.severity for f in diagnose(model, X, YES).findings if f.rule == "TFI011"]
+
+
+def test_weights_that_are_next_to_nothing_are_found_and_cured():
+    model = three_layers(1e-4, keras.optimizers.SGD(0.1, momentum=0.9))
+    (finding,) = diagnose(model, X, YES).severe
+    assert (finding.rule, finding.fault) == ("TFI011", "initial")
+    losses = [float(model.train_on_batch(X, YES)) for _ in range(30)]
+    assert losses[-1] == pytest.approx(losses[0], rel=0.02)
+    exec(finding.code, {"tfinit": tfinit, "model": model})
+    assert diagnose(model, X, YES).healthy
+    assert [float(model.train_on_batch(X, YES)) for _ in range(30)][-1] < 0.8 * losses[0]
+
+
+def test_small_weights_that_grow_at_once_are_no_finding():
+    sgd = keras.optimizers.SGD(0.1, momentum=0.9)
+    # Adam's steps are as large as its rate, up to its ε.
+    assert tiny(three_layers(1e-4, keras.optimizers.Adam(0.003))) == []
+    assert tiny(three_layers(1e-8, keras.optimizers.Adam(0.003))) == ["severe"]
+    # A last layer of zeros grows in the first step, and a normalization takes the scale out again.
+    assert tiny(three_layers(0.4, sgd, last="zeros")) == []
+    assert tiny(three_layers(1e-4, sgd, normalized=True)) == []

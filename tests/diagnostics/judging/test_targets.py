@@ -45,6 +45,14 @@ def test_a_mean_far_beyond_what_varies():
     near = 22 + 9 * x[:, :1]
     assert found(diagnose(regression(adam()), x, near), "far targets") in (["note"], ["warning"])
     assert found(diagnose(regression(adam()), x, x[:, :1]), "far targets") == []
+    # Few steps, but a hundred times those that it takes to learn the same around 0.
+    y = 100 + x[:, :1]
+    (finding,) = diagnose(regression(adam(0.003)), x, y).severe
+    assert "times those to targets of size 1" in finding.evidence
+    x, y = cured(finding, x, y)
+    model = regression(adam(0.02))
+    assert diagnose(model, x, y).findings == []
+    assert trains(model, x, y)
 
 
 def test_steps_of_sgd_that_grow_with_the_targets():
@@ -68,7 +76,9 @@ def test_targets_that_vary_by_next_to_nothing():
     (finding,) = diagnose(regression(sgd()), x, y).severe
     assert (finding.kind, finding.fault) == ("far targets", "targets")
     assert "training only takes back the" in finding.evidence
-    assert found(diagnose(regression(adam()), x, y), "far targets") == ["warning"]
+    assert found(diagnose(regression(adam(1e-4)), x, y), "far targets") == ["warning"]
+    (leaps,) = diagnose(regression(adam(0.003)), x, y).severe
+    assert "times what the targets vary by" in leaps.evidence
     x, y = cured(finding, x, y)
     model = regression(sgd())
     assert diagnose(model, x, y).findings == []

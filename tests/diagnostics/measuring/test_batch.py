@@ -142,3 +142,65 @@ def test_targets_in_another_form_than_the_loss_takes(loss, y, units, said):
     model.compile("sgd", loss)
     with pytest.raises(InputError, match=said):
         diagnose(model, np.ones((8, 4), "float32"), y)
+
+
+def two_outputs():
+    inputs = keras.Input((6,))
+    kinds = keras.layers.Dense(3, name="kind")(inputs), keras.layers.Dense(1, name="price")(inputs)
+    return keras.Model(inputs, list(kinds))
+
+
+KIND = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+BOTH = {"kind": KIND, "price": "mse"}
+TARGETS = {"kind": LABELS, "price": X[:, :1]}
+
+
+@pytest.mark.parametrize(
+    ("compiled", "y", "said"),
+    [
+        ({"loss": {"kind": KIND, "prize": "mse"}}, TARGETS, r"`loss` has 'prize', .*'kind', 'pri"),
+        ({"loss": {"kind": KIND}}, TARGETS, "`loss` has 'kind' and nothing for 'price'.* None"),
+        (
+            {"loss": BOTH, "loss_weights": {"kind": 1.0, "prize": 0.1}},
+            TARGETS,
+            "`loss_weights` has 'prize', ",
+        ),
+        (
+            {"loss": BOTH, "loss_weights": {"kind": 1.0}},
+            TARGETS,
+            "`loss_weights` has 'kind' and nothing for 'price'",
+        ),
+        ({"loss": BOTH, "metrics": {"sort": "accuracy"}}, TARGETS, "`metrics` has 'sort', "),
+        ({"loss": BOTH}, {"kind": LABELS, "prize": X[:, :1]}, "`y` has 'prize', "),
+        ({"loss": BOTH}, {"kind": LABELS}, "`y` has 'kind' and nothing for 'price'"),
+    ],
+)
+def test_names_that_no_output_has_are_told_with_those_that_there_are(compiled, y, said):
+    model = two_outputs()
+    model.compile("sgd", **compiled)
+    with pytest.raises(InputError, match=said):
+        diagnose(model, X, y)
+
+
+def test_an_output_by_name_without_a_loss_needs_no_targets():
+    inputs = keras.Input((6,))
+    made = {"kind": keras.layers.Dense(3)(inputs), "price": keras.layers.Dense(1)(inputs)}
+    model = keras.Model(inputs, made)
+    model.compile("sgd", {"kind": KIND})
+    model.train_on_batch(X, {"kind": LABELS})
+    assert diagnose(model, X, {"kind": LABELS}).measurement.outputs[1].targets is None
+
+
+def test_the_name_of_a_single_output_is_that_of_its_layer_and_a_sequential_has_none():
+    inputs = keras.Input((6,))
+    model = keras.Model(inputs, keras.layers.Dense(3, name="fc")(inputs))
+    model.compile("sgd", {"fc": KIND}, metrics={"any": "accuracy"})
+    model.train_on_batch(X, LABELS)
+    assert diagnose(model, X, LABELS).measurement.loss > 0
+    model.compile("sgd", {"any": KIND})
+    with pytest.raises(InputError, match=r"`loss` has 'any', .*'fc'"):
+        diagnose(model, X, LABELS)
+    model = dense()
+    model.compile("sgd", {"fc": KIND})
+    with pytest.raises(InputError, match=r"has no name: compile with the loss alone"):
+        diagnose(model, X, LABELS)

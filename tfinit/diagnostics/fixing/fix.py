@@ -142,7 +142,12 @@ def _shown(path: str) -> str:
 def _changed(program: _Seen, name: str, findings: Sequence[Finding]) -> str:
     """The source with the cures of some findings: changed calls, else a line about the model."""
     source = Source(program.text)
+    said: dict[tuple[str, str], Any] = {}
     for finding in findings:
+        asked = {(change.of, change.argument): change.value for change in finding.changes}
+        if any(said.get(place, value) != value for place, value in asked.items()):
+            continue  # what is left to say of it, the program with the first cure shows
+        said |= asked
         kept = source.edits()
         done = changed(source, program.sites, program.model, program.diagnosis, finding.changes)
         if not done or source.edits() == kept:

@@ -91,6 +91,13 @@ def sums_to_one(values: np.ndarray) -> bool:
     return any(np.all(abs(values.sum(axis, dtype=np.float64) - 1) <= OFF) for axis in axes)
 
 
+def is_softmax_of_one(evidence: Evidence, output: Output) -> bool:
+    """True of a single unit that softmax divides by itself, which is 1 but for rounding."""
+    if output.units > 1 or activation(evidence, output) != "softmax":
+        return False
+    return bool(output.values.size and np.all(abs(output.values - 1) <= OFF))
+
+
 def is_finite(output: Output) -> bool:
     """True if an output is of numbers, none of them NaN or infinite."""
     return output.values.dtype.kind == "f" and bool(np.all(np.isfinite(output.values)))

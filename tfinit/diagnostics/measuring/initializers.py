@@ -51,7 +51,7 @@ def drawn(kernel: Kernel) -> tuple[float, float] | None:
     """
     found = _initializer(kernel)
     scale, mode = getattr(found, "scale", None), getattr(found, "mode", None)
-    std = getattr(found, "stddev", None)
+    std, gain = getattr(found, "stddev", None), getattr(found, "gain", None)
     low, high = getattr(found, "minval", None), getattr(found, "maxval", None)
     if isinstance(scale, int | float):
         fan = _fan(mode, *fans(kernel.shape))
@@ -65,6 +65,9 @@ def drawn(kernel: Kernel) -> tuple[float, float] | None:
     if isinstance(std, int | float) and getattr(found, "mean", 0.0) == 0.0:
         cut = "Truncated" in type(found).__name__
         return (_OF_CUT * std, _CUT * std) if cut else (float(std), math.inf)
+    if isinstance(gain, int | float) and "Orthogonal" in type(found).__name__:
+        longer = max(math.prod(kernel.shape[:-1]), kernel.shape[-1])
+        return gain / math.sqrt(longer), float(gain)
     return None
 
 

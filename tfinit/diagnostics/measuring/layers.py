@@ -1,15 +1,15 @@
 """What is known of each call of each layer: its signals, both ways, and its weights."""
 
 from collections.abc import Iterator
-from concurrent.futures import Executor, Future
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from tfinit.diagnostics.measuring.initializers import initializer_of, wrong_fans
-from tfinit.diagnostics.measuring.parameters import norm
-from tfinit.diagnostics.measuring.signals import BOUNDED, Signal, measure_beside
+from tfinit.diagnostics.measuring.parameters import mean_and_std, norm
+from tfinit.diagnostics.measuring.signals import BOUNDED, Beside, Signal
 from tfinit.diagnostics.measuring.through_time import EXAMPLES, is_followed
 from tfinit.diagnostics.measuring.twins import Twins, find_twins
 from tfinit.graph.activations import activation_of, own_activation
@@ -123,7 +123,7 @@ class Seen:
         read: Key of a recurrent layer → the layer, and what it read.
     """
 
-    def __init__(self, model: Any, structure: Structure, beside: Executor, scale: float) -> None:
+    def __init__(self, model: Any, structure: Structure, beside: Beside, scale: float) -> None:
         self._structure, self._beside, self._scale = structure, beside, scale
         self.watched = [
             (k, layer) for k, layer in seen_layers(model) if _has_something_to_say(layer)
@@ -152,8 +152,7 @@ class Seen:
         if _is_seen_before(point, self._structure, activation):
             return
         activation = activation if point.what == "output" else ""
-        call.values[point.what] = measure_beside(
-            self._beside,
+        call.values[point.what] = self._beside.measure(
             tensor,
             self._axis(point, tensor),
             activation,
@@ -167,8 +166,8 @@ class Seen:
         if _is_seen_before(point, self._structure, self._names[id(point.layer)]):
             return
         wide = tensor if self._scale == 1 else keras.ops.cast(tensor, "float32") / self._scale
-        self._calls[point[:2]].gradients[point.what] = measure_beside(
-            self._beside, wide, self._axis(point, tensor), count_zeros=False
+        self._calls[point[:2]].gradients[point.what] = self._beside.measure(
+            wide, self._axis(point, tensor), count_zeros=False
         )
 
     def _axis(self, point: Point, tensor: Any) -> int:
@@ -218,7 +217,7 @@ def weights_of(
     gradient = gradients.get(id(kernel.variable))
     bias = None if kernel.bias is None else kernel.bias.numpy().astype(np.float32)
     with np.errstate(all="ignore"):
-        std, mean = float(wide.std()), float(wide.mean())
+        mean, std = mean_and_std(wide)
         return Weights(
             key=kernel.key,
             fan_in=kernel.fan_in,
@@ -227,7 +226,7 @@ def weights_of(
             initializer=initializer_of(kernel),
             mean=mean,
             std=std,
-            gradient_std=None if gradient is None else float(gradient.std()),
+            gradient_std=None if gradient is None else mean_and_std(gradient)[1],
             gradient_norm=None if gradient is None else norm(gradient),
             update_ratio=ratios.get(kernel.key),
             bias_rms=None if bias is None else float(np.sqrt(np.mean(bias**2))),

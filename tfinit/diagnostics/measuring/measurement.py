@@ -1,6 +1,7 @@
 """One forward and one backward pass, and what was seen on the way; the model is left as it was."""
 
 import functools
+import math
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,12 +19,13 @@ from tfinit.diagnostics.measuring.mending import Lookup
 from tfinit.diagnostics.measuring.misfits import misfit
 from tfinit.diagnostics.measuring.one_step import FirstStep, Rates, try_rates
 from tfinit.diagnostics.measuring.optimizer import Optimizer, optimizer_of
+from tfinit.diagnostics.measuring.output_names import check_names
 from tfinit.diagnostics.measuring.outputs import Output, compared, outputs_of
-from tfinit.diagnostics.measuring.parameters import Parameter, parameter
+from tfinit.diagnostics.measuring.parameters import Parameter, largest, parameter
 from tfinit.diagnostics.measuring.penalties import Penalty, penalties_of
 from tfinit.diagnostics.measuring.preprocessing import preprocessed
 from tfinit.diagnostics.measuring.settings import Settings, settings_of
-from tfinit.diagnostics.measuring.signals import Signal, measure_signal
+from tfinit.diagnostics.measuring.signals import Beside, Signal, array_of, measure_signal
 from tfinit.diagnostics.measuring.start import Start, start_of
 from tfinit.diagnostics.measuring.through_time import ThroughTime, through_time
 from tfinit.diagnostics.measuring.twins import Alike, find_alike
@@ -147,12 +149,13 @@ def _measured(model: Any, x: Any, y: Any, loss: Any, sample_weight: Any, kept: A
     scale = _HALF_SCALE if half else 1.0
     variables = {k.key: k.variable for k in structure.kernels}
     biases = {k.key: k.bias for k in structure.kernels if k.bias is not None}
-    keys = {id(v): key for key, v in all_weights(model).items()}
+    by_name = all_weights(model)
+    keys = {id(v): key for key, v in by_name.items()}
     trained = {keys[id(v)]: v for v in model.trainable_variables if id(v) in keys}
     asked = {id(v): v for v in (*variables.values(), *biases.values(), *trained.values())}
     # What the passes leave of the other cores is enough to measure beside them.
-    with ThreadPoolExecutor(1) as beside, apart(model) as snapshot:
-        seen = Seen(model, structure, beside, scale)
+    with ThreadPoolExecutor(1) as thread, apart(model) as snapshot:
+        seen = Seen(model, structure, Beside(thread), scale)
         work = Work(
             lambda x, y: _computed(model, batch, loss, x, *y),
             batch.x,
@@ -175,18 +178,19 @@ def _measured(model: Any, x: Any, y: Any, loss: Any, sample_weight: Any, kept: A
         floats = preprocessed(model, structure.graph, batch.x, looked_up)
         inputs = tuple(map(measure_signal, floats))
     gradients: dict[int, Any] = {
-        id(v): _single(keras.ops.convert_to_numpy(g), scale)
+        id(v): _single(array_of(g), scale)
         for v, g in zip(work.asked, tapped, strict=True)
         if g is not None
     }
-    with snapshot.before():
-        values = {kernel.key: _wide(kernel.variable) for kernel in structure.kernels}
-        values.update((key, _wide(v)) for key, v in trained.items() if key not in values)
-        broken = tuple(
-            key
-            for key, variable in all_weights(model).items()
-            if "float" in str(variable.dtype) and not _all_finite(variable)
-        )
+    held = {id(variable): value for variable, value in snapshot.taken}
+    arrays = {key: array_of(held[id(v)]) for key, v in by_name.items()}
+    values = {kernel.key: _wide(arrays[kernel.key]) for kernel in structure.kernels}
+    values.update((key, _wide(arrays[key])) for key in trained if key not in values)
+    broken = tuple(
+        key
+        for key, array in arrays.items()
+        if "float" in str(array.dtype) and not math.isfinite(largest(array))
+    )
     by_key = {
         key: gradients[id(v)] for key, v in (variables | trained).items() if id(v) in gradients
     }
@@ -197,7 +201,8 @@ def _measured(model: Any, x: Any, y: Any, loss: Any, sample_weight: Any, kept: A
             for kernel in structure.kernels
         }
         settings = settings_of(structure, values)
-    given = () if batch.made_up else tuple(map(_array, keras.tree.flatten(batch.given[0])))
+    flat = () if batch.made_up else keras.tree.flatten(batch.given[0])
+    given = tuple(map(keras.ops.convert_to_numpy, flat))
     made = outputs_of(model, structure, outputs, batch.given[1], loss)
     parameters = tuple(
         parameter(key, values[key], by_key.get(key), ratios.get(key)) for key in trained
@@ -297,6 +302,7 @@ def _outputs(model: Any, batch: Batch, x: Any) -> Any:
 def _scalar(model: Any, batch: Batch, loss: Any, x: Any, y: Any, outputs: Any, weights: Any) -> Any:
     import keras
 
+    check_names(model, outputs, y, loss)
     try:
         return keras.ops.convert_to_tensor(batch.loss(x, y, outputs, weights))
     except InputError:
@@ -313,18 +319,7 @@ def _scalar(model: Any, batch: Batch, loss: Any, x: Any, y: Any, outputs: Any, w
         ) from error
 
 
-def _array(tensor: Any) -> np.ndarray:
-    import keras
-
-    return keras.ops.convert_to_numpy(tensor)
-
-
-def _all_finite(variable: Any) -> bool:
-    return bool(np.all(np.isfinite(variable.numpy())))
-
-
-def _wide(variable: Any) -> np.ndarray:
-    values = variable.numpy()
+def _wide(values: np.ndarray) -> np.ndarray:
     return values if values.dtype == np.float64 else values.astype(np.float32, copy=False)
 
 

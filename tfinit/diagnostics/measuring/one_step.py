@@ -14,6 +14,7 @@ import numpy as np
 
 from tfinit.diagnostics.measuring.optimizer import Optimizer, inner_optimizer
 from tfinit.diagnostics.measuring.parameters import Parameter
+from tfinit.diagnostics.measuring.signals import array_of
 from tfinit.diagnostics.measuring.updates import fresh_optimizer
 from tfinit.graph.passes import Programs, Work
 
@@ -186,7 +187,7 @@ def try_rates(
     if not first.is_far and not first.is_short:
         return None
     try:
-        steps = _Steps(model, taken, work)
+        steps = _Steps(model, taken, work, many=first.is_far)
         given = None
         if first.is_far:
             count = steps.count * 3 // 2 if first.is_quick else steps.count
@@ -211,9 +212,12 @@ class _Steps:
         model: The model.
         taken: What its variables hold.
         work: The passes of a step.
+        many: Whether many steps will be made.
     """
 
-    def __init__(self, model: Any, taken: list[tuple[Any, Any]], work: Work) -> None:
+    def __init__(
+        self, model: Any, taken: list[tuple[Any, Any]], work: Work, many: bool = False
+    ) -> None:
         import keras
 
         self._model, self._taken = model, taken
@@ -228,7 +232,12 @@ class _Steps:
         large = sum(math.prod(variable.shape) for variable in asked) >= _LARGE
         self.count, self._few = (_FEW, _FEWEST) if large else (_STEPS, _FEW)
         self._programs: Programs = {}
-        self._first: tuple[float, list[Any]] | None = None
+        # A graph is traced where there are many steps of a small network.
+        on_tensorflow = keras.backend.backend() == "tensorflow" and not model.run_eagerly
+        self._compiles, self._compiled = many and on_tensorflow and not large, None
+        self._copies: list[Any] = []
+        self._optimizer: Any = None
+        self._fresh: list[np.ndarray] = []
 
     def trial(
         self, rate: float, count: int, falling: bool = False, to_the_end: bool = False
@@ -241,21 +250,11 @@ class _Steps:
             falling: Whether to end where the loss does not fall.
             to_the_end: Whether to go on where it does.
         """
-        import keras
-
-        optimizer = fresh_optimizer(inner_optimizer(self._model), rate)
-        # Of their own memory, which PyTorch would share.
-        arrays = [np.array(keras.ops.convert_to_numpy(value)) for _, value in self._trained]
-        copies = [
-            keras.Variable(array, dtype=v.dtype, name=v.name)
-            for array, (v, _) in zip(arrays, self._trained, strict=True)
-        ]
-        optimizer.build(copies)
+        self._begin(rate)
         losses: list[float] = []
         first: set[int] = set()
         while True:
-            loss, gradients = self._passed([copy.value for copy in copies], not losses)
-            reached = {n for n, g in enumerate(gradients) if g is not None and _is_any(g)}
+            loss, reached = self._next()
             first = reached if not losses else first
             losses.append(loss)
             if (
@@ -264,11 +263,6 @@ class _Steps:
                 or _is_plain(losses, falling, to_the_end)
             ):
                 break
-            slopes = [
-                keras.ops.zeros_like(copy) if g is None else keras.ops.cast(g, copy.dtype)
-                for g, copy in zip(gradients, copies, strict=True)
-            ]
-            optimizer.apply(slopes, copies)
         return Trial(rate, tuple(losses), 1 - len(reached & first) / max(len(first), 1))
 
     def one_that_falls(self, near: float, largest: float) -> Trial | None:
@@ -289,22 +283,74 @@ class _Steps:
             found = trial if trial.falls else None
         return found
 
-    def _passed(self, values: list[Any], first: bool) -> tuple[float, list[Any]]:
+    def _begin(self, rate: float) -> None:
+        """Put the weights back, and let an optimizer begin with a rate."""
+        import keras
+
+        # Of their own memory, which PyTorch would share.
+        arrays = [np.array(keras.ops.convert_to_numpy(value)) for _, value in self._trained]
+        if self._compiled is None:
+            self._copies = [
+                keras.Variable(array, dtype=v.dtype, name=v.name)
+                for array, (v, _) in zip(arrays, self._trained, strict=True)
+            ]
+            self._optimizer = fresh_optimizer(inner_optimizer(self._model), rate)
+            self._optimizer.build(self._copies)
+            self._fresh = [keras.ops.convert_to_numpy(v) for v in self._optimizer.variables]
+            return
+        for variable, array in zip(
+            [*self._copies, *self._optimizer.variables], [*arrays, *self._fresh], strict=True
+        ):
+            variable.assign(array)
+        self._optimizer.learning_rate = rate
+
+    def _next(self) -> tuple[float, set[int]]:
+        """The loss, and which weights its gradient reaches; then a step is made."""
+        if self._compiles:
+            self._compiled, self._compiles = self._in_graph(), False
+        if self._compiled is not None:
+            loss, any_of = self._compiled()
+            return float(loss), {*np.flatnonzero(any_of).tolist()}
+        loss, gradients = self._passed([copy.value for copy in self._copies])
+        self._step(gradients)
+        reached = (n for n, g in enumerate(gradients) if g is not None and np.any(array_of(g)))
+        return loss, {*reached}
+
+    def _step(self, gradients: list[Any]) -> None:
+        import keras
+
+        slopes = [
+            keras.ops.zeros_like(copy) if g is None else keras.ops.cast(g, copy.dtype)
+            for g, copy in zip(gradients, self._copies, strict=True)
+        ]
+        self._optimizer.apply(slopes, self._copies)
+
+    def _in_graph(self) -> Any:
+        """One step that is traced once for all rates; None of a model that cannot be traced."""
+        from tfinit.graph.passes import backend
+        from tfinit.graph.snapshot import apart, streams_left
+
+        held = self._held([copy.value for copy in self._copies])
+        try:
+            with streams_left(self._model), apart(self._model, self._taken):
+                return backend().compiled(held, self._work, self._step)
+        except Exception:  # code of the user's own that runs eagerly alone
+            return None
+
+    def _held(self, values: list[Any]) -> list[tuple[Any, Any]]:
+        put = {id(v): value for (v, _), value in zip(self._trained, values, strict=True)}
+        return [(v, put.get(id(v), value)) for v, value in self._taken]
+
+    def _passed(self, values: list[Any]) -> tuple[float, list[Any]]:
         """The loss with these weights, and its gradients."""
         # They import Keras.
         from tfinit.graph.passes import forward_and_backward
         from tfinit.graph.snapshot import apart, streams_left
 
-        if first and self._first is not None:
-            return self._first
-        put = {id(v): value for (v, _), value in zip(self._trained, values, strict=True)}
-        held = [(v, put.get(id(v), value)) for v, value in self._taken]
-        with streams_left(self._model), apart(self._model, held) as snapshot:
+        with streams_left(self._model), apart(self._model, self._held(values)) as snapshot:
             passed = forward_and_backward(snapshot, self._work, _unseen, _unseen, self._programs)
         gradients = [g if g is None else g / self._work.scale for g in passed.gradients]
-        found = float(passed.number), gradients
-        self._first = self._first or found
-        return found
+        return float(passed.number), gradients
 
 
 def _is_plain(losses: list[float], falling: bool, to_the_end: bool) -> bool:
@@ -319,12 +365,6 @@ def _is_plain(losses: list[float], falling: bool, to_the_end: bool) -> bool:
 def _rate_at(place: int) -> float:
     """1, 3, 10, 30 … and 0.3, 0.1 …"""
     return float(f"{'13'[place % 2]}e{place // 2}")
-
-
-def _is_any(gradient: Any) -> bool:
-    import keras
-
-    return bool(keras.ops.any(gradient != 0))
 
 
 def _unseen(point: Any, tensor: Any) -> None:

@@ -121,7 +121,7 @@ def outputs_of(
 
     parts = keras.tree.flatten(outputs)
     values = [_wide(part) for part in parts]
-    names = _names(model, outputs, len(values))
+    names = names_of(model, outputs, len(values))
     heads, metrics = list(heads_of(structure, len(values))), _metrics(model, names)
     made = []
     for n, (target, own, weight) in enumerate(_compared(model, outputs, y, loss)):
@@ -162,7 +162,7 @@ def _compared(model: Any, outputs: Any, y: Any, loss: Any) -> Iterator[tuple[Any
     import keras
 
     count = len(keras.tree.flatten(outputs))
-    names = _names(model, outputs, count)
+    names = names_of(model, outputs, count)
     targets = _for_each(y, names)
     losses, weights = (loss, None) if loss is not None else _compiled_losses(model)
     given, weighed = _for_each(losses, names), _for_each(weights, names)
@@ -284,7 +284,8 @@ def _wide(output: Any) -> np.ndarray:
     return array
 
 
-def _names(model: Any, outputs: Any, count: int) -> list[str]:
+def names_of(model: Any, outputs: Any, count: int) -> list[str]:
+    """What Keras calls the outputs of a model, or their places where it has no names for them."""
     if isinstance(outputs, dict) and len(outputs) == count:
         return [str(key) for key in sorted(outputs)]  # as Keras flattens them
     given = list(getattr(model, "output_names", None) or [])

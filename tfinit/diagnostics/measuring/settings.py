@@ -19,6 +19,7 @@ from tfinit.graph.structure import Structure
 
 # Weights as they were drawn: σ within this of the initializer's.
 _LIKE, _FEW = 0.05, 64
+_BIASES = (0.0, 1.0)  # as layers draw them: of an LSTM the forget gate begins at 1
 
 
 class Dropped(NamedTuple):
@@ -230,7 +231,7 @@ def _is_fresh(kernel: Kernel, values: np.ndarray) -> bool:
     wanted = drawn(kernel)
     if wanted is None or values.size < _FEW or not np.all(np.isfinite(values)):
         return False
-    if kernel.bias is not None and np.any(kernel.bias.numpy()):
+    if kernel.bias is not None and not np.all(np.isin(kernel.bias.numpy(), _BIASES)):
         return False
     sigma, largest = wanted
     by_chance = 1 / math.sqrt(values.size)

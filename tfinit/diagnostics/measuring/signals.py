@@ -13,6 +13,7 @@ _SAMPLE = 2000
 _SMALL = 2**16
 # A bounded unit is saturated where its slope is below about a twentieth of the steepest.
 _SATURATED = 0.975
+_WAITING = 2  # tensors that another thread has to measure
 _TINY = 1e-30  # a mean square below this has lost digits in float32
 # Rows that are summed in float32; sums of these are summed in float64.
 _ROWS = 256
@@ -73,9 +74,7 @@ def measure_signal(
         activation: The name of the bounded activation whose output this is, if it is one.
         count_zeros: Whether to count zeros, which is another pass.
     """
-    import keras
-
-    array = keras.ops.convert_to_numpy(value)
+    array = array_of(value)
     step = max(1, array.size // _SAMPLE)
     # The units last; of a vector there is one.
     rows = np.moveaxis(array, channel, -1) if array.ndim > 1 else array[..., None]
@@ -84,7 +83,7 @@ def measure_signal(
     if array.dtype != np.float64:
         array, rows = (part.astype(np.float32, copy=False) for part in (array, rows))
     sample = array.ravel()[::step][:_SAMPLE].astype(np.float32)
-    filled = int(np.count_nonzero(array)) if count_zeros else 0
+    filled = _count_filled(array) if count_zeros else 0
     rows = rows.reshape(-1, rows.shape[-1])
     scale = 1.0
     means, variances = _moments(rows)
@@ -100,13 +99,36 @@ def measure_signal(
     )
 
 
-def measure_beside(beside: Executor, value: Any, *how: Any, **more: Any) -> Future[Signal]:
-    """What `measure_signal` gives, measured in another thread where that is worth it."""
-    if math.prod(value.shape) > _SMALL:
-        return beside.submit(measure_signal, value, *how, **more)
-    done: Future[Signal] = Future()
-    done.set_result(measure_signal(value, *how, **more))
-    return done
+def array_of(tensor: Any) -> np.ndarray:
+    """The numbers of a tensor that nobody writes, in its own memory where that is the host's."""
+    from tfinit.graph import passes  # it imports Keras
+
+    return tensor if isinstance(tensor, np.ndarray) else passes.backend().array(tensor)
+
+
+class Beside:
+    """Measures signals in another thread, where that is worth it.
+
+    What waits for it keeps its tensor alive: so little waits, and the rest is measured here.
+
+    Args:
+        executor: The other thread.
+    """
+
+    def __init__(self, executor: Executor) -> None:
+        self._executor = executor
+        self._waiting: list[Future[Signal]] = []
+
+    def measure(self, value: Any, *how: Any, **more: Any) -> Future[Signal]:
+        """What `measure_signal` gives."""
+        if math.prod(value.shape) > _SMALL:
+            self._waiting = [signal for signal in self._waiting if not signal.done()]
+            if len(self._waiting) < _WAITING:
+                self._waiting.append(self._executor.submit(measure_signal, value, *how, **more))
+                return self._waiting[-1]
+        done: Future[Signal] = Future()
+        done.set_result(measure_signal(value, *how, **more))
+        return done
 
 
 def _measure_small(
@@ -166,6 +188,15 @@ def _moments(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         for unit in np.flatnonzero(square > _CANCELLED * variances):
             variances[unit] = np.var(rows[:, unit], dtype=np.float64)
     return means, variances
+
+
+def _count_filled(array: np.ndarray) -> int:
+    """How many entries are not zero: of floats, NumPy counts booleans sooner."""
+    flat, step = array.ravel(), 2**18
+    return sum(
+        int(np.count_nonzero(flat[first : first + step] != 0))
+        for first in range(0, flat.size, step)
+    )
 
 
 def _saturated(array: np.ndarray, activation: str) -> float | None:

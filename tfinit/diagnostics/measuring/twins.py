@@ -1,10 +1,12 @@
 """Twins: units that have the same incoming weights and get the same updates."""
 
+import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from tfinit.diagnostics.measuring.parameters import largest
 from tfinit.graph.kernels import Kernel, matrices
 from tfinit.graph.structure import Structure
 
@@ -94,14 +96,14 @@ def find_twins(
     if kernel.name in ("embeddings", "recurrent_kernel"):
         return None
     weights = _columns(structure, kernel, lambda k: k.variable.numpy(), values)
-    if len(weights) < 2 or not np.all(np.isfinite(weights)):
+    if len(weights) < 2 or not math.isfinite(largest(weights)):
         return None
     groups = _groups(weights, _EQUAL)
     if not groups:
         return Twins(len(weights), 0, 0, 0)
     gradient = gradients.get(id(kernel.variable))
     updates = None
-    if gradient is not None and np.all(np.isfinite(gradient)):
+    if gradient is not None and math.isfinite(largest(gradient)):
         updates = _columns(structure, kernel, lambda k: gradients.get(id(k.variable)), gradient)
         bias = None if kernel.bias is None else gradients.get(id(kernel.bias))
         if bias is not None and bias.size == len(updates):
@@ -168,7 +170,7 @@ def _columns(structure: Structure, kernel: Kernel, of: Any, values: np.ndarray) 
     if maps > 1:
         # Units of different groups read different inputs: never twins.
         number = np.repeat(np.arange(maps, dtype=np.float32), outputs)[:, None]
-        units = np.concatenate([units, number * np.abs(units).max(initial=1.0)], axis=1)
+        units = np.concatenate([units, number * max(largest(units), 1.0)], axis=1)
     return units
 
 
@@ -179,17 +181,18 @@ def _by_gate(values: np.ndarray, gates: int) -> np.ndarray:
 
 def _groups(rows: np.ndarray, tolerance: float) -> list[np.ndarray]:
     """The sets of two or more rows that are equal up to a share of the largest entry."""
-    largest = float(np.abs(rows).max(initial=0.0))
+    most = largest(rows)
     # A random projection brings equal rows together; the rows themselves then decide.
     direction = np.random.default_rng(0).standard_normal(rows.shape[1])
-    places = rows.astype(np.float64) @ direction
+    places = rows @ direction.astype(rows.dtype)
     order = np.argsort(places, kind="stable")
-    close = np.diff(places[order]) <= tolerance * largest * np.abs(direction).sum()
+    # Twice as far as equal rows can be: float32 rounds.
+    close = np.diff(places[order]) <= 2 * tolerance * most * np.abs(direction).sum()
     found = []
     for run in _runs(close):
         members = order[run]
         while len(members) > 1:
-            same = np.abs(rows[members] - rows[members[0]]).max(axis=1) <= tolerance * largest
+            same = np.abs(rows[members] - rows[members[0]]).max(axis=1) <= tolerance * most
             if same.sum() > 1:
                 found.append(np.sort(members[same]))
             members = members[~same]

@@ -1,11 +1,13 @@
 """How far the optimizer's first step would move the weights, tried on copies."""
 
+import functools
 import math
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from tfinit.diagnostics.measuring.optimizer import inner_optimizer, largest_rate
+from tfinit.diagnostics.measuring.parameters import largest, norm
 from tfinit.graph.keras_internals import is_from_keras_3
 
 # Keras's optimizers that move each entry of a weight by what its own gradients were.
@@ -45,7 +47,7 @@ def first_updates(
         trained: The keys of those that training moves.
     """
     optimizer = inner_optimizer(model)
-    keys = [key for key in gradients if np.all(np.isfinite(gradients[key]))]
+    keys = [key for key in gradients if math.isfinite(largest(gradients[key]))]
     if optimizer is None or not keys:
         return Updates({}, None)
     try:
@@ -125,10 +127,14 @@ def _some(array: np.ndarray) -> np.ndarray:
     """Entries at places that depend on the size alone."""
     if array.size <= _ENTRIES:
         return array.ravel()
-    return array.ravel()[np.random.default_rng(0).integers(array.size, size=_ENTRIES)]
+    return array.ravel()[_places(array.size)]
+
+
+@functools.lru_cache(8)
+def _places(size: int) -> np.ndarray:
+    """Of which entries: networks repeat a few sizes."""
+    return np.random.default_rng(0).integers(size, size=_ENTRIES)
 
 
 def _rms(array: np.ndarray) -> float:
-    # The squares of float32 may be too large for it, or too small.
-    square = np.einsum("i,i->", array.ravel(), array.ravel(), dtype=np.float64)
-    return math.sqrt(square / array.size)
+    return norm(array) / math.sqrt(array.size)

@@ -1,11 +1,12 @@
 """One forward and one backward pass that are looked into, on each backend of Keras.
 
-A file for each backend, of which nothing else knows. Each has the same four functions:
+A file for each backend, of which nothing else knows. Each has the same functions:
 
 * `forward_and_backward`: a model's outputs, its loss, and the gradients by its weights;
 * `here`: where a probe is opened, so that `shown` knows what belongs there;
 * `shown`: a layer's tensor as it is handed over, or None where it is of a graph of somebody else;
-* `tapped`: the same tensor, which hands over its gradient on the way back.
+* `tapped`: the same tensor, which hands over its gradient on the way back;
+* `array`: a tensor's numbers, without a copy where they are in the memory of the host.
 """
 
 import importlib

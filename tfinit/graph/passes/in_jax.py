@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import keras
+import numpy as np
 from jax.core import Tracer
 from jax.custom_derivatives import SymbolicZero
 
@@ -131,3 +132,8 @@ def tapped(tensor: Any, level: Any, gradient: Callable[[Any], None]) -> Any:
 
 def _is_traced(tensor: Any) -> bool:
     return isinstance(tensor, Tracer)
+
+
+def array(tensor: Any) -> np.ndarray:
+    """Its numbers, which are not to be written."""
+    return np.asarray(tensor)

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
+import keras
+import numpy as np
 import tensorflow as tf
 
 from tfinit.graph.keras_internals import carry_logits
@@ -19,6 +21,42 @@ def forward_and_backward(
             outputs, number = work.compute(work.x, work.y)
             lifted = number * tf.cast(work.scale, number.dtype)
         return Passed(outputs, number, snapshot.gradients(tape, lifted, work.asked))
+
+
+def compiled(
+    pairs: list[tuple[Any, Any]], work: Work, then: Callable[[list[Any]], None]
+) -> Callable[[], tuple[Any, Any]]:
+    """Passes in which nothing is seen as one ``tf.function``, traced at once.
+
+    Args:
+        pairs: All variables that the model reads, each with what stands for it: of those that are
+            asked for a ``tf.Variable``, else a tensor.
+        work: What to run.
+        then: What is done with the gradients of the scalar, None where there is none.
+
+    Returns:
+        A function that gives the scalar, and for each that is asked for whether its gradient is
+        anywhere other than 0.
+    """
+    scope = keras.StatelessScope(collect_losses=True, initialize_variables=False)
+    scope.state_mapping.update((id(variable), held) for variable, held in pairs)
+    sources = [scope.state_mapping[id(variable)] for variable in work.asked]
+
+    def traced() -> tuple[Any, Any]:
+        with scope, tf.GradientTape() as tape:
+            _, number = work.compute(work.x, work.y)
+            lifted = number * tf.cast(work.scale, number.dtype)
+        gradients = [
+            g if g is None else tf.convert_to_tensor(g) / work.scale
+            for g in tape.gradient(lifted, sources)
+        ]
+        then(gradients)
+        reached = [False if g is None else tf.reduce_any(g != 0) for g in gradients]
+        return number, tf.stack(reached)
+
+    program = tf.function(traced, autograph=False)
+    program.get_concrete_function()
+    return program
 
 
 def here() -> Any:
@@ -46,3 +84,8 @@ def tapped(tensor: Any, level: Any, gradient: Callable[[Any], None]) -> Any:
     seen = tap(tensor)
     carry_logits(tensor, seen)
     return seen
+
+
+def array(tensor: Any) -> np.ndarray:
+    """Its numbers, which are not to be written: Keras would copy them."""
+    return np.asarray(tensor)

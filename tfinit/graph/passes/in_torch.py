@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
+import keras
+import numpy as np
 import torch
 
 from tfinit.graph.passes import Passed, Programs, See, Work
@@ -33,8 +35,6 @@ def forward_and_backward(
 
 
 def _detached(outputs: Any) -> Any:
-    import keras
-
     return keras.tree.map_structure(
         lambda part: part.detach() if isinstance(part, torch.Tensor) else part, outputs
     )
@@ -64,3 +64,11 @@ def tapped(tensor: Any, level: Any, gradient: Callable[[Any], None]) -> Any:
 
     tap.register_hook(back)
     return tap
+
+
+def array(tensor: Any) -> np.ndarray:
+    """Its numbers, which are not to be written: Keras would copy them."""
+    if isinstance(tensor, torch.Tensor) and tensor.device.type == "cpu":
+        bare = tensor.detach()
+        return bare.numpy() if bare.dtype != torch.bfloat16 else bare.float().numpy()
+    return keras.ops.convert_to_numpy(tensor)

@@ -13,6 +13,10 @@ from tfinit.diagnostics.measuring.outputs import Output
 _HEAD = "head against loss"
 HEAD = Kind(_HEAD, fault="head")
 _RECTIFIED = 0.05  # share of outputs at 0
+# Where Keras's cross-entropies cut shares off, so that they have no slope; how many may lie there.
+_CUT_OFF = 1e-7
+_CUT_SHARES, _CUT_PROBABILITIES = 0.05, 0.5
+_POSITIVE = ("sigmoid", "softplus", "exponential")  # activations that are never 0
 _AT_ONCE = 0.05  # share of examples with several classes from which targets are meant so
 
 
@@ -31,9 +35,7 @@ def _softmax_of_one_unit(evidence: Evidence) -> Iterator[Finding]:
         keras.layers.Dense(1, activation="softmax")
     """
     for output in evidence.found.outputs:
-        if output.units > 1 or not output.values.size or not np.all(output.values == 1):
-            continue
-        if reading.activation(evidence, output) != "softmax":
+        if not reading.is_softmax_of_one(evidence, output):
             continue
         yield evidence.finding(
             "one-unit softmax",
@@ -66,12 +68,14 @@ def _categorical_cross_entropy_of_no_shares(evidence: Evidence) -> Iterator[Find
     """A categorical cross-entropy of outputs that do not sum to 1: softmax is missing.
 
     Why: the loss takes the shares that the network gives to the classes. Sigmoid, ReLU, tanh and
-    outputs without activation are no shares: negative ones are cut off and have no gradient, and
-    what is trained is not what `predict` shows. (On TensorFlow, Keras takes the numbers before a
-    sigmoid instead, so that the order of the classes may still be learned.)
+    outputs without activation are no shares: zero and negative ones are cut off and have no
+    gradient, and what is trained is not what `predict` shows. Keras divides the outputs by their
+    sum first, so that of positive ones the order of the classes is learned all the same.
 
     Evidence: the loss is a (sparse) categorical cross-entropy with ``from_logits=False``, and the
-    outputs are negative somewhere or do not sum to 1 within 0.02.
+    outputs are negative somewhere or do not sum to 1 within 0.02. Severe; a warning where the
+    activation is never 0 (sigmoid, softplus, exponential), less than 5% of the outputs are cut off
+    at 0 or 1, and no more than 5% of the examples have several classes.
 
     Cure: softmax as the last activation; or, of outputs without activation, ``from_logits=True``.
 
@@ -94,13 +98,25 @@ def _categorical_cross_entropy_of_no_shares(evidence: Evidence) -> Iterator[Find
         low_too = f", the outputs begin at {low:.2g}" if low < 0 else ""
         yield evidence.finding(
             _HEAD,
-            SEVERE,
+            WARNING if _learns_the_order(evidence, output) else SEVERE,
             output.head,
             f"The {loss.words} takes shares of {output.units} classes that sum to 1, but "
             f"{reading.ends(evidence, output)}: the sums lie between {sums.min():.2g} and "
             f"{sums.max():.2g}{low_too}.",
             _softmax(evidence, output),
         )
+
+
+def _learns_the_order(evidence: Evidence, output: Output) -> bool:
+    """True of outputs that Keras can divide by their sum: positive, with a slope, of one class."""
+    several = output.of_targets is not None and output.of_targets.at_once >= _AT_ONCE
+    positive = reading.activation(evidence, output) in _POSITIVE
+    return positive and not several and _cut_off(output) < _CUT_SHARES
+
+
+def _cut_off(output: Output) -> float:
+    """The share of the outputs where a cross-entropy has no slope."""
+    return float(np.mean((output.values <= _CUT_OFF) | (output.values >= 1 - _CUT_OFF)))
 
 
 def _is_dropped(output: Output) -> bool:
@@ -137,7 +153,7 @@ def _one_unit_for_several_classes(evidence: Evidence) -> Iterator[Finding]:
     for output in evidence.found.outputs:
         if output.units > 1 or not reading.takes_shares(output) or output.loss is None:
             continue
-        if np.all(output.values == 1) and reading.activation(evidence, output) == "softmax":
+        if reading.is_softmax_of_one(evidence, output):
             continue  # that is said of it already
         targets = output.of_targets
         are_numbers = targets is not None and targets.kind == "numbers"
@@ -203,8 +219,10 @@ def _binary_cross_entropy_of_no_probabilities(evidence: Evidence) -> Iterator[Fi
     input is negative.
 
     Evidence: the loss is a binary cross-entropy with ``from_logits=False``, and the last
-    activation (none, ReLU, tanh …) has values outside 0 to 1, or the outputs have. Under a loss of
-    your own: the last layer is a ReLU and the targets are 0 and 1; severe where 5% of the outputs
+    activation (none, ReLU, tanh …) has values outside 0 to 1, or the outputs have. Severe if half
+    of the outputs or more lie at 0, at 1 or beyond, or if steps that were tried (see TFI080) do not
+    lower the loss; else a warning: what lies between can pull the rest along. Under a loss of your
+    own: the last layer is a ReLU and the targets are 0 and 1; severe where 5% of the outputs
     are 0, else a warning.
 
     Cure: sigmoid as the last activation; or, of outputs without activation, ``from_logits=True``.
@@ -230,11 +248,12 @@ def _binary_cross_entropy_of_no_probabilities(evidence: Evidence) -> Iterator[Fi
             continue
         if not (leaves or (beyond and ends)):
             continue
-        outside = float(np.mean((output.values < 0) | (output.values > 1)))
-        now = f", {outside:.0%} of them outside 0 to 1" if outside else " now, and may leave 0 to 1"
+        cut, rates = _cut_off(output), evidence.found.rates
+        now = f", {cut:.0%} of them at 0, at 1 or beyond" if cut else " now, and may leave 0 to 1"
+        fails = rates is not None and rates.given is not None and not rates.given.does
         yield evidence.finding(
             _HEAD,
-            SEVERE,
+            SEVERE if fails or cut >= _CUT_PROBABILITIES else WARNING,
             output.head,
             f"The {loss.words} takes probabilities, but {reading.ends(evidence, output)}: the "
             f"outputs go from {low:.2g} to {high:.2g}{now}, where the loss has no slope.",

@@ -317,7 +317,7 @@ def _hinge_of_a_bounded_head(evidence: Evidence) -> Iterator[Finding]:
         bounds, loss = reading.reach(evidence, output), output.loss
         if loss is None or loss.name not in ("hinge", "squared_hinge") or not loss.is_keras:
             continue
-        if bounds is None or bounds[0] < 0 or (output.units < 2 and np.all(output.values == 1)):
+        if bounds is None or bounds[0] < 0 or reading.is_softmax_of_one(evidence, output):
             continue
         yield evidence.finding(
             HEAD.name,

@@ -170,7 +170,7 @@ def _least(
     return least, math.log(units)
 
 
-@rule(Kind("targets out of reach", fault="head"), code="TFI027")
+@rule(Kind("targets out of reach", ("head against loss",), fault="head"), code="TFI027")
 def _targets_out_of_reach(evidence: Evidence) -> Iterator[Finding]:
     """An output whose activation cannot reach the targets.
 
@@ -193,7 +193,7 @@ def _targets_out_of_reach(evidence: Evidence) -> Iterator[Finding]:
             continue
         if output.loss is not None and not reading.takes_numbers(output):
             continue
-        if (np.all(output.values == 1) and output.units < 2) or reading.is_stretched(output):
+        if reading.is_softmax_of_one(evidence, output) or reading.is_stretched(output):
             continue  # that is said of it already: a softmax of one unit; units without targets
         ends, (low, high) = reading.activation(evidence, output), bounds
         known = targets.known

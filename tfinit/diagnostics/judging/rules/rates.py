@@ -40,7 +40,7 @@ _BLOW_UPS = ("not finite", "exploding", *_DATA)
 NO_SIGNAL = (
     *("not finite", "twins", "bias off", "dead units", "saturated", "vanishing", "no gradient"),
     *("frozen", "frozen head", "linear network", "hidden softmax", "normalized away", "dropout"),
-    *("gates saturated", "forgetful"),
+    *("gates saturated", "forgetful", "tiny weights"),
     *_DATA,
 )
 

@@ -22,9 +22,12 @@ _LARGE, _VERY_LARGE, _BEYOND = 10.0, 100.0, 3.0
 # Steps until the outputs are where the targets are, and how many fewer it must be for targets of
 # size 1: else it is the rate that is small.
 _STEPS_SEVERE, _STEPS_WARNING, _FEWER = 1e4, 1e3, 10.0
+# Or fewer steps, if it were a small part of them for targets of size 1.
+_STEPS_MANY, _FAR_FEWER = 500, 100.0
 _RISES, _CUT = 2.0, 0.5  # the loss after steps that were tried, and weights without a gradient
 _FAST = 1.0  # first update of a weight / the weight: then it is thrown away
 _TINY, _TINY_SEVERE = 50.0, 100.0  # outputs that begin, over what targets vary by
+_COARSE = 30.0  # how far a step moves the outputs, over what targets vary by
 _MOST_STEPS = 1e9
 # Targets that look like pixels: the largest is above, in rows of so many.
 _PIXELS, _ROW = 100, 28
@@ -42,12 +45,16 @@ def _far_targets(evidence: Evidence) -> Iterator[Finding]:
     Evidence: The rms of the targets, the outputs before training, and the optimizer's first step
     under a loss of numbers (mean squared or absolute error, Huber, log-cosh). Above 10 and 3 times
     the outputs it is a note. Adaptive and clipped optimizers: how far their step moves the outputs
-    gives the number of steps to the targets, with weights growing on the way: severe from 10,000
-    steps on, where targets of size 1 would take a tenth at most; a warning from 1,000 steps on.
+    gives the number of steps to the targets, with weights growing on the way, and more where the
+    mean is many times what they vary by: severe from 10,000 steps on, where targets of size 1 would
+    take a tenth at most, or from 500 on, where these would take a hundredth; a warning from 1,000
+    steps on.
     SGD: severe where 20 steps that were tried raise the loss or end all gradients, or where the
     first one changes a weight by as much as the weight; else a warning. Targets that vary by less
-    than a fiftieth of what the outputs begin with, these being at most 10: a warning, for SGD
-    severe below a hundredth, as thousands of steps only take the outputs back.
+    than a fiftieth of what the outputs begin with, these being at most 10: a warning; for SGD
+    severe below a hundredth, as thousands of steps only take the outputs back; for adaptive
+    optimizers severe where a step at a rate that stays moves the outputs by 30 times what the
+    targets vary by: it leaps over them each time.
 
     Cure: Standardize the targets, and undo it in what the network predicts.
 
@@ -249,9 +256,8 @@ def _effect(evidence: Evidence, output: Output, scale: _Scale) -> tuple[str, str
         elif fast >= _FAST:
             return SEVERE, f"the first step of {optimizer.name} changes a weight {fast:.2g} times"
         return WARNING, f"steps of {optimizer.name} grow with that"
-    slope = 1.0 if output.loss.name in _DISTANCES else 2 * scale.distance
-    move = optimizer.decrease / slope
-    if not move > 0:
+    move = _move(evidence, output, scale)
+    if move is None:
         return mild, "they are far apart"
     steps = _steps_to(evidence, move, scale.distance)
     steps *= math.sqrt(1 + abs(scale.mean) / max(scale.std, 1e-30)) if scale.std > 0 else 1.0
@@ -259,14 +265,36 @@ def _effect(evidence: Evidence, output: Output, scale: _Scale) -> tuple[str, str
         f"a step of {optimizer.name} moves them by about {move:.2g}, so that they need some "
         f"{_rounded(steps)} steps"
     )
-    if steps >= _STEPS_SEVERE and _steps_to(evidence, move, 1.0) * _FEWER <= steps:
-        return SEVERE, told
+    times = steps / _steps_to(evidence, move, 1.0)
+    slow = steps >= _STEPS_SEVERE and times >= _FEWER
+    if slow or (steps >= _STEPS_MANY and times >= _FAR_FEWER):
+        return SEVERE, f"{told}, {_rounded(times)} times those to targets of size 1"
     return (WARNING if steps >= _STEPS_WARNING else mild), told
+
+
+def _move(evidence: Evidence, output: Output, scale: _Scale) -> float | None:
+    """How far the optimizer's first step moves the only output; None where it cannot be told."""
+    optimizer = evidence.found.optimizer
+    if optimizer is None or optimizer.decrease is None or output.loss is None:
+        return None
+    if len(evidence.found.outputs) > 1:
+        return None
+    slope = 1.0 if output.loss.name in _DISTANCES else 2 * scale.distance
+    move = optimizer.decrease / slope
+    return move if move > 0 else None
 
 
 def _effect_of_tiny(evidence: Evidence, output: Output, scale: _Scale) -> tuple[str, str]:
     """The same, of targets that vary by less than the outputs do before training."""
     optimizer = evidence.found.optimizer
+    move = _move(evidence, output, scale)
+    if move is not None and optimizer is not None and optimizer.adaptive:
+        coarse = move / scale.std
+        if coarse >= _COARSE and not optimizer.scheduled:
+            return SEVERE, (
+                f"a step of {optimizer.name} moves them by about {move:.2g}, {coarse:,.0f} times "
+                "what the targets vary by"
+            )
     slow = optimizer is not None and not optimizer.adaptive and output.loss is not None
     told = f"for long, training only takes back the {scale.begins / scale.std:,.0f} times too much"
     return SEVERE if slow and scale.begins > _TINY_SEVERE * scale.std else WARNING, told

@@ -1,0 +1,29 @@
+"""An experiment has the same files, byte for byte, whoever trains its networks."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("ray", reason="needs tfinit[scale]")
+
+SCRIPT = Path(__file__).parents[1] / "shared" / "serial_and_workers.py"
+
+
+def test_with_workers_and_without(tmp_path):
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run(
+        [sys.executable, SCRIPT, tmp_path], env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = json.loads(done.stdout.splitlines()[-1])
+    # Files of the directory, each training among them.
+    least = {"all controls, rewound late": 32, "own": 16, "stability": 20, "initializations": 15}
+    assert found.keys() == least.keys()
+    for name, files in least.items():
+        assert found[name]["differing"] == [], name
+        assert found[name]["same results"], name
+        assert found[name]["files"] >= files, found[name]["files"]

@@ -1,0 +1,81 @@
+"""In a process of its own: experiments here and by workers. `python serial_and_workers.py DIR`"""
+
+import json
+import sys
+from pathlib import Path
+
+import ray
+
+from tfinit.lottery import LotteryConfig, StabilityConfig, compare_initializations, run, stability
+
+NETWORK = """
+import keras
+
+
+def build(seed):
+    keras.utils.set_random_seed(seed)
+    inputs = keras.Input((8, 8, 1))
+    x = keras.layers.Conv2D(4, 3, activation="relu")(inputs)
+    x = keras.layers.Dropout(0.2)(keras.layers.Flatten()(x))
+    model = keras.Model(inputs, keras.layers.Dense(10)(x))
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.SGD(0.1, momentum=0.9), loss, metrics=["accuracy"])
+    return model
+"""
+COMMON = {"steps": 24, "evaluate_every": 12, "seeds": (0, 1), "train_examples": 300, "threads": 1}
+TICKETS = {**COMMON, "levels": 2, "model": "mlp-2-relu"}
+EVERYTHING = ("reinit", "shuffle", "one-shot", "snip", "lr-rewind", "fine-tune")
+
+
+def content(directory):
+    """Every file by its name, but for the lock."""
+    return {
+        str(path.relative_to(directory)): path.read_bytes()
+        for path in sorted(directory.rglob("*"))
+        if path.is_file() and path.name != ".lock"
+    }
+
+
+def both(directory, work):
+    """What differs between the directories that ``work`` makes here and by workers."""
+    here, there = work(directory / "here"), work(directory / "there", workers=2)
+    one, two = content(directory / "here"), content(directory / "there")
+    differing = sorted(name for name in {*one, *two} if one.get(name) != two.get(name))
+    return {"files": len(one), "differing": differing, "same results": here == there}
+
+
+def lottery(**changes):
+    def work(path, **more):
+        config = LotteryConfig(run_dir=path, **{**TICKETS, **changes})
+        return list(map(str, run(config, progress=False, **more)))
+
+    return work
+
+
+def parting(path, **more):
+    config = StabilityConfig(
+        run_dir=path, **COMMON, spawn_steps=(0, 8), points=3, model="mlp-2-relu"
+    )
+    return list(map(str, stability(config, progress=False, **more)))
+
+
+def starts(path, **more):
+    config = LotteryConfig(run_dir=path, **{**TICKETS, "seeds": (0,), "levels": 1})
+    found = compare_initializations(config, ("he", "lsuv"), progress=False, **more)
+    return {name: list(map(str, results)) for name, results in found.items()}
+
+
+if __name__ == "__main__":
+    directory = Path(sys.argv[1])
+    (directory / "nets.py").write_text(NETWORK)
+    # One for all: its processes load TensorFlow once.
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, configure_logging=False)
+    found = {
+        "all controls, rewound late": both(
+            directory / "controls", lottery(rewind_step=5, controls=EVERYTHING)
+        ),
+        "own": both(directory / "own", lottery(model=str(directory / "nets.py:build"))),
+        "stability": both(directory / "stability", parting),
+        "initializations": both(directory / "initializations", starts),
+    }
+    print(json.dumps(found))

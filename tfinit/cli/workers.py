@@ -1,0 +1,46 @@
+"""The flags of commands that train several networks: how many at once, and where."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from tfinit.cli.console import checked
+from tfinit.cli.device import OnDevice
+from tfinit.executors.workers import Workers
+
+
+@dataclass(frozen=True)
+class WithWorkers(OnDevice):
+    """A command whose trainings can go beside each other: see `tfinit.executors.Workers`."""
+
+    workers: int = field(default=0, kw_only=True)
+    """Train so many networks at once, each on its share of the cores, by Ray: tfinit[scale]. 0:
+    one after the other, in this process."""
+    address: str | None = field(default=None, kw_only=True)
+    """A Ray cluster that runs: auto, or ray://host:port. None: Ray is started here."""
+    cpus_per_training: float = field(default=0.0, kw_only=True)
+    """CPUs of each training. 0: the cores of this machine / --workers; in a cluster 1."""
+    gpus_per_training: float = field(default=0.0, kw_only=True)
+    """GPUs of each training: 0.25 puts four on one."""
+    time_limit: float = field(default=0.0, kw_only=True)
+    """Seconds in which a training of a worker must tell of itself once, or has failed. 0: none."""
+    on_failure: str = field(default="finish", kw_only=True)
+    """When a training of a worker fails. finish: the rest goes on, and the command ends with 1;
+    stop: at once."""
+
+    def chosen_workers(self) -> Workers | None:
+        """The workers that were asked for; None: none were."""
+        if not self.workers and self.address is None:
+            return None
+        return Workers(
+            self.workers,
+            self.address,
+            self.cpus_per_training,
+            self.gpus_per_training,
+            self.time_limit,
+            on_failure=self.on_failure,
+        )
+
+    def threaded(self, cls: Any) -> Any:
+        """The configuration that was typed, with the threads of each worker."""
+        config, workers = checked(self, cls), self.chosen_workers()
+        return config if workers is None else workers.threaded(config)

@@ -1,0 +1,182 @@
+"""Jobs by Ray: its queue, its processes, its object store.
+
+What is kept of a job is kept here, in the driver's process. So a worker that dies costs what came
+after the last checkpoint that reached the driver: Ray would begin the job anew, the driver goes on.
+"""
+
+import hashlib
+import math
+import os
+import time
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+from tfinit.errors import InputError, MissingPackage, WorkError, first_line
+from tfinit.executors import ray_worker
+from tfinit.executors.job import Ended, Job
+from tfinit.executors.versions import versions
+from tfinit.executors.workers import Workers
+
+# What a worker's process sees of this one's environment.
+_PASSED = ("KERAS_", "JAX_", "XLA_", "TF_", "TFINIT_")
+_LOOK = 1.0  # seconds between looks at jobs that tell nothing
+
+
+@dataclass(eq=False)
+class _Running:
+    job: Job
+    messages: Any
+    attempt: int
+    heard: float = math.inf  # since when it tells nothing; it has not begun
+
+
+class RayExecutor:
+    """Jobs on workers of Ray, on this machine or in a cluster.
+
+    Args:
+        workers: How many, and where.
+
+    Raises:
+        MissingPackage: Ray is not installed.
+        InputError: there is no such cluster.
+    """
+
+    def __init__(self, workers: Workers):
+        try:
+            import ray
+            import ray.exceptions
+        except ModuleNotFoundError as error:
+            raise MissingPackage("`workers`", "Ray", "tfinit[scale]") from error
+        self._ray, self._workers = ray, workers
+        self._running: dict[Any, _Running] = {}
+        self._setups: dict[Any, tuple[str, Any]] = {}
+        self._versions = versions()
+
+    def __enter__(self) -> "RayExecutor":
+        ray, wanted = self._ray, self._workers
+        self._ours = not ray.is_initialized()
+        if self._ours:
+            quiet: dict[str, Any] = {"log_to_driver": False, "configure_logging": False}
+            if wanted.address is None:
+                os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+                cpus = math.ceil(wanted.workers * wanted.cpus)
+                ray.init(num_cpus=cpus, include_dashboard=False, **quiet)
+            else:
+                try:
+                    ray.init(address=wanted.address, **quiet)
+                except (ConnectionError, ValueError) as error:
+                    raise InputError(
+                        f"`address` {wanted.address!r}: {first_line(error)} Start a cluster with "
+                        "`ray start --head`, or leave the address out."
+                    ) from error
+        gpus: dict[str, Any] = (
+            {"num_gpus": wanted.gpus_per_training} if wanted.gpus_per_training else {}
+        )
+        self._stream = ray.remote(ray_worker.stream).options(
+            num_cpus=wanted.cpus,
+            num_returns="streaming",
+            max_retries=0,
+            runtime_env={"env_vars": _environment(wanted)},
+            **gpus,
+        )
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for messages in self._running:
+            self._ray.cancel(messages, force=True)
+        self._running.clear()
+        if self._ours:
+            self._ray.shutdown()
+
+    @property
+    def slots(self) -> int:
+        """How many jobs go at once."""
+        wanted = self._workers
+        if wanted.workers:
+            return wanted.workers
+        there = self._ray.cluster_resources()
+        room = [there.get("CPU", 0) / wanted.cpus]
+        if wanted.gpus_per_training:
+            room.append(there.get("GPU", 0) / wanted.gpus_per_training)
+        return max(1, int(min(room)))
+
+    def submit(self, job: Job) -> None:
+        """Give a job to Ray."""
+        self._submit(job, 0)
+
+    def _submit(self, job: Job, attempt: int) -> None:
+        key, setup = self._setup(job.setup)
+        messages = self._stream.remote(self._versions, key, [setup], job.task())
+        self._running[messages] = _Running(job, messages, attempt)
+
+    def _setup(self, setup: Any) -> tuple[str, Any]:
+        """The key of a setup, and where Ray keeps it. It is sent once."""
+        if setup not in self._setups:
+            from ray import cloudpickle
+
+            key = hashlib.sha256(cloudpickle.dumps(setup)).hexdigest()
+            there = {known[0]: known for known in self._setups.values()}
+            self._setups[setup] = there.get(key) or (key, self._ray.put(setup))
+        return self._setups[setup]
+
+    def ended(self) -> Ended:
+        """Wait for the next job that ends; meanwhile what jobs tell is heard.
+
+        Raises:
+            WorkError: a job failed, and that is to stop the rest.
+        """
+        while True:
+            ready, _ = self._ray.wait(list(self._running), num_returns=1, timeout=_LOOK)
+            for messages in ready:
+                ended = self._heard(self._running[messages])
+                if ended is not None:
+                    return ended
+            limit, now = self._workers.time_limit, time.monotonic()
+            for one in list(self._running.values()):
+                if limit and now - one.heard > limit:
+                    self._ray.cancel(one.messages, force=True)
+                    return self._failed(one, TimeoutError(f"it told nothing for {limit:g} s."))
+
+    def _heard(self, one: _Running) -> Ended | None:
+        """Take what a job tells; its end, if that is it."""
+        errors = self._ray.exceptions
+        try:
+            kind, value = self._ray.get(next(one.messages))
+        except errors.RayTaskError as error:
+            cause = error.cause
+            return self._failed(one, cause if isinstance(cause, Exception) else error)
+        except (errors.RayError, StopIteration) as error:  # its process was lost, or the machine
+            if one.attempt >= self._workers.retries:
+                return self._failed(one, WorkError(f"its process was lost: {first_line(error)}"))
+            del self._running[one.messages]
+            self._submit(one.job, one.attempt + 1)
+            return None
+        one.heard = time.monotonic()
+        if kind == ray_worker.OUTCOME:
+            del self._running[one.messages]
+            return Ended(one.job, value)
+        if kind != ray_worker.BEGUN:
+            one.job.heard(kind, value)
+        return None
+
+    def _failed(self, one: _Running, error: Exception) -> Ended:
+        del self._running[one.messages]
+        if self._workers.on_failure == "stop":
+            raise WorkError(
+                f"{one.job.name}: {type(error).__name__}: {first_line(error)}"
+            ) from error
+        return Ended(one.job, error=error)
+
+
+def _environment(workers: Workers) -> dict[str, str]:
+    """The part of the environment that decides what a training computes, and on what."""
+    found = {name: value for name, value in os.environ.items() if name.startswith(_PASSED)}
+    if not workers.gpus_per_training:
+        found["CUDA_VISIBLE_DEVICES"] = "-1"
+    return {"TF_FORCE_GPU_ALLOW_GROWTH": "true", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"} | found
