@@ -2,7 +2,9 @@
 # Set up if needed, check style, and run the whole suite: scripts/test.sh [flags of pytest]
 set -euo pipefail
 cd "$(dirname "$0")/.."
-trap 'kill $(jobs -p) 2>/dev/null || true' EXIT
+# What runs in the background hears no Ctrl-C, nor do the processes that it has begun.
+others=$$
+trap '{ pkill -P "$others"; kill $(jobs -p); } 2>/dev/null || true' EXIT
 # What is not needed yet is made beside the rest. Hundreds of processes import the same files, so
 # Python keeps what it compiled.
 unset PYTHONDONTWRITEBYTECODE

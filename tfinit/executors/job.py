@@ -31,6 +31,42 @@ class Job:
     heard: Tell
 
 
+class Steps:
+    """Counts the steps of a job that may be begun again: none is told twice.
+
+    Args:
+        progress: Called with the number of steps since the last call.
+
+    Attributes:
+        told: How many were told.
+
+    Example:
+        >>> found = []
+        >>> steps = Steps(found.append)
+        >>> steps(3)
+        >>> steps.begin()
+        >>> steps(2)
+        >>> steps(2)
+        >>> found
+        [3, 1]
+    """
+
+    def __init__(self, progress: Callable[[int], None]):
+        self._progress, self.told, self._now = progress, 0, 0
+
+    def begin(self) -> None:
+        """The job begins, or begins again."""
+        self._now = 0
+
+    def __call__(self, done: int) -> None:
+        """So many steps more are done."""
+        self._now += done
+        more = self._now - self.told
+        if more > 0:
+            self.told = self._now
+            self._progress(more)
+
+
 @dataclass(frozen=True)
 class Ended:
     """A job that has ended.

@@ -303,6 +303,13 @@ def layout_of(variable: Any) -> Any:
     return getattr(variable, "_layout", None)
 
 
+def is_sharded(variable: Any) -> bool:
+    """Whether a variable lies in parts on several devices, and not as a whole on each."""
+    layout = layout_of(variable)
+    layout = getattr(layout, "backend_layout", layout)  # of a TensorLayout
+    return not getattr(layout, "is_fully_replicated", True)
+
+
 def thread_attribute(name: str) -> Any:
     """What Keras 3 keeps for this thread under a name; None of nothing."""
     return _global_state().get_global_attribute(name)

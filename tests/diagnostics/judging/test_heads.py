@@ -55,6 +55,7 @@ FAULTS = {
         ([(3, "softmax")], SPARSE),
     ),
     "softmax for tags": ([(3, "softmax")], BINARY, TAGS, "TFI034", "head", None),
+    "softmax for tags, categorical": ([(3, "softmax")], CATEGORICAL, TAGS, "TFI034", "head", None),
     "units that all get one number": (
         *([(5, None)], SQUARES, NUMBERS, "TFI035", "head"),
         ([(1, None)], SQUARES),
@@ -110,6 +111,18 @@ RIGHT = {
 @pytest.mark.parametrize("name", RIGHT)
 def test_a_head_that_suits_is_no_finding(name):
     assert diagnose(made(*RIGHT[name][:2]), X, RIGHT[name][2]).findings == []
+
+
+def test_softmax_over_several_classes_may_rank_them():
+    ranked = network(
+        L.Dense(3, "softmax"), loss=CATEGORICAL, metrics=["top_k_categorical_accuracy"]
+    )
+    assert found(ranked, TAGS, "TFI034") == [("warning", "head")]
+    few = ONE_HOT.copy()
+    few[:12, :2] = 1  # an eighth has two
+    assert found(made([(3, "softmax")], CATEGORICAL), few, "TFI034") == [("warning", "head")]
+    items = np.tile(TAGS, 40)
+    assert found(made([(120, "softmax")], CATEGORICAL), items, "TFI034") == [("warning", "head")]
 
 
 def test_positive_outputs_under_a_categorical_loss_learn_the_order_all_the_same():

@@ -124,6 +124,32 @@ def test_dropout_near_one_lets_nothing_through():
     ]
 
 
+@pytest.mark.backends
+def test_dropout_behind_each_of_several_narrow_layers_leaves_little_to_learn():
+    def narrow(rate):
+        keras.utils.set_random_seed(3)
+        parts = [(relu(n), L.Dropout(rate)) for n in (16, 16, 8, 8, 8)]
+        model = network(*(part for pair in parts for part in pair))
+        model.compile(keras.optimizers.Adam(0.005), model.loss, run_eagerly=True)
+        return model
+
+    model = narrow(0.5)
+    diagnosis = diagnose(model, X, HALVES)
+    tried = diagnosis.measurement.undropped
+    assert [(f.kind, f.fault) for f in diagnosis.severe] == [("dropout", "activation")]
+    assert tried.without < 0.5 * tried.before
+    assert tried.left < 0.1
+    assert not trains(narrow(0.5))
+    exec(diagnosis.severe[0].code, {"model": model})
+    assert [layer.rate for layer in model.layers[1::2]] == [0.1] * 5
+    assert found(model) == []
+    assert trains(model)
+    # Half of one such layer is no matter.
+    usual = diagnose(network(relu(16), L.Dropout(0.5)), X, HALVES)
+    assert usual.healthy
+    assert usual.measurement.undropped.left > 0.5
+
+
 def test_frozen_weights_are_told_by_what_is_left():
     model = network(relu(name="a"))
     model.trainable = False

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from rated import digits, loss_after, network, of_rate
 
+import tfinit
 from tfinit.diagnostics import diagnose
 
 LAYERS = keras.layers
@@ -143,3 +144,69 @@ def test_a_gradient_that_is_too_small_is_not_the_rate_s_fault():
     found = {f.kind: f for f in diagnose(model, x, half).findings}
     assert found["gradient too small"].fault == "activation"
     assert found["gradient too small"].severity == "severe"
+
+
+def line(optimizer, x):
+    keras.utils.set_random_seed(2)
+    model = keras.Sequential([keras.Input((x.shape[1],)), LAYERS.Dense(1)])
+    model.compile(optimizer, "mse")
+    return model
+
+
+@pytest.mark.parametrize("optimizer", [OPTIMIZERS.RMSprop, OPTIMIZERS.Adam])
+def test_a_single_layer_far_from_its_targets_takes_thousands_of_usual_steps(optimizer):
+    x = np.linspace(1, 2, 100, dtype="float32")[:, None]
+    model = line(optimizer(0.001), x)
+    assert loss_after(line(optimizer(0.001), x), 300, x, 5 * x) > 10 * np.var(5 * x)
+    (finding,) = of_rate(model, x, 5 * x)
+    assert (finding.kind, finding.severity) == ("rate too small", "severe")
+    exec(finding.code, {"model": model})
+    assert diagnose(model, x, 5 * x).healthy
+    assert loss_after(model, 300, x, 5 * x) < 0.2 * np.var(5 * x)
+
+
+def test_a_single_layer_near_its_targets_is_no_finding():
+    x = np.random.default_rng(0).normal(size=(100, 4)).astype("float32")
+    assert of_rate(line(OPTIMIZERS.Adam(0.001), x), x, x.sum(1, keepdims=True)) == []
+    # No map explains these, so that no rate lowers the loss to the half.
+    noise = np.random.default_rng(1).normal(size=(100, 1)).astype("float32")
+    assert of_rate(line(OPTIMIZERS.Adam(0.001), x), x, noise) == []
+
+
+def small(hidden, optimizer):
+    """Weights near zero."""
+    near_zero = keras.initializers.RandomNormal(0, 0.01, seed=3)
+    layers = [
+        LAYERS.Dense(6, hidden, kernel_initializer=near_zero),
+        LAYERS.Dense(1, "sigmoid", kernel_initializer=near_zero),
+    ]
+    model = keras.Sequential([keras.Input((2,)), *layers])
+    model.compile(optimizer, "binary_crossentropy")
+    return model
+
+
+def test_weights_near_zero_whose_gradient_stays_next_to_none():
+    """As of exclusive or, where nothing but the product of two layers tells the classes apart."""
+    x = np.array([[0, 0], [0, 1], [1, 0], [1, 1]] * 8, "float32")
+    y = (x.sum(1, keepdims=True) == 1).astype("float32")
+    model = small("sigmoid", OPTIMIZERS.SGD(0.1))
+    (finding,) = [f for f in diagnose(model, x, y).findings if f.kind == "gradient too small"]
+    assert (finding.severity, finding.fault) == ("severe", "initial")
+    assert loss_after(small("sigmoid", OPTIMIZERS.SGD(0.1)), 300, x, y) > 0.99 * np.log(2)
+    exec(finding.code, {"tfinit": tfinit, "model": model})
+    model.compile(OPTIMIZERS.Adam(0.05), "binary_crossentropy")
+    assert diagnose(model, x, y).healthy
+    assert loss_after(model, 300, x, y) < 0.3
+
+
+def test_a_gradient_that_grows_from_weights_near_zero_is_no_finding():
+    x = np.random.default_rng(0).normal(size=(64, 2)).astype("float32") / 2
+    y = (x[:, :1] > 0).astype("float32")
+    y[:32], x[:32] = 1 - y[32:], -x[32:]  # as many of each, so that the bias stays at 0
+    model = small("tanh", OPTIMIZERS.SGD(0.2))
+    model.layers[0].kernel.assign(model.layers[0].kernel / 10)
+    model.layers[1].kernel.assign(model.layers[1].kernel / 10)
+    found = diagnose(model, x, y)
+    assert found.measurement.rates.slow.steeper > 1.1
+    assert "gradient too small" not in {f.kind for f in found.findings}
+    assert loss_after(model, 600, x, y) < 0.3

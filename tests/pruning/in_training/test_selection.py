@@ -10,6 +10,7 @@ from keras import ops
 from tfinit.errors import InputError
 from tfinit.pruning.in_training.patterns import block_mask, n_m_mask
 from tfinit.pruning.in_training.selection import keep_count, top_masks, top_masks_of_each
+from tfinit.pruning.in_training.shards import top_masks_of_each_in_shards, top_masks_of_shards
 from tfinit.pruning.scoring.masks import top_mask
 
 pytestmark = pytest.mark.backends
@@ -43,8 +44,8 @@ def expected(arrays, keep):
     return [part.reshape(a.shape) for part, a in zip(parts, arrays, strict=True)]
 
 
-def check(values, keep, **kwargs):
-    masks = [array(m) for m in top_masks(values, keep, **kwargs)]
+def check(values, keep, select=top_masks, **kwargs):
+    masks = [array(m) for m in select(values, keep, **kwargs)]
     scores = [np.abs(exact(v)) if kwargs.get("absolute") else exact(v) for v in values]
     assert sum(m.sum() for m in masks) == keep
     for mask, right in zip(masks, expected(scores, keep), strict=True):
@@ -190,6 +191,20 @@ def test_top_masks_are_those_of_numpy(dtype, absolute, rng):
             total = sum(int(np.prod(s)) for s in shapes)
             for keep in sorted({0, 1, total // 10, total // 2, total - 1, total}):
                 check(values, keep, absolute=absolute)
+
+
+@pytest.mark.skipif(BACKEND != "jax", reason="no other puts parts of a weight on devices")
+@pytest.mark.parametrize("absolute", [False, True])
+def test_where_the_tensors_lie_they_are_ranked_as_side_by_side(absolute, rng):
+    shapes = [(3, 4), (1,), (2, 2, 2)]
+    for kind in KINDS:
+        values = tensors([values_of(kind, s, rng) for s in shapes])
+        for keep in (0, 1, 10, 20, 21):
+            check(values, keep, top_masks_of_shards, absolute=absolute)
+        found = top_masks_of_each_in_shards(values, [5, 1, 0], absolute)
+        right = [top_masks([v], n, absolute) for v, n in zip(values, [5, 1, 0], strict=True)]
+        for mask, [alone] in zip(found, right, strict=True):
+            np.testing.assert_array_equal(array(mask), array(alone))
 
 
 @settings(max_examples=60)

@@ -297,10 +297,6 @@ def test_one_mask_for_a_layer_that_is_used_twice():
 @pytest.mark.parametrize("name", ["adam", EMA, "accumulation", "loss scale"])
 def test_saved_and_loaded_goes_on_bit_for_bit(name, tmp_path):
     """Acceptance 24 and 25: no custom_objects, and the masks are in the file."""
-    if name == EMA and BACKEND == "jax":
-        pytest.skip(
-            "Keras 3.15 on JAX fails in any second fit with use_ema: a buffer donated twice"
-        )
     whole = compiled(INNER[name]())
     whole.fit(X, Y, batch_size=8, shuffle=False, verbose=0)
     whole.save(tmp_path / "half.keras")

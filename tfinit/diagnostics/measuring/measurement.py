@@ -30,6 +30,7 @@ from tfinit.diagnostics.measuring.start import Start, start_of
 from tfinit.diagnostics.measuring.through_time import ThroughTime, through_time
 from tfinit.diagnostics.measuring.twins import Alike, find_alike
 from tfinit.diagnostics.measuring.updates import first_moves, first_updates
+from tfinit.diagnostics.measuring.without_dropout import Undropped, try_without_dropout
 from tfinit.errors import InputError, reason
 from tfinit.graph.activations import activation_of
 from tfinit.graph.keras_internals import weights_that_train
@@ -71,6 +72,8 @@ class Measurement:
         optimizer: What is known of the optimizer; None of a model that is not compiled.
         rates: What steps at its rate, and at others, do to the loss of the batch; None where the
             first step's size gives no reason to try it, or where it cannot be tried.
+        undropped: What steps do where dropout is left out, and where it is not; None where nothing
+            gives a reason to try it, or where it cannot be tried.
         drawn: Whether the weights look as they were drawn: none trained, none frozen.
         penalties: What regularizers of weights add to the loss and to the gradient.
     """
@@ -98,6 +101,7 @@ class Measurement:
     spreads: bool
     optimizer: Optimizer | None
     rates: Rates | None
+    undropped: Undropped | None
     drawn: bool
     penalties: tuple[Penalty, ...]
 
@@ -213,12 +217,17 @@ def _measured(model: Any, x: Any, y: Any, loss: Any, sample_weight: Any, kept: A
     moves = first_moves(values, by_key, ratios, by_sign) if seen.read else {}
     with snapshot.before():
         recurrent = tuple(through_time(structure, seen.read, values, moves, by_sign))
+    layers, undropped = tuple(seen.rows(weights)), None
     if optimizer is not None and kept is None and batch.y is not None:
         undone = structure.is_normalized_throughout
         first = FirstStep(optimizer, parameters, float(number), drawn, undone)
         rates = try_rates(model, first, snapshot.taken, work)
+        if rates is None or rates.given is None or rates.given.does:
+            undropped = try_without_dropout(
+                model, optimizer.rate, settings.dropped, layers, snapshot.taken, work
+            )
     return Measurement(
-        layers=tuple(seen.rows(weights)),
+        layers=layers,
         inputs=inputs,
         examples=int(keras.tree.flatten(batch.x)[0].shape[0]),
         loss=float(number),
@@ -241,6 +250,7 @@ def _measured(model: Any, x: Any, y: Any, loss: Any, sample_weight: Any, kept: A
         spreads=spread,
         optimizer=optimizer,
         rates=rates,
+        undropped=undropped,
         drawn=drawn,
         penalties=penalties_of(trained, values, by_key, batch.y is not None and loss is None),
     )

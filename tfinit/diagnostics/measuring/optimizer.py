@@ -30,6 +30,8 @@ class Optimizer:
         warms_up: Whether a schedule begins with less than half of its largest rate.
         adaptive: Whether its step is as large for a small gradient as for a large one.
         momentum: Of SGD and RMSprop; else 0.
+        settles: What is left of the first step once the mean square of gradients that stay has been
+            gathered: √(1 - rho) of RMSprop, whose mean begins at 0; else 1.
         weight_decay: What it takes off each weight beside the gradient, for each unit of rate.
         clips: The setting that cuts gradients off, ``"clipnorm"``; "" of none.
         clip: What it cuts them off at.
@@ -46,6 +48,7 @@ class Optimizer:
     warms_up: bool
     adaptive: bool
     momentum: float
+    settles: float
     weight_decay: float
     clips: str
     clip: float
@@ -54,8 +57,8 @@ class Optimizer:
 
     @property
     def gathered(self) -> float:
-        """How many times the first step a step becomes when the gradient stays: by momentum."""
-        return 1 / (1 - self.momentum) if 0 < self.momentum < 1 else 1.0
+        """How many times the first step a step becomes when the gradient stays."""
+        return self.settles / (1 - self.momentum if 0 < self.momentum < 1 else 1.0)
 
 
 def inner_optimizer(model: Any) -> Any:
@@ -120,6 +123,7 @@ def optimizer_of(model: Any, decrease: float | None) -> Optimizer | None:
         warms_up=abs(first) < abs(rate) / 2,
         adaptive=type(optimizer).__name__ in _ADAPTIVE,
         momentum=_number(getattr(optimizer, "momentum", 0.0)),
+        settles=_settles(optimizer),
         weight_decay=_number(getattr(optimizer, "weight_decay", 0.0)),
         clips=clips,
         clip=_number(getattr(optimizer, clips)) if clips else 0.0,
@@ -129,6 +133,11 @@ def optimizer_of(model: Any, decrease: float | None) -> Optimizer | None:
 
 
 _CLIPS = ("clipnorm", "global_clipnorm", "clipvalue")
+
+
+def _settles(optimizer: Any) -> float:
+    rho = _number(getattr(optimizer, "rho", 0.0))
+    return math.sqrt(1 - rho) if type(optimizer).__name__ == "RMSprop" and 0 < rho < 1 else 1.0
 
 
 def _number(value: Any) -> float:

@@ -35,8 +35,8 @@ def compiled(
         then: What is done with the gradients of the scalar, None where there is none.
 
     Returns:
-        A function that gives the scalar, and for each that is asked for whether its gradient is
-        anywhere other than 0.
+        A function that gives the scalar, and for each that is asked for the largest entry of its
+        gradient, without sign.
     """
     scope = keras.StatelessScope(collect_losses=True, initialize_variables=False)
     scope.state_mapping.update((id(variable), held) for variable, held in pairs)
@@ -51,8 +51,10 @@ def compiled(
             for g in tape.gradient(lifted, sources)
         ]
         then(gradients)
-        reached = [False if g is None else tf.reduce_any(g != 0) for g in gradients]
-        return number, tf.stack(reached)
+        largest = [
+            0.0 if g is None else tf.cast(tf.reduce_max(tf.abs(g)), "float32") for g in gradients
+        ]
+        return number, tf.stack(largest)
 
     program = tf.function(traced, autograph=False)
     program.get_concrete_function()

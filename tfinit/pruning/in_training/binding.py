@@ -8,6 +8,7 @@ from typing import Any
 import keras
 
 from tfinit.errors import InputError
+from tfinit.graph.keras_internals import is_sharded
 from tfinit.graph.layer_kinds import PRUNABLE_NAMES, letters_of
 from tfinit.pruning.in_training.rules import PruningRule, is_layers, weights_of
 from tfinit.pruning.scoring.allocation import check_allocation
@@ -26,6 +27,7 @@ class Group:
         shapes: Their shapes.
         input_axes: The axis along which m:n counts.
         final: The sparsity at which a mapping as allocation is reached; None for another.
+        sharded: Whether one of them lies in parts on several devices.
     """
 
     rule: PruningRule
@@ -34,6 +36,7 @@ class Group:
     shapes: tuple[tuple[int, ...], ...]
     input_axes: tuple[int, ...]
     final: float | None = None
+    sharded: bool = False
 
     def by_index(self) -> PruningRule:
         """The rule with its weights named by index: what a loaded optimizer finds again."""
@@ -85,6 +88,7 @@ def bind(rules: Iterable[PruningRule], variables: list[Any], eligible: list[bool
                 tuple(tuple(variables[i].shape) for i in mine),
                 tuple(axes.get(id(variables[i]), _last_input(variables[i])) for i in mine),
                 final,
+                any(is_sharded(variables[i]) for i in mine),
             )
         )
     return groups

@@ -1,24 +1,23 @@
 """Masks of a pattern in compiled training steps: whole blocks, and m zeros in every n weights."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from keras import ops
 
 from tfinit.errors import InputError
-from tfinit.pruning.in_training.selection import (
-    check_scores,
-    keep_count,
-    ordered,
-    size_of,
-    top_masks,
-)
+from tfinit.pruning.in_training.selection import check_scores, keep_count, size_of, top_masks
+from tfinit.pruning.in_training.thresholds import ordered
 
 
 def block_mask(
-    scores: Any, sparsity: Any, block_size: tuple[int, int], pooling: str = "AVG"
+    scores: Any,
+    sparsity: Any,
+    block_size: tuple[int, int],
+    pooling: str = "AVG",
+    select: Callable[[list[Any], Any], list[Any]] = top_masks,
 ) -> Any:
     """A mask of whole blocks of ``block_size`` on the last two axes, chosen by their pooled score.
 
@@ -39,6 +38,7 @@ def block_mask(
         sparsity: Fraction of blocks to prune, a scalar number or tensor. One block survives always.
         block_size: Height and width of a block, along the last axis but one and the last.
         pooling: ``"AVG"`` or ``"MAX"``.
+        select: `top_masks`, or what selects alike.
 
     Returns:
         Boolean tensor of the shape of ``scores``. Ties are those of `top_masks`, between blocks.
@@ -68,7 +68,7 @@ def block_mask(
     pooled = scores
     for axis, size in zip((-2, -1), sizes, strict=True):
         pooled = _pooled(pooled, axis, size, pooling)
-    [mask] = top_masks([pooled], keep_count(size_of(pooled), sparsity))
+    [mask] = select([pooled], keep_count(size_of(pooled), sparsity))
     rows, columns = scores.shape[-2:]
     mask = ops.repeat(ops.repeat(mask, sizes[0], axis=-2), sizes[1], axis=-1)
     return mask[..., :rows, :columns]

@@ -3,11 +3,9 @@
 What `masks.py` does for arrays, with the same tie rule, this does for tensors inside
 ``tf.function``, XLA and ``jax.jit``: no shape and no Python branch depends on a value.
 
-**How a threshold is found.** Nothing is sorted. Floats are read as integers of the same order; the
-threshold is an integer that ``keep`` of them reach, and is searched by counting, a pass over the
-tensor for each guess. A small sorted sample gives the first bracket, interpolation between the
-counts the next guesses, so some eight passes do for millions of weights; bisection bounds the worst
-case. Under XLA no pass writes anything of the tensor's size.
+**How a threshold is found** is told in `thresholds.py`: by counting. A small sorted sample gives
+the first bracket, so some eight passes do for millions of weights. Under XLA no pass writes
+anything of the tensor's size.
 """
 
 import functools
@@ -19,22 +17,22 @@ import numpy as np
 from keras import ops
 
 from tfinit.errors import InputError
+from tfinit.pruning.in_training.thresholds import (
+    INFINITY,
+    INTEGER,
+    bits_of,
+    in_order,
+    ordered,
+    scalar,
+    threshold_and_cut,
+    wide_integer,
+)
 
-# The integer that has a float's bits; and those bits for +infinity.
-_INTEGER = {"float16": "int16", "bfloat16": "int16", "float32": "int32", "float64": "int64"}
-_INFINITY = {
-    "float16": 0x7C00,
-    "bfloat16": 0x7F80,
-    "float32": 0x7F800000,
-    "float64": 0x7FF0000000000000,
-}
 _SAMPLED = 2**18  # the size from which on the search begins with guesses from a sample
 _SAMPLE = 4096
 # Smaller tensors are searched together, in rows of this length, so many entries at a time.
 _ROW = 1024
 _POOLED = 2**21
-# After so many guesses by interpolation only bisection: it ends, whatever the values are.
-_INTERPOLATIONS = 12
 
 
 def keep_count(size: int, sparsity: Any) -> Any:
@@ -86,14 +84,8 @@ def top_masks(scores: Sequence[Any], keep: Any, absolute: bool = False) -> list[
         array([False,  True,  True, False])
     """
     scores = [ops.convert_to_tensor(s) for s in scores]
-    if not scores:
-        raise InputError("`scores` is empty. Pass a list of at least one tensor.")
+    total = checked_total(scores)
     dtypes = {keras.backend.standardize_dtype(s.dtype) for s in scores}
-    for score in scores:
-        check_scores("scores", score)
-    total = sum(size_of(s) for s in scores)
-    if total >= 2**31:
-        raise InputError(f"`scores` has {total} entries; at most 2**31 - 1 can be ranked together.")
     if isinstance(keep, int | np.integer) and not 0 <= keep <= total:
         raise InputError(f"`keep` must be in 0..{total}, received {keep}.")
     if total == 0:
@@ -203,11 +195,11 @@ def _top_mask(
     """
     dtype = keras.backend.standardize_dtype(scores.dtype)
     size = size_of(scores)
-    wide = "int64" if dtype == "float64" else "int32"  # of thresholds; counts are int32
-    bits = _bits(scores)
+    wide = wide_integer(dtype)
+    bits = bits_of(scores)
 
     def keys(zero: Any) -> Any:
-        return _in_order(ops.where(zero == 0, bits, ops.zeros_like(bits[:1])), dtype, absolute)
+        return in_order(ops.where(zero == 0, bits, ops.zeros_like(bits[:1])), dtype, absolute)
 
     def positions(zero: Any) -> Any:
         return _positions(size, zero)
@@ -215,14 +207,14 @@ def _top_mask(
     def number(mask: Any, zero: Any) -> Any:
         return count(mask) if count else _count(mask, zero)
 
-    zero = _scalar(0, "int32")
+    zero = scalar(0, "int32")
     of: tuple[Callable[[Any], Any], Callable[[Any], Any]] = keys, positions
     if count:
         all_keys, all_positions = keys(zero), positions(zero)
         of = (lambda _: all_keys), (lambda _: all_positions)
     # A sort takes long to compile, and some more passes over a small tensor cost nothing.
     guesses = _first_guesses(scores, keep, absolute, wide) if size >= _SAMPLED else []
-    sizes = _scalar(size, "int32")
+    sizes = scalar(size, "int32")
     return _above(*of, number, lambda value: value, sizes, keep, dtype, guesses)
 
 
@@ -239,7 +231,7 @@ def _above(
     """The mask of the ``keep`` largest keys of a tensor, or of each of several that lie together.
 
     Args:
-        keys: Of a zero (see `_search`): the integers to rank by.
+        keys: Of a zero (see `thresholds.py`): the integers to rank by.
         positions: Of a zero: the place of each in its tensor.
         number: Of a mask and a zero: how many are true in each tensor.
         spread: From a number of each tensor to one that broadcasts to its keys.
@@ -248,30 +240,18 @@ def _above(
         dtype: Of the scores.
         guesses: Thresholds to try first.
     """
-    narrow, wide = _INTEGER[dtype], "int64" if dtype == "float64" else "int32"
-    zero, none = _scalar(0, "int32"), ops.zeros_like(keep)
+    zero = scalar(0, "int32")
 
-    # The largest integer that at least `keep` keys reach, or one that exactly `keep` do.
     def reached(threshold: Any, zero: Any) -> Any:
-        return number(keys(zero) >= spread(ops.cast(threshold, narrow)), zero)
+        return number(keys(zero) >= spread(threshold), zero)
 
-    everything = ops.cast(none, wide) + _scalar(_lowest(dtype), wide), sizes
-    nothing = ops.cast(none, wide) + _scalar(_INFINITY[dtype] + 1, wide), none
-    low = _select(keep == 0, nothing, everything)
-    (threshold, found), (_, above) = _search(reached, low, nothing, keep, guesses)
-
-    # More keys at the threshold than may stay? Then those before a position do.
-    surplus = found - keep
-    at = spread(ops.cast(threshold, narrow))
-
-    def tied_from(position: Any, zero: Any) -> Any:
+    def tied_from(threshold: Any, position: Any, zero: Any) -> Any:
         place = positions(zero)
         late = ops.logical_and(place >= spread(position), place < spread(sizes))
-        return number(ops.logical_and(keys(zero) == at, late), zero)
+        return number(ops.logical_and(keys(zero) == spread(threshold), late), zero)
 
-    end = sizes, none
-    start = _select(surplus == 0, end, (none, found - above))
-    (cut, _), _ = _search(tied_from, start, end, surplus, [])
+    threshold, cut = threshold_and_cut(reached, tied_from, sizes, keep, dtype, guesses)
+    at = spread(threshold)
     tied = ops.logical_and(keys(zero) == at, positions(zero) < spread(cut))
     return ops.logical_or(keys(zero) > at, tied)
 
@@ -286,7 +266,7 @@ def _top_mask_of_each(
     dtype = keras.backend.standardize_dtype(scores[0].dtype)
     rows = [-(-size // _ROW) for size in sizes]
     parts = [
-        ops.pad(_bits(s), [(0, n * _ROW - size)], constant_values=_INFINITY[dtype] + 1)
+        ops.pad(bits_of(s), [(0, n * _ROW - size)], constant_values=INFINITY[dtype] + 1)
         for s, n, size in zip(scores, rows, sizes, strict=True)
     ]
     matrix = ops.reshape(ops.concatenate(parts), (-1, _ROW))
@@ -294,7 +274,7 @@ def _top_mask_of_each(
     first = np.concatenate([np.arange(n, dtype="int32") * _ROW for n in rows])[:, None]
 
     def keys(zero: Any) -> Any:
-        return _in_order(ops.where(zero == 0, matrix, ops.zeros_like(matrix[:1])), dtype, absolute)
+        return in_order(ops.where(zero == 0, matrix, ops.zeros_like(matrix[:1])), dtype, absolute)
 
     def positions(zero: Any) -> Any:
         return first + ops.arange(_ROW, dtype="int32") + zero
@@ -317,36 +297,6 @@ def _top_mask_of_each(
         mask[end - n * _ROW : end - n * _ROW + size]
         for end, n, size in zip(ends.tolist(), rows, sizes, strict=True)
     ]
-
-
-def ordered(scores: Any, absolute: bool) -> Any:
-    """Integers in the order of the scores; -0.0 as 0.0, NaN as the lowest integer.
-
-    The bits of floats of one sign are ordered as the floats are, those of negative ones backwards.
-    """
-    return _in_order(_bits(scores), keras.backend.standardize_dtype(scores.dtype), absolute)
-
-
-def _bits(scores: Any) -> Any:
-    """The bits of floats as integers. They are taken first: to choose between bfloat16 numbers, XLA
-    goes by float32, and on some processors what is subnormal comes back as zero."""
-    dtype = keras.backend.standardize_dtype(scores.dtype)
-    return ops.view(ops.stop_gradient(scores), _INTEGER[dtype])
-
-
-def _in_order(bits: Any, dtype: str, absolute: bool) -> Any:
-    lowest = _scalar(_lowest(dtype), _INTEGER[dtype])  # which are the bits of -0.0, too
-    if absolute:
-        key = magnitude = ops.bitwise_and(bits, ops.bitwise_not(lowest))
-    else:
-        key = ops.where(bits < 0, lowest - bits, bits)
-        magnitude = ops.abs(key)
-    infinity = _scalar(_INFINITY[dtype], _INTEGER[dtype])
-    return ops.where(magnitude > infinity, lowest, key)
-
-
-def _lowest(dtype: str) -> int:
-    return -(2 ** (8 * np.dtype(_INTEGER[dtype]).itemsize - 1))
 
 
 def _positions(size: int, zero: Any) -> Any:
@@ -380,76 +330,27 @@ def _first_guesses(scores: Any, keep: Any, absolute: bool, wide: str) -> list[An
     return [ops.take(sample, ranks[0]), ops.take(sample, ranks[1]) + 1]
 
 
-def _search(
-    count: Callable[[Any, Any], Any],
-    low: tuple[Any, Any],
-    high: tuple[Any, Any],
-    wanted: Any,
-    guesses: list[Any],
-) -> tuple[Any, Any]:
-    """Narrow a bracket until ``count(low) == wanted``, or its ends are neighbours.
-
-    Args:
-        count: Of an integer and a zero; never increases with the integer. The zero changes at
-            every call as far as XLA can see, so what is computed with it stays in the loop: XLA
-            would move it out and keep its result, of the size of the tensor.
-        low: The lower end and its count, ``wanted`` or more.
-        high: The upper end and its count, less than ``wanted`` (or the bracket is closed).
-        wanted: The count to find. All may be vectors: as many searches in step.
-        guesses: Integers to try first.
-
-    Returns:
-        ``low`` and ``high`` as narrowed.
-    """
-
-    def are_open(low: Any, count_low: Any, high: Any) -> Any:
-        return ops.logical_and(count_low != wanted, high - 1 > low)
-
-    def is_open(_: Any, low: Any, count_low: Any, high: Any, count_high: Any) -> Any:
-        return ops.any(are_open(low, count_low, high))
-
-    def narrow(i: Any, low: Any, count_low: Any, high: Any, count_high: Any) -> Any:
-        part = ops.cast(count_low - wanted, "float32") / ops.cast(count_low - count_high, "float32")
-        part = ops.where(i < _INTERPOLATIONS, ops.clip(part, 0.0, 0.99), 0.5)
-        # By halves, as the whole width may not fit the integer.
-        half = ops.right_shift(high, 1) - ops.right_shift(low, 1)
-        move = ops.cast(ops.cast(half, "float32") * part, half.dtype)
-        middle = low + move + move
-        for turn, guess in enumerate(guesses):
-            middle = ops.where(i == turn, guess, middle)
-        middle = ops.clip(middle, low + 1, high - 1)
-        found = middle, count(middle, ops.right_shift(i, 31))
-        # Of several brackets, one may be closed already.
-        going = are_open(low, count_low, high)
-        enough = found[1] >= wanted
-        up, down = (ops.logical_and(going, x) for x in (enough, ops.logical_not(enough)))
-        return (
-            i + 1,
-            *_select(up, found, (low, count_low)),
-            *_select(down, found, (high, count_high)),
-        )
-
-    found = ops.while_loop(is_open, narrow, (_scalar(0, "int32"), *low, *high))
-    return (found[1], found[2]), (found[3], found[4])
-
-
-def _select(condition: Any, yes: tuple[Any, ...], no: tuple[Any, ...]) -> tuple[Any, ...]:
-    return tuple(ops.where(condition, a, b) for a, b in zip(yes, no, strict=True))
-
-
-def _scalar(value: int, dtype: str) -> Any:
-    return ops.convert_to_tensor(value, dtype)
-
-
 def size_of(x: Any) -> int:
     """How many entries a tensor has."""
     return int(np.prod(x.shape, dtype=np.int64))
 
 
+def checked_total(scores: Sequence[Any]) -> int:
+    """How many entries tensors have; InputError where they cannot be ranked together."""
+    if not scores:
+        raise InputError("`scores` is empty. Pass a list of at least one tensor.")
+    for score in scores:
+        check_scores("scores", score)
+    total = sum(size_of(s) for s in scores)
+    if total >= 2**31:
+        raise InputError(f"`scores` has {total} entries; at most 2**31 - 1 can be ranked together.")
+    return total
+
+
 def check_scores(name: str, scores: Any) -> None:
     """Raise InputError unless scores are floats of a known shape."""
     dtype = keras.backend.standardize_dtype(scores.dtype)
-    if dtype not in _INTEGER:
-        raise InputError(f"`{name}` must be of {sorted(_INTEGER)}, received {dtype}.")
+    if dtype not in INTEGER:
+        raise InputError(f"`{name}` must be of {sorted(INTEGER)}, received {dtype}.")
     if any(not isinstance(length, int) for length in scores.shape):
         raise InputError(f"`{name}` must have a known shape, received {tuple(scores.shape)}.")

@@ -26,6 +26,7 @@ from tfinit.pruning.in_training.rules import PruningRule
 from tfinit.pruning.in_training.schedules import PruningSchedule
 from tfinit.pruning.in_training.wrapping import (
     INNER_ARGUMENTS,
+    averages,
     chain,
     slots,
     writes_nothing_but_rows,
@@ -48,6 +49,14 @@ class SparseOptimizer(MaskKeeper):
     weight decay, averaging, the orthogonalized updates of Muon), and the survivors move as if the
     gradient itself had been masked. It works compiled, with ``steps_per_execution``, gradient
     accumulation, clipping and loss scaling, on the TensorFlow, JAX and PyTorch backends.
+
+    On several devices, under TensorFlow's ``MirroredStrategy`` or, on JAX, under
+    ``keras.distribution.DataParallel`` and ``ModelParallel``, it takes the masks that one device
+    would take, on all at the same step. A mask and all else that is kept for a weight are spread
+    over the devices as the weight is. To rank weights that lie in parts, in one tensor or in all of
+    them together, each device counts in its own part, and only sums of counts go between devices.
+    What is saved loads on any number of devices. Begin the patterns of a ``LayoutMap`` with
+    ``.*``: the paths of a loaded `keras.Sequential` lack its name.
 
     Of an embedding with a sparse gradient under plain SGD only the rows of the batch are masked: no
     other row changes. So after weights were loaded in the middle of training, call `mask_weights`.
@@ -336,6 +345,11 @@ class SparseOptimizer(MaskKeeper):
             # `fit` on JAX, which holds the values meanwhile, ends in an error: let it be seen.
             return
         self.inner_optimizer.finalize_variable_values(var_list)
+        if keras.backend.backend() == "jax" and averages(self.inner_optimizer):
+            # Keras put the very arrays of the averages into the weights; the next `fit` would give
+            # each of them away twice, which JAX refuses, or crashes on where there are devices.
+            for variable in var_list:
+                variable.assign(ops.copy(variable))
         self._pruner.mask_weights()
         self._pruner.warn_of_emptied()
 

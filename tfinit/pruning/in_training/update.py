@@ -15,6 +15,7 @@ from keras import ops
 from tfinit.pruning.in_training.binding import Group
 from tfinit.pruning.in_training.patterns import block_mask, n_m_mask
 from tfinit.pruning.in_training.selection import keep_count, top_masks, top_masks_of_each
+from tfinit.pruning.in_training.shards import top_masks_of_each_in_shards, top_masks_of_shards
 from tfinit.pruning.scoring.allocation import is_global
 from tfinit.pruning.scoring.masks import top_mask
 from tfinit.pruning.scoring.scores import check_values
@@ -38,21 +39,35 @@ class State(NamedTuple):
     states: list[Any]
 
 
+class Selection(NamedTuple):
+    """How the largest scores are found.
+
+    Attributes:
+        of_all: As `top_masks`: scores, how many of all together, whether by magnitude → masks.
+        of_each: As `top_masks_of_each`: scores, how many of each, whether by magnitude → masks.
+    """
+
+    of_all: Callable[..., list[Any]]
+    of_each: Callable[..., list[Any]]
+
+
 def first_masks(group: Group, sparsity: Any, weights: list[Any]) -> list[Any]:
     """The masks before the first step: as `start` says for a rule that regrows, else `new_masks`.
 
     The weights are here, not in a traced function, so NumPy selects: `top_masks` would be compiled
-    for every size of tensor, and be called once.
+    for every size of tensor, and be called once. But weights that are spread over devices may be
+    more than one place has room for.
     """
+    select = _IN_SHARDS if group.sharded else _IN_NUMPY
     if group.rule.regrow:
         scores = [_random(group, i, 0) for i in range(len(weights))]
         if group.rule.start == "magnitude":
             scores = [ops.abs(w) for w in weights]
-        return _layerwise(group, scores, sparsity, _top_masks_in_numpy)
+        return _layerwise(group, scores, sparsity, select)
     ones = [ops.ones(shape, "bool") for shape in group.shapes]
     nothing: list[Any] = [None] * len(ones)
     state = State(weights, ones, nothing, nothing)
-    return new_masks(group, 1, sparsity, state, _top_masks_in_numpy)
+    return new_masks(group, 1, sparsity, state, select)
 
 
 def _top_masks_in_numpy(scores: list[Any], keep: Any, absolute: bool = False) -> list[Any]:
@@ -63,12 +78,18 @@ def _top_masks_in_numpy(scores: list[Any], keep: Any, absolute: bool = False) ->
     return [m.reshape(a.shape) for m, a in zip(np.split(mask, ends), arrays, strict=True)]
 
 
+def _of_each_in_numpy(scores: list[Any], keeps: list[Any], absolute: bool) -> list[Any]:
+    pairs = zip(scores, keeps, strict=True)
+    return [mask for score, keep in pairs for mask in _top_masks_in_numpy([score], keep, absolute)]
+
+
+_IN_ONE_PLACE = Selection(top_masks, top_masks_of_each)
+_IN_SHARDS = Selection(top_masks_of_shards, top_masks_of_each_in_shards)
+_IN_NUMPY = Selection(_top_masks_in_numpy, _of_each_in_numpy)
+
+
 def new_masks(
-    group: Group,
-    step: Any,
-    sparsity: Any,
-    state: State,
-    select: Callable[..., list[Any]] = top_masks,
+    group: Group, step: Any, sparsity: Any, state: State, select: Selection | None = None
 ) -> list[Any]:
     """The masks that a rule takes before training step ``step``, at ``sparsity``.
 
@@ -77,14 +98,16 @@ def new_masks(
         step: The step, counted from 1: an integer or a scalar tensor.
         sparsity: What the schedule says, a float or a float32 scalar tensor.
         state: What it decides from.
-        select: `top_masks`, or what selects alike.
+        select: What selects; None: what suits where the weights lie.
 
     Returns:
         One boolean tensor for each weight, with the exact count of survivors.
     """
     rule = group.rule
+    if select is None:
+        select = _IN_SHARDS if group.sharded else _IN_ONE_PLACE
     if rule.regrow:
-        return _regrown(group, step, sparsity, state)
+        return _regrown(group, step, sparsity, state, select)
     plain = rule.block_size == (1, 1) and not rule.sparsity_m_by_n and not rule.monotone
     # Ranked by |w| without writing |w| to memory.
     absolute = rule.scoring.absolute and plain
@@ -101,10 +124,10 @@ def new_masks(
         ]
     elif is_global(rule.allocation):
         keep = sum(keep_count(math.prod(shape), sparsity) for shape in group.shapes)
-        select = functools.partial(select, absolute=absolute)
+        of_all = functools.partial(select.of_all, absolute=absolute)
         if rule.min_density > 0:
-            scores, keep = _with_floors(scores, keep, rule.min_density, select)
-        masks = select(scores, keep)
+            scores, keep = _with_floors(scores, keep, rule.min_density, of_all)
+        masks = of_all(scores, keep)
     else:
         masks = _layerwise(group, scores, sparsity, select, absolute)
     if rule.monotone:
@@ -113,13 +136,13 @@ def new_masks(
 
 
 def _with_floors(
-    scores: list[Any], keep: Any, min_density: float, select: Callable[..., list[Any]]
+    scores: list[Any], keep: Any, min_density: float, of_all: Callable[..., list[Any]]
 ) -> tuple[list[Any], Any]:
     """The scores with the best of each tensor before all others, and how many survive in all."""
     floors = floor_counts([math.prod(s.shape) for s in scores], keep, min_density)
     raised = []
     for score, floor in zip(scores, floors, strict=True):
-        (best,) = select([score], floor)
+        (best,) = of_all([score], floor)
         low, high = (ops.cast(x, score.dtype) for x in (-math.inf, math.inf))
         # Not what `monotone` has ruled out: its place would be lost.
         raised.append(ops.where(ops.logical_and(best, score > low), high, score))
@@ -148,21 +171,18 @@ def _scores(group: Group, state: State) -> list[Any]:
 
 
 def _layerwise(
-    group: Group, scores: list[Any], sparsity: Any, select: Any, absolute: bool = False
+    group: Group, scores: list[Any], sparsity: Any, select: Selection, absolute: bool = False
 ) -> list[Any]:
     rule = group.rule
     by_key = _sparsities(group, sparsity)
     if rule.block_size != (1, 1):
         blocks = rule.block_size, rule.block_pooling_type
-        return [block_mask(s, part, *blocks) for s, part in zip(scores, by_key, strict=True)]
+        return [
+            block_mask(s, part, *blocks, select.of_all)
+            for s, part in zip(scores, by_key, strict=True)
+        ]
     keeps = [keep_count(math.prod(s), part) for s, part in zip(group.shapes, by_key, strict=True)]
-    if select is top_masks:
-        return top_masks_of_each(scores, keeps, absolute)
-    return [
-        mask
-        for score, keep in zip(scores, keeps, strict=True)
-        for mask in select([score], keep, absolute)
-    ]
+    return select.of_each(scores, keeps, absolute)
 
 
 def _sparsities(group: Group, sparsity: Any) -> list[Any]:
@@ -176,7 +196,7 @@ def _sparsities(group: Group, sparsity: Any) -> list[Any]:
     return [found[name] for name in names]
 
 
-def _regrown(group: Group, step: Any, sparsity: Any, state: State) -> list[Any]:
+def _regrown(group: Group, step: Any, sparsity: Any, state: State, select: Selection) -> list[Any]:
     rule = group.rule
     fraction = rule.drop_fraction
     end = getattr(rule.schedule, "end_step", -1)
@@ -189,14 +209,14 @@ def _regrown(group: Group, step: Any, sparsity: Any, state: State) -> list[Any]:
         count = keep_count(math.prod(group.shapes[i]), part)
         dropped = ops.cast(ops.round(fraction * ops.cast(count, "float32")), "int32")
         lowest, highest = (ops.cast(x, weight.dtype) for x in (-math.inf, math.inf))
-        (kept,) = top_masks([ops.where(mask, ops.abs(weight), lowest)], count - dropped)
+        (kept,) = select.of_all([ops.where(mask, ops.abs(weight), lowest)], count - dropped)
         kept = ops.logical_and(kept, mask)
         gradient = state.gradients[i]
         if rule.regrow == "set" or gradient is None:
             growth = ops.cast(_random(group, i, step), weight.dtype)
         else:
             growth = ops.abs(ops.cast(gradient, weight.dtype))
-        masks += top_masks([ops.where(kept, highest, growth)], count)
+        masks += select.of_all([ops.where(kept, highest, growth)], count)
     return masks
 
 

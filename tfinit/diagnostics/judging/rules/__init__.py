@@ -23,7 +23,8 @@ from tfinit.diagnostics.judging.findings import (  # noqa: F401  (a new rule fin
 FILES = (
     *("numbers", "labels", "targets", "heads", "ranges", "losses", "starts"),
     *("inputs", "input_scale", "gradients"),
-    *("weights", "scale", "frozen", "layers", "recurrence", "rates", "optimizers"),
+    *("weights", "scale", "frozen", "layers", "dropout", "normalization"),
+    *("recurrence", "rates", "optimizers"),
 )
 for _file in FILES:
     importlib.import_module(f"{__name__}.{_file}")

@@ -18,6 +18,8 @@ _CUT_OFF = 1e-7
 _CUT_SHARES, _CUT_PROBABILITIES = 0.05, 0.5
 _POSITIVE = ("sigmoid", "softplus", "exponential")  # activations that are never 0
 _AT_ONCE = 0.05  # share of examples with several classes from which targets are meant so
+# Of examples with other than one class, and so many classes: more are items to be ranked.
+_NOT_ONE, _FEW_CLASSES = 0.25, 100
 
 
 @rule(Kind("one-unit softmax", fault="head"), code="TFI020")
@@ -294,8 +296,10 @@ def _softmax_for_several_at_once(evidence: Evidence) -> Iterator[Finding]:
     half at most, and an example without any class still gets some.
 
     Evidence: the targets are zeros and ones, at least 5% of the examples have more than one class,
-    and the last activation is softmax. Severe under the binary cross-entropy and squared errors; a
-    warning under the categorical one, where it may be on purpose (Mahajan et al. 2018).
+    and the last activation is softmax. Severe under the binary cross-entropy and squared errors;
+    under the categorical one where a quarter of the examples have none or several of at most 100
+    classes, so that no output can be right for them. With more classes, or a top-k accuracy, it is
+    a warning: the best of many items are to be ranked (Liang et al. 2018, Mahajan et al. 2018).
 
     Cure: sigmoid, with the binary cross-entropy.
 
@@ -311,11 +315,14 @@ def _softmax_for_several_at_once(evidence: Evidence) -> Iterator[Finding]:
         if ends != "softmax" and not (loss.from_logits and reading.takes_shares(output)):
             continue
         most = int(targets.known.sum(-1).max())
-        shares = reading.takes_shares(output)
+        ranks = output.units > _FEW_CLASSES or any("top_k" in m for m in output.metrics)
+        mild = reading.takes_shares(output) and (
+            ranks or float(np.mean(targets.known.sum(-1) != 1)) < _NOT_ONE
+        )
         other = "" if reading.takes_probabilities(output) else reading.BINARY
         yield evidence.finding(
             _HEAD,
-            WARNING if shares or not loss.is_keras else SEVERE,
+            WARNING if mild or not loss.is_keras else SEVERE,
             output.head,
             f"{targets.at_once:.0%} of the examples have several classes at once, up to {most}; "
             f"softmax shares 1 out among the {output.units} classes, so that each of {most} gets "

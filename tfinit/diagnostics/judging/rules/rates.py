@@ -9,10 +9,12 @@ import numpy as np
 from tfinit.diagnostics.judging.cures import Cure
 from tfinit.diagnostics.judging.evidence import Evidence
 from tfinit.diagnostics.judging.findings import SEVERE, WARNING, Change, Finding, Kind, rule
+from tfinit.diagnostics.measuring.linear_fit import linear_fit
 from tfinit.diagnostics.measuring.measurement import Measurement
-from tfinit.diagnostics.measuring.one_step import FirstStep, Trial
+from tfinit.diagnostics.measuring.one_step import FirstStep
 from tfinit.diagnostics.measuring.outputs import Output
 from tfinit.diagnostics.measuring.signals import BOUNDED
+from tfinit.diagnostics.measuring.steps import Trial
 
 # The highest loss of the tried steps against the first, of a large rate too; so many weights that
 # no gradient reaches after the steps, which is no wonder where the loss is as low as this.
@@ -28,6 +30,12 @@ _STEPS_SEVERE, _STEPS_WARNING, _STEPS_IN_VAIN = 1e4, 2e3, 1e5
 _LITTLE, _HARDLY = 1e-3, 1e-6
 # A rate that does is so many times as large, or the rate is not what is too small.
 _TIMES = 30
+# Of a single layer that is to compute a linear map: how much of the targets there must be one for,
+# and the steps to them. As many are a warning where it is a guess and the loss is only halved: here
+# the loss is convex, steps are no longer later than they are at first, so it cannot be fewer.
+_LINEAR, _STEPS_OF_ONE_LAYER = 0.5, 2e3
+# Weights a tenth as large as those of variance 1 / inputs are small.
+_SMALL = 0.1
 _USUAL = {True: "0.001", False: "0.01"}
 
 _DATA = (
@@ -187,10 +195,13 @@ def _rate_too_small(evidence: Evidence) -> Iterator[Finding]:
     it gathers) gives how many steps the loss needs to halve, if all went as well as the first.
     Where the step moves most kernels by at most 0.1% of their size: severe from 10,000 on, a
     warning from 2,000 on; severe too if it moves them by at most 0.0001%. A warning of a rate that
-    is usual: 0.01 of SGD, 0.001 of Adam (see TFI085). Only
-    where weights look freshly drawn (nothing frozen, biases constant): fine-tuning takes small
-    rates on purpose. And only if a rate that is 30 times as large or more, and usual, was tried and
-    lowers the loss of this batch.
+    is usual: 0.01 of SGD, 0.001 of Adam (see TFI085). A single layer without activation under a
+    loss of numbers, whose targets a linear map explains (R² of 50% or more): severe where its
+    outputs need 2,000 steps of an adaptive optimizer and more to get to the targets, at a usual
+    rate too, as the loss is convex and later steps are no longer than the first. Only where
+    weights look freshly drawn (nothing frozen, biases constant): fine-tuning takes small rates on
+    purpose. And only if a rate that is 30 times as large or more, and usual, was tried and lowers
+    the loss of this batch.
 
     Cure: A larger rate. The one that is named was tried: with it the loss of this batch falls.
 
@@ -213,18 +224,35 @@ def _rate_too_small(evidence: Evidence) -> Iterator[Finding]:
     if rates is None or rates.cure is None or not first.is_short or not has_known_loss(evidence):
         return
     pace = pace_of(first)
-    if not pace.severity or rates.cure.rate < _TIMES * abs(optimizer.rate):
+    usual = abs(optimizer.rate) >= 0.99 * float(_USUAL[optimizer.adaptive])
+    severity = WARNING if pace.severity and usual else pace.severity
+    needs = f"at this pace the loss needs {pace.halved:,.0f} steps to halve"
+    if _is_a_linear_map(evidence, first):
+        # The loss is the square of the distance, which each step shortens by as much.
+        steps = 2 / (abs(first.share or 0.0) * optimizer.gathered)
+        severity = SEVERE if steps >= _STEPS_OF_ONE_LAYER else severity
+        needs = f"at this pace it takes {steps:,.0f} steps to the targets"
+    if not severity or rates.cure.rate < 0.99 * _TIMES * abs(optimizer.rate):
         return
     yield evidence.finding(
         "rate too small",
-        WARNING
-        if abs(optimizer.rate) >= 0.99 * float(_USUAL[optimizer.adaptive])
-        else pace.severity,
+        severity,
         "",
         f"{optimizer.name}'s learning rate of {optimizer.rate:.4g} changes most weights by "
-        f"{_times(pace.moved)} their size in a step: at this pace the loss needs "
-        f"{pace.halved:,.0f} steps to halve.",
+        f"{_times(pace.moved)} their size in a step: {needs}.",
     )
+
+
+def _is_a_linear_map(evidence: Evidence, first: FirstStep) -> bool:
+    """Whether a single layer is to compute one, by steps that do not grow with the gradient."""
+    found = evidence.found
+    if not (first.is_of_one_layer and first.optimizer.adaptive and len(found.outputs) == 1):
+        return False
+    [output] = found.outputs
+    if output.activation not in ("", "linear") or not _is_regression(output):
+        return False
+    fit = linear_fit(found.given, output.targets)
+    return fit is not None and fit >= _LINEAR
 
 
 @rule(
@@ -239,8 +267,11 @@ def _gradient_too_small_for_a_usual_rate(evidence: Evidence) -> Iterator[Finding
     from, though every number is finite and nothing is saturated.
 
     Evidence: The numbers of "rate too small" (TFI081): severe if the loss needs 100,000 steps of
-    SGD to halve at the pace of the first, at a rate of 0.01 to 1. The fault is a hidden sigmoid,
-    tanh or softmax where there is one, else the initial weights.
+    SGD to halve at the pace of the first, at a rate of 0.01 to 1. 20 steps are tried (5 of 2
+    million weights and more): where the gradient grows over them, as near zero weights, it is
+    reckoned that it goes on to grow so. Steps are held against weights of variance 1 / inputs where
+    the weights are smaller. The fault is the initial weights where most kernels are less than a
+    tenth of that, or no hidden activation is sigmoid, tanh or softmax; else that activation.
 
     Cure: ReLU in the hidden layers, or weights drawn to the layers' sizes, and Adam.
 
@@ -254,10 +285,13 @@ def _gradient_too_small_for_a_usual_rate(evidence: Evidence) -> Iterator[Finding
         return
     if not 0.99 * float(_USUAL[False]) <= abs(optimizer.rate) <= _ABSURD:
         return
-    pace = pace_of(FirstStep.of(found))
-    if pace.severity != SEVERE or pace.halved < _STEPS_IN_VAIN:
+    first = FirstStep.of(found)
+    pace = pace_of(first)
+    halved = _as_it_grows(pace.halved, found.rates.slow if found.rates else None)
+    if pace.severity != SEVERE or halved < _STEPS_IN_VAIN:
         return
-    bounded = sorted({*found.structure.hidden_activations} & {*BOUNDED})
+    small = first.size < _SMALL
+    bounded = [] if small else sorted({*found.structure.hidden_activations} & {*BOUNDED})
     words = (
         f"Write relu for {bounded[0]} in the hidden layers, or redraw the weights and use Adam:"
         if bounded
@@ -268,10 +302,24 @@ def _gradient_too_small_for_a_usual_rate(evidence: Evidence) -> Iterator[Finding
         SEVERE,
         "",
         f"At {optimizer.name}'s usual rate of {optimizer.rate:.4g} a step changes most weights by "
-        f"{_times(pace.moved)} their size, and the loss needs {pace.halved:,.0f} steps to halve.",
+        f"{_times(pace.moved)} {'a usual' if small else 'their'} size, and the loss needs "
+        f"{halved:,.0f} steps to halve.",
         Cure(words, "tfinit.recommend(model).apply()"),
         "activation" if bounded else "initial",
     )
+
+
+def _as_it_grows(steps: float, tried: Trial | None) -> float:
+    """So many steps at the pace of the first, if each lowers the loss by g times the one before.
+
+    ∫ exp(r·t) dt from 0 to T is to be ``steps``, where r = ln g, and T is given. The fall of a step
+    along the gradient is its square, of which g is measured.
+    """
+    taken = len(tried.losses) - 1 if tried is not None else 0
+    if tried is None or taken < 2 or tried.steeper <= 1 or not math.isfinite(tried.steeper):
+        return steps
+    growth = 2 * math.log(tried.steeper) / taken
+    return math.log1p(growth * steps) / growth
 
 
 class Pace(NamedTuple):
@@ -292,8 +340,7 @@ def pace_of(first: FirstStep) -> Pace:
     """How slow it is."""
     if not first.is_short:
         return Pace(math.inf, 0.0, "")
-    gathered = first.optimizer.gathered
-    moved, share = (first.ratio or 0.0) * gathered, abs(first.share or 0.0) * gathered
+    moved, share = first.moved, abs(first.share or 0.0) * first.optimizer.gathered
     halved = 0.7 / max(share, 1e-30)
     if (halved >= _STEPS_SEVERE and moved <= _LITTLE) or moved <= _HARDLY:
         return Pace(moved, halved, SEVERE)
