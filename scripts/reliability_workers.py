@@ -16,6 +16,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,14 +94,17 @@ def drive(name, home, how):
     from ray.cluster_utils import Cluster
 
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
-    nodes = [cluster.add_node(num_cpus=1)]
+    asked = threading.Semaphore(0)
 
-    def replace(number, frame):
-        cluster.remove_node(nodes.pop(), allow_graceful=False)
-        nodes.append(cluster.add_node(num_cpus=1))
+    def replace_nodes():
+        while True:
+            node = cluster.add_node(num_cpus=1)
+            asked.acquire()
+            cluster.remove_node(node, allow_graceful=False)
 
     ray.init(address=cluster.address, log_to_driver=False, configure_logging=False)
-    signal.signal(signal.SIGUSR1, replace)
+    signal.signal(signal.SIGUSR1, lambda number, frame: asked.release())
+    threading.Thread(target=replace_nodes, daemon=True).start()
     try:
         EXPERIMENTS[name](home, **more)
     finally:
@@ -152,7 +156,7 @@ class Driver:
             chance.choice(training).kill()
         elif kind == "driver":
             self._process.kill()
-            self.wait()
+            self._process.wait()
         else:
             self._process.send_signal(signal.SIGUSR1)
         return True
@@ -176,7 +180,7 @@ def disturbed(name, home, kinds, chance, whole):
     """One run, with kills of some kinds, one after the other; how many of each."""
     done, waiting = collections.Counter(), list(kinds)
     how = "cluster" if "node" in kinds else "local"
-    driver = Driver(name, home, how)
+    drivers = [driver := Driver(name, home, how)]
     while True:
         until = time.monotonic() + chance.uniform(0, 3)
         while not driver.ended() and (time.monotonic() < until or not waiting):
@@ -187,11 +191,13 @@ def disturbed(name, home, kinds, chance, whole):
             kind = waiting.pop(0)
             done[kind] += 1
             if kind == "driver":
-                driver = Driver(name, home, how)
+                drivers.append(driver := Driver(name, home, how))
         if driver.ended():
             code = driver.wait()
             assert code == 0, (name, code, driver.output())
             break
+    for one in drivers:
+        one.wait()
     there = contents(home)
     differing = sorted(n for n in {*there, *whole} if there.get(n) != whole.get(n))
     return done, differing
@@ -203,15 +209,15 @@ def attack(asked):
     table, runs, left = collections.Counter(), 0, asked.kills
     with tempfile.TemporaryDirectory(prefix="reliability-") as root:
         whole = {}
-        for name in EXPERIMENTS:
-            home = Path(root, name, "whole")
-            driver = Driver(name, home, "serial")
-            assert driver.wait() == 0, driver.output()
-            whole[name] = contents(home)
         while left > 0 and time.monotonic() - began < asked.seconds:
             name = list(EXPERIMENTS)[runs % len(EXPERIMENTS)]
-            nodes = "node" in asked.kinds and (runs // len(EXPERIMENTS)) % 2
-            drawn = ["node"] if nodes else [k for k in asked.kinds if k != "node"]
+            if name not in whole:
+                home = Path(root, name, "whole")
+                driver = Driver(name, home, "serial")
+                assert driver.wait() == 0, driver.output()
+                whole[name] = contents(home)
+            others = [kind for kind in asked.kinds if kind != "node"]
+            drawn = others if others and ("node" not in asked.kinds or runs % 2) else ["node"]
             kinds = [chance.choice(drawn) for _ in range(min(left, 5))]
             home = Path(root, name, str(runs))
             done, differing = disturbed(name, home, kinds, chance, whole[name])
