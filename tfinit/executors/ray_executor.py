@@ -17,6 +17,7 @@ from tfinit.executors import ray_worker
 from tfinit.executors.job import Ended, Job
 from tfinit.executors.versions import versions
 from tfinit.executors.workers import Workers
+from tfinit.progress import Follower
 
 # What a worker's process sees of this one's environment.
 _PASSED = ("KERAS_", "JAX_", "XLA_", "TF_", "TFINIT_")
@@ -29,6 +30,7 @@ class _Running:
     messages: Any
     attempt: int
     heard: float = math.inf  # since when it tells nothing; it has not begun
+    where: str = "waits"
 
 
 class RayExecutor:
@@ -36,19 +38,20 @@ class RayExecutor:
 
     Args:
         workers: How many, and where.
+        follower: Is told which jobs go, and where.
 
     Raises:
         MissingPackage: Ray is not installed.
         InputError: there is no such cluster.
     """
 
-    def __init__(self, workers: Workers):
+    def __init__(self, workers: Workers, follower: Follower | None = None):
         try:
             import ray
             import ray.exceptions
         except ModuleNotFoundError as error:
             raise MissingPackage("`workers`", "Ray", "tfinit[scale]") from error
-        self._ray, self._workers = ray, workers
+        self._ray, self._workers, self._follower = ray, workers, follower
         self._running: dict[Any, _Running] = {}
         self._setups: dict[Any, tuple[str, Any]] = {}
         self._versions = versions()
@@ -114,6 +117,7 @@ class RayExecutor:
         key, setup = self._setup(job.setup)
         messages = self._stream.remote(self._versions, key, [setup], job.task())
         self._running[messages] = _Running(job, messages, attempt)
+        self._tell()
 
     def _setup(self, setup: Any) -> tuple[str, Any]:
         """The key of a setup, and where Ray keeps it. It is sent once."""
@@ -161,9 +165,17 @@ class RayExecutor:
         if kind == ray_worker.OUTCOME:
             del self._running[one.messages]
             return Ended(one.job, value)
-        if kind != ray_worker.BEGUN:
+        if kind == ray_worker.BEGUN:
+            one.where = value
+            self._tell()
+        else:
             one.job.heard(kind, value)
         return None
+
+    def _tell(self) -> None:
+        """Tell who follows it what goes on where."""
+        if self._follower is not None:
+            self._follower.at_work([f"{r.job.name}: {r.where}" for r in self._running.values()])
 
     def _failed(self, one: _Running, error: Exception) -> Ended:
         del self._running[one.messages]
