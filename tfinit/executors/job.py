@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from tfinit.errors import WorkError, first_line, reason
+
 Tell = Callable[[str, Any], None]
 Work = Callable[[Any, Tell], Any]
 
@@ -78,6 +80,18 @@ class Ended:
     job: Job
     outcome: Any = None
     error: Exception | None = None
+
+
+def told(error: Exception) -> str:
+    """Why a job gave nothing, in a line.
+
+    Example:
+        >>> told(ValueError("no luck"))
+        'ValueError: no luck'
+    """
+    if isinstance(error, WorkError):
+        return first_line(error)
+    return f"{type(error).__name__}: {reason(error)}"
 
 
 class Executor(Protocol):
