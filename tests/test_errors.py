@@ -5,7 +5,7 @@ import doctest
 import pytest
 
 from tfinit import errors
-from tfinit.errors import InputError, MissingPackage, WorkError, one_line
+from tfinit.errors import InputError, MissingPackage, WorkError, one_line, reason
 
 
 @pytest.mark.parametrize(
@@ -28,3 +28,8 @@ def test_other_errors_go_on(capsys):
 def test_examples():
     failed, tried = doctest.testmod(errors)
     assert not failed and tried
+
+
+def test_the_reason_of_a_traced_function_is_without_its_frames():
+    said = 'in user code:\n\n    File "nets.py", line 12, in f  *\n        raise E\n\n    E: no\n'
+    assert reason(ValueError(said)) == "E: no"

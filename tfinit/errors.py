@@ -87,5 +87,7 @@ def reason(error: Exception) -> str:
     text = re.sub(r"\x1b\[\d*m|\{\{.*?\}\}", "", str(error))
     if text.startswith("Exception encountered when calling"):
         text = text.split("\n\n")[1]
+    elif text.startswith("in user code:"):  # of a traced function: its frames come first
+        text = text.strip().split("\n\n")[-1]
     text = " ".join(text.split())
     return f"{text[:200]}…" if len(text) > 200 else text

@@ -3,19 +3,21 @@
 import os
 import signal
 import sys
+import threading
 import time
 
 import pytest
 
 pytest.importorskip("ray", reason="needs tfinit[scale]")
 
+import psutil
 import ray
 
-from tfinit.errors import InputError, WorkError
+from tfinit.errors import InputError, MissingPackage, WorkError
 from tfinit.executors.job import Job
 from tfinit.executors.ray_executor import RayExecutor
 from tfinit.executors.versions import check_same_versions, versions
-from tfinit.executors.workers import Workers, executing
+from tfinit.executors.workers import Workers, executing, workers_of
 from tfinit.lottery import LotteryConfig, run
 
 # Workers do not find this file by its name.
@@ -138,6 +140,22 @@ def test_a_job_that_hangs_is_given_up_and_its_place_is_free_again():
         assert ended(executor, job(("add", 5)))["add 5"].outcome[0] == 5
 
 
+def test_what_cannot_be_sent_is_refused():
+    lock = threading.Lock()
+    unsendable = Job("locked", lambda: 0, setup(), lambda: lock, lambda kind, value: None)
+    with (
+        RayExecutor(Workers(2)) as executor,
+        pytest.raises(InputError, match=r"`workers`: .* cannot be sent .*cannot pickle .*`data`"),
+    ):
+        executor.submit(unsendable)
+
+
+def test_ray_is_not_installed(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(MissingPackage, match=r"`workers` needs Ray: pip install tfinit\[scale\]"):
+        workers_of(2)
+
+
 def test_a_worker_of_other_versions_is_refused_with_both():
     here = versions()
     check_same_versions(here)
@@ -153,6 +171,25 @@ def test_there_is_no_such_cluster():
         executing(Workers(address="auto")),
     ):
         raise AssertionError
+
+
+def test_sigterm_is_heard_by_what_heard_it_before_and_ends_all_processes():
+    def hear(number, frame):
+        raise KeyboardInterrupt(number)
+
+    before = signal.signal(signal.SIGTERM, hear)
+    try:
+        with pytest.raises(KeyboardInterrupt), RayExecutor(Workers(1)) as executor:
+            assert signal.getsignal(signal.SIGTERM) is hear
+            one = job(("sleep", 600))
+            executor.submit(one)
+            kin = psutil.Process().children(recursive=True)
+            threading.Timer(1, os.kill, (os.getpid(), signal.SIGTERM)).start()
+            executor.ended()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert len(kin) > 2
+    assert psutil.wait_procs(kin, timeout=5)[1] == []
 
 
 @pytest.mark.parametrize("workers", [0, -1, 1.5, "two"])

@@ -22,6 +22,7 @@ def test_with_workers_and_without(tmp_path):
     found = json.loads(done.stdout.splitlines()[-1])
     # Files of the directory, each training among them.
     least = {"all controls, rewound late": 32, "own": 16, "stability": 20, "initializations": 15}
+    least["race"] = 4
     assert found.keys() == least.keys()
     for name, files in least.items():
         assert found[name]["differing"] == [], name

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import ray
 
+from tfinit import compare
 from tfinit.lottery import LotteryConfig, StabilityConfig, compare_initializations, run, stability
 
 NETWORK = """
@@ -65,6 +66,24 @@ def starts(path, **more):
     return {name: list(map(str, results)) for name, results in found.items()}
 
 
+def race(path, **more):
+    """What is measured; seconds differ."""
+    found = compare(
+        str(path.parent / "nets.py:build"),
+        "digits",
+        ["he", ("lsuv", "tanh")],
+        steps=10,
+        seeds=(0, 1),
+        diagnose=False,
+        progress=False,
+        **more,
+    )
+    path.mkdir(parents=True)
+    for one in found.runs:
+        (path / f"{one.label} {one.seed}").write_bytes(one.metrics.losses.tobytes())
+    return [(one.label, one.seed, one.diverged_at) for one in found.runs]
+
+
 if __name__ == "__main__":
     directory = Path(sys.argv[1])
     (directory / "nets.py").write_text(NETWORK)
@@ -77,5 +96,6 @@ if __name__ == "__main__":
         "own": both(directory / "own", lottery(model=str(directory / "nets.py:build"))),
         "stability": both(directory / "stability", parting),
         "initializations": both(directory / "initializations", starts),
+        "race": both(directory, race),
     }
     print(json.dumps(found))

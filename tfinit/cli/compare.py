@@ -8,14 +8,16 @@ from typing import ClassVar
 import tyro
 
 from tfinit.cli.console import check_plot, checked, loading
-from tfinit.cli.device import OnDevice, warm_up
+from tfinit.cli.device import warm_up
+from tfinit.cli.workers import WithWorkers
 from tfinit.comparison.config import CompareConfig
+from tfinit.executors.workers import Workers
 from tfinit.files import png, write_whole
 from tfinit.progress import Bar
 
 
 @dataclass(frozen=True)
-class _Compare(OnDevice, CompareConfig):
+class _Compare(WithWorkers, CompareConfig):
     __doc__ = (CompareConfig.__doc__ or "").split("\n")[0]
 
     plot: Path | None = None
@@ -29,7 +31,7 @@ class _Compare(OnDevice, CompareConfig):
         words = (word for typed in self.schemes for word in typed.split(","))
         schemes = tuple(word.strip() for word in words if word.strip())
         config = checked(self, CompareConfig, schemes=schemes)
-        compare(config, self.plot, self.json, self.device)
+        compare(config, self.plot, self.json, self.device, self.chosen_workers())
         return 0
 
 
@@ -37,7 +39,11 @@ COMMANDS = {"compare": _Compare}
 
 
 def compare(
-    config: CompareConfig, plot: Path | None = None, as_json: bool = False, device: str = "auto"
+    config: CompareConfig,
+    plot: Path | None = None,
+    as_json: bool = False,
+    device: str = "auto",
+    workers: Workers | None = None,
 ) -> None:
     """Race initializations; print the table or JSON, and write the figure if there is to be one.
 
@@ -51,7 +57,7 @@ def compare(
 
         warm_up(device, threads=config.threads)
     with Bar(lines=True) as bar:
-        comparison = compare_named(config, bar)
+        comparison = compare_named(config, bar, workers=workers)
     print(json.dumps(comparison.to_dict(), indent=2) if as_json else comparison, flush=True)
     if plot is not None:
         write_whole(plot, png(comparison.plot()), "The results are those above.")

@@ -5,7 +5,7 @@ from typing import Any
 
 from tfinit.cli.console import checked
 from tfinit.cli.device import OnDevice
-from tfinit.executors.workers import Workers
+from tfinit.executors.workers import Workers, workers_of
 
 
 @dataclass(frozen=True)
@@ -31,13 +31,15 @@ class WithWorkers(OnDevice):
         """The workers that were asked for; None: none were."""
         if not self.workers and self.address is None:
             return None
-        return Workers(
-            self.workers,
-            self.address,
-            self.cpus_per_training,
-            self.gpus_per_training,
-            self.time_limit,
-            on_failure=self.on_failure,
+        return workers_of(
+            Workers(
+                self.workers,
+                self.address,
+                self.cpus_per_training,
+                self.gpus_per_training,
+                self.time_limit,
+                on_failure=self.on_failure,
+            )
         )
 
     def threaded(self, cls: Any) -> Any:

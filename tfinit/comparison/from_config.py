@@ -21,6 +21,7 @@ def compare_named(
     config: CompareConfig,
     progress: bool | Progress | None = True,
     finished: Callable[[Run], None] = lambda run: None,
+    workers: Any = None,
 ) -> Comparison:
     """Do what a `CompareConfig` says; what `tfinit compare` runs.
 
@@ -28,6 +29,7 @@ def compare_named(
         config: The network, its data, and the schemes.
         progress: As for `tfinit.compare`.
         finished: Called with each run.
+        workers: As for `tfinit.compare`.
 
     Raises:
         InputError: as `compare` says, or a name is unknown.
@@ -48,6 +50,7 @@ def compare_named(
         metric_direction=config.metric_direction,
         progress=progress,
         finished=finished,
+        workers=workers,
     )
 
 

@@ -1,7 +1,5 @@
 """The race: every scheme trains the same network, on the same batches, from its own start."""
 
-import functools
-import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -9,25 +7,29 @@ from tfinit import arguments
 from tfinit.arguments import flag, function, number, one_of, text, whole
 from tfinit.batch_streams import Stream
 from tfinit.comparison.config import DEFAULTS
-from tfinit.comparison.hidden_activations import with_activation
 from tfinit.comparison.initializations import Initialization, read_schemes
 from tfinit.comparison.result import Comparison, Run, choose_target
-from tfinit.comparison.shared_network import SharedNetwork
-from tfinit.datasets import Dataset
+from tfinit.comparison.runs import (
+    BuildModel,
+    RacePlan,
+    Runner,
+    RunnerSetup,
+    RunTask,
+    read_builder,
+)
 from tfinit.devices import announce
-from tfinit.errors import InputError
-from tfinit.model_builders import ModelBuilder, builder_of
-from tfinit.named_functions import is_named, load_named
+from tfinit.executors.scheduling import work_off
+from tfinit.executors.workers import executing, workers_of
 from tfinit.progress import as_warning, check_progress, following
 from tfinit.saved_data import read_data
+from tfinit.threads import threads_of
 from tfinit.training.judged import AUTO, DIRECTIONS
 from tfinit.training.metrics import Progress
 from tfinit.training.order import check_batch_size
-from tfinit.variables import keras_of
 
 
 def compare(
-    build_model: Callable[..., Any] | ModelBuilder | str,
+    build_model: BuildModel,
     data: Any,
     schemes: Sequence[Any] | Mapping[str, Any] = DEFAULTS,
     *,
@@ -42,6 +44,7 @@ def compare(
     title: str | None = None,
     progress: bool | Progress | None = True,
     finished: Callable[[Run], None] = lambda run: None,
+    workers: Any = None,
 ) -> Comparison:
     """Train one network from several initializations under equal conditions, and rank them.
 
@@ -91,6 +94,10 @@ def compare(
             None: nothing. Or a function, called with the number of steps done since the last call;
             in all they are ``len(schemes) * len(seeds) * steps``.
         finished: Called with each run.
+        workers: Train so many networks beside each other, by Ray (``pip install tfinit[scale]``):
+            a number, or a `tfinit.executors.Workers`. Each has its share of the cores, which may
+            change last bits: give `tfinit.threads.use_threads` the same number to compare. Seconds
+            are then those beside each other. None: one after the other, here.
 
     Returns:
         The runs with their ranks (the rule: `tfinit.comparison.rank`). Print it, ``.plot()`` it.
@@ -117,84 +124,44 @@ def compare(
     one_of("metric_direction", metric_direction, DIRECTIONS)
     check_progress(progress)
     function("finished", finished, "a run")
+    workers = workers_of(workers)
     field = read_schemes(schemes)
     data = read_data(data)
     seeds = list(arguments.seeds("seeds", seeds))
-    _builder(build_model)
+    read_builder(build_model)
     if data.rows is not None:
         check_batch_size(batch_size, data.rows)
     if isinstance(data.train, Stream):
         as_warning(data.train.notice)
     runs: dict[tuple[str, int], Run] = {}
-    device, judge = "", None
-    with following(progress) as follower:
+    runner = Runner(build_model, data)
+    first = runner.network(field[0].activation, seeds[0])
+    judge = None if metric == AUTO else first.judged(metric, metric_direction)
+    title = title or f"{first.model.name} on {data.name}"
+    threads = max(1, int(workers.cpus)) if workers is not None else 0
+    setup = RunnerSetup(build_model, data, threads_of() or threads)
+    tasks = [
+        RunTask(one, seed, steps, batch_size, evaluate_every or steps, diagnose)
+        for one, seed in _ordered(field, seeds)
+    ]
+    with following(progress) as follower, executing(workers) as executor:
         follower.expect(len(field) * len(seeds) * steps)
-        for network, group, own_seeds in _shared_networks(build_model, data, field, seeds):
-            if judge is None and metric != AUTO:
-                judge = network.judged(metric, metric_direction)
-            title = title or f"{network.model.name} on {data.name}"
-            device = device or str(announce())
-            for seed in own_seeds:
-                for initialization in group:
-                    run = network.run(
-                        initialization,
-                        seed,
-                        steps,
-                        batch_size,
-                        evaluate_every or steps,
-                        diagnose,
-                        follower,
-                    )
-                    runs[initialization.label, seed] = run
-                    finished(run)
-                    follower.say(str(run))
+        device = str(announce())
+        for _, run in work_off([RacePlan(runner, setup, tasks, follower)], executor):
+            runs[run.label, run.seed] = run
+            finished(run)
+            follower.say(str(run))
     ordered = tuple(runs[initialization.label, seed] for initialization in field for seed in seeds)
     if target_loss is None:
         target_loss = choose_target(ordered, data.classes)
-    title = title or data.name
     return Comparison(title, ordered, data.classes, steps, batch_size, target_loss, device, judge)
 
 
-def _shared_networks(
-    build_model: Callable[..., Any] | ModelBuilder | str,
-    data: Dataset,
-    field: list[Initialization],
-    seeds: list[int],
-) -> Iterator[tuple[SharedNetwork, list[Initialization], list[int]]]:
-    """What is run on which model: one for each activation, and each seed where it is asked for."""
+def _ordered(field: list[Initialization], seeds: list[int]) -> Iterator[tuple[Initialization, int]]:
+    """The runs, those that share a network one after the other."""
     by_activation: dict[Any, list[Initialization]] = {}
     for initialization in field:
         by_activation.setdefault(initialization.activation, []).append(initialization)
-    for activation, group in by_activation.items():
-        builder, taken = _builder(build_model, activation)
-        for own_seeds in [[seed] for seed in seeds] if builder.takes_seed else [seeds]:
-            model = builder.model(own_seeds[0])
-            if keras_of(model) != "keras":
-                raise InputError(
-                    f"`build_model` must return a model of Keras 3, received one of tf_keras, "
-                    f"{type(model).__name__}. Build it with `import keras`."
-                )
-            if activation is not None and not taken:
-                model = with_activation(model, activation)
-            yield SharedNetwork(model, data), group, own_seeds
-
-
-def _builder(
-    build_model: Callable[..., Any] | ModelBuilder | str, activation: Any = None
-) -> tuple[ModelBuilder, bool]:
-    """The builder, and whether it takes the activation that it is given."""
-    if isinstance(build_model, ModelBuilder):
-        return build_model, False
-    function: Any = build_model
-    if isinstance(build_model, str) and is_named(build_model):
-        function = load_named(build_model, "build_model")
-    if callable(function) and keras_of(function) is None:
-        taken = inspect.signature(function).parameters.get("activation")
-        if taken is not None and activation is not None:
-            return builder_of(functools.partial(function, activation=activation)), True
-        if taken is not None and taken.default is taken.empty:
-            raise InputError(
-                "`build_model` needs an `activation`: give each of `schemes` as a pair (scheme, "
-                "activation), or the parameter a default."
-            )
-    return builder_of(build_model), False
+    for group in by_activation.values():
+        for seed in seeds:
+            yield from ((initialization, seed) for initialization in group)

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from tfinit.errors import WorkError, first_line, reason
+
 Tell = Callable[[str, Any], None]
 Work = Callable[[Any, Tell], Any]
 
@@ -29,6 +31,42 @@ class Job:
     heard: Tell
 
 
+class Steps:
+    """Counts the steps of a job that may be begun again: none is told twice.
+
+    Args:
+        progress: Called with the number of steps since the last call.
+
+    Attributes:
+        told: How many were told.
+
+    Example:
+        >>> found = []
+        >>> steps = Steps(found.append)
+        >>> steps(3)
+        >>> steps.begin()
+        >>> steps(2)
+        >>> steps(2)
+        >>> found
+        [3, 1]
+    """
+
+    def __init__(self, progress: Callable[[int], None]):
+        self._progress, self.told, self._now = progress, 0, 0
+
+    def begin(self) -> None:
+        """The job begins, or begins again."""
+        self._now = 0
+
+    def __call__(self, done: int) -> None:
+        """So many steps more are done."""
+        self._now += done
+        more = self._now - self.told
+        if more > 0:
+            self.told = self._now
+            self._progress(more)
+
+
 @dataclass(frozen=True)
 class Ended:
     """A job that has ended.
@@ -42,6 +80,18 @@ class Ended:
     job: Job
     outcome: Any = None
     error: Exception | None = None
+
+
+def told(error: Exception) -> str:
+    """Why a job gave nothing, in a line.
+
+    Example:
+        >>> told(ValueError("no luck"))
+        'ValueError: no luck'
+    """
+    if isinstance(error, WorkError):
+        return first_line(error)
+    return f"{type(error).__name__}: {reason(error)}"
 
 
 class Executor(Protocol):

@@ -5,16 +5,21 @@ after the last checkpoint that reached the driver: Ray would begin the job anew,
 """
 
 import hashlib
+import logging
 import math
 import os
+import signal
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
-from tfinit.errors import InputError, MissingPackage, WorkError, first_line
+from tfinit.errors import InputError, WorkError, first_line
 from tfinit.executors import ray_worker
-from tfinit.executors.job import Ended, Job
+from tfinit.executors.job import Ended, Job, told
 from tfinit.executors.versions import versions
 from tfinit.executors.workers import Workers
 
@@ -38,16 +43,13 @@ class RayExecutor:
         workers: How many, and where.
 
     Raises:
-        MissingPackage: Ray is not installed.
         InputError: there is no such cluster.
     """
 
     def __init__(self, workers: Workers):
-        try:
-            import ray
-            import ray.exceptions
-        except ModuleNotFoundError as error:
-            raise MissingPackage("`workers`", "Ray", "tfinit[scale]") from error
+        import ray
+        import ray.exceptions
+
         self._ray, self._workers = ray, workers
         self._running: dict[Any, _Running] = {}
         self._setups: dict[Any, tuple[str, Any]] = {}
@@ -61,10 +63,12 @@ class RayExecutor:
             if wanted.address is None:
                 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
                 cpus = math.ceil(wanted.workers * wanted.cpus)
-                ray.init(num_cpus=cpus, include_dashboard=False, **quiet)
+                with _nothing_else_changed():
+                    ray.init(num_cpus=cpus, include_dashboard=False, **quiet)
             else:
                 try:
-                    ray.init(address=wanted.address, **quiet)
+                    with _nothing_else_changed():
+                        ray.init(address=wanted.address, **quiet)
                 except (ConnectionError, ValueError) as error:
                     raise InputError(
                         f"`address` {wanted.address!r}: {first_line(error)} Start a cluster with "
@@ -120,7 +124,14 @@ class RayExecutor:
         if setup not in self._setups:
             from ray import cloudpickle
 
-            key = hashlib.sha256(cloudpickle.dumps(setup)).hexdigest()
+            try:
+                key = hashlib.sha256(cloudpickle.dumps(setup)).hexdigest()
+            except Exception as error:  # of whatever the user's objects raise
+                raise InputError(
+                    f"`workers`: what trains cannot be sent to another process: {told(error)} Give "
+                    "`data` as arrays, and your own network as `file.py:build`; or train without "
+                    "workers."
+                ) from error
             there = {known[0]: known for known in self._setups.values()}
             self._setups[setup] = there.get(key) or (key, self._ray.put(setup))
         return self._setups[setup]
@@ -168,10 +179,28 @@ class RayExecutor:
     def _failed(self, one: _Running, error: Exception) -> Ended:
         del self._running[one.messages]
         if self._workers.on_failure == "stop":
-            raise WorkError(
-                f"{one.job.name}: {type(error).__name__}: {first_line(error)}"
-            ) from error
+            raise WorkError(f"{one.job.name}: {told(error)}") from error
         return Ended(one.job, error=error)
+
+
+@contextmanager
+def _nothing_else_changed() -> Iterator[None]:
+    """Ray says nothing in the block, and afterwards signals are heard by what heard them before.
+
+    It listens to SIGTERM itself, in Python and in C++, and aborts the process.
+    """
+    log = logging.getLogger("ray")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    heard = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        log.setLevel(level)
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in heard.items():
+                if handler is not None:  # one that is none of Python's
+                    signal.signal(number, handler)
 
 
 def _environment(workers: Workers) -> dict[str, str]:

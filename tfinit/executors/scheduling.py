@@ -10,8 +10,8 @@ from contextlib import AbstractContextManager, ExitStack
 from graphlib import TopologicalSorter
 from typing import Any, Protocol
 
-from tfinit.errors import WorkError, first_line
-from tfinit.executors.job import Executor, Job
+from tfinit.errors import WorkError
+from tfinit.executors.job import Executor, Job, told
 
 
 class Plan(AbstractContextManager, Protocol):
@@ -85,20 +85,14 @@ def work_off(plans: Iterable[Plan], executor: Executor) -> Iterator[tuple[Plan, 
             if ended.error is None:
                 yield one.plan, one.plan.end(node, ended.outcome)
             else:
-                failed.append(f"{ended.job.name}: {_said(ended.error)}")
+                failed.append(f"{ended.job.name}: {told(ended.error)}")
             finish(one, node)
     if failed:
         raise WorkError(
-            f"{len(failed)} of {total} failed, the rest is done:\n  "
+            f"{len(failed)} of {total} failed, all else is done that does not need them:\n  "
             + "\n  ".join(failed)
             + "\nMend the cause and start again: what is done is kept."
         )
-
-
-def _said(error: Exception) -> str:
-    if isinstance(error, WorkError):
-        return first_line(error)
-    return f"{type(error).__name__}: {first_line(error)}"
 
 
 class _Opened:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tfinit.arguments import number, one_of, refused, text, whole
-from tfinit.errors import InputError
+from tfinit.errors import InputError, MissingPackage
 from tfinit.executors.job import Executor, Serial
 from tfinit.threads import cores
 
@@ -81,12 +81,19 @@ def workers_of(workers: Any) -> Workers | None:
 
     Raises:
         InputError: it is neither.
+        MissingPackage: Ray is not installed.
     """
-    if workers is None or isinstance(workers, Workers):
-        return workers
+    if workers is None:
+        return None
     if isinstance(workers, int) and not isinstance(workers, bool):
-        return Workers(workers)
-    raise refused("workers", "a number, a tfinit.executors.Workers or None", workers)
+        workers = Workers(workers)
+    if not isinstance(workers, Workers):
+        raise refused("workers", "a number, a tfinit.executors.Workers or None", workers)
+    try:
+        import ray  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise MissingPackage("`workers`", "Ray", "tfinit[scale]") from error
+    return workers
 
 
 @contextmanager

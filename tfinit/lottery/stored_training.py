@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from tfinit.errors import WorkError
-from tfinit.executors.job import Job
+from tfinit.executors.job import Job, Steps
 from tfinit.lottery.frameworks import Framework, TrainingPlan
 from tfinit.lottery.result import LevelResult, Weights
 from tfinit.lottery.store import Place, Store
@@ -75,7 +75,7 @@ class StoredTraining:
         self.place = place
         self._of, self._start, self._initial = trainings, start, initial
         self._steps, self._last = last - first, last
-        self._done = self._now = 0
+        self._told = Steps(trainings.progress)
         self._plan, self._marks, self._keep_mark = plan, marks, keep_mark
         self._usable = usable
         self._mask: Any = None
@@ -109,7 +109,7 @@ class StoredTraining:
                 f"seed {place.seed}, {place.branch}, level {place.level}: {trained.why} "
                 "The levels before it are kept."
             )
-        self._of.progress(self._steps - self._done)
+        self._of.progress(self._steps - self._told.told)
         return self._of.store.keep(
             LevelResult(
                 place.seed,
@@ -127,7 +127,7 @@ class StoredTraining:
     def _task(self) -> TrainingTask:
         """What is to be trained, from its last checkpoint if it has one."""
         plan, store = self._plan(), self._of.store
-        self._now = 0
+        self._told.begin()
         self._mask = plan.mask
         left = store.partial(self.place, self._of.framework.fits)
         if left is not None and self._usable(left.step):
@@ -136,11 +136,7 @@ class StoredTraining:
 
     def _heard(self, kind: str, value: Any) -> None:
         if kind == STEPS:
-            self._now += value
-            more = self._now - self._done  # where a process was lost, what it told is told again
-            if more > 0:
-                self._done = self._now
-                self._of.progress(more)
+            self._told(value)
         elif kind == PARTIAL:
             self._of.store.keep_partial(self.place, value)
         elif kind == MARK:
