@@ -179,32 +179,14 @@ def test_a_worker_of_other_versions_is_refused_with_both():
         check_same_versions(other)
 
 
-def test_there_is_no_such_cluster():
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1"])
+def test_there_is_no_such_cluster(address):
     ray.shutdown()
     with (
-        pytest.raises(InputError, match=r"`address` 'auto': .*`ray start --head`"),
-        executing(Workers(address="auto")),
+        pytest.raises(InputError, match=f"`address` '{address}': .*`ray start --head`"),
+        executing(Workers(address=address)),
     ):
         raise AssertionError
-
-
-def test_sigterm_is_heard_by_what_heard_it_before_and_ends_all_processes():
-    def hear(number, frame):
-        raise KeyboardInterrupt(number)
-
-    before = signal.signal(signal.SIGTERM, hear)
-    try:
-        with pytest.raises(KeyboardInterrupt), RayExecutor(Workers(1)) as executor:
-            assert signal.getsignal(signal.SIGTERM) is hear
-            one = job(("sleep", 600))
-            executor.submit(one)
-            kin = psutil.Process().children(recursive=True)
-            threading.Timer(1, os.kill, (os.getpid(), signal.SIGTERM)).start()
-            executor.ended()
-    finally:
-        signal.signal(signal.SIGTERM, before)
-    assert len(kin) > 2
-    assert psutil.wait_procs(kin, timeout=5)[1] == []
 
 
 @pytest.mark.parametrize("workers", [0, -1, 1.5, "two"])

@@ -8,6 +8,7 @@ import hashlib
 import logging
 import math
 import os
+import socket
 import signal
 import threading
 import time
@@ -26,6 +27,7 @@ from tfinit.progress import Follower
 
 # What a worker's process sees of this one's environment.
 _PASSED = ("KERAS_", "JAX_", "XLA_", "TF_", "TFINIT_")
+_REACHED = 10.0  # seconds until a cluster must answer
 _LOOK = 1.0  # seconds between looks at jobs that tell nothing
 
 
@@ -70,9 +72,10 @@ class RayExecutor:
                     ray.init(num_cpus=cpus, include_dashboard=False, **quiet)
             else:
                 try:
+                    _reach(wanted.address)
                     with _nothing_else_changed():
                         ray.init(address=wanted.address, **quiet)
-                except (ConnectionError, ValueError) as error:
+                except (OSError, ValueError) as error:
                     raise InputError(
                         f"`address` {wanted.address!r}: {first_line(error)} Start a cluster with "
                         "`ray start --head`, or leave the address out."
@@ -213,6 +216,17 @@ def _nothing_else_changed() -> Iterator[None]:
             for number, handler in heard.items():
                 if handler is not None:  # one that is none of Python's
                     signal.signal(number, handler)
+
+
+def _reach(address: str) -> None:
+    """See that somebody listens at an address: Ray itself tries for minutes.
+
+    Raises:
+        OSError: nobody does.
+    """
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host, int(port)), _REACHED).close()
 
 
 def _environment(workers: Workers) -> dict[str, str]:
