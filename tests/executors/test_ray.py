@@ -189,6 +189,25 @@ def test_there_is_no_such_cluster(address):
         raise AssertionError
 
 
+def test_sigterm_is_heard_by_what_heard_it_before_and_ends_all_processes():
+    def hear(number, frame):
+        raise KeyboardInterrupt(number)
+
+    before = signal.signal(signal.SIGTERM, hear)
+    try:
+        with pytest.raises(KeyboardInterrupt), RayExecutor(Workers(1)) as executor:
+            assert signal.getsignal(signal.SIGTERM) is hear
+            one = job(("sleep", 600))
+            executor.submit(one)
+            kin = psutil.Process().children(recursive=True)
+            threading.Timer(1, os.kill, (os.getpid(), signal.SIGTERM)).start()
+            executor.ended()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert len(kin) > 2
+    assert psutil.wait_procs(kin, timeout=5)[1] == []
+
+
 @pytest.mark.parametrize("workers", [0, -1, 1.5, "two"])
 def test_workers_are_a_number(workers, tmp_path):
     config = LotteryConfig(levels=1, steps=4, seeds=(0,), run_dir=tmp_path / "run")

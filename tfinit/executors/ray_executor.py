@@ -8,8 +8,8 @@ import hashlib
 import logging
 import math
 import os
-import socket
 import signal
+import socket
 import threading
 import time
 from collections.abc import Iterator
