@@ -63,6 +63,19 @@ def test_what_is_said_is_text_and_a_line_stays_one(terminal, capsys):
         assert f"tfinit: {'[/z]' * 100}\n" in err
 
 
+def test_what_goes_beside_each_other_has_a_line_each_while_it_lasts(terminal, capsys):
+    with Bar() as bar:
+        bar.at_work(["level 1: here", "level 2: [/there]"])
+        bar.say("both")
+        bar.at_work(["level 2: [/there]"])
+        capsys.readouterr()
+        bar.say("one")
+        bar._rich.refresh()
+        left = capsys.readouterr().err
+    assert "level 2: [/there]" in left
+    assert "level 1" not in left
+
+
 def test_a_function_is_told_the_steps_and_no_more():
     told = []
     work(told.append)

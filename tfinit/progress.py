@@ -7,7 +7,7 @@ own `Bar`, which prints lines where no bar can be drawn.
 
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Protocol
@@ -27,6 +27,9 @@ class Follower(Protocol):
 
     def say(self, line: str) -> None:
         """What was just done."""
+
+    def at_work(self, lines: Sequence[str]) -> None:
+        """What is being done beside each other, and where."""
 
 
 class Bar:
@@ -72,6 +75,7 @@ class Bar:
             disable=not self._is_drawn,
         )
         self._task = self._rich.add_task(begin, total=None)
+        self._beside: dict[str, Any] = {}
 
     def __enter__(self) -> "Bar":
         self._rich.start()
@@ -99,6 +103,14 @@ class Bar:
         if self._lines:
             self._rich.console.print(line)
 
+    def at_work(self, lines: Sequence[str]) -> None:
+        """What is being done beside each other: a line below the bar for each, while it lasts."""
+        for line in [known for known in self._beside if known not in lines]:
+            self._rich.remove_task(self._beside.pop(line))
+        for line in lines:
+            if line not in self._beside:
+                self._beside[line] = self._rich.add_task(f"  {line}", total=None)
+
     def warn(self, line: str) -> None:
         """A line that stays."""
         self._rich.console.print(f"tfinit: {line}")
@@ -117,6 +129,9 @@ class _Function:
         pass
 
     def say(self, line: str) -> None:
+        pass
+
+    def at_work(self, lines: Sequence[str]) -> None:
         pass
 
 

@@ -88,6 +88,21 @@ def test_what_a_job_tells_is_heard_in_order_before_its_outcome():
     assert found["add 1"].outcome[2] != os.getpid()
 
 
+def test_who_follows_is_told_what_goes_where():
+    class Follower:
+        lines = ()
+
+        def at_work(self, lines):
+            self.lines = (*self.lines, *lines)
+
+    follower = Follower()
+    with RayExecutor(Workers(2), follower) as executor:
+        process = ended(executor, job(("add", 6)))["add 6"].outcome[2]
+    assert follower.lines[0] == "add 6: waits"
+    assert follower.lines[1].startswith("add 6: ")
+    assert follower.lines[1].endswith(f" {process}")
+
+
 def test_a_process_makes_a_setup_once():
     with RayExecutor(Workers(1, cpus_per_training=2)) as executor:
         outcomes = [ended(executor, job(("add", n)))[f"add {n}"].outcome for n in range(4)]
@@ -164,11 +179,12 @@ def test_a_worker_of_other_versions_is_refused_with_both():
         check_same_versions(other)
 
 
-def test_there_is_no_such_cluster():
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1"])
+def test_there_is_no_such_cluster(address):
     ray.shutdown()
     with (
-        pytest.raises(InputError, match=r"`address` 'auto': .*`ray start --head`"),
-        executing(Workers(address="auto")),
+        pytest.raises(InputError, match=f"`address` '{address}': .*`ray start --head`"),
+        executing(Workers(address=address)),
     ):
         raise AssertionError
 

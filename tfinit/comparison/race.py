@@ -144,7 +144,7 @@ def compare(
         RunTask(one, seed, steps, batch_size, evaluate_every or steps, diagnose)
         for one, seed in _ordered(field, seeds)
     ]
-    with following(progress) as follower, executing(workers) as executor:
+    with following(progress) as follower, executing(workers, follower) as executor:
         follower.expect(len(field) * len(seeds) * steps)
         device = str(announce())
         for _, run in work_off([RacePlan(runner, setup, tasks, follower)], executor):

@@ -9,6 +9,7 @@ import logging
 import math
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -22,9 +23,11 @@ from tfinit.executors import ray_worker
 from tfinit.executors.job import Ended, Job, told
 from tfinit.executors.versions import versions
 from tfinit.executors.workers import Workers
+from tfinit.progress import Follower
 
 # What a worker's process sees of this one's environment.
 _PASSED = ("KERAS_", "JAX_", "XLA_", "TF_", "TFINIT_")
+_REACHED = 10.0  # seconds until a cluster must answer
 _LOOK = 1.0  # seconds between looks at jobs that tell nothing
 
 
@@ -34,6 +37,7 @@ class _Running:
     messages: Any
     attempt: int
     heard: float = math.inf  # since when it tells nothing; it has not begun
+    where: str = "waits"
 
 
 class RayExecutor:
@@ -41,16 +45,17 @@ class RayExecutor:
 
     Args:
         workers: How many, and where.
+        follower: Is told which jobs go, and where.
 
     Raises:
         InputError: there is no such cluster.
     """
 
-    def __init__(self, workers: Workers):
+    def __init__(self, workers: Workers, follower: Follower | None = None):
         import ray
         import ray.exceptions
 
-        self._ray, self._workers = ray, workers
+        self._ray, self._workers, self._follower = ray, workers, follower
         self._running: dict[Any, _Running] = {}
         self._setups: dict[Any, tuple[str, Any]] = {}
         self._versions = versions()
@@ -67,9 +72,10 @@ class RayExecutor:
                     ray.init(num_cpus=cpus, include_dashboard=False, **quiet)
             else:
                 try:
+                    _reach(wanted.address)
                     with _nothing_else_changed():
                         ray.init(address=wanted.address, **quiet)
-                except (ConnectionError, ValueError) as error:
+                except (OSError, ValueError) as error:
                     raise InputError(
                         f"`address` {wanted.address!r}: {first_line(error)} Start a cluster with "
                         "`ray start --head`, or leave the address out."
@@ -118,6 +124,7 @@ class RayExecutor:
         key, setup = self._setup(job.setup)
         messages = self._stream.remote(self._versions, key, [setup], job.task())
         self._running[messages] = _Running(job, messages, attempt)
+        self._tell()
 
     def _setup(self, setup: Any) -> tuple[str, Any]:
         """The key of a setup, and where Ray keeps it. It is sent once."""
@@ -172,9 +179,17 @@ class RayExecutor:
         if kind == ray_worker.OUTCOME:
             del self._running[one.messages]
             return Ended(one.job, value)
-        if kind != ray_worker.BEGUN:
+        if kind == ray_worker.BEGUN:
+            one.where = value
+            self._tell()
+        else:
             one.job.heard(kind, value)
         return None
+
+    def _tell(self) -> None:
+        """Tell who follows it what goes on where."""
+        if self._follower is not None:
+            self._follower.at_work([f"{r.job.name}: {r.where}" for r in self._running.values()])
 
     def _failed(self, one: _Running, error: Exception) -> Ended:
         del self._running[one.messages]
@@ -201,6 +216,17 @@ def _nothing_else_changed() -> Iterator[None]:
             for number, handler in heard.items():
                 if handler is not None:  # one that is none of Python's
                     signal.signal(number, handler)
+
+
+def _reach(address: str) -> None:
+    """See that somebody listens at an address: Ray itself tries for minutes.
+
+    Raises:
+        OSError: nobody does.
+    """
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host, int(port)), _REACHED).close()
 
 
 def _environment(workers: Workers) -> dict[str, str]:

@@ -8,6 +8,7 @@ from typing import Any
 from tfinit.arguments import number, one_of, refused, text, whole
 from tfinit.errors import InputError, MissingPackage
 from tfinit.executors.job import Executor, Serial
+from tfinit.progress import Follower
 from tfinit.threads import cores
 
 _ON_FAILURE = ("finish", "stop")
@@ -97,12 +98,17 @@ def workers_of(workers: Any) -> Workers | None:
 
 
 @contextmanager
-def executing(workers: Workers | None) -> Iterator[Executor]:
-    """What does the jobs: this process, or workers, which end with the block."""
+def executing(workers: Workers | None, follower: Follower | None = None) -> Iterator[Executor]:
+    """What does the jobs: this process, or workers, which end with the block.
+
+    Args:
+        workers: Which workers; None: this process.
+        follower: Is told what they do.
+    """
     if workers is None:
         yield Serial()
         return
     from tfinit.executors.ray_executor import RayExecutor
 
-    with RayExecutor(workers) as executor:
+    with RayExecutor(workers, follower) as executor:
         yield executor

@@ -189,7 +189,7 @@ def run(
     data = checked_data(config, data, finished, warn)
     if reports:
         check_reports(config.run_dir, OF_A_RUN)
-    with following(progress) as follower, executing(workers) as executor:
+    with following(progress) as follower, executing(workers, follower) as executor:
         one = prepared(config, follower, warn, data, builder=builder, **store_options)
         results = trained(
             [one], executor, follower, lambda _, result: finished(result), warn, tracker

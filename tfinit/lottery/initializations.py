@@ -130,7 +130,7 @@ def compare_initializations(
             said.add(line)
             warn(line)
 
-    with following(progress) as follower, executing(workers) as executor:
+    with following(progress) as follower, executing(workers, follower) as executor:
         experiments = (
             prepared(own, follower, warn_once, data, name, len(each), builder)
             for name, own in each.items()

@@ -139,7 +139,7 @@ def stability(
         check_batch_size(config.batch_size, data.rows)
     results: list[StabilityResult] = []
     subject = Subject.of(config, data)
-    with following(progress) as follower, executing(workers) as executor:
+    with following(progress) as follower, executing(workers, follower) as executor:
         follower.expect(stability_steps(config))
         framework = framework_of(config, data, builder)
         trainer = trainer_setup(config, data, builder)

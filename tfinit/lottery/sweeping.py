@@ -277,7 +277,7 @@ def sweep(
             said.add(line)
             warn(line)
 
-    with following(progress) as follower, executing(workers) as executor:
+    with following(progress) as follower, executing(workers, follower) as executor:
         experiments = (
             prepared(c, follower, warn_once, sets[c.dataset], name, len(made), builder)
             for name, (c, builder) in made.items()
