@@ -208,6 +208,13 @@ def test_sigterm_is_heard_by_what_heard_it_before_and_ends_all_processes():
     assert psutil.wait_procs(kin, timeout=5)[1] == []
 
 
+def test_ray_is_not_started_where_there_is_nothing_to_do():
+    ray.shutdown()
+    with RayExecutor(Workers(2)) as executor:
+        assert executor.slots == 2
+        assert not ray.is_initialized()
+
+
 @pytest.mark.parametrize("workers", [0, -1, 1.5, "two"])
 def test_workers_are_a_number(workers, tmp_path):
     config = LotteryConfig(levels=1, steps=4, seeds=(0,), run_dir=tmp_path / "run")

@@ -1,6 +1,7 @@
 """Left in the middle of a training and started again, a run ends with the same bits."""
 
 import dataclasses
+import pickle
 import signal
 import subprocess
 import sys
@@ -13,6 +14,8 @@ from tfinit import datasets
 from tfinit.errors import InputError
 from tfinit.lottery import LotteryConfig, Store, lottery
 from tfinit.lottery.frameworks import framework_of
+from tfinit.lottery.replicate import Replicate
+from tfinit.lottery.stored_training import Trainings
 
 REWIND = 7
 STEPS = 40
@@ -93,6 +96,20 @@ def test_left_in_the_middle_of_a_training_it_goes_on_to_the_same_files(
     assert files(tmp_path) == whole
     assert lines == []
     assert sum(told) == STEPS * 3 + 2 * (STEPS - REWIND)
+
+
+def test_what_a_training_is_given_does_not_need_the_directory(parts, tmp_path):
+    config = config_at(tmp_path)
+    store = Store(config)
+    with store.locked(), Replicate(Trainings(parts, store, lambda done: None), config, 3) as plan:
+        for place in plan.graph():
+            job = plan.begin(place)
+            task = job.task()
+            sent = pickle.dumps(task)
+            assert b".npz" not in sent
+            key = next(iter(task.plan.mask))
+            assert task.plan.weights[key].tobytes() in sent
+            plan.end(place, job.work(pickle.loads(sent), job.heard))
 
 
 def test_a_damaged_checkpoint_is_said_and_costs_nothing_but_time(parts, tmp_path, whole):

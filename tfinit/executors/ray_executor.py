@@ -59,8 +59,16 @@ class RayExecutor:
         self._running: dict[Any, _Running] = {}
         self._setups: dict[Any, tuple[str, Any]] = {}
         self._versions = versions()
+        self._ours = False
+        self._stream: Any = None
 
     def __enter__(self) -> "RayExecutor":
+        if self._workers.address is not None:
+            self._start()
+        return self
+
+    def _start(self) -> None:
+        """Start Ray, or connect to it. On this machine only when there is something to do."""
         ray, wanted = self._ray, self._workers
         self._ours = not ray.is_initialized()
         if self._ours:
@@ -90,7 +98,6 @@ class RayExecutor:
             runtime_env={"env_vars": _environment(wanted)},
             **gpus,
         )
-        return self
 
     def __exit__(
         self,
@@ -121,6 +128,8 @@ class RayExecutor:
         self._submit(job, 0)
 
     def _submit(self, job: Job, attempt: int) -> None:
+        if self._stream is None:
+            self._start()
         key, setup = self._setup(job.setup)
         messages = self._stream.remote(self._versions, key, [setup], job.task())
         self._running[messages] = _Running(job, messages, attempt)

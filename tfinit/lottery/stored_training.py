@@ -132,6 +132,8 @@ class StoredTraining:
         left = store.partial(self.place, self._of.framework.fits)
         if left is not None and self._usable(left.step):
             plan = replace(plan, resume=left)
+        # Not where they are in the directory: another machine may not have it.
+        plan = replace(plan, weights=dict(plan.weights), mask=dict(plan.mask))
         return TrainingTask(plan, self._marks, store.checkpoint_every)
 
     def _heard(self, kind: str, value: Any) -> None:
