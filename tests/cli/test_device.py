@@ -25,7 +25,11 @@ COMMANDS = {
 }
 # It writes and runs files for other devices.
 WITHOUT = {"export"}
-NEEDED = {"diagnose": ["missing.keras"], "prune": ["missing.keras"]}
+NEEDED = {
+    "diagnose": ["missing.keras"],
+    "prune": ["missing.keras"],
+    "sweep": ["../sweep.toml"],
+}
 
 without_gpu = pytest.mark.skipif(
     bool(tf.config.list_physical_devices("GPU")), reason="TensorFlow has a GPU here"
@@ -35,11 +39,14 @@ without_gpu = pytest.mark.skipif(
 @pytest.fixture
 def here(tmp_path, monkeypatch):
     """An empty working directory; what hides GPUs is as it was after the test."""
-    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sweep.toml").write_text("[sweep]\nsteps = [1]\n")
+    directory = tmp_path / "here"
+    directory.mkdir()
+    monkeypatch.chdir(directory)
     for name in ("CUDA_VISIBLE_DEVICES", "KERAS_TORCH_DEVICE"):
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
-    return tmp_path
+    return directory
 
 
 def test_every_command_is_looked_at():

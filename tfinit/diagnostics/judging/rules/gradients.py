@@ -33,7 +33,7 @@ _EXPLAIN = (
 # A loss below it has no more to teach where the outputs fit the targets; what fits them.
 _NOTHING_LEFT, _FITS = 1e-5, 0.1
 _MOST = 0.5  # of the entries of all kernels that train
-_SAME = 1e-6  # what an output varies by, against its size: rounding
+_SAME = 1e-6  # what an output varies by, against its size: rounding; of a gradient, to the loss
 
 
 @rule(VANISHING, code="TFI100")
@@ -75,11 +75,13 @@ def _zero_gradient(evidence: Evidence) -> Iterator[Finding]:
     unit, which is 1 whatever it gets, two factors that both start at zero) makes the whole product
     zero, and the loss never changes.
 
-    Evidence: Kernels (trainable weights of two axes or more) whose gradient on the batch is zero
-    in every entry, and that are at least half of the entries of all kernels, the first one among
-    them. Severe if so; a note where they are fewer. Not counted: zeros of the first step only,
-    behind a weight that starts at zero and is moved by that step (a zero-initialized head, gamma or
-    LoRA factor), and a batch that the network already fits.
+    Evidence: Kernels (trainable weights of two axes or more) whose gradient on the batch is
+    zero in every entry (or only rounding, where the last activation makes an output constant:
+    on some processors a softmax over one unit is 0.99999994), and that are at least half of the
+    entries of all kernels, the first one among them. Severe if so; a note where they are fewer.
+    Not counted: zeros of the first step only, behind a weight that starts at zero and is moved
+    by that step (a zero-initialized head, gamma or LoRA factor), and a batch that the network
+    already fits.
 
     Cure: Change what makes the product zero: it is named. No other initial weights help where it is
     the last activation; where two factors are zero, let one of them start at random numbers.
@@ -88,23 +90,31 @@ def _zero_gradient(evidence: Evidence) -> Iterator[Finding]:
         Dense(1, activation="softmax")
     """
     kernels = [p for p in evidence.found.parameters if _is_kernel(p)]
-    still = [p for p in kernels if p.gradient == 0]
+    limit = _rounding(evidence)
+    still = [p for p in kernels if p.gradient is not None and p.gradient <= limit]
     if not still or any(_opens(p) for p in evidence.found.parameters) or _fits(evidence):
         return
     entries = sum(math.prod(p.shape) for p in kernels)
     share = sum(math.prod(p.shape) for p in still) / entries
-    most = share >= _MOST and kernels[0].gradient == 0
+    most = share >= _MOST and kernels[0] in still
     place, why, fault, cure = _reason(evidence, still)
     what = "all" if len(still) == len(kernels) else f"{len(still)} of"
+    exactly = "exactly zero" if all(p.gradient == 0 for p in still) else "zero but for rounding"
     yield evidence.finding(
         "no gradient",
         SEVERE if most else NOTE,
         place,
-        f"The gradient of the loss is exactly zero for {what} {len(kernels)} kernels "
+        f"The gradient of the loss is {exactly} for {what} {len(kernels)} kernels "
         f"({share:.0%} of their weights): no step moves them. {why}",
         Cure(cure, ""),
         fault=fault,
     )
+
+
+def _rounding(evidence: Evidence) -> float:
+    """What a gradient may be and is zero all the same."""
+    constant = any(_constant_output(evidence, output) for output in evidence.found.outputs)
+    return _SAME * abs(evidence.found.loss) if constant else 0.0
 
 
 def _is_kernel(weight: Parameter) -> bool:
