@@ -18,7 +18,7 @@ _LEFT_SEVERE = 0.25
 _LITTLE, _NOISY, _USUAL = 0.1, 0.01, 0.5
 
 
-@rule(Kind("dropout", fault="activation"), code="TFI129")
+@rule(Kind("dropout", ("dropout behind the output",), fault="activation"), code="TFI129")
 def _dropout(evidence: Evidence) -> Iterator[Finding]:
     """Dropout that lets hardly anything through, or of so much that little is learned.
 
