@@ -15,6 +15,9 @@ bin=.venv/bin
 export TF_CPP_MIN_LOG_LEVEL=${TF_CPP_MIN_LOG_LEVEL:-3}
 # Most of the time goes into compiling programs that run for a moment: let XLA optimize them less.
 export XLA_FLAGS=${XLA_FLAGS:---xla_backend_optimization_level=0}
+# TensorFlow has these kernels for every processor, but uses them by default on some only: others have
+# no convolution of channels-first images.
+export TF_ENABLE_ONEDNN_OPTS=${TF_ENABLE_ONEDNN_OPTS:-1}
 # And JAX compiles once what many tests run, each in a `fit` of its own.
 export JAX_COMPILATION_CACHE_DIR=${JAX_COMPILATION_CACHE_DIR:-$PWD/.pytest_cache/jax}
 export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0 JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES=-1
