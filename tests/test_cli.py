@@ -287,7 +287,7 @@ def test_compare_that_is_interrupted_leaves_nothing(capfd, tmp_path, monkeypatch
     def interrupt(*arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("tfinit.comparison.race.SharedNetwork.run", interrupt)
+    monkeypatch.setattr("tfinit.comparison.runs.SharedNetwork.run", interrupt)
     code, out, err = run(capfd, *RACE, "--plot", str(tmp_path / "race.png"))
     assert (code, out) == (130, "")
     assert err.splitlines()[-1] == "tfinit: interrupted. Nothing was written."
