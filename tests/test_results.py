@@ -17,6 +17,7 @@ import tfinit
 from tfinit.errors import MissingPackage
 from tfinit.exporting import Choice
 from tfinit.lottery import Conclusion, Ticket
+from tfinit.lottery.sweeping import Sweep, SweepRun
 from tfinit.pruning import compact, prune_at_initialization, sparsity_report
 from tfinit.results import Result, flat, html_table, json_ready
 from tfinit.spread import Spread
@@ -55,6 +56,7 @@ MADE = {
     "StabilityResult": (line, 3),
     "FineTuned": (fine_tuned, 2),
     "Ticket": (lambda: Ticket(masks(), weights()), 2),
+    "Sweep": (lambda: Sweep("one", (SweepRun("steps=4", {"steps": 4}, [level()]),)), 1),
 }
 PLOTTED = {
     "SparsityReport",
@@ -63,6 +65,7 @@ PLOTTED = {
     "Comparison",
     "LevelResult",
     "StabilityResult",
+    "Sweep",
 }
 
 

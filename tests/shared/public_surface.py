@@ -53,6 +53,7 @@ MADE_HERE = {
     *("exporting.Choice", "exporting.ExportReport", "exporting.FileReport", "exporting.Latency"),
     *("exporting.LayerNote", "fine_tuning.FineTuned", "spread.Spread"),
     *("errors.InputError", "errors.WorkError", "errors.MissingPackage"),
+    "lottery.Sweep",
     *("pruning.compaction.Kept", "pruning.compaction.Removed", "devices.Device"),
 }
 # Bases to derive from; and what the rest of tfinit, Keras or a layer calls, not a user.
