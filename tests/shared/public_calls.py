@@ -502,8 +502,6 @@ def _experiments(calls: Calls, directory: Path) -> None:
         on_failure="stop",
         _odd={"address": NAME, "retries": "0", **dict.fromkeys(_WORKERS, "0 1.5 2**63")},
     )
-    threaded = tfinit.executors.Workers(2).threaded
-    calls.add("executors.Workers.threaded", threaded, config=tiny(directory), _costly=True)
     own |= {"workers": None}
     store = {"_more": ("checkpoint_every",), "_costly": True, "_odd": {"build_model": CALL}, **own}
     calls.add("lottery.run", config=tiny(directory), **store)

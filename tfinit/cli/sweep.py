@@ -11,6 +11,7 @@ from tfinit.cli.console import loading
 from tfinit.cli.device import warm_up
 from tfinit.cli.workers import WithWorkers
 from tfinit.errors import InputError, of_system
+from tfinit.executors.workers import threaded
 from tfinit.lottery.config import LotteryConfig
 from tfinit.lottery.sweeping import Grid, configurations
 from tfinit.progress import Bar
@@ -31,7 +32,7 @@ class _Sweep(WithWorkers):
     def run(self) -> int:
         base, grid = read(self.file, self.run_dir)
         workers = self.chosen_workers()
-        base = base if workers is None else workers.threaded(base)
+        base = threaded(base, workers)
         configurations(base, grid)
         with loading():
             from tfinit.lottery.sweeping import sweep

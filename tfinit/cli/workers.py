@@ -44,5 +44,4 @@ class WithWorkers(OnDevice):
 
     def threaded(self, cls: Any) -> Any:
         """The configuration that was typed, with the threads of each worker."""
-        config, workers = checked(self, cls), self.chosen_workers()
-        return config if workers is None else workers.threaded(config)
+        return threaded(checked(self, cls), self.chosen_workers())

@@ -69,9 +69,12 @@ class Workers:
             return self.cpus_per_training
         return 1 if self.address else max(1, cores() // self.workers)
 
-    def threaded(self, config: Any) -> Any:
-        """A configuration of trainings that has the threads of a worker, if it does not say."""
-        return config if config.threads else replace(config, threads=max(1, int(self.cpus)))
+
+def threaded(config: Any, workers: Workers | None) -> Any:
+    """A configuration of trainings that has the threads of a worker, if it does not say."""
+    if workers is None or config.threads:
+        return config
+    return replace(config, threads=max(1, int(workers.cpus)))
 
 
 def workers_of(workers: Any) -> Workers | None:

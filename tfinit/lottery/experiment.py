@@ -11,7 +11,7 @@ from tfinit.batch_streams import Stream
 from tfinit.devices import announce
 from tfinit.executors.job import Executor, Serial
 from tfinit.executors.scheduling import work_off
-from tfinit.executors.workers import executing, workers_of
+from tfinit.executors.workers import executing, threaded, workers_of
 from tfinit.lottery.branches import BRANCHES, TICKET
 from tfinit.lottery.config import LotteryConfig, NetworkConfig
 from tfinit.lottery.counts import check_prunes, ends_early, with_outputs
@@ -183,9 +183,7 @@ def run(
     check_progress(progress)
     check_tracker(tracker)
     reports, workers = flag("reports", reports), workers_of(workers)
-    if workers is not None:
-        config = workers.threaded(config)
-    config, builder = network_of(config, build_model)
+    config, builder = network_of(threaded(config, workers), build_model)
     data = checked_data(config, data, finished, warn)
     if reports:
         check_reports(config.run_dir, OF_A_RUN)

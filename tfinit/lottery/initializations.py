@@ -99,7 +99,7 @@ def compare_initializations(
         >>> {name: len(found) for name, found in results.items()}
         {'he': 3, 'zeros': 3}
     """
-    from tfinit.executors.workers import executing, workers_of
+    from tfinit.executors.workers import executing, threaded, workers_of
     from tfinit.lottery.directory import check_directory, note_initializations
     from tfinit.lottery.experiment import checked_data, prepared, trained
     from tfinit.lottery.made_networks import network_of
@@ -112,9 +112,7 @@ def compare_initializations(
     check_progress(progress)
     check_tracker(tracker)
     reports, workers = flag("reports", reports), workers_of(workers)
-    if workers is not None:
-        config = workers.threaded(config)
-    config, builder = network_of(config, build_model)
+    config, builder = network_of(threaded(config, workers), build_model)
     each = configs(config, names)
     data = checked_data(config, data, finished, warn)
     origin = Origin.now(data.digest(), config.keras)

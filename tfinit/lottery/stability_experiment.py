@@ -7,7 +7,7 @@ from tfinit.arguments import flag, instance
 from tfinit.datasets import Dataset
 from tfinit.devices import announce
 from tfinit.executors.scheduling import work_off
-from tfinit.executors.workers import executing, workers_of
+from tfinit.executors.workers import executing, threaded, workers_of
 from tfinit.lottery import line_meter, linear_connectivity, measured_lines
 from tfinit.lottery.config import StabilityConfig
 from tfinit.lottery.directory import check_directory, check_fingerprint, check_network
@@ -125,9 +125,7 @@ def stability(
     check_progress(progress)
     check_tracker(tracker)
     reports, workers = flag("reports", reports), workers_of(workers)
-    if workers is not None:
-        config = workers.threaded(config)
-    config, builder = network_of(config, build_model)
+    config, builder = network_of(threaded(config, workers), build_model)
     data = checked_data(config, data, finished, warn)
     if reports:
         check_reports(config.run_dir, OF_STABILITY)

@@ -243,7 +243,7 @@ def sweep(
         >>> [run.name for run in found.runs]
         ['learning_rate=0.001', 'learning_rate=0.01']
     """
-    from tfinit.executors.workers import executing, workers_of
+    from tfinit.executors.workers import executing, threaded, workers_of
     from tfinit.files import png, write_whole
     from tfinit.lottery.directory import check_directory
     from tfinit.lottery.experiment import checked_data, prepared, trained
@@ -257,8 +257,7 @@ def sweep(
     check_progress(progress)
     check_tracker(tracker)
     reports, workers = flag("reports", reports), workers_of(workers)
-    if workers is not None:
-        base = workers.threaded(base)
+    base = threaded(base, workers)
     made = {name: network_of(c, build_model) for name, c in configurations(base, grid).items()}
     sets: dict[str, Any] = {}
     for config, _ in made.values():
