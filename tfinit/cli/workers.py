@@ -5,7 +5,7 @@ from typing import Any
 
 from tfinit.cli.console import checked
 from tfinit.cli.device import OnDevice
-from tfinit.executors.workers import Workers, workers_of
+from tfinit.executors.workers import Workers, threaded, workers_of
 
 
 @dataclass(frozen=True)
