@@ -191,3 +191,24 @@ def as_warning(line: str) -> None:
             level = depth
         frame, depth = frame.f_back, depth + 1
     warnings.warn(line, TfinitWarning, stacklevel=level + 1)
+
+
+def each_line_once(warn: Callable[[str], None]) -> Callable[[str], None]:
+    """What is called with lines of several experiments: a line that all have is told once.
+
+    Example:
+        >>> told = []
+        >>> warn = each_line_once(told.append)
+        >>> warn("it is so"), warn("it is so")
+        (None, None)
+        >>> told
+        ['it is so']
+    """
+    said: set[str] = set()
+
+    def once(line: str) -> None:
+        if line not in said:
+            said.add(line)
+            warn(line)
+
+    return once

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from tfinit.arguments import flag, instance, listed
 from tfinit.errors import InputError
 from tfinit.lottery.config import LotteryConfig
-from tfinit.progress import as_warning, check_progress, following
+from tfinit.progress import as_warning, check_progress, each_line_once, following
 
 if TYPE_CHECKING:  # the command line's --help imports this file, and nothing heavy
     from tfinit.datasets import Dataset
@@ -121,13 +121,7 @@ def compare_initializations(
     if reports:
         check_initializations(each, config.run_dir)
     note_initializations(config.run_dir, names)
-    said: set[str] = set()
-
-    def warn_once(line: str) -> None:
-        if line not in said:
-            said.add(line)
-            warn(line)
-
+    warn_once = each_line_once(warn)
     with following(progress) as follower, executing(workers, follower) as executor:
         experiments = (
             prepared(own, follower, warn_once, data, name, len(each), builder)

@@ -10,7 +10,7 @@ from tfinit.arguments import flag, instance, refused
 from tfinit.errors import InputError
 from tfinit.lottery.branches import TICKET
 from tfinit.lottery.config import LotteryConfig
-from tfinit.progress import as_warning, check_progress, following
+from tfinit.progress import as_warning, check_progress, each_line_once, following
 from tfinit.results import Result
 from tfinit.text_table import aligned
 
@@ -269,13 +269,7 @@ def sweep(
             check_reports(config.run_dir, OF_A_RUN)
     if reports:
         check_reports(base.run_dir, _REPORTS)
-    said: set[str] = set()
-
-    def warn_once(line: str) -> None:
-        if line not in said:
-            said.add(line)
-            warn(line)
-
+    warn_once = each_line_once(warn)
     with following(progress) as follower, executing(workers, follower) as executor:
         experiments = (
             prepared(c, follower, warn_once, sets[c.dataset], name, len(made), builder)
