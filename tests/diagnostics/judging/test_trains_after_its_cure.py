@@ -57,8 +57,8 @@ def root_of_zeros(mended):
 
 
 def broken_weights(mended):
-    model = network(relu(name="fc"))
-    model.get_layer("fc").bias.assign([np.nan, *[0.0] * 15])
+    model = network(relu())
+    model.layers[-1].bias.assign([np.nan, 0.0])  # behind it no ReLU, of which some kernels make 0
     return model
 
 

@@ -191,7 +191,7 @@ def _constant_output(evidence: Evidence, output: Output) -> tuple[str, str, str,
     values = output.values
     if head is None or values.dtype.kind != "f" or not np.all(np.isfinite(values)):
         return None
-    if len(values) < 2 or not _is_constant(values) or not _varies(head):
+    if len(values) < 2 or not _is_constant(values) or not _varies(head, values):
         return None
     at = float(values.ravel()[0])
     what = output.activation
@@ -213,5 +213,7 @@ def _is_constant(values: np.ndarray) -> bool:
     return bool(np.max(spread) <= _SAME * np.max(np.abs(values)))
 
 
-def _varies(layer: LayerSignals) -> bool:
-    return layer.linear.finite and layer.linear.variation > _SAME * layer.linear.rms
+def _varies(head: LayerSignals, values: np.ndarray) -> bool:
+    """True if what the activation gets varies by enough to be seen in outputs of this size."""
+    size = max(head.linear.rms, float(np.max(np.abs(values))))
+    return head.linear.finite and head.linear.variation > _SAME * size
