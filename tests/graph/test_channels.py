@@ -53,6 +53,25 @@ def test_the_coupled_groups_of_a_residual_network_with_heads():
     ]
 
 
+def test_a_group_says_where_its_channels_are_in_the_weights():
+    given = keras.Input((8, 8, 2))
+    x = L.Conv2D(3, 3, name="conv", use_bias=False)(given)
+    x = L.DepthwiseConv2D(3, depth_multiplier=2, name="depth")(x)
+    x = L.BatchNormalization(scale=False, name="bn")(x)
+    model = keras.Model(given, L.Dense(1, name="out")(L.GlobalAveragePooling2D()(x)))
+    group = coupled_groups(follow(model))[1]
+    twice = [0, 0, 1, 1, 2, 2]
+    assert [(s.name, s.key, s.axis, s.entries.tolist()) for s in group.spots] == [
+        ("conv", "kernel", 3, [0, 1, 2]),
+        ("depth", "kernel", 2, [0, 1, 2]),
+        ("depth", "bias", 0, twice),
+        ("bn", "beta", 0, twice),
+        ("bn", "moving_mean", 0, twice),
+        ("bn", "moving_variance", 0, twice),
+        ("out", "kernel", 0, twice),
+    ]
+
+
 def test_the_calls_of_one_layer_and_of_a_model_inside_are_coupled():
     left, right = keras.Input((2,)), keras.Input((2,))
     inner = keras.Sequential([keras.Input((3,)), L.Dense(2, name="inner")], name="tower")

@@ -16,6 +16,7 @@ import numpy as np
 from tfinit.graph.channel_values import Call, Channels, Shape, Untouchable, Value
 from tfinit.graph.elementwise import applied, elementwise
 from tfinit.graph.layer_kinds import kind_of
+from tfinit.variables import all_weights
 
 Rule = Callable[[Channels, Call], Value]
 
@@ -42,7 +43,7 @@ def array_of(variable: Any) -> np.ndarray:
     return keras.ops.convert_to_numpy(variable).astype("float64")
 
 
-def weighted(layer: Any, constants: np.ndarray) -> np.ndarray:
+def constants_in(layer: Any, constants: np.ndarray) -> np.ndarray:
     """What constant input channels add to each channel of a Dense or convolution layer.
 
     Args:
@@ -76,7 +77,7 @@ def _mixing(channels: Channels, call: Call) -> Value:
     if _pads(layer, call.shapes[0], taken.axis):
         foldable = foldable & (taken.constants == 0)
     constant = ~uses[~foldable].any(axis=0)
-    sums = weighted(layer, np.where(foldable, taken.constants, 0.0))
+    sums = constants_in(layer, np.where(foldable, taken.constants, 0.0))
     if layer.use_bias:
         sums = sums + array_of(layer.bias)
     made = channels.fresh(len(sums), taken.axis)
@@ -91,6 +92,10 @@ def _mixing(channels: Channels, call: Call) -> Value:
     if layer.use_bias or taken.constants[foldable].any():
         _guard_bias(channels, call, made)
     channels.mix(call, taken, made, uses, foldable)
+    weights = {"kernel": (*[None] * (kernel.ndim - 2), taken, made)}
+    if layer.use_bias:
+        weights["bias"] = (made,)
+    channels.weigh(call, weights, {"units" if hasattr(layer, "units") else "filters": made})
     return made
 
 
@@ -113,9 +118,12 @@ def _depthwise(channels: Channels, call: Call) -> Value:
         applied(function, constants, layer.compute_dtype),
         taken.axis,
     )
+    weights = {"kernel": (*[None] * (kernel.ndim - 2), taken, None)}
     if layer.use_bias:
         _guard_bias(channels, call, made)
+        weights["bias"] = (made,)
     channels.carry(call, taken, made)
+    channels.weigh(call, weights, {})
     return made
 
 
@@ -165,6 +173,7 @@ def _batch_normalization(channels: Channels, call: Call) -> Value:
         constants = constants + array_of(layer.beta)
     made = taken.having(constants)
     channels.carry(call, taken, made)
+    channels.weigh(call, dict.fromkeys(all_weights(layer), (taken,)), {})
     return made
 
 

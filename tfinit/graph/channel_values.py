@@ -1,5 +1,6 @@
 """What is known of a network's channels: their classes, constants, and the layers on their way."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -94,6 +95,28 @@ class Carrier:
 
 
 @dataclass(frozen=True)
+class Weighted:
+    """Where channels are in the weights and in the configuration of a layer.
+
+    To take channels away, take their entries from every axis that they are on, and give the layer's
+    configuration the numbers that are left.
+
+    Attributes:
+        layer: The layer.
+        name: What reports call it.
+        weights: Key of a weight in the layer, as `tfinit.variables.all_weights` says it → for each
+            axis the channels on it, None for an axis that is not of channels. Weights that are not
+            here have none.
+        sizes: Argument of the configuration → the channels that it counts.
+    """
+
+    layer: Any
+    name: str
+    weights: Mapping[str, tuple[Value | None, ...]]
+    sizes: Mapping[str, Value]
+
+
+@dataclass(frozen=True)
 class Root:
     """Channels that must stay, whatever their weights are, and why."""
 
@@ -110,6 +133,7 @@ class Channels:
         sources: The values whose channels no other value had before.
         mixings: Id of layer → a layer that mixes channels, in data-flow order.
         carriers: Id of layer → a layer with weights for each channel.
+        weighted: Id of layer → where channels are in its weights; of each of these two.
         resized: Id of layer → what a layer makes that is told the size: Reshape.
         first: Convolutions find channels on the first axis after the batch.
         entries: Id of a model inside the model → what it is given.
@@ -123,6 +147,7 @@ class Channels:
     sources: list[Value] = field(default_factory=list)
     mixings: dict[int, Mixing] = field(default_factory=dict)
     carriers: dict[int, Carrier] = field(default_factory=dict)
+    weighted: dict[int, Weighted] = field(default_factory=dict)
     resized: dict[int, Value] = field(default_factory=dict)
     first: bool = False
     entries: dict[int, list[Value]] = field(default_factory=dict)
@@ -203,6 +228,20 @@ class Channels:
         )
         self.join(first.taken, taken)
         self.join(first.made, made)
+
+    def weigh(
+        self,
+        call: Call,
+        weights: Mapping[str, tuple[Value | None, ...]],
+        sizes: Mapping[str, Value],
+    ) -> None:
+        """Note where channels are in the weights of a layer; of several calls they are joined."""
+        new = Weighted(call.layer, call.name, dict(weights), dict(sizes))
+        first = self.weighted.setdefault(id(call.layer), new)
+        for key, axes in new.weights.items():
+            for one, other in zip(first.weights[key], axes, strict=True):
+                if one is not None and other is not None:
+                    self.join(one, other)
 
     def resize(self, call: Call, made: Value) -> None:
         """Note that a layer is told how many channels it makes."""

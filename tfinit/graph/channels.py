@@ -7,9 +7,9 @@ the layers that mix it into others. An addition joins the classes of its branche
 removed together. So do several calls of one layer, which has one kernel for all of them.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -126,7 +126,7 @@ class _Follower:
     ) -> None:
         """Let a layer that cannot be followed, and what its calls take and make, stay as it is."""
         channels = self.channels
-        for noted in channels.mixings, channels.carriers, channels.resized:
+        for noted in channels.mixings, channels.carriers, channels.weighted, channels.resized:
             noted.pop(id(layer), None)
         self._refused[id(layer)] = channels.barriers[name] = why
         for value in taken:
@@ -152,6 +152,24 @@ def _check_arguments(node: Any, subject: str) -> None:
         raise Untouchable(f"{subject} is called with more than tensors")
 
 
+class Spot(NamedTuple):
+    """An axis of a weight, some entries of which are channels of a group.
+
+    Attributes:
+        layer: The layer.
+        name: What reports call it.
+        key: Of the weight in the layer.
+        axis: The axis.
+        entries: For each entry of the axis, which channel of the group it is; -1 if of none.
+    """
+
+    layer: Any
+    name: str
+    key: str
+    axis: int
+    entries: np.ndarray
+
+
 @dataclass(frozen=True)
 class Coupling:
     """A group of channels: those that were made together, and the axes of layers that they are on.
@@ -161,16 +179,20 @@ class Coupling:
 
     Attributes:
         size: How many channels it has.
+        classes: Channel → a class that speaks for it.
         made: Name of layer, as in `Channels` → of its output axis. BatchNormalization and
             DepthwiseConv, which have weights for each channel, are here and in `read`.
         read: Name of layer → of its input axis.
         held: Why they must stay; empty if they may go.
+        spots: Where its channels are in the weights of layers.
     """
 
     size: int
+    classes: np.ndarray
     made: dict[str, np.ndarray]
     read: dict[str, np.ndarray]
     held: tuple[str, ...]
+    spots: tuple[Spot, ...]
 
 
 def coupled_groups(channels: Channels) -> list[Coupling]:
@@ -194,18 +216,27 @@ def coupled_groups(channels: Channels) -> list[Coupling]:
     for first in np.unique(group):
         own = group == first
         number = np.full(len(group), -1)  # class → channel of the group
-        number[own] = np.unique(speaks[own], return_inverse=True)[1]
-
+        classes, number[own] = np.unique(speaks[own], return_inverse=True)
         reasons = (root.reason for root in channels.roots if own[root.value.classes].any())
         found.append(
             Coupling(
-                int(number.max()) + 1,
+                len(classes),
+                classes,
                 _entries(number, ((layer.name, layer.made) for layer in layers)),
                 _entries(number, ((layer.name, layer.taken) for layer in layers)),
                 tuple(dict.fromkeys(reasons)),
+                tuple(_spots(number, channels)),
             )
         )
     return found
+
+
+def _spots(number: np.ndarray, channels: Channels) -> Iterator[Spot]:
+    for layer in channels.weighted.values():
+        for key, axes in layer.weights.items():
+            for axis, value in enumerate(axes):
+                if value is not None and ((entries := number[value.classes]) >= 0).any():
+                    yield Spot(layer.layer, layer.name, key, axis, entries)
 
 
 def _entries(number: np.ndarray, axes: Iterable[tuple[str, Value]]) -> dict[str, np.ndarray]:

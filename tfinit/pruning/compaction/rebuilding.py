@@ -10,8 +10,8 @@ import numpy as np
 from keras import layers
 
 from tfinit.errors import InputError
-from tfinit.graph.channel_rules import array_of, weighted
-from tfinit.graph.channel_values import Carrier, Channels, Mixing, Value
+from tfinit.graph.channel_rules import array_of, constants_in
+from tfinit.graph.channel_values import Channels, Value, Weighted
 from tfinit.graph.keras_internals import (
     arguments_with,
     calls_in,
@@ -23,7 +23,7 @@ from tfinit.graph.keras_internals import (
 )
 from tfinit.graph.tracing import own_graph, trace
 from tfinit.pruning.compaction.liveness import Liveness
-from tfinit.variables import children, walk_layers
+from tfinit.variables import all_weights, children, walk_layers
 
 
 class Rebuilder:
@@ -132,10 +132,8 @@ class Rebuilder:
             channels = self._channels
             if own_graph(old) is not None:
                 new = self._model(old, channels.inside.get(id(old), []))
-            elif id(old) in channels.mixings:
-                new = self._mixing(channels.mixings[id(old)])
-            elif id(old) in channels.carriers:
-                new = self._carrier(channels.carriers[id(old)])
+            elif id(old) in channels.weighted:
+                new = self._weighted(channels.weighted[id(old)])
             elif id(old) in channels.resized:
                 new = self._reshape(old, channels.resized[id(old)])
             else:
@@ -145,27 +143,42 @@ class Rebuilder:
             self._made[id(old)] = new
         return self._made[id(old)]
 
-    def _mixing(self, mixing: Mixing) -> Any:
-        old = mixing.layer
-        rows, columns = self._liveness.of(mixing.taken), self._liveness.of(mixing.made)
-        folded = ~rows & mixing.foldable
-        extra = weighted(old, np.where(folded, mixing.taken.constants, 0.0))[columns]
-        width = "units" if hasattr(old, "units") else "filters"
-        changes: dict[str, Any] = {width: int(columns.sum())}
-        if extra.any() and not old.use_bias:
+    def _weighted(self, weighted: Weighted) -> Any:
+        """A layer with what is left of the axes that channels are on."""
+        old, live = weighted.layer, self._liveness.of
+        bias = self._taken_in(old)
+        changes: dict[str, Any] = {
+            argument: int(live(value).sum()) for argument, value in weighted.sizes.items()
+        }
+        if bias.any() and not old.use_bias:
             changes["use_bias"] = True
-            self.notes.append(f"{mixing.name} was given a bias, to take in constants")
+            self.notes.append(f"{weighted.name} was given a bias, to take in constants")
         new = copy_of(old, **changes)
 
         def fill() -> None:
-            kernel = keras.ops.convert_to_numpy(old.kernel)
-            new.kernel.assign(kernel[..., rows, :][..., columns])
-            if new.use_bias:
-                bias = array_of(old.bias)[columns] if old.use_bias else 0.0
-                new.bias.assign(bias + extra)
+            sources = all_weights(old)
+            for key, variable in all_weights(new).items():
+                if key in sources:
+                    array = keras.ops.convert_to_numpy(sources[key])
+                    for axis, value in enumerate(weighted.weights.get(key, ())):
+                        if value is not None:
+                            array = array.compress(live(value), axis)
+                    variable.assign(array)
+            if bias.any():
+                before = array_of(new.bias) if old.use_bias else 0.0
+                new.bias.assign(before + bias)
 
         self._fills.append(fill)
         return new
+
+    def _taken_in(self, layer: Any) -> np.ndarray:
+        """What constants that go add to the bias of a layer, for each channel that it makes."""
+        mixing = self._channels.mixings.get(id(layer))
+        if mixing is None:
+            return np.zeros(0)
+        folded = ~self._liveness.of(mixing.taken) & mixing.foldable
+        sums = constants_in(layer, np.where(folded, mixing.taken.constants, 0.0))
+        return sums[self._liveness.of(mixing.made)]
 
     def _reshape(self, old: Any, made: Value) -> Any:
         config = old.get_config()
@@ -174,19 +187,6 @@ class Rebuilder:
         else:
             config["newshape"] = self._resized(config["newshape"], made)
         return type(old).from_config(config)
-
-    def _carrier(self, carrier: Carrier) -> Any:
-        old, new = carrier.layer, copy_of(carrier.layer)
-        taken, made = map(self._liveness.of, (carrier.taken, carrier.made))
-
-        def fill() -> None:
-            for variable, source in zip(new.variables, old.variables, strict=True):
-                array = keras.ops.convert_to_numpy(source)
-                # A depthwise kernel is (*window, inputs, multiplier); all else is one for each.
-                variable.assign(array[made] if array.ndim == 1 else array[..., taken, :])
-
-        self._fills.append(fill)
-        return new
 
 
 def _is_own_class(model: Any) -> bool:
