@@ -137,15 +137,16 @@ def guard_addition(channels: Channels, call: Call, made: Value) -> None:
     )
 
 
-RULES: dict[str, Rule] = {"concatenate": _concatenate}
-OWN_ARGUMENTS: dict[str, Rule] = {
-    "average": _average,
+RULES: dict[str, Rule] = {
+    "concatenate": _concatenate,
     "add": _merge(np.add),
     "subtract": _merge(np.subtract),
     "multiply": _merge(_product),
     "divide": _merge(_quotient),
     "power": _merge(_power),
+    "average": _average,
     "maximum": _merge(np.maximum),
     "minimum": _merge(np.minimum),
     "scaled_sum": _scaled_sum,
 }
+OWN_ARGUMENTS = RULES.keys() - {"concatenate"}

@@ -30,7 +30,7 @@ def rule_of(layer: Any) -> Rule:
         raise Untouchable(f"what it does to channels is not known ({what})")
     if getattr(layer, "quantization_mode", None) or getattr(layer, "lora_enabled", False):
         raise Untouchable("it is quantized or has LoRA weights")
-    return OWN_ARGUMENTS.get(rule) or _of_tensors(RULES[rule])
+    return RULES[rule] if rule in OWN_ARGUMENTS else _of_tensors(RULES[rule])
 
 
 def _of_tensors(rule: Rule) -> Rule:
@@ -73,8 +73,5 @@ RULES: dict[str, Rule] = {
     **channel_shapes.RULES,
     **channel_merging.RULES,
 }
-# Of layers that are called with other things, too.
-OWN_ARGUMENTS: dict[str, Rule] = {
-    **channel_merging.OWN_ARGUMENTS,
-    **channel_shapes.OWN_ARGUMENTS,
-}
+# Those of layers that are called with other things, too.
+OWN_ARGUMENTS = {*channel_merging.OWN_ARGUMENTS, *channel_shapes.OWN_ARGUMENTS}

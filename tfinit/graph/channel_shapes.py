@@ -132,8 +132,9 @@ RULES: dict[str, Rule] = {
     "zero_padding": _zero_padding,
     "reduction": _reduction,
     "repeating": _repeating,
+    "slicing": _slicing,
     "flatten": _flattening,
     "reshape": _reshape,
     "moving": _moving,
 }
-OWN_ARGUMENTS: dict[str, Rule] = {"slicing": _slicing}
+OWN_ARGUMENTS = {"slicing"}
