@@ -10,9 +10,12 @@ import pytest
 
 pytest.importorskip("ray", reason="needs tfinit[scale]")
 
+import numpy as np
 import psutil
 import ray
 
+from tfinit import datasets, threads
+from tfinit.backends import backend_of
 from tfinit.errors import InputError, MissingPackage, WorkError
 from tfinit.executors.job import Job
 from tfinit.executors.ray_executor import RayExecutor
@@ -163,6 +166,40 @@ def test_what_cannot_be_sent_is_refused():
         pytest.raises(InputError, match=r"`workers`: .* cannot be sent .*cannot pickle .*`data`"),
     ):
         executor.submit(unsendable)
+
+
+def test_data_that_cannot_be_sent_are_refused_before_anything_is_written(tmp_path, monkeypatch):
+    monkeypatch.setitem(threads._given, backend_of("keras"), 1)  # whatever this process has done
+    config = LotteryConfig(
+        levels=1, steps=4, seeds=(0,), model="mlp-2-relu", threads=1, run_dir=tmp_path / "run"
+    )
+    lock = threading.Lock()
+    digits = datasets.load("digits")
+
+    def batches():
+        with lock:
+            yield digits.train[0][:60], digits.train[1][:60]
+
+    data = datasets.from_arrays(batches, digits.test, validation=digits.validation)
+    with pytest.raises(InputError, match=r"`workers`: .* cannot be sent .*`data`"):
+        run(config, progress=False, data=data, warn=lambda line: None, workers=Workers(1))
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_array_of_several_setups_is_sent_once(monkeypatch):
+    numbers, puts = np.arange(100_000.0), []
+    monkeypatch.setattr(ray, "put", lambda value, put=ray.put: puts.append(value) or put(value))
+
+    def adding(n):
+        return lambda: lambda task, tell: float(numbers.sum()) + n + task
+
+    with RayExecutor(Workers(2)) as executor:
+        for n in (1, 2):
+            executor.submit(Job(str(n), lambda: 4, None, adding(n), lambda kind, value: None))
+        found = sorted(executor.ended().outcome for _ in range(2))
+    assert found == [numbers.sum() + 5, numbers.sum() + 6]
+    assert sorted(getattr(value, "nbytes", 0) for value in puts) == [0, 0, numbers.nbytes]
+    assert all(len(value) < 10_000 for value in puts if isinstance(value, bytes))
 
 
 def test_ray_is_not_installed(monkeypatch):

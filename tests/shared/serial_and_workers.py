@@ -1,6 +1,11 @@
-"""In a process of its own: experiments here and by workers. `python serial_and_workers.py DIR`"""
+"""In a process of its own: experiments here and by workers, and whether all files are the same.
+
+python serial_and_workers.py DIR                     # those of the suite
+python serial_and_workers.py DIR mnist conv tfmot    # minutes; MNIST: TFINIT_DATA_DIR
+"""
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -25,6 +30,7 @@ def build(seed):
 """
 COMMON = {"steps": 24, "evaluate_every": 12, "seeds": (0, 1), "train_examples": 300, "threads": 1}
 TICKETS = {**COMMON, "levels": 2, "model": "mlp-2-relu"}
+SLOW = ("mnist", "conv", "tfmot")
 EVERYTHING = ("reinit", "shuffle", "one-shot", "snip", "lr-rewind", "fine-tune")
 
 
@@ -84,18 +90,43 @@ def race(path, **more):
     return [(one.label, one.seed, one.diverged_at) for one in found.runs]
 
 
+def everything(directory):
+    """Name → work, and where its directories are."""
+    own = lottery(model=str(directory / "nets.py:build"))
+    slow = {"evaluate_every": 50, "controls": ("reinit", "one-shot")}
+    mnist = {**slow, "dataset": "mnist", "model": "lenet-300-100", "train_examples": 0}
+    conv = {**slow, "steps": 60, "model": "conv-2"}
+    tfmot = {**slow, "steps": 60, "keras": "tf_keras"}
+    return {
+        "all controls, rewound late": (lottery(rewind_step=5, controls=EVERYTHING), "controls"),
+        "own": (own, "own"),
+        "stability": (parting, "stability"),
+        "initializations": (starts, "initializations"),
+        "race": (race, "."),
+        "mnist": (lottery(**mnist, steps=300), "mnist"),
+        "conv": (lottery(**conv), "conv"),
+        "tfmot": (lottery(**tfmot), "tfmot"),
+    }
+
+
+def is_there(name):
+    """Whether the data of an experiment is; that of most is in the package of scikit-learn."""
+    return name != "mnist" or Path(os.environ.get("TFINIT_DATA_DIR", "."), "mnist.npz").exists()
+
+
 if __name__ == "__main__":
-    directory = Path(sys.argv[1])
+    directory, asked = Path(sys.argv[1]), sys.argv[2:]
+    directory.mkdir(parents=True, exist_ok=True)
     (directory / "nets.py").write_text(NETWORK)
     # One for all: its processes load TensorFlow once.
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, configure_logging=False)
-    found = {
-        "all controls, rewound late": both(
-            directory / "controls", lottery(rewind_step=5, controls=EVERYTHING)
-        ),
-        "own": both(directory / "own", lottery(model=str(directory / "nets.py:build"))),
-        "stability": both(directory / "stability", parting),
-        "initializations": both(directory / "initializations", starts),
-        "race": both(directory, race),
-    }
-    print(json.dumps(found))
+    works = everything(directory)
+    print(
+        json.dumps(
+            {
+                name: both(directory / works[name][1], works[name][0])
+                for name in asked or [name for name in works if name not in SLOW]
+                if is_there(name) or print(f"{name} is left out: no data", file=sys.stderr)
+            }
+        )
+    )

@@ -2,7 +2,9 @@
 
 import dataclasses
 import sys
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -105,8 +107,6 @@ def lottery(
     workers: Workers | None = None,
 ) -> None:
     """Run a lottery-ticket experiment; print its table and conclusion, and leave its figures."""
-    from rich.console import Console
-
     with loading():
         from tfinit.lottery.experiment import run
         from tfinit.saved_data import read_data
@@ -130,13 +130,10 @@ def lottery(
             tracker=_board(log_dir),
             workers=workers,
         )
-    console = Console(markup=False, highlight=False)
-    try:
-        console.print(lottery_table(summarize(results), subject.title(len(config.seeds))))
-        console.print(str(Conclusion.of(results, config)))
-    finally:  # whoever read the table may be gone; and where they cannot be written, it is printed
-        write_run(config, results, subject)
-    _where(console, "Results, tickets and figures", config)
+    table = lottery_table(summarize(results), subject.title(len(config.seeds)))
+    write = partial(write_run, config, results, subject)
+    said = table, str(Conclusion.of(results, config))
+    _tell("Results, tickets and figures", config, said, write)
 
 
 def initializations(
@@ -147,8 +144,6 @@ def initializations(
     workers: Workers | None = None,
 ) -> None:
     """Run a lottery experiment from each initialization; print and draw how their tickets do."""
-    from rich.console import Console
-
     with loading():
         from tfinit.lottery.initializations import compare_initializations, configs
         from tfinit.saved_data import read_data
@@ -176,13 +171,10 @@ def initializations(
             tracker=_board(log_dir),
             workers=workers,
         )
-    console = Console(markup=False, highlight=False)
     rows = {name: summarize(results) for name, results in found.items()}
-    try:
-        console.print(initializations_table(rows, subject.title(len(config.seeds))))
-    finally:
-        write_initializations(each, config.run_dir, found, subject)
-    _where(console, "Results, tickets and figures", config)
+    table = initializations_table(rows, subject.title(len(config.seeds)))
+    write = partial(write_initializations, each, config.run_dir, found, subject)
+    _tell("Results, tickets and figures", config, (table,), write)
 
 
 def stability(
@@ -192,8 +184,6 @@ def stability(
     workers: Workers | None = None,
 ) -> None:
     """Measure linear mode connectivity; print and draw the error barrier."""
-    from rich.console import Console
-
     with loading():
         from tfinit.lottery import stability as measure
         from tfinit.lottery import summarize_stability
@@ -209,20 +199,13 @@ def stability(
         results = measure(
             config, bar, warn=bar.warn, reports=False, tracker=_board(log_dir), workers=workers
         )
-    console = Console(markup=False, highlight=False)
-    try:
-        console.print(
-            stability_table(summarize_stability(results), subject.title(len(config.seeds)))
-        )
-    finally:
-        write_stability(config, results, subject)
-    _where(console, "Results and figure", config)
+    table = stability_table(summarize_stability(results), subject.title(len(config.seeds)))
+    write = partial(write_stability, config, results, subject)
+    _tell("Results and figure", config, (table,), write)
 
 
 def _reported(typed: Any, cls: Any, command: str) -> int:
     """Tables and figures of what is in a directory, as the command leaves them."""
-    from rich.console import Console
-
     from tfinit.lottery.loading import load
     from tfinit.lottery.saved_run import SavedInitializations
 
@@ -235,14 +218,8 @@ def _reported(typed: Any, cls: Any, command: str) -> int:
     if isinstance(saved, SavedInitializations) and typed.initializations != INITIALIZATIONS:
         saved = saved.only(typed.initializations)
     saved.check_any()
-    console = Console(markup=False, highlight=False)
-    try:
-        console.print(saved.table())
-        for line in (*saved.said(), *saved.notes):
-            console.print(line)
-    finally:
-        saved.write_reports()
-    _where(console, "Tables and figures", saved)
+    said = saved.table(), *saved.said(), *saved.notes
+    _tell("Tables and figures", saved, said, saved.write_reports)
     return 0
 
 
@@ -267,5 +244,14 @@ def _board(log_dir: Path | None) -> "Tracker | None":
     return None if log_dir is None else TensorBoard(log_dir)
 
 
-def _where(console: Any, what: str, config: Any) -> None:
+def _tell(what: str, config: Any, said: Iterable[Any], write: Callable[[], None]) -> None:
+    """Print tables and sentences, write files, and say where they are."""
+    from rich.console import Console
+
+    console = Console(markup=False, highlight=False)
+    try:
+        for one in said:
+            console.print(one)
+    finally:  # whoever read it may be gone; and where they cannot be written, it is printed
+        write()
     console.print(f"{what}: {config.run_dir}", soft_wrap=True)

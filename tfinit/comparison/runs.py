@@ -4,7 +4,6 @@ import functools
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any
 
 from tfinit.comparison.hidden_activations import with_activation
@@ -14,6 +13,7 @@ from tfinit.comparison.shared_network import SharedNetwork
 from tfinit.datasets import Dataset
 from tfinit.errors import InputError
 from tfinit.executors.job import Job, Steps, Tell, Work
+from tfinit.executors.scheduling import Plan
 from tfinit.model_builders import ModelBuilder, builder_of
 from tfinit.named_functions import is_named, load_named
 from tfinit.threads import use_threads
@@ -104,7 +104,7 @@ class RunnerSetup:
         return Runner(self.build_model, self.data)
 
 
-class RacePlan:
+class RacePlan(Plan):
     """All runs; none needs another.
 
     Args:
@@ -119,17 +119,6 @@ class RacePlan:
     ):
         self._runner, self._setup, self._progress = runner, setup, progress
         self._tasks = {(t.initialization.label, t.seed): t for t in tasks}
-
-    def __enter__(self) -> "RacePlan":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Nothing is left open."""
 
     def graph(self) -> dict[tuple[str, int], list[Any]]:
         """Label and seed of each run → nothing."""

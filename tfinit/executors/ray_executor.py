@@ -4,7 +4,6 @@ What is kept of a job is kept here, in the driver's process. So a worker that di
 after the last checkpoint that reached the driver: Ray would begin the job anew, the driver goes on.
 """
 
-import hashlib
 import logging
 import math
 import os
@@ -12,15 +11,18 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
+import numpy as np
+
 from tfinit.errors import InputError, WorkError, first_line
 from tfinit.executors import ray_worker
 from tfinit.executors.job import Ended, Job, told
+from tfinit.executors.sending import pack
 from tfinit.executors.versions import versions
 from tfinit.executors.workers import Workers
 from tfinit.progress import Follower
@@ -57,7 +59,8 @@ class RayExecutor:
 
         self._ray, self._workers, self._follower = ray, workers, follower
         self._running: dict[Any, _Running] = {}
-        self._setups: dict[Any, tuple[str, Any]] = {}
+        self._setups: dict[Any, tuple[str, list[Any], list[Any]]] = {}
+        self._sent: dict[str, Any] = {}  # what is in Ray's object store
         self._versions = versions()
         self._ours = False
         self._stream: Any = None
@@ -130,27 +133,27 @@ class RayExecutor:
     def _submit(self, job: Job, attempt: int) -> None:
         if self._stream is None:
             self._start()
-        key, setup = self._setup(job.setup)
-        messages = self._stream.remote(self._versions, key, [setup], job.task())
+        messages = self._stream.remote(self._versions, *self._setup(job.setup), job.task())
         self._running[messages] = _Running(job, messages, attempt)
         self._tell()
 
-    def _setup(self, setup: Any) -> tuple[str, Any]:
-        """The key of a setup, and where Ray keeps it. It is sent once."""
+    def _setup(self, setup: Any) -> tuple[str, list[Any], list[Any]]:
+        """What `ray_worker.stream` takes of a setup: nothing of it is sent twice."""
         if setup not in self._setups:
-            from ray import cloudpickle
-
-            try:
-                key = hashlib.sha256(cloudpickle.dumps(setup)).hexdigest()
-            except Exception as error:  # of whatever the user's objects raise
-                raise InputError(
-                    f"`workers`: what trains cannot be sent to another process: {told(error)} Give "
-                    "`data` as arrays, and your own network as `file.py:build`; or train without "
-                    "workers."
-                ) from error
-            there = {known[0]: known for known in self._setups.values()}
-            self._setups[setup] = there.get(key) or (key, self._ray.put(setup))
+            packed = pack(setup)
+            arrays = [
+                self._put(sha, lambda view=view: np.frombuffer(view, np.uint8))
+                for sha, view in packed.arrays
+            ]
+            pickled = self._put(packed.key, lambda: packed.pickled)
+            self._setups[setup] = packed.key, [pickled], arrays
         return self._setups[setup]
+
+    def _put(self, key: str, value: Callable[[], Any]) -> Any:
+        """Where Ray keeps a value."""
+        if key not in self._sent:
+            self._sent[key] = self._ray.put(value())
+        return self._sent[key]
 
     def ended(self) -> Ended:
         """Wait for the next job that ends; meanwhile what jobs tell is heard.

@@ -1,6 +1,7 @@
 """What a process of Ray's does: it makes a setup once, and works on one task after the other."""
 
 import os
+import pickle
 import queue
 import socket
 from collections import OrderedDict
@@ -21,15 +22,16 @@ _working = ThreadPoolExecutor(max_workers=1)
 
 
 def stream(
-    versions: dict[str, str], key: str, setup: list[Any], task: Any
+    versions: dict[str, str], key: str, pickled: list[Any], arrays: list[Any], task: Any
 ) -> Iterator[tuple[str, Any]]:
     """Do a task, and yield what it tells: kinds and values, its outcome last.
 
     Args:
         versions: Those of the driver's process.
         key: The same for equal setups.
-        setup: Where one is to be had from, if it was not made here yet: a reference of Ray's, in a
-            list so that Ray does not fetch it unasked.
+        pickled: Where one is to be had from, if it was not made here yet: a reference of Ray's, in
+            a list so that Ray does not fetch it unasked.
+        arrays: References to its arrays.
         task: What is given to the work.
 
     Raises:
@@ -41,7 +43,9 @@ def stream(
 
     def work() -> None:
         try:
-            told.put((OUTCOME, _work_of(key, setup)(task, lambda *message: told.put(message))))
+            told.put(
+                (OUTCOME, _work_of(key, pickled, arrays)(task, lambda *message: told.put(message)))
+            )
         except Exception as error:
             told.put((RAISED, error))
 
@@ -55,13 +59,14 @@ def stream(
             return
 
 
-def _work_of(key: str, setup: list[Any]) -> Work:
+def _work_of(key: str, pickled: list[Any], arrays: list[Any]) -> Work:
     """The work of a setup, made once."""
     if key not in _made:
         import ray
 
         while len(_made) >= _KEPT:
             _made.popitem(last=False)
-        _made[key] = ray.get(setup[0])()
+        [setup] = ray.get(pickled)
+        _made[key] = pickle.loads(setup, buffers=ray.get(arrays))()
     _made.move_to_end(key)
     return _made[key]

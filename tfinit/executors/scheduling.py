@@ -8,6 +8,7 @@ import heapq
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from graphlib import TopologicalSorter
+from types import TracebackType
 from typing import Any, Protocol
 
 from tfinit.errors import WorkError
@@ -28,6 +29,15 @@ class Plan(AbstractContextManager, Protocol):
 
     def end(self, node: Any, outcome: Any, /) -> Any:
         """The result of a node, of what its job gave."""
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Nothing is left open."""
+        return
 
 
 def work_off(plans: Iterable[Plan], executor: Executor) -> Iterator[tuple[Plan, Any]]:

@@ -11,7 +11,8 @@ from tfinit.batch_streams import Stream
 from tfinit.devices import announce
 from tfinit.executors.job import Executor, Serial
 from tfinit.executors.scheduling import work_off
-from tfinit.executors.workers import executing, threaded, workers_of
+from tfinit.executors.sending import check_sent
+from tfinit.executors.workers import Workers, executing, threaded, workers_of
 from tfinit.lottery.branches import BRANCHES, TICKET
 from tfinit.lottery.config import LotteryConfig, NetworkConfig
 from tfinit.lottery.counts import check_prunes, ends_early, with_outputs
@@ -69,14 +70,26 @@ def lottery(
         yield result
 
 
-def checked_data(config: NetworkConfig, data: Any, finished: Any, warn: Any) -> datasets.Dataset:
-    """The data of an experiment, after the arguments beside it are checked."""
+def checked_data(
+    config: NetworkConfig,
+    data: Any,
+    finished: Any,
+    warn: Any,
+    builder: ModelBuilder | None,
+    workers: Workers | None,
+) -> datasets.Dataset:
+    """The data of an experiment, which workers can get, after the arguments beside it are checked.
+
+    Raises:
+        InputError: an argument is wrong, or data or network cannot be sent to workers.
+    """
     function("finished", finished, "a result")
     function("warn", warn, "a line")
     config.check_parts()
     found = read_data(config.dataset, "dataset") if data is None else read_data(data)
     if isinstance(found.train, Stream):
         warn(found.train.notice)
+    check_sent(workers, trainer_setup(config, found, builder))
     return found
 
 
@@ -184,7 +197,7 @@ def run(
     check_tracker(tracker)
     reports, workers = flag("reports", reports), workers_of(workers)
     config, builder = network_of(threaded(config, workers), build_model)
-    data = checked_data(config, data, finished, warn)
+    data = checked_data(config, data, finished, warn, builder, workers)
     if reports:
         check_reports(config.run_dir, OF_A_RUN)
     with following(progress) as follower, executing(workers, follower) as executor:

@@ -114,7 +114,7 @@ def compare_initializations(
     reports, workers = flag("reports", reports), workers_of(workers)
     config, builder = network_of(threaded(config, workers), build_model)
     each = configs(config, names)
-    data = checked_data(config, data, finished, warn)
+    data = checked_data(config, data, finished, warn, builder, workers)
     origin = Origin.now(data.digest(), config.keras)
     for own in each.values():
         check_directory(own, origin)

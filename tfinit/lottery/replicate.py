@@ -2,10 +2,10 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from types import TracebackType
 from typing import Any
 
 from tfinit.executors.job import Job
+from tfinit.executors.scheduling import Plan
 from tfinit.lottery.branches import BRANCHES, ONE_SHOT, TICKET, Branch
 from tfinit.lottery.config import REINIT_SEED, LotteryConfig
 from tfinit.lottery.controls import CONTROLS
@@ -19,7 +19,7 @@ from tfinit.lottery.training_work import Trained
 from tfinit.pruning.scoring.masks import Masks
 
 
-class Replicate:
+class Replicate(Plan):
     """The plan of one replicate: see `tfinit.lottery.lottery` for the algorithm.
 
     Level n of every branch needs the ticket of level n - 1, of which its mask is made; a branch
@@ -51,14 +51,6 @@ class Replicate:
         self._full = framework.full_mask()
         self._shapes = shapes_of(self._full)
         return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Nothing is left open."""
 
     def graph(self) -> dict[Place, list[Place]]:
         """Each training → those that it needs, in the order in which one process trains them."""

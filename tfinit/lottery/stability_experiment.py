@@ -126,7 +126,7 @@ def stability(
     check_tracker(tracker)
     reports, workers = flag("reports", reports), workers_of(workers)
     config, builder = network_of(threaded(config, workers), build_model)
-    data = checked_data(config, data, finished, warn)
+    data = checked_data(config, data, finished, warn, builder, workers)
     if reports:
         check_reports(config.run_dir, OF_STABILITY)
     origin = Origin.now(data.digest(), config.keras)

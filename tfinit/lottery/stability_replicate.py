@@ -1,12 +1,12 @@
 """One replicate of a stability experiment: a trunk, the copies that part from it, and the lines."""
 
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 
 from tfinit.executors.job import Job
+from tfinit.executors.scheduling import Plan
 from tfinit.lottery.config import StabilityConfig
 from tfinit.lottery.frameworks import TrainingPlan
 from tfinit.lottery.line_meter import LineMeter, LineSetup
@@ -38,7 +38,7 @@ class _Parting:
 _WHOLE = _Parting(0, -1)  # the trunk
 
 
-class StabilityReplicate:
+class StabilityReplicate(Plan):
     """The plan of one replicate: see `tfinit.lottery.stability` for the algorithm.
 
     Args:
@@ -72,14 +72,6 @@ class StabilityReplicate:
         self._initial = self._store.initial(seed, TRUNK, lambda: framework.initial(seed))
         self._full = framework.full_mask()
         return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Nothing is left open."""
 
     def graph(self) -> dict[_Parting, list[_Parting]]:
         """The trunk; of each k both copies, and the line between them."""

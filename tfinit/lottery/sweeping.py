@@ -260,9 +260,9 @@ def sweep(
     base = threaded(base, workers)
     made = {name: network_of(c, build_model) for name, c in configurations(base, grid).items()}
     sets: dict[str, Any] = {}
-    for config, _ in made.values():
+    for config, builder in made.values():
         if config.dataset not in sets:
-            sets[config.dataset] = checked_data(config, data, finished, warn)
+            sets[config.dataset] = checked_data(config, data, finished, warn, builder, workers)
         origin = Origin.now(sets[config.dataset].digest(), config.keras)
         check_directory(config, origin)
         if reports:

@@ -32,16 +32,19 @@ def compact(model: Any) -> Compaction:
     differ by rounding only, in inference. In training they may differ: Dropout and the statistics
     of a batch are of fewer channels, and what was removed can no longer learn.
 
-    Followed are Dense, Conv, DepthwiseConv, BatchNormalization, elementwise activations, Dropout
-    and noise, pooling, UpSampling, Cropping, ZeroPadding, Flatten, Reshape, Permute, Concatenate,
-    Add, Subtract, Average, Maximum and Minimum, those of them that are operations (``a + b``,
-    ``keras.ops.transpose``), channels last or first, and Sequential and functional models inside
-    the model. What goes into any other layer, comes out of it, or is an input or output of the
-    model stays. So does
+    Followed are Dense, convolutions (in groups, depthwise, separable, transposed too),
+    BatchNormalization, GroupNormalization, elementwise activations, PReLU, Dropout and noise,
+    pooling, UpSampling, Cropping, ZeroPadding, Flatten, Reshape, Permute, RepeatVector,
+    Concatenate, Add, Subtract, Multiply, Average, Maximum and Minimum, broadcast or not, those of
+    them that are operations (``a + b``, ``x / 6``, ``x[:, 0]``, ``keras.ops.transpose``), channels
+    last or first, and Sequential and functional models inside the model. What goes into any other
+    layer, comes out of it, or is an input or output of the model stays. So does
 
     - a constant other than 0 that goes into a convolution that pads: at the border it is none;
     - a channel added to one that is in use, or read in another call of the same layer;
     - a constant that a layer reads in several calls, if it is not the same in each;
+    - what LayerNormalization and its like normalize over, as its mean is over all channels;
+    - in a convolution in groups, what is not dead in each of them at the same place;
     - one unit of a layer whose units are all dead.
 
     Args:

@@ -10,8 +10,8 @@ import numpy as np
 from keras import layers
 
 from tfinit.errors import InputError
-from tfinit.graph.channel_rules import array_of, constants_in
-from tfinit.graph.channel_values import Channels, Value, Weighted
+from tfinit.graph.channel_mixing import constants_in
+from tfinit.graph.channel_values import Channels, Value, Weighted, array_of
 from tfinit.graph.keras_internals import (
     arguments_with,
     calls_in,
@@ -173,10 +173,12 @@ class Rebuilder:
 
     def _taken_in(self, layer: Any) -> np.ndarray:
         """What constants that go add to the bias of a layer, for each channel that it makes."""
-        mixing = self._channels.mixings.get(id(layer))
+        mixing = self._channels.mixings.get((id(layer), ""))
         if mixing is None or not self._liveness.folds:
             return np.zeros(0)
         folded = ~self._liveness.of(mixing.taken) & mixing.foldable
+        if not mixing.taken.constants[folded].any():
+            return np.zeros(0)
         sums = constants_in(layer, np.where(folded, mixing.taken.constants, 0.0))
         return sums[self._liveness.of(mixing.made)]
 
