@@ -1,3 +1,7 @@
+from .channels.plan import ChannelPlan as ChannelPlan
+from .channels.pruning import channel_plan as channel_plan
+from .channels.pruning import prune_channels as prune_channels
+from .channels.result import ChannelPruning as ChannelPruning
 from .compaction.compacting import compact as compact
 from .compaction.result import Compaction as Compaction
 from .counting.report import LayerSparsity as LayerSparsity

@@ -94,7 +94,7 @@ def compact(model: Any) -> Compaction:
     Dead filters as in Li et al. 2017, "Pruning Filters for Efficient ConvNets"
     (https://arxiv.org/abs/1608.08710), but only where nothing changes.
     """
-    _check(model)
+    check_model(model)
     channels = follow(model)
     liveness = find_live(channels)
     rebuilder = Rebuilder(channels, liveness)
@@ -108,7 +108,7 @@ def compact(model: Any) -> Compaction:
             removed.setdefault(id(maker.layer), (maker.name, Removed(dead, len(maker.made))))
     kept = [Kept(name, 0, why) for name, why in channels.barriers.items()]
     kept += [Kept(*found) for found in kept_dead(channels, liveness)]
-    notes = rebuilder.notes + _compile_alike(new, model)
+    notes = rebuilder.notes + compile_alike(new, model)
     return Compaction(
         new,
         dict(removed[id(layer)] for _, layer in walk_layers(model) if id(layer) in removed),
@@ -119,7 +119,12 @@ def compact(model: Any) -> Compaction:
     )
 
 
-def _check(model: Any) -> None:
+def check_model(model: Any) -> None:
+    """Refuse what cannot be made again with fewer channels.
+
+    Raises:
+        InputError: it is no built Sequential or functional model of Keras 3.
+    """
     if keras_of(model) != "keras" or not isinstance(model, keras.Model):
         raise InputError(
             "`model` must be a Sequential or functional model of Keras 3, received "
@@ -141,8 +146,8 @@ def _check(model: Any) -> None:
     )
 
 
-def _compile_alike(new: Any, model: Any) -> list[str]:
-    """Compile `new` as `model` was; a note if that cannot be done."""
+def compile_alike(new: Any, model: Any) -> list[str]:
+    """Compile ``new`` as ``model`` was; a note if that cannot be done."""
     for part, _ in marked_parts(new):
         unmark(part)
     if not model.compiled:

@@ -182,7 +182,7 @@ class Rebuilder:
     def _taken_in(self, layer: Any) -> np.ndarray:
         """What constants that go add to the bias of a layer, for each channel that it makes."""
         mixing = self._channels.mixings.get((id(layer), ""))
-        if mixing is None:
+        if mixing is None or not self._liveness.folds:
             return np.zeros(0)
         folded = ~self._liveness.of(mixing.taken) & mixing.foldable
         if not mixing.taken.constants[folded].any():
