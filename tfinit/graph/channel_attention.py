@@ -98,7 +98,7 @@ def _attended(
     def used(kernel: str, *axes: int) -> np.ndarray:
         """(channels, heads) of a kernel: is a weight not zero."""
         found = _nonzero(weights[kernel], *axes)
-        return found.reshape(len(found), len(heads), -1).any(axis=-1)
+        return np.any(found.reshape(len(found), len(heads), -1), axis=-1)
 
     # A head whose values are all 0 makes nothing.
     some = _nonzero(weights["value/kernel"], 1)
