@@ -11,6 +11,7 @@ from tfinit.graph.channel_values import (
     Call,
     Channels,
     Rule,
+    Shape,
     Untouchable,
     Value,
     array_of,
@@ -148,7 +149,8 @@ def each_step(rule_of: RuleOf) -> Rule:
         inner, [taken] = call.layer.layer, call.taken
         if taken.axis == 1:
             raise Untouchable("its channels are on the axis of steps")
-        shapes = [(shape[0], *shape[2:]) for shape in (*call.shapes, *call.made_shapes)]
+        given = (*call.shapes, *call.made_shapes)
+        shapes: list[Shape] = [(shape[0], *shape[2:]) for shape in given]
         step = Call(
             *(inner, f"{call.name}/{inner.name}", [replace(taken, axis=taken.axis - 1)]),
             *(shapes[:1], shapes[1]),
