@@ -200,6 +200,16 @@ def test_shared_and_nested_layers_count_at_every_call():
     assert report.input_shapes == ((6, 6, 2), (10, 10, 2))
 
 
+@pytest.mark.backends
+def test_places_that_were_moved_to_the_axis_of_the_batch_count():
+    x = keras.Input((4, 6))
+    y = L.Dense(5, use_bias=False, name="of all")(keras.ops.reshape(x, (-1, 6)))
+    y = keras.ops.reshape(y, (-1, 4, 5))
+    model = keras.Model(x, L.Dense(2, use_bias=False, name="then")(y))
+    report = sparsity_report(ones(model))
+    assert [r.multiply_adds for r in report] == [30 * 4, 10 * 4]
+
+
 @keras.saving.register_keras_serializable("tests.report")
 class Block(L.Layer):
     """A composite with a shape rule of its own, which hides its layers from symbolic calls."""
