@@ -9,7 +9,14 @@ from typing import Any
 
 import keras
 
-from tfinit.graph import channel_merging, channel_mixing, channel_normalizing, channel_shapes
+from tfinit.graph import (
+    channel_attention,
+    channel_merging,
+    channel_mixing,
+    channel_normalizing,
+    channel_recurrence,
+    channel_shapes,
+)
 from tfinit.graph.channel_values import Call, Channels, Rule, Untouchable, Value
 from tfinit.graph.elementwise import activated
 from tfinit.graph.keras_internals import is_symbolic
@@ -72,6 +79,14 @@ RULES: dict[str, Rule] = {
     **channel_normalizing.RULES,
     **channel_shapes.RULES,
     **channel_merging.RULES,
+    **channel_attention.RULES,
+    **channel_recurrence.RULES,
+    "each_step": channel_recurrence.each_step(rule_of),
 }
 # Those of layers that are called with other things, too.
-OWN_ARGUMENTS = {*channel_merging.OWN_ARGUMENTS, *channel_shapes.OWN_ARGUMENTS}
+OWN_ARGUMENTS = {
+    *channel_merging.OWN_ARGUMENTS,
+    *channel_shapes.OWN_ARGUMENTS,
+    *channel_attention.OWN_ARGUMENTS,
+    *channel_recurrence.OWN_ARGUMENTS,
+}
