@@ -18,7 +18,13 @@ from tfinit.errors import MissingPackage
 from tfinit.exporting import Choice
 from tfinit.lottery import Conclusion, Ticket
 from tfinit.lottery.sweeping import Sweep, SweepRun
-from tfinit.pruning import compact, prune_at_initialization, sparsity_report
+from tfinit.pruning import (
+    channel_plan,
+    compact,
+    prune_at_initialization,
+    prune_channels,
+    sparsity_report,
+)
 from tfinit.results import Result, flat, html_table, json_ready
 from tfinit.spread import Spread
 
@@ -30,6 +36,10 @@ def compacted():
     kernel[:, 1:3] = 0
     made.layers[0].kernel.assign(kernel)
     return compact(made)
+
+
+def channels_pruned():
+    return prune_channels(model(), target={"channels": 0.6}, round_to=1)
 
 
 def fine_tuned():
@@ -47,6 +57,8 @@ MADE = {
     "Comparison": (race, 1),
     "AtInitialization": (lambda: prune_at_initialization(model(), 0.5, "magnitude"), 2),
     "SparsityReport": (lambda: sparsity_report(model()), 2),
+    "ChannelPlan": (lambda: channel_plan(model(), target={"channels": 0.6}, round_to=1), 2),
+    "ChannelPruning": (channels_pruned, 2),
     "Compaction": (compacted, 1),
     "ExportReport": (exported, 2),
     "FileReport": (lambda: exported().file, 1),
@@ -192,4 +204,5 @@ def test_names_of_layers_and_models_cannot_write_to_the_terminal():
     layers = [keras.layers.Dense(2, "relu", name="\x1b[31ma"), keras.layers.Dense(3)]
     made = keras.Sequential([keras.Input((4,)), *layers], name="\x1b[2Jm")
     makes = [tfinit.recommend, compact, lambda m: tfinit.initialize(m, "he")]
+    makes.append(lambda m: prune_channels(m, target={"channels": 0.5}))
     assert [text for make in makes if "\x1b" in (text := str(make(made)))] == []

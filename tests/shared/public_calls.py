@@ -308,11 +308,26 @@ def _pruning(calls: Calls, directory: Path) -> None:
         call = getattr(policy, method)
         calls.add(f"pruning.PruneForLatencyOnXNNPack.{method}", call, **given)
     calls.add("pruning.UpdatePruningStep")
+    own = type("Own", (keras.layers.Layer,), {})
+    rule = {"layer": own, "rule": lambda channels, call: call.taken[0]}
+    calls.add("pruning.register_channel_rule", **rule, _odd={"rule": CALL})
     calls.add("pruning.PruningSummaries", log_dir=directory / "logs", update_freq="epoch")
     said = {"masks": "mask"}
     # Of a number without axes the mask is one too.
     scalars = {"mask": "True 0", "shape": "list empty-array"}
     calls.add("pruning.check_mask", name="w", mask=np.ones((2, 3)), shape=(2, 3), _odd=scalars)
+    planned = {"model": MODEL, "x": X, "y": Y, "target": {"channels": 0.5}, "score": "taylor"}
+    planned |= {"allocation": "global", "round_to": 1, "protect": 0.1, "filters": "a"}
+    planned |= {"loss": LOSS, "batch_size": 4, "seed": 1}
+    odd = {"loss": CALL, "protect": "0", "round_to": "2**63"}
+    for name in ("channel_plan", "prune_channels"):
+        calls.add(f"pruning.{name}", **planned, _costly=True, _odd=odd)
+    plan = pruning.channel_plan(model(), target={"channels": 0.6}, round_to=1)
+    calls.add("pruning.ChannelPlan.masks", plan.masks, model=MODEL)
+    listed = {"channels": "list empty-array set"}
+    calls.add(
+        "pruning.ChannelPlan.removing", plan.removing, group="a", channels=[1, 2], _odd=listed
+    )
     calls.add("pruning.compact", model=MODEL)
     calls.add("pruning.density", masks=MASKS)
     calls.add("pruning.get_masks", model=SPARSE)

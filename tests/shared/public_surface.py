@@ -29,6 +29,7 @@ _BESIDE = (
     "lottery.linear_connectivity",
     "lottery.stability_experiment",
     "lottery.report",
+    "pruning.channels",
     "pruning.compaction",
     "pruning.scoring.before_training",
 )
@@ -41,6 +42,8 @@ MADE_HERE = {
     *("initializers.CriticalPoint", "gains.Sinusoid", "schemes.Record", "schemes.Report"),
     "probes.Point",
     *("pruning.AtInitialization", "pruning.Compaction", "pruning.LayerSparsity"),
+    *("pruning.ChannelPlan", "pruning.ChannelPruning", "pruning.channels.GroupPlan"),
+    "pruning.channels.Skipped",
     *("pruning.SparsityReport", "training.Diverged", "training.Metrics", "training.Partial"),
     *("lottery.Branch", "lottery.Conclusion", "lottery.LevelResult", "lottery.StabilityResult"),
     *(

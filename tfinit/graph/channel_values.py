@@ -1,10 +1,14 @@
 """What is known of a network's channels: their classes, constants, and the layers on their way."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from inspect import signature
 from typing import Any
 
+import keras
 import numpy as np
+
+from tfinit.graph.keras_internals import is_symbolic
 
 Shape = tuple[int | None, ...]
 
@@ -40,6 +44,23 @@ class Value:
         """The same channels, of other constants."""
         return replace(self, constants=constants)
 
+    def unknown(self) -> "Value":
+        """The same channels, none known to be constant."""
+        return self.having(np.full(len(self), np.nan))
+
+    def at(self, channels: Any) -> "Value":
+        """Some of the channels, by their numbers or as a slice: in another order, or repeated."""
+        return replace(self, classes=self.classes[channels], constants=self.constants[channels])
+
+
+def side_by_side(values: Sequence[Value]) -> Value:
+    """The channels of several tensors one after the other, on the axis of the first."""
+    return Value(
+        np.concatenate([value.classes for value in values]),
+        np.concatenate([value.constants for value in values]),
+        values[0].axis,
+    )
+
 
 @dataclass(frozen=True)
 class Call:
@@ -51,6 +72,10 @@ class Call:
         taken: What it is given.
         shapes: The shapes of what it is given, with the batch axis; None where unknown.
         made_shape: The shape of what it makes, or of the first of several.
+        args: The positional arguments of the call, with Keras's symbolic tensors.
+        kwargs: Those by name that are not None.
+        tensors: The symbolic tensors that `taken` is known of, in its order.
+        made_shapes: The shapes of all that it makes.
     """
 
     layer: Any
@@ -58,6 +83,19 @@ class Call:
     taken: list[Value]
     shapes: list[Shape]
     made_shape: Shape
+    args: list[Any] = field(default_factory=list)
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    tensors: list[Any] = field(default_factory=list)
+    made_shapes: list[Shape] = field(default_factory=list)
+
+    def value_of(self, tensor: Any) -> Value:
+        """What is known of one of the symbolic tensors among its arguments."""
+        return next(v for t, v in zip(self.tensors, self.taken, strict=True) if t is tensor)
+
+    def bound(self) -> dict[str, Any]:
+        """The arguments by the names of the layer's ``call``, but those that are None."""
+        given = signature(self.layer.call).bind(*self.args, **self.kwargs).arguments
+        return {name: value for name, value in given.items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -107,7 +145,8 @@ class Weighted:
         weights: Key of a weight in the layer, as `tfinit.variables.all_weights` says it → for each
             axis the channels on it, None for an axis that is not of channels. Weights that are not
             here have none.
-        sizes: Argument of the configuration → the channels that it counts.
+        sizes: Argument of the configuration → the channels that it counts; ``"layer.config.units"``
+            and ``"output_shape.1"`` for one inside another.
     """
 
     layer: Any
@@ -118,10 +157,18 @@ class Weighted:
 
 @dataclass(frozen=True)
 class Root:
-    """Channels that must stay, whatever their weights are, and why."""
+    """Channels that must stay for the outputs to stay the same, whatever their weights are.
+
+    Attributes:
+        value: The channels.
+        reason: Why.
+        normalizer: The layer that normalizes over them. Such channels may be cut all the same: the
+            network is whole without them, but what is left of them is normalized otherwise.
+    """
 
     value: Value
     reason: str
+    normalizer: str = ""
 
 
 @dataclass
@@ -131,7 +178,7 @@ class Channels:
     Attributes:
         values: What is known of every tensor, in data-flow order.
         sources: The values whose channels no other value had before.
-        mixings: Id of layer → a layer that mixes channels, in data-flow order.
+        mixings: Id of layer, and part of it → a layer that mixes channels, in data-flow order.
         carriers: Id of layer → a layer with weights for each channel.
         weighted: Id of layer → where channels are in its weights; of each of these two.
         resized: Id of layer → what a layer makes that is told the size: Reshape.
@@ -145,7 +192,7 @@ class Channels:
 
     values: list[Value] = field(default_factory=list)
     sources: list[Value] = field(default_factory=list)
-    mixings: dict[int, Mixing] = field(default_factory=dict)
+    mixings: dict[tuple[int, str], Mixing] = field(default_factory=dict)
     carriers: dict[int, Carrier] = field(default_factory=dict)
     weighted: dict[int, Weighted] = field(default_factory=dict)
     resized: dict[int, Value] = field(default_factory=dict)
@@ -167,6 +214,7 @@ class Channels:
     def join(self, first: Value, second: Value) -> None:
         """Let the channels of two tensors, in pairs, stand or fall together."""
         pairs = np.stack([first.classes, second.classes], axis=1)
+        pairs = pairs[first.classes != second.classes]
         for a, b in np.unique(pairs, axis=0).tolist():
             a, b = self._oldest(a), self._oldest(b)
             self._parents[max(a, b)] = min(a, b)
@@ -183,12 +231,18 @@ class Channels:
             found = found[found]
         return found
 
-    def along(self, axis: int, call: Call) -> Value:
+    def along(self, axis: int, call: Call, tensor: Any = None) -> Value:
         """The channels of a call's input, on the axis that the layer takes for that of channels.
 
         Channels that are on another axis must stay, and those on this axis are then all new.
+
+        Args:
+            axis: The axis.
+            call: The call.
+            tensor: Which input, if it is not the first.
         """
-        value, shape = call.taken[0], call.shapes[0]
+        value = call.taken[0] if tensor is None else call.value_of(tensor)
+        shape = call.shapes[0] if tensor is None else tuple(tensor.shape)
         axis %= len(shape)
         if value.axis == axis:
             return value
@@ -200,12 +254,51 @@ class Channels:
             self.hold(each, f"{call.name} reads along another axis")
         return turned
 
+    def given(self, call: Call, *names: str) -> dict[str, Any]:
+        """The arguments of a call by name, of a layer that is called with more than tensors.
+
+        Args:
+            call: The call.
+            names: The arguments that are of channels. Of the others only masks may be set; what
+                they are made of must stay.
+
+        Raises:
+            Untouchable: Another one is set.
+        """
+        given = call.bound()
+        for name, value in given.items():
+            if name in names or value is False:
+                continue
+            if not name.endswith("mask"):
+                raise Untouchable(f"it is called with {name}={value!r}")
+            for part in keras.tree.flatten(value):
+                if is_symbolic(part):
+                    self.hold(call.value_of(part), f"{call.name} is given them as a mask")
+        return given
+
     def mix(
-        self, call: Call, taken: Value, made: Value, uses: np.ndarray, foldable: np.ndarray
+        self,
+        call: Call,
+        taken: Value,
+        made: Value,
+        uses: np.ndarray,
+        foldable: np.ndarray | None = None,
+        part: str = "",
     ) -> None:
-        """Note that a layer mixes channels."""
+        """Note that a layer mixes channels.
+
+        Args:
+            call: Its call.
+            taken: The channels that it reads.
+            made: Those that it makes.
+            uses: See `Mixing`.
+            foldable: Alike; only those that are 0 if it is not given.
+            part: Which part of the layer, if it mixes several times.
+        """
+        if foldable is None:
+            foldable = taken.constants == 0
         differing = np.zeros(len(taken), dtype=bool)
-        first = self.mixings.get(id(call.layer))
+        first = self.mixings.get((id(call.layer), part))
         if first is not None:
             self.join(first.taken, taken)
             self.join(first.made, made)
@@ -217,7 +310,7 @@ class Channels:
             taken = first.taken.having(np.where(both, first.taken.constants, np.nan))
             both = first.made.constant & made.constant
             made = first.made.having(np.where(both, first.made.constants, np.nan))
-        self.mixings[id(call.layer)] = Mixing(
+        self.mixings[id(call.layer), part] = Mixing(
             call.layer, call.name, taken, made, uses, foldable, differing
         )
 
@@ -253,3 +346,16 @@ class Channels:
     def hold(self, value: Value, reason: str) -> None:
         """Note that channels must stay."""
         self.roots.append(Root(value, reason))
+
+    def normalize(self, call: Call, value: Value) -> None:
+        """Note that a layer normalizes over channels."""
+        self.roots.append(Root(value, f"{call.name} normalizes over them", call.name))
+
+
+Rule = Callable[[Channels, Call], Value | list[Value]]
+"""Makes the channels of a layer's output, or of each of several."""
+
+
+def array_of(variable: Any) -> np.ndarray:
+    """A weight as float64: constants are folded in more digits than the network has."""
+    return keras.ops.convert_to_numpy(variable).astype("float64")

@@ -7,7 +7,7 @@ the layers that mix it into others. An addition joins the classes of its branche
 removed together. So do several calls of one layer, which has one kernel for all of them.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -15,7 +15,7 @@ import keras
 import numpy as np
 
 from tfinit.graph.calls import Nested, Step
-from tfinit.graph.channel_rules import rule_of
+from tfinit.graph.channel_rules import check_arguments, rule_of
 from tfinit.graph.channel_values import Call, Channels, Shape, Untouchable, Value
 from tfinit.graph.keras_internals import arguments_of, functional_of, inputs_of
 from tfinit.graph.tracing import outputs_of, trace
@@ -100,18 +100,19 @@ class _Follower:
             self._fitting(number, shape, name)
             for number, shape in zip(step.inputs, shapes, strict=True)
         ]
-        call = Call(layer, name, taken, shapes, made_shapes[0])
+        args, kwargs = _arguments(node)
+        call = Call(
+            *(layer, name, taken, shapes, made_shapes[0], args, kwargs),
+            *(inputs_of(node), made_shapes),
+        )
         earlier = self._calls.setdefault(id(layer), [])
         try:
             if id(layer) in self._refused:
                 raise Untouchable(self._refused[id(layer)])
-            rule = rule_of(layer)
             for outer in around:
-                _check_arguments(outer.node, f"{outer.model.name}, which it is in,")
-            _check_arguments(node, "it")
-            if not all(map(len, call.taken)):
-                raise Untouchable("the number of its input's channels is unknown")
-            made = [rule(channels, call)]
+                check_arguments(*_arguments(outer.node), f"{outer.model.name}, which it is in,")
+            found = rule_of(layer)(channels, call)
+            made = found if isinstance(found, list) else [found]
         except Untouchable as why:
             made = [self._fresh(shape) for shape in made_shapes]
             self._refuse(layer, name, str(why), [*earlier, *taken], made)
@@ -126,8 +127,11 @@ class _Follower:
     ) -> None:
         """Let a layer that cannot be followed, and what its calls take and make, stay as it is."""
         channels = self.channels
-        for noted in channels.mixings, channels.carriers, channels.weighted, channels.resized:
+        for noted in channels.carriers, channels.weighted, channels.resized:
             noted.pop(id(layer), None)
+        for of, part in list(channels.mixings):
+            if of == id(layer):
+                del channels.mixings[of, part]
         self._refused[id(layer)] = channels.barriers[name] = why
         for value in taken:
             channels.hold(value, f"{name} reads them, and of that: {why}")
@@ -135,8 +139,8 @@ class _Follower:
             channels.hold(value, f"{name} makes them, and of that: {why}")
 
 
-def _check_arguments(node: Any, subject: str) -> None:
-    """Refuse a call with more than tensors: with ``training=True``, BatchNormalization differs."""
+def _arguments(node: Any) -> tuple[list[Any], dict[str, Any]]:
+    """What a layer is called with, but for what is None, as masks are."""
     args, kwargs = arguments_of(node) or ([], {})
     given = {
         name: value
@@ -145,11 +149,7 @@ def _check_arguments(node: Any, subject: str) -> None:
     }
     if given.get("training") is False:
         del given["training"]
-    if given:
-        what = ", ".join(f"{name}={value!r}" for name, value in given.items())
-        raise Untouchable(f"{subject} is called with {what}")
-    if len(args) > 1 and len(args) != len(inputs_of(node)):
-        raise Untouchable(f"{subject} is called with more than tensors")
+    return args, given
 
 
 class Spot(NamedTuple):
@@ -184,6 +184,8 @@ class Coupling:
             DepthwiseConv, which have weights for each channel, are here and in `read`.
         read: Name of layer → of its input axis.
         held: Why they must stay; empty if they may go.
+        normalized: The layers that normalize over them: LayerNormalization takes its mean over all
+            channels, so that to cut some is not the same as to set them to zero.
         spots: Where its channels are in the weights of layers.
     """
 
@@ -192,6 +194,7 @@ class Coupling:
     made: dict[str, np.ndarray]
     read: dict[str, np.ndarray]
     held: tuple[str, ...]
+    normalized: tuple[str, ...]
     spots: tuple[Spot, ...]
 
 
@@ -211,35 +214,43 @@ def coupled_groups(channels: Channels) -> list[Coupling]:
     for source in channels.sources:
         members = np.unique(group[source.classes])
         group[np.isin(group, members)] = members.min(initial=len(group))
-    layers = [*channels.mixings.values(), *channels.carriers.values()]
-    found = []
-    for first in np.unique(group):
+    firsts, group = np.unique(group, return_inverse=True)
+    number = np.zeros(len(group), dtype=int)  # class → channel of its group
+    classes = []
+    for first in range(len(firsts)):
         own = group == first
-        number = np.full(len(group), -1)  # class → channel of the group
-        classes, number[own] = np.unique(speaks[own], return_inverse=True)
-        reasons = (root.reason for root in channels.roots if own[root.value.classes].any())
-        found.append(
-            Coupling(
-                len(classes),
-                classes,
-                _entries(number, ((layer.name, layer.made) for layer in layers)),
-                _entries(number, ((layer.name, layer.taken) for layer in layers)),
-                tuple(dict.fromkeys(reasons)),
-                tuple(_spots(number, channels)),
-            )
-        )
-    return found
+        found, number[own] = np.unique(speaks[own], return_inverse=True)
+        classes.append(found)
 
+    def parted(value: Value) -> Iterator[tuple[int, np.ndarray]]:
+        """Each group that an axis is on, and which of its channels each entry is."""
+        of = group[value.classes]
+        for first in np.unique(of).tolist():
+            yield first, np.where(of == first, number[value.classes], -1)
 
-def _spots(number: np.ndarray, channels: Channels) -> Iterator[Spot]:
+    made, read = ([{} for _ in firsts] for _ in range(2))
+    for layer in [*channels.mixings.values(), *channels.carriers.values()]:
+        for axes, value in (made, layer.made), (read, layer.taken):
+            for first, entries in parted(value):
+                axes[first][layer.name] = entries
+    spots: list[list[Spot]] = [[] for _ in firsts]
     for layer in channels.weighted.values():
         for key, axes in layer.weights.items():
             for axis, value in enumerate(axes):
-                if value is not None and ((entries := number[value.classes]) >= 0).any():
-                    yield Spot(layer.layer, layer.name, key, axis, entries)
-
-
-def _entries(number: np.ndarray, axes: Iterable[tuple[str, Value]]) -> dict[str, np.ndarray]:
-    """Name → the number of each channel, of the axes that have any."""
-    numbers = ((name, number[value.classes]) for name, value in axes)
-    return {name: entries for name, entries in numbers if (entries >= 0).any()}
+                for first, entries in parted(value) if value is not None else ():
+                    spots[first].append(Spot(layer.layer, layer.name, key, axis, entries))
+    held: list[dict[str, None]] = [{} for _ in firsts]
+    normalized: list[dict[str, None]] = [{} for _ in firsts]
+    for root in channels.roots:
+        for first in np.unique(group[root.value.classes]).tolist():
+            if root.normalizer:
+                normalized[first][root.normalizer] = None
+            else:
+                held[first][root.reason] = None
+    return [
+        Coupling(
+            *(len(classes[i]), classes[i], made[i], read[i]),
+            *(tuple(held[i]), tuple(normalized[i]), tuple(spots[i])),
+        )
+        for i in range(len(firsts))
+    ]

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from keras import activations
 
-from tfinit.graph.channel_values import Untouchable
+from tfinit.graph.channel_values import Call, Channels, Untouchable, Value
 from tfinit.graph.layer_kinds import kind_of
 
 # Keras's activations but those that mix channels: glu, softmax, log_softmax and sparsemax.
@@ -57,3 +57,24 @@ def applied(function: Callable[[Any], Any], constants: np.ndarray, dtype: str) -
     tensor = keras.ops.convert_to_tensor(np.where(known, constants, 0.0)[None], dtype=dtype)
     made = keras.ops.convert_to_numpy(function(tensor))[0].astype("float64")
     return np.where(known & np.isfinite(made), made, np.nan)
+
+
+def activated(
+    channels: Channels, call: Call, value: Value, constants: np.ndarray, activation: Any
+) -> Value:
+    """Channels behind an activation, which hold their places where it mixes them.
+
+    Args:
+        channels: Of the model.
+        call: The call of the layer that has the activation.
+        value: The channels.
+        constants: What is known of them before it.
+        activation: A function, or a layer or operation that is one.
+    """
+    try:
+        function = elementwise(activation)
+    except Untouchable as why:
+        channels.hold(value, f"of {call.name}: {why}")
+        return value.unknown()
+    dtype = getattr(call.layer, "compute_dtype", keras.config.floatx())  # operations have none
+    return value.having(applied(function, constants, dtype))

@@ -254,6 +254,7 @@ _CONV_TRANSPOSE = LayerKind(
     linear=True,
     convolution=True,
     multiply_adds="conv_transpose",
+    channels="transposed",
 )
 _WINDOWS = Axes("*cm", strided="o", prunable=False)
 _DEPTHWISE = LayerKind(
@@ -272,12 +273,16 @@ _SEPARABLE = LayerKind(
     linear=True,
     convolution=True,
     multiply_adds="conv",
+    channels="separable",
 )
-_EINSUM = LayerKind(kernels=_kernels(kernel=Axes("=")), linear=True, multiply_adds="einsum")
+_EINSUM = LayerKind(
+    kernels=_kernels(kernel=Axes("=")), linear=True, multiply_adds="einsum", channels="einsum"
+)
 _EMBEDDING = LayerKind(
     kernels=_kernels(embeddings=Axes("vo"), reverse_embeddings=Axes("io")),
     linear=True,
     multiply_adds="embedding",
+    channels="embedding",
 )
 _CELL = LayerKind(
     kernels=_kernels(kernel=Axes("io"), recurrent_kernel=Axes("io")), multiply_adds="cell"
@@ -297,7 +302,7 @@ _RESHAPING = LayerKind(keeps_mean=True, moments="same")
 _CARRYING = replace(_RESHAPING, carries=True)
 _LOOKUP = LayerKind(preprocessing="lookup")
 _ADD = LayerKind(merge="add", channels="add", moments="add")
-_MULTIPLY = LayerKind(merge="multiply", moments="multiply")
+_MULTIPLY = LayerKind(merge="multiply", channels="multiply", moments="multiply")
 _CONCATENATE = LayerKind(
     merge="concatenate", keeps_mean=True, channels="concatenate", moments="concatenate"
 )
@@ -318,35 +323,47 @@ _LAYERS: dict[str, LayerKind] = {
     "EinsumDense": _EINSUM,
     **_each("Embedding ReversibleEmbedding", _EMBEDDING),
     # Attention; the kernels are those of layers inside.
-    **_each("MultiHeadAttention GroupedQueryAttention", _attending("_{}_dense")),
-    "Attention": LayerKind(attention=True, multiply_adds="attention"),
-    "AdditiveAttention": LayerKind(attention=True, multiply_adds="additive"),
+    "MultiHeadAttention": replace(_attending("_{}_dense"), channels="heads"),
+    "GroupedQueryAttention": replace(_attending("_{}_dense"), channels="shared_heads"),
+    "Attention": LayerKind(attention=True, multiply_adds="attention", channels="attention"),
+    "AdditiveAttention": LayerKind(attention=True, multiply_adds="additive", channels="attention"),
     # Loops and wrappers.
     "SimpleRNNCell": replace(_CELL, gates="c"),
     "GRUCell": replace(_CELL, gates="zrc"),
     "LSTMCell": replace(_CELL, gates="ifco"),
     "ConvLSTMCell": _CONV_CELL,
-    **_each("SimpleRNN GRU LSTM RNN", _RECURRENT),
+    **_each("SimpleRNN GRU LSTM", replace(_RECURRENT, channels="recurrent")),
+    "RNN": _RECURRENT,
     **_each("ConvLSTM", _RECURRENT, _ALL),
-    "Bidirectional": LayerKind(multiply_adds="bidirectional"),
-    **_each("TimeDistributed Wrapper", _WRAPPER),
+    "Bidirectional": LayerKind(multiply_adds="bidirectional", channels="bidirectional"),
+    "TimeDistributed": replace(_WRAPPER, channels="each_step"),
+    "Wrapper": _WRAPPER,
     "SpectralNormalization": replace(_NORMALIZING, wrapper=True, opaque=True),
     # Activations.
     "Activation": LayerKind(activation="given", channels="activation"),
     "ReLU": LayerKind(activation="relu", channels="activation"),
     "LeakyReLU": LayerKind(activation="leaky_relu", channels="activation"),
     "ELU": LayerKind(activation="elu", channels="activation"),
-    "PReLU": LayerKind(activation="prelu", multiply_adds="free"),
-    "Softmax": LayerKind(activation="softmax"),
+    "PReLU": LayerKind(activation="prelu", multiply_adds="free", channels="prelu"),
+    "Softmax": LayerKind(activation="softmax", channels="softmax"),
     # Normalizations.
     "BatchNormalization": replace(
         _NORMALIZING, normalization="batch", channels="batch_normalization", moments="standard"
     ),
     "BatchNormalizationBase": replace(_NORMALIZING, normalization="batch"),
-    "LayerNormalization": replace(_NORMALIZING, normalization="layer", moments="standard"),
-    "GroupNormalization": replace(_NORMALIZING, normalization="group", moments="standard"),
-    "RMSNormalization": replace(_NORMALIZING, normalization="rms", moments="rms"),
-    "UnitNormalization": replace(_NORMALIZING, normalization="unit"),
+    "LayerNormalization": replace(
+        _NORMALIZING, normalization="layer", channels="over_axes", moments="standard"
+    ),
+    "GroupNormalization": replace(
+        _NORMALIZING, normalization="group", channels="group_normalization", moments="standard"
+    ),
+    "RMSNormalization": replace(
+        _NORMALIZING, normalization="rms", channels="over_axes", moments="rms"
+    ),
+    "UnitNormalization": replace(_NORMALIZING, normalization="unit", channels="over_axes"),
+    # γ · x, and what leaves whole branches out in training: of Keras's ConvNeXt.
+    "LayerScale": LayerKind(channels="layer_scale"),
+    "StochasticDepth": LayerKind(channels="same"),
     # What joins signals. The last is of Keras's Inception-ResNet: x + scale · y.
     "Add": _ADD,
     "Subtract": LayerKind(merge="subtract", channels="subtract"),
@@ -356,7 +373,7 @@ _LAYERS: dict[str, LayerKind] = {
     "Minimum": LayerKind(merge="minimum", channels="minimum"),
     "Concatenate": _CONCATENATE,
     "Dot": LayerKind(merge="dot"),
-    "CustomScaleLayer": LayerKind(merge="add"),
+    "CustomScaleLayer": LayerKind(merge="add", channels="scaled_sum"),
     # Dropout, noise and pooling.
     "Dropout": _DROPOUT,
     **_each("SpatialDropout", _DROPOUT, _ALL),
@@ -367,11 +384,11 @@ _LAYERS: dict[str, LayerKind] = {
     **_each("AveragePooling", replace(_POOL, moments="average_pool"), _ALL),
     **_each("GlobalMaxPooling", _POOL, _ALL),
     **_each("GlobalAveragePooling", replace(_POOL, moments="global_average"), _ALL),
-    **_each("AdaptiveMaxPooling AdaptiveAveragePooling", LayerKind(keeps_mean=True), _ALL),
+    **_each("AdaptiveMaxPooling AdaptiveAveragePooling", _POOL, _ALL),
     # Shapes.
     "Reshape": replace(_CARRYING, channels="reshape"),
     "Permute": replace(_CARRYING, channels="moving"),
-    "RepeatVector": _RESHAPING,
+    "RepeatVector": replace(_RESHAPING, channels="repeating"),
     "Flatten": replace(_CARRYING, channels="flatten"),
     "Identity": replace(_CARRYING, channels="same"),
     **_each("UpSampling Cropping", replace(_RESHAPING, channels="pooling"), _ALL),
@@ -379,8 +396,8 @@ _LAYERS: dict[str, LayerKind] = {
     **_each("Masking InputLayer", LayerKind(moments="same")),
     "Lambda": LayerKind(own_code=True),
     # What data pass before a network.
-    "Rescaling": LayerKind(preprocessing="rescaling", moments="rescale"),
-    "Normalization": replace(_NORMALIZING, preprocessing="normalization"),
+    "Rescaling": LayerKind(preprocessing="rescaling", channels="rescaling", moments="rescale"),
+    "Normalization": replace(_NORMALIZING, preprocessing="normalization", channels="standardizing"),
     **_each("TextVectorization StringLookup IntegerLookup IndexLookup Hashing", _LOOKUP),
     **_each("HashedCrossing Discretization CategoryEncoding", _LOOKUP),
     **_each(
@@ -400,6 +417,7 @@ _KERAS_HUB: dict[str, LayerKind] = {
         kernels=_kernels(embeddings=Axes("vo")), positions=True, multiply_adds="free"
     ),
     "ViTPatchingAndEmbedding": LayerKind(multiply_adds="free"),  # a token, beside layers in it
+    "ReversibleEmbedding": _EMBEDDING,
     "DropPath": LayerKind(keeps_mean=True),
     # Einsums, each of all tokens with all experts. Qwen's gate is two matrices side by side.
     "MixtralMoeExperts": LayerKind(
@@ -448,11 +466,22 @@ _OPERATIONS: dict[str, LayerKind] = {
             *("hard_tanh", "tanh_shrink", "soft_shrink", "squareplus", "leaky_relu"),
         )
     },
-    **{name: LayerKind(activation=name) for name in ("softmax", "log_softmax")},
+    **{name: LayerKind(activation=name, channels="softmax") for name in ("softmax", "log_softmax")},
+    **_each(
+        "absolute abs negative square sqrt exp expm1 log1p sin cos atan arctan erf sign clip cast",
+        LayerKind(channels="activation"),
+    ),
+    **_each("mean max min amax amin sum", LayerKind(channels="reduction")),
+    "power": LayerKind(channels="power"),
+    **_each(
+        "equal not_equal greater greater_equal less less_equal "
+        "logical_and logical_or logical_not logical_xor any all isfinite isnan",
+        LayerKind(channels="deciding"),
+    ),
     "add": _ADD,
     "subtract": LayerKind(merge="subtract", channels="subtract"),
     "multiply": _MULTIPLY,
-    **_each("divide true_divide", LayerKind(merge="divide")),
+    **_each("divide true_divide", LayerKind(merge="divide", channels="divide")),
     "maximum": LayerKind(merge="maximum", channels="maximum"),
     "minimum": LayerKind(merge="minimum", channels="minimum"),
     "concatenate": _CONCATENATE,
@@ -461,7 +490,7 @@ _OPERATIONS: dict[str, LayerKind] = {
     "dot_product_attention": LayerKind(attention=True, merge="dot"),
     "reshape": replace(_CARRYING, channels="reshape"),
     "squeeze": LayerKind(channels="flatten", carries=True),
-    "get_item": LayerKind(carries=True),
+    "get_item": LayerKind(channels="slicing", carries=True),
     "transpose": replace(_CARRYING, channels="moving"),
     **_each("swapaxes moveaxis expand_dims", LayerKind(channels="moving", carries=True)),
     "identity": replace(_CARRYING, channels="same"),

@@ -302,9 +302,7 @@ class Subclassed(keras.Model):
 BARRIERS = {
     "lambda": (lambda: L.Lambda(lambda x: keras.ops.flip(x, -1), name="barrier"), "Lambda"),
     "custom": (lambda: Doubling(name="barrier"), "Doubling"),
-    "softmax": (lambda: L.Softmax(name="barrier"), "Softmax"),
-    "activation": (lambda: L.Activation("softmax", name="barrier"), "softmax may mix"),
-    "normalization": (lambda: L.LayerNormalization(name="barrier"), "LayerNormalization"),
+    "masking": (lambda: L.Masking(name="barrier"), "Masking"),
     "subclass": (lambda: type("Mine", (L.Dense,), {})(3, name="barrier"), "Mine"),
     "model": (lambda: Subclassed(name="barrier"), "a model inside the model"),
 }

@@ -1,5 +1,5 @@
 """`compact` on random networks: dense, convolutional, with branches and BatchNormalization,
-models inside them, layers called twice, and reshapes."""
+models inside them, layers called twice, reshapes, gates and normalizations."""
 
 import keras
 import numpy as np
@@ -30,7 +30,8 @@ class Network:
         if min(x.shape[1:3]) < 3:
             padding = "same"
         kinds = "conv conv depthwise bn act pool add concat pad barrier nested reshape"
-        kind = self.pick(kinds.split())
+        kind = self.pick(f"{kinds} grouped separable transposed gate norm prelu".split())
+        channels = x.shape[-1]
         if kind == "conv":
             return L.Conv2D(
                 units,
@@ -44,6 +45,24 @@ class Network:
             return L.DepthwiseConv2D(
                 2, padding=padding, depth_multiplier=self.pick([1, 2]), use_bias=use_bias
             )(x)
+        if kind == "grouped":
+            groups = self.pick([n for n in range(1, channels + 1) if channels % n == 0])
+            return L.Conv2D(
+                groups * self.pick([1, 2]), 2, groups=groups, padding="same", activation=activation
+            )(x)
+        if kind == "separable":
+            multiplier = self.pick([1, 2])
+            return L.SeparableConv2D(units, 2, padding="same", depth_multiplier=multiplier)(x)
+        if kind == "transposed":
+            return L.Conv2DTranspose(units, 2, activation=activation, use_bias=use_bias)(x)
+        if kind == "gate":
+            pooled = L.Dense(channels, activation)(L.GlobalAveragePooling2D(keepdims=True)(x))
+            return self.pick([lambda a, b: L.Multiply()([a, b]), lambda a, b: a + b])(x, pooled)
+        if kind == "norm":
+            groups = self.pick([n for n in range(1, channels + 1) if channels % n == 0])
+            return self.pick([L.GroupNormalization(groups), L.LayerNormalization()])(x)
+        if kind == "prelu":
+            return L.PReLU("ones", shared_axes=self.pick([None, [1, 2], [3]]))(x)
         if kind == "bn":
             return L.BatchNormalization(scale=self.pick([True, True, False]))(x)
         if kind == "act":
@@ -65,7 +84,7 @@ class Network:
             return L.Reshape((*x.shape[1:3], units))(
                 L.Permute((2, 1))(L.Reshape((units, -1))(moved))
             )
-        return L.Multiply()([x, L.Conv2D(x.shape[-1], 1)(x)])
+        return L.Lambda(lambda x: x / 2)(x)
 
     def nested(self, x, layers):
         """A model inside the model, in some a model inside that, in some called twice."""
@@ -79,7 +98,7 @@ class Network:
     def vector_step(self, vectors):
         x = self.pick(vectors[-2:])
         activation = self.pick(ACTIVATIONS)
-        kinds = "dense dense dense bn act add concat barrier nested shared split"
+        kinds = "dense dense dense bn act add concat barrier nested shared split numbers"
         kind = self.pick(kinds.split())
         if kind == "dense":
             return L.Dense(self.random.randint(3, 6), activation, use_bias=self.flip())(x)
@@ -89,6 +108,8 @@ class Network:
             return L.Activation(activation)(x)
         if kind == "add":
             return x + L.Dense(x.shape[-1], activation)(x)
+        if kind == "numbers":
+            return self.pick([lambda x: x * 0.5, lambda x: 1 - x, L.Rescaling(2.0, -1.0)])(x)
         if kind == "concat":
             return L.Concatenate()([x, L.Dense(3, activation)(vectors[0])])
         if kind == "nested":

@@ -32,16 +32,21 @@ def compact(model: Any) -> Compaction:
     differ by rounding only, in inference. In training they may differ: Dropout and the statistics
     of a batch are of fewer channels, and what was removed can no longer learn.
 
-    Followed are Dense, Conv, DepthwiseConv, BatchNormalization, elementwise activations, Dropout
-    and noise, pooling, UpSampling, Cropping, ZeroPadding, Flatten, Reshape, Permute, Concatenate,
-    Add, Subtract, Average, Maximum and Minimum, those of them that are operations (``a + b``,
-    ``keras.ops.transpose``), channels last or first, and Sequential and functional models inside
-    the model. What goes into any other layer, comes out of it, or is an input or output of the
-    model stays. So does
+    Followed are Dense, convolutions (in groups, depthwise, separable, transposed too),
+    BatchNormalization, GroupNormalization, elementwise activations, PReLU, Dropout and noise,
+    pooling, UpSampling, Cropping, ZeroPadding, Flatten, Reshape, Permute, RepeatVector, Embedding,
+    EinsumDense, MultiHeadAttention and GroupQueryAttention (whole heads), Attention, LSTM, GRU and
+    SimpleRNN, Bidirectional, TimeDistributed, Concatenate, Add, Subtract, Multiply, Average,
+    Maximum and Minimum, broadcast or not, those of them that are operations (``a + b``, ``x / 6``,
+    ``x[:, 0]``, ``keras.ops.transpose``), channels last or first, and Sequential and functional
+    models inside the model. What goes into any other layer, comes out of it, or is an input or
+    output of the model stays. So does
 
     - a constant other than 0 that goes into a convolution that pads: at the border it is none;
     - a channel added to one that is in use, or read in another call of the same layer;
     - a constant that a layer reads in several calls, if it is not the same in each;
+    - what LayerNormalization and its like normalize over, as its mean is over all channels;
+    - in a convolution in groups, what is not dead in each of them at the same place;
     - one unit of a layer whose units are all dead.
 
     Args:
@@ -89,7 +94,7 @@ def compact(model: Any) -> Compaction:
     Dead filters as in Li et al. 2017, "Pruning Filters for Efficient ConvNets"
     (https://arxiv.org/abs/1608.08710), but only where nothing changes.
     """
-    _check(model)
+    check_model(model)
     channels = follow(model)
     liveness = find_live(channels)
     rebuilder = Rebuilder(channels, liveness)
@@ -100,10 +105,10 @@ def compact(model: Any) -> Compaction:
     for maker in [*channels.mixings.values(), *carriers]:
         dead = int((~liveness.of(maker.made)).sum())
         if dead:
-            removed[id(maker.layer)] = maker.name, Removed(dead, len(maker.made))
+            removed.setdefault(id(maker.layer), (maker.name, Removed(dead, len(maker.made))))
     kept = [Kept(name, 0, why) for name, why in channels.barriers.items()]
     kept += [Kept(*found) for found in kept_dead(channels, liveness)]
-    notes = rebuilder.notes + _compile_alike(new, model)
+    notes = rebuilder.notes + compile_alike(new, model)
     return Compaction(
         new,
         dict(removed[id(layer)] for _, layer in walk_layers(model) if id(layer) in removed),
@@ -114,7 +119,12 @@ def compact(model: Any) -> Compaction:
     )
 
 
-def _check(model: Any) -> None:
+def check_model(model: Any) -> None:
+    """Refuse what cannot be made again with fewer channels.
+
+    Raises:
+        InputError: it is no built Sequential or functional model of Keras 3.
+    """
     if keras_of(model) != "keras" or not isinstance(model, keras.Model):
         raise InputError(
             "`model` must be a Sequential or functional model of Keras 3, received "
@@ -136,8 +146,8 @@ def _check(model: Any) -> None:
     )
 
 
-def _compile_alike(new: Any, model: Any) -> list[str]:
-    """Compile `new` as `model` was; a note if that cannot be done."""
+def compile_alike(new: Any, model: Any) -> list[str]:
+    """Compile ``new`` as ``model`` was; a note if that cannot be done."""
     for part, _ in marked_parts(new):
         unmark(part)
     if not model.compiled:

@@ -25,11 +25,13 @@ class Liveness:
         representatives: Class → the class that speaks for it.
         live: Class that speaks for others → it stays.
         forced: Class → why it stays though nothing needs it.
+        folds: Whether constants that go move into the bias of what reads them.
     """
 
     representatives: np.ndarray
     live: np.ndarray
     forced: Mapping[int, str]
+    folds: bool = True
 
     def of(self, value: Value) -> np.ndarray:
         """True for the channels of a tensor that stay."""

@@ -90,8 +90,12 @@ def _scorer(
     batch_size: int = 128,
     seed: int = 0,
     sample_weight: Any = None,
+    weights: dict[str, Any] | None = None,
 ) -> Callable[[Mapping[str, np.ndarray] | None], Scores]:
     """`score_model` as a function of the masks, for rounds: what JAX compiles, it compiles once.
+
+    With ``weights``, key → variable, the scores are of these in place of those that can be pruned;
+    a score of whole models has its own.
 
     Raises:
         InputError: as `score_model`, before anything is computed; the function as well.
@@ -100,7 +104,7 @@ def _scorer(
     seed = arguments.seed("seed", seed)
     if "model" in chosen.needs:
         return lambda masks: _of_model(chosen, model, x, masks)
-    weights = weights_of(model)
+    weights = weights_of(model) if weights is None else weights
     if {"gradients", "curvature"}.isdisjoint(chosen.needs):
 
         def of_weights(masks: Mapping[str, np.ndarray] | None) -> Scores:
@@ -111,7 +115,7 @@ def _scorer(
             }
 
         return of_weights
-    task = checked_gradients(chosen.name, model, x, y, sample_weight, loss, batch_size)
+    task = checked_gradients(chosen.name, model, x, y, sample_weight, loss, batch_size, weights)
 
     def of_gradients(masks: Mapping[str, np.ndarray] | None) -> Scores:
         checked = None if masks is None else checked_masks(masks, weights)

@@ -166,14 +166,16 @@ def checked_gradients(
     sample_weight: Any,
     loss: Loss | None,
     batch_size: int,
+    weights: dict[str, Any],
 ) -> LossGradients:
     """Check what `before_training.snip` is given, before anything is computed.
+
+    ``weights`` are those by which gradients are taken: key → variable.
 
     Raises:
         InputError: as `tfinit.pruning.scoring.before_training.snip` tells.
     """
     require_gradients(repr(score), '"magnitude" or "random"')
-    weights = weights_of(model)
     batch_size = whole("batch_size", batch_size, 1)
     value = _loss(score, model, loss)
     needs_y = loss is not None or losses_of(model) is not None
