@@ -47,8 +47,9 @@ def test_the_coupled_groups_of_a_residual_network_with_heads():
             False,
         ),
         (2, {"beside": [0, 1]}, {"query": [-1, -1, -1, 0, 1]}, False),
-        (4, {"query": [0, 1, 2, 3]}, {}, True),  # attention cannot be followed
-        (4, {}, {"out": [0, 1, 2, 3]}, True),
+        (4, {"query": [0, 1, 2, 3]}, {"heads": [0, 1, 2, 3] * 3}, False),  # query, key, value
+        (2, {"heads": [0, 1]}, {"heads": [0, 1]}, False),  # two heads
+        (4, {"heads": [0, 1, 2, 3]}, {"out": [0, 1, 2, 3]}, False),
         (1, {"out": [0]}, {}, True),  # the model returns them
     ]
 

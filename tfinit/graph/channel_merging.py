@@ -8,7 +8,15 @@ from typing import Any
 import keras
 import numpy as np
 
-from tfinit.graph.channel_values import Call, Channels, Rule, Shape, Untouchable, Value
+from tfinit.graph.channel_values import (
+    Call,
+    Channels,
+    Rule,
+    Shape,
+    Untouchable,
+    Value,
+    side_by_side,
+)
 from tfinit.graph.keras_internals import is_symbolic
 
 Function = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -32,11 +40,7 @@ def _concatenate(channels: Channels, call: Call) -> Value:
     axis = call.layer.axis % len(call.shapes[0])
     if {value.axis for value in call.taken} != {axis}:
         raise Untouchable(f"its axis is {call.layer.axis}, not that of channels")
-    return Value(
-        np.concatenate([value.classes for value in call.taken]),
-        np.concatenate([value.constants for value in call.taken]),
-        axis,
-    )
+    return side_by_side(call.taken)
 
 
 def _merge(function: Function) -> Callable[[Channels, Call], Value]:
@@ -111,6 +115,16 @@ def _number(channels: Channels, call: Call, widest: Value, given: Any) -> Any:
     return np.array([np.nan])
 
 
+def _deciding(channels: Channels, call: Call) -> list[Value]:
+    """Comparisons and what is made of them, as masks: nothing is known of it but that it stays."""
+    for value in call.taken:
+        channels.hold(value, f"{call.name} compares them")
+    made = [channels.fresh(shape[-1] or 0, len(shape) - 1) for shape in call.made_shapes]
+    for value in made:
+        channels.hold(value, f"{call.name} makes them")
+    return made
+
+
 def _average(channels: Channels, call: Call) -> Value:
     total = _merge(np.add)(channels, call)
     return total.having(total.constants / len(call.taken))
@@ -148,5 +162,6 @@ RULES: dict[str, Rule] = {
     "maximum": _merge(np.maximum),
     "minimum": _merge(np.minimum),
     "scaled_sum": _scaled_sum,
+    "deciding": _deciding,
 }
 OWN_ARGUMENTS = RULES.keys() - {"concatenate"}

@@ -1,12 +1,14 @@
 """What is known of a network's channels: their classes, constants, and the layers on their way."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from inspect import signature
 from typing import Any
 
 import keras
 import numpy as np
+
+from tfinit.graph.keras_internals import is_symbolic
 
 Shape = tuple[int | None, ...]
 
@@ -49,6 +51,15 @@ class Value:
     def at(self, channels: Any) -> "Value":
         """Some of the channels, by their numbers or as a slice: in another order, or repeated."""
         return replace(self, classes=self.classes[channels], constants=self.constants[channels])
+
+
+def side_by_side(values: Sequence[Value]) -> Value:
+    """The channels of several tensors one after the other, on the axis of the first."""
+    return Value(
+        np.concatenate([value.classes for value in values]),
+        np.concatenate([value.constants for value in values]),
+        values[0].axis,
+    )
 
 
 @dataclass(frozen=True)
@@ -134,7 +145,8 @@ class Weighted:
         weights: Key of a weight in the layer, as `tfinit.variables.all_weights` says it → for each
             axis the channels on it, None for an axis that is not of channels. Weights that are not
             here have none.
-        sizes: Argument of the configuration → the channels that it counts.
+        sizes: Argument of the configuration → the channels that it counts; ``"layer.config.units"``
+            and ``"output_shape.1"`` for one inside another.
     """
 
     layer: Any
@@ -202,6 +214,7 @@ class Channels:
     def join(self, first: Value, second: Value) -> None:
         """Let the channels of two tensors, in pairs, stand or fall together."""
         pairs = np.stack([first.classes, second.classes], axis=1)
+        pairs = pairs[first.classes != second.classes]
         for a, b in np.unique(pairs, axis=0).tolist():
             a, b = self._oldest(a), self._oldest(b)
             self._parents[max(a, b)] = min(a, b)
@@ -218,12 +231,18 @@ class Channels:
             found = found[found]
         return found
 
-    def along(self, axis: int, call: Call) -> Value:
+    def along(self, axis: int, call: Call, tensor: Any = None) -> Value:
         """The channels of a call's input, on the axis that the layer takes for that of channels.
 
         Channels that are on another axis must stay, and those on this axis are then all new.
+
+        Args:
+            axis: The axis.
+            call: The call.
+            tensor: Which input, if it is not the first.
         """
-        value, shape = call.taken[0], call.shapes[0]
+        value = call.taken[0] if tensor is None else call.value_of(tensor)
+        shape = call.shapes[0] if tensor is None else tuple(tensor.shape)
         axis %= len(shape)
         if value.axis == axis:
             return value
@@ -234,6 +253,28 @@ class Channels:
         for each in value, turned:
             self.hold(each, f"{call.name} reads along another axis")
         return turned
+
+    def given(self, call: Call, *names: str) -> dict[str, Any]:
+        """The arguments of a call by name, of a layer that is called with more than tensors.
+
+        Args:
+            call: The call.
+            names: The arguments that are of channels. Of the others only masks may be set; what
+                they are made of must stay.
+
+        Raises:
+            Untouchable: Another one is set.
+        """
+        given = call.bound()
+        for name, value in given.items():
+            if name in names or value is False:
+                continue
+            if not name.endswith("mask"):
+                raise Untouchable(f"it is called with {name}={value!r}")
+            for part in keras.tree.flatten(value):
+                if is_symbolic(part):
+                    self.hold(call.value_of(part), f"{call.name} is given them as a mask")
+        return given
 
     def mix(
         self,

@@ -275,11 +275,14 @@ _SEPARABLE = LayerKind(
     multiply_adds="conv",
     channels="separable",
 )
-_EINSUM = LayerKind(kernels=_kernels(kernel=Axes("=")), linear=True, multiply_adds="einsum")
+_EINSUM = LayerKind(
+    kernels=_kernels(kernel=Axes("=")), linear=True, multiply_adds="einsum", channels="einsum"
+)
 _EMBEDDING = LayerKind(
     kernels=_kernels(embeddings=Axes("vo"), reverse_embeddings=Axes("io")),
     linear=True,
     multiply_adds="embedding",
+    channels="embedding",
 )
 _CELL = LayerKind(
     kernels=_kernels(kernel=Axes("io"), recurrent_kernel=Axes("io")), multiply_adds="cell"
@@ -320,18 +323,21 @@ _LAYERS: dict[str, LayerKind] = {
     "EinsumDense": _EINSUM,
     **_each("Embedding ReversibleEmbedding", _EMBEDDING),
     # Attention; the kernels are those of layers inside.
-    **_each("MultiHeadAttention GroupedQueryAttention", _attending("_{}_dense")),
-    "Attention": LayerKind(attention=True, multiply_adds="attention"),
-    "AdditiveAttention": LayerKind(attention=True, multiply_adds="additive"),
+    "MultiHeadAttention": replace(_attending("_{}_dense"), channels="heads"),
+    "GroupedQueryAttention": replace(_attending("_{}_dense"), channels="shared_heads"),
+    "Attention": LayerKind(attention=True, multiply_adds="attention", channels="attention"),
+    "AdditiveAttention": LayerKind(attention=True, multiply_adds="additive", channels="attention"),
     # Loops and wrappers.
     "SimpleRNNCell": replace(_CELL, gates="c"),
     "GRUCell": replace(_CELL, gates="zrc"),
     "LSTMCell": replace(_CELL, gates="ifco"),
     "ConvLSTMCell": _CONV_CELL,
-    **_each("SimpleRNN GRU LSTM RNN", _RECURRENT),
+    **_each("SimpleRNN GRU LSTM", replace(_RECURRENT, channels="recurrent")),
+    "RNN": _RECURRENT,
     **_each("ConvLSTM", _RECURRENT, _ALL),
-    "Bidirectional": LayerKind(multiply_adds="bidirectional"),
-    **_each("TimeDistributed Wrapper", _WRAPPER),
+    "Bidirectional": LayerKind(multiply_adds="bidirectional", channels="bidirectional"),
+    "TimeDistributed": replace(_WRAPPER, channels="each_step"),
+    "Wrapper": _WRAPPER,
     "SpectralNormalization": replace(_NORMALIZING, wrapper=True, opaque=True),
     # Activations.
     "Activation": LayerKind(activation="given", channels="activation"),
@@ -411,6 +417,7 @@ _KERAS_HUB: dict[str, LayerKind] = {
         kernels=_kernels(embeddings=Axes("vo")), positions=True, multiply_adds="free"
     ),
     "ViTPatchingAndEmbedding": LayerKind(multiply_adds="free"),  # a token, beside layers in it
+    "ReversibleEmbedding": _EMBEDDING,
     "DropPath": LayerKind(keeps_mean=True),
     # Einsums, each of all tokens with all experts. Qwen's gate is two matrices side by side.
     "MixtralMoeExperts": LayerKind(
@@ -466,6 +473,11 @@ _OPERATIONS: dict[str, LayerKind] = {
     ),
     **_each("mean max min amax amin sum", LayerKind(channels="reduction")),
     "power": LayerKind(channels="power"),
+    **_each(
+        "equal not_equal greater greater_equal less less_equal "
+        "logical_and logical_or logical_not logical_xor any all isfinite isnan",
+        LayerKind(channels="deciding"),
+    ),
     "add": _ADD,
     "subtract": LayerKind(merge="subtract", channels="subtract"),
     "multiply": _MULTIPLY,

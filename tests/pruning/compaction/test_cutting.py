@@ -196,3 +196,117 @@ def test_channels_that_cannot_go_say_why(name):
     model = keras.Model(given, L.Dense(2, name="out")(between(L.Dense(6, name="in")(given))))
     reasons = [root.reason for root in follow(model).roots]
     assert free_groups(model) == [] and any(why in reason for reason in reasons)
+
+
+def words(width=6, **options):
+    return L.Embedding(9, width, name="words", **options)(keras.Input((5,), dtype="int32"))
+
+
+def numbers(width=6):
+    return L.Dense(width, name="in")(keras.Input((5, 2)))
+
+
+def attended(x):
+    y = L.MultiHeadAttention(4, 3, value_dim=2, name="heads")(x, x)
+    return L.Dense(3, name="d")(y)
+
+
+def residual_attention(x):
+    x = x + L.MultiHeadAttention(4, 3, name="heads")(x, x, use_causal_mask=True)
+    return x + L.Dense(6, name="down")(L.Dense(8, "gelu", name="up")(x))
+
+
+def crossed(x):
+    memory = L.Dense(4, name="memory")(L.Dense(5)(x[:, :3]))
+    y = L.MultiHeadAttention(2, 3, output_shape=8, use_bias=False)(x, memory, key=memory)
+    return L.Dense(3)(y)
+
+
+def grouped_queries(x):
+    return x + L.GroupQueryAttention(3, 6, 2, use_gate=True)(x, x)
+
+
+def dot_attention(x):
+    key = L.Dense(4, name="k")(x)
+    return L.Attention(use_scale=True)([L.Dense(4)(x), L.Dense(2)(x), key])
+
+
+def additive_attention(x):
+    return L.AdditiveAttention()([x, L.Dense(6, name="k")(x)])
+
+
+def projected(x):
+    """Heads by hand: their widths can go, of all heads alike."""
+    heads = L.EinsumDense("abc,cde->abde", (5, 2, 4), bias_axes="de", activation="tanh")(x)
+    return L.EinsumDense("abde,dec->abc", (5, 8), bias_axes="c")(heads)
+
+
+def seq2seq(x):
+    _, h, c = L.LSTM(6, return_state=True, name="encoder")(x)
+    y = L.LSTM(6, return_sequences=True, name="decoder")(x[:, :3], initial_state=[h, c])
+    return L.TimeDistributed(L.Dense(4, "relu", name="inner"))(y)
+
+
+def both_ways(x):
+    x = L.Bidirectional(L.LSTM(6, return_sequences=True))(x)
+    return L.Bidirectional(L.GRU(4), merge_mode="sum")(x)
+
+
+def frames(x):
+    x = L.TimeDistributed(L.Reshape((1, 1, 6)))(x)
+    x = L.TimeDistributed(L.Conv2D(4, 1, activation="relu"))(x)
+    x = L.TimeDistributed(L.BatchNormalization())(x)
+    return L.TimeDistributed(L.GlobalAveragePooling2D())(x)
+
+
+SEQUENCES = {
+    "embedding": (words, lambda x: x, [6]),
+    "attention": (numbers, attended, [6, 4, 6, 3]),
+    "transformer": (words, residual_attention, [6, 4, 8]),
+    "attention to a memory": (numbers, crossed, [6, 5, 4, 2, 8, 3]),
+    "grouped queries": (numbers, grouped_queries, [6, 2]),
+    "dot-product attention": (numbers, dot_attention, [6, 4, 2]),
+    "additive attention": (numbers, additive_attention, [6]),
+    "einsum": (numbers, L.EinsumDense("...x,yx->...y", 4, bias_axes="y"), [6, 4]),
+    "einsum by heads": (numbers, projected, [6, 4, 8]),
+    "lstm": (numbers, L.LSTM(4), [6, 4]),
+    "lstm without bias": (numbers, L.LSTM(4, use_bias=False), [6, 4]),
+    "gru": (numbers, L.GRU(4, return_sequences=True), [6, 4]),
+    "gru, reset before": (numbers, L.GRU(4, reset_after=False), [6, 4]),
+    "simple rnn": (numbers, L.SimpleRNN(4), [6, 4]),
+    "masked": (lambda: words(mask_zero=True), L.LSTM(4), [6, 4]),
+    "encoder and decoder": (words, seq2seq, [6, 6, 4]),
+    "both ways": (numbers, both_ways, [6, 6, 4]),
+    "each frame": (numbers, frames, [6, 4]),
+}
+
+
+@pytest.mark.parametrize("name", SEQUENCES)
+def test_half_of_each_group_of_a_sequence_network_is_cut(name):
+    start, between, sizes = SEQUENCES[name]
+    begun = start()
+    made = L.Dense(2, name="head")(L.Flatten()(between(begun)))
+    model = keras.Model(begun._keras_history.operation.input, made)
+    fill(model)
+    assert [group.size for group in free_groups(model)] == sizes
+    new, gone = masked_and_cut(model)
+    assert gone == [size // 2 for size in sizes] and follow(model).barriers == {}
+    check_same(model, new)
+
+
+def test_heads_units_and_widths_that_are_zero_everywhere_are_dead():
+    begun = numbers()
+    x = L.GRU(4, return_sequences=True, name="gru")(attended(begun))
+    given = begun._keras_history.operation.input
+    model = keras.Model(given, L.Dense(2, name="head")(L.Flatten()(x)))
+    fill(model)
+    masked_and_cut(model)
+    result = compact(model)
+    assert {name: tuple(counts) for name, counts in result.removed.items()} == {
+        "in": (3, 6),
+        "heads": (2, 4),
+        "d": (1, 3),
+        "gru": (2, 4),
+    }
+    assert result.model.get_layer("heads").output.shape[-1] == 3
+    check_same(model, result.model)

@@ -32,11 +32,13 @@ def compact(model: Any) -> Compaction:
 
     Followed are Dense, convolutions (in groups, depthwise, separable, transposed too),
     BatchNormalization, GroupNormalization, elementwise activations, PReLU, Dropout and noise,
-    pooling, UpSampling, Cropping, ZeroPadding, Flatten, Reshape, Permute, RepeatVector,
-    Concatenate, Add, Subtract, Multiply, Average, Maximum and Minimum, broadcast or not, those of
-    them that are operations (``a + b``, ``x / 6``, ``x[:, 0]``, ``keras.ops.transpose``), channels
-    last or first, and Sequential and functional models inside the model. What goes into any other
-    layer, comes out of it, or is an input or output of the model stays. So does
+    pooling, UpSampling, Cropping, ZeroPadding, Flatten, Reshape, Permute, RepeatVector, Embedding,
+    EinsumDense, MultiHeadAttention and GroupQueryAttention (whole heads), Attention, LSTM, GRU and
+    SimpleRNN, Bidirectional, TimeDistributed, Concatenate, Add, Subtract, Multiply, Average,
+    Maximum and Minimum, broadcast or not, those of them that are operations (``a + b``, ``x / 6``,
+    ``x[:, 0]``, ``keras.ops.transpose``), channels last or first, and Sequential and functional
+    models inside the model. What goes into any other layer, comes out of it, or is an input or
+    output of the model stays. So does
 
     - a constant other than 0 that goes into a convolution that pads: at the border it is none;
     - a channel added to one that is in use, or read in another call of the same layer;
@@ -101,7 +103,7 @@ def compact(model: Any) -> Compaction:
     for maker in [*channels.mixings.values(), *carriers]:
         dead = int((~liveness.of(maker.made)).sum())
         if dead:
-            removed[id(maker.layer)] = maker.name, Removed(dead, len(maker.made))
+            removed.setdefault(id(maker.layer), (maker.name, Removed(dead, len(maker.made))))
     kept = [Kept(name, 0, why) for name, why in channels.barriers.items()]
     kept += [Kept(*found) for found in kept_dead(channels, liveness)]
     notes = rebuilder.notes + compile_alike(new, model)

@@ -21,6 +21,7 @@ from tfinit.graph.keras_internals import (
     lambda_output_shape,
     producer_of,
 )
+from tfinit.graph.layer_kinds import kind_of
 from tfinit.graph.tracing import own_graph, trace
 from tfinit.pruning.compaction.liveness import Liveness
 from tfinit.variables import all_weights, children, walk_layers
@@ -132,6 +133,8 @@ class Rebuilder:
             channels = self._channels
             if own_graph(old) is not None:
                 new = self._model(old, channels.inside.get(id(old), []))
+            elif kind_of(old, exactly=True).channels == "each_step":
+                new = self._wrapper(old)
             elif id(old) in channels.weighted:
                 new = self._weighted(channels.weighted[id(old)])
             elif id(old) in channels.resized:
@@ -170,6 +173,11 @@ class Rebuilder:
 
         self._fills.append(fill)
         return new
+
+    def _wrapper(self, old: Any) -> Any:
+        """A layer that calls the one in it at each step."""
+        config = {key: value for key, value in old.get_config().items() if key != "layer"}
+        return type(old)(self.layer(old.layer), **config)
 
     def _taken_in(self, layer: Any) -> np.ndarray:
         """What constants that go add to the bias of a layer, for each channel that it makes."""
@@ -237,7 +245,9 @@ def copy_of(operation: Any, **changes: Any) -> Any:
                 name=operation.name,
                 dtype=operation.dtype_policy,
             )
-        config = {**operation.get_config(), **changes}
+        config = operation.get_config()
+        for path, size in changes.items():
+            config = _changed(config, path.split("."), size)
         activation = getattr(operation, "activation", None)
         if is_from_keras_3(kind) and "activation" in config and isfunction(activation):
             # By its name, a function of the user's would not be found again.
@@ -254,6 +264,20 @@ def copy_of(operation: Any, **changes: Any) -> Any:
             f"again from its get_config(): {error} Give the class a get_config() and from_config() "
             "that do it."
         ) from error
+
+
+def _changed(config: Any, path: list[str], value: Any) -> Any:
+    """A configuration, a dictionary or a list or tuple in one, with another value at a path."""
+    if not path:
+        return value
+    key, *rest = path
+    if isinstance(config, dict):
+        # Of a layer in a layer: it would be built for the shapes that it had.
+        kept = {name: part for name, part in config.items() if name != "build_config"}
+        return {**kept, key: _changed(config.get(key), rest, value)}
+    changed = list(config)
+    changed[int(key)] = _changed(changed[int(key)], rest, value)
+    return tuple(changed)
 
 
 def _copy_variables(old: Any, new: Any) -> None:
