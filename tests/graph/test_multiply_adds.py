@@ -200,6 +200,15 @@ def test_shared_and_nested_layers_count_at_every_call():
     assert report.input_shapes == ((6, 6, 2), (10, 10, 2))
 
 
+@pytest.mark.backends
+def test_where_places_were_moved_to_the_axis_of_the_batch_the_model_is_run():
+    x = keras.Input((4, 6))
+    y = L.Dense(5, use_bias=False)(keras.ops.reshape(x, (-1, 6)))
+    model = ones(keras.Model(x, keras.ops.reshape(y, (-1, 4, 5))))
+    recorded, run = sparsity_report(model), sparsity_report(model, input_shape=(None, 4, 6))
+    assert recorded[0].multiply_adds == run[0].multiply_adds != 30  # what the record would say
+
+
 @keras.saving.register_keras_serializable("tests.report")
 class Block(L.Layer):
     """A composite with a shape rule of its own, which hides its layers from symbolic calls."""

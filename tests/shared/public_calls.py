@@ -308,6 +308,9 @@ def _pruning(calls: Calls, directory: Path) -> None:
         call = getattr(policy, method)
         calls.add(f"pruning.PruneForLatencyOnXNNPack.{method}", call, **given)
     calls.add("pruning.UpdatePruningStep")
+    own = type("Own", (keras.layers.Layer,), {})
+    rule = {"layer": own, "rule": lambda channels, call: call.taken[0]}
+    calls.add("pruning.register_channel_rule", **rule, _odd={"rule": CALL})
     calls.add("pruning.PruningSummaries", log_dir=directory / "logs", update_freq="epoch")
     said = {"masks": "mask"}
     # Of a number without axes the mask is one too.

@@ -8,7 +8,10 @@ are in the files beside this one, by what they are about.
 from typing import Any
 
 import keras
+import numpy as np
 
+from tfinit.arguments import shown
+from tfinit.errors import InputError
 from tfinit.graph import (
     channel_attention,
     channel_merging,
@@ -17,7 +20,14 @@ from tfinit.graph import (
     channel_recurrence,
     channel_shapes,
 )
-from tfinit.graph.channel_values import Call, Channels, Rule, Untouchable, Value
+from tfinit.graph.channel_values import (
+    Call,
+    Channels,
+    Rule,
+    Untouchable,
+    Value,
+    side_by_side,
+)
 from tfinit.graph.elementwise import activated
 from tfinit.graph.keras_internals import is_symbolic
 from tfinit.graph.layer_kinds import kind_of
@@ -29,6 +39,8 @@ def rule_of(layer: Any) -> Rule:
     Raises:
         Untouchable: There is none, or the layer is set up in a way that it is not for.
     """
+    if type(layer) in OWN:
+        return _of_tensors(_checked(OWN[type(layer)]))
     rule = kind_of(layer, exactly=True).channels
     if not rule:
         what = (
@@ -62,6 +74,38 @@ def check_arguments(args: list[Any], kwargs: dict[str, Any], subject: str) -> No
         raise Untouchable(f"{subject} is called with more than tensors")
 
 
+def _checked(rule: Rule) -> Rule:
+    """A rule of the user's, which need not think of constants, nor say what reads what."""
+
+    def checked(channels: Channels, call: Call) -> list[Value]:
+        name = type(call.layer).__name__
+        try:
+            found = rule(channels, call)
+        except ValueError as why:
+            raise Untouchable(str(why)) from why
+        made = found if isinstance(found, list) else [found]
+        if len(made) != len(call.made_shapes) or not all(isinstance(v, Value) for v in made):
+            raise InputError(
+                f"The channel rule for {name} must return the channels of its output, or a list of "
+                f"those of its {len(call.made_shapes)} outputs, received {shown(found)}."
+            )
+        for value, shape in zip(made, call.made_shapes, strict=True):
+            if not 0 < value.axis < len(shape) or len(value) != shape[value.axis]:
+                raise InputError(
+                    f"The channel rule for {name} gives {len(value)} channels on axis {value.axis} "
+                    f"of an output of shape {shape}. Return as many as there are."
+                )
+        taken = side_by_side(call.taken)
+        mixes = any(layer == id(call.layer) for layer, _ in channels.mixings)
+        for i, value in enumerate(made):
+            if not mixes and not np.isin(value.classes, taken.classes).all():
+                uses = np.ones((len(taken), len(value)), dtype=bool)
+                channels.mix(call, taken, value, uses, np.zeros(len(taken), dtype=bool), str(i))
+        return [value.unknown() for value in made]
+
+    return checked
+
+
 def _activation(channels: Channels, call: Call) -> Value:
     return activated(channels, call, call.taken[0], call.taken[0].constants, call.layer)
 
@@ -71,6 +115,8 @@ def _same(channels: Channels, call: Call) -> Value:
     return call.taken[0]
 
 
+OWN: dict[type, Rule] = {}
+"""The rules of users for classes of theirs, see `tfinit.pruning.register_channel_rule`."""
 # By the names that the table of layer kinds gives them.
 RULES: dict[str, Rule] = {
     "activation": _activation,

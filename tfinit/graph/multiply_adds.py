@@ -17,8 +17,10 @@ Attention also multiplies two inputs, (queries) × (keys) × (key size + value s
 has no weights and is counted apart. Biases, normalization, activations and pooling count 0.
 
 The model runs once on placeholders, on any backend, with every layer's ``call`` watched. So shared
-layers count at each call, and nested, subclassed and wrapped layers need no rule of their own. A
-loop of the backend (`ops.scan`, `ops.while_loop`) counts as one turn outside of recurrent layers.
+layers count at each call, and nested, subclassed and wrapped layers need no rule of their own. Of a
+functional model of Keras's layers only those run that hold others: the shapes of all calls are
+recorded in it. A loop of the backend (`ops.scan`, `ops.while_loop`) counts as one turn outside of
+recurrent layers.
 """
 
 import inspect
@@ -36,8 +38,9 @@ from tfinit.graph.einsum import places, read
 from tfinit.graph.keras_internals import has_graph
 from tfinit.graph.layer_kinds import kind_of
 from tfinit.graph.overlay import overlaid
+from tfinit.graph.recorded_shapes import recorded_calls
 from tfinit.graph.tracing import symbolic_arguments
-from tfinit.variables import own_weights, walk_layers, weight_name
+from tfinit.variables import children, own_weights, walk_layers, weight_name
 
 Shape = tuple[int, ...]
 
@@ -84,6 +87,15 @@ class Uses:
         if not found:  # a subclass with other weights
             self.unruled.add(id(layer))
 
+    def join(self, other: "Uses") -> None:
+        """Add what a part of the model does."""
+        self.kernels.update(other.kernels)
+        self.products.update(other.products)
+        self.called |= other.called
+        self.unruled |= other.unruled
+        self.unknown |= other.unknown
+        self.made |= other.made
+
     def divide(self, batch: int) -> None:
         """From a batch to one sample."""
 
@@ -119,6 +131,11 @@ def count_uses(model: Any, input_shape: Any = None) -> Uses:
                 f"`input_shape` must be known but for the batch axis, `model` {model.name!r} has "
                 f"{shape}. Pass sparsity_report(model, input_shape=(None, ...))."
             )
+    sizes = [tuple(n for n in shape[1:] if n) for shape in _leaves(shapes)]
+    found = _read(model) if input_shape is None else None
+    if found is not None:
+        found.shapes = sizes
+        return found
     uses = Uses()
     failure: Exception | None = None
     batches = {shape[0] for shape in _leaves(shapes) if shape}
@@ -134,7 +151,7 @@ def count_uses(model: Any, input_shape: Any = None) -> Uses:
             failure = failure or error
             continue
         uses.divide(batch)
-        uses.shapes = [tuple(n for n in shape[1:] if n) for shape in _leaves(shapes)]
+        uses.shapes = sizes
         return uses
     raise refused(
         f"`model` {model.name!r} cannot run on placeholders of `input_shape` "
@@ -173,8 +190,7 @@ def _watched(model: Any, uses: Uses) -> Iterator[None]:
         kind = kind_of(layer)
         rule = RULES.get(kind.multiply_adds)
         # Keras calls this one in place of `call` for a quantized layer.
-        mode = getattr(layer, "quantization_mode", None)
-        name = "quantized_call" if mode else "call"
+        name = "quantized_call" if _mode_of(layer) else "call"
         call = getattr(layer, name)
         # A tf.function that was traced before would not call the layers below it.
         traced = hasattr(call, "python_function")
@@ -194,20 +210,7 @@ def _watched(model: Any, uses: Uses) -> Iterator[None]:
             finally:
                 if whole:
                     inside.pop()
-            uses.called.add(id(layer))
-            if kind.linear:
-                uses.made[id(layer)] = _shape(outputs)
-            try:
-                if mode not in _KNOWN_MODES:
-                    uses.unknown[id(layer)] = f"its weights are packed ({mode})"
-                elif rule is not None:
-                    rule(layer, signature.bind(*args, **kwargs).arguments, outputs, uses)
-                elif any(len(w.shape) >= 2 for w in own_weights(layer)):
-                    uses.unruled.add(id(layer))
-            except TypeError:  # a product with None: an axis that depends on the data
-                uses.unknown[id(layer)] = "an axis of its input or output is unknown"
-            except LookupError:  # a subclass whose call takes other arguments
-                uses.unruled.add(id(layer))
+            _count(layer, signature, args, kwargs, outputs, uses)
             return outputs
 
         put(layer, name, watching)
@@ -216,6 +219,52 @@ def _watched(model: Any, uses: Uses) -> Iterator[None]:
         for _, layer in walk_layers(model):
             watch(layer)
         yield
+
+
+def _mode_of(layer: Any) -> str | None:
+    return getattr(layer, "quantization_mode", None)
+
+
+def _count(
+    layer: Any, signature: inspect.Signature, args: Any, kwargs: Any, outputs: Any, uses: Uses
+) -> None:
+    """Count one call of a layer; ``signature`` is that of its ``call``."""
+    kind, mode = kind_of(layer), _mode_of(layer)
+    rule = RULES.get(kind.multiply_adds)
+    uses.called.add(id(layer))
+    if kind.linear:
+        uses.made[id(layer)] = _shape(outputs)
+    try:
+        if mode not in _KNOWN_MODES:
+            uses.unknown[id(layer)] = f"its weights are packed ({mode})"
+        elif rule is not None:
+            rule(layer, signature.bind(*args, **kwargs).arguments, outputs, uses)
+        elif any(len(w.shape) >= 2 for w in own_weights(layer)):
+            uses.unruled.add(id(layer))
+    except TypeError:  # a product with None: an axis that depends on the data
+        uses.unknown[id(layer)] = "an axis of its input or output is unknown"
+    except LookupError:  # a subclass whose call takes other arguments
+        uses.unruled.add(id(layer))
+
+
+def _read(model: Any) -> Uses | None:
+    """Count by the shapes that a functional model has of its calls; None where it has not all."""
+    calls = recorded_calls(model)
+    if calls is None:
+        return None
+    uses = Uses()
+    for layer, args, kwargs, outputs in calls:
+        if not children(layer):
+            _count(layer, inspect.signature(layer.call), args, kwargs, outputs, uses)
+            continue
+        inside = Uses()
+        try:
+            with _watched(layer, inside):
+                _Run(layer, inside).compute_output_spec(*args, **kwargs)
+        except Exception:  # as in a run of the whole, which says what is wrong
+            return None
+        uses.join(inside)
+    return uses
 
 
 # Shapes ---------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@ from .channels.pruning import channel_plan as channel_plan
 from .channels.pruning import prune_channels as prune_channels
 from .channels.result import ChannelPruning as ChannelPruning
 from .compaction.compacting import compact as compact
+from .compaction.own_layers import register_channel_rule as register_channel_rule
 from .compaction.result import Compaction as Compaction
 from .counting.report import LayerSparsity as LayerSparsity
 from .counting.report import SparsityReport as SparsityReport

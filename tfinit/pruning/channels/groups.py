@@ -72,6 +72,7 @@ class Group:
         kind: Equal for groups that are on the same axes of the same kinds of layers.
         width: How many columns of a matrix a channel is: 1, for a head its size.
         held: Why they must stay; empty if they may go.
+        normalized: The names of the layers that normalize over them.
     """
 
     name: str
@@ -81,6 +82,7 @@ class Group:
     kind: tuple[Any, ...]
     width: int
     held: tuple[str, ...]
+    normalized: tuple[str, ...] = ()
 
 
 def find_groups(channels: Channels) -> list[Group]:
@@ -113,6 +115,7 @@ def find_groups(channels: Channels) -> list[Group]:
                     _kind(coupling),
                     min(makers[n].values()),
                     coupling.held,
+                    coupling.normalized,
                 )
             )
     return groups

@@ -16,7 +16,8 @@ from tfinit.graph.multiply_adds import UnknownShapes, count_uses
 from tfinit.pruning.channels.costs import multiply_adds
 from tfinit.pruning.channels.groups import Group, find_groups, weights_with_channels
 from tfinit.pruning.channels.result import ChannelPruning
-from tfinit.pruning.compaction.compacting import check_model, compile_alike
+from tfinit.pruning.compaction.compacting import compile_alike
+from tfinit.pruning.compaction.followed import check_model
 from tfinit.pruning.compaction.liveness import Liveness
 from tfinit.pruning.compaction.rebuilding import Rebuilder
 from tfinit.pruning.compaction.result import Removed
@@ -208,11 +209,19 @@ class ChannelPlan(Result):
         with filled_afterwards():
             new = rebuilder.model(model)
         notes = rebuilder.notes + compile_alike(new, model)
-        removed = {}
+        known = {group.name: group for group in find_groups(channels)}
+        removed, normalized = {}, {}
         for group in self.groups:
             if group.removed:
                 counts = Removed(len(group.removed), group.channels)
                 removed |= dict.fromkeys(group.layers, counts)
+                normalized |= dict.fromkeys(known[group.name].normalized)
+        if normalized:
+            names = ", ".join([*normalized][:3]) + " …" * (len(normalized) > 3)
+            notes.append(
+                f"the mean and variance of {names} are of fewer channels now, not of the same with "
+                "zeros among them"
+            )
         return ChannelPruning(
             new,
             self,
