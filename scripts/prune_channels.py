@@ -237,7 +237,9 @@ class Row:
         self.counted.add("here" if there is None else "there")
         with np.load(outputs) as stored:
             difference = greatest_difference(made, list(stored.values()))
-        self.expect(difference <= TOLERANCE, f"{score}: the file's outputs differ: {difference:.2g}")
+        self.expect(
+            difference <= TOLERANCE, f"{score}: the file's outputs differ: {difference:.2g}"
+        )
 
     def expect(self, true: bool, otherwise: str) -> None:
         if not true:

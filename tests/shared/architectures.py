@@ -17,8 +17,7 @@ def _mlp(x, hidden=4 * WIDTH):
 def vit():
     """A vision transformer: patches by a convolution, places by a depthwise one, pre-norm."""
     image = keras.Input((32, 32, 3))
-    x = layers.Rescaling(1 / 127.5, offset=-1)(image)
-    x = layers.Conv2D(WIDTH, 8, strides=8, name="patches")(x)
+    x = layers.Conv2D(WIDTH, 8, strides=8, name="patches")(image)
     x = layers.Add()([x, layers.DepthwiseConv2D(3, padding="same", name="places")(x)])
     x = layers.Reshape((-1, WIDTH))(x)
     for _ in range(2):
