@@ -145,9 +145,10 @@ def compare(
         for one, seed in _ordered(field, seeds)
     ]
     with following(progress) as follower, executing(workers, follower) as executor:
-        follower.expect(len(field) * len(seeds) * steps)
+        follower.expect(len(tasks) * steps, len(tasks))
         device = str(announce())
-        for _, run in work_off([RacePlan(runner, setup, tasks, follower)], executor):
+        plan = RacePlan(runner, setup, tasks, follower)
+        for _, run in work_off([plan], executor, follower.one_ended):
             runs[run.label, run.seed] = run
             finished(run)
             follower.say(str(run))

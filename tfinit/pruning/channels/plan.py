@@ -16,7 +16,7 @@ from tfinit.graph.multiply_adds import UnknownShapes, count_uses
 from tfinit.pruning.channels.costs import multiply_adds
 from tfinit.pruning.channels.groups import Group, find_groups, weights_with_channels
 from tfinit.pruning.channels.result import ChannelPruning
-from tfinit.pruning.compaction.compacting import check_model
+from tfinit.pruning.compaction.followed import check_model
 from tfinit.pruning.compaction.liveness import Liveness
 from tfinit.pruning.compaction.rebuilding import Rebuilder
 from tfinit.pruning.compaction.recompiling import compile_alike, cuts_of

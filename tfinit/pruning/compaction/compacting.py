@@ -2,18 +2,14 @@
 
 from typing import Any
 
-import keras
-
 from tfinit.deserializing import filled_afterwards
-from tfinit.errors import InputError
 from tfinit.graph.channels import follow
-from tfinit.graph.keras_internals import has_graph
-from tfinit.graph.tracing import own_graph
+from tfinit.pruning.compaction.followed import check_model
 from tfinit.pruning.compaction.liveness import find_live, kept_dead
 from tfinit.pruning.compaction.rebuilding import Rebuilder
 from tfinit.pruning.compaction.recompiling import compile_alike, cuts_of
 from tfinit.pruning.compaction.result import Compaction, Kept, Removed
-from tfinit.variables import keras_of, walk_layers
+from tfinit.variables import walk_layers
 
 
 def compact(model: Any) -> Compaction:
@@ -115,31 +111,4 @@ def compact(model: Any) -> Compaction:
         model.count_params(),
         new.count_params(),
         tuple(notes),
-    )
-
-
-def check_model(model: Any) -> None:
-    """Refuse what cannot be made again with fewer channels.
-
-    Raises:
-        InputError: it is no built Sequential or functional model of Keras 3.
-    """
-    if keras_of(model) != "keras" or not isinstance(model, keras.Model):
-        raise InputError(
-            "`model` must be a Sequential or functional model of Keras 3, received "
-            f"{type(model).__module__}.{type(model).__name__}."
-        )
-    if own_graph(model) is not None:
-        return
-    if isinstance(model, keras.Sequential) and not has_graph(model):
-        raise InputError(
-            f"`model` {model.name!r} is a Sequential that is not built, or has no fixed "
-            "inputs, so its layers cannot be followed. Begin it with keras.Input(shape), or "
-            "call model.build(input_shape)."
-        )
-    raise InputError(
-        f"`model` {model.name!r} is a {type(model).__name__}, a class of its own: how its layers "
-        "are called is in its code, so nothing of it can be removed. Allowed are keras.Sequential "
-        "and functional models, keras.Model(inputs, outputs), and classes of them that have no "
-        "`call` of their own."
     )
