@@ -10,7 +10,6 @@ from tfinit.arguments import flag, is_whole, number, one_of, wholes
 from tfinit.block_sizes import BLOCK_SIZES
 from tfinit.errors import InputError
 from tfinit.graph.keras_internals import is_symbolic
-from tfinit.pruning.channels.scoring import SCORES as CHANNEL_SCORES
 from tfinit.pruning.in_training.schedule_checks import check_schedule
 from tfinit.pruning.in_training.schedules import PruningSchedule
 from tfinit.pruning.in_training.whole_channels import ChannelGroups, groups_of, placed
@@ -360,6 +359,9 @@ def weights_of(scope: Any, policy: PruningPolicy | None) -> dict[str, Any]:
 
 def _check_channel_score(score: AnyScore) -> Score:
     """The score of channels, by a name of `prune_channels`, or as for weights."""
+    # Here, as Keras registers these rules, in the middle of importing that.
+    from tfinit.pruning.channels.scoring import SCORES as CHANNEL_SCORES
+
     if isinstance(score, str) and score not in CHANNEL_SCORES:
         one_of("score", score, dict.fromkeys((*CHANNEL_SCORES, *names(STEP))))
     if isinstance(score, str) and score in CHANNEL_SCORES:

@@ -17,10 +17,6 @@ import numpy as np
 from keras import ops
 
 from tfinit.errors import InputError
-from tfinit.graph.channels import coupled_groups, follow
-from tfinit.pruning.channels.groups import weights_with_channels
-from tfinit.pruning.channels.scoring import weights_that_count
-from tfinit.pruning.compaction.followed import check_model
 from tfinit.pruning.in_training.selection import keep_count
 from tfinit.pruning.scoring.allocation import is_global
 from tfinit.pruning.scoring.scores import Score
@@ -148,6 +144,12 @@ def groups_of(model: Any, score: Score) -> tuple[list[MaskedGroup], dict[int, An
     Raises:
         InputError: the model cannot be followed.
     """
+    # Here, as Keras registers what imports this, in the middle of importing one of those.
+    from tfinit.graph.channels import coupled_groups, follow
+    from tfinit.pruning.channels.groups import weights_with_channels
+    from tfinit.pruning.channels.scoring import weights_that_count
+    from tfinit.pruning.compaction.followed import check_model
+
     check_model(model)
     channels = follow(model)
     weights = {id(weight.variable): weight for weight in weights_with_channels(channels)}
