@@ -14,7 +14,6 @@ Run: python scripts/prune_channels.py [--only ResNet50 vit Bert]
 """
 
 import gc
-import json
 import sys
 import tempfile
 import time

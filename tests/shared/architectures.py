@@ -1,4 +1,4 @@
-"""Seven architectures, small, of Keras's own layers, as users write them: nothing of tfinit in here.
+"""Seven small architectures of Keras's own layers, as users write them: nothing of tfinit here.
 
 Each is a function that builds a model with random weights, not compiled.
 """

@@ -62,7 +62,7 @@ def greatest_difference(one, two):
 
 @contextmanager
 def _normalizing_what_stays(model, stay):
-    """LayerNormalization and RMSNormalization over the channels that a mask of their scale names."""
+    """LayerNormalization and RMSNormalization over the channels that stay of their scale."""
     changed = []
     for _, layer in walk_layers(model):
         kinds = keras.layers.LayerNormalization, keras.layers.RMSNormalization
