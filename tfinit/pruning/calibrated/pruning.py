@@ -25,7 +25,7 @@ from tfinit.pruning.calibrated.patterns import Structure, pattern_of
 from tfinit.pruning.calibrated.result import AfterTraining, PrunedWeight, SkippedWeight
 from tfinit.pruning.calibrated.writing import check_keras_3, write_all
 from tfinit.pruning.channels.groups import Filters, check_filters
-from tfinit.pruning.scoring.allocation import Allocation, check_allocation
+from tfinit.pruning.scoring.allocation import FORMER, NAMES, Allocation, check_allocation
 from tfinit.pruning.scoring.loss_gradients import values_of
 from tfinit.pruning.scoring.scores import CALIBRATED, AnyScore, Score, check_score, names
 from tfinit.pruning.scoring.sparsities import sparsities
@@ -138,10 +138,11 @@ def prune_after_training(
         arguments.seed("seed", seed),
     )
     patterns = check_filters(filters)
-    if isinstance(allocation, str) and allocation not in (BY_ERROR, "layerwise"):
-        one_of("allocation", allocation, ("uniform", "erk", "global", BY_ERROR))
+    by_error = isinstance(allocation, str) and allocation == BY_ERROR
+    if isinstance(allocation, str) and not by_error and allocation not in FORMER:
+        one_of("allocation", allocation, (*NAMES, BY_ERROR))
     kernels, skipped = find_linear(model, patterns)
-    if allocation != BY_ERROR:
+    if not by_error:
         allocation = check_allocation(allocation, [kernel.key for kernel in kernels])
     if pattern.n_m and allocation != "uniform":
         raise InputError(
