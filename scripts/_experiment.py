@@ -7,10 +7,8 @@ import dataclasses
 import math
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeVar
 
@@ -19,8 +17,10 @@ import tyro
 from tfinit.cli.console import loading
 from tfinit.cli.device import warm_up
 from tfinit.cli.signals import heard, nothing_begun
+from tfinit.cli.workers import WithWorkers
 from tfinit.devices import in_use
 from tfinit.errors import one_line
+from tfinit.executors.workers import Workers, threaded
 from tfinit.files import png, write_whole
 from tfinit.lottery.branches import TICKET
 from tfinit.lottery.config import LotteryConfig
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
     from tfinit.lottery.report import LevelSummary
     from tfinit.lottery.result import LevelResult
-    from tfinit.progress import Bar
     from tfinit.spread import Spread
 
 DENSITY = "density: weights left"
@@ -43,8 +42,8 @@ Line = Sequence[tuple[float, "Spread"]]  # (x, y) of each point
 
 
 @dataclass(frozen=True)
-class Options:
-    """The flags that every script has."""
+class Options(WithWorkers):
+    """The flags that every script has, beside those of what trains its networks."""
 
     quick: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Minutes on 2 cores, on scikit-learn's digits; not the paper's setting."""
@@ -57,8 +56,8 @@ class Options:
     Left out: runs/SCRIPT/SETTING."""
     figure: Path | None = None
     """Write the figure here."""
-    device: str = "auto"
-    """cpu, gpu: an error where the framework lists none; or auto: the first GPU if it lists one."""
+    threads: int = 0
+    """Train with so many threads of the processor, which decides the last bits. 0: one a core."""
 
     def choose(self, full: Config, quick: Config, label: str = "") -> Config:
         """The paper's setting or the quick one, with what the flags say of it.
@@ -66,7 +65,7 @@ class Options:
         ``label`` is for the name of the directory.
         """
         config = quick if self.quick else full
-        given = {"dataset": self.dataset, "seeds": self.seeds}
+        given = {"dataset": self.dataset, "seeds": self.seeds, "threads": self.threads or None}
         config = dataclasses.replace(config, **{k: v for k, v in given.items() if v is not None})
         if self.run_dir is not None:
             return dataclasses.replace(config, run_dir=self.run_dir)
@@ -92,7 +91,8 @@ def main(script: Callable[[Any], None], options: type[Options], description: str
         with nothing_begun():
             asked = tyro.cli(options, description=description)
         with loading():
-            warm_up(asked.device)
+            asked = threaded(asked, asked.chosen_workers())
+            warm_up(asked.device, threads=asked.threads)
         script(asked)
 
 
@@ -105,38 +105,15 @@ def variants(config: LotteryConfig, **fields: Mapping[str, Any]) -> dict[str, Lo
     }
 
 
-def run_all(configs: Mapping[str, LotteryConfig]) -> "dict[str, list[LevelResult]]":
-    """Run the experiments one after another; those that are done are read."""
-    from tfinit.lottery.experiment import run, total_steps
-
-    with watched(sum(map(total_steps, configs.values()))) as bar:
-
-        def finished(name: str, r: "LevelResult") -> None:
-            bar.say(
-                f"{name} seed {r.seed} level {r.level} {r.branch}: density {r.density:.1%}, "
-                f"test accuracy {r.final_accuracy:.1%}"
-            )
-
-        return {
-            name: run(
-                config, lambda done: bar(done), partial(finished, name), bar.warn, reports=False
-            )
-            for name, config in configs.items()
-        }
-
-
-@contextmanager
-def watched(steps: int) -> "Iterator[Bar]":
-    """The bar of tfinit's commands, for several experiments of so many steps in all.
-
-    Give it to each as a function, ``lambda done: bar(done)``: as a bar it would be told the steps
-    of that one alone.
-    """
+def run_all(
+    configs: Mapping[str, LotteryConfig], workers: Workers | None = None
+) -> "dict[str, list[LevelResult]]":
+    """Run the experiments, by the same workers if there are any; those that are done are read."""
+    from tfinit.lottery.several import Several
     from tfinit.progress import Bar
 
     with Bar(lines=True) as bar:
-        bar.expect(steps)
-        yield bar
+        return Several(configs, lambda name, result: None, bar.warn, workers=workers).train(bar)
 
 
 class Measured:

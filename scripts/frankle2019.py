@@ -179,7 +179,8 @@ def smallest(m: Measured, branch: str) -> str:
 
 def script(settings: Settings) -> None:
     config = settings.config()
-    measured = Measured(run_all({config.model: config})[config.model])
+    found = run_all({config.model: config}, settings.chosen_workers())
+    measured = Measured(found[config.model])
     title = replicates(config)
     panels = [
         Panel(

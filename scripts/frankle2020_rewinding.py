@@ -89,9 +89,8 @@ def script(settings: Settings) -> None:
     config = settings.config()
     key = (settings.network, settings.rate)
     configs = variants(config, rewind_step={f"k-{k}": k for k in STEPS[settings.quick]})
-    found = {
-        configs[name].rewind_step: Measured(results) for name, results in run_all(configs).items()
-    }
+    results = run_all(configs, settings.chosen_workers())
+    found = {configs[name].rewind_step: Measured(of) for name, of in results.items()}
     m = found[0]
     dense = scaled(m.dense.final_accuracy, 100)
     title = f"{replicates(config)}, rewound to step k"

@@ -19,7 +19,6 @@ from _experiment import (
     main,
     markdown,
     scaled,
-    watched,
 )
 
 from tfinit.lottery.config import StabilityConfig
@@ -70,7 +69,7 @@ PAPER = {"lenet-300-100": "0", "resnet-20": "2000 of 63,000 (3 %)"}
 
 def script(options: Options) -> None:
     from tfinit.lottery import stability, summarize_stability
-    from tfinit.lottery.stability_experiment import stability_steps
+    from tfinit.progress import Bar
 
     configs = {}
     for name in FULL:
@@ -78,19 +77,11 @@ def script(options: Options) -> None:
         if options.run_dir is not None:
             config = dataclasses.replace(config, run_dir=options.run_dir / name)
         configs[name] = config
-    with watched(sum(map(stability_steps, configs.values()))) as bar:
-        found = {
-            name: summarize_stability(
-                stability(
-                    config,
-                    lambda done: bar(done),
-                    lambda r: bar.say(f"seed {r.seed} k={r.k}: barrier {r.barrier():.1%}"),
-                    bar.warn,
-                    reports=False,
-                )
-            )
-            for name, config in configs.items()
-        }
+    workers, found = options.chosen_workers(), {}
+    for name, config in configs.items():
+        with Bar(lines=True) as bar:
+            results = stability(config, bar, warn=bar.warn, reports=False, workers=workers)
+        found[name] = summarize_stability(results)
     rows, said, lines = [], [], {}
     for name, measured in found.items():
         label = f"{name} on {configs[name].dataset}"

@@ -20,7 +20,6 @@ from _experiment import (
     markdown,
     replicates,
     scaled,
-    watched,
 )
 
 from tfinit.lottery.config import LotteryConfig
@@ -47,20 +46,21 @@ class Settings(Options):
 
 
 def script(settings: Settings) -> None:
-    from tfinit.lottery.initializations import compare_initializations, steps_of
+    from tfinit.lottery.initializations import compare_initializations
     from tfinit.lottery.report import summarize
     from tfinit.plots import initializations_figure
+    from tfinit.progress import Bar
 
     config = settings.choose(FULL, QUICK)
     names = settings.names or (DEFAULTS if settings.quick else (*DEFAULTS, *MORE))
-    with watched(steps_of(config, names)) as bar:
+    with Bar(lines=True) as bar:
         found = compare_initializations(
             config,
             names,
-            progress=lambda done: bar(done),
-            finished=lambda name, r: bar.say(f"{name} {r.seed} {r.level} {r.final_accuracy:.1%}"),
+            bar,
             warn=bar.warn,
             reports=False,
+            workers=settings.chosen_workers(),
         )
     measured = {name: Measured(results) for name, results in found.items()}
     levels = measured[names[0]].levels[1::2]

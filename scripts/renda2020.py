@@ -66,7 +66,8 @@ QUICK = LotteryConfig(
 
 def script(options: Options) -> None:
     config = options.choose(FULL, QUICK)
-    measured = Measured(run_all({config.model: config})[config.model])
+    found = run_all({config.model: config}, options.chosen_workers())
+    measured = Measured(found[config.model])
     dense = scaled(measured.dense.final_accuracy, 100)
     title = f"{replicates(config)}, k = {config.rewind_step} of {config.steps}"
     rows = [

@@ -58,7 +58,8 @@ def configs(config: LotteryConfig) -> dict[str, LotteryConfig]:
 
 def script(options: Options) -> None:
     config = options.choose(FULL, QUICK)
-    found = {name: Measured(results) for name, results in run_all(configs(config)).items()}
+    results = run_all(configs(config), options.chosen_workers())
+    found = {name: Measured(of) for name, of in results.items()}
     large_final, same_sign = found[LARGE_FINAL], found[SAME_SIGN]
     dense = scaled(large_final.dense.final_accuracy, 100)
     supermasks = {

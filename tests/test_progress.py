@@ -65,15 +65,47 @@ def test_what_is_said_is_text_and_a_line_stays_one(terminal, capsys):
 
 def test_what_goes_beside_each_other_has_a_line_each_while_it_lasts(terminal, capsys):
     with Bar() as bar:
-        bar.at_work(["level 1: here", "level 2: [/there]"])
+        bar.at_work({"level 1": "here", "level 2": "[/there]"})
         bar.say("both")
-        bar.at_work(["level 2: [/there]"])
+        bar.at_work({"level 2": "[/there]"})
         capsys.readouterr()
         bar.say("one")
         bar._rich.refresh()
         left = capsys.readouterr().err
     assert "level 2: [/there]" in left
     assert "level 1" not in left
+
+
+def beside(bar):
+    """One of four parts is done, one runs, and two wait, one of them for a worker."""
+    bar.expect(400, parts=4)
+    bar.at_work({"first": None, "second": None})
+    bar.at_work({"first": "here 1", "second": None})
+    bar(100)
+    bar.one_ended()
+    bar.at_work({"second": "here 1", "third": None})
+    bar.say("first is done")
+
+
+def test_how_many_are_done_run_and_wait_is_beside_the_bar(terminal, capsys):
+    with Bar() as bar:
+        beside(bar)
+        bar._rich.refresh()
+    err = capsys.readouterr().err
+    assert "1 done, 1 running, 2 waiting; first is done" in err
+    assert "third: waits for a worker" in err
+
+
+def test_in_a_file_it_is_in_the_lines(monkeypatch, capsys):
+    monkeypatch.delenv("FORCE_COLOR", raising=False)
+    with Bar(lines=True) as bar:
+        beside(bar)
+        bar.one_ended()
+    assert capsys.readouterr().err.splitlines() == [
+        "begun: first: here 1",
+        "begun: second: here 1",
+        "first is done (1 done, 1 running, 2 waiting)",
+    ]
 
 
 def test_a_function_is_told_the_steps_and_no_more():

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tfinit.executors.workers import Workers, threaded
 from tfinit.lottery.config import LotteryConfig
 from tfinit.lottery.result import LevelResult
 from tfinit.training.metrics import Metrics
@@ -95,13 +96,14 @@ def test_a_script_leaves_table_and_figure(
     module, experiment = script(name), script("_experiment")
     if name == "frankle2019":  # its claims are those of the network
         monkeypatch.delitem(SMALL, "model")
-    if name == "zhou2019":  # 11 experiments, of which three are run, and the others read again
-        of, run = module.configs, ("magnitude", "large-final-same-sign")
-        monkeypatch.setattr(
-            module,
-            "configs",
-            lambda c: {n: one if n in run else of(c)["random"] for n, one in of(c).items()},
-        )
+    if name == "zhou2019":  # 11 experiments, of which three are run, and stand for the others
+        of, run = module.run_all, ("magnitude", "large-final-same-sign", "random")
+
+        def three(configs, workers):
+            found = of({n: configs[n] for n in run}, workers)
+            return {n: found.get(n, found["random"]) for n in configs}
+
+        monkeypatch.setattr(module, "run_all", three)
     for constant, value in changed.items():
         monkeypatch.setattr(module, constant, value)
     figure = tmp_path / "here" / "figure.png"
@@ -131,7 +133,7 @@ def test_experiments_run_and_go_on(script, tmp_path, capfd):
     experiment = script("_experiment")
     configs = experiment.variants(config, rewind_step={"at-0": 0, "at-5": 5})
     first = experiment.run_all(configs)
-    assert "at-5 seed 0 level 1 reinit: density 80" in capfd.readouterr().err
+    assert "at-5 seed 0 level  1 reinit: density 80" in capfd.readouterr().err
     again = experiment.run_all(configs)
     assert list(again) == ["at-0", "at-5"]
     for name, found in again.items():
@@ -148,6 +150,9 @@ def test_the_paper_s_setting_or_the_quick_one(script, monkeypatch):
     assert chosen == replace(quick, dataset="cifar10", seeds=(7,))
     assert chosen.run_dir == Path("runs/some/lenet-300-100-low-cifar10-quick")
     assert options(run_dir=Path("here")).choose(full, quick).run_dir == Path("here")
+    assert options(threads=3).choose(full, quick) == replace(full, threads=3)
+    asked = threaded(options(workers=2), Workers(2, cpus_per_training=4))
+    assert asked.choose(full, quick) == replace(full, threads=4)
 
 
 def test_an_error_is_one_line(script, monkeypatch, tmp_path, capsys):

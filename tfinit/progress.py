@@ -7,8 +7,9 @@ own `Bar`, which prints lines where no bar can be drawn.
 
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import timedelta
 from types import TracebackType
 from typing import Any, Protocol
 
@@ -22,14 +23,20 @@ class Follower(Protocol):
     def __call__(self, done: int) -> None:
         """So many steps more are done, or were found done."""
 
-    def expect(self, total: int) -> None:
-        """So many steps there are in all."""
+    def expect(self, total: int, parts: int = 0) -> None:
+        """So many steps there are in all; in so many parts, where those can go beside each other.
+
+        0 parts: that is not known.
+        """
 
     def say(self, line: str) -> None:
         """What was just done."""
 
-    def at_work(self, lines: Sequence[str]) -> None:
-        """What is being done beside each other, and where."""
+    def one_ended(self) -> None:
+        """One part more is done, was found done, or is left out."""
+
+    def at_work(self, parts: Mapping[str, str | None]) -> None:
+        """The parts that are being done beside each other → where; None: one has not begun."""
 
 
 class Bar:
@@ -74,8 +81,10 @@ class Bar:
             # Elsewhere it would leave an empty line before the one line of an error.
             disable=not self._is_drawn,
         )
+        self._line = begin
         self._task = self._rich.add_task(begin, total=None)
-        self._beside: dict[str, Any] = {}
+        self._parts, self._ended, self._running = 0, 0, 0
+        self._beside: dict[str, Any] | None = None  # None: parts are done one after the other
 
     def __enter__(self) -> "Bar":
         self._rich.start()
@@ -93,23 +102,58 @@ class Bar:
         """So many steps more are done, or were found done."""
         self._rich.advance(self._task, done)
 
-    def expect(self, total: int) -> None:
-        """So many steps there are in all."""
+    def expect(self, total: int, parts: int = 0) -> None:
+        """So many steps there are in all; in so many parts."""
+        self._parts = parts
         self._rich.update(self._task, total=total)
 
     def say(self, line: str) -> None:
         """What was just done: beside the bar, or a line of its own."""
-        self._rich.update(self._task, description=line)
+        self._line = line
+        self._described()
         if self._lines:
-            self._rich.console.print(line)
+            counts = self._counts(with_end=True)
+            self._rich.console.print(f"{line} ({counts})" if counts else line)
 
-    def at_work(self, lines: Sequence[str]) -> None:
-        """What is being done beside each other: a line below the bar for each, while it lasts."""
-        for line in [known for known in self._beside if known not in lines]:
-            self._rich.remove_task(self._beside.pop(line))
-        for line in lines:
-            if line not in self._beside:
-                self._beside[line] = self._rich.add_task(f"  {line}", total=None)
+    def one_ended(self) -> None:
+        """One part more is done, was found done, or is left out."""
+        self._ended += 1
+        self._described()
+
+    def at_work(self, parts: Mapping[str, str | None]) -> None:
+        """What is being done beside each other: a line below the bar for each, while it lasts.
+
+        How many are done, run and wait is beside the bar. Where no bar is drawn, it is a line when
+        one begins, and the counts are in those that are said.
+        """
+        lines = {f"{part}: {where or 'waits for a worker'}": where for part, where in parts.items()}
+        beside = {} if self._beside is None else self._beside
+        self._beside, self._running = beside, sum(where is not None for where in lines.values())
+        for line in [known for known in beside if known not in lines]:
+            self._rich.remove_task(beside.pop(line))
+        for line, where in lines.items():
+            if line not in beside:
+                beside[line] = self._rich.add_task(f"  {line}", total=None)
+                if self._lines and where is not None:
+                    self._rich.console.print(f"begun: {line}")
+        self._described()
+
+    def _described(self) -> None:
+        """Let the bar have beside it what was said, and how many parts are done, run and wait."""
+        counts = self._counts()
+        line = f"{counts}; {self._line}" if counts else self._line
+        self._rich.update(self._task, description=line)
+
+    def _counts(self, with_end: bool = False) -> str:
+        """How many parts are done, run and wait; where they go beside each other."""
+        if self._beside is None or not self._parts:
+            return ""
+        waiting = max(0, self._parts - self._ended - self._running)
+        told = f"{self._ended} done, {self._running} running, {waiting} waiting"
+        [left] = [task.time_remaining for task in self._rich.tasks if task.id == self._task]
+        if not with_end or left is None:
+            return told
+        return f"{told}, {timedelta(seconds=round(left))} left"
 
     def warn(self, line: str) -> None:
         """A line that stays."""
@@ -125,13 +169,16 @@ class _Function:
     def __call__(self, done: int) -> None:
         self._function(done)
 
-    def expect(self, total: int) -> None:
+    def expect(self, total: int, parts: int = 0) -> None:
         pass
 
     def say(self, line: str) -> None:
         pass
 
-    def at_work(self, lines: Sequence[str]) -> None:
+    def one_ended(self) -> None:
+        pass
+
+    def at_work(self, parts: Mapping[str, str | None]) -> None:
         pass
 
 

@@ -93,17 +93,17 @@ def test_what_a_job_tells_is_heard_in_order_before_its_outcome():
 
 def test_who_follows_is_told_what_goes_where():
     class Follower:
-        lines = ()
+        told = ()
 
-        def at_work(self, lines):
-            self.lines = (*self.lines, *lines)
+        def at_work(self, parts):
+            self.told = (*self.told, dict(parts))
 
     follower = Follower()
     with RayExecutor(Workers(2), follower) as executor:
         process = ended(executor, job(("add", 6)))["add 6"].outcome[2]
-    assert follower.lines[0] == "add 6: waits"
-    assert follower.lines[1].startswith("add 6: ")
-    assert follower.lines[1].endswith(f" {process}")
+    waits, begun, over = follower.told
+    assert (waits, over) == ({"add 6": None}, {})
+    assert begun["add 6"].endswith(f" {process}")
 
 
 def test_a_process_makes_a_setup_once():

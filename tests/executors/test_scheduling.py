@@ -103,6 +103,17 @@ def test_plans_are_opened_when_there_is_room_and_closed_when_they_are_over():
     assert log == ["open", "p", "open", "q", "close", "open", "r", "close", "close"]
 
 
+def test_each_node_is_told_when_it_has_ended_or_is_left_out():
+    log = []
+    plan = Plan(CHAIN, [], there=("a",))
+    with pytest.raises(WorkError):
+        for _, result in work_off([plan], Two({"b"}), lambda: log.append(".")):
+            log.append(result)
+    # The fourth and the fifth are b, which fails, and one of those that need it.
+    assert log[:2] == [".", "a was there"]
+    assert log.count(".") == len(CHAIN)
+
+
 def test_what_fails_is_named_at_the_end_and_only_what_needs_it_is_left_out():
     log, told = [], []
     with pytest.raises(WorkError, match=r"1 of 6 failed.*\n  b: ValueError: no luck at all\n"):

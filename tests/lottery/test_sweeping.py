@@ -2,12 +2,15 @@
 
 import csv
 import json
+import re
+import shutil
 
 import pytest
 
+from tfinit.cli import main
 from tfinit.cli.sweep import read
 from tfinit.errors import InputError
-from tfinit.lottery import LotteryConfig, run, sweep
+from tfinit.lottery import LotteryConfig, load, run, sweep
 from tfinit.lottery.sweeping import configurations
 
 SMALL = {
@@ -115,6 +118,74 @@ def test_table_and_figure_of_all(swept):
     assert text.endswith("Best last tickets: initialization=he.")
     assert (path / "sweep.png").stat().st_size > 1000
     assert json.loads(json.dumps(found.to_dict()))["best"] == "initialization=he"
+
+
+SWEEP = """
+levels = 1
+steps = 6
+seeds = [0]
+train_examples = 100
+model = "mlp-2-relu"
+controls = []
+
+[sweep]
+initialization = ["zeros", "he"]
+"""
+
+
+@pytest.fixture
+def directory(swept, tmp_path):
+    """A sweep that is whole, to be changed."""
+    return shutil.copytree(swept[0], tmp_path / "sweep")
+
+
+def test_its_directory_tells_the_results(swept, directory):
+    found, loaded = swept[1], load(directory)
+    assert loaded.finished
+    assert loaded.missing == ()
+    assert str(loaded) == str(loaded.results) == str(found)
+    assert loaded.results.best == found.best
+    assert loaded.results.to_dict() == found.to_dict()
+    assert loaded.to_frame()["initialization"].tolist() == ["zeros", "zeros", "he", "he"]
+    assert len(loaded.runs["initialization=he"].results) == 2
+    (directory / "initialization=he/seed-0/ticket/level-01.npz").unlink()
+    shutil.rmtree(directory / "initialization=zeros")
+    loaded = load(directory)
+    assert loaded.missing == (
+        "initialization=zeros: all",
+        "initialization=he: seed 0 level 1 ticket",
+    )
+    assert [run.name for run in loaded.results.runs] == ["initialization=he"]
+
+
+@pytest.mark.parametrize("with_file", [False, True])
+def test_reports_come_again_without_training(directory, tmp_path, capfd, with_file):
+    reports = [p for p in directory.rglob("*") if p.suffix in (".csv", ".png", ".txt")]
+    before = {path: path.read_bytes() for path in reports}
+    for path in reports:
+        path.unlink()
+    (tmp_path / "sweep.toml").write_text(SWEEP)
+    file = [str(tmp_path / "sweep.toml")] if with_file else []
+    main(["sweep", *file, "--plot-only", "--run-dir", str(directory)])
+    assert {path: path.read_bytes() for path in reports} == before
+    out = capfd.readouterr().out
+    assert "2 configurations of mlp-2-relu on digits" in out
+    assert out.endswith(f"Tables and figures: {directory}\n")
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (("steps = 6", "steps = 7"), "steps of initialization=zeros is another one than in"),
+        (('"he"]', '"lsuv"]'), "asks for initialization=lsuv, of which .* has nothing"),
+    ],
+)
+def test_a_file_that_asks_for_something_else_is_refused(directory, tmp_path, capfd, change, told):
+    (tmp_path / "sweep.toml").write_text(SWEEP.replace(*change))
+    with pytest.raises(SystemExit) as stop:
+        main(["sweep", str(tmp_path / "sweep.toml"), "--plot-only", "--run-dir", str(directory)])
+    assert stop.value.code == 2
+    assert re.search(told, capfd.readouterr().err)
 
 
 def test_a_larger_grid_goes_on_where_it_was(swept):

@@ -21,15 +21,22 @@ from tfinit.progress import Bar
 class _Sweep(WithWorkers):
     """Run one lottery experiment in many configurations, and compare."""
 
-    file: Annotated[Path, tyro.conf.Positional]
+    file: Annotated[Path | None, tyro.conf.Positional] = None
     """A TOML file: fields of an experiment, as the flags of `tfinit lottery`; and a table [sweep]
     of fields with lists of values, of which all combinations are run; or tables [[run]] with the
     fields that each changes."""
     run_dir: Path = Path("runs/sweep")
     """Directory of the sweep, with one for each configuration. A sweep that is started again goes
     on there."""
+    plot_only: bool = False
+    """Train nothing: tables and figures again, of what there is in --run-dir. The file can be left
+    out then."""
 
     def run(self) -> int:
+        if self.plot_only:
+            return _reported(self.file, self.run_dir)
+        if self.file is None:
+            raise InputError("`file` is missing: give a TOML file, as `tfinit sweep sweep.toml`.")
         base, grid = read(self.file, self.run_dir)
         workers = self.chosen_workers()
         base = threaded(base, workers)
@@ -46,6 +53,35 @@ class _Sweep(WithWorkers):
 
 
 COMMANDS = {"sweep": _Sweep}
+
+
+def _reported(file: Path | None, run_dir: Path) -> int:
+    """Tables and figures of what is in a directory, as the command leaves them."""
+    from tfinit.lottery.loading import load
+    from tfinit.lottery.saved_sweep import SavedSweep
+
+    saved = load(run_dir, lambda line: print(f"tfinit: {line}", file=sys.stderr))
+    if not isinstance(saved, SavedSweep):
+        raise InputError(
+            f"`run_dir` {run_dir} is one of `tfinit {saved.command}`. Use --plot-only there."
+        )
+    if file is not None:
+        each = configurations(*read(file, run_dir))
+        saved = saved.only(list(each))
+        for name, run in saved.runs.items():
+            differing = run.config.differences(each[name]).keys() - {"threads"}
+            if differing:
+                raise InputError(
+                    f"`file` {file}: {', '.join(sorted(differing))} of {name} is another one than "
+                    f"in {run_dir}. Leave the file out: with --plot-only the directory says it."
+                )
+    saved.check_any()
+    try:
+        print(saved)
+    finally:  # whoever read it may be gone; and where they cannot be written, it is printed
+        saved.write_reports()
+    print(f"Tables and figures: {run_dir}", flush=True)
+    return 0
 
 
 def read(file: Path, run_dir: Path) -> tuple[LotteryConfig, Grid]:

@@ -39,7 +39,7 @@ class _Running:
     messages: Any
     attempt: int
     heard: float = math.inf  # since when it tells nothing; it has not begun
-    where: str = "waits"
+    where: str | None = None
 
 
 class RayExecutor:
@@ -189,7 +189,7 @@ class RayExecutor:
             return None
         one.heard = time.monotonic()
         if kind == ray_worker.OUTCOME:
-            del self._running[one.messages]
+            self._over(one)
             return Ended(one.job, value)
         if kind == ray_worker.BEGUN:
             one.where = value
@@ -201,10 +201,14 @@ class RayExecutor:
     def _tell(self) -> None:
         """Tell who follows it what goes on where."""
         if self._follower is not None:
-            self._follower.at_work([f"{r.job.name}: {r.where}" for r in self._running.values()])
+            self._follower.at_work({one.job.name: one.where for one in self._running.values()})
+
+    def _over(self, one: _Running) -> None:
+        del self._running[one.messages]
+        self._tell()
 
     def _failed(self, one: _Running, error: Exception) -> Ended:
-        del self._running[one.messages]
+        self._over(one)
         if self._workers.on_failure == "stop":
             raise WorkError(f"{one.job.name}: {told(error)}") from error
         return Ended(one.job, error=error)

@@ -5,7 +5,7 @@ is done; of those that could begin, the one that the longest chain waits for goe
 """
 
 import heapq
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from graphlib import TopologicalSorter
 from types import TracebackType
@@ -40,8 +40,15 @@ class Plan(AbstractContextManager, Protocol):
         return
 
 
-def work_off(plans: Iterable[Plan], executor: Executor) -> Iterator[tuple[Plan, Any]]:
+def work_off(
+    plans: Iterable[Plan], executor: Executor, node_ended: Callable[[], Any] = lambda: None
+) -> Iterator[tuple[Plan, Any]]:
     """Do all that plans have to do, one plan after the other where there is nothing else to begin.
+
+    Args:
+        plans: What there is to do.
+        executor: What does it.
+        node_ended: Called after each node: done, found done, or left out.
 
     Yields:
         A plan and a result of it, as each is there.
@@ -85,6 +92,7 @@ def work_off(plans: Iterable[Plan], executor: Executor) -> Iterator[tuple[Plan, 
                     running[begun] = one, node
                     executor.submit(begun)
                     continue
+                node_ended()
                 if begun is not None:
                     yield one.plan, begun
                 finish(one, node)
@@ -92,6 +100,7 @@ def work_off(plans: Iterable[Plan], executor: Executor) -> Iterator[tuple[Plan, 
                 break
             ended = executor.ended()
             one, node = running.pop(ended.job)
+            node_ended()
             if ended.error is None:
                 yield one.plan, one.plan.end(node, ended.outcome)
             else:

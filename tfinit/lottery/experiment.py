@@ -100,10 +100,16 @@ def total_steps(config: LotteryConfig, levels: int | None = None) -> int:
         config: The experiment.
         levels: At how many levels, if those are fewer than it says: see `counts.last_level`.
     """
+    return total(config, levels)[0]
+
+
+def total(config: LotteryConfig, levels: int | None = None) -> tuple[int, int]:
+    """How many steps an experiment trains, in how many trainings; as for `total_steps`."""
     levels = config.levels if levels is None else levels
     late = [BRANCHES[TICKET], *(BRANCHES[name] for name in config.controls)]
     level = sum(config.steps - config.rewind_step * branch.late for branch in late)
-    return len(config.seeds) * (config.steps + levels * level)
+    seeds = len(config.seeds)
+    return seeds * (config.steps + levels * level), seeds * (1 + levels * len(late))
 
 
 def run(
@@ -202,6 +208,7 @@ def run(
         check_reports(config.run_dir, OF_A_RUN)
     with following(progress) as follower, executing(workers, follower) as executor:
         one = prepared(config, follower, warn, data, builder=builder, **store_options)
+        follower.expect(*one.total)
         results = trained(
             [one], executor, follower, lambda _, result: finished(result), warn, tracker
         )[""]
@@ -218,11 +225,13 @@ class Experiment:
         name: What is said of each result begins with this.
         config: As it is counted: with the outputs of its network.
         trainings: What trains, and where.
+        total: Its steps and its trainings.
     """
 
     name: str
     config: LotteryConfig
     trainings: Trainings
+    total: tuple[int, int]
 
 
 def prepared(
@@ -231,7 +240,6 @@ def prepared(
     warn: Callable[[str], None],
     data: datasets.Dataset,
     name: str = "",
-    of: int = 1,
     builder: ModelBuilder | None = None,
     **store_options: Any,
 ) -> Experiment:
@@ -243,7 +251,6 @@ def prepared(
         warn: Called with each line.
         data: What is trained on.
         name: What is said of each result begins with this.
-        of: How many experiments of as many steps the follower follows.
         builder: What makes the user's own network, which the configuration names; None: it names
             one of tfinit's.
         **store_options: For `Store`.
@@ -266,9 +273,9 @@ def prepared(
     store = Store(config, warn, origin=origin, subject=subject, network=network, **store_options)
     if last < config.levels:
         warn(f"{ends_early(counted, shapes)}.")
-    follower.expect(of * total_steps(config, last))
     stops = config.on_divergence == "stop"
-    return Experiment(name, counted, Trainings(framework, store, follower, setup, stops))
+    trainings = Trainings(framework, store, follower, setup, stops)
+    return Experiment(name, counted, trainings, total(config, last))
 
 
 def trained(
@@ -308,7 +315,7 @@ def trained(
                     owners[plan] = one
                     yield plan
 
-        for plan, result in work_off(replicates(), executor):
+        for plan, result in work_off(replicates(), executor, follower.one_ended):
             one = owners[plan]
             teller, emptied = told[one.name]
             found[one.name].append(result)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from tfinit.arguments import flag, instance, listed
 from tfinit.errors import InputError
 from tfinit.lottery.config import LotteryConfig
-from tfinit.progress import as_warning, check_progress, each_line_once, following
+from tfinit.progress import as_warning, check_progress
 
 if TYPE_CHECKING:  # the command line's --help imports this file, and nothing heavy
     from tfinit.datasets import Dataset
@@ -99,35 +99,21 @@ def compare_initializations(
         >>> {name: len(found) for name, found in results.items()}
         {'he': 3, 'zeros': 3}
     """
-    from tfinit.executors.workers import executing, threaded, workers_of
-    from tfinit.lottery.directory import check_directory, note_initializations
-    from tfinit.lottery.experiment import checked_data, prepared, trained
-    from tfinit.lottery.made_networks import network_of
+    from tfinit.executors.workers import workers_of
+    from tfinit.lottery.directory import note_initializations
     from tfinit.lottery.report_files import check_initializations, write_initializations
-    from tfinit.lottery.subject import Subject
+    from tfinit.lottery.several import Several
     from tfinit.lottery.tracking import check_tracker
-    from tfinit.origin import Origin
 
-    configs(config, names)
+    each = configs(config, names)
     check_progress(progress)
     check_tracker(tracker)
     reports, workers = flag("reports", reports), workers_of(workers)
-    config, builder = network_of(threaded(config, workers), build_model)
-    each = configs(config, names)
-    data = checked_data(config, data, finished, warn, builder, workers)
-    origin = Origin.now(data.digest(), config.keras)
-    for own in each.values():
-        check_directory(own, origin)
+    several = Several(each, finished, warn, data, build_model, workers)
     if reports:
-        check_initializations(each, config.run_dir)
+        check_initializations(several.configs, config.run_dir)
     note_initializations(config.run_dir, names)
-    warn_once = each_line_once(warn)
-    with following(progress) as follower, executing(workers, follower) as executor:
-        experiments = (
-            prepared(own, follower, warn_once, data, name, len(each), builder)
-            for name, own in each.items()
-        )
-        found = trained(experiments, executor, follower, finished, warn_once, tracker)
+    found = several.train(progress, tracker)
     if reports:
-        write_initializations(each, config.run_dir, found, Subject.of(config, data))
+        write_initializations(several.configs, config.run_dir, found, several.subject(names[0]))
     return found

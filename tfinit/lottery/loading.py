@@ -1,7 +1,7 @@
 """An experiment as its directory has it: nothing is trained, no network built, no data read."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ from tfinit.lottery.measured_lines import COPIES, TRUNK, branch_of, result_of, t
 from tfinit.lottery.own_parts import OwnPart
 from tfinit.lottery.result import LevelResult, Weights
 from tfinit.lottery.saved_run import SavedInitializations, SavedRun, SavedStability
+from tfinit.lottery.saved_sweep import SavedSweep, noted_sweep
 from tfinit.lottery.store_reader import Place, StoreReader
 from tfinit.lottery.stored_arrays import LostArrays, MadeArrays, shapes_of
 from tfinit.lottery.subject import Subject
@@ -28,22 +29,22 @@ _LEFT_OUT = "it is left out here, and trained again when the run goes on"
 
 def load(
     run_dir: str | os.PathLike[str], warn: Callable[[str], None] = as_warning
-) -> SavedRun | SavedStability | SavedInitializations:
+) -> SavedRun | SavedStability | SavedInitializations | SavedSweep:
     """The results of an experiment from its directory: finished, under way or interrupted.
 
     Nothing is trained and nothing written. Neither the network nor the data are needed, nor Keras,
     nor the functions and objects of your own that the experiment was made with.
 
     Args:
-        run_dir: The directory of a run, a stability experiment or a comparison of initializations,
-            of this tfinit or an earlier one.
+        run_dir: The directory of a run, a stability experiment, a comparison of initializations or
+            a sweep, of this tfinit or an earlier one.
         warn: Called with a line about each file that is damaged or of another experiment, and is
             left out. By default they are Python's warnings.
 
     Returns:
-        What `tfinit.lottery.run`, `stability` or `compare_initializations` returns, as ``results``;
-        with ``config``, ``finished`` and ``missing``, frames, figures, a conclusion; printed, it is
-        the table. ``write_reports()`` leaves tables and figures again.
+        What `tfinit.lottery.run`, `stability`, `compare_initializations` or `sweep` returns, as
+        ``results``; with ``config``, ``finished`` and ``missing``, frames, figures, a conclusion;
+        printed, it is the table. ``write_reports()`` leaves tables and figures again.
 
     Raises:
         InputError: there is no such directory, or no experiment in it.
@@ -64,7 +65,22 @@ def load(
         raise InputError(f"`run_dir` {directory} {what}. Give the directory of an experiment.")
     if os.path.lexists(config_file(directory)):
         return _loaded(directory, warn)
-    names = noted_initializations(directory)
+    changes = noted_sweep(directory)
+    runs, missing = _several(directory, changes or noted_initializations(directory), warn)
+    if not runs:
+        raise InputError(
+            f"`run_dir` {directory} holds no experiment: there is no config.json, nor one in a "
+            "directory inside it. Give the directory that a run was told as its `run_dir`."
+        )
+    if changes:
+        return SavedSweep(directory, missing, runs, changes)
+    return SavedInitializations(directory, missing, runs)
+
+
+def _several(
+    directory: Path, names: Iterable[str], warn: Callable[[str], None]
+) -> tuple[dict[str, SavedRun], tuple[str, ...]]:
+    """The lottery experiments of some names in a directory, and what is missing of them."""
     runs, missing = {}, list[str]()
     for name in names:
         if not os.path.lexists(config_file(directory / name)):
@@ -74,12 +90,7 @@ def load(
         if isinstance(found, SavedRun):
             runs[name] = found
             missing += [f"{name}: {one}" for one in found.missing]
-    if not runs:
-        raise InputError(
-            f"`run_dir` {directory} holds no experiment: there is no config.json, nor one in a "
-            "directory inside it. Give the directory that a run was told as its `run_dir`."
-        )
-    return SavedInitializations(directory, tuple(missing), runs)
+    return runs, tuple(missing)
 
 
 def _loaded(directory: Path, warn: Callable[[str], None]) -> SavedRun | SavedStability:

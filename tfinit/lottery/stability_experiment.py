@@ -138,7 +138,8 @@ def stability(
     results: list[StabilityResult] = []
     subject = Subject.of(config, data)
     with following(progress) as follower, executing(workers, follower) as executor:
-        follower.expect(stability_steps(config))
+        each = len(config.spawn_steps) * (len(COPIES) + 1) + any(config.spawn_steps)
+        follower.expect(stability_steps(config), len(config.seeds) * each)
         framework = framework_of(config, data, builder)
         trainer = trainer_setup(config, data, builder)
         config = with_direction(config, framework)
@@ -160,7 +161,7 @@ def stability(
                 StabilityReplicate(trainings, meter, line, framework.judged(), config, seed)
                 for seed in config.seeds
             )
-            for _, result in work_off(plans, executor):
+            for _, result in work_off(plans, executor, follower.one_ended):
                 if isinstance(result, LevelResult):
                     teller.training(result)
                     continue

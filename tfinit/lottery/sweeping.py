@@ -4,13 +4,14 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import product
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tfinit.arguments import flag, instance, refused
 from tfinit.errors import InputError
 from tfinit.lottery.branches import TICKET
 from tfinit.lottery.config import LotteryConfig
-from tfinit.progress import as_warning, check_progress, each_line_once, following
+from tfinit.progress import as_warning, check_progress
 from tfinit.results import Result
 from tfinit.text_table import aligned
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:  # the command line's --help imports this file, and nothing he
     from tfinit.datasets import Dataset
     from tfinit.lottery.report import LevelSummary
     from tfinit.lottery.result import LevelResult
+    from tfinit.lottery.subject import Subject
     from tfinit.lottery.tracking import Tracker
     from tfinit.training.metrics import Progress
 
@@ -77,7 +79,7 @@ class Sweep(Result):
     def _rows(self) -> list[dict[str, Any]]:
         return [
             {
-                **{name: _told(value) for name, value in run.changes.items()},
+                **{name: told(value) for name, value in run.changes.items()},
                 "level": row.level,
                 "density": row.density,
                 "value": row.final_value.mean,
@@ -103,7 +105,7 @@ class Sweep(Result):
             first, last = run.tickets[0], run.tickets[-1]
             table.append(
                 (
-                    *(str(_told(run.changes[name])) for name in names),
+                    *(str(told(run.changes[name])) for name in names),
                     metric.text(first.final_value.mean),
                     metric.text(last.final_value.mean),
                     f"{last.density:.1%}",
@@ -185,7 +187,7 @@ def _values(name: Any, values: Any) -> list[Any]:
     return [tuple(one) if lists and isinstance(one, list) else one for one in values]
 
 
-def _told(value: Any) -> Any:
+def told(value: Any) -> Any:
     """A value as tables have it."""
     if isinstance(value, tuple | list):
         return " ".join(map(str, value))
@@ -196,7 +198,7 @@ def _told(value: Any) -> Any:
 
 def _written(value: Any) -> str:
     """A value as part of a directory's name."""
-    return re.sub(r"[^\w.+-]+", "-", str(_told(value))).strip("-") or "none"
+    return re.sub(r"[^\w.+-]+", "-", str(told(value))).strip("-") or "none"
 
 
 def sweep(
@@ -214,6 +216,7 @@ def sweep(
     """Run one lottery experiment in several configurations, each in a directory of its own.
 
     Interrupted at any moment and called again, also with a larger grid, it goes on where it was.
+    `tfinit.lottery.load` reads the configurations that were asked for last.
 
     Args:
         base: What all configurations have. Its ``run_dir`` gets a directory for each.
@@ -243,50 +246,61 @@ def sweep(
         >>> [run.name for run in found.runs]
         ['learning_rate=0.001', 'learning_rate=0.01']
     """
-    from tfinit.executors.workers import executing, threaded, workers_of
-    from tfinit.files import png, write_whole
-    from tfinit.lottery.directory import check_directory
-    from tfinit.lottery.experiment import checked_data, prepared, trained
-    from tfinit.lottery.made_networks import network_of
+    from tfinit.executors.workers import workers_of
     from tfinit.lottery.report_files import OF_A_RUN, check_reports, write_run
-    from tfinit.lottery.subject import Subject
+    from tfinit.lottery.saved_sweep import note_sweep
+    from tfinit.lottery.several import Several
     from tfinit.lottery.tracking import check_tracker
-    from tfinit.origin import Origin
 
-    configurations(base, grid)
+    each = configurations(base, grid)
     check_progress(progress)
     check_tracker(tracker)
     reports, workers = flag("reports", reports), workers_of(workers)
-    base = threaded(base, workers)
-    made = {name: network_of(c, build_model) for name, c in configurations(base, grid).items()}
-    sets: dict[str, Any] = {}
-    for config, builder in made.values():
-        if config.dataset not in sets:
-            sets[config.dataset] = checked_data(config, data, finished, warn, builder, workers)
-        origin = Origin.now(sets[config.dataset].digest(), config.keras)
-        check_directory(config, origin)
-        if reports:
-            check_reports(config.run_dir, OF_A_RUN)
+    several = Several(each, finished, warn, data, build_model, workers)
     if reports:
-        check_reports(base.run_dir, _REPORTS)
-    warn_once = each_line_once(warn)
-    with following(progress) as follower, executing(workers, follower) as executor:
-        experiments = (
-            prepared(c, follower, warn_once, sets[c.dataset], name, len(made), builder)
-            for name, (c, builder) in made.items()
-        )
-        found = trained(experiments, executor, follower, finished, warn_once, tracker)
-    changes = dict(zip(made, _combinations(grid), strict=True))
-    runs = tuple(SweepRun(name, changes[name], results) for name, results in found.items())
-    subject = Subject.of(base, sets[next(iter(made.values()))[0].dataset])
-    result = Sweep(f"{len(runs)} configurations of {subject.named()}", runs)
+        for config in several.configs.values():
+            check_reports(config.run_dir, OF_A_RUN)
+        check_sweep(base.run_dir)
+    changes = dict(zip(each, _combinations(grid), strict=True))
+    note_sweep(base.run_dir, changes)
+    found = several.train(progress, tracker)
+    runs = [SweepRun(name, changes[name], results) for name, results in found.items()]
+    result = sweep_of(runs, [several.subject(name) for name in found])
     if reports:
         for run in runs:
-            config = made[run.name][0]
-            write_run(config, run.results, Subject.of(config, sets[config.dataset]))
-        write_whole(base.run_dir / _REPORTS[0], _csv(result._rows()).encode())
-        write_whole(base.run_dir / _REPORTS[1], png(result.plot()))
+            write_run(several.configs[run.name], run.results, several.subject(run.name))
+        write_sweep(base.run_dir, result)
     return result
+
+
+def sweep_of(runs: "Sequence[SweepRun]", subjects: "Sequence[Subject]") -> Sweep:
+    """The results of all runs, under the title of what those are about."""
+    about = {subject.named() for subject in subjects}
+    of = f" of {about.pop()}" if len(about) == 1 else ""
+    return Sweep(f"{len(runs)} configurations{of}", tuple(runs))
+
+
+def check_sweep(run_dir: Path) -> None:
+    """See that the table and the figure of a sweep can be written.
+
+    Raises:
+        InputError: something is in the way.
+    """
+    from tfinit.lottery.report_files import check_reports
+
+    check_reports(run_dir, _REPORTS)
+
+
+def write_sweep(run_dir: Path, found: Sweep) -> None:
+    """Write the table and the figure of all configurations.
+
+    Raises:
+        WorkError: a file cannot be written.
+    """
+    from tfinit.files import png, write_whole
+
+    write_whole(run_dir / _REPORTS[0], _csv(found._rows()).encode())
+    write_whole(run_dir / _REPORTS[1], png(found.plot()))
 
 
 def _csv(rows: list[dict[str, Any]]) -> str:

@@ -23,7 +23,7 @@ from tfinit.pruning.channels.groups import (
 from tfinit.pruning.channels.plan import ChannelPlan, GroupPlan, Skipped, unfit
 from tfinit.pruning.channels.result import ChannelPruning
 from tfinit.pruning.channels.scoring import channel_scores, check_channel_score
-from tfinit.pruning.compaction.compacting import check_model
+from tfinit.pruning.compaction.followed import check_model
 from tfinit.pruning.scoring.loss_gradients import Loss
 from tfinit.pruning.scoring.scores import AnyScore
 

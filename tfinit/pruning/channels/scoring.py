@@ -81,6 +81,11 @@ def check_channel_score(score: AnyScore) -> Score:
     return check_score(score, BEFORE)
 
 
+def weights_that_count(score: Score) -> Callable[[Weight], bool]:
+    """Which weights of a channel count for a score: kernels, unless one of `SCORES` says more."""
+    return next((which for named, which in SCORES.values() if named is score), _is_kernel)
+
+
 def channel_scores(
     score: Score,
     model: Any,
@@ -112,7 +117,7 @@ def channel_scores(
         }
     speaks = channels.representatives()
     totals, counted = np.zeros(len(speaks)), np.zeros(len(speaks), dtype=bool)
-    counts = next((which for named, which in SCORES.values() if named is score), _is_kernel)
+    counts = weights_that_count(score)
     for weight, values in _of_weights(score, model, channels, counts, data, seed):
         for axis, value in enumerate(weight.axes):
             if value is not None:

@@ -2,19 +2,14 @@
 
 from typing import Any
 
-import keras
-
 from tfinit.deserializing import filled_afterwards
-from tfinit.errors import InputError
 from tfinit.graph.channels import follow
-from tfinit.graph.keras_internals import has_graph
-from tfinit.graph.tracing import own_graph
+from tfinit.pruning.compaction.followed import check_model
 from tfinit.pruning.compaction.liveness import find_live, kept_dead
 from tfinit.pruning.compaction.rebuilding import Rebuilder
+from tfinit.pruning.compaction.recompiling import compile_alike, cuts_of
 from tfinit.pruning.compaction.result import Compaction, Kept, Removed
-from tfinit.pruning.in_training.model_masks import find_sparse_optimizer
-from tfinit.pruning.tfmot_api.marks import marked_parts, unmark
-from tfinit.variables import keras_of, walk_layers
+from tfinit.variables import walk_layers
 
 
 def compact(model: Any) -> Compaction:
@@ -56,14 +51,14 @@ def compact(model: Any) -> Compaction:
             backbones.
 
     Returns:
-        The result, with a new model of the same layers' names, inputs and outputs, compiled alike
-        with a fresh optimizer (of a `SparseOptimizer` the inner one, for its schedule would begin
-        again; marks of `prune_low_magnitude` are not copied either). To train it on and keep its
-        zeros, compile it with ``tfinit.pruning.hold_zeros(model, optimizer)``. If nothing can be
-        removed the new model is a copy, and the result says so. A model of a class that makes its
-        layers itself is copied by its class if nothing of it is removed; otherwise it becomes a
-        plain ``keras.Model``, and the notes say so. Layers of models inside are reported as
-        ``"inside/dense"``.
+        The result, with a new model of the same layers' names, inputs and outputs, compiled alike.
+        Its optimizer goes on where the given one's is, with what is left of its momenta; of a
+        `SparseOptimizer` it is the inner one, and marks of `prune_low_magnitude` are not copied
+        either: it is done with pruning. To train it on and keep its zeros, compile it with
+        ``tfinit.pruning.hold_zeros(model, optimizer)``. If nothing can be removed the new model is
+        a copy, and the result says so. A model of a class that makes its layers itself is copied by
+        its class if nothing of it is removed; otherwise it becomes a plain ``keras.Model``, and the
+        notes say so. Layers of models inside are reported as ``"inside/dense"``.
 
     Raises:
         InputError: ``model`` is not a Sequential or functional model of Keras 3, has a ``call`` of
@@ -108,7 +103,7 @@ def compact(model: Any) -> Compaction:
             removed.setdefault(id(maker.layer), (maker.name, Removed(dead, len(maker.made))))
     kept = [Kept(name, 0, why) for name, why in channels.barriers.items()]
     kept += [Kept(*found) for found in kept_dead(channels, liveness)]
-    notes = rebuilder.notes + compile_alike(new, model)
+    notes = rebuilder.notes + compile_alike(new, model, cuts_of(model, channels, liveness))
     return Compaction(
         new,
         dict(removed[id(layer)] for _, layer in walk_layers(model) if id(layer) in removed),
@@ -117,47 +112,3 @@ def compact(model: Any) -> Compaction:
         new.count_params(),
         tuple(notes),
     )
-
-
-def check_model(model: Any) -> None:
-    """Refuse what cannot be made again with fewer channels.
-
-    Raises:
-        InputError: it is no built Sequential or functional model of Keras 3.
-    """
-    if keras_of(model) != "keras" or not isinstance(model, keras.Model):
-        raise InputError(
-            "`model` must be a Sequential or functional model of Keras 3, received "
-            f"{type(model).__module__}.{type(model).__name__}."
-        )
-    if own_graph(model) is not None:
-        return
-    if isinstance(model, keras.Sequential) and not has_graph(model):
-        raise InputError(
-            f"`model` {model.name!r} is a Sequential that is not built, or has no fixed "
-            "inputs, so its layers cannot be followed. Begin it with keras.Input(shape), or "
-            "call model.build(input_shape)."
-        )
-    raise InputError(
-        f"`model` {model.name!r} is a {type(model).__name__}, a class of its own: how its layers "
-        "are called is in its code, so nothing of it can be removed. Allowed are keras.Sequential "
-        "and functional models, keras.Model(inputs, outputs), and classes of them that have no "
-        "`call` of their own."
-    )
-
-
-def compile_alike(new: Any, model: Any) -> list[str]:
-    """Compile ``new`` as ``model`` was; a note if that cannot be done."""
-    for part, _ in marked_parts(new):
-        unmark(part)
-    if not model.compiled:
-        return []
-    try:
-        config = model.get_compile_config()
-        sparse = find_sparse_optimizer(model.optimizer)
-        if sparse is not None:
-            config["optimizer"] = keras.optimizers.serialize(sparse.inner_optimizer)
-        new.compile_from_config(config)
-    except Exception as error:  # losses and metrics may be the user's own code
-        return [f"not compiled, for its settings could not be copied: {error}"]
-    return []

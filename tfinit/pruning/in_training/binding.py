@@ -11,8 +11,21 @@ from tfinit.errors import InputError
 from tfinit.graph.keras_internals import is_sharded
 from tfinit.graph.layer_kinds import PRUNABLE_NAMES, letters_of
 from tfinit.pruning.in_training.rules import PruningRule, is_layers, weights_of
+from tfinit.pruning.in_training.whole_channels import (
+    ChannelGroups,
+    MaskedGroup,
+    check_fit,
+    groups_of,
+    placed,
+)
 from tfinit.pruning.scoring.allocation import check_allocation
-from tfinit.variables import own_weights, walk_layers, weight_name
+from tfinit.variables import (
+    all_weights,
+    own_weights,
+    prunable_weights,
+    walk_layers,
+    weight_name,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +41,8 @@ class Group:
         input_axes: The axis along which m:n counts.
         final: The sparsity at which a mapping as allocation is reached; None for another.
         sharded: Whether one of them lies in parts on several devices.
+        channels: What is masked together, weights by their places in `indices`; empty where each
+            weight is by itself.
     """
 
     rule: PruningRule
@@ -37,6 +52,7 @@ class Group:
     input_axes: tuple[int, ...]
     final: float | None = None
     sharded: bool = False
+    channels: tuple[MaskedGroup, ...] = ()
 
     def by_index(self) -> PruningRule:
         """The rule with its weights named by index: what a loaded optimizer finds again."""
@@ -50,7 +66,10 @@ class Group:
             }
         # A loaded copy gets the masks from the file: it has nothing to say about its start.
         start = self.rule.start or ("random" if self.rule.regrow else None)
-        return self.rule.with_scope(list(self.indices), allocation=allocation, start=start)
+        changes = {"allocation": allocation, "start": start}
+        if self.rule.channels:
+            changes["structure"] = ChannelGroups(self.channels)
+        return self.rule.with_scope(list(self.indices), **changes)
 
 
 def bind(rules: Iterable[PruningRule], variables: list[Any], eligible: list[bool]) -> list[Group]:
@@ -69,6 +88,9 @@ def bind(rules: Iterable[PruningRule], variables: list[Any], eligible: list[bool
     for rule in rules:
         named = _chosen(rule, variables, eligible)
         mine = {index: key for index, key in named.items() if index in free}
+        channels: tuple[MaskedGroup, ...] = ()
+        if rule.channels:
+            mine, channels = _channels(rule, mine, variables)
         if not mine and rule.prunes:
             raise InputError(_why_nothing(rule, named, variables))
         _check_axes(rule, [variables[i] for i in mine])
@@ -89,6 +111,7 @@ def bind(rules: Iterable[PruningRule], variables: list[Any], eligible: list[bool
                 tuple(axes.get(id(variables[i]), _last_input(variables[i])) for i in mine),
                 final,
                 any(is_sharded(variables[i]) for i in mine),
+                channels,
             )
         )
     return groups
@@ -105,6 +128,13 @@ def _names(mine: dict[int, str], variables: list[Any]) -> tuple[tuple[str, ...],
 
 def _why_nothing(rule: PruningRule, named: dict[int, str], variables: list[Any]) -> str:
     """Why a rule has no variable, and the cure."""
+    if rule.channels:
+        return (
+            "There is nothing to prune by `structure='channels'`: all channels are given to the "
+            "model, returned by it, normalized over, or on a kernel that is not trained, not "
+            "allowed by `policy` or pruned by a rule before this one. "
+            "tfinit.pruning.channel_plan says of each why it must stay."
+        )
     if named:
         return (
             f"There is nothing to prune for a rule: the rules before it have all that its `scope` "
@@ -159,7 +189,8 @@ def _chosen(rule: PruningRule, variables: list[Any], eligible: list[bool]) -> di
             if eligible[i] and (not rule.prunes or weight_name(v) in PRUNABLE_NAMES)
         }
     if is_layers(scope):
-        keys = {id(v): key for key, v in weights_of(scope, rule.policy).items()}
+        found = all_weights(scope) if rule.channels else weights_of(scope, rule.policy)
+        keys = {id(v): key for key, v in found.items()}
         return {i: keys[id(v)] for i, v in enumerate(variables) if id(v) in keys}
     if callable(scope):
         return {i: v.path for i, v in enumerate(variables) if scope(v)}
@@ -173,6 +204,31 @@ def _chosen(rule: PruningRule, variables: list[Any], eligible: list[bool]) -> di
             f"{paths}."
         )
     return {i: p for i, p in enumerate(paths) if p in scope or i in scope}
+
+
+def _channels(
+    rule: PruningRule, named: dict[int, str], variables: list[Any]
+) -> tuple[dict[int, str], tuple[MaskedGroup, ...]]:
+    """The groups of channels that a rule masks, and those of its weights that they are on."""
+    if isinstance(rule.structure, ChannelGroups):
+        groups = rule.structure.groups
+        places = {  # in the scope, of which each names one
+            next(n for n, name in enumerate(rule.scope) if name in (i, variables[i].path)): i
+            for i in named
+        }
+        check_fit(groups, {n: variables[i].shape for n, i in places.items()})
+    else:
+        groups, _ = groups_of(rule.scope, rule.scoring)
+        places = {id(variables[i]): i for i in named}
+        if rule.policy is not None:
+            allowed = weights_of(rule.scope, rule.policy)
+            for key, weight in prunable_weights(rule.scope).items():
+                if key not in allowed:
+                    places.pop(id(weight), None)
+    groups = placed(groups, places)
+    used = sorted({axis.weight for group in groups for axis in group.axes})
+    order = {index: place for place, index in enumerate(used)}
+    return {index: named[index] for index in used}, placed(groups, order)
 
 
 def _input_axes(scope: Any) -> dict[int, int]:

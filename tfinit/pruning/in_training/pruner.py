@@ -243,7 +243,7 @@ class Pruner:
         weights = [ops.convert_to_tensor(self._trained[i]) for i in group.indices]
         masks = first_masks(group, sparsity or 0.0, weights)
         for i, mask in zip(group.indices, masks, strict=True):
-            if i in places or rule.allocation == "global":
+            if i in places or rule.channels or rule.allocation == "global":
                 self.masks[i].assign(mask)
                 self._zero([i])
 

@@ -12,6 +12,7 @@ from tfinit.errors import InputError
 from tfinit.graph.keras_internals import is_symbolic
 from tfinit.pruning.in_training.schedule_checks import check_schedule
 from tfinit.pruning.in_training.schedules import PruningSchedule
+from tfinit.pruning.in_training.whole_channels import ChannelGroups, groups_of, placed
 from tfinit.pruning.scoring.allocation import check_allocation, check_min_density
 from tfinit.pruning.scoring.configured import (
     allocation_config,
@@ -19,7 +20,7 @@ from tfinit.pruning.scoring.configured import (
     score_config,
     score_from_config,
 )
-from tfinit.pruning.scoring.scores import STEP, AnyScore, check_score
+from tfinit.pruning.scoring.scores import STEP, AnyScore, Score, check_score, names
 from tfinit.pruning.tfmot_api.policy import PruningPolicy
 from tfinit.variables import (
     find_prunable,
@@ -29,12 +30,14 @@ from tfinit.variables import (
 
 REGROWTHS = ("set", "rigl")
 STARTS = ("random", "magnitude")
+STRUCTURES = ("weights", "channels")
 # Settings that mean nothing without a schedule, and what they are then.
 _OF_A_SCHEDULE = {
     "allocation": "uniform",
     "score": "magnitude",
     "block_size": (1, 1),
     "monotone": False,
+    "structure": "weights",
 }
 
 
@@ -61,7 +64,20 @@ class PruningRule:
         score: What survives: ``"magnitude"`` |w|, ``"movement"`` Σ −w·∂w (Sanh et al. 2020),
             ``"snip"`` |w·∂w| on the batch of the update (Lee et al. 2019), or ``"random"``; a
             `tfinit.pruning.Score`; or a function of what it needs, by name, as
-            ``lambda weights, gradients: abs(weights * gradients)``.
+            ``lambda weights, gradients: abs(weights * gradients)``. With ``structure="channels"``
+            also those of `tfinit.pruning.prune_channels`: ``"l2"``, ``"l1"``, ``"taylor"``,
+            ``"batchnorm"``.
+        structure: ``"weights"``, each by itself, or ``"channels"``: whole units, filters and heads,
+            in all weights of ``scope`` that they are on (kernels that make or read them, biases,
+            scales of normalizations), so that nothing of them comes through, and
+            `tfinit.pruning.compact` removes them in the end. ``scope`` is the whole model then, a
+            Sequential or functional one. The sparsity is the fraction of channels that go: of each
+            group of channels that stand or fall together (``allocation="uniform"``), or of all, by
+            score over the mean of the group (``"global"``, of which ``min_density`` of each group
+            stays, and one channel at least). The score of a channel is the sum of those of its
+            weights; the formulas are in `tfinit.pruning.channels.scoring`. What LayerNormalization
+            and its like normalize over keeps its channels, and so do groups of which a kernel is
+            frozen or not allowed by ``policy``.
         block_size: (height, width) of the blocks in which weights go together, or ``"litert"``:
             (4, 1), which LiteRT's sparse kernel for Dense layers skips; see `tfinit.export`.
         block_pooling_type: ``"AVG"`` or ``"MAX"``: the score of a block.
@@ -92,6 +108,7 @@ class PruningRule:
             "allocation",
             "min_density",
             "score",
+            "structure",
             "block_size",
             "block_pooling_type",
             "sparsity_m_by_n",
@@ -113,6 +130,7 @@ class PruningRule:
         allocation: Any = "uniform",
         min_density: float = 0.0,
         score: AnyScore = "magnitude",
+        structure: str | ChannelGroups = "weights",
         block_size: Sequence[int] | str = (1, 1),
         block_pooling_type: str = "AVG",
         sparsity_m_by_n: Sequence[int] | None = None,
@@ -128,8 +146,11 @@ class PruningRule:
         self.policy = policy
         self.allocation = check_allocation(allocation)
         self.min_density = check_min_density(min_density, self.allocation)
+        self.structure = structure
+        if not isinstance(structure, ChannelGroups):  # as a saved rule has
+            self.structure = one_of("structure", structure, STRUCTURES)
         self.score = score
-        self.scoring = check_score(score, STEP)
+        self.scoring = _check_channel_score(score) if self.channels else check_score(score, STEP)
         self.block_size = block_size_of(block_size)
         self.block_pooling_type = one_of("block_pooling_type", block_pooling_type, ("AVG", "MAX"))
         self.sparsity_m_by_n = None
@@ -163,6 +184,8 @@ class PruningRule:
                 "`policy` chooses layers, so it needs `scope=model`. Received "
                 f"scope={type(self.scope).__name__}."
             )
+        if self.channels:
+            self._check_channels()
         patterns = {
             "sparsity_m_by_n": self.sparsity_m_by_n is not None,
             "block_size": self.block_size != (1, 1),
@@ -202,8 +225,36 @@ class PruningRule:
                 raise InputError(f"{told}, when `sparsity_m_by_n` is taken. Leave `score` out.")
             raise InputError(f"{told}. Let the `schedule` begin later: begin_step=2 or more.")
 
+    def _check_channels(self) -> None:
+        if self.structure == "channels" and not isinstance(self.scope, keras.Model):
+            raise InputError(
+                "`structure='channels'` follows channels through a whole model, so it needs "
+                f"`scope=model`. Received scope={type(self.scope).__name__}."
+            )
+        if self.allocation not in ("uniform", "global"):
+            raise InputError(
+                "`structure='channels'` takes the allocations 'uniform' and 'global', received "
+                f"{self.allocation!r}."
+            )
+        others = {
+            "block_size": self.block_size != (1, 1),
+            "sparsity_m_by_n": self.sparsity_m_by_n is not None,
+            "regrow": self.regrow is not None,
+            "keep_zeros": self.keep_zeros,
+        }
+        used = [name for name, is_used in others.items() if is_used]
+        if used:
+            raise InputError(
+                f"`structure='channels'` and `{used[0]}` exclude each other. Leave one of them out."
+            )
+
     def _is_set(self, name: str) -> bool:
         return getattr(self, name) != _OF_A_SCHEDULE[name]
+
+    @property
+    def channels(self) -> bool:
+        """Whether whole channels are pruned."""
+        return self.structure != "weights"
 
     @property
     def prunes(self) -> bool:
@@ -232,8 +283,10 @@ class PruningRule:
 
     def get_config(self) -> dict[str, Any]:
         """The settings; a scope that is a model becomes the paths of its weights."""
-        scope = self.scope
-        if is_layers(scope):
+        scope, structure = self.scope, self.structure
+        if structure == "channels":
+            structure, scope = self._listed()
+        elif is_layers(scope):
             scope = [v.path for v in weights_of(scope, self.policy).values()]
         elif callable(scope):
             raise InputError(
@@ -245,6 +298,9 @@ class PruningRule:
             "allocation": allocation_config(self.allocation),
             "min_density": self.min_density,
             "score": score_config(self.score),
+            "structure": (
+                structure.get_config() if isinstance(structure, ChannelGroups) else structure
+            ),
             "block_size": list(self.block_size),
             "block_pooling_type": self.block_pooling_type,
             "sparsity_m_by_n": None if self.sparsity_m_by_n is None else list(self.sparsity_m_by_n),
@@ -255,6 +311,12 @@ class PruningRule:
             "start": self.start,
             "seed": self.seed,
         }
+
+    def _listed(self) -> tuple[ChannelGroups, list[str]]:
+        """The groups of the model that is the scope, with weights by their places in a list."""
+        groups, variables = groups_of(self.scope, self.scoring)
+        places = {key: place for place, key in enumerate(variables)}
+        return ChannelGroups(placed(groups, places)), [v.path for v in variables.values()]
 
     @classmethod
     def from_config(
@@ -274,6 +336,8 @@ class PruningRule:
         )
         config["allocation"] = allocation_from_config(config["allocation"], custom_objects)
         config["score"] = score_from_config(config["score"], custom_objects)
+        if not isinstance(config.get("structure", ""), str):
+            config["structure"] = ChannelGroups.from_config(config["structure"])
         return cls(**config)
 
 
@@ -291,6 +355,18 @@ def weights_of(scope: Any, policy: PruningPolicy | None) -> dict[str, Any]:
         if layer.built:
             found |= {v.path: v for v in find_prunable(layer, allow).values()}
     return found
+
+
+def _check_channel_score(score: AnyScore) -> Score:
+    """The score of channels, by a name of `prune_channels`, or as for weights."""
+    # Here, as Keras registers these rules, in the middle of importing that.
+    from tfinit.pruning.channels.scoring import SCORES as CHANNEL_SCORES
+
+    if isinstance(score, str) and score not in CHANNEL_SCORES:
+        one_of("score", score, dict.fromkeys((*CHANNEL_SCORES, *names(STEP))))
+    if isinstance(score, str) and score in CHANNEL_SCORES:
+        return CHANNEL_SCORES[score][0]
+    return check_score(score, STEP)
 
 
 def is_layers(scope: Any) -> bool:

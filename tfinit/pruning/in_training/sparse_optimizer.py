@@ -87,8 +87,8 @@ class SparseOptimizer(MaskKeeper):
             pruned differently. The first rule that names a weight has it.
         name: Name of the optimizer.
         settings: What else `PruningRule` takes: ``allocation``, ``min_density``, ``score``,
-            ``block_size``, ``block_pooling_type``, ``sparsity_m_by_n``, ``monotone``, ``regrow``,
-            ``drop_fraction``, ``start``, ``seed``.
+            ``structure``, ``block_size``, ``block_pooling_type``, ``sparsity_m_by_n``,
+            ``monotone``, ``keep_zeros``, ``regrow``, ``drop_fraction``, ``start``, ``seed``.
 
     Raises:
         InputError: ``inner_optimizer`` is not a Keras optimizer, or is one of tf_keras; an

@@ -16,6 +16,7 @@ from tfinit.pruning.in_training.binding import Group
 from tfinit.pruning.in_training.patterns import block_mask, n_m_mask
 from tfinit.pruning.in_training.selection import keep_count, top_masks, top_masks_of_each
 from tfinit.pruning.in_training.shards import top_masks_of_each_in_shards, top_masks_of_shards
+from tfinit.pruning.in_training.whole_channels import Channels, kept_channels
 from tfinit.pruning.scoring.allocation import is_global
 from tfinit.pruning.scoring.masks import top_mask
 from tfinit.pruning.scoring.scores import check_values
@@ -108,6 +109,8 @@ def new_masks(
         select = _IN_SHARDS if group.sharded else _IN_ONE_PLACE
     if rule.regrow:
         return _regrown(group, step, sparsity, state, select)
+    if rule.channels:
+        return _of_channels(group, sparsity, state, _IN_ONE_PLACE if group.sharded else select)
     plain = rule.block_size == (1, 1) and not rule.sparsity_m_by_n and not rule.monotone
     # Ranked by |w| without writing |w| to memory.
     absolute = rule.scoring.absolute and plain
@@ -135,6 +138,22 @@ def new_masks(
     return masks
 
 
+def _of_channels(group: Group, sparsity: Any, state: State, select: Selection) -> list[Any]:
+    """The masks of whole channels, of which the best of each group stay, or of all."""
+    rule, channels = group.rule, Channels(group.channels, group.shapes)
+    scores = channels.scores({i: _score(group, state, i) for i in sorted(channels.counted)})
+    if rule.monotone:
+        lowest = ops.cast(-math.inf, "float32")
+        living = channels.living(state.masks)
+        scores = [ops.where(alive, s, lowest) for alive, s in zip(living, scores, strict=True)]
+    masks = channels.masks(
+        kept_channels(scores, sparsity, rule.allocation, rule.min_density, select)
+    )
+    if rule.monotone:
+        masks = [ops.logical_and(new, old) for new, old in zip(masks, state.masks, strict=True)]
+    return masks
+
+
 def _with_floors(
     scores: list[Any], keep: Any, min_density: float, of_all: Callable[..., list[Any]]
 ) -> tuple[list[Any], Any]:
@@ -150,24 +169,27 @@ def _with_floors(
 
 
 def _scores(group: Group, state: State) -> list[Any]:
-    """The scores of a rule's weights, of what its score needs."""
-    score, found = group.rule.scoring, []
-    for i, (weights, gradient) in enumerate(zip(state.weights, state.gradients, strict=True)):
-        values = score.evaluate(
-            {
-                "weights": lambda w=weights: w,
-                "gradients": lambda w=weights, g=gradient: (
-                    ops.zeros_like(w) if g is None else ops.cast(g, w.dtype)
-                ),
-                "state": lambda i=i: ops.convert_to_tensor(state.states[i]),
-                # The same numbers at each update: as the sparsity grows, the masks are nested.
-                "random": lambda i=i: _random(group, i, 0),
-            }
-        )
-        values = ops.convert_to_tensor(check_values(score, values, group.shapes[i]))
-        is_float = keras.backend.is_float_dtype(keras.backend.standardize_dtype(values.dtype))
-        found.append(values if is_float else ops.cast(values, weights.dtype))
-    return found
+    """The scores of a rule's weights."""
+    return [_score(group, state, i) for i in range(len(state.weights))]
+
+
+def _score(group: Group, state: State, i: int) -> Any:
+    """The score of one of a rule's weights, of what it needs."""
+    score, weights, gradient = group.rule.scoring, state.weights[i], state.gradients[i]
+    values = score.evaluate(
+        {
+            "weights": lambda: weights,
+            "gradients": lambda: (
+                ops.zeros_like(weights) if gradient is None else ops.cast(gradient, weights.dtype)
+            ),
+            "state": lambda: ops.convert_to_tensor(state.states[i]),
+            # The same numbers at each update: as the sparsity grows, the masks are nested.
+            "random": lambda: _random(group, i, 0),
+        }
+    )
+    values = ops.convert_to_tensor(check_values(score, values, group.shapes[i]))
+    is_float = keras.backend.is_float_dtype(keras.backend.standardize_dtype(values.dtype))
+    return values if is_float else ops.cast(values, weights.dtype)
 
 
 def _layerwise(
