@@ -265,6 +265,11 @@ SEQUENCES = {
     "transformer": (words, residual_attention, [6, 4, 8]),
     "attention to a memory": (numbers, crossed, [6, 5, 4, 2, 8, 3]),
     "grouped queries": (numbers, grouped_queries, [6, 2]),
+    "grouped queries of a memory": (
+        numbers,
+        lambda x: L.GroupQueryAttention(3, 2, 2)(x, L.Dense(6)(x)),
+        [6, 2],
+    ),
     "dot-product attention": (numbers, dot_attention, [6, 4, 2]),
     "additive attention": (numbers, additive_attention, [6]),
     "einsum": (numbers, L.EinsumDense("...x,yx->...y", 4, bias_axes="y"), [6, 4]),
