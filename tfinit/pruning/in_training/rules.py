@@ -11,6 +11,7 @@ from tfinit.block_sizes import BLOCK_SIZES
 from tfinit.errors import InputError
 from tfinit.graph.keras_internals import is_symbolic
 from tfinit.pruning.channels.scoring import SCORES as CHANNEL_SCORES
+from tfinit.pruning.channels.scoring import weights_that_count
 from tfinit.pruning.in_training.schedule_checks import check_schedule
 from tfinit.pruning.in_training.schedules import PruningSchedule
 from tfinit.pruning.in_training.whole_channels import ChannelGroups, groups_of, placed
@@ -315,7 +316,7 @@ class PruningRule:
 
     def _listed(self) -> tuple[ChannelGroups, list[str]]:
         """The groups of the model that is the scope, with weights by their places in a list."""
-        groups, variables = groups_of(self.scope, self.scoring)
+        groups, variables = groups_of(self.scope, weights_that_count(self.scoring))
         places = {key: place for place, key in enumerate(variables)}
         return ChannelGroups(placed(groups, places)), [v.path for v in variables.values()]
 
