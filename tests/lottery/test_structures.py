@@ -1,6 +1,7 @@
 """Tickets of whole channels: what is masked, counted and chosen, and what a control makes of it."""
 
 import json
+import re
 from pathlib import Path
 
 import keras
@@ -209,3 +210,15 @@ def test_an_experiment_ends_where_one_channel_of_each_group_is_left():
     assert "at level 2 of 16, with 2 of 6 channels" in ends_early(each, {"a": 4, "b": 2})
     together = LotteryConfig(structure="channels", prune_fraction=0.6, allocation="global")
     assert [next_counts(together, {"a": n, "b": 2}) for n in (8, 2, 1)] == [4, 2, 2]
+
+
+def test_the_ticket_of_the_guide_is_a_small_network(pytestconfig, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    guide = (pytestconfig.rootpath / "docs/lottery.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```python\n(.*?)^```", guide, re.M | re.S)
+    namespace = {}
+    for mark in "# nets.py", 'structure="channels"':
+        [block] = [b for b in blocks if mark in b]
+        exec(compile(block, "lottery.md", "exec"), namespace)
+    told = re.findall(r"^# (.*)", block, re.M)
+    assert capsys.readouterr().out.splitlines()[-len(told) :] == told

@@ -451,7 +451,7 @@ def test_what_cannot_be_touched_at_all_is_an_error(model, message):
 
 
 def test_the_example_of_the_docstring():
-    failed, tried = doctest.testmod(compacting, extraglobs={"np": np})
+    failed, tried = doctest.testmod(compacting, extraglobs={"keras": keras, "np": np})
     assert failed == 0 and tried > 0
 
 

@@ -16,10 +16,10 @@ from tfinit.graph.multiply_adds import UnknownShapes, count_uses
 from tfinit.pruning.channels.costs import multiply_adds
 from tfinit.pruning.channels.groups import Group, find_groups, weights_with_channels
 from tfinit.pruning.channels.result import ChannelPruning
-from tfinit.pruning.compaction.compacting import compile_alike
 from tfinit.pruning.compaction.followed import check_model
 from tfinit.pruning.compaction.liveness import Liveness
 from tfinit.pruning.compaction.rebuilding import Rebuilder
+from tfinit.pruning.compaction.recompiling import compile_alike, cuts_of
 from tfinit.pruning.compaction.result import Removed
 from tfinit.results import Result
 from tfinit.text_table import aligned, printable
@@ -208,7 +208,9 @@ class ChannelPlan(Result):
         rebuilder = Rebuilder(channels, liveness)
         with filled_afterwards():
             new = rebuilder.model(model)
-        notes = rebuilder.notes + compile_alike(new, model)
+        notes = rebuilder.notes + compile_alike(
+            new, model, cuts_of(model, channels, liveness), masks=True
+        )
         known = {group.name: group for group in find_groups(channels)}
         removed, normalized = {}, {}
         for group in self.groups:

@@ -2,16 +2,13 @@
 
 from typing import Any
 
-import keras
-
 from tfinit.deserializing import filled_afterwards
 from tfinit.graph.channels import follow
 from tfinit.pruning.compaction.followed import check_model
 from tfinit.pruning.compaction.liveness import find_live, kept_dead
 from tfinit.pruning.compaction.rebuilding import Rebuilder
+from tfinit.pruning.compaction.recompiling import compile_alike, cuts_of
 from tfinit.pruning.compaction.result import Compaction, Kept, Removed
-from tfinit.pruning.in_training.model_masks import find_sparse_optimizer
-from tfinit.pruning.tfmot_api.marks import marked_parts, unmark
 from tfinit.variables import walk_layers
 
 
@@ -54,14 +51,14 @@ def compact(model: Any) -> Compaction:
             backbones.
 
     Returns:
-        The result, with a new model of the same layers' names, inputs and outputs, compiled alike
-        with a fresh optimizer (of a `SparseOptimizer` the inner one, for its schedule would begin
-        again; marks of `prune_low_magnitude` are not copied either). To train it on and keep its
-        zeros, compile it with ``tfinit.pruning.hold_zeros(model, optimizer)``. If nothing can be
-        removed the new model is a copy, and the result says so. A model of a class that makes its
-        layers itself is copied by its class if nothing of it is removed; otherwise it becomes a
-        plain ``keras.Model``, and the notes say so. Layers of models inside are reported as
-        ``"inside/dense"``.
+        The result, with a new model of the same layers' names, inputs and outputs, compiled alike.
+        Its optimizer goes on where the given one's is, with what is left of its momenta; of a
+        `SparseOptimizer` it is the inner one, and marks of `prune_low_magnitude` are not copied
+        either: it is done with pruning. To train it on and keep its zeros, compile it with
+        ``tfinit.pruning.hold_zeros(model, optimizer)``. If nothing can be removed the new model is
+        a copy, and the result says so. A model of a class that makes its layers itself is copied by
+        its class if nothing of it is removed; otherwise it becomes a plain ``keras.Model``, and the
+        notes say so. Layers of models inside are reported as ``"inside/dense"``.
 
     Raises:
         InputError: ``model`` is not a Sequential or functional model of Keras 3, has a ``call`` of
@@ -106,7 +103,7 @@ def compact(model: Any) -> Compaction:
             removed.setdefault(id(maker.layer), (maker.name, Removed(dead, len(maker.made))))
     kept = [Kept(name, 0, why) for name, why in channels.barriers.items()]
     kept += [Kept(*found) for found in kept_dead(channels, liveness)]
-    notes = rebuilder.notes + compile_alike(new, model)
+    notes = rebuilder.notes + compile_alike(new, model, cuts_of(model, channels, liveness))
     return Compaction(
         new,
         dict(removed[id(layer)] for _, layer in walk_layers(model) if id(layer) in removed),
@@ -115,20 +112,3 @@ def compact(model: Any) -> Compaction:
         new.count_params(),
         tuple(notes),
     )
-
-
-def compile_alike(new: Any, model: Any) -> list[str]:
-    """Compile ``new`` as ``model`` was; a note if that cannot be done."""
-    for part, _ in marked_parts(new):
-        unmark(part)
-    if not model.compiled:
-        return []
-    try:
-        config = model.get_compile_config()
-        sparse = find_sparse_optimizer(model.optimizer)
-        if sparse is not None:
-            config["optimizer"] = keras.optimizers.serialize(sparse.inner_optimizer)
-        new.compile_from_config(config)
-    except Exception as error:  # losses and metrics may be the user's own code
-        return [f"not compiled, for its settings could not be copied: {error}"]
-    return []

@@ -10,13 +10,11 @@ import keras
 from tfinit.errors import InputError
 from tfinit.graph.keras_internals import is_sharded
 from tfinit.graph.layer_kinds import PRUNABLE_NAMES, letters_of
-from tfinit.pruning.channels.scoring import weights_that_count
 from tfinit.pruning.in_training.rules import PruningRule, is_layers, weights_of
 from tfinit.pruning.in_training.whole_channels import (
     ChannelGroups,
     MaskedGroup,
     check_fit,
-    groups_of,
     placed,
 )
 from tfinit.pruning.scoring.allocation import check_allocation
@@ -219,7 +217,7 @@ def _channels(
         }
         check_fit(groups, {n: variables[i].shape for n, i in places.items()})
     else:
-        groups, _ = groups_of(rule.scope, weights_that_count(rule.scoring))
+        groups, _ = rule.groups()
         places = {id(variables[i]): i for i in named}
         if rule.policy is not None:
             allowed = weights_of(rule.scope, rule.policy)

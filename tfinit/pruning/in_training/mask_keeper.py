@@ -88,6 +88,11 @@ class MaskKeeper(WrappingOptimizer):
         """The variables that carry a mask."""
         return [variable for variable, _ in self._pruner.masked()]
 
+    def places(self) -> dict[int, int]:
+        """Id of each mask, and of what a score remembers → the place of its weight."""
+        masks = {id(mask): i for i, mask in enumerate(self._pruner.masks) if mask is not None}
+        return masks | {id(state): i for i, state in self._pruner.states.items()}
+
     def pruned(self) -> int:
         """How many weights are pruned by the masks."""
         return self._pruner.pruned()

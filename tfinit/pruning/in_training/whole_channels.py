@@ -11,20 +11,20 @@ Which channels are in a group does not change, so that it is found once, before 
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from keras import ops
 
 from tfinit.errors import InputError
-from tfinit.graph.channels import coupled_groups, follow
 from tfinit.graph.layer_kinds import axes_of
-from tfinit.pruning.channels.groups import Weight, weights_with_channels
-from tfinit.pruning.compaction.followed import check_model
 from tfinit.pruning.in_training.selection import keep_count
 from tfinit.pruning.scoring.allocation import is_global
 from tfinit.pruning.scoring.sparsities import floor_counts
 from tfinit.variables import all_weights
+
+if TYPE_CHECKING:
+    from tfinit.pruning.channels.groups import Weight
 
 
 class MaskedAxis(NamedTuple):
@@ -132,7 +132,7 @@ def check_fit(groups: Iterable[MaskedGroup], shapes: Mapping[int, Sequence[int]]
 
 
 def groups_of(
-    model: Any, counts: Callable[[Weight], bool]
+    model: Any, counts: "Callable[[Weight], bool]"
 ) -> tuple[list[MaskedGroup], dict[int, Any]]:
     """The groups of a model whose channels may be masked, and the weights that these are on.
 
@@ -149,6 +149,11 @@ def groups_of(
     Raises:
         InputError: the model cannot be followed.
     """
+    # Here, as Keras registers what imports this, in the middle of importing one of those.
+    from tfinit.graph.channels import coupled_groups, follow
+    from tfinit.pruning.channels.groups import weights_with_channels
+    from tfinit.pruning.compaction.followed import check_model
+
     check_model(model)
     channels = follow(model)
     weights = {id(weight.variable): weight for weight in weights_with_channels(channels)}
@@ -170,7 +175,7 @@ def groups_of(
     return groups, variables
 
 
-def _is_pruned(weight: Weight) -> bool:
+def _is_pruned(weight: "Weight") -> bool:
     """Not a depthwise kernel, say: what it makes of a channel is read by others, of that group."""
     axes = axes_of(weight.owner, weight.name)
     return bool(weight.letters) and axes is not None and axes.prunable
