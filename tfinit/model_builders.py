@@ -4,7 +4,6 @@ import functools
 import inspect
 import os
 import random
-import sysconfig
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-import tfinit
 from tfinit.arguments import refused
 from tfinit.errors import InputError, reason
 from tfinit.fingerprint import fingerprint
 from tfinit.named_functions import is_named, is_own_model, load_named
+from tfinit.own_code import OwnCode, of_user
 from tfinit.saved_model import load_model
 from tfinit.variables import keras_of
 
@@ -44,7 +43,8 @@ class ModelBuilder:
             built or saved with, and who wants those of a seed draws them.
         argument: The argument that named it, for errors.
         of_file: Whether it is a file: always of the same network.
-        given: What the user named it by. Other processes get that, and make the same of it.
+        given: What the user named it by. Other processes get that with its source, and make the
+            same of it.
     """
 
     name: str
@@ -55,7 +55,7 @@ class ModelBuilder:
     given: Any = None
 
     def __reduce__(self) -> Any:
-        return builder_of, (self.given, self.argument)
+        return _unpickled, (OwnCode(self.given), self.argument)
 
     def model(self, seed: int, *, compiled: bool = True) -> Any:
         """A new model: built, of Keras 3 or tf_keras, and compiled unless that is not needed.
@@ -160,7 +160,7 @@ class ModelBuilder:
     def _raised(self, seed: int, error: Exception) -> InputError:
         """The error, with the last line of the user's that it came from."""
         called = f"with seed {seed}" if self.takes_seed else "without arguments"
-        frames = [f for f in traceback.extract_tb(error.__traceback__) if _of_user(f.filename)]
+        frames = [f for f in traceback.extract_tb(error.__traceback__) if of_user(f.filename)]
         line = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
         return InputError(
             f"{self._named}, called {called}, raises {type(error).__name__}: {reason(error)}"
@@ -218,6 +218,10 @@ def builder_of(model: Any, argument: str = "build_model") -> ModelBuilder:
     return ModelBuilder(name, lambda seed: function(**{seed_as: seed}), True, argument, given=model)
 
 
+def _unpickled(code: OwnCode, argument: str) -> ModelBuilder:
+    return builder_of(code.given, argument)
+
+
 def _seed_of(function: Callable[..., Any], named: str) -> str | None:
     """By which name a function takes its seed; empty: by its place; None: it takes none.
 
@@ -272,15 +276,3 @@ def _place(function: Any) -> str:
 
 def _article(thing: Any) -> str:
     return "None" if thing is None else f"{type(thing).__module__}.{type(thing).__name__}"
-
-
-@functools.cache
-def _libraries() -> tuple[str, ...]:
-    paths = sysconfig.get_paths()
-    found = {paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")}
-    return (*found, str(Path(tfinit.__file__).parent))
-
-
-def _of_user(filename: str) -> bool:
-    """Whether a line of code is neither Python's, nor of a library that is installed."""
-    return filename[:1] != "<" and not filename.startswith(_libraries())

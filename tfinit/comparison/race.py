@@ -20,6 +20,7 @@ from tfinit.comparison.runs import (
 from tfinit.devices import announce
 from tfinit.executors.scheduling import work_off
 from tfinit.executors.workers import executing, workers_of
+from tfinit.own_code import OwnCode
 from tfinit.progress import as_warning, check_progress, following
 from tfinit.saved_data import read_data
 from tfinit.threads import threads_of
@@ -139,7 +140,7 @@ def compare(
     judge = None if metric == AUTO else first.judged(metric, metric_direction)
     title = title or f"{first.model.name} on {data.name}"
     threads = max(1, int(workers.cpus)) if workers is not None else 0
-    setup = RunnerSetup(build_model, data, threads_of() or threads)
+    setup = RunnerSetup(OwnCode(build_model), data, threads_of() or threads)
     tasks = [
         RunTask(one, seed, steps, batch_size, evaluate_every or steps, diagnose)
         for one, seed in _ordered(field, seeds)

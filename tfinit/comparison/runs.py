@@ -16,6 +16,7 @@ from tfinit.executors.job import Job, Steps, Tell, Work
 from tfinit.executors.scheduling import Plan
 from tfinit.model_builders import ModelBuilder, builder_of
 from tfinit.named_functions import is_named, load_named
+from tfinit.own_code import OwnCode
 from tfinit.threads import use_threads
 from tfinit.training.metrics import Progress
 from tfinit.variables import keras_of
@@ -89,19 +90,19 @@ class RunnerSetup:
     """Makes a `Runner` in another process.
 
     Attributes:
-        build_model: As for `tfinit.compare`.
+        code: What `tfinit.compare` got as ``build_model``.
         data: What is trained on.
         threads: With so many threads; 0: one for each core.
     """
 
-    build_model: BuildModel
+    code: OwnCode
     data: Dataset
     threads: int
 
     def __call__(self) -> Work:
         """The runner."""
         use_threads(self.threads)
-        return Runner(self.build_model, self.data)
+        return Runner(self.code.given, self.data)
 
 
 class RacePlan(Plan):

@@ -15,7 +15,6 @@ from tfinit.pruning.in_training.whole_channels import (
     ChannelGroups,
     MaskedGroup,
     check_fit,
-    groups_of,
     placed,
 )
 from tfinit.pruning.scoring.allocation import check_allocation
@@ -218,7 +217,7 @@ def _channels(
         }
         check_fit(groups, {n: variables[i].shape for n, i in places.items()})
     else:
-        groups, _ = groups_of(rule.scope, rule.scoring)
+        groups, _ = rule.groups()
         places = {id(variables[i]): i for i in named}
         if rule.policy is not None:
             allowed = weights_of(rule.scope, rule.policy)

@@ -12,7 +12,7 @@ from tfinit.errors import InputError
 from tfinit.graph.keras_internals import is_symbolic
 from tfinit.pruning.in_training.schedule_checks import check_schedule
 from tfinit.pruning.in_training.schedules import PruningSchedule
-from tfinit.pruning.in_training.whole_channels import ChannelGroups, groups_of, placed
+from tfinit.pruning.in_training.whole_channels import ChannelGroups, MaskedGroup, groups_of, placed
 from tfinit.pruning.scoring.allocation import check_allocation, check_min_density
 from tfinit.pruning.scoring.configured import (
     allocation_config,
@@ -312,9 +312,16 @@ class PruningRule:
             "seed": self.seed,
         }
 
+    def groups(self) -> tuple[list[MaskedGroup], dict[int, Any]]:
+        """The groups of channels of the model that is the scope: see `groups_of`."""
+        # Here, as Keras registers these rules, in the middle of importing that.
+        from tfinit.pruning.channels.scoring import weights_that_count
+
+        return groups_of(self.scope, weights_that_count(self.scoring))
+
     def _listed(self) -> tuple[ChannelGroups, list[str]]:
         """The groups of the model that is the scope, with weights by their places in a list."""
-        groups, variables = groups_of(self.scope, self.scoring)
+        groups, variables = self.groups()
         places = {key: place for place, key in enumerate(variables)}
         return ChannelGroups(placed(groups, places)), [v.path for v in variables.values()]
 
@@ -359,7 +366,7 @@ def weights_of(scope: Any, policy: PruningPolicy | None) -> dict[str, Any]:
 
 def _check_channel_score(score: AnyScore) -> Score:
     """The score of channels, by a name of `prune_channels`, or as for weights."""
-    # Here, as Keras registers these rules, in the middle of importing that.
+    # Here, as in `PruningRule.groups`.
     from tfinit.pruning.channels.scoring import SCORES as CHANNEL_SCORES
 
     if isinstance(score, str) and score not in CHANNEL_SCORES:

@@ -10,18 +10,21 @@ Which channels are in a group does not change, so that it is found once, before 
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from keras import ops
 
 from tfinit.errors import InputError
+from tfinit.graph.layer_kinds import axes_of
 from tfinit.pruning.in_training.selection import keep_count
 from tfinit.pruning.scoring.allocation import is_global
-from tfinit.pruning.scoring.scores import Score
 from tfinit.pruning.scoring.sparsities import floor_counts
 from tfinit.variables import all_weights
+
+if TYPE_CHECKING:
+    from tfinit.pruning.channels.groups import Weight
 
 
 class MaskedAxis(NamedTuple):
@@ -32,7 +35,7 @@ class MaskedAxis(NamedTuple):
         axis: The axis.
         runs: Which channel each entry is, in runs of (first channel, how many), each one more than
             that before it; of -1 are entries of no channel of the group.
-        kernel: Whether it is a kernel: one that cannot be masked keeps its group from being pruned.
+        kernel: Whether it mixes channels: one that cannot be masked keeps its group whole.
         counts: Whether it counts for the score.
     """
 
@@ -128,7 +131,9 @@ def check_fit(groups: Iterable[MaskedGroup], shapes: Mapping[int, Sequence[int]]
             raise InputError(f"`structure` has {size} channels on axes of {max(lengths)} entries.")
 
 
-def groups_of(model: Any, score: Score) -> tuple[list[MaskedGroup], dict[int, Any]]:
+def groups_of(
+    model: Any, counts: "Callable[[Weight], bool]"
+) -> tuple[list[MaskedGroup], dict[int, Any]]:
     """The groups of a model whose channels may be masked, and the weights that these are on.
 
     They are those of which some weight counts for the score and which no layer normalizes over: of
@@ -136,7 +141,7 @@ def groups_of(model: Any, score: Score) -> tuple[list[MaskedGroup], dict[int, An
 
     Args:
         model: A built Sequential or functional model.
-        score: By which they are ranked.
+        counts: Which weights count for the score.
 
     Returns:
         The groups, in which a weight is the id of a variable; id → variable.
@@ -147,13 +152,11 @@ def groups_of(model: Any, score: Score) -> tuple[list[MaskedGroup], dict[int, An
     # Here, as Keras registers what imports this, in the middle of importing one of those.
     from tfinit.graph.channels import coupled_groups, follow
     from tfinit.pruning.channels.groups import weights_with_channels
-    from tfinit.pruning.channels.scoring import weights_that_count
     from tfinit.pruning.compaction.followed import check_model
 
     check_model(model)
     channels = follow(model)
     weights = {id(weight.variable): weight for weight in weights_with_channels(channels)}
-    counts = weights_that_count(score)
     groups, variables = [], {}
     for coupling in coupled_groups(channels):
         if coupling.held or coupling.normalized or coupling.size < 2:
@@ -164,12 +167,18 @@ def groups_of(model: Any, score: Score) -> tuple[list[MaskedGroup], dict[int, An
             weight = weights[id(variable)]
             axes[id(variable), spot.axis] = MaskedAxis(
                 *(id(variable), spot.axis, _runs(spot.entries)),
-                *(bool(weight.letters), counts(weight)),
+                *(_is_pruned(weight), counts(weight)),
             )
             variables[id(variable)] = variable
         if any(axis.counts for axis in axes.values()):
             groups.append(MaskedGroup(coupling.size, tuple(axes.values())))
     return groups, variables
+
+
+def _is_pruned(weight: "Weight") -> bool:
+    """Not a depthwise kernel, say: what it makes of a channel is read by others, of that group."""
+    axes = axes_of(weight.owner, weight.name)
+    return bool(weight.letters) and axes is not None and axes.prunable
 
 
 def _runs(entries: np.ndarray) -> tuple[tuple[int, int], ...]:
