@@ -139,6 +139,32 @@ def test_what_a_layer_takes_along_another_axis_says_so():
     assert ("out reads along another axis",) in reasons
 
 
+def test_positions_that_are_put_one_after_the_other_have_the_same_channels():
+    given, token = keras.Input((4, 3)), keras.Input((1, 2))
+    one, two = L.Dense(5, name="one"), L.Dense(5, name="two")
+    both = L.Concatenate(axis=1)([one(token), two(given)])
+    model = keras.Model([given, token], L.Dense(1, name="out")(both))
+    one.bias.assign([1.0, 2.0, 3.0, 0.0, 0.0])
+    two.bias.assign([1.0, 0.0, 3.0, 0.0, 0.0])
+    for layer in one, two:
+        layer.kernel.assign(keras.ops.zeros_like(layer.kernel))
+    channels = follow(model)
+    [group] = [group for group in coupled_groups(channels) if "one" in group.made]
+    assert group.made.keys() == {"one", "two"} and group.size == 5 and not group.held
+    [out] = [mixing for mixing in channels.mixings.values() if mixing.name == "out"]
+    np.testing.assert_equal(out.taken.constants, [1.0, np.nan, 3.0, 0.0, 0.0])
+
+
+def test_what_is_done_to_words_and_to_masks_is_no_barrier():
+    words = keras.Input((4,), dtype="int32")
+    places = keras.ops.cumsum(keras.ops.ones_like(words), axis=1)
+    hidden = L.Embedding(5, 3, name="words")(words) + L.Embedding(6, 3, name="places")(places)
+    channels = follow(keras.Model(words, L.Dense(1, name="out")(hidden)))
+    assert channels.barriers == {}
+    spots = [({spot.name for spot in g.spots}, g.held) for g in coupled_groups(channels)]
+    assert ({"words", "places", "out"}, ()) in spots
+
+
 def test_the_table_of_layer_kinds_names_the_rules():
     rows = [row for home in (layer_kinds._LAYERS, layer_kinds._OPERATIONS) for row in home.values()]
     assert {row.channels for row in rows} - {""} == set(RULES)

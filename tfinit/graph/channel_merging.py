@@ -37,10 +37,18 @@ def _power(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def _concatenate(channels: Channels, call: Call) -> Value:
+    """Side by side along the channels; one after the other along positions, of all channels."""
     axis = call.layer.axis % len(call.shapes[0])
-    if {value.axis for value in call.taken} != {axis}:
-        raise Untouchable(f"its axis is {call.layer.axis}, not that of channels")
-    return side_by_side(call.taken)
+    first, *others = call.taken
+    if any(value.axis != first.axis for value in others):
+        raise Untouchable("its branches have their channels on different axes")
+    if axis == first.axis:
+        return side_by_side(call.taken)
+    same = np.ones(len(first), dtype=bool)
+    for value in others:
+        channels.join(first, value)
+        same &= value.constants == first.constants
+    return first.having(np.where(same, first.constants, np.nan))
 
 
 def _merge(function: Function) -> Callable[[Channels, Call], Value]:

@@ -80,8 +80,7 @@ class _Follower:
             for number, tensor in zip(call.inputs, inputs, strict=True)
         ]
         for i, (tensor, value) in enumerate(zip(inputs, now, strict=True)):
-            if not str(tensor.dtype).startswith(("float", "bfloat")):
-                # It is rounded on its way in.
+            if not _is_float(tensor):  # it is rounded on its way in
                 now[i] = self._known[call.inputs[i]] = value.having(np.full(len(value), np.nan))
         entry = self.channels.entries.setdefault(id(call.model), now)
         for first, value in zip(entry, now, strict=True):
@@ -116,6 +115,8 @@ class _Follower:
         except Untouchable as why:
             made = [self._fresh(shape) for shape in made_shapes]
             self._refuse(layer, name, str(why), [*earlier, *taken], made)
+            if any(map(_is_float, [*inputs_of(node), *outputs_of(node)])):  # not words, not masks
+                channels.barriers[name] = str(why)
         earlier += [*taken, *made]
         channels.values += made
         self._known.update(zip(step.outputs, made, strict=True))
@@ -132,11 +133,15 @@ class _Follower:
         for of, part in list(channels.mixings):
             if of == id(layer):
                 del channels.mixings[of, part]
-        self._refused[id(layer)] = channels.barriers[name] = why
+        self._refused[id(layer)] = why
         for value in taken:
             channels.hold(value, f"{name} reads them, and of that: {why}")
         for value in made:
             channels.hold(value, f"{name} makes them, and of that: {why}")
+
+
+def _is_float(tensor: Any) -> bool:
+    return str(tensor.dtype).startswith(("float", "bfloat"))
 
 
 def _arguments(node: Any) -> tuple[list[Any], dict[str, Any]]:
