@@ -88,7 +88,7 @@ class WholeChannels:
         self._axes: dict[str, list[tuple[str, MaskedAxis]]] = {}
         self.shapes: dict[str, int] = {}
         taken: set[str] = set()
-        for size, axes in placed(groups, places):
+        for size, axes, _ in placed(groups, places):
             name = unique_name(keys[axes[0].weight], taken)
             self.shapes[name] = size
             self._axes[name] = [(keys[axis.weight], axis) for axis in axes]

@@ -14,6 +14,7 @@ from tfinit.pruning.in_training.rules import PruningRule, is_layers, weights_of
 from tfinit.pruning.in_training.whole_channels import (
     ChannelGroups,
     MaskedGroup,
+    by_group,
     check_fit,
     placed,
 )
@@ -56,7 +57,7 @@ class Group:
     def by_index(self) -> PruningRule:
         """The rule with its weights named by index: what a loaded optimizer finds again."""
         allocation = self.rule.allocation
-        if isinstance(allocation, Mapping):
+        if isinstance(allocation, Mapping) and not self.channels:
             allocation = {
                 str(index): value
                 for index, names in zip(self.indices, self.keys, strict=True)
@@ -97,7 +98,10 @@ def bind(rules: Iterable[PruningRule], variables: list[Any], eligible: list[bool
             del free[index]
         final = None
         if isinstance(rule.allocation, Mapping):
-            _check_names(rule.allocation, mine, variables)
+            if rule.channels:
+                by_group(rule.allocation, channels)
+            else:
+                _check_names(rule.allocation, mine, variables)
             # Now, as a schedule cannot be asked for a number while a step is traced.
             final = None if rule.schedule is None else rule.schedule.last_sparsity
         axes = _input_axes(rule.scope)

@@ -19,7 +19,6 @@ from keras import ops
 from tfinit.errors import InputError
 from tfinit.graph.layer_kinds import axes_of
 from tfinit.pruning.in_training.selection import keep_count
-from tfinit.pruning.scoring.allocation import is_global
 from tfinit.pruning.scoring.sparsities import floor_counts
 from tfinit.variables import all_weights
 
@@ -57,10 +56,13 @@ class MaskedGroup(NamedTuple):
     Attributes:
         size: How many they are.
         axes: Where they are.
+        names: What an allocation may call them: the layers whose units, filters or heads they are,
+            the first of which is that of `tfinit.pruning.channel_plan`.
     """
 
     size: int
     axes: tuple[MaskedAxis, ...]
+    names: tuple[str, ...] = ()
 
 
 class ChannelGroups(NamedTuple):
@@ -71,8 +73,8 @@ class ChannelGroups(NamedTuple):
     def get_config(self) -> list[Any]:
         """As lists of numbers."""
         return [
-            [size, [[a.weight, a.axis, *map(int, (a.kernel, a.counts)), *a.runs] for a in axes]]
-            for size, axes in self.groups
+            [size, [_axis_config(axis) for axis in axes], *names]
+            for size, axes, names in self.groups
         ]
 
     @classmethod
@@ -95,12 +97,17 @@ class ChannelGroups(NamedTuple):
                             )
                             for weight, axis, kernel, counts, *runs in axes
                         ),
+                        tuple(map(str, names)),
                     )
-                    for size, axes in config
+                    for size, axes, *names in config
                 )
             )
         except (TypeError, ValueError) as error:
             raise InputError(f"`structure` is no description of channels: {error}.") from error
+
+
+def _axis_config(axis: MaskedAxis) -> list[Any]:
+    return [axis.weight, axis.axis, int(axis.kernel), int(axis.counts), *map(list, axis.runs)]
 
 
 def check_fit(groups: Iterable[MaskedGroup], shapes: Mapping[int, Sequence[int]]) -> None:
@@ -109,7 +116,7 @@ def check_fit(groups: Iterable[MaskedGroup], shapes: Mapping[int, Sequence[int]]
     Raises:
         InputError: they are not.
     """
-    for size, axes in groups:
+    for size, axes, _ in groups:
         lengths = [0]
         for axis in axes:
             shape = tuple(shapes.get(axis.weight, ()))
@@ -151,12 +158,13 @@ def groups_of(
     """
     # Here, as Keras registers what imports this, in the middle of importing one of those.
     from tfinit.graph.channels import coupled_groups, follow
-    from tfinit.pruning.channels.groups import weights_with_channels
+    from tfinit.pruning.channels.groups import find_groups, weights_with_channels
     from tfinit.pruning.compaction.followed import check_model
 
     check_model(model)
     channels = follow(model)
     weights = {id(weight.variable): weight for weight in weights_with_channels(channels)}
+    named = {group.classes[0]: group for group in find_groups(channels)}
     groups, variables = [], {}
     for coupling in coupled_groups(channels):
         if coupling.held or coupling.normalized or coupling.size < 2:
@@ -171,7 +179,9 @@ def groups_of(
             )
             variables[id(variable)] = variable
         if any(axis.counts for axis in axes.values()):
-            groups.append(MaskedGroup(coupling.size, tuple(axes.values())))
+            group = named.get(coupling.classes[0])
+            names = () if group is None else tuple(dict.fromkeys((group.name, *group.layers)))
+            groups.append(MaskedGroup(coupling.size, tuple(axes.values()), names))
     return groups, variables
 
 
@@ -208,13 +218,12 @@ def placed(groups: Iterable[MaskedGroup], places: Mapping[int, int]) -> tuple[Ma
         places: What names a weight in them → its place. Weights that have none are left out.
     """
     return tuple(
-        MaskedGroup(
-            group.size,
-            tuple(
+        group._replace(
+            axes=tuple(
                 axis._replace(weight=places[axis.weight])
                 for axis in group.axes
                 if axis.weight in places
-            ),
+            )
         )
         for group in groups
         if all(axis.weight in places for axis in group.axes if axis.kernel)
@@ -285,27 +294,56 @@ class Channels:
         return masks
 
 
+def by_group(allocation: Mapping[str, float], groups: Sequence[MaskedGroup]) -> list[float]:
+    """The sparsity of each group by a mapping of layers; 0 of those that it does not name.
+
+    Raises:
+        InputError: it names no group, or one differently by two of its layers.
+    """
+    known = dict.fromkeys(name for group in groups for name in group.names)
+    unknown = [name for name in allocation if name not in known]
+    if unknown:
+        raise InputError(
+            f"`allocation` names {unknown[0]!r}, which has no channels that can be masked. Layers "
+            f"that have are {list(known)}."
+        )
+    found = []
+    for group in groups:
+        told = {allocation[name] for name in group.names if name in allocation}
+        if len(told) > 1:
+            raise InputError(
+                f"`allocation` has {sorted(told)} for {', '.join(group.names)}, whose channels "
+                "stand or fall together. Give them the same."
+            )
+        found.append(told.pop() if told else 0.0)
+    return found
+
+
 def kept_channels(
-    scores: Sequence[Any], sparsity: Any, allocation: Any, min_density: float, select: Any
+    scores: Sequence[Any],
+    sparsities: Sequence[Any],
+    together: bool,
+    min_density: float,
+    select: Any,
 ) -> list[Any]:
     """Which channels stay: a boolean vector for each group, with the exact count of survivors.
 
     ::
 
-        "uniform"   of each group its keep_count(size, sparsity) best
-        "global"    as many in all, of the best by score / mean score of the group, after the
+        each        of each group its keep_count(size, sparsity) best
+        together    as many in all, of the best by score / mean score of the group, after the
                     max(1, round(min_density · size)) best of each
 
     Args:
         scores: A vector for each group.
-        sparsity: The fraction of channels that go.
-        allocation: One of the two.
+        sparsities: Of each group, the fraction of its channels that go.
+        together: Whether all groups compete for their places.
         min_density: As in a rule.
         select: What selects, as in `tfinit.pruning.in_training.update`.
     """
     sizes = [math.prod(score.shape) for score in scores]
-    keeps = [keep_count(size, sparsity) for size in sizes]
-    if not is_global(allocation):
+    keeps = [keep_count(size, part) for size, part in zip(sizes, sparsities, strict=True)]
+    if not together:
         return select.of_each(scores, keeps, False)
     keep = sum(keeps)
     floors = floor_counts(sizes, keep, min_density)
