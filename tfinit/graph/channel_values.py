@@ -232,9 +232,12 @@ class Channels:
 
     def join(self, first: Value, second: Value) -> None:
         """Let the channels of two tensors, in pairs, stand or fall together."""
-        pairs = np.stack([first.classes, second.classes], axis=1)
-        pairs = pairs[first.classes != second.classes]
-        for a, b in np.unique(pairs, axis=0).tolist():
+        self.pair(first.classes, second.classes)
+
+    def pair(self, first: np.ndarray, second: np.ndarray) -> None:
+        """Let classes stand or fall together with those at the same places of another array."""
+        other = first != second
+        for a, b in set(zip(first[other].tolist(), second[other].tolist(), strict=True)):
             a, b = self._oldest(a), self._oldest(b)
             self._parents[max(a, b)] = min(a, b)
 
