@@ -43,7 +43,8 @@ def test_json_of_an_earlier_version_loads():
 
 def test_json_has_every_field_but_the_directory():
     names = {f.name for f in dataclasses.fields(LotteryConfig)}
-    assert set(json.loads(OTHER.to_json())) == names - {"run_dir"}
+    names -= {"run_dir", "structure"}  # which is said where it is not that of earlier versions
+    assert set(json.loads(OTHER.to_json())) == names
 
 
 def test_identity_tells_experiments_apart_and_not_how_far_they_grew():

@@ -46,7 +46,12 @@ def _moving(channels: Channels, call: Call) -> Value:
     made = call.layer.compute_output_spec(keras.KerasTensor(tuple(sizes))).shape
     if made[0] != sizes[0]:
         raise Untouchable("it moves the axis of the batch")
-    return replace(call.taken[0], axis=made.index(sizes[call.taken[0].axis]))
+
+    def moved(value: Value) -> Value:
+        beside = tuple(map(moved, value.beside))
+        return replace(value, axis=made.index(sizes[value.axis]), beside=beside)
+
+    return moved(call.taken[0])
 
 
 def _slicing(channels: Channels, call: Call) -> Value:
@@ -119,9 +124,8 @@ def _spread(channels: Channels, taken: Value, entries: np.ndarray) -> Value:
         found.append((axis, rows))
     axis, rows = found[-1 if channels.first else 0]
     made = Value(taken.classes[rows[:, 0]], taken.constants[rows[:, 0]], axis + 1)
-    for other in rows.T[1:]:
-        channels.join(made, Value(taken.classes[other], taken.constants[other], axis + 1))
-    constants = taken.constants[rows]
+    classes, constants = taken.classes[rows], taken.constants[rows]
+    channels.pair(np.broadcast_to(classes[:, :1], classes.shape), classes)
     return made.having(
         np.where((constants == constants[:, :1]).all(axis=1), constants[:, 0], np.nan)
     )

@@ -36,7 +36,9 @@ __all__ = [
 # Added to a replicate's seed to draw the control's weights: far from any seed that a user gives.
 REINIT_SEED = 1_000_003
 ON_DIVERGENCE = ("record", "stop")
+STRUCTURES = ("weights", "channels")
 _OUTPUT_PRUNE_FRACTION = 0.1
+_FRACTIONS = {"output_prune_fraction": _OUTPUT_PRUNE_FRACTION, "layer_prune_fractions": {}}
 # |w_f − wᵢ|, which Zhou et al. call movement: that is Σ −w·∂w of `SparseOptimizer` today.
 _FORMER_SCORES = {"movement": "distance"}
 
@@ -72,6 +74,7 @@ class LotteryConfig(NetworkConfig):
     kind: ClassVar[str] = "lottery"
     grows: ClassVar[tuple[str, ...]] = ("seeds", "levels", "controls")
     own: ClassVar[tuple[str, ...]] = ("initialization", "score", "allocation")
+    later: ClassVar[tuple[str, ...]] = ("structure",)
 
     levels: int = 16
     """How often to prune. Level 0 is the dense network."""
@@ -85,6 +88,8 @@ class LotteryConfig(NetworkConfig):
     """A name, or a function (key, shape, sparsity of all) -> sparsity of the weight."""
     score: Any = field(default="magnitude", metadata=FlagHelp(scores_help))
     """A name, a `tfinit.pruning.Score`, or a function of ``weights`` and ``initial`` weights."""
+    structure: str = "weights"
+    """weights: each by itself. channels: whole units and filters, with all that reads them."""
     steps: int = 1000
     """Training steps at each level."""
     rewind_step: int = 0
@@ -123,14 +128,37 @@ class LotteryConfig(NetworkConfig):
         if len(set(self.controls)) < len(self.controls):
             raise InputError(f"`controls` names one twice: {self.controls}.")
         self._hold()
-        defaults = {"output_prune_fraction": _OUTPUT_PRUNE_FRACTION, "layer_prune_fractions": {}}
-        for name, default in defaults.items():
+        one_of("structure", self.structure, STRUCTURES)
+        if self.structure == "channels":
+            self._check_channels()
+        for name, default in _FRACTIONS.items():
             if self.allocation != "uniform" and getattr(self, name) != default:
                 raise InputError(
                     f"`{name}` has no meaning with allocation {self.allocation!r}, which decides "
                     "for itself how much of each layer is pruned. Leave it out, or use allocation "
                     "'uniform'."
                 )
+
+    def _check_channels(self) -> None:
+        """What is possible where whole channels are pruned."""
+        if self.allocation not in ("uniform", "global"):
+            raise InputError(
+                "`structure` 'channels' takes the allocations 'uniform' and 'global', received "
+                f"{self.allocation!r}."
+            )
+        for name in ("output_prune_fraction", "layer_prune_fractions"):
+            if getattr(self, name) != _FRACTIONS[name]:
+                raise InputError(
+                    f"`{name}` is of single weights, and `structure` is 'channels': the output "
+                    "layer has none that may go, and each group loses `prune_fraction`. Leave it "
+                    "out."
+                )
+        early = [name for name in self.controls if BRANCHES[name].early]
+        if early:
+            raise InputError(
+                f"`controls` {early[0]!r} prunes single weights before training, and `structure` "
+                "is 'channels'. Leave it out."
+            )
 
     @property
     def other_seeds(self) -> tuple[int, ...]:
@@ -229,6 +257,7 @@ class LotteryConfig(NetworkConfig):
             ("controls", early, []),
             *super()._keras_3_only(),
             ("score", self.score, "magnitude"),
+            ("structure", self.structure, "weights"),
         ]
 
 

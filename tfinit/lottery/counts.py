@@ -38,6 +38,8 @@ def with_outputs(
         >>> fractions_of(config, ["body", "left", "right"])
         {'body': 0.2, 'left': 0.1, 'right': 0.1}
     """
+    if config.structure == "channels":  # of which an output has none
+        return config
     if config.allocation != "uniform" or list(outputs) == list(keys[-1:]):
         return config
     own = dict.fromkeys(outputs, config.output_prune_fraction)
@@ -54,6 +56,8 @@ def next_counts(
     as with "global"; each gets the sparsity that the allocation gives it then, but never has more
     survivors than before.
 
+    Of whole channels one stays of each group.
+
     Args:
         config: The experiment.
         alive: Key → how many are alive.
@@ -64,6 +68,8 @@ def next_counts(
         >>> next_counts(config, {"a": 8, "b": 1}, {"a": (2, 4), "b": (2, 2)})
         {'a': 2, 'b': 1}
     """
+    if config.structure == "channels":
+        return _next_channels(config, alive)
     if config.allocation == "global":
         return survivors(sum(alive.values()), config.prune_fraction)
     if config.allocation == "uniform":
@@ -77,6 +83,12 @@ def next_counts(
     wanted = survivors(sum(alive.values()), config.prune_fraction)
     found = sparsities(config.allocation, 1 - wanted / sum(sizes.values()), known)
     return {key: min(n, int(keep_count(sizes[key], found[key]))) for key, n in alive.items()}
+
+
+def _next_channels(config: LotteryConfig, alive: Mapping[str, int]) -> Counts:
+    if config.allocation == "global":
+        return max(survivors(sum(alive.values()), config.prune_fraction), len(alive))
+    return {key: max(survivors(n, config.prune_fraction), 1) for key, n in alive.items()}
 
 
 def _shape(shape: tuple[int, ...] | int) -> tuple[int, ...]:
@@ -120,8 +132,8 @@ def ends_early(config: LotteryConfig, shapes: Shapes) -> str:
     rounds = "of so few the fraction to prune rounds to none, and " if left else ""
     return (
         f"The experiment ends at level {level} of {config.levels}, with {left} of "
-        f"{sum(_sizes(shapes).values())} weights: {rounds}further levels would train the same "
-        "tickets again"
+        f"{sum(_sizes(shapes).values())} {config.structure}: {rounds}further levels would train "
+        "the same tickets again"
     )
 
 
@@ -135,7 +147,8 @@ def check_prunes(config: LotteryConfig, shapes: Shapes) -> int:
     if level == 0:
         raise InputError(
             f"`prune_fraction` {config.prune_fraction:g} of the "
-            f"{sum(_sizes(shapes).values())} weights rounds to none in every layer, so each "
-            "level would train the dense network again. Raise it: 0.2 prunes a fifth at each level."
+            f"{sum(_sizes(shapes).values())} {config.structure} rounds to none in every layer, so "
+            "each level would train the dense network again. Raise it: 0.2 prunes a fifth at each "
+            "level."
         )
     return level

@@ -266,13 +266,14 @@ def prepared(
     config = with_direction(config, framework)
     shapes = {key: mask.shape for key, mask in framework.full_mask().items()}
     counted = with_outputs(config, list(shapes), framework.networks.outputs())
-    last, network = check_prunes(counted, shapes), framework.networks.fingerprint
-    subject = replace(Subject.of(config, data), levels=last, ends=ends_early(counted, shapes))
+    counts = framework.structure.shapes
+    last, network = check_prunes(counted, counts), framework.networks.fingerprint
+    subject = replace(Subject.of(config, data), levels=last, ends=ends_early(counted, counts))
     check_fingerprint(config.run_dir, network)
     check_network(config.run_dir, shapes)
     store = Store(config, warn, origin=origin, subject=subject, network=network, **store_options)
     if last < config.levels:
-        warn(f"{ends_early(counted, shapes)}.")
+        warn(f"{ends_early(counted, counts)}.")
     stops = config.on_divergence == "stop"
     trainings = Trainings(framework, store, follower, setup, stops)
     return Experiment(name, counted, trainings, total(config, last))

@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
-from tfinit.arguments import instance
 from tfinit.array_trees import each
 from tfinit.datasets import Dataset
 from tfinit.errors import InputError
@@ -17,10 +17,10 @@ from tfinit.lottery.made_networks import Networks
 from tfinit.lottery.network_config import NetworkConfig
 from tfinit.lottery.result import LevelResult, Weights, rewound
 from tfinit.lottery.schedule import ScheduleFrom
+from tfinit.lottery.structures import SingleWeights, Structure, WholeChannels
 from tfinit.model_builders import ModelBuilder
 from tfinit.moved import former_names
-from tfinit.pruning.scoring.after_training import score_trained
-from tfinit.pruning.scoring.masks import Masks, keep_globally, keep_layerwise
+from tfinit.pruning.scoring.masks import Masks
 from tfinit.renamed import renamed
 from tfinit.training.augment import Augment
 from tfinit.training.checks import overridden
@@ -78,6 +78,10 @@ class Framework(Protocol):
     def full_mask(self) -> Masks:
         """The mask that prunes nothing."""
 
+    @property
+    def structure(self) -> Structure:
+        """What is pruned: single weights, or whole channels."""
+
     def judged(self) -> JudgedMetric:
         """What its networks are judged by, of what is measured of them."""
 
@@ -97,15 +101,6 @@ class Framework(Protocol):
 
     def prune_at_initialization(self, score: str, initial: Weights, keep: int, seed: int) -> Masks:
         """The mask with so many survivors in all, before training."""
-
-
-def choose(config: NetworkConfig, trained: LevelResult, counts: Counts) -> Masks:
-    """The mask of the largest scores, by the configuration's, inside the result's."""
-    mask, score = dict(trained.mask), instance("config", config, LotteryConfig).score
-    scores = score_trained(score, trained.rewind, trained.final, mask, trained.seed)
-    if isinstance(counts, int):
-        return keep_globally(scores, mask, counts)
-    return keep_layerwise(scores, mask, counts)
 
 
 def examples_for_scores(data: Dataset, seed: int) -> tuple[Any, Any]:
@@ -212,6 +207,13 @@ class KerasFramework:
         """The mask that prunes nothing."""
         return {key: np.ones(v.shape, bool) for key, v in self._prunable.items()}
 
+    @cached_property
+    def structure(self) -> Structure:
+        """What is pruned: single weights, or whole channels."""
+        if isinstance(self._config, LotteryConfig) and self._config.structure == "channels":
+            return WholeChannels(self._model, self._prunable)
+        return SingleWeights(self.full_mask())
+
     def judged(self) -> JudgedMetric:
         """What its networks are judged by, of what is measured of them."""
         return _judged(self._config, self._loop, self._model)
@@ -252,7 +254,7 @@ class KerasFramework:
 
     def prune(self, trained: LevelResult, counts: Counts) -> Masks:
         """The mask with so many survivors, inside the result's, by its trained weights."""
-        return choose(self._config, trained, counts)
+        return self.structure.choose(self._config, trained, counts)
 
     @renamed(method="score")
     def prune_at_initialization(self, score: str, initial: Weights, keep: int, seed: int) -> Masks:
@@ -306,6 +308,11 @@ class TfmotFramework:
         """The mask that prunes nothing."""
         return {key: np.ones(v.shape, bool) for key, v in self._pruner.weights.items()}
 
+    @cached_property
+    def structure(self) -> Structure:
+        """What is pruned: single weights."""
+        return SingleWeights(self.full_mask())
+
     def judged(self) -> JudgedMetric:
         """What its networks are judged by, of what is measured of them."""
         return _judged(self._config, self._loop, self._pruner.model)
@@ -344,7 +351,8 @@ class TfmotFramework:
     def prune(self, trained: LevelResult, counts: Counts) -> Masks:
         """The mask, computed by TFMOT to the counts that Keras 3 would prune to."""
         if isinstance(counts, int):
-            counts = {k: int(m.sum()) for k, m in choose(self._config, trained, counts).items()}
+            chosen = self.structure.choose(self._config, trained, counts)
+            counts = self.structure.alive(chosen)
         write_weights(self._pruner.variables, dict(trained.final))
         self._pruner.set_masks(dict(trained.mask))
         return self._pruner.prune(counts)

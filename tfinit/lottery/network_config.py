@@ -79,6 +79,9 @@ class NetworkConfig:
     _held: ClassVar[dict[str, OwnPart]] = {}
     _noted: ClassVar[dict[str, OwnPart] | None] = None
 
+    # Fields that a file has only where they are no defaults: without them it is as it was before.
+    later: ClassVar[tuple[str, ...]] = ()
+
     dataset: str = field(default="digits", metadata=FlagHelp(datasets_help))
     """Data set: a name that `tfinit.datasets.load` knows, an .npz file, or file.py:load."""
     train_examples: int = 0
@@ -185,7 +188,8 @@ class NetworkConfig:
         values = self._values()
         if parts := self.own_parts():
             values[OWN_PARTS] = {which: part.to_dict() for which, part in parts.items()}
-        for name in ("run_dir", *(_OF_SHIPPED if self.own_network else ())):
+        later = [n for n in self.later if values[n] == _default(type(self), n)]
+        for name in ("run_dir", *later, *(_OF_SHIPPED if self.own_network else ())):
             del values[name]
         return json.dumps(values, indent=2) + "\n"
 

@@ -9,11 +9,10 @@ from tfinit.executors.scheduling import Plan
 from tfinit.lottery.branches import BRANCHES, ONE_SHOT, TICKET, Branch
 from tfinit.lottery.config import REINIT_SEED, LotteryConfig
 from tfinit.lottery.controls import CONTROLS
-from tfinit.lottery.counts import last_level, next_counts
+from tfinit.lottery.counts import Counts, last_level, next_counts
 from tfinit.lottery.frameworks import TrainingPlan
 from tfinit.lottery.result import REINIT, LevelResult, Weights
 from tfinit.lottery.store import Place
-from tfinit.lottery.stored_arrays import shapes_of
 from tfinit.lottery.stored_training import StoredTraining, Trainings
 from tfinit.lottery.training_work import Trained
 from tfinit.pruning.scoring.masks import Masks
@@ -49,7 +48,8 @@ class Replicate(Plan):
         self._initial = self._store.initial(seed, TICKET, lambda: framework.initial(seed))
         self._rewind = self._initial
         self._full = framework.full_mask()
-        self._shapes = shapes_of(self._full)
+        self._structure = framework.structure
+        self._shapes = self._structure.shapes
         return self
 
     def graph(self) -> dict[Place, list[Place]]:
@@ -144,16 +144,16 @@ class Replicate(Plan):
         if source not in made:
             made[source] = self._pruned(branch, level)
         change = CONTROLS[branch.control].mask if branch.control else None
-        return change(made[source], self._seed) if change else made[source]
+        return self._structure.changed(made[source], change, self._seed) if change else made[source]
 
     def _pruned(self, branch: Branch, level: int) -> Masks:
         """The mask of a branch's source at a level."""
-        framework, config = self._framework, self._config
+        framework = self._framework
         ticket = self._done[self._place(TICKET, level - 1)]
-        counts = next_counts(config, ticket.alive, self._shapes)
+        counts = self._next(ticket)
         if branch.masks == "own":
             last = self._last(branch, level)
-            return framework.prune(last, next_counts(config, last.alive, self._shapes))
+            return framework.prune(last, self._next(last))
         if branch.masks == TICKET:
             return framework.prune(ticket, counts)
         if branch.masks == ONE_SHOT:
@@ -161,6 +161,10 @@ class Replicate(Plan):
         mask: Any = self._mask(BRANCHES[TICKET], level)
         keep = sum(int(m.sum()) for m in mask.values())
         return framework.prune_at_initialization(branch.masks, self._initial, keep, self._seed)
+
+    def _next(self, trained: LevelResult) -> Counts:
+        """How many survive the pruning of a training."""
+        return next_counts(self._config, self._structure.alive(trained.mask), self._shapes)
 
     def _start(self, branch: Branch) -> Weights:
         """The dense weights that a branch starts from."""

@@ -271,7 +271,7 @@ class Conclusion(Result):
         results = _checked(results)
         metric = _metric_of(results)
         ended = ""
-        if config is not None and results:
+        if config is not None and results and config.structure == "weights":
             ended = ends_early(config, shapes_of(results[0].mask))
         diverged = sum(r.diverged_at is not None for r in results)
         about = (diverged, ended, _emptied(results), metric)

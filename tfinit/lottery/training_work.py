@@ -94,6 +94,6 @@ def trainer_setup(
 
     Those of experiments that differ in nothing else are pickled alike.
     """
-    names = {*config.own, "controls"}
+    names = {*config.own, "controls", "structure"}
     at_home = {f.name: f.default for f in fields(config) if f.name in names}
     return TrainerSetup(replace(config, **at_home), data, builder)

@@ -16,6 +16,7 @@ from tfinit.pruning import (
     get_masks,
     set_masks,
 )
+from tfinit.pruning.in_training.update import first_masks
 from tfinit.pruning.in_training.whole_channels import (
     ChannelGroups,
     Channels,
@@ -171,6 +172,22 @@ class TestMasks:
         masks = all_masks(model)
         assert masks["c1/bias"].sum() == masks["d1/bias"].sum() == 1
 
+    def test_a_mapping_gives_each_group_its_own_share(self):
+        schedule = PolynomialDecay(0.0, 0.4, 0, 8, frequency=2)
+        model = network()
+        compiled(model, schedule, score="l2", allocation={"c2": 0.5, "d1": 0.5})
+        model.optimizer.build(model.trainable_variables)
+        first, second = squares_of(values_of(model))
+        again = SparseOptimizer.from_config(model.optimizer.get_config())
+        assert again.rules[0].allocation == {"c2": 0.5, "d1": 0.5}
+        [bound] = model.optimizer._pruner.groups
+        weights = [ops.convert_to_tensor(v) for v in model.optimizer.masked_variables()]
+        for sparsity, (a, b) in {0.0: (4, 6), 0.2: (3, 4), 0.4: (2, 3)}.items():
+            masks = first_masks(bound, sparsity, weights)
+            expected = masks_of(best(first, a), best(second, b)).values()
+            for one, other in zip(masks, expected, strict=True):
+                np.testing.assert_array_equal(ops.convert_to_numpy(one), other)
+
     def test_of_the_score_of_batch_normalization_only_what_it_is_behind_is_pruned(self):
         model = network()
         gamma = model.get_layer("bn").gamma
@@ -284,6 +301,7 @@ class TestWhatMayGo:
         [
             ({"scope": None}, "scope=model"),
             ({"allocation": "erk"}, "'uniform' and 'global'"),
+            ({"allocation": {"c1": 1.5}}, r"allocation\['c1'\]"),
             ({"regrow": "set"}, "`regrow` exclude"),
             ({"block_size": (4, 1)}, "`block_size` exclude"),
             ({"keep_zeros": True}, "`keep_zeros` exclude"),
@@ -295,6 +313,15 @@ class TestWhatMayGo:
         settings = {"scope": network(), "structure": "channels"} | settings
         with pytest.raises(InputError, match=told):
             PruningRule(HALF, **settings)
+
+    @pytest.mark.parametrize(
+        "allocation, told",
+        [({"d2": 0.5}, "'d2'.*'d1'"), ({"c1": 0.5, "c2": 0.25}, "Give them the same")],
+    )
+    def test_a_mapping_that_does_not_fit_is_told(self, allocation, told):
+        model = compiled(network(), HALF, allocation=allocation)
+        with pytest.raises(InputError, match=told):
+            model.optimizer.build(model.trainable_variables)
 
     def test_nothing_to_prune_is_told(self):
         model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])

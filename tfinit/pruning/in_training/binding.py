@@ -14,8 +14,8 @@ from tfinit.pruning.in_training.rules import PruningRule, is_layers, weights_of
 from tfinit.pruning.in_training.whole_channels import (
     ChannelGroups,
     MaskedGroup,
+    by_group,
     check_fit,
-    groups_of,
     placed,
 )
 from tfinit.pruning.scoring.allocation import check_allocation
@@ -57,7 +57,7 @@ class Group:
     def by_index(self) -> PruningRule:
         """The rule with its weights named by index: what a loaded optimizer finds again."""
         allocation = self.rule.allocation
-        if isinstance(allocation, Mapping):
+        if isinstance(allocation, Mapping) and not self.channels:
             allocation = {
                 str(index): value
                 for index, names in zip(self.indices, self.keys, strict=True)
@@ -98,7 +98,10 @@ def bind(rules: Iterable[PruningRule], variables: list[Any], eligible: list[bool
             del free[index]
         final = None
         if isinstance(rule.allocation, Mapping):
-            _check_names(rule.allocation, mine, variables)
+            if rule.channels:
+                by_group(rule.allocation, channels)
+            else:
+                _check_names(rule.allocation, mine, variables)
             # Now, as a schedule cannot be asked for a number while a step is traced.
             final = None if rule.schedule is None else rule.schedule.last_sparsity
         axes = _input_axes(rule.scope)
@@ -218,7 +221,7 @@ def _channels(
         }
         check_fit(groups, {n: variables[i].shape for n, i in places.items()})
     else:
-        groups, _ = groups_of(rule.scope, rule.scoring)
+        groups, _ = rule.groups()
         places = {id(variables[i]): i for i in named}
         if rule.policy is not None:
             allowed = weights_of(rule.scope, rule.policy)

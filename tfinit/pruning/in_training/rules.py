@@ -12,7 +12,7 @@ from tfinit.errors import InputError
 from tfinit.graph.keras_internals import is_symbolic
 from tfinit.pruning.in_training.schedule_checks import check_schedule
 from tfinit.pruning.in_training.schedules import PruningSchedule
-from tfinit.pruning.in_training.whole_channels import ChannelGroups, groups_of, placed
+from tfinit.pruning.in_training.whole_channels import ChannelGroups, MaskedGroup, groups_of, placed
 from tfinit.pruning.scoring.allocation import check_allocation, check_min_density
 from tfinit.pruning.scoring.configured import (
     allocation_config,
@@ -31,6 +31,7 @@ from tfinit.variables import (
 REGROWTHS = ("set", "rigl")
 STARTS = ("random", "magnitude")
 STRUCTURES = ("weights", "channels")
+_OF_CHANNELS = ("uniform", "global")  # allocations
 # Settings that mean nothing without a schedule, and what they are then.
 _OF_A_SCHEDULE = {
     "allocation": "uniform",
@@ -74,7 +75,8 @@ class PruningRule:
             Sequential or functional one. The sparsity is the fraction of channels that go: of each
             group of channels that stand or fall together (``allocation="uniform"``), or of all, by
             score over the mean of the group (``"global"``, of which ``min_density`` of each group
-            stays, and one channel at least). The score of a channel is the sum of those of its
+            stays, and one channel at least), or a mapping of layers to sparsities, reached in the
+            end, where the others keep all. The score of a channel is the sum of those of its
             weights; the formulas are in `tfinit.pruning.channels.scoring`. What LayerNormalization
             and its like normalize over keeps its channels, and so do groups of which a kernel is
             frozen or not allowed by ``policy``.
@@ -231,10 +233,10 @@ class PruningRule:
                 "`structure='channels'` follows channels through a whole model, so it needs "
                 f"`scope=model`. Received scope={type(self.scope).__name__}."
             )
-        if self.allocation not in ("uniform", "global"):
+        if not isinstance(self.allocation, Mapping) and self.allocation not in _OF_CHANNELS:
             raise InputError(
-                "`structure='channels'` takes the allocations 'uniform' and 'global', received "
-                f"{self.allocation!r}."
+                "`structure='channels'` takes the allocations 'uniform' and 'global', or a mapping "
+                f"of layers to sparsities, received {self.allocation!r}."
             )
         others = {
             "block_size": self.block_size != (1, 1),
@@ -277,7 +279,7 @@ class PruningRule:
         if not isinstance(self.scope, list) or not all(isinstance(s, int) for s in self.scope):
             return self
         allocation = self.allocation
-        if isinstance(allocation, Mapping):
+        if isinstance(allocation, Mapping) and not self.channels:
             allocation = {paths[int(place)]: value for place, value in allocation.items()}
         return self.with_scope([paths[i] for i in self.scope], allocation=allocation)
 
@@ -312,9 +314,16 @@ class PruningRule:
             "seed": self.seed,
         }
 
+    def groups(self) -> tuple[list[MaskedGroup], dict[int, Any]]:
+        """The groups of channels of the model that is the scope: see `groups_of`."""
+        # Here, as Keras registers these rules, in the middle of importing that.
+        from tfinit.pruning.channels.scoring import weights_that_count
+
+        return groups_of(self.scope, weights_that_count(self.scoring))
+
     def _listed(self) -> tuple[ChannelGroups, list[str]]:
         """The groups of the model that is the scope, with weights by their places in a list."""
-        groups, variables = groups_of(self.scope, self.scoring)
+        groups, variables = self.groups()
         places = {key: place for place, key in enumerate(variables)}
         return ChannelGroups(placed(groups, places)), [v.path for v in variables.values()]
 
@@ -359,7 +368,7 @@ def weights_of(scope: Any, policy: PruningPolicy | None) -> dict[str, Any]:
 
 def _check_channel_score(score: AnyScore) -> Score:
     """The score of channels, by a name of `prune_channels`, or as for weights."""
-    # Here, as Keras registers these rules, in the middle of importing that.
+    # Here, as in `PruningRule.groups`.
     from tfinit.pruning.channels.scoring import SCORES as CHANNEL_SCORES
 
     if isinstance(score, str) and score not in CHANNEL_SCORES:

@@ -5,7 +5,7 @@ Pure functions of tensors in `keras.ops`, so that they run inside a compiled ste
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import keras
@@ -16,7 +16,7 @@ from tfinit.pruning.in_training.binding import Group
 from tfinit.pruning.in_training.patterns import block_mask, n_m_mask
 from tfinit.pruning.in_training.selection import keep_count, top_masks, top_masks_of_each
 from tfinit.pruning.in_training.shards import top_masks_of_each_in_shards, top_masks_of_shards
-from tfinit.pruning.in_training.whole_channels import Channels, kept_channels
+from tfinit.pruning.in_training.whole_channels import Channels, by_group, kept_channels
 from tfinit.pruning.scoring.allocation import is_global
 from tfinit.pruning.scoring.masks import top_mask
 from tfinit.pruning.scoring.scores import check_values
@@ -146,9 +146,14 @@ def _of_channels(group: Group, sparsity: Any, state: State, select: Selection) -
         lowest = ops.cast(-math.inf, "float32")
         living = channels.living(state.masks)
         scores = [ops.where(alive, s, lowest) for alive, s in zip(living, scores, strict=True)]
-    masks = channels.masks(
-        kept_channels(scores, sparsity, rule.allocation, rule.min_density, select)
-    )
+    parts = [sparsity] * len(scores)
+    if isinstance(rule.allocation, Mapping):
+        own = by_group(rule.allocation, group.channels)
+        shapes = {str(n): score.shape for n, score in enumerate(scores)}
+        of_all = dict(zip(shapes, own, strict=True))
+        parts = list(sparsities(of_all, sparsity, shapes, group.final).values())
+    together = is_global(rule.allocation)
+    masks = channels.masks(kept_channels(scores, parts, together, rule.min_density, select))
     if rule.monotone:
         masks = [ops.logical_and(new, old) for new, old in zip(masks, state.masks, strict=True)]
     return masks

@@ -10,18 +10,20 @@ Which channels are in a group does not change, so that it is found once, before 
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from keras import ops
 
 from tfinit.errors import InputError
+from tfinit.graph.layer_kinds import axes_of
 from tfinit.pruning.in_training.selection import keep_count
-from tfinit.pruning.scoring.allocation import is_global
-from tfinit.pruning.scoring.scores import Score
 from tfinit.pruning.scoring.sparsities import floor_counts
 from tfinit.variables import all_weights
+
+if TYPE_CHECKING:
+    from tfinit.pruning.channels.groups import Weight
 
 
 class MaskedAxis(NamedTuple):
@@ -32,7 +34,7 @@ class MaskedAxis(NamedTuple):
         axis: The axis.
         runs: Which channel each entry is, in runs of (first channel, how many), each one more than
             that before it; of -1 are entries of no channel of the group.
-        kernel: Whether it is a kernel: one that cannot be masked keeps its group from being pruned.
+        kernel: Whether it mixes channels: one that cannot be masked keeps its group whole.
         counts: Whether it counts for the score.
     """
 
@@ -54,10 +56,13 @@ class MaskedGroup(NamedTuple):
     Attributes:
         size: How many they are.
         axes: Where they are.
+        names: What an allocation may call them: the layers whose units, filters or heads they are,
+            the first of which is that of `tfinit.pruning.channel_plan`.
     """
 
     size: int
     axes: tuple[MaskedAxis, ...]
+    names: tuple[str, ...] = ()
 
 
 class ChannelGroups(NamedTuple):
@@ -68,8 +73,8 @@ class ChannelGroups(NamedTuple):
     def get_config(self) -> list[Any]:
         """As lists of numbers."""
         return [
-            [size, [[a.weight, a.axis, *map(int, (a.kernel, a.counts)), *a.runs] for a in axes]]
-            for size, axes in self.groups
+            [size, [_axis_config(axis) for axis in axes], *names]
+            for size, axes, names in self.groups
         ]
 
     @classmethod
@@ -92,12 +97,17 @@ class ChannelGroups(NamedTuple):
                             )
                             for weight, axis, kernel, counts, *runs in axes
                         ),
+                        tuple(map(str, names)),
                     )
-                    for size, axes in config
+                    for size, axes, *names in config
                 )
             )
         except (TypeError, ValueError) as error:
             raise InputError(f"`structure` is no description of channels: {error}.") from error
+
+
+def _axis_config(axis: MaskedAxis) -> list[Any]:
+    return [axis.weight, axis.axis, int(axis.kernel), int(axis.counts), *map(list, axis.runs)]
 
 
 def check_fit(groups: Iterable[MaskedGroup], shapes: Mapping[int, Sequence[int]]) -> None:
@@ -106,7 +116,7 @@ def check_fit(groups: Iterable[MaskedGroup], shapes: Mapping[int, Sequence[int]]
     Raises:
         InputError: they are not.
     """
-    for size, axes in groups:
+    for size, axes, _ in groups:
         lengths = [0]
         for axis in axes:
             shape = tuple(shapes.get(axis.weight, ()))
@@ -128,7 +138,9 @@ def check_fit(groups: Iterable[MaskedGroup], shapes: Mapping[int, Sequence[int]]
             raise InputError(f"`structure` has {size} channels on axes of {max(lengths)} entries.")
 
 
-def groups_of(model: Any, score: Score) -> tuple[list[MaskedGroup], dict[int, Any]]:
+def groups_of(
+    model: Any, counts: "Callable[[Weight], bool]"
+) -> tuple[list[MaskedGroup], dict[int, Any]]:
     """The groups of a model whose channels may be masked, and the weights that these are on.
 
     They are those of which some weight counts for the score and which no layer normalizes over: of
@@ -136,7 +148,7 @@ def groups_of(model: Any, score: Score) -> tuple[list[MaskedGroup], dict[int, An
 
     Args:
         model: A built Sequential or functional model.
-        score: By which they are ranked.
+        counts: Which weights count for the score.
 
     Returns:
         The groups, in which a weight is the id of a variable; id → variable.
@@ -146,14 +158,13 @@ def groups_of(model: Any, score: Score) -> tuple[list[MaskedGroup], dict[int, An
     """
     # Here, as Keras registers what imports this, in the middle of importing one of those.
     from tfinit.graph.channels import coupled_groups, follow
-    from tfinit.pruning.channels.groups import weights_with_channels
-    from tfinit.pruning.channels.scoring import weights_that_count
+    from tfinit.pruning.channels.groups import find_groups, weights_with_channels
     from tfinit.pruning.compaction.followed import check_model
 
     check_model(model)
     channels = follow(model)
     weights = {id(weight.variable): weight for weight in weights_with_channels(channels)}
-    counts = weights_that_count(score)
+    named = {group.classes[0]: group for group in find_groups(channels)}
     groups, variables = [], {}
     for coupling in coupled_groups(channels):
         if coupling.held or coupling.normalized or coupling.size < 2:
@@ -164,12 +175,20 @@ def groups_of(model: Any, score: Score) -> tuple[list[MaskedGroup], dict[int, An
             weight = weights[id(variable)]
             axes[id(variable), spot.axis] = MaskedAxis(
                 *(id(variable), spot.axis, _runs(spot.entries)),
-                *(bool(weight.letters), counts(weight)),
+                *(_is_pruned(weight), counts(weight)),
             )
             variables[id(variable)] = variable
         if any(axis.counts for axis in axes.values()):
-            groups.append(MaskedGroup(coupling.size, tuple(axes.values())))
+            group = named.get(coupling.classes[0])
+            names = () if group is None else tuple(dict.fromkeys((group.name, *group.layers)))
+            groups.append(MaskedGroup(coupling.size, tuple(axes.values()), names))
     return groups, variables
+
+
+def _is_pruned(weight: "Weight") -> bool:
+    """Not a depthwise kernel, say: what it makes of a channel is read by others, of that group."""
+    axes = axes_of(weight.owner, weight.name)
+    return bool(weight.letters) and axes is not None and axes.prunable
 
 
 def _runs(entries: np.ndarray) -> tuple[tuple[int, int], ...]:
@@ -199,13 +218,12 @@ def placed(groups: Iterable[MaskedGroup], places: Mapping[int, int]) -> tuple[Ma
         places: What names a weight in them → its place. Weights that have none are left out.
     """
     return tuple(
-        MaskedGroup(
-            group.size,
-            tuple(
+        group._replace(
+            axes=tuple(
                 axis._replace(weight=places[axis.weight])
                 for axis in group.axes
                 if axis.weight in places
-            ),
+            )
         )
         for group in groups
         if all(axis.weight in places for axis in group.axes if axis.kernel)
@@ -276,27 +294,56 @@ class Channels:
         return masks
 
 
+def by_group(allocation: Mapping[str, float], groups: Sequence[MaskedGroup]) -> list[float]:
+    """The sparsity of each group by a mapping of layers; 0 of those that it does not name.
+
+    Raises:
+        InputError: it names no group, or one differently by two of its layers.
+    """
+    known = dict.fromkeys(name for group in groups for name in group.names)
+    unknown = [name for name in allocation if name not in known]
+    if unknown:
+        raise InputError(
+            f"`allocation` names {unknown[0]!r}, which has no channels that can be masked. Layers "
+            f"that have are {list(known)}."
+        )
+    found = []
+    for group in groups:
+        told = {allocation[name] for name in group.names if name in allocation}
+        if len(told) > 1:
+            raise InputError(
+                f"`allocation` has {sorted(told)} for {', '.join(group.names)}, whose channels "
+                "stand or fall together. Give them the same."
+            )
+        found.append(told.pop() if told else 0.0)
+    return found
+
+
 def kept_channels(
-    scores: Sequence[Any], sparsity: Any, allocation: Any, min_density: float, select: Any
+    scores: Sequence[Any],
+    sparsities: Sequence[Any],
+    together: bool,
+    min_density: float,
+    select: Any,
 ) -> list[Any]:
     """Which channels stay: a boolean vector for each group, with the exact count of survivors.
 
     ::
 
-        "uniform"   of each group its keep_count(size, sparsity) best
-        "global"    as many in all, of the best by score / mean score of the group, after the
+        each        of each group its keep_count(size, sparsity) best
+        together    as many in all, of the best by score / mean score of the group, after the
                     max(1, round(min_density · size)) best of each
 
     Args:
         scores: A vector for each group.
-        sparsity: The fraction of channels that go.
-        allocation: One of the two.
+        sparsities: Of each group, the fraction of its channels that go.
+        together: Whether all groups compete for their places.
         min_density: As in a rule.
         select: What selects, as in `tfinit.pruning.in_training.update`.
     """
     sizes = [math.prod(score.shape) for score in scores]
-    keeps = [keep_count(size, sparsity) for size in sizes]
-    if not is_global(allocation):
+    keeps = [keep_count(size, part) for size, part in zip(sizes, sparsities, strict=True)]
+    if not together:
         return select.of_each(scores, keeps, False)
     keep = sum(keeps)
     floors = floor_counts(sizes, keep, min_density)
