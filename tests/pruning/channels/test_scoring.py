@@ -7,7 +7,8 @@ import pytest
 from tfinit.errors import InputError
 from tfinit.graph.channels import follow
 from tfinit.pruning.channels.groups import find_groups
-from tfinit.pruning.channels.scoring import channel_scores, check_channel_score
+from tfinit.pruning.channels.scoring import SCORES, channel_scores, check_channel_score
+from tfinit.pruning.scoring import channel_names
 
 L = keras.layers
 
@@ -123,3 +124,7 @@ def test_a_score_that_is_not_finite_is_refused(convolutional):
             scores(convolutional, "l2")
     finally:
         layer.kernel.assign(kernel)
+
+
+def test_flags_know_every_score():
+    assert tuple(SCORES) == channel_names.SCORES
