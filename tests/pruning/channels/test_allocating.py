@@ -12,7 +12,7 @@ from tfinit.pruning.channels.groups import Group
 
 
 def group(name, size, kind="dense", width=1):
-    return Group(name, size, np.arange(size), (name,), (kind,), width, ())
+    return Group(name, size, np.arange(size), (name,), (name,), (kind,), width, ())
 
 
 SCORES = {

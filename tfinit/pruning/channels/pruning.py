@@ -83,6 +83,7 @@ def prune_channels(
             the next multiple stays. One channel stays in any case.
         filters: Names of layers, or regular expressions that match whole names, of the only layers
             that may lose channels. A group of which another layer makes the channels, too, stays.
+            Of layers with several, ``".*/num_heads"`` are the heads only.
         loss: For scores that need gradients: a Keras loss, its name or ``(y, output) -> tensor``.
             None: the compiled one.
         batch_size: Rows of one gradient. Bounds memory, changes nothing else.
@@ -280,18 +281,18 @@ def _of_layers(
     fractions = mapping("allocation", allocation, "layers to the fractions that are left")
     for layer, fraction in fractions.items():
         number(f"allocation[{layer!r}]", fraction, above=0, most=1, cure="It is what is left.")
-    names = list(dict.fromkeys(name for group in groups for name in group.layers))
-    unknown = [layer for layer in fractions if layer not in names]
+    able = {group.name: {*group.layers, *group.called} for group in groups}
+    unknown = [layer for layer in fractions if not any(layer in names for names in able.values())]
     if unknown:
-        held = {name: g.held[0] for g in every if g.held for name in g.layers}
+        held = {name: g.held[0] for g in every if g.held for name in (*g.layers, *g.called)}
         why = f": {held[unknown[0]]}" if unknown[0] in held else ""
         raise InputError(
             f"`allocation` names {unknown[0]!r}, which has no channels that may go{why}. The "
-            f"layers that have are {names}."
+            f"layers that have are {[name for group in groups for name in group.layers]}."
         )
     left = {}
     for group in groups:
-        told = {fractions[name] for name in group.layers if name in fractions}
+        told = {fraction for layer, fraction in fractions.items() if layer in able[group.name]}
         if len(told) > 1:
             raise InputError(
                 f"`allocation` has {sorted(told)} for {', '.join(group.layers)}, whose channels "
