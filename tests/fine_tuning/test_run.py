@@ -15,6 +15,7 @@ from tfinit.errors import InputError
 from tfinit.fine_tuning import PruneConfig, fine_tune
 from tfinit.fine_tuning.kept import kept_file, read_kept
 from tfinit.fine_tuning.network import network_of
+from tfinit.fine_tuning.whole_channels import planned
 from tfinit.origin import Origin
 
 X = np.random.default_rng(0).normal(size=(90, 6)).astype("float32")
@@ -214,11 +215,11 @@ def test_channels_that_cannot_be_masked_do_not_go_by_and_by(files):
     model = keras.Sequential([keras.Input((6,)), *normalized, *model.layers])
     model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     model.save(files / "normalized.keras")
-    changes = {"model": files / "normalized.keras", "gradual": True, "epochs": 1}
-    result = fine_tune(of_channels(files, **changes))
-    assert result.model.get_layer("wide").units == 6
+    asked = of_channels(files, model=files / "normalized.keras", gradual=True)
+    assert [group.name for group in planned(asked, model, (X, Y, None)).groups] == ["hidden"]
+    only = dataclasses.replace(asked, filters=("wide",), target="channels=0.9")
     with pytest.raises(InputError, match=r"`gradual`: channels of 'wide'.*hidden"):
-        fine_tune(of_channels(files, filters=("wide",), **changes))
+        fine_tune(only)
 
 
 def kept(files):
