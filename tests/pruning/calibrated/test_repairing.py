@@ -42,7 +42,7 @@ def made(model, name, x, axes):
     """Mean and deviation of what a layer makes before its activation."""
     layer = model.get_layer(name)
     activation, layer.activation = layer.activation, keras.activations.linear
-    values = array(layer(keras.Model(model.inputs, layer.input)(x, training=False)))
+    values = array(layer(keras.Model(model.input, layer.input)(x, training=False)))
     layer.activation = activation
     return values.mean(axes), values.std(axes)
 
@@ -70,7 +70,7 @@ def test_each_channel_has_its_mean_and_deviation_again():
         ):
             assert np.allclose(found, wanted, rtol=1e-3, atol=1e-3), name
     norm = pruned.get_layer("norm")
-    entering = array(keras.Model(pruned.inputs, norm.input)(X))
+    entering = array(keras.Model(pruned.input, norm.input)(X))
     assert np.allclose(array(norm.moving_mean), entering.mean((0, 1, 2)), atol=1e-5)
     assert np.allclose(array(norm.moving_variance), entering.var((0, 1, 2)), rtol=1e-4)
     keys = [one.key for one in report.layers]
