@@ -123,7 +123,7 @@ def filled(model: Any, given: Any) -> Any:
     rng = np.random.default_rng(0)
     for variable in model.weights:
         if len(variable.shape) == 1 and "float" in str(variable.dtype):
-            positive = any(word in variable.path for word in ("gamma", "scale"))
+            positive = any(word in variable.path for word in ("gamma", "scale", "variance"))
             low, high = (0.7, 1.3) if positive else (-0.2, 0.2)
             if "moving" not in variable.path:
                 variable.assign(rng.uniform(low, high, variable.shape))

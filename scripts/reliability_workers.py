@@ -1,12 +1,17 @@
 """Kill workers, nodes and drivers of experiments that train by Ray, and compare the bytes.
 
     scripts/reliability_workers.py --kills 30
+    scripts/reliability_workers.py --kills 0 --faults raise hang memory
 
 Three small experiments are trained in one process each, undisturbed, and then by two workers, while
-at random moments a worker's process, a node of a local cluster or the driver is killed by SIGKILL.
-A driver that was killed is started again. At the end of each run all files of its directory must be
-those of the undisturbed run, byte for byte, and no process of Ray's may be left: those of a driver
-that was killed end by themselves.
+at random moments a worker's process, a node of a local cluster or the driver is killed by SIGKILL;
+of the kind "checkpoint" the driver or a worker is while a checkpoint is being written, of the kind
+"interrupt" the driver gets SIGINT. A driver that has ended is started again. At the end of each run
+all files of its directory must be those of the undisturbed run, byte for byte, and no process of
+Ray's may be left: those of a driver that was killed end by themselves.
+
+With --faults a training of `tfinit lottery --workers 2` raises, hangs or eats all memory: it must
+be named, all else trained, and the exit code be 1 (`_faulty_workers`).
 """
 
 import collections
@@ -26,7 +31,7 @@ import tyro
 
 from tfinit.cli.signals import heard
 
-KINDS = ("worker", "driver", "node")
+KINDS = ("worker", "driver", "node", "checkpoint", "interrupt")
 _COMMON = {
     "seeds": (0, 1),
     "model": "mlp-2-relu",
@@ -49,6 +54,8 @@ class Asked:
     """Of all that is drawn."""
     kinds: tuple[str, ...] = KINDS
     """What is killed."""
+    faults: tuple[str, ...] = ()
+    """What a training does: raise, hang, memory."""
 
 
 def tickets(home, **more):
@@ -117,7 +124,9 @@ class Driver:
     """A driver's process."""
 
     def __init__(self, name, home, how):
-        self.how, self.kin, self._output = how, [], tempfile.TemporaryFile()  # noqa: SIM115
+        self.how, self.kin, self._home = how, [], home
+        self.is_to_go_on = False  # in another process: it was killed, or interrupted
+        self._output = tempfile.TemporaryFile()  # noqa: SIM115
         words = [sys.executable, __file__, "drive", name, str(home), how]
         self._process = subprocess.Popen(words, stdout=self._output, stderr=self._output)
 
@@ -152,14 +161,32 @@ class Driver:
         training = self.kind_of_kin("ray::stream")
         if not training or self.ended():
             return False
+        if kind == "checkpoint":
+            if not self._writes_checkpoint():
+                return False
+            kind = chance.choice(("worker", "driver"))
         if kind == "worker":
             chance.choice(training).kill()
-        elif kind == "driver":
-            self._process.kill()
-            self._process.wait()
-        else:
+        elif kind == "node":
             self._process.send_signal(signal.SIGUSR1)
+        else:
+            self.is_to_go_on = True
+            self._process.send_signal(signal.SIGINT if kind == "interrupt" else signal.SIGKILL)
+            began, code = time.monotonic(), self._process.wait(60)
+            if kind == "interrupt" and code != 0:  # 0: it was done in that moment
+                assert code == 130, (code, self.output())
+                took = time.monotonic() - began
+                print(f"interrupted: it ended after {took:.1f} s", flush=True)
         return True
+
+    def _writes_checkpoint(self):
+        """Wait until one is being written; whether one was."""
+        until = time.monotonic() + 20
+        while time.monotonic() < until and not self.ended():
+            for _, _, files in os.walk(self._home):
+                if any("partial" in name and name.endswith(".tmp") for name in files):
+                    return True
+        return False
 
     def output(self):
         """What it printed."""
@@ -190,7 +217,7 @@ def disturbed(name, home, kinds, chance, whole):
         if waiting and driver.kill(waiting[0], chance):
             kind = waiting.pop(0)
             done[kind] += 1
-            if kind == "driver":
+            if driver.is_to_go_on:
                 drivers.append(driver := Driver(name, home, how))
         if driver.ended():
             code = driver.wait()
@@ -226,10 +253,21 @@ def attack(asked):
             said = f"differing: {differing}" if differing else f"{len(whole[name])} files equal"
             print(f"{name}: {dict(done)}, {said}, {time.monotonic() - began:.0f} s", flush=True)
             assert not differing
-    print(f"\n{'killed':10}" + "".join(f"{kind:>8}" for kind in KINDS))
+    if not asked.kills:
+        return
+    print(f"\n{'killed':10}" + "".join(f"{kind:>12}" for kind in KINDS))
     for name in EXPERIMENTS:
-        print(f"{name:10}" + "".join(f"{table[name, kind]:8}" for kind in KINDS))
+        print(f"{name:10}" + "".join(f"{table[name, kind]:12}" for kind in KINDS))
     print(f"{table.total()} kills over {runs} runs: the bytes of the undisturbed runs in all")
+
+
+def provoke(faults):
+    """A line for each fault of a training."""
+    from _faulty_workers import check_fault
+
+    for fault in faults:
+        with tempfile.TemporaryDirectory(prefix="reliability-") as root:
+            print(f"{fault}: {check_fault(fault, Path(root))}", flush=True)
 
 
 if __name__ == "__main__":
@@ -238,4 +276,6 @@ if __name__ == "__main__":
         with heard():
             drive(sys.argv[2], Path(sys.argv[3]), sys.argv[4])
     else:
-        attack(tyro.cli(Asked, description=__doc__))
+        asked = tyro.cli(Asked, description=__doc__)
+        provoke(asked.faults)
+        attack(asked)

@@ -21,7 +21,7 @@ from tfinit.executors.job import Job
 from tfinit.executors.ray_executor import RayExecutor
 from tfinit.executors.versions import check_same_versions, versions
 from tfinit.executors.workers import Workers, executing, workers_of
-from tfinit.lottery import LotteryConfig, run
+from tfinit.lottery import LotteryConfig, Store, run
 
 # Workers do not find this file by its name.
 ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
@@ -168,11 +168,8 @@ def test_what_cannot_be_sent_is_refused():
         executor.submit(unsendable)
 
 
-def test_data_that_cannot_be_sent_are_refused_before_anything_is_written(tmp_path, monkeypatch):
-    monkeypatch.setitem(threads._given, backend_of("keras"), 1)  # whatever this process has done
-    config = LotteryConfig(
-        levels=1, steps=4, seeds=(0,), model="mlp-2-relu", threads=1, run_dir=tmp_path / "run"
-    )
+def test_data_that_cannot_be_sent_are_refused_before_anything_is_written(tmp_path, one_thread):
+    config = LotteryConfig(**one_thread, run_dir=tmp_path / "run")
     lock = threading.Lock()
     digits = datasets.load("digits")
 
@@ -214,6 +211,30 @@ def test_a_worker_of_other_versions_is_refused_with_both():
     other = {**here, "keras": "2.0", "elsewhere": "1"}
     with pytest.raises(InputError, match=rf"keras {here['keras']} there, 2.0 here; elsewhere is"):
         check_same_versions(other)
+
+
+def test_the_process_of_a_worker_refuses_a_driver_of_another_version(monkeypatch):
+    here = versions()["tfinit"]
+    monkeypatch.setattr("tfinit.executors.versions.__version__", "9.9")
+    with RayExecutor(Workers(2)) as executor:
+        error = ended(executor, job(("add", 7)))["add 7"].error
+    assert isinstance(error, InputError)
+    assert f"other versions than this process: tfinit {here} there, 9.9 here." in str(error)
+
+
+@pytest.fixture
+def one_thread(monkeypatch):
+    """What this process was told: that others have computed in it with more does not matter."""
+    monkeypatch.setitem(threads._given, backend_of("keras"), 1)
+    return {"levels": 1, "steps": 4, "seeds": (0,), "model": "mlp-2-relu", "threads": 1}
+
+
+def test_a_second_driver_on_a_directory_is_refused_and_starts_nothing(tmp_path, one_thread):
+    ray.shutdown()
+    config = LotteryConfig(**one_thread, run_dir=tmp_path / "run")
+    with Store(config).locked(), pytest.raises(InputError, match="in use by another process"):
+        run(config, progress=False, reports=False, workers=Workers(1))
+    assert not ray.is_initialized()
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1"])

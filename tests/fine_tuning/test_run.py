@@ -15,6 +15,7 @@ from tfinit.errors import InputError
 from tfinit.fine_tuning import PruneConfig, fine_tune
 from tfinit.fine_tuning.kept import kept_file, read_kept
 from tfinit.fine_tuning.network import network_of
+from tfinit.fine_tuning.whole_channels import planned
 from tfinit.origin import Origin
 
 X = np.random.default_rng(0).normal(size=(90, 6)).astype("float32")
@@ -147,6 +148,80 @@ def test_an_interrupted_run_ends_as_one_that_was_not(files):
     assert {p.name for p in files.iterdir()} == left | {other.out.with_suffix(".json").name}
 
 
+def of_channels(files, **changes):
+    return PruneConfig(
+        **{
+            "model": files / "model.keras",
+            "data": str(files / "data.npz"),
+            "out": files / "out" / "small.keras",
+            "channels": True,
+            "target": "channels=0.5",
+            "channel_score": "taylor",
+            "round_to": 1,
+            "epochs": 3,
+            "batch_size": 10,
+            **changes,
+        }
+    )
+
+
+def test_whole_channels_go_and_what_is_left_is_trained(files):
+    result = fine_tune(of_channels(files))
+    model = keras.saving.load_model(result.out)
+    given = keras.saving.load_model(files / "model.keras")
+    assert model.get_layer("hidden").units == model.get_layer("out").kernel.shape[0] == 10
+    assert not model.compiled
+    written = json.loads(result.report_file.read_text())
+    assert written["channels"]["removed"] == {"hidden": {"units": 10, "of": 20}}
+    assert written["after"]["loss"] < written["before"]["loss"]
+    stay = [n for n in range(20) if n not in result.channels.plan.groups[0].removed]
+    at_first = given.get_layer("hidden").kernel.numpy()[:, stay]
+    trained = model.get_layer("hidden").kernel.numpy()
+    assert 0 < np.abs(trained - at_first).max() < 0.1  # 21 steps of Adam at 0.001
+    assert str(result).startswith("sequential") and "hidden" in str(result)
+
+
+def test_an_interrupted_run_of_channels_ends_as_one_that_was_not(files):
+    whole = fine_tune(of_channels(files))
+    other = of_channels(files, out=files / "other.keras")
+    with pytest.raises(Stop):
+        fine_tune(other, stepped=after(10))
+    resumed = fine_tune(other)
+    assert weights(whole) == weights(resumed)
+    assert resumed.channels.to_dict() == whole.channels.to_dict()
+
+
+def test_channels_go_by_and_by_and_are_removed_in_the_end(files):
+    result = fine_tune(of_channels(files, gradual=True, epochs=2))
+    model = keras.saving.load_model(result.out)
+    assert model.get_layer("hidden").units == model.get_layer("out").kernel.shape[0] == 10
+    written = json.loads(result.report_file.read_text())
+    assert written["channels"]["removed"] == {"hidden": {"units": 10, "of": 20}}
+    # What was measured of the network with masks is what the smaller one does.
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile("adam", loss, metrics=["accuracy"])
+    found = model.evaluate(X[70:], Y[70:], verbose=0, return_dict=True)
+    assert found["loss"] == pytest.approx(result.after["loss"], rel=1e-5)
+    assert result.after["loss"] < result.before["loss"]
+    other = of_channels(files, gradual=True, epochs=2, out=files / "other.keras")
+    with pytest.raises(Stop):
+        fine_tune(other, stepped=after(10))
+    assert weights(fine_tune(other)) == weights(result)
+
+
+def test_channels_that_cannot_be_masked_do_not_go_by_and_by(files):
+    model = keras.saving.load_model(files / "model.keras")
+    normalized = [keras.layers.Dense(6, name="wide"), keras.layers.LayerNormalization()]
+    model = keras.Sequential([keras.Input((6,)), *normalized, *model.layers])
+    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    model.save(files / "normalized.keras")
+    asked = of_channels(files, model=files / "normalized.keras", gradual=True)
+    assert [group.name for group in planned(asked, model, (X, Y, None)).groups] == ["hidden"]
+    only = dataclasses.replace(asked, filters=("wide",), target="channels=0.9")
+    with pytest.raises(InputError, match=r"`gradual`: channels of 'wide'.*hidden"):
+        fine_tune(only)
+
+
 def kept(files):
     return sorted((files / "out").glob(".*"))
 
@@ -264,6 +339,12 @@ def test_two_processes_do_not_write_one_file(files):
         ),
         (["model.keras", "--out", "a.h5"], ["`out`", ".keras"]),
         (["model.keras", "--out", "model.keras"], ["`out` is the model itself"]),
+        (["model.keras", "--channels", "--target", "0.5"], ["`target`", "macs=0.5", "'0.5'"]),
+        (["model.keras", "--target", "macs=0.4"], ["`target`", "--channels"]),
+        (["model.keras", "--gradual"], ["`gradual`", "--channels"]),
+        (["model.keras", "--channels", "--sparsity", "0.5"], ["`sparsity` is of single weights"]),
+        (["model.keras", "--channels", "--target", "macs=0.01"], ["cannot be reached", "least"]),
+        (["model.keras", "--channels", "--channel-score", "l3"], ["`channel_score`", "l1, l2"]),
         (["model.keras", "--epochs", "0"], ["`epochs`", "at least 1"]),
         (["model.keras", "--out", "data.npz/a.keras"], ["`out`", "Not a directory", "--out"]),
         (["model.keras", "--out", f"{'n' * 250}.keras"], ["`out`", "name too long"]),
@@ -292,6 +373,15 @@ def test_a_model_without_a_loss_needs_one(files):
         files, model=files / "bare.keras", loss="sparse_categorical_crossentropy", epochs=1
     )
     assert fine_tune(named).report.total.prunable_zeros == 120
+
+
+def test_the_command_line_prints_what_is_left_of_each_layer(files, capfd, monkeypatch):
+    monkeypatch.chdir(files)
+    flags = ["--channels", "--target", "channels=0.5", "--round-to", "1", "--filters", "hid.*"]
+    main(["prune", "model.keras", "--data", "data.npz", "--epochs", "1", *flags])
+    out, _ = capfd.readouterr()
+    assert "  hidden  20 → 10" in out and "faster in any runtime" in out
+    assert "test accuracy" in out
 
 
 def test_the_command_line_prints_the_table(files, capfd, monkeypatch):

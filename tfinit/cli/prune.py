@@ -29,11 +29,14 @@ def prune(config: PruneConfig, device: str = "auto") -> None:
     with loading():
         warm_up(device)  # first: Keras on PyTorch chooses as it is imported
         from tfinit.fine_tuning.run import fine_tune
-    with Bar(f"pruning to {config.sparsity:.0%}") as bar:
+    with Bar(f"pruning to {config.goal}") as bar:
         result = fine_tune(config, progress=bar, warn=bar.warn)
     console = Console(markup=False, highlight=False, soft_wrap=True)
     console.print(str(result))
-    console.print(
-        f"Model: {result.out}, report: {result.report_file}. The zeros are real; they save space "
-        "once the file is compressed, and time where the runtime skips them."
+    told = (
+        "It is smaller, and so faster in any runtime."
+        if config.channels
+        else "The zeros are real; they save space once the file is compressed, and time where the "
+        "runtime skips them."
     )
+    console.print(f"Model: {result.out}, report: {result.report_file}. {told}")

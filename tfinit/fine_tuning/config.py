@@ -1,16 +1,23 @@
 """What `tfinit prune` does: one frozen dataclass, from which its flags come."""
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
-from tfinit.arguments import check_fields, number, one_of, path, seed, whole
+from tfinit.arguments import check_fields, number, one_of, path, refused, seed, whole
 from tfinit.block_sizes import BLOCK_SIZES
 from tfinit.datasets import data_help
 from tfinit.errors import InputError
 from tfinit.flag_help import FlagHelp
+from tfinit.pruning.scoring import channel_names
 from tfinit.pruning.scoring.allocation import NAMES
 
+# What is for channels only, and what for single weights only.
+_OF_CHANNELS = (
+    *("gradual", "target", "channel_score", "channel_allocation", "round_to", "protect"),
+    "filters",
+)
+_OF_WEIGHTS = ("sparsity", "allocation", "blocks", "keep_zeros")
 _ARRAYS = (
     "x_train, y_train and, to report on, x_test, y_test. Of several inputs or outputs: "
     "x_train_NAME, y_train_NAME; weights of examples: sample_weight_train"
@@ -45,6 +52,26 @@ class PruneConfig:
     """litert: prune Dense kernels in the blocks that `tfinit export --sparse` makes faster."""
     keep_zeros: bool = False
     """What is zero in the model stays zero. Otherwise zeros train until they are pruned."""
+    channels: bool = False
+    """Remove whole channels, units and heads before the training, and train what is left: a smaller
+    network, faster in any runtime."""
+    gradual: bool = False
+    """With --channels: let them go one by one over the first three quarters of the training, and
+    remove them in the end."""
+    target: str = "macs=0.5"
+    """With --channels: what is left of the multiply-adds (macs), params or channels."""
+    channel_score: str = "l2"
+    """What a channel is worth: l1 or l2 of its weights, batchnorm, taylor (of the training data) or
+    random."""
+    channel_allocation: str = "global"
+    """global: wherever they are worth least. isomorphic: the same share of each kind of layers.
+    uniform: of each layer."""
+    round_to: int = 8
+    """What is left of a layer is a multiple of it."""
+    protect: float = 0.1
+    """The fraction of each layer's channels that stays at least."""
+    filters: tuple[str, ...] = ()
+    """Names of the only layers that may lose channels, or regular expressions."""
     batch_size: int = 32
     """Examples a step."""
     learning_rate: float = 1e-3
@@ -68,7 +95,52 @@ class PruneConfig:
                 "`blocks` and allocation 'global' exclude each other: use allocation 'uniform' or "
                 "'erk'."
             )
+        one_of("channel_score", self.channel_score, channel_names.SCORES)
+        one_of("channel_allocation", self.channel_allocation, channel_names.ALLOCATIONS)
+        whole("round_to", self.round_to, 1)
+        number("protect", self.protect, least=0, most=1)
+        self.fraction_left()
+        self._check_asked_for()
         if self.out.suffix != ".keras":
             raise InputError(f"`out` must end in .keras, received {str(self.out)!r}.")
         if os.path.realpath(self.out) == os.path.realpath(self.model):
             raise InputError("`out` is the model itself. Choose another file: nothing is replaced.")
+
+    @property
+    def goal(self) -> str:
+        """What it prunes to, in a word."""
+        return self.target if self.channels else f"{self.sparsity:.0%}"
+
+    def fraction_left(self) -> dict[str, float]:
+        """What ``target`` says, as `tfinit.pruning.prune_channels` takes it.
+
+        Raises:
+            InputError: it says something else.
+
+        Example:
+            >>> PruneConfig(Path("model.keras"), target="params=0.3").fraction_left()
+            {'params': 0.3}
+        """
+        kind, _, part = self.target.partition("=")
+        try:
+            left = float(part)
+        except ValueError:
+            left = 0.0
+        if kind not in channel_names.COSTS or not 0 < left < 1:
+            names = ", ".join(channel_names.COSTS)
+            wanted = f"one of {names}, = and the fraction that is left, as macs=0.5"
+            raise refused("target", wanted, self.target)
+        return {kind: left}
+
+    def _check_asked_for(self) -> None:
+        """Refuse what would be ignored."""
+        own, others = (_OF_CHANNELS, _OF_WEIGHTS) if self.channels else (_OF_WEIGHTS, _OF_CHANNELS)
+        defaults = {one.name: one.default for one in fields(self)}
+        given = [name for name in others if getattr(self, name) != defaults[name]]
+        if given and self.channels:
+            raise InputError(
+                f"`{given[0]}` is of single weights, and whole channels are asked for: leave it or "
+                f"`channels` out. Of channels are {', '.join(own)}."
+            )
+        if given:
+            raise InputError(f"`{given[0]}` is of whole channels. Ask for them, with --channels.")

@@ -26,10 +26,13 @@ from tfinit.fine_tuning.objective import (
     settings_of,
     untrained,
 )
+from tfinit.fine_tuning.whole_channels import by_and_by, planned
 from tfinit.graph.keras_internals import is_from_keras_3, losses_of, seed_generators_of
 from tfinit.named_arrays import ends
 from tfinit.origin import Origin
 from tfinit.progress import as_warning, check_progress, following
+from tfinit.pruning.channels.result import ChannelPruning
+from tfinit.pruning.channels.zeroed import removing_zeros
 from tfinit.pruning.counting.report import SparsityReport, sparsity_report
 from tfinit.pruning.in_training.schedules import PolynomialDecay
 from tfinit.pruning.in_training.selection import keep_count
@@ -59,6 +62,7 @@ class FineTuned(Result):
         model: The pruned model, stripped.
         out: Its file.
         report_file: The file of the report.
+        channels: What was removed, where whole channels were; of its model only the name.
     """
 
     report: SparsityReport
@@ -67,18 +71,21 @@ class FineTuned(Result):
     model: Any
     out: Path
     report_file: Path
+    channels: ChannelPruning | None = None
 
     def __str__(self) -> str:
-        """The table of the sparsity, and a line for each metric."""
-        return "\n".join([str(self.report), *self._remarks()])
+        """The table of the sparsity or of the channels, and a line for each metric."""
+        return "\n".join([str(self.channels or self.report), *self._remarks()])
 
     def to_dict(self) -> dict[str, Any]:
         """All but the model, which is in its file."""
         found = {"sparsity": self.report, "before": self.before, "after": self.after}
+        if self.channels is not None:
+            found["channels"] = self.channels
         return json_ready({**found, "out": self.out, "report_file": self.report_file})
 
     def _rows(self) -> list[dict[str, Any]]:
-        return self.report._rows()
+        return (self.channels or self.report)._rows()
 
     def _remarks(self) -> list[str]:
         return [
@@ -134,9 +141,12 @@ def fine_tune(
     train, test = read_examples(config.data, model, without, need_targets=loss is not None)
     loss = complete(loss, outputs)
     settings = settings_of(model, config.loss is None, train[1])
-    _check_prunes(config, prunable_weights(model))
+    if not config.channels:
+        _check_prunes(config, prunable_weights(model))
     _compile(model, None, loss, settings)
     check_trains(model, *train, config.data, config.batch_size)
+    plan = planned(config, model, train) if config.channels else None
+    removed = None if plan is None or config.gradual else plan.apply(model)
     origin = Origin.now(_digest(train, test))
     kept = kept_file(config, origin.data, network.identity())
     test = test if _has_loss(model) else None
@@ -145,34 +155,39 @@ def fine_tune(
     steps = per_epoch * config.epochs
     frequency = max(1, steps // 100)
     end = max(frequency, int(_RAMP * steps) // frequency * frequency)
-    schedule = PolynomialDecay(0.0, config.sparsity, 0, end, frequency=frequency)
+    rule: dict[str, Any] = {}
+    if plan is not None and config.gradual:
+        rule = by_and_by(plan, config, end, frequency)
+    elif plan is None:
+        schedule = PolynomialDecay(0.0, config.sparsity, 0, end, frequency=frequency)
+        rule = {"schedule": schedule, "allocation": config.allocation}
+        rule |= {"block_size": config.blocks or (1, 1), "keep_zeros": config.keep_zeros}
 
     def pruning(model: Any) -> Any:
-        """The model, with the optimizer that prunes it."""
-        optimizer = SparseOptimizer(
-            keras.optimizers.Adam(config.learning_rate),
-            schedule,
-            scope=model,
-            allocation=config.allocation,
-            block_size=config.blocks or (1, 1),
-            keep_zeros=config.keep_zeros,
-        )
+        """The model, with the optimizer that prunes it; where channels are gone, nothing more."""
+        adam = keras.optimizers.Adam(config.learning_rate)
+        optimizer = SparseOptimizer(adam, scope=model, **rule)
         _compile(model, optimizer, loss, settings)
         optimizer.build(model.trainable_variables)
         return model
 
     def fresh() -> Any:
-        return pruning(network.model())
+        made = network.model()
+        if config.channels and not config.gradual:
+            _compile(made, None, loss, settings)
+            made = planned(config, made, train).apply(made).model
+        return pruning(made)
 
     with (
         alone(config.out),
-        following(progress, f"pruning to {config.sparsity:.0%}") as follower,
+        following(progress, f"pruning to {config.goal}") as follower,
     ):
         announce()
         follower.expect(steps)
         before = _evaluate(model, test)
         unfinished = read_kept(kept, origin, warn, fresh if network.made else None)
-        model = pruning(model) if unfinished is None else unfinished
+        smaller = model if removed is None else removed.model
+        model = pruning(smaller) if unfinished is None else unfinished
         done = int(model.optimizer.iterations)
         started(done, steps)
         follower(done)
@@ -206,10 +221,14 @@ def fine_tune(
             save(model, kept, origin)
         after = _evaluate(model, test)  # the stripped one has the same weights, and no loss
         stripped = strip_pruning(model)
+        if plan is not None and config.gradual:
+            removed = removing_zeros(plan, stripped).apply(stripped)
+            stripped = removed.model
         report = sparsity_report(stripped)
         save(stripped, config.out)
         summary = {
             "sparsity": report.to_dict(),
+            **({} if removed is None else {"channels": removed.to_dict()}),
             "before": before,
             "after": after,
             "config": as_json(config),
@@ -217,7 +236,7 @@ def fine_tune(
         }
         write_whole(report_file, (json.dumps(summary, indent=2) + "\n").encode())
         remove(kept)
-    return FineTuned(report, before, after, stripped, config.out, report_file)
+    return FineTuned(report, before, after, stripped, config.out, report_file, removed)
 
 
 def _set_noise(model: Any, seed: int, epoch: int) -> None:

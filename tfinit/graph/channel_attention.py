@@ -67,7 +67,8 @@ def _shared_heads(channels: Channels, call: Call) -> Value:
     queries = pairs.at(np.repeat(np.arange(len(pairs)), layer.num_query_heads // len(pairs)))
     heads = {"query": queries, "key": pairs, "value": pairs, "gate": queries}
     made = _attended(channels, call, inputs, pairs)
-    channels.join(inputs["query"], made)  # the layer makes as many as its queries have
+    for value in (inputs["value"], inputs["key"], made):  # the layer wants and makes as many of all
+        channels.join(inputs["query"], value)
     _weigh_attention(
         channels,
         call,

@@ -65,6 +65,7 @@ def _merge(function: Function) -> Callable[[Channels, Call], Value]:
         if len(call.taken) < 2 and len(call.args) < 2:
             raise Untouchable("it merges a single tensor")
         branches, shapes = _aligned(call)
+        branches = _facing(channels, call, branches)
         widest = max(branches, key=len)
         others = [value for value in branches if value is not widest]
         if any(value.axis != widest.axis for value in others):
@@ -74,14 +75,12 @@ def _merge(function: Function) -> Callable[[Channels, Call], Value]:
         if function is _quotient and is_symbolic(call.args[1]):
             # A channel that is masked is 0: nothing is to be divided by it.
             channels.hold(call.value_of(call.args[1]), f"{call.name} divides by them")
-        for value in others:
-            if len(value) == len(widest):
-                channels.join(widest, value)
-            else:  # one channel for all
-                channels.hold(value, f"{call.name} spreads it over all channels")
+        _join(channels, call, widest, others)
         if function is np.add and len({shape[-1] for shape in shapes}) > 1:
             guard_addition(channels, call, widest)
         numbers = _numbers(channels, call, widest)
+        if any(np.isnan(number).any() for number in numbers if number is not None):
+            channels.hold_beside(widest, f"{call.name} has a number of its own for each")
         made = iter(value.constants for value in branches)
         parts = [next(made) if part is None else part for part in numbers]
         with np.errstate(invalid="ignore", over="ignore"):
@@ -99,9 +98,40 @@ def _aligned(call: Call) -> tuple[list[Value], list[Shape]]:
         missing = rank - len(shape)
         if missing and not isinstance(call.layer, keras.Layer):
             raise Untouchable(f"it merges shapes {call.shapes}")
-        branches.append(replace(value, axis=value.axis + missing))
+        moved = (replace(each, axis=each.axis + missing) for each in value.all())
+        first, *beside = moved
+        branches.append(replace(first, beside=tuple(beside)))
         shapes.append((shape[0], *[1] * missing, *shape[1:]))
     return branches, shapes
+
+
+def _facing(channels: Channels, call: Call, branches: list[Value]) -> list[Value]:
+    """The branches with channels on the same axes, the last of them first; what else stays."""
+    axes = [{value.axis for value in branch.all()} for branch in branches]
+    shared = set.intersection(*axes)
+    if not shared:
+        return branches
+    found = []
+    for branch in branches:
+        branch = branch.facing(max(shared))
+        for value in branch.beside:
+            if value.axis not in shared:
+                channels.hold(value, f"{call.name} merges them with what has none there")
+        kept = tuple(value for value in branch.beside if value.axis in shared)
+        found.append(replace(branch, beside=kept))
+    return found
+
+
+def _join(channels: Channels, call: Call, widest: Value, others: list[Value]) -> None:
+    """Join the channels of branches, axis by axis; one channel may be spread over all."""
+    for value in others:
+        for one in widest.all():
+            [other] = [each for each in value.all() if each.axis == one.axis]
+            if len(one) == len(other):
+                channels.join(one, other)
+            else:
+                for each in min(one, other, key=len), *([] if one.axis == widest.axis else [one]):
+                    channels.hold(each, f"{call.name} spreads it over all channels")
 
 
 def _numbers(channels: Channels, call: Call, widest: Value) -> list[Any]:

@@ -1,6 +1,7 @@
 """Channels through Dense and convolutions of all kinds."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import keras
@@ -22,14 +23,16 @@ def constants_in(layer: Any, constants: np.ndarray) -> np.ndarray:
         Σ over the window and the inputs of kernel · constant, one number for each output.
     """
     rows = np.flatnonzero(constants)
+    if not len(rows):
+        return np.zeros(layer.kernel.shape[-1])
     kernel = keras.ops.convert_to_numpy(layer.kernel)[..., rows, :].astype("float64")
     return constants[rows] @ kernel.sum(axis=tuple(range(kernel.ndim - 2)))
 
 
-def own_axis(channels: Channels, call: Call) -> Value:
+def own_axis(channels: Channels, call: Call, carries: bool = False) -> Value:
     """The channels that a layer reads, on the axis that it takes for theirs."""
     axis = 1 if getattr(call.layer, "data_format", None) == "channels_first" else -1
-    return channels.along(axis, call)
+    return channels.along(axis, call, carries=carries)
 
 
 def _used(variable: Any) -> np.ndarray:
@@ -40,7 +43,9 @@ def _used(variable: Any) -> np.ndarray:
 
 def _mixing(channels: Channels, call: Call) -> Value:
     """Dense and convolutions: y_j = activation(Σ_i w_ij · x_i + b_j)."""
-    layer, taken = call.layer, own_axis(channels, call)
+    layer = call.layer
+    windows = len(layer.kernel.shape) - 2  # a window mixes what is on other axes
+    taken = own_axis(channels, call, carries=not windows)
     if getattr(layer, "groups", 1) != 1:
         return _grouped(channels, call, taken)
     # At the border zeros stand in for a constant, which then is none to the next layer.
@@ -66,9 +71,8 @@ def _made(
     if layer.use_bias:
         sums = sums + array_of(layer.bias)
     constants = np.where(~uses[~foldable].any(axis=0), sums, np.nan)
-    made = activated(
-        channels, call, channels.fresh(len(sums), taken.axis), constants, layer.activation
-    )
+    made = replace(channels.fresh(len(sums), taken.axis), beside=taken.beside)
+    made = activated(channels, call, made, constants, layer.activation)
     # It may be given a bias, for constants.
     if layer.use_bias or taken.constants[foldable].any():
         guard_addition(channels, call, made)

@@ -11,7 +11,7 @@ from tfinit.variables import all_weights
 def _batch_normalization(channels: Channels, call: Call) -> Value:
     """y = γ · (x − μ) / √(σ² + ε) + β, with the moving statistics, as in inference."""
     layer = call.layer
-    taken = channels.along(layer.axis, call)
+    taken = channels.along(layer.axis, call, carries=True)
     scale = 1.0 / np.sqrt(array_of(layer.moving_variance) + layer.epsilon)
     if layer.scale:
         scale = scale * array_of(layer.gamma)
@@ -39,12 +39,11 @@ def _over_axes(channels: Channels, call: Call) -> Value:
     layer, taken = call.layer, call.taken[0]
     axes = _axes_of(layer, len(call.shapes[0]))
     made = taken.unknown()
-    if taken.axis in axes:
-        channels.normalize(call, taken)
+    by_axis = {value.axis: value for value in taken.all() if value.axis in axes}
+    for value in by_axis.values():
+        channels.normalize(call, value)
     channels.carry(call, taken, made)
-    names = all_weights(layer)
-    own = tuple(taken if axis == taken.axis else None for axis in axes)
-    channels.weigh(call, dict.fromkeys(names, own), {})
+    channels.weigh(call, dict.fromkeys(all_weights(layer), tuple(map(by_axis.get, axes))), {})
     return made
 
 
@@ -90,7 +89,7 @@ def _prelu(channels: Channels, call: Call) -> Value:
 
 def _layer_scale(channels: Channels, call: Call) -> Value:
     """γ · x, of Keras's ConvNeXt."""
-    taken = channels.along(-1, call)
+    taken = channels.along(-1, call, carries=True)
     gamma = array_of(call.layer.gamma)
     made = taken.having(np.where(gamma == 0, 0.0, taken.constants * gamma))
     channels.carry(call, taken, made)

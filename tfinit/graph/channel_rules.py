@@ -5,6 +5,7 @@ the table of `layer_kinds`; a subclass has none, as it may compute anything. The
 are in the files beside this one, by what they are about.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import keras
@@ -40,7 +41,7 @@ def rule_of(layer: Any) -> Rule:
         Untouchable: There is none, or the layer is set up in a way that it is not for.
     """
     if type(layer) in OWN:
-        return _of_tensors(_checked(OWN[type(layer)]))
+        return _alone(_of_tensors(_checked(OWN[type(layer)])))
     rule = kind_of(layer, exactly=True).channels
     if not rule:
         what = (
@@ -49,7 +50,19 @@ def rule_of(layer: Any) -> Rule:
         raise Untouchable(f"what it does to channels is not known ({what})")
     if getattr(layer, "quantization_mode", None) or getattr(layer, "lora_enabled", False):
         raise Untouchable("it is quantized or has LoRA weights")
-    return RULES[rule] if rule in OWN_ARGUMENTS else _of_tensors(RULES[rule])
+    found = RULES[rule] if rule in OWN_ARGUMENTS else _of_tensors(RULES[rule])
+    return found if rule in CARRYING else _alone(found)
+
+
+def _alone(rule: Rule) -> Rule:
+    """A rule for layers that look for channels on one axis: those on others must stay."""
+
+    def checked(channels: Channels, call: Call) -> Value | list[Value]:
+        for value in call.taken:
+            channels.hold_beside(value, f"{call.name} takes them along with others")
+        return rule(channels, replace(call, taken=[value.alone() for value in call.taken]))
+
+    return checked
 
 
 def _of_tensors(rule: Rule) -> Rule:
@@ -135,4 +148,9 @@ OWN_ARGUMENTS = {
     *channel_shapes.OWN_ARGUMENTS,
     *channel_attention.OWN_ARGUMENTS,
     *channel_recurrence.OWN_ARGUMENTS,
+}
+# Those of layers that leave channels on several axes where they are.
+CARRYING = {
+    *("activation", "same", "mixing", "moving", "over_axes", "batch_normalization", "layer_scale"),
+    *("add", "subtract", "multiply", "divide", "power", "average", "maximum", "minimum"),
 }

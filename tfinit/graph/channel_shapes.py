@@ -46,7 +46,12 @@ def _moving(channels: Channels, call: Call) -> Value:
     made = call.layer.compute_output_spec(keras.KerasTensor(tuple(sizes))).shape
     if made[0] != sizes[0]:
         raise Untouchable("it moves the axis of the batch")
-    return replace(call.taken[0], axis=made.index(sizes[call.taken[0].axis]))
+
+    def moved(value: Value) -> Value:
+        beside = tuple(map(moved, value.beside))
+        return replace(value, axis=made.index(sizes[value.axis]), beside=beside)
+
+    return moved(call.taken[0])
 
 
 def _slicing(channels: Channels, call: Call) -> Value:

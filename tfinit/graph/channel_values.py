@@ -26,11 +26,14 @@ class Value:
         constants: What a channel is for every input and at every position, where that is known
             from the weights alone; NaN where it depends on the input.
         axis: The axis of the tensor that they are on; the batch is axis 0.
+        beside: Channels on other axes of the tensor: those of a Dense layer over places, beside the
+            channels that it treats alike. None of them is known to be constant.
     """
 
     classes: np.ndarray
     constants: np.ndarray
     axis: int
+    beside: tuple["Value", ...] = ()
 
     def __len__(self) -> int:
         return len(self.classes)
@@ -47,6 +50,22 @@ class Value:
     def unknown(self) -> "Value":
         """The same channels, none known to be constant."""
         return self.having(np.full(len(self), np.nan))
+
+    def alone(self) -> "Value":
+        """These channels without those beside them."""
+        return replace(self, beside=())
+
+    def all(self) -> tuple["Value", ...]:
+        """The channels on each axis, by themselves."""
+        return (self.alone(), *self.beside)
+
+    def facing(self, axis: int) -> "Value":
+        """The same channels, those on an axis before those beside them; as they are if none are."""
+        found = [value for value in self.beside if value.axis == axis]
+        if not found:
+            return self
+        rest = tuple(value.unknown() for value in self.all() if value.axis != axis)
+        return replace(found[0], beside=rest)
 
     def at(self, channels: Any) -> "Value":
         """Some of the channels, by their numbers or as a slice: in another order, or repeated."""
@@ -234,28 +253,34 @@ class Channels:
             found = found[found]
         return found
 
-    def along(self, axis: int, call: Call, tensor: Any = None) -> Value:
+    def along(self, axis: int, call: Call, tensor: Any = None, carries: bool = False) -> Value:
         """The channels of a call's input, on the axis that the layer takes for that of channels.
 
-        Channels that are on another axis must stay, and those on this axis are then all new.
+        Where channels are on another axis, those on this axis are all new, and must stay.
 
         Args:
             axis: The axis.
             call: The call.
             tensor: Which input, if it is not the first.
+            carries: Whether the layer carries channels on other axes on; otherwise they must stay.
         """
         value = call.taken[0] if tensor is None else call.value_of(tensor)
         shape = call.shapes[0] if tensor is None else tuple(tensor.shape)
         axis %= len(shape)
+        value, reason = value.facing(axis), f"{call.name} reads along another axis"
         if value.axis == axis:
-            return value
+            if not carries:
+                self.hold_beside(value, reason)
+            return value if carries else value.alone()
         size = shape[axis]
         if not size:
             raise Untouchable("the number of its input's channels is unknown")
         turned = self.fresh(size, axis)
-        for each in value, turned:
-            self.hold(each, f"{call.name} reads along another axis")
-        return turned
+        self.hold(turned, reason)
+        if not carries:
+            self.hold(value, reason)
+            return turned
+        return replace(turned, beside=tuple(each.unknown() for each in value.all()))
 
     def given(self, call: Call, *names: str) -> dict[str, Any]:
         """The arguments of a call by name, of a layer that is called with more than tensors.
@@ -347,8 +372,12 @@ class Channels:
         self.join(first, made)
 
     def hold(self, value: Value, reason: str) -> None:
-        """Note that channels must stay."""
-        self.roots.append(Root(value, reason))
+        """Note that channels must stay, and those beside them."""
+        self.roots.extend(Root(each, reason) for each in value.all())
+
+    def hold_beside(self, value: Value, reason: str) -> None:
+        """Note that the channels beside others must stay."""
+        self.roots.extend(Root(each, reason) for each in value.beside)
 
     def normalize(self, call: Call, value: Value) -> None:
         """Note that a layer normalizes over channels."""

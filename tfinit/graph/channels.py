@@ -56,9 +56,12 @@ class _Follower:
             self.channels.hold(self._known[value], "the model returns them")
 
     def _fresh(self, shape: Shape) -> Value:
-        rank = len(shape)
-        axis = 1 if self.channels.first and rank > 2 else rank - 1
-        return self.channels.fresh((shape[axis] or 0) if rank > 1 else 0, axis)
+        axis = self._axis(shape)
+        return self.channels.fresh((shape[axis] or 0) if len(shape) > 1 else 0, axis)
+
+    def _axis(self, shape: Shape) -> int:
+        """Where channels are looked for in a tensor."""
+        return 1 if self.channels.first and len(shape) > 2 else len(shape) - 1
 
     def _fitting(self, number: int, shape: Shape, reader: str) -> Value:
         """What is known of a value, as one of this shape: models inside may declare another."""
@@ -79,6 +82,10 @@ class _Follower:
             self._fitting(number, tuple(tensor.shape), name)
             for number, tensor in zip(call.inputs, inputs, strict=True)
         ]
+        for number, value in zip(call.inputs, now, strict=True):
+            self.channels.hold_beside(value, f"{name} is given them along with others")
+            self._known[number] = value.alone()
+        now = [value.alone() for value in now]
         for i, (tensor, value) in enumerate(zip(inputs, now, strict=True)):
             if not _is_float(tensor):  # it is rounded on its way in
                 now[i] = self._known[call.inputs[i]] = value.having(np.full(len(value), np.nan))
@@ -112,6 +119,10 @@ class _Follower:
                 check_arguments(*_arguments(outer.node), f"{outer.model.name}, which it is in,")
             found = rule_of(layer)(channels, call)
             made = found if isinstance(found, list) else [found]
+            made = [
+                value.facing(self._axis(shape)) if value.beside else value
+                for value, shape in zip(made, made_shapes, strict=True)
+            ]
         except Untouchable as why:
             made = [self._fresh(shape) for shape in made_shapes]
             self._refuse(layer, name, str(why), [*earlier, *taken], made)

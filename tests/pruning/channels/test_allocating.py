@@ -12,7 +12,7 @@ from tfinit.pruning.channels.groups import Group
 
 
 def group(name, size, kind="dense", width=1):
-    return Group(name, size, np.arange(size), (name,), (kind,), width, ())
+    return Group(name, size, np.arange(size), (name,), (name,), (kind,), width, ())
 
 
 SCORES = {
@@ -140,6 +140,18 @@ def test_what_cannot_be_met_is_refused_with_what_can():
     found = ranking("global", 8, 0.1, [group("a", 16)], {"a": np.arange(16.0)})
     with pytest.raises(InputError, match=r"within 0\.95 to 1 of it: near it are 0\.5 and 1\."):
         meet(found, 0.7, lambda left: left["a"] / 16, "channels")
+
+
+def test_what_is_named_can_be_asked_for():
+    found = ranking("global", groups=[group("a", 7)], scores={"a": np.arange(7.0)})
+
+    def share(left):
+        return left["a"] / 7  # 0.42857, told as 0.4286, and 0.57143
+
+    with pytest.raises(InputError, match=r"near it are 0\.4286 and 0\.5715\."):
+        meet(found, 0.5, share, "channels")
+    assert meet(found, 0.4286, share, "channels") == {"a": 3}
+    assert meet(found, 0.5715, share, "channels") == {"a": 4}
 
 
 def test_the_examples_in_the_docstrings():

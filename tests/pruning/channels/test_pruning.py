@@ -84,7 +84,12 @@ def state(model):
 def check_same_as_masked(model, plan, new, tolerance=1e-5):
     """The smaller model computes what the given one does with the masks on its weights."""
     rng = np.random.default_rng(0)
-    inputs = [rng.normal(size=(3, *t.shape[1:])).astype("f4") for t in model.inputs]
+    inputs = [
+        rng.integers(0, 11, (3, *t.shape[1:]))
+        if "int" in t.dtype
+        else rng.normal(size=(3, *t.shape[1:])).astype("f4")
+        for t in model.inputs
+    ]
     before, weights = state(model), all_weights(model)
     try:
         for key, mask in plan.masks(model).items():
@@ -169,6 +174,60 @@ def test_groups_of_layers_that_are_added_go_together_and_what_stays_is_told(netw
         ("hidden", 16, ("hidden",)),
     ]
     assert {one.path for one in plan.skipped} == {"a", "b"}
+
+
+@pytest.fixture(scope="module")
+def transformer():
+    keras.utils.set_random_seed(0)
+    words = keras.Input((6,), dtype="int32")
+    x = L.Embedding(11, 32, name="words")(words)
+    y = L.MultiHeadAttention(8, 4, name="attention")(L.LayerNormalization(name="norm")(x), x)
+    x = L.Add()([x, y])
+    x = L.Add()([x, L.Dense(32, name="narrow")(L.Dense(64, "gelu", name="wide")(x))])
+    return keras.Model(words, L.Dense(3, name="head")(L.GlobalAveragePooling1D()(x)), name="words")
+
+
+def test_heads_and_the_width_are_groups_of_their_own(transformer):
+    plan = channel_plan(transformer, target={"macs": 0.5}, protect=0)
+    assert [(g.name, g.channels, g.layers) for g in plan.groups] == [
+        ("words", 32, ("words", "attention/output_shape", "narrow")),
+        ("attention/num_heads", 8, ("attention/num_heads",)),
+        ("wide", 64, ("wide",)),
+    ]
+    # Of heads of 4 columns two make 8 of them.
+    assert [g.left % unit for g, unit in zip(plan.groups, (8, 2, 8), strict=True)] == [0, 0, 0]
+    result = plan.apply(transformer)
+    assert result.multiply_adds == counted(result.model)["macs"]
+    assert 0.475 <= result.multiply_adds / result.multiply_adds_before <= 0.5
+    if plan.groups[0].removed:
+        (note,) = result.notes
+        assert note.startswith("the mean and variance of norm are of fewer channels")
+
+
+@pytest.mark.backends
+def test_heads_and_hidden_units_are_exact(transformer):
+    fractions = {"attention/num_heads": 0.5, "wide": 0.25}
+    result = prune_channels(transformer, allocation=fractions)
+    assert result.removed == {"attention/num_heads": (4, 8), "wide": (48, 64)}
+    assert result.model.get_layer("attention").num_heads == 4
+    assert not result.notes
+    check_same_as_masked(transformer, result.plan, result.model)
+
+
+def test_filters_choose_among_the_groups_of_a_layer(transformer):
+    given = {"target": {"channels": 0.95}, "round_to": 1, "protect": 0}
+    plan = channel_plan(transformer, filters=".*/num_heads", **given)
+    assert [group.name for group in plan.groups] == ["attention/num_heads"]
+    # The width, which `attention` makes with others, stays.
+    plan = channel_plan(transformer, filters="attention", **given)
+    assert [group.name for group in plan.groups] == ["attention/num_heads"]
+
+
+def test_what_two_groups_have_of_one_layer_has_a_fraction_for_each(transformer):
+    plan = channel_plan(transformer, allocation={"attention": 0.5}, protect=0)
+    assert [g.left for g in plan.groups] == [16, 4, 64]
+    plan = channel_plan(transformer, allocation={"attention/num_heads": 0.25}, protect=0)
+    assert [g.left for g in plan.groups] == [32, 2, 64]
 
 
 def test_fractions_for_layers(network):

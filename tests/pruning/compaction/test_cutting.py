@@ -252,6 +252,21 @@ def both_ways(x):
     return L.Bidirectional(L.GRU(4), merge_mode="sum")(x)
 
 
+def over_places(x):
+    """As in an MLP-Mixer: Dense layers over places, each channel by itself."""
+    y = L.Permute((2, 1))(L.BatchNormalization()(x))
+    y = L.Dense(5, name="back")(L.Dense(8, "gelu", name="places")(y))
+    return x + L.Permute((2, 1))(y)
+
+
+def both_axes(x):
+    """Channels on two axes of one tensor, which are read one after the other; four are held."""
+    y = L.Dense(8, "relu", name="rows")(L.Permute((2, 1))(x))  # (channels, rows)
+    y = y * 0.5 + L.Dense(8, name="more")(y)
+    y = L.Dense(4, name="columns")(L.Permute((2, 1))(y))
+    return L.Dense(3, name="last")(L.Permute((2, 1))(y))
+
+
 def frames(x):
     x = L.TimeDistributed(L.Reshape((1, 1, 6)))(x)
     x = L.TimeDistributed(L.Conv2D(4, 1, activation="relu"))(x)
@@ -265,10 +280,17 @@ SEQUENCES = {
     "transformer": (words, residual_attention, [6, 4, 8]),
     "attention to a memory": (numbers, crossed, [6, 5, 4, 2, 8, 3]),
     "grouped queries": (numbers, grouped_queries, [6, 2]),
+    "grouped queries of a memory": (
+        numbers,
+        lambda x: L.GroupQueryAttention(3, 2, 2)(x, L.Dense(6)(x)),
+        [6, 2],
+    ),
     "dot-product attention": (numbers, dot_attention, [6, 4, 2]),
     "additive attention": (numbers, additive_attention, [6]),
     "einsum": (numbers, L.EinsumDense("...x,yx->...y", 4, bias_axes="y"), [6, 4]),
     "einsum by heads": (numbers, projected, [6, 4, 8]),
+    "over places": (numbers, over_places, [6, 8]),
+    "over places and back": (numbers, both_axes, [6, 8, 3]),
     "lstm": (numbers, L.LSTM(4), [6, 4]),
     "lstm without bias": (numbers, L.LSTM(4, use_bias=False), [6, 4]),
     "gru": (numbers, L.GRU(4, return_sequences=True), [6, 4]),

@@ -1,5 +1,5 @@
 """`compact` on random networks: dense, convolutional, with branches and BatchNormalization,
-models inside them, layers called twice, reshapes, gates and normalizations."""
+models inside them, layers called twice, reshapes, gates, normalizations, attention, recurrence."""
 
 import keras
 import numpy as np
@@ -122,8 +122,44 @@ class Network:
             return L.Flatten()(L.Dense(3, activation)(parts))
         return L.Softmax()(x)
 
+    def sequence_step(self, sequences):
+        x = self.pick(sequences[-2:])
+        width, activation = x.shape[-1], self.pick(ACTIVATIONS)
+        kinds = "dense conv attention shared_heads attend norm add einsum recurrent each"
+        kind = self.pick(kinds.split())
+        if kind == "dense":
+            return L.Dense(self.random.randint(3, 6), activation)(x)
+        if kind == "conv":
+            return L.SeparableConv1D(4, 2, padding="same", activation=activation)(x)
+        if kind == "attention":
+            heads = L.MultiHeadAttention(2, 2, value_dim=3, use_bias=self.flip())
+            return heads(x, self.pick(sequences))
+        if kind == "shared_heads":
+            memory = self.pick([L.Dense(width)(sequences[0]), x])
+            return L.GroupQueryAttention(2, 4, 2, use_bias=self.flip())(x, memory)
+        if kind == "attend":
+            query = L.Dense(3)(x)
+            return self.pick([L.Attention, L.AdditiveAttention])()([query, x, L.Dense(3)(x)])
+        if kind == "norm":
+            return self.pick([L.LayerNormalization(), L.RMSNormalization(), L.Softmax(axis=1)])(x)
+        if kind == "add":
+            return x + L.Dense(width, activation)(x)
+        if kind == "einsum":
+            heads = L.EinsumDense("abc,cde->abde", (4, 2, 3), activation=activation)(x)
+            return L.EinsumDense("abde,dec->abc", (4, width), bias_axes="c")(heads)
+        if kind == "recurrent":
+            cell = self.pick([L.LSTM, L.GRU, L.SimpleRNN])(3, return_sequences=True)
+            return self.pick([cell, L.Bidirectional(cell)])(x)
+        return L.TimeDistributed(L.Dense(3, activation))(x)
+
     def model(self):
-        if self.flip():
+        if self.random.random() < 0.1:
+            given = keras.Input((4, 3))
+            sequences = [L.Dense(4, self.pick(ACTIVATIONS))(given)]
+            for _ in range(self.random.randint(1, 3)):
+                sequences.append(self.sequence_step(sequences))
+            vectors = [self.pick([L.Flatten(), L.GlobalAveragePooling1D()])(sequences[-1])]
+        elif self.flip():
             size = self.random.randint(3, 6)
             given = keras.Input((size, size, 2))
             images = [L.Conv2D(4, 2, activation=self.pick(ACTIVATIONS))(given)]
@@ -147,7 +183,7 @@ class Network:
         for _, layer in walk_layers(model):
             for weight in own_weights(layer):
                 value = rng.normal(size=weight.shape)
-                if weight.name == "kernel" and layer.name != "out":
+                if "kernel" in weight.name and layer.name != "out":
                     value[..., rng.random(value.shape[-2]) < rows, :] = 0
                     value[..., rng.random(value.shape[-1]) < columns] = 0
                     value[rng.random(value.shape) < entries] = 0

@@ -22,7 +22,6 @@ import numpy as np
 from tfinit.errors import InputError
 from tfinit.pruning.channels.groups import Group
 
-NAMES = ("uniform", "global", "isomorphic")
 CLOSE = 0.95  # of the target, at least, is left
 
 Counts = dict[str, int]  # name of group → channels left
@@ -60,7 +59,7 @@ class Ranking:
     Args:
         groups: The groups.
         scores: Name of group → the score of each channel.
-        allocation: One of `NAMES`.
+        allocation: `"uniform"`, `"global"` or `"isomorphic"`.
         limits: What each may be left with.
 
     Attributes:
@@ -154,8 +153,8 @@ def meet(ranking: Ranking, target: float, share: Callable[[Counts], float], what
     if least > target:
         raise InputError(
             f"`target`: {target:g} of the {what} cannot be reached, the least that can be had is "
-            f"{least:.4g}. A smaller `protect` or `round_to`, or more layers in `filters`, allow "
-            "less."
+            f"{_shown(least)}. A smaller `protect` or `round_to`, or more layers in `filters`, "
+            "allow less."
         )
     low, high = 0, len(shares) - 1  # more than the target with the one, not with the other
     while high - low > 1:
@@ -172,10 +171,15 @@ def meet(ranking: Ranking, target: float, share: Callable[[Counts], float], what
         above = min(each for each in seen if each > target)
         raise InputError(
             f"`target`: {target:g} of the {what} cannot be met within {CLOSE} to 1 of it: near it "
-            f"are {cost(left):.4g} and {above:.4g}. Ask for one of them, or give a smaller "
+            f"are {_shown(cost(left))} and {_shown(above)}. Ask for one of them, or give a smaller "
             "`round_to`."
         )
     return left
+
+
+def _shown(part: float) -> str:
+    """A fraction in four digits, rounded up: asked for like that it can be had."""
+    return f"{math.ceil(part * 1e4 - 1e-6) / 1e4:.4g}"
 
 
 def _one_by_one(

@@ -22,8 +22,6 @@ from tfinit.graph.multiply_adds import Uses
 from tfinit.pruning.channels.groups import Group, Weight, weights_with_channels
 from tfinit.variables import all_weights, own_weights, walk_layers
 
-KINDS = ("macs", "params", "channels")
-
 # Name of a group → what is left of an axis with its first k channels removed, in their order.
 _Left = tuple[tuple[str, np.ndarray], ...]
 

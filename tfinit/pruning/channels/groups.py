@@ -64,11 +64,12 @@ class Group:
     """Channels that were made together.
 
     Attributes:
-        name: The name of the first layer that makes them; where that makes several groups, with a
-            number.
+        name: The first of its layers, with a number where another group has that name.
         size: How many they are.
         classes: Channel → the class that speaks for it.
-        layers: The names of the layers whose units, filters or heads they are.
+        layers: The layers whose units, filters or heads they are, by their names; of a layer that
+            has channels of several groups with what of it they are, ``"attention/num_heads"``.
+        called: The names of these layers alone.
         kind: Equal for groups that are on the same axes of the same kinds of layers.
         width: How many columns of a matrix a channel is: 1, for a head its size.
         held: Why they must stay; empty if they may go.
@@ -79,6 +80,7 @@ class Group:
     size: int
     classes: np.ndarray
     layers: tuple[str, ...]
+    called: tuple[str, ...]
     kind: tuple[Any, ...]
     width: int
     held: tuple[str, ...]
@@ -93,15 +95,19 @@ def find_groups(channels: Channels) -> list[Group]:
     for n, coupling in enumerate(found):
         number[coupling.classes] = n
     number = number[speaks]
-    makers: dict[int, dict[str, int]] = {}  # group → name of a layer → its columns for a channel
+    makers: dict[int, dict[str, tuple[str, int]]] = {}  # group → layer → its name, its columns
     across = _across(channels, number)
     for layer in channels.weighted.values():
-        for value in layer.sizes.values():
-            counts = np.bincount(number[value.classes] + 1)[1:]
+        counted = {
+            argument: np.bincount(number[value.classes] + 1)[1:]
+            for argument, value in layer.sizes.items()
+        }
+        several = len({n for counts in counted.values() for n in np.flatnonzero(counts)}) > 1
+        for argument, counts in counted.items():
+            told = f"{layer.name}/{argument}" if several else layer.name
             for n in np.flatnonzero(counts).tolist():
-                times = max(1, int(counts[n]) // found[n].size)
-                widths = makers.setdefault(n, {})
-                widths[layer.name] = times * across.get((layer.name, n), 1)
+                columns = max(1, int(counts[n]) // found[n].size) * across.get((layer.name, n), 1)
+                makers.setdefault(n, {})[told] = layer.name, columns
     taken: set[str] = set()
     groups = []
     for n, coupling in enumerate(found):
@@ -112,8 +118,9 @@ def find_groups(channels: Channels) -> list[Group]:
                     coupling.size,
                     coupling.classes,
                     tuple(makers[n]),
+                    tuple(name for name, _ in makers[n].values()),
                     _kind(coupling),
-                    min(makers[n].values()),
+                    min(columns for _, columns in makers[n].values()),
                     coupling.held,
                     coupling.normalized,
                 )
@@ -172,17 +179,25 @@ def chosen_layers(
     Raises:
         InputError: a pattern matches the name of no layer that makes channels.
     """
-    names = list(dict.fromkeys(name for group in groups for name in group.layers))
+    names = {
+        told: {told, name}
+        for group in groups
+        for told, name in zip(group.layers, group.called, strict=True)
+    }
     if patterns is None:
         return frozenset(names)
     chosen: set[str] = set()
     for pattern in patterns:
         # A name may have what means something in an expression.
-        found = {n for n in names if n == pattern.pattern or pattern.fullmatch(n)}
+        found = {
+            told
+            for told, own in names.items()
+            if pattern.pattern in own or any(map(pattern.fullmatch, own))
+        }
         if not found:
             raise InputError(
                 f"`filters` has {pattern.pattern!r}, which matches no layer that makes channels. "
-                f"These are {names}. An expression must match the whole name, as 'block1_.*'."
+                f"These are {list(names)}. An expression must match the whole name, as 'block1_.*'."
             )
         chosen |= found
     return frozenset(chosen)

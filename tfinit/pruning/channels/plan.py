@@ -35,7 +35,8 @@ class GroupPlan:
     Attributes:
         name: The name of the first layer that makes them.
         channels: How many there are.
-        layers: All layers that make them: whose units, filters or heads they are.
+        layers: All layers that make them: whose units, filters or heads they are. Of a layer that
+            has several, with which of them: ``"attention/num_heads"``.
         removed: Those that go, counted from 0.
     """
 

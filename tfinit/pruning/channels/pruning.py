@@ -11,8 +11,8 @@ from tfinit.errors import InputError
 from tfinit.graph.channel_values import Channels
 from tfinit.graph.channels import follow
 from tfinit.graph.multiply_adds import UnknownShapes, Uses, count_uses
-from tfinit.pruning.channels.allocating import NAMES, Counts, Limits, Ranking, meet
-from tfinit.pruning.channels.costs import KINDS, Costs
+from tfinit.pruning.channels.allocating import Counts, Limits, Ranking, meet
+from tfinit.pruning.channels.costs import Costs
 from tfinit.pruning.channels.groups import (
     Filters,
     Group,
@@ -24,6 +24,7 @@ from tfinit.pruning.channels.plan import ChannelPlan, GroupPlan, Skipped, unfit
 from tfinit.pruning.channels.result import ChannelPruning
 from tfinit.pruning.channels.scoring import channel_scores, check_channel_score
 from tfinit.pruning.compaction.followed import check_model
+from tfinit.pruning.scoring.channel_names import ALLOCATIONS, COSTS
 from tfinit.pruning.scoring.loss_gradients import Loss
 from tfinit.pruning.scoring.scores import AnyScore
 
@@ -82,6 +83,7 @@ def prune_channels(
             the next multiple stays. One channel stays in any case.
         filters: Names of layers, or regular expressions that match whole names, of the only layers
             that may lose channels. A group of which another layer makes the channels, too, stays.
+            Of layers with several, ``".*/num_heads"`` are the heads only.
         loss: For scores that need gradients: a Keras loss, its name or ``(y, output) -> tensor``.
             None: the compiled one.
         batch_size: Rows of one gradient. Bounds memory, changes nothing else.
@@ -185,7 +187,7 @@ def channel_plan(
     chosen = check_channel_score(score)
     kind, wanted = _check_target(target, allocation)
     if not isinstance(allocation, Mapping):
-        one_of("allocation", allocation, NAMES, "Or layer → the fraction that is left of it.")
+        one_of("allocation", allocation, ALLOCATIONS, "Or layer → the fraction that is left of it.")
     limits = Limits(
         whole("round_to", round_to, 1),
         number("protect", protect, least=0, most=1),
@@ -227,7 +229,7 @@ def channel_plan(
 
 def _check_target(target: Any, allocation: Any) -> tuple[Any, float]:
     """The kind of cost and the fraction of it; None where the allocation says what is left."""
-    wanted = ", ".join(f'{{"{kind}": 0.5}}' for kind in KINDS)
+    wanted = ", ".join(f'{{"{kind}": 0.5}}' for kind in COSTS)
     if target is None and isinstance(allocation, Mapping):
         return None, 1.0
     if isinstance(allocation, Mapping):
@@ -236,7 +238,7 @@ def _check_target(target: Any, allocation: Any) -> tuple[Any, float]:
             "is left. Leave `target` out, or name an allocation."
         )
     found = target
-    if not isinstance(found, Mapping) or len(found) != 1 or next(iter(found)) not in KINDS:
+    if not isinstance(found, Mapping) or len(found) != 1 or next(iter(found)) not in COSTS:
         raise refused("target", f"one of {wanted}, the fraction that is left", target)
     ((kind, part),) = found.items()
     return kind, number(f"target[{kind!r}]", part, above=0, below=1, cure="It is what is left.")
@@ -279,18 +281,18 @@ def _of_layers(
     fractions = mapping("allocation", allocation, "layers to the fractions that are left")
     for layer, fraction in fractions.items():
         number(f"allocation[{layer!r}]", fraction, above=0, most=1, cure="It is what is left.")
-    names = list(dict.fromkeys(name for group in groups for name in group.layers))
-    unknown = [layer for layer in fractions if layer not in names]
+    able = {group.name: {*group.layers, *group.called} for group in groups}
+    unknown = [layer for layer in fractions if not any(layer in names for names in able.values())]
     if unknown:
-        held = {name: g.held[0] for g in every if g.held for name in g.layers}
+        held = {name: g.held[0] for g in every if g.held for name in (*g.layers, *g.called)}
         why = f": {held[unknown[0]]}" if unknown[0] in held else ""
         raise InputError(
             f"`allocation` names {unknown[0]!r}, which has no channels that may go{why}. The "
-            f"layers that have are {names}."
+            f"layers that have are {[name for group in groups for name in group.layers]}."
         )
     left = {}
     for group in groups:
-        told = {fractions[name] for name in group.layers if name in fractions}
+        told = {fraction for layer, fraction in fractions.items() if layer in able[group.name]}
         if len(told) > 1:
             raise InputError(
                 f"`allocation` has {sorted(told)} for {', '.join(group.layers)}, whose channels "
