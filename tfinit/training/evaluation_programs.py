@@ -21,7 +21,6 @@ class _InTensorFlow:
     by_keras = False
 
     def __init__(self, model: Any, loss: Any, jit_compile: bool):
-        import tensorflow as tf
 
         self._model, self._loss = model, loss
         self.counts = _is_compiled(model)
