@@ -21,6 +21,7 @@ from tfinit.lottery.sweeping import Sweep, SweepRun
 from tfinit.pruning import (
     channel_plan,
     compact,
+    prune_after_training,
     prune_at_initialization,
     prune_channels,
     sparsity_report,
@@ -56,6 +57,7 @@ MADE = {
     "Recommendation": (lambda: tfinit.recommend(model()), 2),
     "Comparison": (race, 1),
     "AtInitialization": (lambda: prune_at_initialization(model(), 0.5, "magnitude"), 2),
+    "AfterTraining": (lambda: prune_after_training(model(), X, 0.5), 2),
     "SparsityReport": (lambda: sparsity_report(model()), 2),
     "ChannelPlan": (lambda: channel_plan(model(), target={"channels": 0.6}, round_to=1), 2),
     "ChannelPruning": (channels_pruned, 2),
@@ -71,6 +73,7 @@ MADE = {
     "Sweep": (lambda: Sweep("one", (SweepRun("steps=4", {"steps": 4}, [level()]),)), 1),
 }
 PLOTTED = {
+    "AfterTraining",
     "SparsityReport",
     "AtInitialization",
     "Diagnosis",

@@ -8,6 +8,7 @@ from tfinit import arguments
 from tfinit.arguments import instance, one_of, refused, text, whole, wholes
 from tfinit.devices import KERASES
 from tfinit.errors import InputError
+from tfinit.graph.calling import check_data
 from tfinit.graph.layer_kinds import KERNEL_NAMES
 from tfinit.networks import (  # noqa: F401  (the architectures are found here, too)
     MLP,
@@ -21,7 +22,6 @@ from tfinit.networks import (  # noqa: F401  (the architectures are found here, 
     resnet_20,
     vgg_16,
 )
-from tfinit.schemes.engine.forward import check_data
 from tfinit.schemes.engine.registry import REGISTRY
 from tfinit.schemes.initialize import SCHEMES, initialize
 from tfinit.streams import seed_of_weight

@@ -15,6 +15,7 @@ from tfinit.errors import InputError
 from tfinit.fine_tuning import PruneConfig, fine_tune
 from tfinit.fine_tuning.kept import kept_file, read_kept
 from tfinit.fine_tuning.network import network_of
+from tfinit.fine_tuning.whole_channels import planned
 from tfinit.origin import Origin
 
 X = np.random.default_rng(0).normal(size=(90, 6)).astype("float32")
@@ -190,6 +191,37 @@ def test_an_interrupted_run_of_channels_ends_as_one_that_was_not(files):
     assert resumed.channels.to_dict() == whole.channels.to_dict()
 
 
+def test_channels_go_by_and_by_and_are_removed_in_the_end(files):
+    result = fine_tune(of_channels(files, gradual=True, epochs=2))
+    model = keras.saving.load_model(result.out)
+    assert model.get_layer("hidden").units == model.get_layer("out").kernel.shape[0] == 10
+    written = json.loads(result.report_file.read_text())
+    assert written["channels"]["removed"] == {"hidden": {"units": 10, "of": 20}}
+    # What was measured of the network with masks is what the smaller one does.
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile("adam", loss, metrics=["accuracy"])
+    found = model.evaluate(X[70:], Y[70:], verbose=0, return_dict=True)
+    assert found["loss"] == pytest.approx(result.after["loss"], rel=1e-5)
+    assert result.after["loss"] < result.before["loss"]
+    other = of_channels(files, gradual=True, epochs=2, out=files / "other.keras")
+    with pytest.raises(Stop):
+        fine_tune(other, stepped=after(10))
+    assert weights(fine_tune(other)) == weights(result)
+
+
+def test_channels_that_cannot_be_masked_do_not_go_by_and_by(files):
+    model = keras.saving.load_model(files / "model.keras")
+    normalized = [keras.layers.Dense(6, name="wide"), keras.layers.LayerNormalization()]
+    model = keras.Sequential([keras.Input((6,)), *normalized, *model.layers])
+    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    model.save(files / "normalized.keras")
+    asked = of_channels(files, model=files / "normalized.keras", gradual=True)
+    assert [group.name for group in planned(asked, model, (X, Y, None)).groups] == ["hidden"]
+    only = dataclasses.replace(asked, filters=("wide",), target="channels=0.9")
+    with pytest.raises(InputError, match=r"`gradual`: channels of 'wide'.*hidden"):
+        fine_tune(only)
+
+
 def kept(files):
     return sorted((files / "out").glob(".*"))
 
@@ -309,6 +341,7 @@ def test_two_processes_do_not_write_one_file(files):
         (["model.keras", "--out", "model.keras"], ["`out` is the model itself"]),
         (["model.keras", "--channels", "--target", "0.5"], ["`target`", "macs=0.5", "'0.5'"]),
         (["model.keras", "--target", "macs=0.4"], ["`target`", "--channels"]),
+        (["model.keras", "--gradual"], ["`gradual`", "--channels"]),
         (["model.keras", "--channels", "--sparsity", "0.5"], ["`sparsity` is of single weights"]),
         (["model.keras", "--channels", "--target", "macs=0.01"], ["cannot be reached", "least"]),
         (["model.keras", "--channels", "--channel-score", "l3"], ["`channel_score`", "l1, l2"]),

@@ -354,6 +354,11 @@ def _pruning(calls: Calls, directory: Path) -> None:
     given |= {"allocation": "global", "loss": LOSS, "batch_size": 4, "iterations": 1, "seed": 0}
     odd = {"loss": CALL}
     calls.add("pruning.prune_at_initialization", **given, _costly=True, _odd=odd)
+    given = {"model": Fresh(model), "x": X, "sparsity": 0.5, "score": "wanda", "structure": (2, 1)}
+    given |= {"allocation": "uniform", "filters": "a", "damping": 0.1, "seed": 0}
+    calls.add(
+        "pruning.prune_after_training", **given, _costly=True, _odd={"damping": "0 1.5 2**63"}
+    )
     own = {"block_size", "block_pooling_type", "sparsity_m_by_n"}
     more["_more"] = tuple(name for name in settings if name not in own)
     calls.add("pruning.prune_low_magnitude", to_prune=MODEL, pruning_schedule=HALF, **more)
@@ -636,6 +641,7 @@ def _results(calls: Calls, directory: Path) -> None:
     plotted["pruning.SparsityReport"] = pruning.sparsity_report(model())
     of = pruning.prune_at_initialization(model(), 0.5, "magnitude")
     plotted["pruning.AtInitialization"] = of
+    plotted["pruning.AfterTraining"] = pruning.prune_after_training(model(), X, 0.5)
     plotted |= {"lottery.LevelResult": level(), "lottery.StabilityResult": line()}
     for name, result in plotted.items():
         calls.add(f"{name}.plot", result.plot, title="it")

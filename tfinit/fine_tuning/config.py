@@ -13,7 +13,10 @@ from tfinit.pruning.scoring import channel_names
 from tfinit.pruning.scoring.allocation import NAMES
 
 # What is for channels only, and what for single weights only.
-_OF_CHANNELS = ("target", "channel_score", "channel_allocation", "round_to", "protect", "filters")
+_OF_CHANNELS = (
+    *("gradual", "target", "channel_score", "channel_allocation", "round_to", "protect"),
+    "filters",
+)
 _OF_WEIGHTS = ("sparsity", "allocation", "blocks", "keep_zeros")
 _ARRAYS = (
     "x_train, y_train and, to report on, x_test, y_test. Of several inputs or outputs: "
@@ -52,6 +55,9 @@ class PruneConfig:
     channels: bool = False
     """Remove whole channels, units and heads before the training, and train what is left: a smaller
     network, faster in any runtime."""
+    gradual: bool = False
+    """With --channels: let them go one by one over the first three quarters of the training, and
+    remove them in the end."""
     target: str = "macs=0.5"
     """With --channels: what is left of the multiply-adds (macs), params or channels."""
     channel_score: str = "l2"

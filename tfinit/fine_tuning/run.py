@@ -26,12 +26,13 @@ from tfinit.fine_tuning.objective import (
     settings_of,
     untrained,
 )
+from tfinit.fine_tuning.whole_channels import by_and_by, planned
 from tfinit.graph.keras_internals import is_from_keras_3, losses_of, seed_generators_of
 from tfinit.named_arrays import ends
 from tfinit.origin import Origin
 from tfinit.progress import as_warning, check_progress, following
-from tfinit.pruning.channels.pruning import prune_channels
 from tfinit.pruning.channels.result import ChannelPruning
+from tfinit.pruning.channels.zeroed import removing_zeros
 from tfinit.pruning.counting.report import SparsityReport, sparsity_report
 from tfinit.pruning.in_training.schedules import PolynomialDecay
 from tfinit.pruning.in_training.selection import keep_count
@@ -47,7 +48,6 @@ from tfinit.training.order import epoch_order
 from tfinit.variables import prunable_weights, walk_layers
 
 _MEASURED = ("compute_loss", "test_step")  # what a model's own loss is seen in
-_SCORED = 1024  # examples, of which channels are scored by gradients
 _RAMP = 0.75  # of the training; the rest is for the survivors to settle in
 
 
@@ -145,7 +145,8 @@ def fine_tune(
         _check_prunes(config, prunable_weights(model))
     _compile(model, None, loss, settings)
     check_trains(model, *train, config.data, config.batch_size)
-    removed = remove_channels(config, model, train) if config.channels else None
+    plan = planned(config, model, train) if config.channels else None
+    removed = None if plan is None or config.gradual else plan.apply(model)
     origin = Origin.now(_digest(train, test))
     kept = kept_file(config, origin.data, network.identity())
     test = test if _has_loss(model) else None
@@ -155,7 +156,9 @@ def fine_tune(
     frequency = max(1, steps // 100)
     end = max(frequency, int(_RAMP * steps) // frequency * frequency)
     rule: dict[str, Any] = {}
-    if removed is None:
+    if plan is not None and config.gradual:
+        rule = by_and_by(plan, config, end, frequency)
+    elif plan is None:
         schedule = PolynomialDecay(0.0, config.sparsity, 0, end, frequency=frequency)
         rule = {"schedule": schedule, "allocation": config.allocation}
         rule |= {"block_size": config.blocks or (1, 1), "keep_zeros": config.keep_zeros}
@@ -170,9 +173,9 @@ def fine_tune(
 
     def fresh() -> Any:
         made = network.model()
-        if config.channels:
+        if config.channels and not config.gradual:
             _compile(made, None, loss, settings)
-            made = remove_channels(config, made, train).model
+            made = planned(config, made, train).apply(made).model
         return pruning(made)
 
     with (
@@ -218,6 +221,9 @@ def fine_tune(
             save(model, kept, origin)
         after = _evaluate(model, test)  # the stripped one has the same weights, and no loss
         stripped = strip_pruning(model)
+        if plan is not None and config.gradual:
+            removed = removing_zeros(plan, stripped).apply(stripped)
+            stripped = removed.model
         report = sparsity_report(stripped)
         save(stripped, config.out)
         summary = {
@@ -231,32 +237,6 @@ def fine_tune(
         write_whole(report_file, (json.dumps(summary, indent=2) + "\n").encode())
         remove(kept)
     return FineTuned(report, before, after, stripped, config.out, report_file, removed)
-
-
-def remove_channels(config: PruneConfig, model: Any, train: Examples) -> ChannelPruning:
-    """The smaller model that a configuration asks for; the one given stays as it was.
-
-    A score that needs gradients takes them of the first examples of the first epoch's order.
-
-    Raises:
-        InputError: as `tfinit.pruning.prune_channels` does.
-    """
-    first = epoch_order(len(flat(train[0])[0]), config.seed, 0)[:_SCORED]
-    x, y, weights = (each(lambda part: part[first], parts) for parts in train)
-    return prune_channels(
-        model,
-        x,
-        y,
-        target=config.fraction_left(),
-        score=config.channel_score,
-        allocation=config.channel_allocation,
-        round_to=config.round_to,
-        protect=config.protect,
-        filters=list(config.filters) or None,
-        batch_size=config.batch_size,
-        seed=config.seed,
-        sample_weight=weights,
-    )
 
 
 def _set_noise(model: Any, seed: int, epoch: int) -> None:

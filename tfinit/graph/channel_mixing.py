@@ -23,6 +23,8 @@ def constants_in(layer: Any, constants: np.ndarray) -> np.ndarray:
         Σ over the window and the inputs of kernel · constant, one number for each output.
     """
     rows = np.flatnonzero(constants)
+    if not len(rows):
+        return np.zeros(layer.kernel.shape[-1])
     kernel = keras.ops.convert_to_numpy(layer.kernel)[..., rows, :].astype("float64")
     return constants[rows] @ kernel.sum(axis=tuple(range(kernel.ndim - 2)))
 

@@ -54,6 +54,8 @@ def applied(function: Callable[[Any], Any], constants: np.ndarray, dtype: str) -
         dtype: That of the layer's computations.
     """
     known = np.isfinite(constants)
+    if not known.any():
+        return np.full(len(constants), np.nan)
     tensor = keras.ops.convert_to_tensor(np.where(known, constants, 0.0)[None], dtype=dtype)
     made = keras.ops.convert_to_numpy(function(tensor))[0].astype("float64")
     return np.where(known & np.isfinite(made), made, np.nan)

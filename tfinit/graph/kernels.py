@@ -169,17 +169,29 @@ class Matrices(NamedTuple):
         maps, window, inputs, outputs = (math.prod(self.shape[a] for a in part) for part in parts)
         return maps, window, inputs, outputs
 
+    @property
+    def _order(self) -> tuple[int, ...]:
+        return (*self.batch, *self.window, *self.inputs, *self.outputs)
+
+    def maps(self, kernel: np.ndarray) -> np.ndarray:
+        """An array (maps, window, inputs, outputs) from a kernel."""
+        return np.transpose(kernel.reshape(self.shape), self._order).reshape(self.sizes())
+
     def kernel(self, maps: np.ndarray, shape: Sequence[int]) -> np.ndarray:
         """The kernel of a given shape from an array (maps, window, inputs, outputs)."""
-        order = (*self.batch, *self.window, *self.inputs, *self.outputs)
+        order = self._order
         split = maps.reshape([self.shape[axis] for axis in order])
         return np.transpose(split, np.argsort(order)).reshape(shape)
 
 
 def matrices(kernel: Kernel) -> Matrices:
     """How a kernel is a set of linear maps: by group, gate, channel or batch axis of an einsum."""
-    layer, shape = kernel.layer, kernel.shape
-    n, letters = len(shape), letters_of(layer, kernel.name, len(shape))
+    return matrices_of(kernel.layer, kernel.name, kernel.shape, len(kernel.activations))
+
+
+def matrices_of(layer: Any, name: str, shape: tuple[int, ...], gates: int = 1) -> Matrices:
+    """The same of a layer's weight; `gates` are those of a recurrent cell."""
+    n, letters = len(shape), letters_of(layer, name, len(shape))
     window = tuple(axis for axis, letter in enumerate(letters) if letter == "*")
 
     def of(which: str) -> tuple[int, ...]:
@@ -191,8 +203,8 @@ def matrices(kernel: Kernel) -> Matrices:
         return Matrices(shape, of("c"), window, (), of("m"))
     if letters.endswith("oi"):
         return Matrices(shape, (), window, of("i"), of("o"), window_of_inputs=False)
-    parts = len(kernel.activations)
-    if parts == 1 and kernel.name == "kernel":
+    parts = gates
+    if parts == 1 and name == "kernel":
         parts = getattr(layer, "groups", 1)
     if n < 2:
         return Matrices((1,) * (2 - n) + shape, (), (), (0,), (1,))

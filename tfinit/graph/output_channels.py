@@ -1,12 +1,27 @@
 """Statistics of a layer's output by channel, and what they are to the kernel that made it."""
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from tfinit.graph.einsum import places, read
-from tfinit.graph.kernels import Kernel
 from tfinit.graph.layer_kinds import letters_of
+
+
+class OfLayer(Protocol):
+    """A kernel, as what of it is asked here."""
+
+    @property
+    def layer(self) -> Any:
+        """The layer that owns it."""
+
+    @property
+    def name(self) -> str:
+        """What its layer calls it."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the weight."""
 
 
 class ChannelStatistics(NamedTuple):
@@ -16,7 +31,7 @@ class ChannelStatistics(NamedTuple):
     variance: np.ndarray
 
 
-def channel_axes(kernel: Kernel, rank: int) -> tuple[int, ...]:
+def channel_axes(kernel: OfLayer, rank: int) -> tuple[int, ...]:
     """The axes of a layer's output, which has `rank` of them, that are its channels."""
     layer = kernel.layer
     if hasattr(layer, "equation"):
@@ -26,7 +41,7 @@ def channel_axes(kernel: Kernel, rank: int) -> tuple[int, ...]:
     return (1,) if first else (rank - 1,)
 
 
-def over_channels(kernel: Kernel, output: Any) -> tuple[Any, tuple[int, ...]]:
+def over_channels(kernel: OfLayer, output: Any) -> tuple[Any, tuple[int, ...]]:
     """An output in float32 or wider, and its axes that are not its channels."""
     import keras
 
@@ -37,7 +52,7 @@ def over_channels(kernel: Kernel, output: Any) -> tuple[Any, tuple[int, ...]]:
     return output, tuple(axis for axis in range(rank) if axis not in channels)
 
 
-def channel_statistics(kernel: Kernel, output: Any) -> ChannelStatistics:
+def channel_statistics(kernel: OfLayer, output: Any) -> ChannelStatistics:
     """Mean and variance of each channel of an output, over everything else."""
     import keras
 
@@ -49,7 +64,7 @@ def channel_statistics(kernel: Kernel, output: Any) -> ChannelStatistics:
     return ChannelStatistics(*map(keras.ops.convert_to_numpy, (means, variance)))
 
 
-def against_output(kernel: Kernel, values: np.ndarray, rank: int) -> np.ndarray:
+def against_output(kernel: OfLayer, values: np.ndarray, rank: int) -> np.ndarray:
     """Values of the channels, shaped to broadcast against the output."""
     shape = [1] * rank
     for axis, size in zip(channel_axes(kernel, rank), values.shape, strict=True):
@@ -57,7 +72,20 @@ def against_output(kernel: Kernel, values: np.ndarray, rank: int) -> np.ndarray:
     return values.reshape(shape)
 
 
-def against_kernel(kernel: Kernel, values: np.ndarray) -> np.ndarray:
+def any_of_kernel(kernel: OfLayer, values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Where any of a channel's entries of the kernel is true, in the `shape` of the channels."""
+    letters = letters_of(kernel.layer, kernel.name, len(kernel.shape))
+    made = [axis for axis, letter in enumerate(letters) if letter in "ocme"]
+    others = tuple(axis for axis in range(values.ndim) if axis not in made)
+    found = np.asarray(values.any(axis=others))
+    if hasattr(kernel.layer, "equation"):
+        _, weights, output = read(kernel.layer.equation)
+        order = [weights[axis] for axis in made]
+        found = found.transpose([order.index(a) for a in output if a in weights])
+    return found.reshape(shape)
+
+
+def against_kernel(kernel: OfLayer, values: np.ndarray) -> np.ndarray:
     """Values of the channels, shaped to broadcast against the kernel."""
     shape, letters = kernel.shape, letters_of(kernel.layer, kernel.name, len(kernel.shape))
     made = [axis for axis, letter in enumerate(letters) if letter in "ocme"]

@@ -1,3 +1,5 @@
+from .calibrated.pruning import prune_after_training as prune_after_training
+from .calibrated.result import AfterTraining as AfterTraining
 from .channels.plan import ChannelPlan as ChannelPlan
 from .channels.pruning import channel_plan as channel_plan
 from .channels.pruning import prune_channels as prune_channels

@@ -9,11 +9,11 @@ from tfinit.arguments import number
 from tfinit.errors import InputError
 from tfinit.graph.activations import activation_of
 from tfinit.graph.attention import score_values
+from tfinit.graph.calling import is_stateful, states_kept
 from tfinit.graph.calls import Step, bears_kernel
 from tfinit.graph.keras_internals import arguments_with
 from tfinit.graph.kernels import Kernel
 from tfinit.graph.layer_kinds import kind_of
-from tfinit.schemes.engine.forward import is_stateful, states_kept
 from tfinit.schemes.engine.moments import Moments, through_activation, through_layer
 from tfinit.schemes.engine.registry import scheme
 from tfinit.schemes.engine.report import Record, Report, frozen, record_of

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from tfinit.arguments import number, whole
+from tfinit.graph.calling import call, check_data, output_shapes
 from tfinit.graph.gradients import (
     Program,
     reading,
@@ -16,7 +17,6 @@ from tfinit.graph.gradients import (
 )
 from tfinit.graph.kernels import Kernel
 from tfinit.schemes.engine.best import Best, chosen
-from tfinit.schemes.engine.forward import call, check_data, output_shapes
 from tfinit.schemes.engine.registry import scheme, start_from
 from tfinit.schemes.engine.report import Report, record_of
 from tfinit.schemes.engine.task import Task

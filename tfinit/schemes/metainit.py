@@ -8,6 +8,7 @@ import numpy as np
 
 from tfinit.arguments import function, number, whole
 from tfinit.errors import InputError
+from tfinit.graph.calling import call, check_data, output_shapes
 from tfinit.graph.gradients import (
     Program,
     reading,
@@ -17,7 +18,6 @@ from tfinit.graph.gradients import (
 )
 from tfinit.graph.kernels import Kernel
 from tfinit.schemes.engine.best import Best, chosen
-from tfinit.schemes.engine.forward import call, check_data, output_shapes
 from tfinit.schemes.engine.registry import scheme, start_from
 from tfinit.schemes.engine.report import Record, Report, record_of
 from tfinit.schemes.engine.task import Task

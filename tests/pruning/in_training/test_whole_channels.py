@@ -1,5 +1,7 @@
 """Whole channels masked by `SparseOptimizer`, against literal tables and a ranking in NumPy."""
 
+import re
+
 import keras
 import numpy as np
 import pytest
@@ -12,10 +14,12 @@ from tfinit.pruning import (
     PruningPolicy,
     PruningRule,
     SparseOptimizer,
+    channel_plan,
     compact,
     get_masks,
     set_masks,
 )
+from tfinit.pruning.channels.zeroed import removing_zeros
 from tfinit.pruning.in_training.update import first_masks
 from tfinit.pruning.in_training.whole_channels import (
     ChannelGroups,
@@ -198,6 +202,7 @@ class TestMasks:
         assert "d2/kernel" not in masks
 
 
+@keras.saving.register_keras_serializable("tests")
 def squared(y, output):
     """A loss, that counts how often Python computes it."""
     squared.calls += 1
@@ -236,6 +241,15 @@ class TestTraining:
         assert np.abs(expected - found).max() <= 1e-5 * np.abs(expected).max()
         assert np.ptp(expected, axis=0).max() > 0
 
+    def test_a_plan_takes_out_what_is_masked_too(self, whole):
+        plan = removing_zeros(channel_plan(network(), target={"channels": 0.6}, round_to=1), whole)
+        assert [group.left for group in plan.groups] == [2, 3]
+        small = plan.apply(whole).model
+        assert isinstance(small.optimizer, keras.optimizers.SGD)
+        x, _ = data()
+        expected, found = (ops.convert_to_numpy(m(x, training=False)) for m in (whole, small))
+        assert np.abs(expected - found).max() <= 1e-5 * np.abs(expected).max()
+
     @pytest.mark.skipif(
         keras.backend.backend() == "torch", reason="PyTorch calls the loss in every step"
     )
@@ -245,7 +259,7 @@ class TestTraining:
     def test_a_saved_one_goes_on_to_the_same(self, whole, tmp_path):
         half = trained(in_part(network()), epochs=2)
         half.save(tmp_path / "half.keras")
-        loaded = keras.saving.load_model(tmp_path / "half.keras", {"squared": squared})
+        loaded = keras.saving.load_model(tmp_path / "half.keras")
         for key, mask in all_masks(half).items():
             np.testing.assert_array_equal(loaded.optimizer.get_mask(all_weights(loaded)[key]), mask)
         trained(loaded, epochs=2, first=2)
@@ -270,6 +284,15 @@ class TestTraining:
         model.optimizer.build(model.trainable_variables)
         assert masks.keys() == all_masks(model).keys()
         assert all((all_masks(model)[key] == mask).all() for key, mask in masks.items())
+
+    @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="the block is the same")
+    def test_the_block_of_the_guide(self, pytestconfig, capsys):
+        guide = (pytestconfig.rootpath / "docs/channels.md").read_text(encoding="utf-8")
+        blocks = re.findall(r"^```python\n(.*?)^```", guide, re.M | re.S)
+        [block] = [b for b in blocks if "SparseOptimizer" in b]
+        exec(compile(block, "channels.md", "exec"), {"keras": keras})
+        told = re.findall(r"^# (.*)", block, re.M)
+        assert capsys.readouterr().out.splitlines()[-len(told) :] == told
 
 
 class TestWhatMayGo:

@@ -16,10 +16,10 @@ from tfinit.diagnostics.measuring.outputs import (
 )
 from tfinit.diagnostics.measuring.preprocessing import preprocessing, undo
 from tfinit.errors import InputError
+from tfinit.graph.calling import check_data
 from tfinit.graph.calls import Graph
 from tfinit.graph.keras_internals import given_losses, input_structure
 from tfinit.graph.tracing import symbolic_arguments
-from tfinit.schemes.engine.forward import check_data
 from tfinit.streams import stream
 
 # Of the inputs that are made up: at most so many numbers, and between so many examples.

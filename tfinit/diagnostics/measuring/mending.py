@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tfinit.diagnostics.measuring.outputs import Loss, compared
+from tfinit.graph.calling import call
 from tfinit.graph.calls import Graph
 from tfinit.graph.gradients import without_gradients
 from tfinit.graph.keras_internals import arguments_with, inputs_of
 from tfinit.graph.layer_kinds import kind_of
-from tfinit.schemes.engine.forward import call
 
 
 class Lookup(NamedTuple):

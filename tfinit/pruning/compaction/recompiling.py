@@ -53,6 +53,8 @@ def compile_alike(new: Any, model: Any, cuts: Sequence[Cut], masks: bool = False
         return []
     old = model.optimizer
     sparse = find_sparse_optimizer(old)
+    if sparse is not None and any(rule.channels for rule in sparse.rules):
+        masks = False  # of whole channels, the schedule is of how many there were
     try:
         config = model.get_compile_config()
         if sparse is not None:

@@ -2,10 +2,11 @@
 
 Larger survives. With weights w (w_f after training), initial weights wᵢ, mean loss L over the data,
 g = ∂L/∂w and H its Hessian; b: before training, s: in a step of `SparseOptimizer`, a: after
-training, which is what the lottery ranks by::
+training, which is what the lottery ranks by; c: on calibration data, by `prune_after_training`::
 
-    magnitude       b s a   |w|                          ("large final", where w is w_f)
-    random          b s a   U(0, 1), a stream for each weight
+    magnitude       b s a c |w|                          ("large final", where w is w_f)
+    random          b s a c U(0, 1), a stream for each weight
+    wanda                 c |w| · ‖x‖₂                   x: all that the input of w is
     snip            b s     |g · w|                      what a weight does to the loss
     grasp           b       w · (H g)                    what removing it takes from ‖g‖²
     synflow         b       ∂R/∂|w| · |w|,  R = Σ outputs for an input of ones through |weights|
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AFTER",
     "BEFORE",
+    "CALIBRATED",
     "SCORES",
     "STEP",
     "AnyScore",
@@ -44,11 +46,13 @@ __all__ = [
 ]
 
 BEFORE, STEP, AFTER = "before training", "in a training step", "after training"
+CALIBRATED = "on calibration data"
 # What a formula may ask for, by the names of its parameters, and where there is that.
 PROVIDED = {
     BEFORE: ("weights", "gradients", "curvature", "random", "generator"),
     STEP: ("weights", "gradients", "state", "random"),
     AFTER: ("weights", "initial", "random", "generator"),
+    CALIBRATED: ("weights", "input_norms", "random", "generator"),
 }
 _ASKED = tuple(dict.fromkeys(name for names in PROVIDED.values() for name in names))
 
@@ -71,6 +75,7 @@ class Score:
     ``gradients``   before training, steps  ∂L/∂w: of the data; of the batch of the step
     ``curvature``   before training         H·∂L/∂w, the Hessian times the gradient
     ``initial``     after training          the weights that training began with
+    ``input_norms`` on calibration data     ‖x‖₂ of the input that each weight multiplies
     ``state``       steps                   what `update` made of every step so far
     ``random``      everywhere              numbers from U(0, 1) of the weight's shape
     ``generator``   before, after training  a `numpy.random.Generator` of this weight's own
@@ -93,6 +98,7 @@ class Score:
             themselves, without writing the score to memory.
         rounds: In how many rounds `prune_at_initialization` prunes by it, unless it is told.
         allocation: How `prune_at_initialization` allocates by it, unless it is told.
+        by_output: Whether `prune_after_training` ranks the weights of each output by themselves.
 
     Example:
         >>> @keras.saving.register_keras_serializable("example")
@@ -106,7 +112,7 @@ class Score:
         ...         total = ops.flip(ops.cumsum(ops.flip(ranked)))
         ...         return ops.reshape(ops.take(ranked / total, ops.argsort(order)), weights.shape)
         >>> Lamp().places
-        ('before training', 'in a training step', 'after training')
+        ('before training', 'in a training step', 'after training', 'on calibration data')
     """
 
     name: str = "score"
@@ -114,6 +120,7 @@ class Score:
     absolute: bool = False
     rounds: int = 1
     allocation: str = "global"
+    by_output: bool = False
 
     __call__: Callable[..., Any]
 
@@ -137,7 +144,7 @@ class Score:
 
     @property
     def places(self) -> tuple[str, ...]:
-        """Where it can be used: before training, in a training step, after training."""
+        """Where it can be used: before training, in a training step, after training, on data."""
         needs = self.needs
         if needs == ("model",):
             return (BEFORE,)
@@ -297,7 +304,7 @@ def register(score: Score) -> Score:
 
     Example:
         >>> register(Formula(lambda weights: weights**2, "energy")).places
-        ('before training', 'in a training step', 'after training')
+        ('before training', 'in a training step', 'after training', 'on calibration data')
         >>> del SCORES["energy"]
     """
     if score.name in SCORES:
@@ -314,6 +321,12 @@ for _score in (
     Formula(lambda weights, gradients: abs(weights * gradients), "snip", label="SNIP"),
     Formula(lambda weights, curvature: weights * curvature, "grasp", label="GraSP"),
     _SynFlow(),
+    Formula(
+        lambda weights, input_norms: abs(weights) * input_norms,
+        "wanda",
+        label="Wanda",
+        by_output=True,
+    ),
 ):
     register(_score)
 

@@ -1,0 +1,1 @@
+"""`prune_after_training`: a trained model pruned by what calibration data show."""
