@@ -166,5 +166,6 @@ def test_what_is_done_to_words_and_to_masks_is_no_barrier():
 
 
 def test_the_table_of_layer_kinds_names_the_rules():
-    rows = [row for home in (layer_kinds._LAYERS, layer_kinds._OPERATIONS) for row in home.values()]
+    tables = (*layer_kinds._HOMES.values(), layer_kinds._OPERATIONS)
+    rows = [row for table in tables for row in table.values()]
     assert {row.channels for row in rows} - {""} == set(RULES)

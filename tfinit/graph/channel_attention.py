@@ -228,11 +228,35 @@ def _embedding(channels: Channels, call: Call) -> Value:
     return made
 
 
+def _places(channels: Channels, call: Call) -> Value:
+    """A row of a table for each place, as wide as the input: KerasHub's PositionEmbedding."""
+    taken = channels.along(-1, call)
+    made = taken.unknown()
+    channels.carry(call, taken, made)
+    channels.weigh(call, dict.fromkeys(all_weights(call.layer), (None, taken)), {})
+    return made
+
+
+def _words_and_places(channels: Channels, call: Call) -> Value:
+    """The sum of two tables' rows: KerasHub's TokenAndPositionEmbedding."""
+    channels.given(call, "inputs")
+    channels.hold(call.taken[0], f"{call.name} looks them up")
+    made = channels.fresh(call.layer.embedding_dim, len(call.made_shape) - 1)
+    weights: dict[str, tuple[Value | None, ...]] = {
+        key: (made, None) if key.endswith("reverse_embeddings") else (None, made)
+        for key in all_weights(call.layer)
+    }
+    channels.weigh(call, weights, {"embedding_dim": made})
+    return made
+
+
 RULES: dict[str, Rule] = {
     "heads": _heads,
     "shared_heads": _shared_heads,
     "attention": _attention,
     "einsum": _einsum,
     "embedding": _embedding,
+    "places": _places,
+    "words_and_places": _words_and_places,
 }
-OWN_ARGUMENTS = RULES.keys() - {"einsum"}
+OWN_ARGUMENTS = RULES.keys() - {"einsum", "places"}

@@ -15,6 +15,7 @@ from tfinit.arguments import shown
 from tfinit.errors import InputError
 from tfinit.graph import (
     channel_attention,
+    channel_feed_forward,
     channel_merging,
     channel_mixing,
     channel_normalizing,
@@ -140,6 +141,7 @@ RULES: dict[str, Rule] = {
     **channel_merging.RULES,
     **channel_attention.RULES,
     **channel_recurrence.RULES,
+    **channel_feed_forward.RULES,
     "each_step": channel_recurrence.each_step(rule_of),
 }
 # Those of layers that are called with other things, too.
@@ -148,6 +150,7 @@ OWN_ARGUMENTS = {
     *channel_shapes.OWN_ARGUMENTS,
     *channel_attention.OWN_ARGUMENTS,
     *channel_recurrence.OWN_ARGUMENTS,
+    *channel_feed_forward.OWN_ARGUMENTS,
 }
 # Those of layers that leave channels on several axes where they are.
 CARRYING = {

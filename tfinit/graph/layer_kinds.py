@@ -81,6 +81,7 @@ class LayerKind:
         positions: Whether what it makes depends on positions alone, not on the values it is given.
         carries: Whether it hands some of its input's entries on as they are, in another order.
         masks: Whether its own weights are masks for those of the layer in it.
+        width: Of a whole transformer block: the argument that is its feed-forward width.
         multiply_adds: The rule that counts them.
         channels: The rule for the channels through it; for Keras's own class only.
         moments: The rule for mean and variance through it; for Keras's own class only.
@@ -106,6 +107,7 @@ class LayerKind:
     positions: bool = False
     carries: bool = False
     masks: bool = False
+    width: str = ""
     multiply_adds: str = ""
     channels: str = ""
     moments: str = ""
@@ -414,11 +416,24 @@ _LEGACY = _LAYERS | {"Bidirectional": _WRAPPER}
 _EXPERTS = Axes("eio")
 _KERAS_HUB: dict[str, LayerKind] = {
     "PositionEmbedding": LayerKind(
-        kernels=_kernels(embeddings=Axes("vo")), positions=True, multiply_adds="free"
+        kernels=_kernels(embeddings=Axes("vo")),
+        positions=True,
+        multiply_adds="free",
+        channels="places",
     ),
+    "TokenAndPositionEmbedding": LayerKind(channels="words_and_places"),
     "ViTPatchingAndEmbedding": LayerKind(multiply_adds="free"),  # a token, beside layers in it
     "ReversibleEmbedding": _EMBEDDING,
     "DropPath": LayerKind(keeps_mean=True),
+    # Whole blocks of transformers, and an encoder of many.
+    **_each(
+        "TransformerEncoder TransformerDecoder WhisperEncoder WhisperDecoder "
+        "LlamaTransformerDecoder MistralTransformerDecoder QwenTransformerDecoder "
+        "Qwen3TransformerDecoder Phi3Decoder GPTNeoXDecoder BloomDecoder CLIPEncoderLayer "
+        "SigLIPEncoderLayer",
+        LayerKind(width="intermediate_dim", channels="feed_forward"),
+    ),
+    "ViTEncoder": LayerKind(width="mlp_dim", channels="feed_forward"),
     # Einsums, each of all tokens with all experts. Qwen's gate is two matrices side by side.
     "MixtralMoeExperts": LayerKind(
         kernels=_kernels(

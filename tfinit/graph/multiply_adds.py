@@ -462,26 +462,26 @@ def _products(layer: Any, arguments: dict[str, Any], outputs: Any, uses: Uses) -
     uses.products[id(layer)] += scores + scores * math.prod(values) // math.prod(keys)
 
 
-def _attention(layer: Any, arguments: dict[str, Any], outputs: Any, uses: Uses) -> None:
-    scored = getattr(layer, "score_mode", "dot") != "concat"
-    _attended(layer, arguments, scored, uses)
+def multiplies_queries(layer: Any) -> bool:
+    """Whether attention without projections multiplies each query with each key.
+
+    A sum of tanh has no product but that with a scale.
+    """
+    if kind_of(layer).multiply_adds == "additive":
+        return bool(layer.use_scale)
+    return getattr(layer, "score_mode", "dot") != "concat"
 
 
-def _additive(layer: Any, arguments: dict[str, Any], outputs: Any, uses: Uses) -> None:
-    # A sum of tanh has no product but that with a scale.
-    _attended(layer, arguments, layer.use_scale, uses)
-
-
-def _attended(layer: Any, arguments: dict[str, Any], scored: bool, uses: Uses) -> None:
+def _attended(layer: Any, arguments: dict[str, Any], outputs: Any, uses: Uses) -> None:
     query, value = (tuple(tensor.shape) for tensor in arguments["inputs"][:2])
-    sizes = value[-1] + (query[-1] if scored else 0)
+    sizes = value[-1] + (query[-1] if multiplies_queries(layer) else 0)
     uses.products[id(layer)] += math.prod(query[:-1]) * value[-2] * sizes
 
 
 # By the names in `tfinit.graph.layer_kinds`.
 RULES: dict[str, Callable[[Any, dict[str, Any], Any, Uses], None]] = {
-    "additive": _additive,
-    "attention": _attention,
+    "additive": _attended,
+    "attention": _attended,
     "bidirectional": _bidirectional,
     "cell": _cell,
     "conv": _conv,

@@ -21,14 +21,13 @@ class _InTensorFlow:
     by_keras = False
 
     def __init__(self, model: Any, loss: Any, jit_compile: bool):
-        import tensorflow as tf
 
         self._model, self._loss = model, loss
         self.counts = _is_compiled(model)
         self._legacy = keras_of(model) == "tf_keras"
         self._function = self._measure
         if not getattr(model, "run_eagerly", False):
-            self._function = tf.function(self._measure, jit_compile=jit_compile)
+            self._function = self._compiled(jit_compile)
         self._rejects = jit_compile
 
     def parts(self, split: Split, rows: int) -> list[Split]:
@@ -63,8 +62,14 @@ class _InTensorFlow:
         try:
             return self._function(*part)
         except (tf.errors.OpError, ValueError):  # XLA cannot compile a metric: it has not run
-            self._function = tf.function(self._measure)
+            self._function = self._compiled()
             return self._function(*part)
+
+    def _compiled(self, jit_compile: bool | None = None) -> Callable[..., Any]:
+        import tensorflow as tf
+
+        # As in the `fit` of both: tf_keras rewrites the code of layers, Keras 3 does not.
+        return tf.function(self._measure, jit_compile=jit_compile, autograph=self._legacy)
 
     def _measure(self, x: Any, y: Any = None, weight: Any = None) -> tuple[Any, Any, Logs]:
         loss, right, _, logs = self._all(x, y, weight)

@@ -68,12 +68,17 @@ class TensorFlowProgram:
         self.xla = xla
         self._model, self._augment = model, augment
         self._train = each(tf.constant, tuple(train))
-        self.function = tf.function(_program(model, self._train, augment), jit_compile=xla)
+        self.function = self._compiled()
 
     def without_xla(self) -> None:
         """Run the same program as a graph from now on."""
         self.xla = False
-        self.function = tf.function(_program(self._model, self._train, self._augment))
+        self.function = self._compiled()
+
+    def _compiled(self) -> Callable[..., tf.Tensor]:
+        program = _program(self._model, self._train, self._augment)
+        # Keras's own `fit` rewrites no code of layers either; it takes seconds.
+        return tf.function(program, jit_compile=self.xla, autograph=False)
 
     def __call__(self, rows: np.ndarray, count: int, draws: np.ndarray | None) -> np.ndarray:
         """Train on the first ``count`` of the rows of indices; their losses."""
@@ -88,13 +93,9 @@ def _program(model: Any, train: tuple, augment: Augment | None) -> Callable[...,
     optimizer = model.optimizer
 
     def run(indices: Any, count: Any, draws: Any = None) -> tf.Tensor:
-        losses = tf.TensorArray(tf.float32, size=indices.shape[0], element_shape=())
-        # Not `for step in tf.range(count)`: XLA builds the bounds of that into its program, and
-        # would compile one for each number of steps.
-        step: Any = tf.constant(0)
-        while step < count:
+        def one(step: Any, losses: Any) -> tuple[Any, Any]:
             rows = indices[step]
-            batch = each(lambda a: tf.gather(a, rows), train)  # noqa: B023
+            batch = each(lambda a: tf.gather(a, rows), train)
             x, y, weight = (*batch, None)[:3]
             if draws is not None and augment is not None:
                 x = augment.apply(x, draws[step])
@@ -106,8 +107,11 @@ def _program(model: Any, train: tuple, augment: Augment | None) -> Callable[...,
                 scaled = optimizer.scale_loss(loss)
             weights = model.trainable_variables
             optimizer.apply(tape.gradient(scaled, [w.value for w in weights]), weights)
-            losses = losses.write(step, tf.cast(loss, tf.float32))
-            step += 1
+            return step + 1, losses.write(step, tf.cast(loss, tf.float32))
+
+        losses = tf.TensorArray(tf.float32, size=indices.shape[0], element_shape=())
+        # Up to a tensor: XLA would compile a program for each number of steps that it knows.
+        _, losses = tf.while_loop(lambda step, _: step < count, one, (tf.constant(0), losses))
         return losses.stack()
 
     return run

@@ -6,6 +6,7 @@ import pytest
 
 from tfinit.errors import InputError
 from tfinit.graph.channels import follow
+from tfinit.pruning import channel_plan
 from tfinit.pruning.channels.groups import find_groups
 from tfinit.pruning.channels.scoring import SCORES, channel_scores, check_channel_score
 from tfinit.pruning.scoring import channel_names
@@ -68,6 +69,17 @@ def test_norms_are_sums_over_all_that_makes_and_reads_a_channel(convolutional, s
 
 
 @pytest.mark.backends
+def test_the_lowest_of_all_groups_go_each_divided_by_its_mean(convolutional):
+    sums = by_hand(convolutional, np.square)
+    relative = np.concatenate([sums[name] / sums[name].mean() for name in ("stem", "inner")])
+    lowest = np.argsort(relative)[:4]
+    given = {"target": {"channels": 0.56}, "round_to": 1, "protect": 0}  # 5 of 9
+    stem, inner = channel_plan(convolutional, **given).groups
+    assert set(stem.removed) == {n for n in lowest if n < 4}
+    assert set(inner.removed) == {n - 4 for n in lowest if n >= 4}
+
+
+@pytest.mark.backends
 def test_batchnorm_is_the_scale_of_groups_that_have_one(convolutional):
     found = scores(convolutional, "batchnorm")
     assert {name: own.tolist() for name, own in found.items()} == {"stem": [1.0, 2.0, 3.0, 0.5]}
@@ -98,6 +110,9 @@ def test_taylor_is_the_sum_of_weights_times_gradients():
     to_b, to_a = hidden.T @ out, x.T @ ((out @ b.T) * (before > 0))
     expected = np.abs(a * to_a).sum(axis=0) + np.abs(b * to_b).sum(axis=1)
     np.testing.assert_allclose(found, expected, rtol=1e-4)
+    given = {"target": {"channels": 0.5}, "score": "taylor", "loss": "mse", "round_to": 1}
+    (planned,) = channel_plan(model, x, y, **given).groups
+    assert set(planned.removed) == set(np.argsort(expected)[:3])
 
 
 @pytest.mark.backends

@@ -6,8 +6,10 @@ Three of them here; all twelve by ``scripts/keras_hub_table.py``.
 import keras
 import numpy as np
 import pytest
+from channel_cuts import fill, free_groups, masked_and_cut
 from keras_hub_backbones import BACKBONES, batch_for
 
+from tfinit.graph.channels import follow
 from tfinit.pruning import compact
 
 
@@ -26,13 +28,37 @@ def same_outputs(model, new):
 
 
 def test_a_backbone_of_layers_that_cannot_be_opened_is_copied_by_its_class(models):
-    model = BACKBONES["Bert"](models)
+    model = BACKBONES["Gemma"](models)
     result = compact(model)
     assert type(result.model) is type(model)
     assert result.removed == {} and result.notes == ()
-    assert {kept.layer for kept in result.kept} >= {"transformer_layer_0", "transformer_layer_1"}
+    assert {kept.layer for kept in result.kept} >= {"decoder_block_0", "decoder_block_1"}
     assert [x.name for x in result.model.layers] == [x.name for x in model.layers]
     assert same_outputs(model, result.model)
+
+
+@pytest.mark.parametrize(
+    "name, sizes, barriers",
+    [
+        ("Bert", [24, 24], set()),
+        ("OPT", [24, 24], set()),
+        ("ViT", [24], {"vit_patching_and_embedding"}),  # one width for all its blocks
+    ],
+)
+def test_half_of_the_feed_forward_widths_of_whole_blocks_is_cut(models, name, sizes, barriers):
+    model = BACKBONES[name](models)
+    fill(model)
+    assert [group.size for group in free_groups(model)] == sizes
+    new, gone = masked_and_cut(model)
+    assert gone == [size // 2 for size in sizes] and set(follow(model).barriers) == barriers
+    assert new.count_params() < model.count_params()
+    assert same_outputs(model, new)
+
+
+def test_a_block_that_cannot_be_made_again_stays_whole(models):
+    result = compact(BACKBONES["Llama"](models))
+    reasons = {kept.layer: kept.reason for kept in result.kept}
+    assert "cannot be made again from its get_config()" in reasons["transformer_layer_0"]
 
 
 def test_dead_filters_of_a_resnet_go(models):

@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tfinit.graph.channel_values import Channels
+from tfinit.graph.channel_values import Channels, Value
 from tfinit.graph.layer_kinds import kind_of
-from tfinit.graph.multiply_adds import Uses
+from tfinit.graph.multiply_adds import Uses, multiplies_queries
 from tfinit.pruning.channels.groups import Group, Weight, weights_with_channels
 from tfinit.variables import all_weights, own_weights, walk_layers
 
@@ -66,6 +66,7 @@ class Costs:
         self._group = np.full(len(self._speaks), -1)
         self._turn = np.zeros(len(self._speaks), dtype=int)
         self._groups = groups
+        self._mixings = channels.mixings
         for n, group in enumerate(groups):
             self._group[group.classes] = n
             self._turn[group.classes[order[group.name]]] = np.arange(group.size)
@@ -96,20 +97,20 @@ class Costs:
             value = weight.axes[axis]
             if value is None:
                 factor *= shape[axis]
-                continue
-            classes = self._speaks[value.classes]
-            numbers, turns = self._group[classes], self._turn[classes]
-            parts = []
-            for n in np.unique(numbers[numbers >= 0]).tolist():
-                group = self._groups[n]
-                gone = np.bincount(turns[numbers == n], minlength=group.size).cumsum()
-                parts.append((group.name, gone[-1] - np.concatenate([[0], gone])))
-            fixed = int((numbers < 0).sum())
-            if parts:
-                found.append((fixed, tuple(parts)))
             else:
-                factor *= fixed
+                found.append(self._left(value))
         return _Term(factor, tuple(found))
+
+    def _left(self, value: Value) -> tuple[int, _Left]:
+        """What is left of an axis: of channels that stay, and of each group."""
+        classes = self._speaks[value.classes]
+        numbers, turns = self._group[classes], self._turn[classes]
+        parts = []
+        for n in np.unique(numbers[numbers >= 0]).tolist():
+            group = self._groups[n]
+            gone = np.bincount(turns[numbers == n], minlength=group.size).cumsum()
+            parts.append((group.name, gone[-1] - np.concatenate([[0], gone])))
+        return int((numbers < 0).sum()), tuple(parts)
 
     def _parameters(self, model: Any, weights: Sequence[Weight]) -> list[_Term]:
         followed = {id(weight.variable) for weight in weights}
@@ -131,19 +132,29 @@ class Costs:
                     rest += times * math.prod(variable.shape)
             products = uses.products.get(id(layer), 0)
             if products:
-                terms.append(self._products(layer, products, by_id))
+                terms += self._products(layer, products, by_id)
         return [*terms, _Term(rest, ())]
 
-    def _products(self, layer: Any, products: int, by_id: Mapping[int, Weight]) -> _Term:
-        """Of attention, in proportion to what is left of the queries: its heads."""
+    def _products(self, layer: Any, products: int, by_id: Mapping[int, Weight]) -> list[_Term]:
+        """Of attention: with projections in proportion to what is left of the queries, its heads.
+
+        Without, to the channels of values, and of queries where these are multiplied with keys.
+        """
         for name in kind_of(layer).projections[:1]:
             kernel = getattr(getattr(layer, name), "kernel", None)
             weight = by_id.get(id(kernel))
             if weight is not None:
                 made = [axis for axis, letter in enumerate(weight.letters) if letter == "o"]
                 whole = math.prod(weight.variable.shape[axis] for axis in made)
-                return self._term(weight, products / whole, made)
-        return _Term(products, ())
+                return [self._term(weight, products / whole, made)]
+        mixing = self._mixings.get((id(layer), ""))
+        if mixing is None or not len(mixing.made):
+            return [_Term(products, ())]
+        scored = multiplies_queries(layer)
+        queries_and_keys, values = len(mixing.taken), len(mixing.made)
+        each = products / (values + scored * queries_and_keys / 2)
+        terms = [_Term(each, (self._left(mixing.made),))]
+        return [*terms, _Term(each / 2, (self._left(mixing.taken),))] if scored else terms
 
 
 def multiply_adds(model: Any, uses: Uses) -> int:
