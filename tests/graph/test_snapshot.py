@@ -325,3 +325,18 @@ def test_what_else_looks_into_layers_has_them_to_itself():
     assert [row.multiply_adds for row in report if row.multiply_adds] == [8 * 8, 8 * 4]
     np.testing.assert_array_equal(plain, np.broadcast_to(expected, np.shape(plain)))
     assert (bits(model), attributes(model)) == before
+
+
+def test_a_convolution_that_keras_compiles_computes_with_the_copies():
+    grouped = keras.layers.Conv2D(4, 1, groups=2, use_bias=False)
+    model = keras.Sequential([keras.Input((3, 3, 4)), grouped])
+    x, kernel = np.ones((2, 3, 3, 4), "f4"), np.array(grouped.kernel)
+    before = np.array(model(x))
+    with apart(model):
+        grouped.kernel.assign(2 * kernel)
+        assert np.allclose(model(x), 2 * before)
+    assert np.array_equal(model(x), before)
+    model.compile("sgd", "mse")
+    scores = scores_of(model, x, np.zeros((2, 3, 3, 4)))
+    [found] = scores.values()
+    assert found.shape == kernel.shape and found.min() > 0

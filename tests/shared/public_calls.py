@@ -359,6 +359,9 @@ def _pruning(calls: Calls, directory: Path) -> None:
     calls.add(
         "pruning.prune_after_training", **given, _costly=True, _odd={"damping": "0 1.5 2**63"}
     )
+    repaired = {"model": Fresh(model), "x": X, "like": MODEL}
+    repaired["plan"] = pruning.ChannelPlan(())
+    calls.add("pruning.repair", **repaired, _costly=True)
     own = {"block_size", "block_pooling_type", "sparsity_m_by_n"}
     more["_more"] = tuple(name for name in settings if name not in own)
     calls.add("pruning.prune_low_magnitude", to_prune=MODEL, pruning_schedule=HALF, **more)

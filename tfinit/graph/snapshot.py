@@ -10,6 +10,7 @@ import random
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from typing import Any
 
 import keras
@@ -26,6 +27,7 @@ from tfinit.graph.keras_internals import (
     set_thread_attribute,
     thread_attribute,
 )
+from tfinit.graph.layer_kinds import kind_of
 from tfinit.graph.overlay import overlaid
 from tfinit.variables import walk_layers
 
@@ -165,10 +167,29 @@ def apart(model: Any, held: list[tuple[Any, Any]] | None = None) -> Iterator[Sna
                 traced = getattr(getattr(layer, "call", None), "python_function", None)
                 if traced is not None:
                     put(layer, "call", traced)
+                if _is_tensorflow() and _compiles_its_convolution(layer):
+                    put(layer, "call", partial(_with_its_kernel, layer, layer.call))
             renew_losses(put, model)
             yield snapshot
     finally:
         set_thread_attribute("global_seed_generator", shared)
+
+
+def _compiles_its_convolution(layer: Any) -> bool:
+    """Whether Keras computes it in a ``tf.function``, as TensorFlow cannot on a CPU otherwise."""
+    grouped = getattr(layer, "groups", 1) != 1
+    first = getattr(layer, "data_format", "") == "channels_first"
+    return kind_of(layer).convolution and hasattr(layer, "kernel") and (grouped or first)
+
+
+def _with_its_kernel(layer: Any, call: Any, *args: Any, **kwargs: Any) -> Any:
+    """A call of a layer whose kernel is a tensor meanwhile, which in a graph is the same."""
+    import tensorflow as tf
+
+    with overlaid() as put:
+        # Keras's own function would give the variable back.
+        put(layer, "kernel", tf.convert_to_tensor(getattr(layer.kernel, "value", layer.kernel)))
+        return call(*args, **kwargs)
 
 
 @contextmanager

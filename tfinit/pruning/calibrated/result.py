@@ -122,3 +122,66 @@ class AfterTraining(Result):
 
         weights = {one.key: one.sparsity for one in self.weights}
         return sparsity_figure(weights, title or self._caption())
+
+
+@dataclass(frozen=True)
+class RepairedLayer:
+    """What was done to one kernel, or to one BatchNormalization.
+
+    Attributes:
+        key: The kernel's stable key, or the path of the layer.
+        kind: ``"kernel"`` or ``"batch normalization"``.
+        channels: How many channels it has.
+        low: The least factor by which what it makes of a channel was scaled.
+        high: The largest.
+        off: How far the means of the channels were off before, in deviations:
+            ``√(mean (μ − μ_wanted)² / mean σ_wanted²)``; 0 where nothing varies.
+    """
+
+    key: str
+    kind: str
+    channels: int
+    low: float
+    high: float
+    off: float
+
+
+@dataclass(frozen=True, repr=False)
+class Repair(Result):
+    """What `repair` did. Prints as a table, a line for each layer.
+
+    Attributes:
+        layers: What was repaired, in data-flow order.
+        skipped: What was left, and why.
+    """
+
+    layers: tuple[RepairedLayer, ...]
+    skipped: tuple[SkippedWeight, ...]
+
+    def __str__(self) -> str:
+        rows = [("layer", "channels", "scaled by", "mean off by")]
+        rows += [
+            (one.key, f"{one.channels:,}", f"{one.low:.2f} … {one.high:.2f}", f"{one.off:.3g}")
+            for one in self.layers
+        ]
+        left = [f"{printable(one.key)}  left: {printable(one.reason)}" for one in self.skipped]
+        return "\n".join([self._caption(), *aligned(rows, right=(1, 3)), *left])
+
+    def _rows(self) -> list[dict[str, Any]]:
+        """One for each layer, repaired or not."""
+        repaired = [
+            {
+                "layer": one.key,
+                "kind": one.kind,
+                "channels": one.channels,
+                "low": one.low,
+                "high": one.high,
+                "off": one.off,
+            }
+            for one in self.layers
+        ]
+        return [*repaired, *({"layer": one.key, "reason": one.reason} for one in self.skipped)]
+
+    def _caption(self) -> str:
+        count = len(self.layers)
+        return f"{count} layer{'s' * (count != 1)} repaired"
