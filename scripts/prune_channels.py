@@ -44,6 +44,8 @@ HUB = ("ResNet", "ViT", "Bert")
 SIZES = (32, 71, 75, 224)  # of images: the smallest that a class takes
 SCORES = (("l2",), ("batchnorm", "taylor"), ("random",))  # of several the first that can be used
 TARGET, TOLERANCE, ROWS = 0.5, 1e-5, 4
+# Of KerasHub's blocks only what is between two Dense layers can go.
+MORE = {"keras_hub ViT": 0.9, "keras_hub Bert": 0.8}
 
 LOADER = """
 import gc, json, math, sys
@@ -118,15 +120,15 @@ def filled(model: Any, given: Any) -> Any:
     """With noise on what Keras begins with ones and zeros, so that nothing is equal by chance.
 
     BatchNormalization has the statistics of a batch, else what is far down sees nothing of the
-    inputs.
+    inputs; without any normalization biases are small, for the same reason.
     """
     rng = np.random.default_rng(0)
-    for variable in model.weights:
-        if len(variable.shape) == 1 and "float" in str(variable.dtype):
-            positive = any(word in variable.path for word in ("gamma", "scale", "variance"))
-            low, high = (0.7, 1.3) if positive else (-0.2, 0.2)
-            if "moving" not in variable.path:
-                variable.assign(rng.uniform(low, high, variable.shape))
+    bias = 0.2 if any("gamma" in v.path for v in model.weights) else 0.001
+    for variable in model.trainable_variables:
+        if len(variable.shape) == 1:
+            positive = any(word in variable.path for word in ("gamma", "scale"))
+            low, high = (0.7, 1.3) if positive else (-bias, bias)
+            variable.assign(rng.uniform(low, high, variable.shape))
     normalizations = [
         layer
         for _, layer in walk_layers(model)
@@ -150,6 +152,7 @@ class Row:
     def __init__(self, name: str, make: Any, loader: Any, folder: Path) -> None:
         self.make, self.loader, self.folder = make, loader, folder
         self.hub = name.startswith("keras_hub")
+        self.target = MORE.get(name, TARGET)
         keras.utils.set_random_seed(0)
         model = make()
         self.given = hub_batch(model, ROWS) if self.hub else batch_for(model, ROWS)
@@ -176,10 +179,19 @@ class Row:
 
     def pruned(self, score: str) -> str:
         """The cell of one score."""
-        data = (self.given, self.outputs_wanted()) if score == "taylor" else ()
-        result = prune_channels(self.model, *data, target={"macs": TARGET}, score=score)
-        left = result.multiply_adds / result.multiply_adds_before
-        self.expect(0.95 * TARGET <= left <= TARGET, f"{score}: {left:.4f} of multiply-adds left")
+        data = (self.given, self.outputs_wanted()) if score == "taylor" else (self.given,)
+        rounded = 8 if self.target == TARGET else 1
+        result = prune_channels(
+            self.model, *data, target={"macs": self.target}, score=score, round_to=rounded
+        )
+        counted = self.count(result.model)
+        left = counted / self.count(self.model)
+        self.expect(
+            0.95 * self.target <= left <= self.target, f"{score}: {left:.4f} of multiply-adds left"
+        )
+        self.expect(
+            result.multiply_adds in (None, counted), f"{score}: {counted:,} multiply-adds counted"
+        )
         masked = masked_outputs(self.model, result.plan.masks(self.model), self.given)
         made = outputs_of(result.model, self.given)
         self.expect(
@@ -190,14 +202,15 @@ class Row:
         if difference > TOLERANCE:
             difference, bits = self.in_float64(result), " (64)"
         self.expect(difference <= TOLERANCE, f"{score}: outputs differ by {difference:.2g}")
-        counted = multiply_adds(result.model, count_uses(result.model))
-        self.expect(counted == result.multiply_adds, f"{score}: {counted:,} multiply-adds counted")
         if not self.counted:  # a file for each model
             self.loaded(score, result, made)
         self.skipped |= {f"{one.path}: {one.reason}": None for one in result.skipped}
         groups = result.plan.groups
         channels, stay = sum(g.channels for g in groups), sum(g.left for g in groups)
         return f"{score} {left:.3f} {stay}/{channels} {difference:.0e}{bits}"
+
+    def count(self, model: Any) -> int:
+        return multiply_adds(model, count_uses(model, self.given))
 
     def outputs_wanted(self) -> Any:
         made = self.model(self.given, training=False)
