@@ -4,7 +4,8 @@ A channel is an index of one axis of a tensor: a unit of a Dense layer, a filter
 convolution. Layers that treat each channel by itself (an activation, BatchNormalization, pooling)
 carry it on, so that it has one number, its **class**, on its way from the layer that makes it to
 the layers that mix it into others. An addition joins the classes of its branches: they can only be
-removed together. So do several calls of one layer, which has one kernel for all of them.
+removed together. So do several calls of one layer, which has one kernel for all of them. A Dense
+layer over places, behind a Permute, leaves the channels where they are, beside those that it makes.
 """
 
 from collections.abc import Iterator

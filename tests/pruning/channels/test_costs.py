@@ -26,7 +26,7 @@ NETWORKS = {
     "concat": lambda: attending(L.Attention(score_mode="concat")),
     "additive": lambda: attending(L.AdditiveAttention()),
     "sum": lambda: attending(L.AdditiveAttention(use_scale=False)),
-    **{name: ARCHITECTURES[name] for name in ("gpt", "seq2seq", "unet")},
+    **{name: ARCHITECTURES[name] for name in ("gpt", "seq2seq", "unet", "mixer")},
 }
 
 

@@ -5,6 +5,8 @@ import re
 import keras
 import numpy as np
 import pytest
+from architectures import gpt
+from channel_cuts import check_same
 from keras import ops
 
 from tfinit.errors import InputError
@@ -293,6 +295,17 @@ class TestTraining:
         exec(compile(block, "channels.md", "exec"), {"keras": keras})
         told = re.findall(r"^# (.*)", block, re.M)
         assert capsys.readouterr().out.splitlines()[-len(told) :] == told
+
+
+@pytest.mark.skipif(keras.backend.backend() == "jax", reason="it compiles each operation by itself")
+def test_heads_and_hidden_widths_of_a_transformer_go_as_a_whole():
+    keras.utils.set_random_seed(0)
+    model = gpt()
+    compiled(model, HALF, score="l2").optimizer.build(model.trainable_variables)
+    compacted = compact(model)
+    removed = sorted(compacted.removed.values())
+    assert removed == [(2, 4), (2, 4), (128, 256), (128, 256)]
+    check_same(model, compacted.model)
 
 
 class TestWhatMayGo:

@@ -1,7 +1,8 @@
 """What a network costs with some of its channels: multiply-adds, parameters, channels.
 
 A weight has as many entries left as the product of what is left of its axes, and each is used as
-often as before, for removing channels moves no position::
+often as before, for removing channels moves no position. A Dense layer over places uses its kernel
+once for each channel, and attention has products of channels that are in no kernel::
 
     multiply-adds   Σ over kernels: uses · Π over axes: what is left of the axis
     parameters      Σ over weights:        Π over axes: what is left of the axis
@@ -127,13 +128,20 @@ class Costs:
                 if not times:
                     continue
                 if id(variable) in by_id:
-                    terms.append(self._term(by_id[id(variable)], times))
+                    terms.append(self._used(layer, by_id[id(variable)], times))
                 else:
                     rest += times * math.prod(variable.shape)
             products = uses.products.get(id(layer), 0)
             if products:
                 terms += self._products(layer, products, by_id)
         return [*terms, _Term(rest, ())]
+
+    def _used(self, layer: Any, weight: Weight, times: int) -> _Term:
+        """Of a kernel; of a Dense layer over places, which it uses for each channel beside them."""
+        mixing = self._mixings.get((id(layer), ""))
+        beside = () if mixing is None else mixing.made.beside
+        term = self._term(weight, times / math.prod(map(len, beside)))
+        return _Term(term.factor, (*term.axes, *map(self._left, beside)))
 
     def _products(self, layer: Any, products: int, by_id: Mapping[int, Weight]) -> list[_Term]:
         """Of attention: with projections in proportion to what is left of the queries, its heads.

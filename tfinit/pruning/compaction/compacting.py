@@ -34,8 +34,9 @@ def compact(model: Any) -> Compaction:
     SimpleRNN, Bidirectional, TimeDistributed, Concatenate, Add, Subtract, Multiply, Average,
     Maximum and Minimum, broadcast or not, those of them that are operations (``a + b``, ``x / 6``,
     ``x[:, 0]``, ``keras.ops.transpose``), channels last or first, and Sequential and functional
-    models inside the model. What goes into any other layer, comes out of it, or is an input or
-    output of the model stays. So does
+    models inside the model; of KerasHub its embeddings, and the feed-forward widths of its blocks.
+    Of a layer of your own `register_channel_rule` tells. What goes into any other layer, comes out
+    of it, or is an input or output of the model stays. So does
 
     - a constant other than 0 that goes into a convolution that pads: at the border it is none;
     - a channel added to one that is in use, or read in another call of the same layer;
