@@ -41,7 +41,7 @@ def network(seed=0, batch=True):
 def made(model, name, x, axes):
     """Mean and deviation of what a layer makes before its activation."""
     layer = model.get_layer(name)
-    activation, layer.activation = layer.activation, keras.activations.linear
+    activation, layer.activation = layer.activation, None
     values = array(layer(keras.Model(model.input, layer.input)(x, training=False)))
     layer.activation = activation
     return values.mean(axes), values.std(axes)
