@@ -75,8 +75,8 @@ def checked_data(
     data: Any,
     finished: Any,
     warn: Any,
-    builder: ModelBuilder | None,
-    workers: Workers | None,
+    builder: ModelBuilder | None = None,
+    workers: Workers | None = None,
 ) -> datasets.Dataset:
     """The data of an experiment, which workers can get, after the arguments beside it are checked.
 
