@@ -18,10 +18,8 @@ from tfinit.lottery.structures import WholeChannels
 from tfinit.pruning import compact
 from tfinit.variables import prunable_weights
 
-_RNG = np.random.default_rng(0)
-DATA = datasets.from_arrays(
-    *((_RNG.random((40, 4, 4, 2), np.float32), np.arange(40) % 2) for _ in range(2)), name="noise"
-)
+NOISE = np.random.default_rng(0).random((2, 40, 4, 4, 2), np.float32)
+DATA = datasets.from_arrays(*((x, np.arange(40) % 2) for x in NOISE), name="noise")
 CONTROLS = ("reinit", "shuffle", "one-shot", "fine-tune")
 
 
