@@ -39,6 +39,7 @@ import tyro
 
 from tfinit.executors.job import Ended, Executor, Job, Serial
 from tfinit.executors.scheduling import work_off
+from tfinit.lottery.structures import SingleWeights
 
 WORKERS = 64
 SIZES = (100, 1000, 10_000, 100_000)
@@ -149,6 +150,7 @@ class Unmoved:
     def __init__(self, config: Any):
         self._config, rng = config, np.random.default_rng(0)
         self._weights = {"kernel": rng.standard_normal((100, 10)).astype("float32")}
+        self.structure = SingleWeights(self.full_mask())
 
     def initial(self, seed: int) -> dict:
         return self._weights
@@ -163,9 +165,7 @@ class Unmoved:
         return self._weights
 
     def prune(self, trained: Any, counts: Any) -> dict:
-        from tfinit.lottery.frameworks import choose
-
-        return choose(self._config, trained, counts)
+        return self.structure.choose(self._config, trained, counts)
 
     def train(self, training: Any, progress: Callable, checkpoint: Callable) -> Any:
         from tfinit.training.metrics import Metrics
