@@ -222,6 +222,7 @@ def test_what_is_left_out():
     }
     classes = {name for name in initializers.__all__ if name[0].isupper()} - {"CriticalPoint"}
     assert classes - set(models.initializations()) == {
+        *("Chrono", "ForgetBias", "RecurrentOrthogonal"),  # are for recurrent layers
         "ConvolutionOrthogonal",  # these three cannot fill the dense output layer
         "DeltaOrthogonal",
         "Dirac",

@@ -78,7 +78,9 @@ def model(optimizer: Any = "sgd") -> keras.Model:
 def recurrent() -> keras.Model:
     """A small recurrent network: gates, and none."""
     layers = [keras.layers.LSTM(2, return_sequences=True), keras.layers.SimpleRNN(2, "relu")]
-    return keras.Sequential([keras.Input((None, 4)), *layers])
+    made = keras.Sequential([keras.Input((None, 4)), *layers])
+    made.compile("sgd", LOSS)
+    return made
 
 
 def sparse() -> keras.Model:

@@ -8,7 +8,6 @@ from tfinit.arguments import number, whole
 from tfinit.errors import InputError
 from tfinit.graph.kernels import Kernel
 from tfinit.graph.layer_kinds import kind_of
-from tfinit.initializers.recurrent import keeping_gate, lifetimes, memory
 from tfinit.schemes.engine.registry import scheme
 from tfinit.schemes.engine.report import Record, Report, record_of
 from tfinit.schemes.engine.task import Task
@@ -49,6 +48,8 @@ def chrono(task: Task, *, longest: int) -> Report:
 
     Tallec & Ollivier, Can recurrent neural networks warp time?, ICLR 2018.
     """
+    from tfinit.initializers.recurrent import lifetimes, memory  # it imports Keras
+
     longest = whole("longest", longest, 2)
 
     def gates_of(gates: str, units: int, random: np.random.Generator) -> tuple[np.ndarray, str]:
@@ -61,7 +62,7 @@ def chrono(task: Task, *, longest: int) -> Report:
 
 @scheme("Forget-gate bias", fits="recurrent networks")
 def forget_bias(task: Task, *, value: float) -> Report:
-    """b_f = value, zeros in the other gates, in every LSTM; b_z = value in a GRU, whose gate z keeps.
+    """b_f = value, zeros in the other gates, in every LSTM; b_z = value in a GRU.
 
     Kernels stay as they are. Keras's LSTM has b_f = 1 by itself, its GRU b_z = 0. The state decays
     by σ(b) at each step: 0.73 for b = 1, 0.95 for 3. A larger value helps where more than some ten
@@ -84,6 +85,8 @@ def forget_bias(task: Task, *, value: float) -> Report:
     Gers, Schmidhuber & Cummins, Learning to forget, Neural Computation 2000; Jozefowicz, Zaremba &
     Sutskever, An empirical exploration of recurrent network architectures, ICML 2015.
     """
+    from tfinit.initializers.recurrent import keeping_gate
+
     value = number("value", value)
 
     def gates_of(gates: str, units: int, random: np.random.Generator) -> tuple[np.ndarray, str]:
@@ -99,6 +102,8 @@ def _set_gates(
     name: str,
     gates_of: Callable[[str, int, np.random.Generator], tuple[np.ndarray, str]],
 ) -> Report:
+    from tfinit.initializers.recurrent import keeping_gate
+
     records: list[Record] = []
     for kernel in _recurrent(task):
         cell, gates = kernel.layer, kind_of(kernel.layer).gates
