@@ -186,7 +186,7 @@ def irnn(task: Task, *, gain: float = 1.0, std: float = 0.001) -> Report:
 
     def value(kernel: Kernel, random: np.random.Generator) -> np.ndarray:
         if kernel.name == "recurrent_kernel":
-            return gain * np.eye(*kernel.shape)
+            return gain * np.eye(kernel.shape[0])
         return random.normal(0, std, kernel.shape)
 
     task.draw(chosen, value)
