@@ -83,6 +83,13 @@ def recurrent() -> keras.Model:
     return made
 
 
+def words() -> keras.Model:
+    """A small network of words."""
+    made = keras.Sequential([keras.Input((4,)), keras.layers.Embedding(9, 3, name="table")])
+    made.compile("sgd", LOSS)
+    return made
+
+
 def sparse() -> keras.Model:
     """The same, with an optimizer that has masks."""
     made = model()
@@ -251,8 +258,13 @@ def _initialization(calls: Calls) -> None:
             "krahenbuhl": {"iterations": 1},
             "chrono": {"longest": 9},
             "forget_bias": {"value": 2.0},
+            "weight_selection": {"source": model()},
         }.get(name, {})
-        network = recurrent() if REGISTRY[name].fits == "recurrent networks" else MODEL
+        network = {
+            "recurrent networks": recurrent,
+            "networks with embeddings": words,
+            "layers with LoRA": lambda: _copy_with_lora(MODEL),
+        }.get(REGISTRY[name].fits, lambda: MODEL)()
         batch = {"x": X} if models.needs_data(name) else {}
         if options and name != "depth_scaled":  # for residual networks
             calls.add(
