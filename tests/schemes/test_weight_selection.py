@@ -33,7 +33,8 @@ def conv(width, blocks):
 def filled(model):
     random = np.random.default_rng(0)
     for weight in model.weights:
-        weight.assign(random.normal(size=weight.shape))
+        value = random.normal(size=weight.shape)
+        weight.assign(abs(value) if "variance" in weight.path else value)
     return model
 
 

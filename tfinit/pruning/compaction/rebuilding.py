@@ -83,8 +83,10 @@ class Rebuilder:
         ]
         if isinstance(model, keras.Sequential):
             self._note_class(model, keras.Sequential)
-            made = [[self.layer(old), *self._behind(old)] for old in model.layers]
-            return keras.Sequential([*inputs, *sum(made, [])], name=model.name)
+            made = [
+                layer for old in model.layers for layer in (self.layer(old), *self._behind(old))
+            ]
+            return keras.Sequential([*inputs, *made], name=model.name)
         tensors = {id(old): new.output for old, new in zip(given, inputs, strict=True)}
         for call in calls_in(model):
             args, kwargs = arguments_with(call, tensors)

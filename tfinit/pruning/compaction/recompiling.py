@@ -33,7 +33,9 @@ def cuts_of(model: Any, channels: Channels, liveness: Liveness) -> list[Cut]:
     return [cut_of(variable) for variable in model.trainable_variables]
 
 
-def compile_alike(new: Any, model: Any, cuts: Sequence[Cut] | None, masks: bool = False) -> list[str]:
+def compile_alike(
+    new: Any, model: Any, cuts: Sequence[Cut] | None, masks: bool = False
+) -> list[str]:
     """Compile ``new`` as ``model`` was.
 
     Args:
