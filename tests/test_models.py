@@ -12,6 +12,7 @@ import tfinit.initializers as initializers
 from tfinit import models
 from tfinit.errors import InputError
 from tfinit.schemes import SCHEMES
+from tfinit.schemes.engine.registry import REGISTRY
 from tfinit.variables import all_weights, prunable_weights, read_weights
 
 LIBRARIES = {"keras": keras, "tf_keras": tf_keras}
@@ -198,7 +199,16 @@ NETWORK_OF = {
 }
 
 
-@pytest.mark.parametrize("initialization", models.initializations())
+# The schemes for networks that have no name: transformers, sines.
+NAMELESS = {"transformers", "sine networks", "residual networks with scales"}
+RUNNING = [
+    name
+    for name in models.initializations()
+    if name not in REGISTRY or REGISTRY[name].fits not in NAMELESS
+]
+
+
+@pytest.mark.parametrize("initialization", RUNNING)
 def test_every_initialization_runs_and_is_a_function_of_the_seed(initialization):
     name = NETWORK_OF.get(initialization, "conv-2")
     x = np.random.default_rng(0).random((32, 8, 8, 1), np.float32)

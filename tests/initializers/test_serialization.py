@@ -21,6 +21,7 @@ MADE = {
     "Identity": {"gain": 2.0},
     "LeCun": {"activation": "selu", "distribution": "truncated_normal", "seed": 5},
     "Orthogonal": {"activation": "tanh", "seed": 6},
+    "Siren": {"first": True, "omega": 20.0, "seed": 11},
     "Sparse": {"connections": 2, "std": None, "seed": 7},
     "SparseOrthogonal": {"density": 0.7, "gain": 0.5, "seed": 8},
     "SparseScaling": {"density": 0.5, "mode": "fan_avg", "seed": 9},

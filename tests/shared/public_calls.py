@@ -25,6 +25,7 @@ from tfinit import (
 )
 from tfinit.lottery.linear_connectivity import StabilityResult
 from tfinit.lottery.result import LevelResult
+from tfinit.schemes.engine.registry import REGISTRY
 from tfinit.spread import Spread
 from tfinit.training.judged import JudgedMetric
 
@@ -213,6 +214,8 @@ def _initialization(calls: Calls) -> None:
     calls.add("initializers.Dirac", groups=2)
     calls.add("initializers.Identity", gain=0.5, _odd={"gain": "-1 0 1.5 2**63"})
     calls.add("initializers.ZerO")
+    odd = {"first": "True", "omega": "1.5 2**63"}
+    calls.add("initializers.Siren", first=False, omega=20.0, seed=1, _odd=odd)
     calls.add("initializers.Pretrained", source="a.keras", key="a/vars/0")
     he = initializers.He(seed=1)
     calls.add("initializers.He.__call__", he.__call__, shape=(2, 3), dtype="float32")
@@ -239,17 +242,18 @@ def _initialization(calls: Calls) -> None:
             "krahenbuhl": {"iterations": 1},
         }.get(name, {})
         batch = {"x": X} if models.needs_data(name) else {}
-        if options and name != "depth_scaled":  # for residual networks
+        network = _FITTING.get(REGISTRY[name].fits, MODEL)
+        if options and name not in _ELSEWHERE:
             calls.add(
                 f"schemes.initialize {name}",
                 tfinit.initialize,
-                model=MODEL,
+                model=network,
                 scheme=name,
                 seed=1,
                 **needed,
                 **batch,
                 _more=options,
-                _odd={"loss": f"None {CALL}", "start": "None", "freeze": "True", **_BIAS},
+                _odd={"loss": f"None {CALL}", "start": "None", "wang": "True", **_FREE},
             )
     network = {"name": "mlp-2-relu", "keras": keras, "input_shape": (4,), "classes": 3, "seed": 1}
     said = {"name": "model"}
@@ -263,7 +267,28 @@ def _initialization(calls: Calls) -> None:
     calls.add("models.initializations")
 
 
-_BIAS = {"bias": "None -1 0 1.5 2**63"}
+_FREE = {"bias": "None -1 0 1.5 2**63", "freeze": "True", "std": "1.5 2**63", "omega": "1.5 2**63"}
+_FREE |= {"query_key_alpha": "0 1.5 2**63", "value_output_alpha": "0 1.5 2**63"}
+_FREE |= {"query_key_beta": "-1 0 1.5 2**63", "value_output_beta": "-1 0 1.5 2**63"}
+# For residual networks, with and without scales: tests/schemes.
+_ELSEWHERE = {"depth_scaled", "zero_gamma", "skipinit", "rezero", "layer_scale"}
+
+
+def attending() -> keras.Model:
+    """A transformer of one layer."""
+    layers = keras.layers
+    inputs = keras.Input((3, 4))
+    x = layers.add([inputs, layers.MultiHeadAttention(2, 2)(inputs, inputs)])
+    return keras.Model(inputs, layers.add([x, layers.Dense(4)(x)]))
+
+
+def waving() -> keras.Model:
+    """A network of a sine."""
+    layers = [keras.layers.Dense(5, keras.ops.sin), keras.layers.Dense(3)]
+    return keras.Sequential([keras.Input((4,)), *layers])
+
+
+_FITTING = {"transformers": Fresh(attending), "sine networks": Fresh(waving)}
 _RULE = {"monotone": "True", "keep_zeros": "True"}
 _RULE |= dict.fromkeys(("regrow", "sparsity_m_by_n", "start"), "None")
 

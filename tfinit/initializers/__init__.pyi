@@ -11,6 +11,7 @@ from .pretrained import Pretrained as Pretrained
 from .scaling import He as He
 from .scaling import LeCun as LeCun
 from .scaling import Xavier as Xavier
+from .siren import Siren as Siren
 from .sparse import Sparse as Sparse
 from .sparse import SparseOrthogonal as SparseOrthogonal
 from .sparse import SparseScaling as SparseScaling
