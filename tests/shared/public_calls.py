@@ -75,6 +75,14 @@ def model(optimizer: Any = "sgd") -> keras.Model:
     return made
 
 
+def recurrent() -> keras.Model:
+    """A small recurrent network: gates, and none."""
+    layers = [keras.layers.LSTM(2, return_sequences=True), keras.layers.SimpleRNN(2, "relu")]
+    made = keras.Sequential([keras.Input((None, 4)), *layers])
+    made.compile("sgd", LOSS)
+    return made
+
+
 def sparse() -> keras.Model:
     """The same, with an optimizer that has masks."""
     made = model()
@@ -217,6 +225,9 @@ def _initialization(calls: Calls) -> None:
     odd = {"first": "True", "omega": "1.5 2**63"}
     calls.add("initializers.Siren", first=False, omega=20.0, seed=1, _odd=odd)
     calls.add("initializers.Pretrained", source="a.keras", key="a/vars/0")
+    calls.add("initializers.Chrono", longest=9, cell="gru", seed=1)
+    calls.add("initializers.ForgetBias", value=2.0, cell="gru", _odd={"value": "-1 0 1.5 2**63"})
+    calls.add("initializers.RecurrentOrthogonal", gain=0.5, unitary=True, seed=1)
     he = initializers.He(seed=1)
     calls.add("initializers.He.__call__", he.__call__, shape=(2, 3), dtype="float32")
     for name in ("in_use", "announce"):
@@ -240,6 +251,8 @@ def _initialization(calls: Calls) -> None:
             "pretrained": {"source": model()},
             "metainit": {"steps": 1},
             "krahenbuhl": {"iterations": 1},
+            "chrono": {"longest": 9},
+            "forget_bias": {"value": 2.0},
         }.get(name, {})
         batch = {"x": X} if models.needs_data(name) else {}
         network = _FITTING.get(REGISTRY[name].fits, MODEL)
@@ -253,7 +266,10 @@ def _initialization(calls: Calls) -> None:
                 **needed,
                 **batch,
                 _more=options,
-                _odd={"loss": f"None {CALL}", "start": "None", "wang": "True", **_FREE},
+                _odd={
+                    **{"loss": f"None {CALL}", "start": "None", "wang": "True", **_FREE},
+                    "value": "-1 0 1.5 2**63",
+                },
             )
     network = {"name": "mlp-2-relu", "keras": keras, "input_shape": (4,), "classes": 3, "seed": 1}
     said = {"name": "model"}
@@ -289,6 +305,7 @@ def waving() -> keras.Model:
 
 
 _FITTING = {"transformers": Fresh(attending), "sine networks": Fresh(waving)}
+_FITTING["recurrent networks"] = Fresh(recurrent)
 _RULE = {"monotone": "True", "keep_zeros": "True"}
 _RULE |= dict.fromkeys(("regrow", "sparsity_m_by_n", "start"), "None")
 
@@ -384,6 +401,10 @@ def _pruning(calls: Calls, directory: Path) -> None:
     calls.add(
         "pruning.prune_after_training", **given, _costly=True, _odd={"damping": "0 1.5 2**63"}
     )
+    given = {"model": MODEL, "x": X, "y": Y, "score": "wanda", "sparsities": [0.5, 0.9]}
+    given |= {"filters": "a", "loss": LOSS, "batch_size": 4, "damping": 0.1, "seed": 0}
+    odd = {"loss": CALL, "damping": "0 1.5 2**63"}
+    calls.add("pruning.sensitivity", **given, _costly=True, _odd=odd)
     repaired = {"model": Fresh(model), "x": X, "like": MODEL}
     repaired["plan"] = pruning.ChannelPlan(())
     calls.add("pruning.repair", **repaired, _costly=True)
@@ -651,6 +672,8 @@ def _results(calls: Calls, directory: Path) -> None:
     calls.add("plots.initializations_figure", rows_by_name={"he": rows}, title="it")
     calls.add("plots.race_figure", comparison=race(), title="it")
     calls.add("plots.stability_figure", records=[line()], title="it")
+    given = {"rises": {"a": [0.1, 0.2]}, "sparsities": [0.5, 0.9], "title": "it"}
+    calls.add("plots.sensitivity_figure", **given)
     calls.add("plots.sparsity_figure", sparsities={"a": 0.5}, title="it")
     calls.add("plots.signals_figure", layers=[signals()], title="it")
     calls.add("comparison.Comparison.of", race().of, label="he")
@@ -670,6 +693,9 @@ def _results(calls: Calls, directory: Path) -> None:
     of = pruning.prune_at_initialization(model(), 0.5, "magnitude")
     plotted["pruning.AtInitialization"] = of
     plotted["pruning.AfterTraining"] = pruning.prune_after_training(model(), X, 0.5)
+    measured = pruning.sensitivity(model(), X, Y)
+    plotted["pruning.Sensitivity"] = measured
+    calls.add("pruning.Sensitivity.allocation", measured.allocation, sparsity=0.5)
     plotted |= {"lottery.LevelResult": level(), "lottery.StabilityResult": line()}
     for name, result in plotted.items():
         calls.add(f"{name}.plot", result.plot, title="it")
