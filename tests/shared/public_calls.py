@@ -359,6 +359,10 @@ def _pruning(calls: Calls, directory: Path) -> None:
     calls.add(
         "pruning.prune_after_training", **given, _costly=True, _odd={"damping": "0 1.5 2**63"}
     )
+    given = {"model": MODEL, "x": X, "y": Y, "score": "wanda", "sparsities": [0.5, 0.9]}
+    given |= {"filters": "a", "loss": LOSS, "batch_size": 4, "damping": 0.1, "seed": 0}
+    odd = {"loss": CALL, "damping": "0 1.5 2**63"}
+    calls.add("pruning.sensitivity", **given, _costly=True, _odd=odd)
     repaired = {"model": Fresh(model), "x": X, "like": MODEL}
     repaired["plan"] = pruning.ChannelPlan(())
     calls.add("pruning.repair", **repaired, _costly=True)
@@ -626,6 +630,8 @@ def _results(calls: Calls, directory: Path) -> None:
     calls.add("plots.initializations_figure", rows_by_name={"he": rows}, title="it")
     calls.add("plots.race_figure", comparison=race(), title="it")
     calls.add("plots.stability_figure", records=[line()], title="it")
+    given = {"rises": {"a": [0.1, 0.2]}, "sparsities": [0.5, 0.9], "title": "it"}
+    calls.add("plots.sensitivity_figure", **given)
     calls.add("plots.sparsity_figure", sparsities={"a": 0.5}, title="it")
     calls.add("plots.signals_figure", layers=[signals()], title="it")
     calls.add("comparison.Comparison.of", race().of, label="he")
@@ -645,6 +651,9 @@ def _results(calls: Calls, directory: Path) -> None:
     of = pruning.prune_at_initialization(model(), 0.5, "magnitude")
     plotted["pruning.AtInitialization"] = of
     plotted["pruning.AfterTraining"] = pruning.prune_after_training(model(), X, 0.5)
+    measured = pruning.sensitivity(model(), X, Y)
+    plotted["pruning.Sensitivity"] = measured
+    calls.add("pruning.Sensitivity.allocation", measured.allocation, sparsity=0.5)
     plotted |= {"lottery.LevelResult": level(), "lottery.StabilityResult": line()}
     for name, result in plotted.items():
         calls.add(f"{name}.plot", result.plot, title="it")
