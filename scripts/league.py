@@ -25,6 +25,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from _league_settings import SETTINGS, Setting, initialization
 
 from tfinit.cli.signals import heard
@@ -118,8 +119,6 @@ class League:
 
 def run_of(kept: dict[str, Any], label: str) -> "Run":
     """A training as `tfinit.compare` has it."""
-    import numpy as np
-
     from tfinit.comparison.result import Run
     from tfinit.training.metrics import Metrics
 
@@ -146,20 +145,13 @@ class Trainer:
         self._network = ""
         self._runner: Any = None
 
-    def work(self, entries: list[tuple[str, str]], turn: int) -> None:
-        """Do all entries that nobody else does; others begin elsewhere by their ``turn``."""
-        left = dict.fromkeys(entries)
-        first = _begin(entries, turn)
-
-        def place(entry: tuple[str, str]) -> tuple[bool, bool, float]:
-            # What is compiled goes first, then the network to begin with, then the longest.
-            network = entry[0]
-            seconds = self.league.settings[network].seconds
-            return network != self._network, network != first, -seconds
-
+    def work(self, entries: list[tuple[str, str]], first: int) -> None:
+        """Do all entries that nobody else does, beginning with the ``first``."""
+        left = [*entries[first:], *entries[:first]]
         while left:
-            network, name = min(left, key=place)
-            del left[network, name]
+            # What is compiled goes first.
+            network, name = min(left, key=lambda entry: entry[0] != self._network)
+            left.remove((network, name))
             if self.league.done(network, name):
                 continue
             with _claimed(self.league.directory / "locks" / f"{network}-{name}") as mine:
@@ -253,10 +245,11 @@ def compiled(setting: Setting) -> Any:
     return model
 
 
-def _begin(entries: list[tuple[str, str]], turn: int) -> str:
-    """The network to begin with: so that few compile the same."""
-    networks = list(dict.fromkeys(network for network, _ in entries))
-    return networks[turn % len(networks)] if networks else ""
+def _first(league: League, entries: list[tuple[str, str]], turn: int, workers: int) -> int:
+    """Where a process begins: each has as much before the next one, of as few networks."""
+    seconds = [league.settings[network].seconds for network, _ in entries]
+    before = np.cumsum([0.0, *seconds])
+    return int(np.searchsorted(before[:-1], turn / workers * before[-1]))
 
 
 @contextlib.contextmanager
@@ -312,7 +305,7 @@ def main() -> None:
     parser.add_argument("--part", default="1/1", help=told["--part"])
     parser.add_argument("--table", action="store_true", help="train nothing")
     parser.add_argument("--page", type=Path, help="put the tables into this page, too")
-    parser.add_argument("--turn", type=int, default=0, help=argparse.SUPPRESS)
+    parser.add_argument("--turn", default="0/1", help=argparse.SUPPRESS)
     typed = parser.parse_args()
     directory = typed.out or Path("runs/league") / ("quick" if typed.quick else "full")
     with one_line(""):
@@ -322,8 +315,9 @@ def main() -> None:
             if typed.workers > 1:
                 _beside_each_other(typed.workers)
             else:
-                _alone(league, entries, typed.turn)
-        if typed.turn == 0:
+                turn, _, workers = typed.turn.partition("/")
+                _alone(league, entries, _first(league, entries, int(turn), int(workers)))
+        if typed.workers > 1 or typed.turn == "0/1":
             from _league_table import write
 
             write(league, typed.page)
@@ -336,7 +330,7 @@ def _part(entries: list[tuple[str, str]], asked: str) -> list[tuple[str, str]]:
     return entries[int(part) - 1 :: int(parts)]
 
 
-def _alone(league: League, entries: list[tuple[str, str]], turn: int) -> None:
+def _alone(league: League, entries: list[tuple[str, str]], first: int) -> None:
     """Train in this process. Compiled programs are kept beside the results, for all processes."""
     programs = (league.directory / "programs").absolute()
     for name, value in (
@@ -344,19 +338,20 @@ def _alone(league: League, entries: list[tuple[str, str]], turn: int) -> None:
         ("OMP_NUM_THREADS", "1"),
         ("JAX_PLATFORMS", "cpu"),
         ("JAX_COMPILATION_CACHE_DIR", str(programs)),
-        ("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3"),
+        ("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0"),
     ):
         os.environ.setdefault(name, value)
     from tfinit.threads import use_threads
 
     use_threads(1)
-    Trainer(league).work(entries, turn)
+    Trainer(league).work(entries, first)
 
 
 def _beside_each_other(workers: int) -> None:
     """So many processes of the same command, until all is done; none outlives this one."""
     command = [sys.executable, *sys.argv, "--workers", "1"]
-    begun = [subprocess.Popen([*command, "--turn", str(turn)]) for turn in range(1, workers + 1)]
+    turns = [f"{turn}/{workers}" for turn in range(workers)]
+    begun = [subprocess.Popen([*command, "--turn", turn]) for turn in turns]
     try:
         codes = [one.wait() for one in begun]
     finally:
