@@ -14,6 +14,12 @@ if TYPE_CHECKING:
 
 GENERAL = ("keras", "he", "xavier", "lecun", "orthogonal", "lsuv", "autoinit")
 SINES = 30.0  # the frequency of the sine network, as published with SIREN
+_RECALLED = 100  # steps over which the recurrent network has to remember
+# Of the schemes that cannot be called without.
+_OPTIONS: dict[str, dict[str, Any]] = {
+    "chrono": {"longest": _RECALLED},
+    "forget_bias": {"value": 3.0},
+}
 _SGD = (0.001, 0.003, 0.01, 0.03, 0.1)
 _ADAM = (0.0001, 0.0003, 0.001, 0.003, 0.01)
 
@@ -56,10 +62,12 @@ class Setting:
 
 def initialization(name: str) -> Any:
     """What a name of the league is to `tfinit.compare`."""
-    from tfinit.diagnostics import recommend
+    from tfinit import initialize, recommend
 
     if name == "recommend":
         return lambda model, x, seed: recommend(model).apply(seed=seed)
+    if name in _OPTIONS:
+        return lambda model, x, seed: initialize(model, name, seed=seed, **_OPTIONS[name])
     return "reinitialize" if name == "keras" else name
 
 
@@ -89,7 +97,7 @@ def rows_of_digits() -> "Dataset":
     return replace(data, train=(x[..., 0], y), test=(test_x[..., 0], test_y))
 
 
-def recalled(length: int = 100, symbols: int = 8) -> "Dataset":
+def recalled(length: int = _RECALLED, symbols: int = 8) -> "Dataset":
     """One of eight symbols, then noise of one number a step; at the end it is asked for."""
     from tfinit.splits import Dataset
 
@@ -174,7 +182,7 @@ def _conv(residual: bool, normalized: bool, layers: int = 12, width: int = 16) -
     return keras.Model(inputs, L.Dense(10, name="output")(x))
 
 
-def _lstm(length: int = 100, symbols: int = 8, units: int = 32) -> Any:
+def _lstm(length: int = _RECALLED, symbols: int = 8, units: int = 32) -> Any:
     import keras
     from keras import layers as L
 
@@ -272,7 +280,9 @@ def _settings() -> dict[str, Setting]:
             seconds=seconds,
             held_out=depth == 100,
         )
-    found["tanh-mlp-30"] = Setting("tanh MLP, 30 layers", lambda: _mlp(30, "tanh"), digits)
+    found["tanh-mlp-30"] = Setting(
+        "tanh MLP, 30 layers", lambda: _mlp(30, "tanh"), digits, ("EdgeOfChaos",)
+    )
     for residual, kind in ((False, "plain"), (True, "residual")):
         for normalized, told in ((False, ""), (True, "-normalized")):
             found[f"{kind}-conv{told}"] = Setting(
@@ -280,12 +290,13 @@ def _settings() -> dict[str, Setting]:
                 lambda residual=residual, normalized=normalized: _conv(residual, normalized),
                 digits,
                 ("delta_orthogonal", *("fixup", "depth_scaled") * residual),
-                steps=250,
+                steps=200,
                 batch_size=32,
                 rates=_SGD[1:],
                 seconds=6.0,
             )
-    adam = Setting("LSTM", _lstm, recalled, (), "adam", batch_size=32, rates=_ADAM)
+    recurrent = ("chrono", "forget_bias")
+    adam = Setting("LSTM", _lstm, recalled, recurrent, "adam", batch_size=32, rates=_ADAM)
     found["lstm-recall"] = replace(adam, steps=1500, seconds=8.0, held_out=True)
     transformer = replace(adam, group="transformers", more=("fixup", "depth_scaled"))
     for make, data, name, steps in (
@@ -303,6 +314,7 @@ def _settings() -> dict[str, Setting]:
     found["sine-image"] = replace(
         adam,
         group="sine network",
+        more=(),
         build=_sines,
         data=image,
         loss="squares",
