@@ -367,7 +367,7 @@ def array(name: str, value: Any, kinds: str = "biuf", cure: str = "") -> Any:
 
 
 def on_host(value: Any) -> Any:
-    """The value, where NumPy can read it: PyTorch's tensors may lie on a GPU, or follow gradients."""
+    """The value where NumPy can read it: a tensor of PyTorch may lie on a GPU."""
     return value.detach().cpu() if hasattr(value, "detach") else value
 
 
