@@ -4,7 +4,6 @@ Either knows what is counted, and makes masks of the weights of it; so counts, c
 are the same for both.
 """
 
-import math
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
@@ -73,7 +72,7 @@ class SingleWeights:
         """The mask of the largest scores, as `prune_at_initialization` finds it."""
         from tfinit.pruning.scoring.at_initialization import prune_at_initialization
 
-        sparsity = 1 - keep / sum(math.prod(shape) for shape in self.shapes.values())
+        sparsity = 1 - keep / sum(int(np.prod(shape)) for shape in self.shapes.values())
         return prune_at_initialization(model, sparsity, score, *data, seed=seed).masks
 
     def changed(self, mask: _Mask, change: _Change, seed: int) -> Masks:
