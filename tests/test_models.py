@@ -216,6 +216,9 @@ def test_what_is_left_out():
     assert set(SCHEMES) - set(models.initializations()) == {
         *("chrono", "forget_bias", "irnn"),  # are for recurrent networks
         *("embeddings", "pissa"),  # for tables of vectors, for LoRA
+        *("t_fixup", "deepnorm", "small_init", "mimetic", "gpt2", "bert"),  # for transformers
+        *("zero_gamma", "layer_scale", "skipinit", "rezero"),  # for scales at ends of branches
+        "siren",  # is for networks of sines
         "mup",  # needs a base model
         "output_bias",  # needs targets, and draws no kernel
         "pretrained",  # needs a file

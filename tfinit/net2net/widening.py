@@ -1,7 +1,7 @@
 """`wider`: Net2WiderNet."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -14,14 +14,14 @@ from tfinit.errors import InputError, TfinitWarning
 from tfinit.graph.channel_rules import OWN
 from tfinit.graph.channel_values import Channels, Value
 from tfinit.graph.channels import follow
-from tfinit.graph.layer_kinds import kind_of, letters_of
-from tfinit.pruning.channels.groups import Group, find_groups
+from tfinit.graph.layer_kinds import kind_of
+from tfinit.pruning.channels.groups import Group, find_groups, weights_with_channels
 from tfinit.pruning.compaction.followed import check_model
 from tfinit.pruning.compaction.liveness import Liveness
 from tfinit.pruning.compaction.rebuilding import Rebuilder
 from tfinit.pruning.compaction.recompiling import compile_alike
 from tfinit.streams import stream_for
-from tfinit.variables import all_weights, own_weights, walk_layers, weight_name
+from tfinit.variables import all_weights, walk_layers
 
 # Normalizations whose statistics are of means: copies of all channels do not change them.
 _OF_MEANS = ("layer", "rms", "group")
@@ -79,16 +79,18 @@ def wider(model: Any, widths: Mapping[str, int], *, spread: float = 0.0, seed: i
     spread = number("spread", spread, least=0, below=1)
     seed = arguments.seed("seed", seed)
     channels = follow(model)
-    counts = _counts(channels, widths, seed)
+    weights = list(weights_with_channels(channels))
+    counts = _counts(channels, find_groups(channels, weights), widths, seed)
     _check_readers(channels, counts)
     copies = Liveness(channels.representatives(), counts, {}, folds=False)
     rebuilder = Rebuilder(channels, copies)
     with filled_afterwards():
         new = rebuilder.model(model)
+    reads = {(weight.layer, weight.key): weight.letters for weight in weights}
     for layer in channels.weighted.values():
         made = all_weights(rebuilder.layer(layer.layer))
         for key, axes in layer.weights.items():
-            letters = _letters(layer.layer, key)
+            letters = reads.get((layer.name, key), "")
             for axis, value in enumerate(axes):
                 if value is not None and letters[axis : axis + 1] == "i":
                     shares = _shares(copies.of(value), spread, seed, f"{layer.name}/{key}/{axis}")
@@ -100,9 +102,10 @@ def wider(model: Any, widths: Mapping[str, int], *, spread: float = 0.0, seed: i
     return new
 
 
-def _counts(channels: Channels, widths: Mapping[str, Any], seed: int) -> np.ndarray:
+def _counts(
+    channels: Channels, groups: Sequence[Group], widths: Mapping[str, Any], seed: int
+) -> np.ndarray:
     """How often each class of channels is to be there."""
-    groups = find_groups(channels)
     names = {told: group for group in groups for told in (*group.called, *group.layers)}
     counts = np.ones(len(channels.representatives()), dtype=int)
     asked: dict[str, tuple[str, int]] = {}
@@ -171,15 +174,6 @@ def _check_readers(channels: Channels, counts: np.ndarray) -> None:
                     f"`widths`: {layer.name} reads its table the other way round, too, for which "
                     "copies would count several times."
                 )
-
-
-def _letters(layer: Any, key: str) -> str:
-    """What the axes of a weight in a layer are."""
-    variable = all_weights(layer)[key]
-    for _, part in walk_layers(layer):
-        if any(own is variable for own in own_weights(part)):
-            return letters_of(part, weight_name(variable), len(variable.shape))
-    return ""
 
 
 def _shares(copies: np.ndarray, spread: float, seed: int, place: str) -> np.ndarray:
