@@ -1,11 +1,11 @@
 """What three papers claim of their initializations, in small: T-Fixup, SIREN and mimetic.
 
-- ``t_fixup``: a transformer of 12 layers without normalization, at full rate from the first step, on
-  the rows of scikit-learn's digits. Huang et al. (ICML 2020): Xavier diverges, T-Fixup trains.
+- ``t_fixup``: a transformer of 12 layers without normalization, at full rate from the first step,
+  on the rows of scikit-learn's digits. Huang et al. (ICML 2020): Xavier diverges, T-Fixup trains.
 - ``siren``: four layers of sin(30z) that fit a photograph of 64 by 64 pixels. Sitzmann et al.
   (NeurIPS 2020): with usual weights sines fail, with theirs they fit.
-- ``mimetic``: a vision transformer on 500 of the digits. Trockman & Kolter (ICML 2023): on little data
-  it gains some percent over usual weights.
+- ``mimetic``: a vision transformer on 500 of the digits. Trockman & Kolter (ICML 2023): on little
+  data it gains some percent over usual weights.
 
 In each comparison networks, data, order of batches, optimizer and rate are the same.
 
