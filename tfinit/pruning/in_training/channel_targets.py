@@ -1,6 +1,7 @@
 """How many channels of each group go, so that what is left of a model costs what was asked for."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from tfinit.errors import InputError
@@ -45,10 +46,12 @@ def sparsities_for(
     if not layers:
         raise InputError("`target`: `scope` has no channels that can be masked.")
     named = score if score in _WITHOUT_DATA else "l2"
-    wanted = {"target": target, "score": named, "allocation": allocation, "filters": layers}
+    planned = partial(
+        channel_plan, model, target=target, score=named, allocation=allocation, filters=layers
+    )
     try:
-        plan = channel_plan(model, **wanted)
+        plan = planned()
     except InputError:
-        plan = channel_plan(model, **wanted, round_to=1)
+        plan = planned(round_to=1)
     gone = {group.name: len(group.removed) / group.channels for group in plan.groups}
     return {name: fraction for name, fraction in gone.items() if fraction}
