@@ -25,6 +25,7 @@ from tfinit.pruning import (
     prune_at_initialization,
     prune_channels,
     repair,
+    sensitivity,
     sparsity_report,
 )
 from tfinit.results import Result, flat, html_table, json_ready
@@ -59,6 +60,7 @@ MADE = {
     "Comparison": (race, 1),
     "AtInitialization": (lambda: prune_at_initialization(model(), 0.5, "magnitude"), 2),
     "AfterTraining": (lambda: prune_after_training(model(), X, 0.5), 2),
+    "Sensitivity": (lambda: sensitivity(model(), X, Y), 2),
     "Repair": (lambda: repair(model(), X, model()), 2),
     "SparsityReport": (lambda: sparsity_report(model()), 2),
     "ChannelPlan": (lambda: channel_plan(model(), target={"channels": 0.6}, round_to=1), 2),
@@ -76,6 +78,7 @@ MADE = {
 }
 PLOTTED = {
     "AfterTraining",
+    "Sensitivity",
     "SparsityReport",
     "AtInitialization",
     "Diagnosis",
@@ -166,6 +169,11 @@ def test_plot_gives_a_figure_where_there_is_something_to_see(results, name):
     assert hasattr(results[name], "plot") == (name in PLOTTED)
     if name in PLOTTED:
         assert isinstance(results[name].plot(), Figure)
+
+
+def test_a_notebook_shows_a_figure(results):
+    figure = results[min(PLOTTED)].plot()
+    assert figure._repr_png_().startswith(b"\x89PNG")  # asked for where no backend is chosen
 
 
 def test_numbers_of_some_results():
