@@ -54,6 +54,7 @@ def fine_tuned():
 # How each is made, and how many rows its table has.
 MADE = {
     "Report": (lambda: tfinit.initialize(model(), "he", seed=1), 2),
+    "InitializationReport": (lambda: tfinit.initialization_report(model()), 4),
     "Diagnosis": (lambda: tfinit.diagnose(model(), X, Y), 2),
     "Recommendation": (lambda: tfinit.recommend(model()), 2),
     "Comparison": (race, 1),

@@ -23,6 +23,7 @@ from . import training as training
 from . import variables as variables
 from .comparison import compare as compare
 from .diagnostics import diagnose as diagnose
+from .diagnostics import initialization_report as initialization_report
 from .diagnostics import recommend as recommend
 from .exporting import export as export
 from .lottery import sweep as sweep

@@ -229,6 +229,9 @@ def _initialization(calls: Calls) -> None:
     layer = model().layers[0]
     calls.add("fans.fans of a layer", tfinit.fans.fans, layer_or_shape=layer, weight="kernel")
     calls.add("schemes.initialize", model=MODEL, scheme="lsuv", x=X, seed=1)
+    expected = {"*/kernel": "glorot_uniform"}
+    audit = {"expected": expected, "false_alarm": 1e-6, "_odd": {"expected": "None"}}
+    calls.add("diagnostics.initialization_report", model=MODEL, **audit)
     for name, scheme in tfinit.schemes.SCHEMES.items():
         parameters = inspect.signature(scheme).parameters.values()
         options = tuple(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
