@@ -142,7 +142,8 @@ def filled(model: Any, given: Any) -> Any:
         for layer, momentum in zip(normalizations, momenta, strict=True):
             layer.momentum = momentum
             noise = rng.uniform(0.7, 1.3, layer.moving_variance.shape)
-            layer.moving_variance.assign((layer.moving_variance + 1e-3) * noise)
+            variance = keras.ops.convert_to_numpy(layer.moving_variance)
+            layer.moving_variance.assign((variance + 1e-3) * noise)
     return model
 
 
@@ -281,6 +282,7 @@ def main(only: tuple[str, ...] = ()):
                 del row
             except Exception as error:
                 wrong = [f"{type(error).__name__}: {error}"]
+                cells[1] = "failed"
                 loader.process.kill()
                 loader = Process(LOADER)
         print(f"| {name} |", *(f"{cell} |" for cell in cells), end=" ")

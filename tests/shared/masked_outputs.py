@@ -82,12 +82,14 @@ def _normalization(layer, stays):
     """(x − μ) / √(σ² + ε) · γ + β of what stays of the last axis, by its formula."""
     assert layer.axis in (-1, [-1]) or len(stays.shape) == 1
     centers = isinstance(layer, keras.layers.LayerNormalization)
+    count = float(stays.sum())
+    stays = ops.convert_to_tensor(stays)
 
     def call(inputs):
         x = ops.cast(inputs, "float64")
-        mean = ops.sum(x * stays, axis=-1, keepdims=True) / stays.sum() if centers else 0.0
+        mean = ops.sum(x * stays, axis=-1, keepdims=True) / count if centers else 0.0
         x = (x - mean) * stays
-        x = x / ops.sqrt(ops.sum(x**2, axis=-1, keepdims=True) / stays.sum() + layer.epsilon)
+        x = x / ops.sqrt(ops.sum(x**2, axis=-1, keepdims=True) / count + layer.epsilon)
         x = ops.cast(x, inputs.dtype)
         if not centers:
             return x * layer.scale
