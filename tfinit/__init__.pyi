@@ -10,6 +10,7 @@ from . import fans as fans
 from . import fine_tuning as fine_tuning
 from . import gains as gains
 from . import initializers as initializers
+from . import learning_rates as learning_rates
 from . import lottery as lottery
 from . import models as models
 from . import plots as plots

@@ -15,6 +15,7 @@ import tfinit
 from tfinit import (
     comparison,
     datasets,
+    diagnostics,
     exporting,
     initializers,
     lottery,
@@ -122,6 +123,11 @@ def race() -> comparison.Comparison:
     return comparison.Comparison("title", (run(),), 3, 10, 4, 1.0)
 
 
+def coordinates() -> diagnostics.CoordinateCheck:
+    record = diagnostics.LayerCoordinates("a", ((1.0, 1.0),) * 2, ((0.0, 0.0), (1.0, 1.0)), 0, 0, 0)
+    return diagnostics.CoordinateCheck((4, 8), 1, [record], 0.2)
+
+
 def exported() -> exporting.ExportReport:
     latency = exporting.Latency(0.1, 0.1, 0.1, 5)
     of = {"path": None, "format": "keras", "runtime": "Keras", "quantize": None, "sparse": False}
@@ -221,6 +227,15 @@ def _initialization(calls: Calls) -> None:
     calls.add("devices.choose", device="auto", framework="tensorflow")
     nowhere = Path("no machine is laid out here")
     calls.add("devices.unlisted", framework="tensorflow", root=nowhere)
+    rates = {"inner_optimizer": Fresh(keras.optimizers.SGD), "multipliers": [1.0, 0.5, 1.0, 1.0]}
+    odd = {"multipliers": "floats array"}
+    calls.add("learning_rates.ScaledLearningRates", **rates, name="it", _odd=odd)
+    rates = {**rates, "model": MODEL, "multipliers": {"a/kernel": 0.5}}
+    odd = {"multipliers": "dict"}
+    calls.add("learning_rates.scaled_learning_rates", **rates, _odd=odd)
+    check = {"build_model": lambda width: model(), "widths": [4, 8], "x": X, "y": Y}
+    check |= {"steps": 1, "repeats": 1, "tolerance": 0.2, "_costly": True}
+    calls.add("diagnostics.coordinate_check", **check)
     calls.add("gains.gain", activation="relu", mode="forward")
     calls.add("gains.moments", activation="relu", variance=2.0)
     calls.add("gains.sinusoid", activation="relu")
@@ -230,7 +245,7 @@ def _initialization(calls: Calls) -> None:
     calls.add("fans.fans of a layer", tfinit.fans.fans, layer_or_shape=layer, weight="kernel")
     calls.add("schemes.initialize", model=MODEL, scheme="lsuv", x=X, seed=1)
     expected = {"*/kernel": "glorot_uniform"}
-    audit = {"expected": expected, "false_alarm": 1e-6, "_odd": {"expected": "None"}}
+    audit = {"expected": expected, "false_alarm": 1e-6, "_odd": {"expected": "None dict"}}
     calls.add("diagnostics.initialization_report", model=MODEL, **audit)
     for name, scheme in tfinit.schemes.SCHEMES.items():
         parameters = inspect.signature(scheme).parameters.values()
@@ -242,7 +257,7 @@ def _initialization(calls: Calls) -> None:
             "krahenbuhl": {"iterations": 1},
         }.get(name, {})
         batch = {"x": X} if models.needs_data(name) else {}
-        if options and name != "depth_scaled":  # for residual networks
+        if options and name not in ("depth_scaled", "completep"):  # for residual networks
             calls.add(
                 f"schemes.initialize {name}",
                 tfinit.initialize,
@@ -621,6 +636,8 @@ def _results(calls: Calls, directory: Path) -> None:
     calls.add("lottery.summarize_stability", results=[line()], _odd=none)
     calls.add("lottery.stability_to_csv", results=[line()], _odd=none)
     of = {"results": levels, "title": "it", "branch": "ticket"}
+    calls.add("plots.coordinates_figure", check=coordinates(), title="it")
+    calls.add("diagnostics.CoordinateCheck.plot", coordinates().plot, title="it")
     calls.add("plots.curves_figure", **of, value="test_accuracy", _odd={"value": "None"})
     calls.add("plots.layers_figure", **of)
     calls.add("plots.masks_figure", **of, input_shape=(4,), seed=0)
