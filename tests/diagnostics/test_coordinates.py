@@ -21,31 +21,31 @@ def layers(width):
     return keras.Sequential([keras.Input((12,)), *names, L.Dense(1, name="head")])
 
 
-def network(scheme):
+def network(scheme, rate):
     def build(width):
         model = layers(width)
-        optimizer = keras.optimizers.Adam(0.01)
+        optimizer = keras.optimizers.Adam(rate)
         if scheme == "mup":
-            report = initialize(model, "mup", seed=1, base=layers(64), gain=2**0.5)
+            report = initialize(model, "mup", seed=1, base=layers(8), gain=2**0.5)
             optimizer = scaled_learning_rates(optimizer, model, report)
         else:
             initialize(model, "he", seed=1)
-        model.compile(optimizer, "mse", jit_compile=False)
+        model.compile(optimizer, "mse", run_eagerly=True)
         return model
 
     return build
 
 
 def test_mup_is_flat_and_the_standard_scheme_is_not_from_64_to_1024():
-    flat = coordinate_check(network("mup"), WIDTHS, X, Y)
+    flat = coordinate_check(network("mup", 0.03), WIDTHS, X, Y)
     assert flat.is_flat, flat
     assert [record.key for record in flat] == ["first", "second", "third", "head"]
-    # A mean over more units is not another one: what is there at the start is flat, but the output.
+    # At the start all is flat but the output, which is zero in the limit.
     assert [abs(r.start_slope) < 0.1 for r in flat] == [True, True, True, False]
-    standard = coordinate_check(network("he"), WIDTHS, X, Y)
+    standard = coordinate_check(network("he", 0.003), WIDTHS, X, Y)
     assert not standard.is_flat
     # Adam moves each weight alike: what n inputs of a layer add up to grows as n does.
-    assert standard["third"].change_slope > 0.5 and "head" in standard.steep
+    assert standard["second"].change_slope > 0.4 and "head" in standard.steep
     told = str(standard)
     assert told.startswith("mean |activation| after 4 steps by width: not flat: ")
     assert [axes.get_xscale() for axes in standard.plot().axes] == ["log"] * 8

@@ -11,7 +11,7 @@ from tfinit.schemes import initialize
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.normal(size=(16, 6)).astype("f4"), RNG.normal(size=(16, 2)).astype("f4")
-BLOCKS, BASE = 6, 2
+BLOCKS, BASE = 4, 2
 
 
 def residual(blocks, scale=None, width=8):
@@ -25,8 +25,9 @@ def residual(blocks, scale=None, width=8):
     return keras.Model(inputs, L.Dense(2, name="out")(L.LayerNormalization(name="last")(x)))
 
 
-@pytest.mark.parametrize("alpha", [1.0, 0.5])
-@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+@pytest.mark.parametrize(
+    ("alpha", "optimizer"), [(1.0, "adam"), (0.5, "adam"), (1.0, "sgd"), (0.75, "sgd")]
+)
 def test_training_is_that_of_multiplied_branches(alpha, optimizer):
     more = BLOCKS / BASE
     model, plain = residual(BLOCKS), residual(BLOCKS, more**-alpha)
@@ -46,8 +47,8 @@ def test_training_is_that_of_multiplied_branches(alpha, optimizer):
         in_branch if v.path.startswith(("up_", "down_", "norm_")) else 1.0
         for v in plain.trainable_variables
     ]
-    model.compile(scaled_learning_rates(made(), model, report), "mse")
-    plain.compile(ScaledLearningRates(made(), rates), "mse")
+    model.compile(scaled_learning_rates(made(), model, report), "mse", run_eagerly=True)
+    plain.compile(ScaledLearningRates(made(), rates), "mse", run_eagerly=True)
     before = model(X)
     np.testing.assert_allclose(before, plain(X), rtol=1e-4, atol=1e-5)
     for one in (model, plain):

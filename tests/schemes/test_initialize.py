@@ -28,8 +28,8 @@ def data():
 
 
 def options(scheme):
-    steps = {"steps": 2} if scheme == "metainit" else {}
-    return {"x": data(), **steps} if scheme in WITH_DATA else {}
+    given = {"metainit": {"steps": 2}, "completep": {"depth": 1}}.get(scheme, {})
+    return {"x": data(), **given} if scheme in WITH_DATA else given
 
 
 def weights(model):
@@ -204,7 +204,8 @@ def unusual():
     return keras.Model(inputs, head(L.Add()([x, y])))
 
 
-@pytest.mark.parametrize("scheme", [*ALL, "mup"])
+# The branch of this network ends in a normalization, which completep refuses.
+@pytest.mark.parametrize("scheme", [*sorted({*ALL} - {"completep"}), "mup"])
 def test_unusual_kernels_are_taken_and_what_was_set_on_purpose_stays(scheme):
     model = unusual()
     before = weights(model)

@@ -149,7 +149,8 @@ def coordinate_check(
 
     When it helps: before a learning rate is tuned on a narrow network for a wide one; it finds a
     layer whose multiplier was forgotten. When not: with a learning rate so small or so large that
-    nothing moves or all is saturated; widths that differ by less than a factor of 4 say little.
+    nothing moves or all is saturated; widths that differ by less than a factor of 4 say little, and
+    at widths near the base of "mup" its random output is not small yet: take a narrower base.
 
     Args:
         build_model: Called with a width, and for each repeat anew: a built model, compiled with
