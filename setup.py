@@ -91,6 +91,15 @@ setup(
         # Keras on JAX, and the same on an NVIDIA GPU: CUDA 13, so not beside `gpu`.
         "jax": [JAX],
         "jax-gpu": ["jax[cuda13]>=0.10,<0.13"],
+        # `scripts/docs.sh`: the site, and what its notebooks use.
+        "docs": [
+            "sphinx>=8.1,<10",
+            "myst-nb>=1.2,<2",
+            "pydata-sphinx-theme>=0.16,<0.25",
+            "sphinx-copybutton>=0.5.2,<0.6",
+            "pandas>=2.1,<4",
+            *EXPORT,
+        ],
         # The other backends that SparseOptimizer and the initializers are tested on.
         "backends": [JAX, "torch==2.13.0"],
     },

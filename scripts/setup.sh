@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Make the virtual environment .venv and install tfinit into it: scripts/setup.sh [extra ...]
+# Another one: VENV=.venv-docs scripts/setup.sh docs
 # Does nothing when that was done before with the same requirements.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-venv=.venv
+venv=${VENV:-.venv}
 python=${PYTHON:-python3}
 extras=$(IFS=,; echo "$*")
 stamp=$venv/.installed-${extras//,/-}

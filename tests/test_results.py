@@ -25,6 +25,7 @@ from tfinit.pruning import (
     prune_at_initialization,
     prune_channels,
     repair,
+    sensitivity,
     sparsity_report,
 )
 from tfinit.results import Result, flat, html_table, json_ready
@@ -61,6 +62,7 @@ MADE = {
     "Comparison": (race, 1),
     "AtInitialization": (lambda: prune_at_initialization(model(), 0.5, "magnitude"), 2),
     "AfterTraining": (lambda: prune_after_training(model(), X, 0.5), 2),
+    "Sensitivity": (lambda: sensitivity(model(), X, Y), 2),
     "Repair": (lambda: repair(model(), X, model()), 2),
     "SparsityReport": (lambda: sparsity_report(model()), 2),
     "ChannelPlan": (lambda: channel_plan(model(), target={"channels": 0.6}, round_to=1), 2),
@@ -79,6 +81,7 @@ MADE = {
 PLOTTED = {
     "AfterTraining",
     "CoordinateCheck",
+    "Sensitivity",
     "SparsityReport",
     "AtInitialization",
     "Diagnosis",

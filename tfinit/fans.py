@@ -12,16 +12,16 @@ Keras's initializers see a shape only; these fans know the layer that owns the w
 layer                  weight                       fan_in                fan_out
 ====================== ============================ ===================== =====================
 Dense                  (in, out)                    in                    out
-Conv, g groups         (*k, in/g, out)              K·in/g                K·out/g / S
-DepthwiseConv          (*k, in, m)                  K                     K·m / S
+Conv, g groups         (k…, in/g, out)              K·in/g                K·out/g / S
+DepthwiseConv          (k…, in, m)                  K                     K·m / S
 SeparableConv          depthwise, pointwise         K; in·m               K·m / S; out
-ConvTranspose          (*k, out, in)                K·in / S              K·out
+ConvTranspose          (k…, out, in)                K·in / S              K·out
 EinsumDense, attention by its equation              summed axes           new axes
 Embedding              (vocabulary, dim)            1                     dim
 its way back           (dim, vocabulary)            dim                   vocabulary
 experts                (experts, in, out)           in                    out
 LSTM, GRU, SimpleRNN   (in, gates·units)            in                    units (one gate)
-ConvLSTM               (*k, in, 4·filters)          K·in                  K·filters / S
+ConvLSTM               (k…, in, 4·filters)          K·in                  K·filters / S
 ====================== ============================ ===================== =====================
 
 K is the product of the kernel sizes and S of the strides: a stride of 2 leaves out half of the

@@ -1,7 +1,7 @@
 import pytest
 
 from tfinit.errors import InputError
-from tfinit.plots import sparsity_figure
+from tfinit.plots import sensitivity_figure, sparsity_figure
 
 
 def test_a_bar_for_each_layer_the_first_above():
@@ -23,3 +23,15 @@ def test_a_bar_for_each_layer_the_first_above():
 def test_what_is_no_sparsity_is_refused(sparsities, message):
     with pytest.raises(InputError, match=message):
         sparsity_figure(sparsities, "it")
+
+
+def test_a_cell_for_each_rise_of_a_loss():
+    rises = {"conv": [0.1, 2.0], "fc": [-0.5, float("inf")]}
+    axes, _ = sensitivity_figure(rises, [0.5, 0.9], "rises").axes
+    assert [text.get_text() for text in axes.texts] == ["0.1", "2", "-0.5", "inf"]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["conv", "fc"]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["50%", "90%"]
+    with pytest.raises(
+        InputError, match=r"`rises\['a'\]` has shape \(1,\): give a number for each"
+    ):
+        sensitivity_figure({"a": [1.0]}, [0.5, 0.9], "rises")

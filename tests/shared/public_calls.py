@@ -26,6 +26,7 @@ from tfinit import (
 )
 from tfinit.lottery.linear_connectivity import StabilityResult
 from tfinit.lottery.result import LevelResult
+from tfinit.schemes.engine.registry import REGISTRY
 from tfinit.spread import Spread
 from tfinit.training.judged import JudgedMetric
 
@@ -72,6 +73,14 @@ def model(optimizer: Any = "sgd") -> keras.Model:
     layers = [keras.layers.Dense(5, "relu", name="a"), keras.layers.Dense(3, name="b")]
     made = keras.Sequential([keras.Input((4,)), *layers], name="small")
     made.compile(optimizer, LOSS)
+    return made
+
+
+def recurrent() -> keras.Model:
+    """A small recurrent network: gates, and none."""
+    layers = [keras.layers.LSTM(2, return_sequences=True), keras.layers.SimpleRNN(2, "relu")]
+    made = keras.Sequential([keras.Input((None, 4)), *layers])
+    made.compile("sgd", LOSS)
     return made
 
 
@@ -219,7 +228,12 @@ def _initialization(calls: Calls) -> None:
     calls.add("initializers.Dirac", groups=2)
     calls.add("initializers.Identity", gain=0.5, _odd={"gain": "-1 0 1.5 2**63"})
     calls.add("initializers.ZerO")
+    odd = {"first": "True", "omega": "1.5 2**63"}
+    calls.add("initializers.Siren", first=False, omega=20.0, seed=1, _odd=odd)
     calls.add("initializers.Pretrained", source="a.keras", key="a/vars/0")
+    calls.add("initializers.Chrono", longest=9, cell="gru", seed=1)
+    calls.add("initializers.ForgetBias", value=2.0, cell="gru", _odd={"value": "-1 0 1.5 2**63"})
+    calls.add("initializers.RecurrentOrthogonal", gain=0.5, unitary=True, seed=1)
     he = initializers.He(seed=1)
     calls.add("initializers.He.__call__", he.__call__, shape=(2, 3), dtype="float32")
     for name in ("in_use", "announce"):
@@ -255,19 +269,25 @@ def _initialization(calls: Calls) -> None:
             "pretrained": {"source": model()},
             "metainit": {"steps": 1},
             "krahenbuhl": {"iterations": 1},
+            "chrono": {"longest": 9},
+            "forget_bias": {"value": 2.0},
         }.get(name, {})
         batch = {"x": X} if models.needs_data(name) else {}
-        if options and name not in ("depth_scaled", "completep"):  # for residual networks
+        network = _FITTING.get(REGISTRY[name].fits, MODEL)
+        if options and name not in _ELSEWHERE:
             calls.add(
                 f"schemes.initialize {name}",
                 tfinit.initialize,
-                model=MODEL,
+                model=network,
                 scheme=name,
                 seed=1,
                 **needed,
                 **batch,
                 _more=options,
-                _odd={"loss": f"None {CALL}", "start": "None", "freeze": "True", **_BIAS},
+                _odd={
+                    **{"loss": f"None {CALL}", "start": "None", "wang": "True", **_FREE},
+                    "value": "-1 0 1.5 2**63",
+                },
             )
     network = {"name": "mlp-2-relu", "keras": keras, "input_shape": (4,), "classes": 3, "seed": 1}
     said = {"name": "model"}
@@ -281,7 +301,29 @@ def _initialization(calls: Calls) -> None:
     calls.add("models.initializations")
 
 
-_BIAS = {"bias": "None -1 0 1.5 2**63"}
+_FREE = {"bias": "None -1 0 1.5 2**63", "freeze": "True", "std": "1.5 2**63", "omega": "1.5 2**63"}
+_FREE |= {"query_key_alpha": "0 1.5 2**63", "value_output_alpha": "0 1.5 2**63"}
+_FREE |= {"query_key_beta": "-1 0 1.5 2**63", "value_output_beta": "-1 0 1.5 2**63"}
+# For residual networks, with and without scales: tests/schemes.
+_ELSEWHERE = {"completep", "depth_scaled", "zero_gamma", "skipinit", "rezero", "layer_scale"}
+
+
+def attending() -> keras.Model:
+    """A transformer of one layer."""
+    layers = keras.layers
+    inputs = keras.Input((3, 4))
+    x = layers.add([inputs, layers.MultiHeadAttention(2, 2)(inputs, inputs)])
+    return keras.Model(inputs, layers.add([x, layers.Dense(4)(x)]))
+
+
+def waving() -> keras.Model:
+    """A network of a sine."""
+    layers = [keras.layers.Dense(5, keras.ops.sin), keras.layers.Dense(3)]
+    return keras.Sequential([keras.Input((4,)), *layers])
+
+
+_FITTING = {"transformers": Fresh(attending), "sine networks": Fresh(waving)}
+_FITTING["recurrent networks"] = Fresh(recurrent)
 _RULE = {"monotone": "True", "keep_zeros": "True"}
 _RULE |= dict.fromkeys(("regrow", "sparsity_m_by_n", "start"), "None")
 
@@ -377,6 +419,10 @@ def _pruning(calls: Calls, directory: Path) -> None:
     calls.add(
         "pruning.prune_after_training", **given, _costly=True, _odd={"damping": "0 1.5 2**63"}
     )
+    given = {"model": MODEL, "x": X, "y": Y, "score": "wanda", "sparsities": [0.5, 0.9]}
+    given |= {"filters": "a", "loss": LOSS, "batch_size": 4, "damping": 0.1, "seed": 0}
+    odd = {"loss": CALL, "damping": "0 1.5 2**63"}
+    calls.add("pruning.sensitivity", **given, _costly=True, _odd=odd)
     repaired = {"model": Fresh(model), "x": X, "like": MODEL}
     repaired["plan"] = pruning.ChannelPlan(())
     calls.add("pruning.repair", **repaired, _costly=True)
@@ -646,6 +692,8 @@ def _results(calls: Calls, directory: Path) -> None:
     calls.add("plots.initializations_figure", rows_by_name={"he": rows}, title="it")
     calls.add("plots.race_figure", comparison=race(), title="it")
     calls.add("plots.stability_figure", records=[line()], title="it")
+    given = {"rises": {"a": [0.1, 0.2]}, "sparsities": [0.5, 0.9], "title": "it"}
+    calls.add("plots.sensitivity_figure", **given)
     calls.add("plots.sparsity_figure", sparsities={"a": 0.5}, title="it")
     calls.add("plots.signals_figure", layers=[signals()], title="it")
     calls.add("comparison.Comparison.of", race().of, label="he")
@@ -665,6 +713,9 @@ def _results(calls: Calls, directory: Path) -> None:
     of = pruning.prune_at_initialization(model(), 0.5, "magnitude")
     plotted["pruning.AtInitialization"] = of
     plotted["pruning.AfterTraining"] = pruning.prune_after_training(model(), X, 0.5)
+    measured = pruning.sensitivity(model(), X, Y)
+    plotted["pruning.Sensitivity"] = measured
+    calls.add("pruning.Sensitivity.allocation", measured.allocation, sparsity=0.5)
     plotted |= {"lottery.LevelResult": level(), "lottery.StabilityResult": line()}
     for name, result in plotted.items():
         calls.add(f"{name}.plot", result.plot, title="it")

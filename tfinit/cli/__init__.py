@@ -36,13 +36,11 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(code)
 
 
-def _typed(arguments: list[str] | None) -> "Command":
-    # Not at the top: while this is imported, for a third of a second, signals are heard already.
-    import tyro
-
+def commands() -> dict[str, Any]:
+    """The words after ``tfinit``, with what they run."""
     from tfinit.cli import compare, demo, diagnose, export, lottery, prune, sweep
 
-    commands: dict[str, Any] = {
+    return {
         **lottery.COMMANDS,
         **sweep.COMMANDS,
         **diagnose.COMMANDS,
@@ -51,9 +49,16 @@ def _typed(arguments: list[str] | None) -> "Command":
         **export.COMMANDS,
         **demo.COMMANDS,
     }
-    _check_word(arguments, commands)
+
+
+def _typed(arguments: list[str] | None) -> "Command":
+    # Not at the top: while this is imported, for a third of a second, signals are heard already.
+    import tyro
+
+    known = commands()
+    _check_word(arguments, known)
     return tyro.extras.subcommand_cli_from_dict(
-        commands,
+        known,
         prog="tfinit",
         description="Weight initialization, pruning and lottery tickets for Keras networks.",
         args=arguments,

@@ -8,9 +8,13 @@ from .orthogonal import ConvolutionOrthogonal as ConvolutionOrthogonal
 from .orthogonal import DeltaOrthogonal as DeltaOrthogonal
 from .orthogonal import Orthogonal as Orthogonal
 from .pretrained import Pretrained as Pretrained
+from .recurrent import Chrono as Chrono
+from .recurrent import ForgetBias as ForgetBias
+from .recurrent import RecurrentOrthogonal as RecurrentOrthogonal
 from .scaling import He as He
 from .scaling import LeCun as LeCun
 from .scaling import Xavier as Xavier
+from .siren import Siren as Siren
 from .sparse import Sparse as Sparse
 from .sparse import SparseOrthogonal as SparseOrthogonal
 from .sparse import SparseScaling as SparseScaling

@@ -5,6 +5,7 @@ from .lottery import lottery_figure as lottery_figure
 from .masks import layers_figure as layers_figure
 from .masks import masks_figure as masks_figure
 from .race import race_figure as race_figure
+from .sensitivity import sensitivity_figure as sensitivity_figure
 from .signals import signals_figure as signals_figure
 from .sparsity import sparsity_figure as sparsity_figure
 from .stability import Interpolation as Interpolation

@@ -2,6 +2,8 @@ from .calibrated.pruning import prune_after_training as prune_after_training
 from .calibrated.repairing import repair as repair
 from .calibrated.result import AfterTraining as AfterTraining
 from .calibrated.result import Repair as Repair
+from .calibrated.sensitivity import Sensitivity as Sensitivity
+from .calibrated.sensitivity import sensitivity as sensitivity
 from .channels.plan import ChannelPlan as ChannelPlan
 from .channels.pruning import channel_plan as channel_plan
 from .channels.pruning import prune_channels as prune_channels

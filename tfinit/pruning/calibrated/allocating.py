@@ -30,15 +30,19 @@ def of_scores(scores: Mapping[str, np.ndarray], sparsity: float) -> dict[str, fl
 
 
 def of_errors(
-    errors: Mapping[str, Sequence[float]], sizes: Mapping[str, int], sparsity: float
+    errors: Mapping[str, Sequence[float]],
+    sizes: Mapping[str, int],
+    sparsity: float,
+    levels: Sequence[float] = LEVELS,
 ) -> dict[str, float]:
     """The sparsities s_i that have ``Σ n_i s_i = s Σ n_i`` and the least ``Σ e_i(s_i)``.
 
     Args:
-        errors: Key → the error at each of `LEVELS`; in place of it counts the largest convex
+        errors: Key → the error at each of ``levels``; in place of it counts the largest convex
             function below, as a kernel gains nothing by a part of a step that is cheap in whole.
         sizes: Key → n_i.
-        sparsity: s.
+        sparsity: s, at most the last of the levels.
+        levels: Sparsities, from 0 on.
 
     Example:
         >>> lines = {"a": list(LEVELS), "b": [2 * level for level in LEVELS]}
@@ -47,8 +51,8 @@ def of_errors(
     """
     steps = []
     for key, values in errors.items():
-        for start, stop in _hull(values):
-            width = LEVELS[stop] - LEVELS[start]
+        for start, stop in _hull(levels, values):
+            width = levels[stop] - levels[start]
             slope = (values[stop] - values[start]) / (width * sizes[key])
             steps.append((slope, key, width))
     # The cheapest first. In each kernel they are in order: a convex function rises ever faster.
@@ -61,17 +65,15 @@ def of_errors(
     return {key: min(1.0, float(round(value, 9))) for key, value in found.items()}
 
 
-def _hull(values: Sequence[float]) -> list[tuple[int, int]]:
+def _hull(levels: Sequence[float], values: Sequence[float]) -> list[tuple[int, int]]:
     """The corners of the largest convex function below, as pairs of levels."""
+
+    def slope(one: int, other: int) -> float:
+        return (values[other] - values[one]) / (levels[other] - levels[one])
+
     corners = [0]
-    for place in range(1, len(LEVELS)):
-        while len(corners) > 1 and _slope(values, corners[-2], corners[-1]) >= _slope(
-            values, corners[-1], place
-        ):
+    for place in range(1, len(levels)):
+        while len(corners) > 1 and slope(*corners[-2:]) >= slope(corners[-1], place):
             corners.pop()
         corners.append(place)
     return list(pairwise(corners))
-
-
-def _slope(values: Sequence[float], one: int, other: int) -> float:
-    return (values[other] - values[one]) / (LEVELS[other] - LEVELS[one])

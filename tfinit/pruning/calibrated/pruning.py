@@ -9,12 +9,12 @@ import numpy as np
 from tfinit import arguments
 from tfinit.arguments import number, one_of
 from tfinit.errors import InputError
-from tfinit.graph.calling import call, check_data
+from tfinit.graph.calling import check_data
 from tfinit.graph.gradients import without_gradients
 from tfinit.graph.snapshot import apart
-from tfinit.probes import Point, probing
 from tfinit.pruning.calibrated.allocating import LEVELS, of_errors, of_scores
 from tfinit.pruning.calibrated.kernels import Linear, find_linear
+from tfinit.pruning.calibrated.layer_by_layer import UNSEEN, LayerByLayer
 from tfinit.pruning.calibrated.one_kernel import (
     SPARSEGPT,
     Method,
@@ -31,7 +31,6 @@ from tfinit.pruning.scoring.scores import CALIBRATED, AnyScore, Score, check_sco
 from tfinit.pruning.scoring.sparsities import sparsities
 
 BY_ERROR = "by error"
-_UNSEEN = "no data reach its layer, or only in a compiled loop, in which nothing is seen"
 
 
 def prune_after_training(
@@ -132,7 +131,7 @@ def prune_after_training(
     pattern = pattern_of(structure)
     sparsity = _check_sparsity(sparsity, structure if pattern.n_m else None)
     method = Method(
-        _check_score(score),
+        check_calibrated_score(score),
         pattern,
         number("damping", damping, least=0),
         arguments.seed("seed", seed),
@@ -150,22 +149,22 @@ def prune_after_training(
             f"`allocation`, {allocation!r}. Leave one of them out."
         )
     data = check_data(model, x)
-    _check_some(model, kernels, skipped)
+    check_some(model, kernels, skipped)
     with apart(model), without_gradients():
         run = _Run(model, data, kernels, method)
         reached = run.reached()
         if reached:
             run.prune(run.allocated(allocation, sparsity, reached))
-    skipped += [SkippedWeight(k.key, _UNSEEN) for k in kernels if k.key not in run.values]
+    skipped += [SkippedWeight(k.key, UNSEEN) for k in kernels if k.key not in run.values]
     done = [kernel for kernel in kernels if kernel.key in run.values]
-    _check_some(model, done, skipped)
+    check_some(model, done, skipped)
     write_all(model, [(kernel.variable, run.values[kernel.key]) for kernel in done])
     shown = structure if structure is None or isinstance(structure, str) else pattern.block
     return AfterTraining(method.name, shown, tuple(run.records), tuple(skipped))
 
 
-class _Run:
-    """The passes over a model whose variables are copies: `tfinit.graph.snapshot.apart`.
+class _Run(LayerByLayer):
+    """Kernels pruned, each where the data first reach it.
 
     Attributes:
         records: What was pruned, in the order in which the data came there.
@@ -173,25 +172,10 @@ class _Run:
     """
 
     def __init__(self, model: Any, data: Any, kernels: list[Linear], method: Method) -> None:
-        self._model, self._data, self._method = model, data, method
-        self._of_layer: dict[int, list[Linear]] = {}
-        for kernel in kernels:
-            self._of_layer.setdefault(id(kernel.layer), []).append(kernel)
-        self._layers = {id(k.layer): (k.path, k.layer) for k in kernels}
-        self._calls: dict[int, int] = {}
+        super().__init__(model, data, kernels)
+        self._method = method
         self.records: list[PrunedWeight] = []
         self.values: dict[str, np.ndarray] = {}
-
-    def reached(self) -> list[Linear]:
-        """The kernels whose layers the data reach, in that order; it counts their calls."""
-        order: dict[int, None] = {}
-
-        def see(point: Point, tensor: Any) -> None:
-            order[id(point.layer)] = None
-            self._calls[id(point.layer)] = self._calls.get(id(point.layer), 0) + 1
-
-        self._pass(see)
-        return [kernel for layer in order for kernel in self._of_layer[layer]]
 
     def allocated(
         self, allocation: Any, sparsity: float, kernels: list[Linear]
@@ -218,7 +202,7 @@ class _Run:
                 for s in LEVELS
             ]
 
-        self._through(measure)
+        self.through(measure)
         if allocation == "global":
             return of_scores(scores, sparsity)
         return of_errors(errors, {k: math.prod(shape) for k, shape in shapes.items()}, sparsity)
@@ -251,47 +235,7 @@ class _Run:
                 )
             )
 
-        self._through(prune)
-
-    def _through(self, work: Any) -> None:
-        """Do something with each kernel at its layer's first call, given all that enters it."""
-        done: set[int] = set()
-        of_all_calls: list[tuple[Linear, list[tuple[np.ndarray, int]]]] = []
-
-        def see(point: Point, tensor: Any) -> None:
-            if of_all_calls:
-                # The run for a shared layer, whose other calls are further on.
-                kernel, found = of_all_calls[0]
-                if point.layer is kernel.layer:
-                    moments, count = kernel.moments(tensor)
-                    if found:
-                        before, seen = found.pop()
-                        moments, count = moments + before, count + seen
-                    found.append((moments, count))
-                return
-            if id(point.layer) in done:
-                return
-            done.add(id(point.layer))
-            for kernel in self._of_layer[id(point.layer)]:
-                if self._calls[id(point.layer)] == 1:
-                    work(kernel, *kernel.moments(tensor))
-                    continue
-                of_all_calls.append((kernel, []))
-                call(self._model, self._data)
-                _, [found] = of_all_calls.pop()
-                work(kernel, *found)
-
-        self._pass(see)
-
-    def _pass(self, see: Any) -> None:
-        layers = list(self._layers.values())
-
-        def value(point: Point, tensor: Any) -> None:
-            if point.what == "input":
-                see(point, tensor)
-
-        with probing(self._model, value, layers=layers, entering=[layer for _, layer in layers]):
-            call(self._model, self._data)
+        self.through(prune)
 
 
 def _check_sparsity(sparsity: Any, half: Any) -> float:
@@ -306,8 +250,8 @@ def _check_sparsity(sparsity: Any, half: Any) -> float:
     return 0.5
 
 
-def _check_score(score: Any) -> Score | None:
-    """The score, None for SparseGPT."""
+def check_calibrated_score(score: Any) -> Score | None:
+    """The score, checked; None for SparseGPT."""
     if isinstance(score, str) and score == SPARSEGPT:
         return None
     if isinstance(score, str) and score not in names(CALIBRATED):
@@ -315,7 +259,8 @@ def _check_score(score: Any) -> Score | None:
     return check_score(score, CALIBRATED)
 
 
-def _check_some(model: Any, kernels: list[Linear], skipped: list[SkippedWeight]) -> None:
+def check_some(model: Any, kernels: list[Linear], skipped: list[SkippedWeight]) -> None:
+    """InputError, with the reasons, where there is no kernel to prune."""
     if not kernels:
         told = "; ".join(f"{one.key}: {one.reason}" for one in skipped[:5])
         raise InputError(

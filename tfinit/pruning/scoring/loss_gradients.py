@@ -11,6 +11,7 @@ from keras import ops
 
 from tfinit.arguments import array, function, refused, whole
 from tfinit.errors import InputError, reason
+from tfinit.graph.calling import call
 from tfinit.graph.gradients import (
     Program,
     hessian_times,
@@ -181,6 +182,29 @@ def checked_gradients(
     needs_y = loss is not None or losses_of(model) is not None
     batches = _batches(score, x, y, sample_weight, batch_size, needs_y)
     return LossGradients(model, weights, batches, value)
+
+
+def checked_loss(
+    what: str, model: Any, x: Any, y: Any, loss: Loss | None, batch_size: int
+) -> Callable[[], float]:
+    """What gives the mean loss over all examples as the model is when it is called.
+
+    Raises:
+        InputError: as `checked_gradients`.
+    """
+    batch_size = whole("batch_size", batch_size, 1)
+    of_batch = _loss(what, model, loss)
+    batches = _batches(what, x, y, None, batch_size, loss is not None or bool(losses_of(model)))
+
+    def value() -> float:
+        total, rows = 0.0, 0
+        for x, y, weights in batches():
+            count = int(keras.tree.flatten(x)[0].shape[0])
+            total += count * float(of_batch(x, y, weights, call(model, x)))
+            rows += count
+        return total / rows
+
+    return value
 
 
 def _loss(score: str, model: Any, loss: Loss | None) -> Callable[[Any, Any, Any, Any], Any]:

@@ -70,16 +70,16 @@ class Score:
     ``__call__`` is the formula of one weight, an array of the weight's shape. Its parameters name
     what it needs, among
 
-    ==============  ======================  ====================================================
-    ``weights``     everywhere              the weights, zero where pruned
-    ``gradients``   before training, steps  ∂L/∂w: of the data; of the batch of the step
-    ``curvature``   before training         H·∂L/∂w, the Hessian times the gradient
-    ``initial``     after training          the weights that training began with
-    ``input_norms`` on calibration data     ‖x‖₂ of the input that each weight multiplies
-    ``state``       steps                   what `update` made of every step so far
-    ``random``      everywhere              numbers from U(0, 1) of the weight's shape
-    ``generator``   before, after training  a `numpy.random.Generator` of this weight's own
-    ==============  ======================  ====================================================
+    ===============  ======================  ===================================================
+    ``weights``      everywhere              the weights, zero where pruned
+    ``gradients``    before training, steps  ∂L/∂w: of the data; of the batch of the step
+    ``curvature``    before training         H·∂L/∂w, the Hessian times the gradient
+    ``initial``      after training          the weights that training began with
+    ``input_norms``  on calibration data     ‖x‖₂ of the input that each weight multiplies
+    ``state``        steps                   what `update` made of every step so far
+    ``random``       everywhere              numbers from U(0, 1) of the weight's shape
+    ``generator``    before, after training  a `numpy.random.Generator` of this weight's own
+    ===============  ======================  ===================================================
 
     and so say where it can be used: it is refused where one of them is missing. In a step it gets
     and returns tensors, compiled as the step is: write it with operators and `keras.ops`. Before

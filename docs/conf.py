@@ -1,0 +1,80 @@
+"""The site: Sphinx with MyST-NB and the PyData theme. `scripts/docs.sh` builds it."""
+
+import sys
+from pathlib import Path
+
+DOCS = Path(__file__).parent
+sys.path[:0] = [str(DOCS), str(DOCS.parent)]
+
+import _reference  # noqa: E402
+from docutils.parsers.rst.states import Inliner  # noqa: E402
+
+import tfinit  # noqa: E402
+
+project = "tfinit"
+author = "the tfinit authors"
+release = version = tfinit.__version__
+copyright = author
+
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton"]
+exclude_patterns = ["_build", "**.ipynb_checkpoints"]
+# A word in backticks may be the attribute of several classes: it links to one of them.
+suppress_warnings = ["ref.python"]
+
+# Markdown. Formulas are plain text: they read the same in a terminal, and no script is needed.
+myst_enable_extensions = ["colon_fence", "deflist"]
+myst_heading_anchors = 3
+# Notebooks are Markdown that is run; what was printed is kept until a page changes.
+nb_execution_mode = "cache"
+nb_execution_cache_path = str(DOCS / "_build" / "notebooks")
+nb_execution_timeout = 300
+nb_execution_raise_on_error = True
+nb_merge_streams = True
+
+# Docstrings: Google's sections. What is in single backticks is code, and a link where there is one.
+default_role = "py:obj"
+napoleon_google_docstring = True
+napoleon_numpy_docstring = False
+napoleon_use_ivar = True
+autodoc_member_order = "bysource"
+autodoc_typehints_format = "short"
+autodoc_preserve_defaults = True
+python_maximum_signature_line_length = 80
+python_use_unqualified_type_names = True
+toc_object_entries = False
+
+html_theme = "pydata_sphinx_theme"
+html_title = "tfinit"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_show_sourcelink = False
+html_copy_source = False
+html_last_updated_fmt = None
+html_theme_options = {
+    "navigation_with_keys": False,
+    "show_prev_next": True,
+    "show_toc_level": 2,
+    "collapse_navigation": True,  # else each page carries the names of all
+    "navbar_persistent": ["search-button"],
+    "navbar_end": ["theme-switcher"],
+    "secondary_sidebar_items": ["page-toc"],
+    "footer_start": ["copyright"],
+    "footer_end": ["theme-version"],
+    "pygments_light_style": "a11y-high-contrast-light",
+    "pygments_dark_style": "a11y-high-contrast-dark",
+}
+copybutton_prompt_text = r">>> |\.\.\. |\$ "
+copybutton_prompt_is_regexp = True
+
+
+def _bar(self, match, lineno):
+    return match.string[: match.end("start")], [], match.string[match.end("start") :], []
+
+
+# Docstrings say |w| and mean a magnitude.
+Inliner.dispatch = {**Inliner.dispatch, "|": _bar}
+
+
+def setup(app):
+    """Write the reference before Sphinx looks for pages."""
+    app.connect("config-inited", lambda *_: _reference.write(DOCS / "reference"))
