@@ -153,12 +153,6 @@ class LotteryConfig(NetworkConfig):
                     "layer has none that may go, and each group loses `prune_fraction`. Leave it "
                     "out."
                 )
-        early = [name for name in self.controls if BRANCHES[name].early]
-        if early:
-            raise InputError(
-                f"`controls` {early[0]!r} prunes single weights before training, and `structure` "
-                "is 'channels'. Leave it out."
-            )
 
     @property
     def other_seeds(self) -> tuple[int, ...]:

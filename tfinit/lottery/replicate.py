@@ -159,7 +159,7 @@ class Replicate(Plan):
         if branch.masks == ONE_SHOT:
             return framework.prune(self._done[self._place(TICKET, 0)], counts)
         mask: Any = self._mask(BRANCHES[TICKET], level)
-        keep = sum(int(m.sum()) for m in mask.values())
+        keep = sum(self._structure.alive(mask).values())
         return framework.prune_at_initialization(branch.masks, self._initial, keep, self._seed)
 
     def _next(self, trained: LevelResult) -> Counts:
