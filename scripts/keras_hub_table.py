@@ -51,6 +51,7 @@ def schemes(model: Any, x: Any) -> str:
         if name == "pretrained" or REGISTRY[name].of_targets:  # it needs a file; targets
             continue
         given = {"mup": {"base": model}, "completep": {"depth": 1}, "metainit": {"steps": 2}}
+        given["grad_init"] = {"steps": 2}
         options = given.get(name, {})
         try:
             initialize(model, name, x if REGISTRY[name].needs_data else None, seed=0, **options)

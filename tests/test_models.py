@@ -195,6 +195,7 @@ NETWORK_OF = {
     "depth_scaled": "resnet-20",
     "Identity": "lenet-300-100",
     "metainit": "mlp-3-tanh",
+    "grad_init": "mlp-3-tanh",
 }
 
 

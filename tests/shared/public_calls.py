@@ -268,6 +268,7 @@ def _initialization(calls: Calls) -> None:
             "mup": {"base": model()},
             "pretrained": {"source": model()},
             "metainit": {"steps": 1},
+            "grad_init": {"steps": 1, "bound": 1.0},
             "krahenbuhl": {"iterations": 1},
             "chrono": {"longest": 9},
             "forget_bias": {"value": 2.0},
