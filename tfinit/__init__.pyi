@@ -13,6 +13,7 @@ from . import initializers as initializers
 from . import learning_rates as learning_rates
 from . import lottery as lottery
 from . import models as models
+from . import net2net as net2net
 from . import plots as plots
 from . import points as points
 from . import probes as probes
