@@ -37,7 +37,7 @@ def test_the_command_does_what_the_functions_do(files, capsys):
     command = ["prune", str(files / "model.keras"), "--after-training", "--sparsity", "0.5"]
     command += ["--data", str(files / "all.npz"), "--out", str(files / "small.keras"), "--repair"]
     main([*command, "--score", "wanda", "--filters", "hidden"])
-    dense, model = (keras.saving.load_model(files / "model.keras") for _ in range(2))
+    dense, model = (keras.saving.load_model(files / "model.keras", compile=False) for _ in range(2))
     report = prune_after_training(model, X[:70], 0.5, score="wanda", filters="hidden")
     repaired = repair(model, X[:70], like=dense)
     found = keras.saving.load_model(files / "small.keras")

@@ -153,11 +153,11 @@ class LotteryConfig(NetworkConfig):
                     "layer has none that may go, and each group loses `prune_fraction`. Leave it "
                     "out."
                 )
-        early = [name for name in self.controls if BRANCHES[name].early]
-        if early:
+        single = [name for name in self.controls if BRANCHES[name].of_weights]
+        if single:
             raise InputError(
-                f"`controls` {early[0]!r} prunes single weights before training, and `structure` "
-                "is 'channels'. Leave it out."
+                f"`controls` {single[0]!r} prunes single weights, and `structure` is 'channels'. "
+                "Leave it out."
             )
 
     @property
@@ -252,9 +252,9 @@ class LotteryConfig(NetworkConfig):
         return values
 
     def _keras_3_only(self) -> list[tuple[str, Any, Any]]:
-        early = [c for c in self.controls if c in BRANCHES and BRANCHES[c].early]
+        single = [c for c in self.controls if c in BRANCHES and BRANCHES[c].of_weights]
         return [
-            ("controls", early, []),
+            ("controls", single, []),
             *super()._keras_3_only(),
             ("score", self.score, "magnitude"),
             ("structure", self.structure, "weights"),
