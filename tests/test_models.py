@@ -214,6 +214,7 @@ def test_every_initialization_runs_and_is_a_function_of_the_seed(initialization)
 
 def test_what_is_left_out():
     assert set(SCHEMES) - set(models.initializations()) == {
+        *("chrono", "forget_bias", "irnn"),  # are for recurrent networks
         "mup",  # needs a base model
         "output_bias",  # needs targets, and draws no kernel
         "pretrained",  # needs a file
@@ -221,6 +222,7 @@ def test_what_is_left_out():
     }
     classes = {name for name in initializers.__all__ if name[0].isupper()} - {"CriticalPoint"}
     assert classes - set(models.initializations()) == {
+        *("Chrono", "ForgetBias", "RecurrentOrthogonal"),  # are for recurrent layers
         "ConvolutionOrthogonal",  # these three cannot fill the dense output layer
         "DeltaOrthogonal",
         "Dirac",

@@ -353,7 +353,7 @@ def array(name: str, value: Any, kinds: str = "biuf", cure: str = "") -> Any:
 
     check_real(name, value, complex_too="c" in kinds)
     try:
-        found = np.asarray(value)
+        found = np.asarray(on_host(value))
     except Exception as error:  # rows of several lengths; a tensor that is only symbolic
         raise refused(name, "an array of numbers", value, cure) from error
     check_real(name, found, complex_too="c" in kinds)
@@ -364,6 +364,11 @@ def array(name: str, value: Any, kinds: str = "biuf", cure: str = "") -> Any:
         wanted = "numbers" if "f" in kinds else names[kinds[0]]
         raise refused(name, f"an array of {wanted}", value, cure)
     return found
+
+
+def on_host(value: Any) -> Any:
+    """The value where NumPy can read it: a tensor of PyTorch may lie on a GPU."""
+    return value.detach().cpu() if hasattr(value, "detach") else value
 
 
 def check_real(name: str, value: Any, complex_too: bool = False) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from tfinit.arguments import on_host
 from tfinit.array_trees import each, flat
 from tfinit.errors import InputError
 
@@ -300,7 +301,5 @@ def stream_of(given: Any, argument: str = "train") -> Stream | None:
 
 def _in_numpy(one: Any) -> np.ndarray:
     """An array; float64 in float32, as Keras has it."""
-    if hasattr(one, "detach"):
-        one = one.detach().cpu()
-    found = np.asarray(one)
+    found = np.asarray(on_host(one))
     return found.astype(np.float32) if found.dtype == np.float64 else found

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from tfinit.arguments import array
+from tfinit.arguments import array, on_host
 from tfinit.array_trees import Arrays, each, flat, like, with_places
 from tfinit.errors import InputError
 
@@ -231,11 +231,11 @@ def _stacked(x: Any, y: Any) -> tuple[Any, Any]:
         alone = all(_axes(one) == 1 and len(one) == 1 for one in y)
         if not (alone and hasattr(x, "__len__") and len(x) == len(y) > 1):
             return x, y
-        y = np.stack([np.asarray(one) for one in y])
+        y = np.stack([np.asarray(on_host(one)) for one in y])
     if not (isinstance(x, list | tuple) and _several(x) and hasattr(y, "__len__")):
         return x, y
     if len(x) == len(y) and len({getattr(one, "shape", None) for one in x} - {None}) == 1:
-        return np.stack([np.asarray(one) for one in x]), y
+        return np.stack([np.asarray(on_host(one)) for one in x]), y
     return x, y
 
 

@@ -43,6 +43,8 @@ __all__ = [
 
 NAMES: tuple[str, ...]
 PATTERN = MLP
+# What schemes may be for, of the networks here.
+_KINDS = ("", "convolutions", "residual networks")
 _MLP = re.compile(r"mlp-(\d{1,4})-(\w+)")
 
 # Without "orthogonal", which is the scheme, and "constant", whose constant would be zero.
@@ -80,8 +82,11 @@ def initializations() -> tuple[str, ...]:
 
 
 def _schemes() -> list[str]:
-    """Those that draw kernels without options; the layers' own initializers are "keras" here."""
-    known = {s: REGISTRY[s] for s in SCHEMES}
+    """Those that draw kernels without options; the layers' own initializers are "keras" here.
+
+    The networks are of Dense layers or convolutions, some of them residual.
+    """
+    known = {s: REGISTRY[s] for s in SCHEMES if REGISTRY[s].fits in _KINDS}
     return [s for s, f in known.items() if not (f.needed or f.as_built or f.of_targets)]
 
 

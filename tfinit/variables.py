@@ -117,7 +117,7 @@ def weight_name(variable: Any) -> str:
     process: that is without its number here.
     """
     name = variable.name.split("/")[-1].split(":")[0]
-    return re.sub(r"^variable_\d+$", "variable", name)
+    return "variable" if re.fullmatch(r"variable_\d+", name) else name
 
 
 def own_weights(layer: Any) -> list[Any]:

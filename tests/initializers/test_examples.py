@@ -8,7 +8,7 @@ import pytest
 
 import tfinit.initializers as initializers
 
-MODULES = ["critical", "identities", "orthogonal", "pretrained", "scaling", "sparse"]
+MODULES = ["critical", "identities", "orthogonal", "pretrained", "recurrent", "scaling", "sparse"]
 
 
 @pytest.mark.parametrize(

@@ -13,20 +13,24 @@ import tfinit.initializers as initializers
 
 # Arguments other than the defaults, in every class.
 MADE = {
+    "Chrono": {"longest": 9, "cell": "gru", "seed": 11},
     "ConvolutionOrthogonal": {"gain": 1.5, "seed": 1},
     "DeltaOrthogonal": {"activation": "leaky_relu", "negative_slope": 0.3, "seed": 2},
     "Dirac": {"groups": 3},
     "EdgeOfChaos": {"activation": "tanh", "bias_variance": 0.05, "seed": 3},
+    "ForgetBias": {"value": 2.0, "cell": "gru"},
     "He": {"activation": "leaky_relu", "negative_slope": 0.2, "mode": "fan_out", "seed": 4},
     "Identity": {"gain": 2.0},
     "LeCun": {"activation": "selu", "distribution": "truncated_normal", "seed": 5},
     "Orthogonal": {"activation": "tanh", "seed": 6},
+    "RecurrentOrthogonal": {"gain": 0.5, "unitary": True, "seed": 12},
     "Sparse": {"connections": 2, "std": None, "seed": 7},
     "SparseOrthogonal": {"density": 0.7, "gain": 0.5, "seed": 8},
     "SparseScaling": {"density": 0.5, "mode": "fan_avg", "seed": 9},
     "Xavier": {"activation": "gelu", "distribution": "normal", "seed": 10},
     "ZerO": {},
 }
+BIASES = ("Chrono", "ForgetBias")  # of gates
 CLASSES = {name: getattr(initializers, name) for name in initializers.__all__}
 CLASSES = {name: cls for name, cls in CLASSES.items() if hasattr(cls, "get_config")}
 KERASES = pytest.mark.parametrize("library", [keras, tf_keras], ids=["keras", "tf_keras"])
@@ -45,6 +49,9 @@ def model_with(library, initializer):
         "Dirac",
     )
     layers = library.layers
+    if type(initializer).__name__ in BIASES:
+        layer = layers.GRU(3, bias_initializer=initializer, name="it")
+        return library.Sequential([layers.InputLayer((5, 3)), layer])
     if convolution:
         shape, layer = (5, 3), layers.Conv1D(3, 3, kernel_initializer=initializer, name="it")
     else:
@@ -66,6 +73,7 @@ def test_the_config_has_every_argument_and_makes_the_same(name, tmp_path):
     copy = keras.initializers.deserialize(keras.initializers.serialize(initializer))
     assert type(copy) is CLASSES[name]
     shape = (3, 3) if "Conv" not in name and name not in ("DeltaOrthogonal", "Dirac") else (3, 3, 3)
+    shape = (9,) if name in BIASES else shape
     assert np.array_equal(copy(shape), initializer(shape))
 
 
@@ -83,10 +91,12 @@ def test_a_model_keeps_its_initializer(library, how, name, tmp_path):
         else:
             model.save(tmp_path / f"model{how}")
             copy = library.models.load_model(tmp_path / f"model{how}")
-    found = copy.get_layer("it").kernel_initializer
+    of = "bias" if name in BIASES else "kernel"
+    found = getattr(copy.get_layer("it"), f"{of}_initializer")
     assert type(found) is type(initializer)
     assert found.get_config() == initializer.get_config()
-    assert np.array_equal(copy.get_layer("it").kernel.numpy(), model.layers[-1].kernel.numpy())
+    pairs = zip(copy.get_weights(), model.get_weights(), strict=True)
+    assert all(np.array_equal(*pair) for pair in pairs)
 
 
 @pytest.mark.parametrize("name", [*MADE, "Pretrained"])

@@ -39,7 +39,8 @@ def masked_outputs(model, masks, given):
         masks: What `ChannelPlan.masks` says.
         given: A batch.
     """
-    weights = {key: all_weights(model)[key] for key in masks}
+    every = all_weights(model)
+    weights = {key: every[key] for key in masks}
     before = {key: ops.convert_to_numpy(variable).copy() for key, variable in weights.items()}
     stay = {id(variable): masks[key] for key, variable in weights.items()}
     try:

@@ -25,6 +25,7 @@ from tfinit import (
 )
 from tfinit.lottery.linear_connectivity import StabilityResult
 from tfinit.lottery.result import LevelResult
+from tfinit.schemes.engine.registry import REGISTRY
 from tfinit.spread import Spread
 from tfinit.training.judged import JudgedMetric
 
@@ -71,6 +72,14 @@ def model(optimizer: Any = "sgd") -> keras.Model:
     layers = [keras.layers.Dense(5, "relu", name="a"), keras.layers.Dense(3, name="b")]
     made = keras.Sequential([keras.Input((4,)), *layers], name="small")
     made.compile(optimizer, LOSS)
+    return made
+
+
+def recurrent() -> keras.Model:
+    """A small recurrent network: gates, and none."""
+    layers = [keras.layers.LSTM(2, return_sequences=True), keras.layers.SimpleRNN(2, "relu")]
+    made = keras.Sequential([keras.Input((None, 4)), *layers])
+    made.compile("sgd", LOSS)
     return made
 
 
@@ -214,6 +223,9 @@ def _initialization(calls: Calls) -> None:
     calls.add("initializers.Identity", gain=0.5, _odd={"gain": "-1 0 1.5 2**63"})
     calls.add("initializers.ZerO")
     calls.add("initializers.Pretrained", source="a.keras", key="a/vars/0")
+    calls.add("initializers.Chrono", longest=9, cell="gru", seed=1)
+    calls.add("initializers.ForgetBias", value=2.0, cell="gru", _odd={"value": "-1 0 1.5 2**63"})
+    calls.add("initializers.RecurrentOrthogonal", gain=0.5, unitary=True, seed=1)
     he = initializers.He(seed=1)
     calls.add("initializers.He.__call__", he.__call__, shape=(2, 3), dtype="float32")
     for name in ("in_use", "announce"):
@@ -237,19 +249,25 @@ def _initialization(calls: Calls) -> None:
             "pretrained": {"source": model()},
             "metainit": {"steps": 1},
             "krahenbuhl": {"iterations": 1},
+            "chrono": {"longest": 9},
+            "forget_bias": {"value": 2.0},
         }.get(name, {})
+        network = recurrent() if REGISTRY[name].fits == "recurrent networks" else MODEL
         batch = {"x": X} if models.needs_data(name) else {}
         if options and name != "depth_scaled":  # for residual networks
             calls.add(
                 f"schemes.initialize {name}",
                 tfinit.initialize,
-                model=MODEL,
+                model=network,
                 scheme=name,
                 seed=1,
                 **needed,
                 **batch,
                 _more=options,
-                _odd={"loss": f"None {CALL}", "start": "None", "freeze": "True", **_BIAS},
+                _odd={
+                    **{"loss": f"None {CALL}", "start": "None", "freeze": "True", **_BIAS},
+                    "value": "-1 0 1.5 2**63",
+                },
             )
     network = {"name": "mlp-2-relu", "keras": keras, "input_shape": (4,), "classes": 3, "seed": 1}
     said = {"name": "model"}

@@ -106,7 +106,7 @@ def in_order(model: Any, given: Any, name: str) -> list[np.ndarray]:
 def _text(value: Any) -> np.ndarray | None:
     """Words as NumPy's array of text; None where it is something else."""
     try:
-        found = np.asarray(value)
+        found = np.asarray(arguments.on_host(value))
     except Exception:  # of any kind, from what is no array; `arguments.array` says it
         return None
     if found.dtype.kind == "O" and all(isinstance(word, str | bytes) for word in found.flat):

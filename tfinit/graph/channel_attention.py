@@ -3,7 +3,6 @@
 from dataclasses import replace
 from typing import Any
 
-import keras
 import numpy as np
 
 from tfinit.graph.channel_values import (
@@ -12,19 +11,11 @@ from tfinit.graph.channel_values import (
     Rule,
     Untouchable,
     Value,
-    array_of,
     side_by_side,
 )
 from tfinit.graph.einsum import places, read
 from tfinit.graph.elementwise import activated
 from tfinit.variables import all_weights, walk_layers
-
-
-def _nonzero(variable: Any, *kept: int) -> np.ndarray:
-    """Along these axes of a weight, in this order: is any of it not zero."""
-    array = keras.ops.convert_to_numpy(variable) != 0
-    array = np.moveaxis(array, kept, range(len(kept)))
-    return array.any(axis=tuple(range(len(kept), array.ndim)))
 
 
 def _check_inside(layer: Any) -> None:
@@ -98,13 +89,13 @@ def _attended(
 
     def used(kernel: str, *axes: int) -> np.ndarray:
         """(channels, heads) of a kernel: is a weight not zero."""
-        found = _nonzero(weights[kernel], *axes)
+        found = channels.nonzero(weights[kernel], *axes)
         return np.any(found.reshape(len(found), len(heads), -1), axis=-1)
 
     # A head whose values are all 0 makes nothing.
-    some = _nonzero(weights["value/kernel"], 1)
+    some = channels.nonzero(weights["value/kernel"], 1)
     if "value/bias" in weights:
-        some = some | _nonzero(weights["value/bias"], 0)
+        some = some | channels.nonzero(weights["value/bias"], 0)
     heads = heads.having(np.where(some, np.nan, 0.0))
     channels.values.append(heads)
     read = side_by_side([inputs[part] for part in parts])
@@ -113,7 +104,7 @@ def _attended(
     uses = used("attention_output/kernel", 2, 0).T
     constant = ~uses[some].any(axis=0)
     bias = weights.get("attention_output/bias")
-    sums = np.zeros(len(constant)) if bias is None else array_of(bias)
+    sums = np.zeros(len(constant)) if bias is None else channels.array(bias)
     made = channels.fresh(len(constant), len(call.made_shape) - 1)
     made = made.having(np.where(constant, sums, np.nan))
     channels.mix(call, heads, made, uses)
@@ -175,7 +166,7 @@ def _einsum(channels: Channels, call: Call) -> Value:
     makes = max(new, key=made_on.__getitem__)
     taken = channels.along(given[reads], call)
     axes = [equation.kernel.index(letter) for letter in (reads, makes)]
-    uses = _nonzero(layer.kernel, *axes)
+    uses = channels.nonzero(layer.kernel, *axes)
     made = channels.fresh(uses.shape[1], made_on[makes])
     behind = made.axis - made_rank  # from the end
     bias_axes: tuple[Value | None, ...] = ()
@@ -184,7 +175,7 @@ def _einsum(channels: Channels, call: Call) -> Value:
         on = range(-len(bias.shape), 0)
         own = behind in on and bias.shape[behind] == len(made)
         bias_axes = tuple(made if own and axis == behind else None for axis in on)
-        array = array_of(bias)
+        array = channels.array(bias)
         parts = np.moveaxis(array, behind, -1) if own else array.reshape(*array.shape, 1)
         parts = parts.reshape(-1, parts.shape[-1])
         sums = np.where((parts == parts[:1]).all(axis=0), parts[0], np.nan) + sums
@@ -214,7 +205,7 @@ def _embedding(channels: Channels, call: Call) -> Value:
     if backwards:
         width = channels.along(-1, call)
         table = layer.embeddings if layer.tie_weights else layer.reverse_embeddings
-        uses = _nonzero(table, *((1, 0) if layer.tie_weights else (0, 1)))
+        uses = channels.nonzero(table, *((1, 0) if layer.tie_weights else (0, 1)))
         made = channels.fresh(uses.shape[1], width.axis)
         channels.hold(made, f"{call.name} makes them, of its vocabulary")
         channels.mix(call, width, made, uses)

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import keras
 import numpy as np
 
 from tfinit.graph.channel_values import Call, Channels, Rule, Untouchable, Value
@@ -44,9 +43,7 @@ def _feed_forward(channels: Channels, call: Call) -> list[Value]:
     given = call.taken[0]
     every = np.ones((len(given), len(inside)), dtype=bool)
     channels.mix(call, given, inside, every, np.zeros(len(given), dtype=bool), part="width")
-    used = np.any(
-        [(keras.ops.convert_to_numpy(kernel) != 0).any(axis=1) for kernel in read], axis=0
-    )
+    used = np.any([channels.nonzero(kernel, 0) for kernel in read], axis=0)
     uses = np.repeat(used[:, None], len(made[0]), axis=1)
     channels.mix(call, inside, made[0], uses, np.zeros(len(inside), dtype=bool))
     channels.weigh(call, weights, {argument: inside})

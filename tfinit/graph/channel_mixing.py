@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from tfinit.graph.channel_merging import guard_addition
-from tfinit.graph.channel_values import Call, Channels, Rule, Shape, Value, array_of
+from tfinit.graph.channel_values import Call, Channels, Rule, Shape, Value
 from tfinit.graph.elementwise import activated, applied, elementwise
 
 
@@ -35,10 +35,10 @@ def own_axis(channels: Channels, call: Call, carries: bool = False) -> Value:
     return channels.along(axis, call, carries=carries)
 
 
-def _used(variable: Any) -> np.ndarray:
+def _used(channels: Channels, kernel: Any) -> np.ndarray:
     """(inputs, outputs) of a kernel (*window, inputs, outputs): is a weight there not zero."""
-    kernel = keras.ops.convert_to_numpy(variable)
-    return (kernel != 0).any(axis=tuple(range(kernel.ndim - 2)))
+    rank = len(kernel.shape)
+    return channels.nonzero(kernel, rank - 2, rank - 1)
 
 
 def _mixing(channels: Channels, call: Call) -> Value:
@@ -53,7 +53,7 @@ def _mixing(channels: Channels, call: Call) -> Value:
     if _pads(layer, call.shapes[0], taken.axis):
         foldable = foldable & (taken.constants == 0)
     sums = constants_in(layer, np.where(foldable, taken.constants, 0.0))
-    made = _made(channels, call, taken, _used(layer.kernel), foldable, sums)
+    made = _made(channels, call, taken, _used(channels, layer.kernel), foldable, sums)
     _weigh(channels, call, made, {"kernel": _axes(layer.kernel, taken, made)})
     return made
 
@@ -69,7 +69,7 @@ def _made(
     """New channels, each the activation of a weighted sum: of ``sums`` where that is constant."""
     layer = call.layer
     if layer.use_bias:
-        sums = sums + array_of(layer.bias)
+        sums = sums + channels.array(layer.bias)
     constants = np.where(~uses[~foldable].any(axis=0), sums, np.nan)
     made = replace(channels.fresh(len(sums), taken.axis), beside=taken.beside)
     made = activated(channels, call, made, constants, layer.activation)
@@ -99,10 +99,11 @@ def _grouped(channels: Channels, call: Call, taken: Value) -> Value:
     With one input channel in each group it is as a depthwise one, and groups go as a whole.
     """
     layer = call.layer
-    kernel = keras.ops.convert_to_numpy(layer.kernel)  # (*window, inputs of a group, outputs)
-    groups, inputs, outputs = layer.groups, kernel.shape[-2], kernel.shape[-1] // layer.groups
+    shape = tuple(layer.kernel.shape)  # (*window, inputs of a group, outputs)
+    groups, inputs, outputs = layer.groups, shape[-2], shape[-1] // layer.groups
     if inputs == 1:
-        made = _each(channels, call, taken, kernel.reshape((*kernel.shape[:-2], groups, outputs)))
+        kernel = channels.array(layer.kernel)
+        made = _each(channels, call, taken, kernel.reshape((*shape[:-2], groups, outputs)))
         weights = {"kernel": _axes(layer.kernel, made)}
         if layer.use_bias:
             weights["bias"] = (made,)
@@ -110,7 +111,7 @@ def _grouped(channels: Channels, call: Call, taken: Value) -> Value:
         return made
     uses = np.zeros((groups, inputs, groups, outputs), dtype=bool)
     each = range(groups)
-    used = _used(kernel).reshape(inputs, groups, outputs)
+    used = _used(channels, layer.kernel).reshape(inputs, groups, outputs)
     uses[each, :, each, :] = np.moveaxis(used, 1, 0)
     uses = uses.reshape(groups * inputs, -1)
     foldable = taken.constants == 0
@@ -125,7 +126,7 @@ def _grouped(channels: Channels, call: Call, taken: Value) -> Value:
 def _transposed(channels: Channels, call: Call) -> Value:
     """Transposed convolutions: how many weights a position of the output sees depends on it."""
     layer, taken = call.layer, own_axis(channels, call)
-    uses = _used(layer.kernel).T  # the kernel is (*window, outputs, inputs)
+    uses = _used(channels, layer.kernel).T  # the kernel is (*window, outputs, inputs)
     made = _made(channels, call, taken, uses, taken.constants == 0, np.zeros(uses.shape[1]))
     _weigh(channels, call, made, {"kernel": _axes(layer.kernel, made, taken)})
     return made
@@ -134,7 +135,10 @@ def _transposed(channels: Channels, call: Call) -> Value:
 def _separable(channels: Channels, call: Call) -> Value:
     """Depthwise, then Dense at each position: y_j = activation(Σ_ik p_ikj · d_ik · x_i + b_j)."""
     layer, taken = call.layer, own_axis(channels, call)
-    depthwise, pointwise = _used(layer.depthwise_kernel), _used(layer.pointwise_kernel)
+    depthwise, pointwise = (
+        _used(channels, layer.depthwise_kernel),
+        _used(channels, layer.pointwise_kernel),
+    )
     inputs, multiplier = depthwise.shape
     uses = depthwise.reshape(-1, 1) & pointwise
     uses = uses.reshape(inputs, multiplier, -1).any(axis=1)
@@ -151,7 +155,7 @@ def _separable(channels: Channels, call: Call) -> Value:
 def _depthwise(channels: Channels, call: Call) -> Value:
     """y_(i·m + k) = activation(w_ik · x_i + b): each input channel makes m of its own."""
     layer, taken = call.layer, own_axis(channels, call)
-    made = _each(channels, call, taken, array_of(layer.kernel))
+    made = _each(channels, call, taken, channels.array(layer.kernel))
     weights = {"kernel": _axes(layer.kernel, taken, None)}
     if layer.use_bias:
         weights["bias"] = (made,)
@@ -167,11 +171,11 @@ def _each(channels: Channels, call: Call, taken: Value, kernel: np.ndarray) -> V
     foldable = taken.constant
     if _pads(layer, call.shapes[0], taken.axis):
         foldable = foldable & (taken.constants == 0)
-    sums = kernel.astype("float64").sum(axis=window)
+    sums = kernel.sum(axis=window)
     constants = np.where(foldable, taken.constants, 0.0)[:, None] * sums
     constants = np.where(unused | foldable[:, None], constants, np.nan).reshape(-1)
     if layer.use_bias:
-        constants = constants + array_of(layer.bias)
+        constants = constants + channels.array(layer.bias)
     function = elementwise(layer.activation)
     made = taken.at(np.repeat(np.arange(len(taken)), kernel.shape[-1]))
     made = made.having(applied(function, constants, layer.compute_dtype))

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from tfinit.graph.channel_values import Call, Channels, Rule, Value, array_of
+from tfinit.graph.channel_values import Call, Channels, Rule, Value
 from tfinit.variables import all_weights
 
 
@@ -12,13 +12,15 @@ def _batch_normalization(channels: Channels, call: Call) -> Value:
     """y = γ · (x − μ) / √(σ² + ε) + β, with the moving statistics, as in inference."""
     layer = call.layer
     taken = channels.along(layer.axis, call, carries=True)
-    scale = 1.0 / np.sqrt(array_of(layer.moving_variance) + layer.epsilon)
+    scale = 1.0 / np.sqrt(channels.array(layer.moving_variance) + layer.epsilon)
     if layer.scale:
-        scale = scale * array_of(layer.gamma)
+        scale = scale * channels.array(layer.gamma)
     # With γ = 0 the input does not matter.
-    constants = np.where(scale == 0, 0.0, (taken.constants - array_of(layer.moving_mean)) * scale)
+    constants = np.where(
+        scale == 0, 0.0, (taken.constants - channels.array(layer.moving_mean)) * scale
+    )
     if layer.center:
-        constants = constants + array_of(layer.beta)
+        constants = constants + channels.array(layer.beta)
     made = taken.having(constants)
     channels.carry(call, taken, made)
     channels.weigh(call, dict.fromkeys(all_weights(layer), (taken,)), {})
@@ -64,7 +66,7 @@ def _group_normalization(channels: Channels, call: Call) -> Value:
         sizes = {"groups": firsts}
         # A group of zeros is 0 − 0 over √ε: β is left.
         zeros = (taken.constants.reshape(-1, size) == 0).all(axis=1).repeat(size)
-        beta = array_of(layer.beta) if layer.center else 0.0
+        beta = channels.array(layer.beta) if layer.center else 0.0
         made = made.having(np.where(zeros, beta, np.nan))
     channels.carry(call, taken, made)
     channels.weigh(call, weights, sizes)
@@ -74,7 +76,7 @@ def _group_normalization(channels: Channels, call: Call) -> Value:
 def _prelu(channels: Channels, call: Call) -> Value:
     """x where it is positive, else α · x; there is an α for each entry but for shared axes."""
     taken, layer = call.taken[0], call.layer
-    alpha = np.moveaxis(array_of(layer.alpha), taken.axis - 1, -1)
+    alpha = np.moveaxis(channels.array(layer.alpha), taken.axis - 1, -1)
     alpha = alpha.reshape(-1, alpha.shape[-1])
     slope = np.where((alpha == alpha[:1]).all(axis=0), alpha[0], np.nan)
     negative = np.where(taken.constants == 0, 0.0, slope * taken.constants)
@@ -90,7 +92,7 @@ def _prelu(channels: Channels, call: Call) -> Value:
 def _layer_scale(channels: Channels, call: Call) -> Value:
     """γ · x, of Keras's ConvNeXt."""
     taken = channels.along(-1, call, carries=True)
-    gamma = array_of(call.layer.gamma)
+    gamma = channels.array(call.layer.gamma)
     made = taken.having(np.where(gamma == 0, 0.0, taken.constants * gamma))
     channels.carry(call, taken, made)
     names = all_weights(call.layer)

@@ -14,7 +14,6 @@ from tfinit.graph.channel_values import (
     Shape,
     Untouchable,
     Value,
-    array_of,
     side_by_side,
 )
 from tfinit.graph.elementwise import elementwise
@@ -98,20 +97,20 @@ def _units(
         channels.join(made, state)
     gates = len(kind_of(cell).gates)
     kernels = (cell.kernel, cell.recurrent_kernel)
-    uses = np.concatenate([_by_gate(kernel, gates).any(axis=1) for kernel in kernels])
+    uses = np.concatenate([_by_gate(channels, kernel, gates).any(axis=1) for kernel in kernels])
     if not states:
-        made = made.having(np.where(_silent(cell, gates), 0.0, np.nan))
+        made = made.having(np.where(_silent(channels, cell, gates), 0.0, np.nan))
     channels.mix(call, side_by_side([taken, made]), made, uses, part=part)
     return made
 
 
-def _by_gate(kernel: Any, gates: int) -> np.ndarray:
+def _by_gate(channels: Channels, kernel: Any, gates: int) -> np.ndarray:
     """(inputs, gates, units) of a kernel: is a weight not zero."""
-    array = keras.ops.convert_to_numpy(kernel) != 0
+    array = channels.nonzero(kernel, 0, 1)
     return array.reshape(len(array), gates, -1)
 
 
-def _silent(cell: Any, gates: int) -> np.ndarray:
+def _silent(channels: Channels, cell: Any, gates: int) -> np.ndarray:
     """Units that are 0 at every step, as their candidates are: f(0) = 0 of nothing."""
     try:
         function = elementwise(cell.activation)
@@ -122,9 +121,9 @@ def _silent(cell: Any, gates: int) -> np.ndarray:
         return np.zeros(cell.units, dtype=bool)
     candidate = kind_of(cell).gates.index("c")
     weights = [cell.kernel, cell.recurrent_kernel]
-    heard = [_by_gate(kernel, gates)[:, candidate].any(axis=0) for kernel in weights]
+    heard = [_by_gate(channels, kernel, gates)[:, candidate].any(axis=0) for kernel in weights]
     if cell.use_bias:
-        bias = array_of(cell.bias).reshape(-1, gates, cell.units)
+        bias = channels.array(cell.bias).reshape(-1, gates, cell.units)
         heard.append((bias[:, candidate] != 0).any(axis=0))
     return ~np.any(heard, axis=0)
 

@@ -201,6 +201,7 @@ class Channels:
         carriers: Id of layer → a layer with weights for each channel.
         weighted: Id of layer → where channels are in its weights; of each of these two.
         resized: Id of layer → what a layer makes that is told the size: Reshape.
+        reads: Whether weights are looked at; otherwise all count as ones.
         first: Convolutions find channels on the first axis after the batch.
         entries: Id of a model inside the model → what it is given.
         inside: Id of a model inside the model → what is known of its tensors.
@@ -209,6 +210,7 @@ class Channels:
         barriers: Name → why: the layers that could not be followed.
     """
 
+    reads: bool = True
     values: list[Value] = field(default_factory=list)
     sources: list[Value] = field(default_factory=list)
     mixings: dict[tuple[int, str], Mixing] = field(default_factory=dict)
@@ -229,6 +231,18 @@ class Channels:
         self._parents.extend(classes.tolist())
         self.sources.append(Value(classes, np.full(n, np.nan), axis))
         return self.sources[-1]
+
+    def array(self, variable: Any) -> np.ndarray:
+        """A weight as `array_of` says it, or ones in place of it."""
+        return array_of(variable) if self.reads else np.ones(tuple(variable.shape))
+
+    def nonzero(self, variable: Any, *kept: int) -> np.ndarray:
+        """Along these axes of a weight, in this order: is any of it not zero."""
+        if not self.reads:
+            return np.ones([variable.shape[axis] for axis in kept], dtype=bool)
+        array = keras.ops.convert_to_numpy(variable) != 0
+        array = np.moveaxis(array, kept, range(len(kept)))
+        return array.any(axis=tuple(range(len(kept), array.ndim)))
 
     def join(self, first: Value, second: Value) -> None:
         """Let the channels of two tensors, in pairs, stand or fall together."""

@@ -22,18 +22,19 @@ from tfinit.graph.keras_internals import arguments_of, functional_of, inputs_of
 from tfinit.graph.tracing import outputs_of, trace
 
 
-def follow(model: Any) -> Channels:
+def follow(model: Any, reads: bool = True) -> Channels:
     """The channels of a Sequential or functional model of Keras 3, models inside it followed too.
 
     Args:
         model: The model. It is left as it was.
+        reads: Whether its weights are looked at, for channels that are dead or constant already.
     """
-    return _Follower(model).channels
+    return _Follower(model, reads).channels
 
 
 class _Follower:
-    def __init__(self, model: Any) -> None:
-        self.channels = Channels()
+    def __init__(self, model: Any, reads: bool) -> None:
+        self.channels = Channels(reads)
         self._graph = trace(model, composites=False)
         self._known: dict[int, Value] = {}  # of the graph's values
         self._calls: dict[int, list[Value]] = {}  # id of layer → what its calls took and made

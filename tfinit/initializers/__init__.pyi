@@ -8,6 +8,9 @@ from .orthogonal import ConvolutionOrthogonal as ConvolutionOrthogonal
 from .orthogonal import DeltaOrthogonal as DeltaOrthogonal
 from .orthogonal import Orthogonal as Orthogonal
 from .pretrained import Pretrained as Pretrained
+from .recurrent import Chrono as Chrono
+from .recurrent import ForgetBias as ForgetBias
+from .recurrent import RecurrentOrthogonal as RecurrentOrthogonal
 from .scaling import He as He
 from .scaling import LeCun as LeCun
 from .scaling import Xavier as Xavier

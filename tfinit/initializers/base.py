@@ -194,7 +194,22 @@ def center(window: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def weight_being_filled() -> tuple[str, Any]:
-    """Path and variable of the weight that is being filled; ``("", None)`` outside of any.
+    """Path and variable of the weight that is being filled; ``("", None)`` outside of any."""
+    path, variable, _ = _being_filled()
+    return path, variable
+
+
+def shape_being_filled() -> tuple[int, ...] | None:
+    """The shape of the weight that is being filled, of which a call may fill a part; None of none.
+
+    LSTM with ``unit_forget_bias`` asks its initializer for the gates before and after that one.
+    """
+    _, _, shape = _being_filled()
+    return None if shape is None else tuple(shape)
+
+
+def _being_filled() -> tuple[str, Any, Any]:
+    """Path, variable and shape of the weight that is being filled.
 
     The callers are asked, not Keras's name scope: a Keras 3 variable that is made during a symbolic
     call (every subclassed model without a ``build``) is filled later, after its scope has closed.
@@ -207,11 +222,12 @@ def weight_being_filled() -> tuple[str, Any]:
         if "self" in code.co_varnames or "self" in code.co_freevars:
             owner = frame.f_locals.get("self")
             if isinstance(owner, keras.Variable):
-                return owner.path, owner
+                return owner.path, owner, owner.shape
             if code.co_name == "add_weight" and keras_of(owner) == "tf_keras":
-                return _tf_keras_path(owner, frame.f_locals["name"]), None
+                told = frame.f_locals
+                return _tf_keras_path(owner, told["name"]), None, told.get("shape")
         frame = frame.f_back
-    return "", None
+    return "", None, None
 
 
 def _tf_keras_path(layer: Any, name: str | None) -> str:

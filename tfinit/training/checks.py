@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tfinit.arguments import check_real, refused
+from tfinit.arguments import check_real, on_host, refused
 from tfinit.array_trees import each, flat, with_places
 from tfinit.batch_streams import Stream
 from tfinit.datasets import Dataset
@@ -247,7 +247,7 @@ def _arrays(which: str, split: Any) -> tuple[Any, ...]:
 
     def array(leaf: Any) -> np.ndarray:
         check_real(f"data.{which}", leaf)
-        found = np.asarray(leaf) if hasattr(leaf, "shape") else None
+        found = np.asarray(on_host(leaf)) if hasattr(leaf, "shape") else None
         if found is None or found.ndim == 0:
             raise InputError(
                 f"`data.{which}` must hold arrays with a row for each example, received "

@@ -9,7 +9,7 @@ from tfinit.graph.channels import follow
 from tfinit.graph.multiply_adds import count_uses
 from tfinit.pruning.channels import ChannelPlan, GroupPlan
 from tfinit.pruning.channels.costs import Costs, multiply_adds
-from tfinit.pruning.channels.groups import find_groups
+from tfinit.pruning.channels.groups import find_groups, weights_with_channels
 
 L = keras.layers
 
@@ -34,9 +34,10 @@ NETWORKS = {
 def test_costs_are_those_of_the_smaller_model(name):
     model = NETWORKS[name]()
     channels = follow(model)
-    groups = [group for group in find_groups(channels) if not group.held]
+    weights = list(weights_with_channels(channels))
+    groups = [group for group in find_groups(channels, weights) if not group.held]
     orders = {group.name: np.arange(group.size) for group in groups}
-    costs = Costs(model, channels, groups, orders, count_uses(model), 100)
+    costs = Costs(model, channels, weights, groups, orders, count_uses(model), 100)
     assert costs.of("macs", {}) == multiply_adds(model, count_uses(model))
     assert costs.of("params", {}) == model.count_params()
     assert costs.of("channels", {}) == 100

@@ -7,7 +7,7 @@ import pytest
 from tfinit.errors import InputError
 from tfinit.graph.channels import follow
 from tfinit.pruning import channel_plan
-from tfinit.pruning.channels.groups import find_groups
+from tfinit.pruning.channels.groups import find_groups, weights_with_channels
 from tfinit.pruning.channels.scoring import SCORES, channel_scores, check_channel_score
 from tfinit.pruning.scoring import channel_names
 
@@ -16,9 +16,10 @@ L = keras.layers
 
 def scores(model, score, x=None, y=None, loss=None, seed=0):
     channels = follow(model)
-    free = [group for group in find_groups(channels) if not group.held]
+    weights = list(weights_with_channels(channels))
+    free = [group for group in find_groups(channels, weights) if not group.held]
     data = {"x": x, "y": y, "loss": loss, "batch_size": 4, "sample_weight": None}
-    return channel_scores(check_channel_score(score), model, channels, free, data, seed)
+    return channel_scores(check_channel_score(score), model, channels, weights, free, data, seed)
 
 
 def weights(model):

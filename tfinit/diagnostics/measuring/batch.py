@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tfinit.arguments import array, refused
+from tfinit.arguments import array, on_host, refused
 from tfinit.diagnostics.measuring.mending import Mended, in_range, mended_inputs, mended_targets
 from tfinit.diagnostics.measuring.outputs import (
     OFF,
@@ -162,7 +162,7 @@ def _targets(y: Any, rows: int) -> Any:
 
     parts = keras.tree.flatten(y)
     if len(parts) > 1 and all(np.ndim(part) == 0 for part in parts):
-        y = np.asarray(parts)  # a list of numbers is one array
+        y = np.asarray([on_host(part) for part in parts])  # a list of numbers is one array
     y = keras.tree.map_structure(lambda part: _as_array(array("y", part)), y)
     for part in keras.tree.flatten(y):
         if not part.ndim or len(part) != rows:

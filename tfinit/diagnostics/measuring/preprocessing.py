@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from tfinit.arguments import on_host
 from tfinit.graph.calls import Graph
 from tfinit.graph.layer_kinds import kind_of
 
@@ -59,7 +60,7 @@ def undo(layers: list[Any], wanted: np.ndarray) -> np.ndarray:
         if kind_of(layer).preprocessing == "rescaling":
             wanted = (wanted - np.asarray(layer.offset)) / np.asarray(layer.scale)
         else:
-            mean = np.asarray(layer.mean)
-            std = np.maximum(np.sqrt(np.asarray(layer.variance)), 1e-7)
+            mean = np.asarray(on_host(layer.mean))
+            std = np.maximum(np.sqrt(np.asarray(on_host(layer.variance))), 1e-7)
             wanted = (wanted - mean) / std if layer.invert else wanted * std + mean
     return wanted

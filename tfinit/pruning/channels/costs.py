@@ -12,7 +12,8 @@ So a choice costs some multiplications to look at, and no model has to be made.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,7 +21,7 @@ import numpy as np
 from tfinit.graph.channel_values import Channels, Value
 from tfinit.graph.layer_kinds import kind_of
 from tfinit.graph.multiply_adds import Uses, multiplies_queries
-from tfinit.pruning.channels.groups import Group, Weight, weights_with_channels
+from tfinit.pruning.channels.groups import Group, Weight
 from tfinit.variables import all_weights, own_weights, walk_layers
 
 # Name of a group → what is left of an axis with its first k channels removed, in their order.
@@ -47,6 +48,7 @@ class Costs:
     Args:
         model: The model.
         channels: What `tfinit.graph.channels.follow` found in it.
+        weights: Its weights with channels.
         groups: The groups that may lose channels.
         order: Name of group → its channels in the order in which they would be removed.
         uses: How often each kernel is used; None where only parameters and channels are asked for.
@@ -57,6 +59,7 @@ class Costs:
         self,
         model: Any,
         channels: Channels,
+        weights: Sequence[Weight],
         groups: Sequence[Group],
         order: Mapping[str, np.ndarray],
         uses: Uses | None,
@@ -71,25 +74,28 @@ class Costs:
         for n, group in enumerate(groups):
             self._group[group.classes] = n
             self._turn[group.classes[order[group.name]]] = np.arange(group.size)
-        weights = list(weights_with_channels(channels))
-        self._terms: dict[str, list[_Term]] = {
-            "params": self._parameters(model, weights),
-            "channels": [
-                _Term(1, ((0, ((group.name, np.arange(group.size, -1, -1)),)),)) for group in groups
-            ],
+        self._terms: dict[str, Callable[[], list[_Term]]] = {
+            "params": cache(lambda: self._parameters(model, weights)),
+            "channels": cache(lambda: self._channels(every)),
         }
-        self._terms["channels"].append(_Term(every - sum(g.size for g in groups), ()))
         if uses is not None:
-            self._terms["macs"] = self._multiply_adds(model, weights, uses)
-        self._before = {kind: self.of(kind, {}) for kind in self._terms}
+            self._terms["macs"] = cache(lambda: self._multiply_adds(model, weights, uses))
 
     def of(self, kind: str, removed: Mapping[str, int]) -> float:
         """The cost where the first so many channels of each group are removed: by its name."""
-        return sum(term.at(removed) for term in self._terms[kind])
+        return sum(term.at(removed) for term in self._terms[kind]())
 
     def share(self, kind: str, removed: Mapping[str, int]) -> float:
         """The same as a fraction of what it is with all channels."""
-        return self.of(kind, removed) / (self._before[kind] or 1)
+        return self.of(kind, removed) / (self.of(kind, {}) or 1)
+
+    def _channels(self, every: int) -> list[_Term]:
+        others = every - sum(group.size for group in self._groups)
+        counted = [
+            _Term(1, ((0, ((group.name, np.arange(group.size, -1, -1)),)),))
+            for group in self._groups
+        ]
+        return [*counted, _Term(others, ())]
 
     def _term(self, weight: Weight, factor: float, axes: Sequence[int] | None = None) -> _Term:
         shape = tuple(weight.variable.shape)

@@ -87,8 +87,13 @@ class Group:
     normalized: tuple[str, ...] = ()
 
 
-def find_groups(channels: Channels) -> list[Group]:
-    """The groups that some layer makes, in data-flow order."""
+def find_groups(channels: Channels, weights: Sequence[Weight]) -> list[Group]:
+    """The groups that some layer makes, in data-flow order.
+
+    Args:
+        channels: What `tfinit.graph.channels.follow` found.
+        weights: Its weights with channels.
+    """
     found = coupled_groups(channels)
     speaks = channels.representatives()
     number = np.full(len(speaks), -1)  # class → group
@@ -96,7 +101,7 @@ def find_groups(channels: Channels) -> list[Group]:
         number[coupling.classes] = n
     number = number[speaks]
     makers: dict[int, dict[str, tuple[str, int]]] = {}  # group → layer → its name, its columns
-    across = _across(channels, number)
+    across = _across(weights, number)
     for layer in channels.weighted.values():
         counted = {
             argument: np.bincount(number[value.classes] + 1)[1:]
@@ -128,10 +133,10 @@ def find_groups(channels: Channels) -> list[Group]:
     return groups
 
 
-def _across(channels: Channels, number: np.ndarray) -> dict[tuple[str, int], int]:
+def _across(weights: Sequence[Weight], number: np.ndarray) -> dict[tuple[str, int], int]:
     """Layer and group → the outputs of the layer for one channel, along its kernel's other axes."""
     found: dict[tuple[str, int], int] = {}
-    for weight in weights_with_channels(channels):
+    for weight in weights:
         letters, shape = weight.letters, tuple(weight.variable.shape)
         made = [axis for axis, letter in enumerate(letters) if letter == "o"]
         for axis in made:

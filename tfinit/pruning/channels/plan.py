@@ -1,7 +1,7 @@
 """Which channels of which groups go: a choice that can be looked at, saved, changed and made."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -174,11 +174,12 @@ class ChannelPlan(Result):
             InputError: the plan does not fit the model.
         """
         check_model(model)
-        channels = follow(model)
-        liveness = self._liveness(channels)
+        channels = follow(model, reads=False)
+        weights = list(weights_with_channels(channels))
+        liveness = self._liveness(channels, find_groups(channels, weights))
         keys = {id(variable): key for key, variable in all_weights(model).items()}
         found = {}
-        for weight in weights_with_channels(channels):
+        for weight in weights:
             mask = np.ones(tuple(weight.variable.shape), dtype=bool)
             for axis, value in enumerate(weight.axes):
                 if value is not None:
@@ -202,8 +203,9 @@ class ChannelPlan(Result):
             InputError: the plan does not fit the model, or removes nothing.
         """
         check_model(model)
-        channels = follow(model)
-        liveness = self._liveness(channels)
+        channels = follow(model, reads=False)
+        groups = find_groups(channels, list(weights_with_channels(channels)))
+        liveness = self._liveness(channels, groups)
         if not any(group.removed for group in self.groups):
             raise InputError("`plan` removes no channel: there is nothing to do.")
         rebuilder = Rebuilder(channels, liveness)
@@ -212,7 +214,7 @@ class ChannelPlan(Result):
         notes = rebuilder.notes + compile_alike(
             new, model, cuts_of(model, channels, liveness), masks=True
         )
-        known = {group.name: group for group in find_groups(channels)}
+        known = {group.name: group for group in groups}
         removed, normalized = {}, {}
         for group in self.groups:
             if group.removed:
@@ -237,9 +239,9 @@ class ChannelPlan(Result):
             tuple(notes),
         )
 
-    def _liveness(self, channels: Channels) -> Liveness:
+    def _liveness(self, channels: Channels, found: Sequence[Group]) -> Liveness:
         """Which classes stay; InputError if the plan is of another model."""
-        groups = {group.name: group for group in find_groups(channels)}
+        groups = {group.name: group for group in found}
         speaks = channels.representatives()
         live = np.ones(len(speaks), dtype=bool)
         for one in self.groups:
@@ -257,9 +259,9 @@ class ChannelPlan(Result):
                     f"{group.held[0]}."
                 )
             live[group.classes[list(one.removed)]] = False
-        found = Liveness(speaks, live, {}, folds=False)
+        liveness = Liveness(speaks, live, {}, folds=False)
         for value, size, reason in unfit(channels):
-            if found.of(value).sum() == size:
+            if liveness.of(value).sum() == size:
                 names = [
                     n for n, g in groups.items() if np.isin(speaks[value.classes], g.classes).any()
                 ]
@@ -267,7 +269,7 @@ class ChannelPlan(Result):
                     f"The plan leaves {size} of {len(value)} channels of {', '.join(names)}: "
                     f"{reason}."
                 )
-        return found
+        return liveness
 
 
 def unfit(channels: Channels) -> list[tuple[Any, int, str]]:

@@ -19,6 +19,7 @@ from tfinit.pruning.channels.groups import (
     check_filters,
     chosen_layers,
     find_groups,
+    weights_with_channels,
 )
 from tfinit.pruning.channels.plan import ChannelPlan, GroupPlan, Skipped, unfit
 from tfinit.pruning.channels.result import ChannelPruning
@@ -196,11 +197,12 @@ def channel_plan(
     whole("batch_size", batch_size, 1)
     seed = arguments.seed("seed", seed)
     check_model(model)
-    channels = follow(model)
-    every = find_groups(channels)
+    channels = follow(model, reads=False)
+    weights = list(weights_with_channels(channels))
+    every = find_groups(channels, weights)
     able, skipped = _able(channels, every, chosen_layers(patterns, every))
     data = {"x": x, "y": y, "loss": loss, "batch_size": batch_size, "sample_weight": sample_weight}
-    scores = channel_scores(chosen, model, channels, able, data, seed)
+    scores = channel_scores(chosen, model, channels, weights, able, data, seed)
     reason = f"none of its weights counts for the score {chosen!r}"
     skipped += [Skipped(group.name, reason) for group in able if group.name not in scores]
     able = [group for group in able if group.name in scores]
@@ -213,7 +215,7 @@ def channel_plan(
     else:
         uses = _uses(model, x) if kind == "macs" else None
         free = sum(group.size for group in every if not group.held)
-        costs = Costs(model, channels, able, ranking.order, uses, free)
+        costs = Costs(model, channels, weights, able, ranking.order, uses, free)
         left = meet(
             ranking, wanted, lambda left: costs.share(kind, ranking.removed(left)), _TOLD[kind]
         )

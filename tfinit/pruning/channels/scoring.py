@@ -30,8 +30,8 @@ from tfinit.arguments import one_of
 from tfinit.errors import InputError
 from tfinit.graph.channel_values import Channels
 from tfinit.graph.layer_kinds import kind_of
-from tfinit.pruning.channels.groups import Group, Weight, weights_with_channels
-from tfinit.pruning.scoring.before_training import _scorer
+from tfinit.pruning.channels.groups import Group, Weight
+from tfinit.pruning.scoring.before_training import scorer, scores_one_by_one
 from tfinit.pruning.scoring.scores import BEFORE, AnyScore, Formula, Score, check_score
 from tfinit.streams import stream_for
 from tfinit.variables import all_weights
@@ -90,6 +90,7 @@ def channel_scores(
     score: Score,
     model: Any,
     channels: Channels,
+    weights: Sequence[Weight],
     groups: Sequence[Group],
     data: Mapping[str, Any],
     seed: int,
@@ -100,6 +101,7 @@ def channel_scores(
         score: What `check_channel_score` found.
         model: The model.
         channels: What `tfinit.graph.channels.follow` found in it.
+        weights: Its weights with channels.
         groups: The groups that are to be ranked.
         data: ``x``, ``y``, ``sample_weight``, ``loss`` and ``batch_size``, for gradients.
         seed: Of what is random.
@@ -118,7 +120,7 @@ def channel_scores(
     speaks = channels.representatives()
     totals, counted = np.zeros(len(speaks)), np.zeros(len(speaks), dtype=bool)
     counts = weights_that_count(score)
-    for weight, values in _of_weights(score, model, channels, counts, data, seed):
+    for weight, values in _of_weights(score, model, weights, counts, data, seed):
         for axis, value in enumerate(weight.axes):
             if value is not None:
                 others = tuple(other for other in range(values.ndim) if other != axis)
@@ -141,17 +143,18 @@ def channel_scores(
 def _of_weights(
     score: Score,
     model: Any,
-    channels: Channels,
+    weights: Sequence[Weight],
     counts: Callable[[Weight], bool],
     data: Mapping[str, Any],
     seed: int,
 ) -> Iterator[tuple[Weight, np.ndarray]]:
     """Each weight that counts, and the scores of its entries."""
-    weights = {id(w.variable): w for w in weights_with_channels(channels) if counts(w)}
-    chosen = {k: v for k, v in all_weights(model).items() if id(v) in weights}
-    together = not {"gradients", "curvature", "model"}.isdisjoint(score.needs)
-    # One after the other where that does: all scores at once would be a copy of the weights.
-    for part in [chosen] if together else [{key: v} for key, v in chosen.items()]:
-        for key, values in _scorer(score, model, seed=seed, weights=part, **data)(None).items():
-            if key in part:
-                yield weights[id(part[key])], values
+    counting = {id(weight.variable): weight for weight in weights if counts(weight)}
+    chosen = {key: v for key, v in all_weights(model).items() if id(v) in counting}
+    if {"gradients", "curvature", "model"}.isdisjoint(score.needs):
+        scores = scores_one_by_one(score, chosen, seed=seed)
+    else:
+        scores = iter(scorer(score, model, seed=seed, weights=chosen, **data)(None).items())
+    for key, values in scores:
+        if key in chosen:
+            yield counting[id(chosen[key])], values

@@ -18,10 +18,11 @@ def removing_zeros(plan: ChannelPlan, model: Any) -> ChannelPlan:
         plan: The groups.
         model: A model of the same layers, after its training.
     """
-    channels = follow(model)
+    channels = follow(model, reads=False)
+    weights = list(weights_with_channels(channels))
     speaks = channels.representatives()
     alive = np.zeros(len(speaks), dtype=bool)
-    for weight in weights_with_channels(channels):
+    for weight in weights:
         kernel = axes_of(weight.owner, weight.name)
         if kernel is None or not kernel.prunable:
             continue
@@ -30,7 +31,10 @@ def removing_zeros(plan: ChannelPlan, model: Any) -> ChannelPlan:
             if value is not None:
                 others = tuple(other for other in range(used.ndim) if other != axis)
                 alive[speaks[value.classes[used.any(axis=others)]]] = True
-    dead = {group.name: np.flatnonzero(~alive[group.classes]) for group in find_groups(channels)}
+    dead = {
+        group.name: np.flatnonzero(~alive[group.classes])
+        for group in find_groups(channels, weights)
+    }
     for group in plan.groups:
         plan = plan.removing(group.name, dead[group.name].tolist())
     return plan

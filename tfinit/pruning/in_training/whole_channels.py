@@ -162,9 +162,10 @@ def groups_of(
     from tfinit.pruning.compaction.followed import check_model
 
     check_model(model)
-    channels = follow(model)
-    weights = {id(weight.variable): weight for weight in weights_with_channels(channels)}
-    named = {group.classes[0]: group for group in find_groups(channels)}
+    channels = follow(model, reads=False)
+    found = list(weights_with_channels(channels))
+    weights = {id(weight.variable): weight for weight in found}
+    named = {group.classes[0]: group for group in find_groups(channels, found)}
     groups, variables = [], {}
     for coupling in coupled_groups(channels):
         if coupling.held or coupling.normalized or coupling.size < 2:

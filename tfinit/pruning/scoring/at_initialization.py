@@ -24,7 +24,7 @@ from tfinit.pruning.scoring.allocation import (
     check_min_density,
     is_global,
 )
-from tfinit.pruning.scoring.before_training import _scorer
+from tfinit.pruning.scoring.before_training import scorer
 from tfinit.pruning.scoring.loss_gradients import Loss, Scores, weights_of
 from tfinit.pruning.scoring.masks import Masks, density, top_mask
 from tfinit.pruning.scoring.scores import BEFORE, SCORES, AnyScore, check_score
@@ -191,7 +191,7 @@ def prune_at_initialization(
     seed = arguments.seed("seed", seed)
     _check_optimizer(model)
 
-    scored = _scorer(
+    scored = scorer(
         chosen,
         model,
         x,

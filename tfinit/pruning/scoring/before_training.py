@@ -7,7 +7,8 @@ with the pruned weights at zero.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from typing import Any
 
 import keras  # noqa: F401  (first: it lets tfinit register with Keras before what follows)
@@ -74,13 +75,13 @@ def score_model(
         >>> score_model(lambda weights: weights**2, model)["fc/kernel"].tolist()
         [[9.0], [4.0]]
     """
-    scored = _scorer(
+    scored = scorer(
         score, model, x, y, loss=loss, batch_size=batch_size, seed=seed, sample_weight=sample_weight
     )
     return scored(masks)
 
 
-def _scorer(
+def scorer(
     score: Any,
     model: Any,
     x: Any = None,
@@ -108,11 +109,7 @@ def _scorer(
     if {"gradients", "curvature"}.isdisjoint(chosen.needs):
 
         def of_weights(masks: Mapping[str, np.ndarray] | None) -> Scores:
-            checked = checked_masks(masks, weights)
-            return {
-                key: _evaluated(chosen, seed, key, values_of(w) * checked[key], {})
-                for key, w in weights.items()
-            }
+            return dict(scores_one_by_one(chosen, weights, checked_masks(masks, weights), seed))
 
         return of_weights
     task = checked_gradients(chosen.name, model, x, y, sample_weight, loss, batch_size, weights)
@@ -133,17 +130,38 @@ def _scorer(
     return of_gradients
 
 
+def scores_one_by_one(
+    score: Score,
+    weights: Mapping[str, Any],
+    masks: Mapping[str, np.ndarray] | None = None,
+    seed: int = 0,
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Key and scores of each weight, by a score of weights alone: one after the other, for memory.
+
+    Args:
+        score: Which needs neither gradients nor a whole model.
+        weights: Key → variable.
+        masks: Key → mask; what it prunes counts as zero.
+        seed: Of what is random.
+    """
+    for key, variable in weights.items():
+        values = values_of(variable)
+        if masks is not None:
+            values = values * masks[key]
+        yield key, _evaluated(score, seed, key, values, {})
+
+
 def _evaluated(
     score: Score, seed: int, key: str, weights: np.ndarray, tensors: Mapping[str, Any]
 ) -> np.ndarray:
-    generator = stream_for(f"{score.name} score", seed, key)
+    generator = cache(lambda: stream_for(f"{score.name} score", seed, key))
     given: dict[str, Callable[[], Any]] = {
         name: lambda tensor=tensor: to_numpy(tensor) for name, tensor in tensors.items()
     }
     given |= {
         "weights": lambda: weights,
-        "generator": lambda: generator,
-        "random": lambda: generator.random(weights.shape),
+        "generator": generator,
+        "random": lambda: generator().random(weights.shape),
     }
     found = array_of(score, score.evaluate(given), weights.shape)
     return found.astype(np.float32) if tensors else rankable(score, key, found)
