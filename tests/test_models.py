@@ -215,6 +215,9 @@ def test_every_initialization_runs_and_is_a_function_of_the_seed(initialization)
 def test_what_is_left_out():
     assert set(SCHEMES) - set(models.initializations()) == {
         *("chrono", "forget_bias", "irnn"),  # are for recurrent networks
+        *("t_fixup", "deepnorm", "small_init", "mimetic", "gpt2", "bert"),  # for transformers
+        *("zero_gamma", "layer_scale", "skipinit", "rezero"),  # for scales at ends of branches
+        "siren",  # is for networks of sines
         "mup",  # needs a base model
         "output_bias",  # needs targets, and draws no kernel
         "pretrained",  # needs a file

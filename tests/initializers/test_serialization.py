@@ -24,6 +24,7 @@ MADE = {
     "LeCun": {"activation": "selu", "distribution": "truncated_normal", "seed": 5},
     "Orthogonal": {"activation": "tanh", "seed": 6},
     "RecurrentOrthogonal": {"gain": 0.5, "unitary": True, "seed": 12},
+    "Siren": {"first": True, "omega": 20.0, "seed": 11},
     "Sparse": {"connections": 2, "std": None, "seed": 7},
     "SparseOrthogonal": {"density": 0.7, "gain": 0.5, "seed": 8},
     "SparseScaling": {"density": 0.5, "mode": "fan_avg", "seed": 9},

@@ -12,7 +12,13 @@ from tfinit.streams import stream
 from tfinit.variables import all_weights, read_weights
 
 WITH_DATA = {name for name, scheme in REGISTRY.items() if scheme.needs_data}
-DATA_FREE = sorted(SCHEMES.keys() - WITH_DATA - {"pretrained", "mup", "output_bias"})
+# Of those for other networks than this file's: tests/schemes/test_transformers.py and others.
+ELSEWHERE = {
+    name
+    for name, scheme in REGISTRY.items()
+    if scheme.fits not in ("", "convolutions", "residual networks")
+}
+DATA_FREE = sorted(SCHEMES.keys() - WITH_DATA - ELSEWHERE - {"pretrained", "mup", "output_bias"})
 
 
 def residual_net():

@@ -222,6 +222,8 @@ def _initialization(calls: Calls) -> None:
     calls.add("initializers.Dirac", groups=2)
     calls.add("initializers.Identity", gain=0.5, _odd={"gain": "-1 0 1.5 2**63"})
     calls.add("initializers.ZerO")
+    odd = {"first": "True", "omega": "1.5 2**63"}
+    calls.add("initializers.Siren", first=False, omega=20.0, seed=1, _odd=odd)
     calls.add("initializers.Pretrained", source="a.keras", key="a/vars/0")
     calls.add("initializers.Chrono", longest=9, cell="gru", seed=1)
     calls.add("initializers.ForgetBias", value=2.0, cell="gru", _odd={"value": "-1 0 1.5 2**63"})
@@ -252,9 +254,9 @@ def _initialization(calls: Calls) -> None:
             "chrono": {"longest": 9},
             "forget_bias": {"value": 2.0},
         }.get(name, {})
-        network = recurrent() if REGISTRY[name].fits == "recurrent networks" else MODEL
         batch = {"x": X} if models.needs_data(name) else {}
-        if options and name != "depth_scaled":  # for residual networks
+        network = _FITTING.get(REGISTRY[name].fits, MODEL)
+        if options and name not in _ELSEWHERE:
             calls.add(
                 f"schemes.initialize {name}",
                 tfinit.initialize,
@@ -265,7 +267,7 @@ def _initialization(calls: Calls) -> None:
                 **batch,
                 _more=options,
                 _odd={
-                    **{"loss": f"None {CALL}", "start": "None", "freeze": "True", **_BIAS},
+                    **{"loss": f"None {CALL}", "start": "None", "wang": "True", **_FREE},
                     "value": "-1 0 1.5 2**63",
                 },
             )
@@ -281,7 +283,29 @@ def _initialization(calls: Calls) -> None:
     calls.add("models.initializations")
 
 
-_BIAS = {"bias": "None -1 0 1.5 2**63"}
+_FREE = {"bias": "None -1 0 1.5 2**63", "freeze": "True", "std": "1.5 2**63", "omega": "1.5 2**63"}
+_FREE |= {"query_key_alpha": "0 1.5 2**63", "value_output_alpha": "0 1.5 2**63"}
+_FREE |= {"query_key_beta": "-1 0 1.5 2**63", "value_output_beta": "-1 0 1.5 2**63"}
+# For residual networks, with and without scales: tests/schemes.
+_ELSEWHERE = {"depth_scaled", "zero_gamma", "skipinit", "rezero", "layer_scale"}
+
+
+def attending() -> keras.Model:
+    """A transformer of one layer."""
+    layers = keras.layers
+    inputs = keras.Input((3, 4))
+    x = layers.add([inputs, layers.MultiHeadAttention(2, 2)(inputs, inputs)])
+    return keras.Model(inputs, layers.add([x, layers.Dense(4)(x)]))
+
+
+def waving() -> keras.Model:
+    """A network of a sine."""
+    layers = [keras.layers.Dense(5, keras.ops.sin), keras.layers.Dense(3)]
+    return keras.Sequential([keras.Input((4,)), *layers])
+
+
+_FITTING = {"transformers": Fresh(attending), "sine networks": Fresh(waving)}
+_FITTING["recurrent networks"] = Fresh(recurrent)
 _RULE = {"monotone": "True", "keep_zeros": "True"}
 _RULE |= dict.fromkeys(("regrow", "sparsity_m_by_n", "start"), "None")
 

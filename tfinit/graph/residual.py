@@ -125,3 +125,82 @@ def head_steps(graph: Graph) -> set[int]:
             inputs = graph.steps[index].inputs
             stack.extend(producers[value] for value in inputs if value in producers)
     return heads
+
+
+class Stream(NamedTuple):
+    """A row of residual additions, each to the sum before it: an encoder, or a decoder.
+
+    Attributes:
+        branches: Their branches in data-flow order, each with its own steps alone: of a decoder's
+            attention to an encoder those behind the encoder's last sum.
+        reads_another: Whether some of them read the sum of another row, as such an attention does.
+    """
+
+    branches: tuple[ResidualBranch, ...]
+    reads_another: bool
+
+    @property
+    def additions(self) -> int:
+        """How many there are: 2 for each layer of a transformer, 3 in a decoder with an encoder."""
+        return len({branch.add for branch in self.branches})
+
+    @property
+    def steps(self) -> set[int]:
+        """The steps with kernels on its branches, but those of scores."""
+        return {step for branch in self.branches for step in branch.steps}
+
+
+def residual_streams(graph: Graph, branches: list[ResidualBranch]) -> list[Stream]:
+    """The branches by the row that they are added to, the first row first."""
+    producers = graph.producers()
+    row_of: dict[int, int] = {}  # an addition → the first of its row
+
+    def before(start: int, through_kernels: bool) -> tuple[set[int], set[int]]:
+        """What leads to a step: the last additions before it, and the steps behind them."""
+        stack, passed, sums = [start], {start}, set()
+        while stack:
+            for value in graph.steps[stack.pop()].inputs:
+                index = producers.get(value, _ROOT)
+                if index in row_of:
+                    sums.add(index)
+                elif (
+                    index not in passed
+                    and index != _ROOT
+                    and (through_kernels or not bears_kernel(graph.steps[index].op))
+                ):
+                    passed.add(index)
+                    stack.append(index)
+        return sums, passed
+
+    rows: dict[int, list[ResidualBranch]] = {}
+    reading: set[int] = set()
+    for add in sorted({branch.add for branch in branches}):
+        shortcut, _ = before(add, through_kernels=False)
+        sums, own = before(add, through_kernels=True)
+        row = row_of[add] = min((row_of[index] for index in shortcut), default=add)
+        if any(row_of[index] != row for index in sums):
+            reading.add(row)
+        rows.setdefault(row, []).extend(
+            branch._replace(steps=tuple(step for step in branch.steps if step in own))
+            for branch in branches
+            if branch.add == add
+        )
+    return [Stream(tuple(found), row in reading) for row, found in sorted(rows.items())]
+
+
+def behind_kernels(graph: Graph, branch: ResidualBranch) -> list[int]:
+    """The steps between a branch's last kernels and the addition, in data-flow order."""
+    reached = {value for step in branch.last for value in graph.steps[step].outputs}
+    behind: list[int] = []
+    for index in range(min(branch.last, default=branch.add) + 1, branch.add):
+        step = graph.steps[index]
+        if not bears_kernel(step.op) and reached & {*step.inputs}:
+            reached.update(step.outputs)
+            behind.append(index)
+    wanted = {*graph.steps[branch.add].inputs}
+    found: list[int] = []
+    for index in reversed(behind):
+        if wanted & {*graph.steps[index].outputs}:
+            wanted.update(graph.steps[index].inputs)
+            found.append(index)
+    return found[::-1]

@@ -11,7 +11,14 @@ from tfinit.graph.layer_kinds import kind_of
 from tfinit.graph.linearity import LinearPair, is_linear, linear_pairs
 from tfinit.graph.nonlinearity import Nonlinearity, nonlinearity
 from tfinit.graph.normalizations import applied, is_normalization, normalized_steps
-from tfinit.graph.residual import ResidualBranch, ending, head_steps, residual_branches
+from tfinit.graph.residual import (
+    ResidualBranch,
+    Stream,
+    ending,
+    head_steps,
+    residual_branches,
+    residual_streams,
+)
 from tfinit.graph.tracing import trace
 from tfinit.variables import walk_layers
 
@@ -320,6 +327,17 @@ class Structure:
     def branches(self) -> list[ResidualBranch]:
         """What `residual_branches` finds."""
         return residual_branches(self.graph)
+
+    @cached_property
+    def streams(self) -> list[Stream]:
+        """What `residual_streams` finds: encoders and decoders."""
+        return residual_streams(self.graph, self.branches)
+
+    @cached_property
+    def attends(self) -> bool:
+        """True if the model has attention, in a layer or written out."""
+        written_out = bool(score_steps(self.graph))
+        return written_out or any(kind_of(step.op).attention for step in self.graph.steps)
 
     @cached_property
     def _kernel_steps(self) -> set[int]:

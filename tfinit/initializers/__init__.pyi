@@ -14,6 +14,7 @@ from .recurrent import RecurrentOrthogonal as RecurrentOrthogonal
 from .scaling import He as He
 from .scaling import LeCun as LeCun
 from .scaling import Xavier as Xavier
+from .siren import Siren as Siren
 from .sparse import Sparse as Sparse
 from .sparse import SparseOrthogonal as SparseOrthogonal
 from .sparse import SparseScaling as SparseScaling

@@ -22,8 +22,9 @@ class Scheme:
             says what the scheme does.
         label: What menus call it.
         needs_data: Whether it looks at a batch.
-        fits: ``"convolutions"``, ``"residual networks"`` or ``"recurrent networks"`` where it is
-            only for these; "" for all.
+        fits: ``"convolutions"``, ``"recurrent networks"``, ``"residual networks"``, ``"residual
+            networks with scales"``, ``"transformers"`` or ``"sine networks"`` where it is only
+            for these; "" for all.
         slow: Whether it takes seconds on a small network.
         is_start: Whether other schemes may rescale what it draws.
         as_built: Whether it draws from the initializers that the layers were built with.
