@@ -34,6 +34,7 @@ def mask_by_data(model: Any, data: Dataset, score: str, counts: Counts, seed: in
     weights = prunable_weights(model)
     dense = {key: values_of(weight) for key, weight in weights.items()}
     sizes = {key: value.size for key, value in dense.items()}
+    given: dict[str, Any]
     if isinstance(counts, int):
         given = {"sparsity": 1 - counts / sum(sizes.values()), "allocation": "global"}
     else:
@@ -47,8 +48,9 @@ def mask_by_data(model: Any, data: Dataset, score: str, counts: Counts, seed: in
         for key, weight in weights.items()
     }
     full = {key: np.ones(value.shape, bool) for key, value in dense.items()}
-    keep = keep_globally if isinstance(counts, int) else keep_layerwise
-    return keep(ranks, full, counts)
+    if isinstance(counts, int):
+        return keep_globally(ranks, full, counts)
+    return keep_layerwise(ranks, full, counts)
 
 
 def _examples(data: Dataset, seed: int) -> Any:
