@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 
 from tfinit.datasets import from_arrays
+from tfinit.errors import InputError
+from tfinit.lottery import LotteryConfig
 from tfinit.lottery.data_masks import _examples, mask_by_data
 from tfinit.pruning import prune_after_training
 
@@ -40,3 +42,10 @@ def test_as_many_survive_as_are_asked_for_and_they_are_those_of_the_score(score,
     kept = same.get_layer("fc").kernel.numpy() != 0
     # Of each of 7 outputs 14 or 15 stay there: 98 or 105, of which the least go.
     assert np.sum(kept != masks["fc/kernel"]) == abs(int(kept.sum()) - 101)
+
+
+def test_they_are_of_single_weights_and_of_keras_3():
+    with pytest.raises(InputError, match="`controls` 'wanda-reinit' prunes single weights, and"):
+        LotteryConfig(structure="channels", controls=("wanda-reinit",))
+    with pytest.raises(InputError, match="sparsegpt"):
+        LotteryConfig(keras="tf_keras", controls=("sparsegpt",))

@@ -16,6 +16,7 @@ from tfinit.lottery import LotteryConfig, Ticket, load
 from tfinit.lottery.counts import ends_early, next_counts
 from tfinit.lottery.structures import WholeChannels
 from tfinit.pruning import compact
+from tfinit.pruning.scoring.before_training import snip
 from tfinit.variables import prunable_weights
 
 NOISE = np.random.default_rng(0).random((2, 40, 4, 4, 2), np.float32)
@@ -165,6 +166,35 @@ def test_each_group_loses_its_share_by_the_allocation_uniform():
         np.testing.assert_array_equal(mask[key], expected)
 
 
+def test_channels_are_pruned_before_training_by_the_sums_of_their_scores():
+    model = build_model()
+    structure = WholeChannels(model, prunable_weights(model))
+    data = DATA.train[0][:8], DATA.train[1][:8]
+    scores = snip(model, *data)
+    mask = structure.at_initialization(model, "snip", 12, data, seed=0)
+    first, second = channels_of(mask)
+    assert first.sum() + second.sum() == 12
+    c2 = scores["c2/kernel"][0, 0]
+    sums = scores["c1/kernel"].sum(axis=(0, 1, 2)) + c2.sum(axis=0) + c2.sum(axis=1)
+    sums = sums + scores["fc/kernel"].sum(axis=1)
+    other = scores["fc/kernel"].sum(axis=0) + scores["out/kernel"].sum(axis=1)
+    shares = np.concatenate([sums / sums.mean(), other / other.mean()])
+    kept = np.concatenate([first, second])
+    assert shares[~kept].max() <= shares[kept].min()
+    for key, expected in masks_of(first, second).items():
+        np.testing.assert_array_equal(mask[key], expected)
+
+
+def test_channels_are_pruned_before_training_in_rounds():
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(9), keras.layers.Dense(2)])
+    structure = WholeChannels(model, prunable_weights(model))
+    mask = structure.at_initialization(model, "synflow", 4, (None, None), seed=0)
+    one, two = (np.abs(ops.convert_to_numpy(layer.kernel)) for layer in model.layers)
+    flow = one.sum(axis=0) * two.sum(axis=1)  # of ones, through each hidden unit
+    best = np.isin(np.arange(9), np.argsort(flow)[-4:])
+    assert [m.tolist() for m in mask.values()] == [[best.tolist()] * 3, [[b] * 2 for b in best]]
+
+
 def test_a_network_that_keeps_all_its_channels_is_refused(tmp_path):
     def one_layer():
         layers = [keras.Input((4, 4, 2)), keras.layers.Flatten(), keras.layers.Dense(2)]
@@ -191,7 +221,6 @@ def test_a_file_of_single_weights_is_as_it_was():
         ({"allocation": "erk"}, "takes the allocations 'uniform' and 'global'"),
         ({"layer_prune_fractions": {"fc/kernel": 0.5}}, "`layer_prune_fractions` is of single"),
         ({"output_prune_fraction": 0.5}, "`output_prune_fraction` is of single"),
-        ({"controls": ("snip-reinit",)}, "'snip-reinit' prunes single weights"),
         ({"keras": "tf_keras"}, "`structure` 'channels' needs keras 'keras'"),
     ],
 )

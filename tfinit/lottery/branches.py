@@ -81,11 +81,6 @@ class Branch:
         """Whether its masks are made before training."""
         return self.masks not in (TICKET, ONE_SHOT, *BY_DATA, "own")
 
-    @property
-    def of_weights(self) -> bool:
-        """Whether its masks can only be of single weights, and of Keras 3."""
-        return self.early or self.masks in BY_DATA
-
 
 _TICKET = Branch(TICKET, TICKET, label="ticket (rewound)", description="the ticket", look=0)
 _ONE_SHOT = Branch(

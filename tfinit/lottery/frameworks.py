@@ -269,15 +269,11 @@ class KerasFramework:
     @renamed(method="score")
     def prune_at_initialization(self, score: str, initial: Weights, keep: int, seed: int) -> Masks:
         """The mask with so many survivors in all, before training."""
-        from tfinit.pruning.scoring.at_initialization import prune_at_initialization
-
-        full = self.full_mask()
-        self._prepare(initial, full)
+        self._prepare(initial, self.full_mask())
         set_noise(self._model, seed, 0)  # whatever was trained before
         x, y = examples_for_scores(self._data, seed)
-        sparsity = 1 - keep / sum(m.size for m in full.values())
         with torch_seeded(False, seed, 0):
-            return prune_at_initialization(self._model, sparsity, score, x, y, seed=seed).masks
+            return self.structure.at_initialization(self._model, score, keep, (x, y), seed)
 
 
 class TfmotFramework:

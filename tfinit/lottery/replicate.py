@@ -162,7 +162,7 @@ class Replicate(Plan):
             dense = self._done[self._place(TICKET, 0)]
             return framework.prune_by_data(branch.masks, dense, counts)
         mask: Any = self._mask(BRANCHES[TICKET], level)
-        keep = sum(int(m.sum()) for m in mask.values())
+        keep = sum(self._structure.alive(mask).values())
         return framework.prune_at_initialization(branch.masks, self._initial, keep, self._seed)
 
     def _next(self, trained: LevelResult) -> Counts:

@@ -18,6 +18,7 @@ from tfinit.lottery.result import LevelResult
 from tfinit.pruning.in_training.whole_channels import MaskedAxis, groups_of, placed
 from tfinit.pruning.scoring.after_training import Scores, score_trained
 from tfinit.pruning.scoring.masks import Masks, keep_globally, keep_layerwise
+from tfinit.pruning.scoring.scores import SCORES
 from tfinit.variables import unique_name
 
 _Mask = Mapping[str, np.ndarray]
@@ -36,6 +37,11 @@ class Structure(Protocol):
 
     def choose(self, config: NetworkConfig, trained: LevelResult, counts: Counts) -> Masks:
         """The mask of the best, by the configuration's score, so many, inside the result's."""
+
+    def at_initialization(
+        self, model: Any, score: str, keep: int, data: tuple[Any, Any], seed: int
+    ) -> Masks:
+        """The mask of the best, so many in all, of a model that is not trained."""
 
     def changed(self, mask: _Mask, change: _Change, seed: int) -> Masks:
         """What a control makes of a mask."""
@@ -59,6 +65,15 @@ class SingleWeights:
         """The mask of the largest scores, inside the result's."""
         mask = dict(trained.mask)
         return _best(_scores(config, trained, mask), mask, counts)
+
+    def at_initialization(
+        self, model: Any, score: str, keep: int, data: tuple[Any, Any], seed: int
+    ) -> Masks:
+        """The mask of the largest scores, as `prune_at_initialization` finds it."""
+        from tfinit.pruning.scoring.at_initialization import prune_at_initialization
+
+        sparsity = 1 - keep / sum(int(np.prod(shape)) for shape in self.shapes.values())
+        return prune_at_initialization(model, sparsity, score, *data, seed=seed).masks
 
     def changed(self, mask: _Mask, change: _Change, seed: int) -> Masks:
         """The mask as the control changes it."""
@@ -124,7 +139,28 @@ class WholeChannels:
         group, as kernels of another size have other sums.
         """
         mask = dict(trained.mask)
-        scores = _scores(config, trained, mask)
+        return self._chosen(_scores(config, trained, mask), mask, counts)
+
+    def at_initialization(
+        self, model: Any, score: str, keep: int, data: tuple[Any, Any], seed: int
+    ) -> Masks:
+        """The mask of the channels of the largest scores, in as many rounds as the score has.
+
+        With n channels in all, n · (keep / n)^(k / T) are left after round k of T.
+        """
+        from tfinit.pruning.scoring.before_training import scorer
+
+        scored = scorer(score, model, *data, seed=seed)
+        every = sum(self.shapes.values())
+        rounds = SCORES[score].rounds
+        mask = self.masks({name: np.ones(size, dtype=bool) for name, size in self.shapes.items()})
+        for k in range(1, rounds + 1):
+            left = max(keep, round(every * (keep / every) ** (k / rounds)))
+            mask = self._chosen(scored(mask), mask, left)
+        return mask
+
+    def _chosen(self, scores: Scores, mask: Masks, counts: Counts) -> Masks:
+        """The mask of the channels, inside another, whose weights' scores have the largest sums."""
         scores = {key: np.where(alive, scores[key], 0) for key, alive in mask.items()}
         summed, living = self._summed(scores), self.living(mask)
         if isinstance(counts, int):

@@ -10,6 +10,7 @@ from tfinit.pruning import channel_plan
 from tfinit.pruning.channels.groups import find_groups, weights_with_channels
 from tfinit.pruning.channels.scoring import SCORES, channel_scores, check_channel_score
 from tfinit.pruning.scoring import channel_names
+from tfinit.pruning.scoring.before_training import grasp
 
 L = keras.layers
 
@@ -114,6 +115,23 @@ def test_taylor_is_the_sum_of_weights_times_gradients():
     given = {"target": {"channels": 0.5}, "score": "taylor", "loss": "mse", "round_to": 1}
     (planned,) = channel_plan(model, x, y, **given).groups
     assert set(planned.removed) == set(np.argsort(expected)[:3])
+
+
+def test_scores_before_training_are_summed_over_kernels():
+    keras.utils.set_random_seed(1)
+    layers = [L.Dense(6, "relu", name="a"), L.Dense(2, name="b")]
+    model = keras.Sequential([keras.Input((3,)), *layers])
+    w = {layer: np.abs(own["kernel"]) for layer, own in weights(model).items()}
+    flow = w["a"].sum(axis=0) * w["b"].sum(axis=1)  # of ones, through each hidden unit
+    found = scores(model, "synflow")["a"]
+    np.testing.assert_allclose(found, 2 * flow, rtol=1e-5)  # by what makes it, and what reads it
+    rng = np.random.default_rng(2)
+    x, y = rng.normal(size=(10, 3)).astype("f4"), rng.normal(size=(10, 2)).astype("f4")
+    by_weight = grasp(model, x, y, loss="mse", batch_size=4)
+    expected = by_weight["a/kernel"].sum(axis=0) + by_weight["b/kernel"].sum(axis=1)
+    np.testing.assert_allclose(scores(model, "grasp", x, y, "mse")["a"], expected, rtol=1e-4)
+    with pytest.raises(InputError, match="must be one of l1, l2, batchnorm, taylor, random"):
+        check_channel_score("largest")
 
 
 @pytest.mark.backends

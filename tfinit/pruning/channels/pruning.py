@@ -69,7 +69,8 @@ def prune_channels(
             ``{"params": 0.5}`` of the parameters, or ``{"channels": 0.5}`` of all channels that no
             layer keeps from going. It is met within 0.95 to 1 of it.
         score: How important a channel is: ``"l2"``, ``"l1"``, ``"taylor"`` (needs data and a loss),
-            ``"batchnorm"``, ``"random"``, a `tfinit.pruning.Score`, or a function of what it needs,
+            ``"batchnorm"``, ``"random"``, ``"synflow"``, ``"grasp"`` and others before training, a
+            `tfinit.pruning.Score`, or a function of what it needs,
             as ``lambda weights, gradients: weights * gradients``. `tfinit.pruning.channels.scoring`
             has the formulas, and how they are summed over the weights of a channel.
         allocation: Where channels go: ``"global"``, wherever they score lowest, divided by the mean

@@ -8,11 +8,13 @@ of their entries that are the channel's, over all layers that it runs through::
     taylor     Σ |w · g|      over kernels; g = ∂L/∂w of the mean loss over `x` and `y`
     batchnorm  Σ |γ|          over the scales of BatchNormalization
     random     U(0, 1)        a stream for each group
-    own score  Σ score(w)     over kernels
+    others     Σ score(w)     over kernels
 
-Kernels are those that make the channel and those that read it, with every entry of theirs: the
-window of a convolution, each place of a flattened map, both axes where the channel is on both.
-Biases do not count, nor does β.
+Others are those of `prune_at_initialization`, as synflow and grasp, and own ones. Kernels are those
+that make the channel and those that read it, with every entry of theirs: the window of a
+convolution, each place of a flattened map, both axes where the channel is on both. Biases do not
+count, nor does β. SNIP is taylor; GraSP is of both signs, and its sum is what the whole channel
+means to ‖g‖², to first order.
 
 `l1`, `l2`, `taylor` and `batchnorm` are, but for a factor that is the same for all channels of a
 group, what Torch-Pruning's GroupMagnitudeImportance, GroupTaylorImportance and BNScaleImportance
@@ -32,7 +34,7 @@ from tfinit.graph.channel_values import Channels
 from tfinit.graph.layer_kinds import kind_of
 from tfinit.pruning.channels.groups import Group, Weight
 from tfinit.pruning.scoring.before_training import scorer, scores_one_by_one
-from tfinit.pruning.scoring.scores import BEFORE, AnyScore, Formula, Score, check_score
+from tfinit.pruning.scoring.scores import BEFORE, AnyScore, Formula, Score, check_score, names
 from tfinit.streams import stream_for
 from tfinit.variables import all_weights
 
@@ -77,7 +79,9 @@ def check_channel_score(score: AnyScore) -> Score:
     """
     if isinstance(score, str):
         cure = "Or pass a tfinit.pruning.Score, or a function of `weights` or `gradients`."
-        return SCORES[one_of("score", score, SCORES, cure)][0]
+        one_of("score", score, dict.fromkeys((*SCORES, *names(BEFORE))), cure)
+        if score in SCORES:
+            return SCORES[score][0]
     return check_score(score, BEFORE)
 
 
