@@ -1,5 +1,7 @@
 """Package metadata. Tool settings live in pyproject.toml."""
 
+import os
+import re
 from pathlib import Path
 
 from setuptools import find_packages, setup
@@ -14,14 +16,53 @@ EXPORT = [
 ]
 JAX = "jax>=0.4.30,<0.13"
 SCALE = ["ray>=2.40,<3"]
+VERSION = "0.1.0"
+README = Path(__file__).with_name("README.md").read_text(encoding="utf-8")
+URLS = {}
+# Where the repository is: said by what builds a release. On the page of an index, with no files
+# beside it, what the README names is found there.
+HOME = os.environ.get("TFINIT_REPOSITORY")
+if HOME:
+    tree = f"{HOME}/blob/v{VERSION}"
+    README = re.sub(r"(!\[[^\]]*\]\()(?!https?:|#)", rf"\1{HOME}/raw/v{VERSION}/", README)
+    README = re.sub(r"(\]\()(?!https?:|#)", rf"\1{tree}/", README)
+    URLS = {
+        "Source": HOME,
+        "Documentation": f"{tree}/docs/index.md",
+        "Changelog": f"{tree}/CHANGELOG.md",
+        "Issues": f"{HOME}/issues",
+    }
 
 setup(
     name="tfinit",
-    version="0.1.0",
+    version=VERSION,
     description="Weight initialization, pruning and lottery tickets for Keras networks",
-    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description=README,
     long_description_content_type="text/markdown",
+    author="The tfinit authors",
+    project_urls=URLS,
     license="Apache-2.0",
+    license_files=["LICENSE"],
+    keywords=[
+        *("keras", "tensorflow", "jax", "pytorch", "neural network"),
+        *("weight initialization", "pruning", "sparsity", "lottery ticket", "model compression"),
+    ],
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Environment :: Console",
+        "Intended Audience :: Developers",
+        "Intended Audience :: Education",
+        "Intended Audience :: Science/Research",
+        "Operating System :: OS Independent",
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3 :: Only",
+        "Programming Language :: Python :: 3.10",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Typing :: Typed",
+    ],
     packages=find_packages(include=["tfinit", "tfinit.*"]),
     package_data={
         "": ["*.pyi"],  # what packages and type checkers read the public names from
@@ -93,9 +134,9 @@ setup(
         "jax-gpu": ["jax[cuda13]>=0.10,<0.13"],
         # `scripts/docs.sh`: the site, and what its notebooks use.
         "docs": [
-            "sphinx>=8.1,<10",
-            "myst-nb>=1.2,<2",
-            "pydata-sphinx-theme>=0.16,<0.25",
+            "sphinx>=9,<10",  # Python 3.11 and newer
+            "myst-nb>=1.4,<2",
+            "pydata-sphinx-theme>=0.24,<0.25",
             "sphinx-copybutton>=0.5.2,<0.6",
             "pandas>=2.1,<4",
             *EXPORT,

@@ -1,7 +1,8 @@
-"""The pages of the reference: of every public name, and of every command.
+"""The pages that are made: of every public name, of every command, and of the figures.
 
 What is public is what the stubs ``__init__.pyi`` name, and of modules ``__all__``, so that no list
-is kept here. `pages` makes the text of all pages; `write` brings a folder to hold just these.
+is kept here. The gallery shows the figures of docs/figures, with the command that the script which
+draws it names. `pages` makes the text of all pages; `write` brings a folder to hold just these.
 """
 
 import contextlib
@@ -108,13 +109,14 @@ def pages() -> dict[str, str]:
         f"{_title('Command line')}\n{_literal(_help())}\n"
         f".. toctree::\n   :maxdepth: 1\n\n{entries}\n"
     )
+    made["figures.rst"] = _figures_page()
     return made
 
 
 def write(folder: Path) -> None:
     """Write the pages that changed, so that others are not built again; remove what is no page."""
     made = pages()
-    for path in [*folder.glob("api/**/*.rst"), *folder.glob("commands/*.rst")]:
+    for path in folder.rglob("*.rst"):
         if path.relative_to(folder).as_posix() not in made:
             path.unlink()
     for name, text in made.items():
@@ -122,6 +124,25 @@ def write(folder: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             path.write_text(text, encoding="utf-8")
+
+
+def _figures_page() -> str:
+    scripts = {path: path.read_text(encoding="utf-8") for path in ROOT.glob("scripts/*.py")}
+    shown = []
+    for figure in sorted((ROOT / "docs" / "figures").glob("*.png")):
+        named = f"docs/figures/{figure.name}"
+        by = [(path, text) for path, text in scripts.items() if named in text]
+        if not by:
+            continue  # of an experiment: the page of its results shows it
+        [(path, text)] = by
+        [about] = re.findall(r'\A"""(.*)$', text, re.M)
+        heading = path.stem
+        shown.append(
+            f"{heading}\n{'-' * len(heading)}\n\n{about.replace('|', chr(92) + '|')}\n\n"
+            f".. code-block:: sh\n\n   python scripts/{path.name} --figure {figure.name}\n\n"
+            f".. image:: ../figures/{figure.name}\n   :alt: What scripts/{path.name} draws\n"
+        )
+    return f"{_title('Figures of papers')}\n" + "\n".join(shown)
 
 
 def _title(text: str) -> str:

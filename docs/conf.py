@@ -27,9 +27,11 @@ myst_heading_anchors = 3
 # Notebooks are Markdown that is run; what was printed is kept until a page changes.
 nb_execution_mode = "cache"
 nb_execution_cache_path = str(DOCS / "_build" / "notebooks")
+nb_execution_in_temp = True
 nb_execution_timeout = 300
 nb_execution_raise_on_error = True
 nb_merge_streams = True
+nb_output_stderr = "remove"  # what TensorFlow says of the machine
 
 # Docstrings: Google's sections. What is in single backticks is code, and a link where there is one.
 default_role = "py:obj"

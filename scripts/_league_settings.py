@@ -285,11 +285,13 @@ def _settings() -> dict[str, Setting]:
     )
     for residual, kind in ((False, "plain"), (True, "residual")):
         for normalized, told in ((False, ""), (True, "-normalized")):
+            more = ("delta_orthogonal", *("fixup", "depth_scaled") * residual)
+            more += ("zero_gamma",) * (residual and normalized)
             found[f"{kind}-conv{told}"] = Setting(
                 "convolutions",
                 lambda residual=residual, normalized=normalized: _conv(residual, normalized),
                 digits,
-                ("delta_orthogonal", *("fixup", "depth_scaled") * residual),
+                more,
                 steps=200,
                 batch_size=32,
                 rates=_SGD[1:],
@@ -298,7 +300,8 @@ def _settings() -> dict[str, Setting]:
     recurrent = ("chrono", "forget_bias")
     adam = Setting("LSTM", _lstm, recalled, recurrent, "adam", batch_size=32, rates=_ADAM)
     found["lstm-recall"] = replace(adam, steps=1500, seconds=8.0, held_out=True)
-    transformer = replace(adam, group="transformers", more=("fixup", "depth_scaled"))
+    transformers = ("fixup", "depth_scaled", "mimetic", "t_fixup", "small_init")
+    transformer = replace(adam, group="transformers", more=transformers)
     for make, data, name, steps in (
         (_encoder, rows_of_digits, "encoder", 300),
         (_decoder, sums, "decoder", 200),
@@ -314,7 +317,7 @@ def _settings() -> dict[str, Setting]:
     found["sine-image"] = replace(
         adam,
         group="sine network",
-        more=(),
+        more=("siren",),
         build=_sines,
         data=image,
         loss="squares",

@@ -1,10 +1,13 @@
 """docker/constraints.txt: the version of every package that goes into an image.
 
     .venv/bin/python scripts/constraints.py [--out docker/constraints.txt]
+    .venv/bin/python scripts/constraints.py --development --out tests/constraints.txt
+    python scripts/constraints.py --oldest --out oldest.txt
 
 The versions of the environment that it runs in: run it where scripts/test.sh has passed. For what
 only images have (CUDA, tensorflow-datasets), pip chooses versions that go with those. Installs
-nothing. Needs the network.
+nothing. Needs the network; --development, for the environment that tests run in, and --oldest, the
+lowest series that setup.py allows of each package, do not.
 """
 
 import argparse
@@ -53,22 +56,45 @@ def resolved(constraints: dict[str, str], device: str) -> dict[str, str]:
     return {canonical(m["name"]): m["version"] for m in chosen if m["name"] != "tfinit"}
 
 
+def oldest() -> dict[str, str]:
+    """The lowest series that setup.py allows: of ``numpy>=1.26,<3`` it is 1.26.*."""
+    setup = (ROOT / "setup.py").read_text(encoding="utf-8")
+    lowest: dict[str, str] = {}
+    for name, version in re.findall(r"""["']([\w-]+)>=([\d.]+)""", setup):
+        # Where two extras ask for it, the higher one holds for both.
+        lowest[name] = max(lowest.get(name, "0"), version, key=_parts)
+    return {name: f"{version}.*" for name, version in lowest.items()}
+
+
+def _parts(version: str) -> list[int]:
+    return [int(part) for part in version.split(".")]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     default = ROOT / "docker" / "constraints.txt"
     parser.add_argument("--out", type=Path, default=default, help="where they go")
-    out = parser.parse_args().out
-    pins, tested = {}, here()
-    for device in DEVICES:
-        # The second time with what was chosen the first: both images get the same versions.
-        pins |= resolved(tested | pins, device)
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--development", action="store_true", help="all that is installed here")
+    which.add_argument("--oldest", action="store_true", help="the lowest that setup.py allows")
+    given = parser.parse_args()
+    out, pins, tested = given.out, {}, here()
+    if given.oldest:
+        pins = oldest()
+    elif given.development:
+        pins = tested
+    else:
+        for device in DEVICES:
+            # The second time with what was chosen the first: both images get the same versions.
+            pins |= resolved(tested | pins, device)
     head = (
         "# Made by scripts/constraints.py, for linux/amd64, from an environment of Python "
         f"{platform.python_version()}.\n"
     )
     lines = [f"{name}=={version}\n" for name, version in sorted(pins.items())]
     out.write_text(head + "".join(lines), encoding="utf-8")
-    print(f"wrote {out}: {len(pins)} packages, {len(pins.keys() - tested.keys())} not tested here")
+    missing = pins.keys() - {canonical(name) for name in tested}
+    print(f"wrote {out}: {len(pins)} packages, {len(missing)} not installed here")
 
 
 if __name__ == "__main__":

@@ -362,5 +362,5 @@ def _beside_each_other(workers: int) -> None:
 
 
 if __name__ == "__main__":
-    with heard():
+    with heard("Start the same command again to go on where it was."):
         main()

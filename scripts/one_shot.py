@@ -1,7 +1,7 @@
 """Pruned after training, without training: magnitude, Wanda and SparseGPT, and what repair adds.
 
     python scripts/one_shot.py                                  # four networks, three seeds
-    python scripts/one_shot.py --networks lenet --seeds 1
+    python scripts/one_shot.py --networks lenet --seeds 0
 
 Trains a convolutional network and LeNet-300-100 on MNIST, ResNet-20 on scikit-learn's digits, and a
 transformer that predicts the next character of Python's own help texts. Each is pruned at once, by
@@ -9,8 +9,9 @@ calibration examples without targets; what is measured is loss (in nats) and acc
 as the mean ± standard deviation over seeds. "repaired" is after `tfinit.pruning.repair`.
 
 At the end it says where the loss is not in the order of the papers, SparseGPT ≤ Wanda ≤ magnitude,
-and where repair does not gain at 80 % and above. What is measured goes to --results, a line each,
-and is not measured again. MNIST is that of TFINIT_DATA_DIR, or downloaded by Keras.
+and where repair does not gain at 80 % and above. What is measured goes to a file for each network
+and seed in --results, and is not measured again: several processes can share the work, and one that
+is started after them prints the table. MNIST is that of TFINIT_DATA_DIR, or downloaded by Keras.
 """
 
 import argparse
@@ -30,9 +31,9 @@ from pruning_methods import conv_net
 
 from tfinit.cli.signals import heard
 from tfinit.datasets import load
+from tfinit.files import write_whole
 from tfinit.networks import lenet_300_100, resnet_20
 from tfinit.pruning import prune_after_training, repair
-from tfinit.pruning.calibrated.names import N_M
 from tfinit.spread import Spread
 from tfinit.text_table import aligned
 
@@ -151,11 +152,13 @@ def measured(name: str, task: Task, seed: int) -> list[dict]:
         loss, accuracy = pruned.evaluate(*task.test, batch_size=500, verbose=0)
         told = {"sparsity": sparsity, "score": score, "repaired": repaired}
         found.append({"network": name, "seed": seed, **told, "loss": loss, "accuracy": accuracy})
+        shown = f"{name} seed {seed}: {sparsity} {score}{' repaired' * repaired}"
+        print(f"{shown}  loss {loss:.3f}, accuracy {accuracy:.2%}", file=sys.stderr, flush=True)
 
     pruned.set_weights(weights)
     row("dense", "", False)
     for sparsity in SPARSITIES:
-        structured = sparsity in N_M
+        structured = not sparsity.endswith("%")
         given = {"structure": sparsity} if structured else {"sparsity": float(sparsity[:-1]) / 100}
         for label, score in SCORES.items():
             if structured and label == "wanda, of kernels":  # in groups both are the same
@@ -230,23 +233,18 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))
-    parser.add_argument("--seeds", type=int, default=3, help="how many seeds, 3")
-    parser.add_argument("--results", type=Path, default=Path("runs/one_shot.jsonl"))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="0 1 2")
+    parser.add_argument("--results", type=Path, default=Path("runs/one_shot"), help="a folder")
     options = parsed(parser)
     start, rows = time.monotonic(), []
-    if options.results.exists():
-        rows = [json.loads(line) for line in options.results.read_text().splitlines()]
-    options.results.parent.mkdir(parents=True, exist_ok=True)
-    for seed, name in itertools.product(range(options.seeds), options.networks):
-        if any((row["network"], row["seed"]) == (name, seed) for row in rows):
+    for seed, name in itertools.product(options.seeds, options.networks):
+        file = options.results / f"{name}-{seed}.json"
+        if file.exists():
+            rows += json.loads(file.read_text())
             continue
         rows += (found := measured(name, NETWORKS[name](), seed))
-        # All of a network at once: one that is ended in the middle is measured anew.
-        with options.results.open("a") as file:
-            file.write("".join(f"{json.dumps(row)}\n" for row in found))
-        told = f"{name}, seed {seed}: dense accuracy {found[0]['accuracy']:.2%}"
-        print(f"{told}, {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)
-    table = Table([row for row in rows if row["seed"] < options.seeds])
+        write_whole(file, json.dumps(found, indent=1).encode())
+    table = Table(rows)
     for name in options.networks:
         print("", name, table.text(name), *table.judged(name), sep="\n", flush=True)
     print(f"\n{time.monotonic() - start:.0f} seconds")

@@ -35,22 +35,23 @@ wait "$imported" "$browser" "$without_tensorflow"
 
 # What runs on every backend of Keras: on PyTorch; then on JAX, where no TensorFlow is installed at
 # all. Beside them the whole suite, on TensorFlow: no core is idle while one file is left of a part.
-two=(--numprocesses=2 --dist=loadfile --no-loadscope-reorder) # the last files are short
+by_files=(--dist=loadfile --no-loadscope-reorder) # the last files are short
 on_other_backends() {
     local code=0 # 5: no test is chosen by the flags
     mapfile -t files < <(grep -rl 'mark\.backends' tests --include='test_*.py' | sort)
     echo "== KERAS_BACKEND=torch"
-    KERAS_BACKEND=torch "$bin/python" -m pytest -q "${two[@]}" -m backends "${files[@]}" "$@" ||
+    KERAS_BACKEND=torch "$bin/python" -m pytest -q -n 2 "${by_files[@]}" -m backends "${files[@]}" "$@" ||
         [ $? = 5 ] || code=1
     echo "== KERAS_BACKEND=jax, without TensorFlow"
-    scripts/test_without_tensorflow.sh "${two[@]}" "$@" || [ $? = 5 ] || code=1
+    scripts/test_without_tensorflow.sh -n 2 "${by_files[@]}" "$@" || [ $? = 5 ] || code=1
     return "$code"
 }
 mkdir -p .pytest_cache
 on_other_backends "$@" > .pytest_cache/on_other_backends.log 2>&1 & others=$!
 code=0
 echo "== the whole suite"
-"$bin/python" -m pytest -q "${two[@]}" --durations=10 "$@" || code=$?
+# Three, as some tests wait for processes that they begin: with two, a core is idle meanwhile.
+"$bin/python" -m pytest -q -n 3 "${by_files[@]}" --durations=10 "$@" || code=$?
 wait "$others" || code=$?
 cat .pytest_cache/on_other_backends.log
 exit "$code"

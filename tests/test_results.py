@@ -171,6 +171,11 @@ def test_plot_gives_a_figure_where_there_is_something_to_see(results, name):
         assert isinstance(results[name].plot(), Figure)
 
 
+def test_a_notebook_shows_a_figure(results):
+    figure = results[min(PLOTTED)].plot()
+    assert figure._repr_png_().startswith(b"\x89PNG")  # asked for where no backend is chosen
+
+
 def test_numbers_of_some_results():
     pruned = prune_at_initialization(model(), 0.6, "magnitude", allocation="uniform").to_dict()
     assert pruned["score"] == "magnitude" and pruned["sparsity"] == pytest.approx(0.6, abs=0.02)

@@ -31,12 +31,12 @@ def odd_activation(x):
     return keras.ops.tanh(x)
 
 
-def everything():
+def everything(rate=0.2):
     """All that a step in training mode changes, and what is made in the first one."""
     keras.utils.set_random_seed(1)
     inputs = keras.Input((8,))
     h = keras.layers.Dense(8, "relu", activity_regularizer="l2", kernel_regularizer="l2")(inputs)
-    h = keras.layers.Dropout(0.5)(keras.layers.BatchNormalization()(h))
+    h = keras.layers.Dropout(rate)(keras.layers.BatchNormalization()(h))
     h = keras.layers.SpectralNormalization(keras.layers.Dense(8))(h)
     outputs = [keras.layers.Dense(4)(h), keras.layers.Dense(2, odd_activation)(h)]
     model = keras.Model(inputs, outputs)
@@ -92,11 +92,11 @@ def trained_alone():
     return fit(everything())
 
 
-def test_eight_threads_say_what_one_says_and_leave_nothing():
-    model = everything()
+def test_four_threads_say_what_one_says_and_leave_nothing():
+    model = everything(rate=0.5)  # steps are tried without so much
     before = bits(model), attributes(model), {c: dict(vars(c)) for c in map(type, model.layers)}
     alone = said(model, X, Y)
-    assert in_threads(*[lambda: said(model, X, Y)] * 8) == [alone] * 8
+    assert in_threads(*[lambda: said(model, X, Y)] * 4) == [alone] * 4
     assert bits(model) == before[0]
     assert attributes(model) == before[1]
     assert {c: dict(vars(c)) for c in map(type, model.layers)} == before[2]

@@ -1,6 +1,7 @@
 """A small network on the digits, what is found of its rate, and its loss after some steps."""
 
 import keras
+from diagnosed import losses_of
 from sklearn.datasets import load_digits
 
 from tfinit.diagnostics import diagnose
@@ -28,4 +29,4 @@ def of_rate(model, *data, **more):
 
 
 def loss_after(model, steps, *data):
-    return [float(model.train_on_batch(*data)) for _ in range(steps)][-1]
+    return losses_of(model, *data, steps=steps)[-1]

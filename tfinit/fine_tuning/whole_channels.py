@@ -8,9 +8,9 @@ from tfinit.fine_tuning.config import PruneConfig
 from tfinit.pruning.channels.plan import ChannelPlan
 from tfinit.pruning.channels.pruning import channel_plan
 from tfinit.pruning.channels.scoring import SCORES as CHANNEL_SCORES
+from tfinit.pruning.in_training.channel_targets import maskable
 from tfinit.pruning.in_training.rules import PruningRule
 from tfinit.pruning.in_training.schedules import ConstantSparsity, PolynomialDecay
-from tfinit.pruning.in_training.whole_channels import placed
 from tfinit.saved_data import Examples
 from tfinit.training.order import epoch_order
 
@@ -59,9 +59,7 @@ def _maskable(config: PruneConfig, model: Any) -> list[str]:
     rule = PruningRule(
         ConstantSparsity(0.5, 2), model, structure="channels", score=config.channel_score
     )
-    groups, _ = rule.groups()
-    trained = {id(weight): place for place, weight in enumerate(model.trainable_variables)}
-    return list(dict.fromkeys(name for group in placed(groups, trained) for name in group.names))
+    return maskable(model, rule.groups()[0])
 
 
 def by_and_by(plan: ChannelPlan, config: PruneConfig, end: int, frequency: int) -> dict[str, Any]:

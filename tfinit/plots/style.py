@@ -1,5 +1,6 @@
 """What the figures have in common: colours, bands, axes of densities."""
 
+import io
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import count
 from typing import Any
@@ -59,9 +60,18 @@ def panels(title: str, columns: int, size: tuple[float, float]) -> tuple[Figure,
     return figure, list(figure.subplots(1, columns, squeeze=False)[0])
 
 
+class _Shown(Figure):
+    """A figure that a notebook shows as the result of a cell, without ``%matplotlib``."""
+
+    def _repr_png_(self) -> bytes:
+        file = io.BytesIO()
+        self.savefig(file, format="png")
+        return file.getvalue()
+
+
 def blank(title: str, size: tuple[float, float]) -> Figure:
     """A new figure with nothing but a title, which needs no display."""
-    figure = Figure(figsize=size, layout="constrained")
+    figure = _Shown(figsize=size, layout="constrained")
     FigureCanvasAgg(figure)
     figure.suptitle(title)
     return figure

@@ -6,6 +6,7 @@ For each rule: the fault, what is like it and must stay quiet, and its cure, aft
 import keras
 import numpy as np
 import pytest
+from diagnosed import losses_of
 
 from tfinit.diagnostics import diagnose
 
@@ -46,10 +47,8 @@ def found(model, x=X, y=HALVES):
 
 
 def trains(model, x=X, y=HALVES, steps=40):
-    first = float(model.train_on_batch(x, y))
-    for _ in range(steps):
-        last = float(model.train_on_batch(x, y))
-    return last < 0.6 * first
+    losses = losses_of(model, x, y, steps)
+    return losses[-1] < 0.6 * losses[0]
 
 
 @pytest.mark.backends

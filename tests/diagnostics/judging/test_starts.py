@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from diagnosed import losses_of
 
 import tfinit
 from tfinit.diagnostics import diagnose
@@ -87,11 +88,11 @@ def test_weights_that_are_next_to_nothing_are_found_and_cured():
     model = three_layers(1e-4, keras.optimizers.SGD(0.1, momentum=0.9))
     (finding,) = diagnose(model, X, YES).severe
     assert (finding.rule, finding.fault) == ("TFI011", "initial")
-    losses = [float(model.train_on_batch(X, YES)) for _ in range(30)]
+    losses = losses_of(model, X, YES, 30)
     assert losses[-1] == pytest.approx(losses[0], rel=0.02)
     exec(finding.code, {"tfinit": tfinit, "model": model})
     assert diagnose(model, X, YES).healthy
-    assert [float(model.train_on_batch(X, YES)) for _ in range(30)][-1] < 0.8 * losses[0]
+    assert losses_of(model, X, YES, 30)[-1] < 0.8 * losses[0]
 
 
 def test_small_weights_that_grow_at_once_are_no_finding():

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 import pytest
-from diagnosed import rebuilt
+from diagnosed import losses_of, rebuilt
 
 import tfinit
 from tfinit.diagnostics import diagnose
@@ -163,8 +163,7 @@ def cured(case, finding):
 
 def trains(model, case, steps=40):
     """Whether it does far better in the end than who guesses."""
-    for _ in range(steps):
-        last = float(model.train_on_batch(case.x, case.y))
+    last = losses_of(model, case.x, case.y, steps)[-1]
     return last < 0.6 * (case.y.var() if case.y is NUMBERS else np.log(2))
 
 

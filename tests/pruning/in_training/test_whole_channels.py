@@ -270,6 +270,24 @@ class TestTraining:
         for key, mask in get_masks(whole).items():
             np.testing.assert_array_equal(get_masks(loaded)[key], mask)
 
+    def test_a_target_is_what_is_left_in_the_end(self, tmp_path):
+        """Of each group as many as a plan leaves; which ones, training says."""
+        keras.utils.set_random_seed(0)
+        layers = [keras.layers.Dense(n, "relu", name=f"d{n}") for n in (32, 16)]
+        model = keras.Sequential([keras.Input((6,)), *layers, keras.layers.Dense(3)])
+        plan = channel_plan(model, target={"macs": 0.5}, allocation="global")
+        fraction = {"d32": plan.groups[0].left, "d16": plan.groups[1].left}
+        schedule = PolynomialDecay(0.0, 0.9, 0, 6, frequency=2)
+        compiled(
+            model, schedule, keras.optimizers.Adam(), target={"macs": 0.5}, allocation="global"
+        )
+        x = np.random.default_rng(0).normal(size=(64, 6))
+        model.fit(x, np.arange(64) % 3, batch_size=8, verbose=0)
+        small = compact(model).model
+        assert {name: small.get_layer(name).units for name in fraction} == fraction
+        rule = PruningRule.from_config(model.optimizer.rules[0].get_config())
+        assert rule.allocation == {n: 1 - left / int(n[1:]) for n, left in fraction.items()}
+
     def test_masks_go_from_one_model_to_another(self):
         model = compiled(network(), HALF)
         model.optimizer.build(model.trainable_variables)
@@ -339,6 +357,8 @@ class TestWhatMayGo:
             ({"allocation": "erk"}, "'uniform' and 'global'"),
             ({"allocation": {"c1": 1.5}}, r"allocation\['c1'\]"),
             ({"regrow": "set"}, "`regrow` exclude"),
+            ({"target": {"macs": 0.001}}, "0.001 of the multiply-adds cannot be reached"),
+            ({"target": {"macs": 0.5}, "min_density": 0.1, "allocation": "global"}, "by name with"),
             ({"block_size": (4, 1)}, "`block_size` exclude"),
             ({"keep_zeros": True}, "`keep_zeros` exclude"),
             ({"structure": "filters"}, "must be one of weights, channels"),

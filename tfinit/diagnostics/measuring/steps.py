@@ -85,10 +85,16 @@ class Steps:
         taken: What its variables hold.
         work: The passes of a step.
         many: Whether many steps will be made.
+        anew: Whether layers draw other numbers in each step.
     """
 
     def __init__(
-        self, model: Any, taken: list[tuple[Any, Any]], work: Work, many: bool = False
+        self,
+        model: Any,
+        taken: list[tuple[Any, Any]],
+        work: Work,
+        many: bool = False,
+        anew: bool = False,
     ) -> None:
         import keras
 
@@ -104,6 +110,7 @@ class Steps:
         large = sum(math.prod(variable.shape) for variable in asked) >= _LARGE
         self.count, self._few = (_FEW, _FEWEST) if large else (_STEPS, _FEW)
         self._programs: Programs = {}
+        self._noise = int(anew)  # how far seeds are from where they were
         # A graph is traced where there are many steps of a small network.
         on_tensorflow = keras.backend.backend() == "tensorflow" and not model.run_eagerly
         self._compiles, self._compiled = many and on_tensorflow and not large, None
@@ -127,7 +134,7 @@ class Steps:
         losses: list[float] = []
         first = np.empty(0)
         while True:
-            loss, largest = self._next(self._walk)
+            loss, largest = self.step(self._walk)
             first = first if losses else largest
             losses.append(loss)
             if (
@@ -162,8 +169,12 @@ class Steps:
         """Where the model is, before a first step."""
         return Walk(self._model, self._trained, rate)
 
-    def _next(self, walk: "Walk") -> tuple[float, np.ndarray]:
-        """The loss, and the largest entry of each gradient; then a step is made."""
+    def step(self, walk: "Walk") -> tuple[float, np.ndarray]:
+        """The loss, and the largest entry of each gradient; then a step is made.
+
+        Args:
+            walk: Which weights: the same in all steps.
+        """
         if self._compiles:
             self._compiled, self._compiles = self._in_graph(walk), False
         if self._compiled is not None:
@@ -171,38 +182,49 @@ class Steps:
             return float(loss), np.asarray(largest)
         loss, gradients = self.passed(walk)
         walk.step(gradients)
+        self._noise += self._noise > 0
         arrays = (None if g is None else array_of(g) for g in gradients)
         return loss, np.array([0.0 if g is None else np.max(np.abs(g)) for g in arrays])
 
     def _in_graph(self, walk: "Walk") -> Any:
         """One step that is traced once for all rates; None of a model that cannot be traced."""
+        import keras
+
         from tfinit.graph.passes import backend
         from tfinit.graph.snapshot import apart, streams_left
 
+        held = self._held(walk)
+        seeds = {
+            id(v): keras.Variable(value, dtype=v.dtype, trainable=False, name=_SEED)
+            for v, value in held
+            if self._noise and v.name == _SEED
+        }
+        held = [(v, seeds[id(v)].value if id(v) in seeds else value) for v, value in held]
+
+        def then(gradients: list[Any]) -> None:
+            walk.step(gradients)
+            for seed in seeds.values():
+                seed.assign(_later(seed, seed.value, 1))
+
         try:
             with streams_left(self._model), apart(self._model, self._taken):
-                return backend().compiled(self._held(walk), self._work, walk.step)
+                return backend().compiled(held, self._work, then)
         except Exception:  # code of the user's own that runs eagerly alone
             return None
 
-    def _held(self, walk: "Walk", noise: int = 0) -> list[tuple[Any, Any]]:
+    def _held(self, walk: "Walk") -> list[tuple[Any, Any]]:
         put = {id(v): copy.value for (v, _), copy in zip(self._trained, walk.copies, strict=True)}
-        return [(v, put.get(id(v), _later(v, value, noise))) for v, value in self._taken]
+        return [(v, put.get(id(v), _later(v, value, self._noise))) for v, value in self._taken]
 
-    def passed(self, walk: "Walk", noise: int = 0) -> tuple[float, list[Any]]:
-        """The loss with the weights of a walk, and its gradients.
-
-        Args:
-            walk: Which weights.
-            noise: How far seeds are from where they were: layers that draw do so anew with each.
-        """
+    def passed(self, walk: "Walk") -> tuple[float, list[Any]]:
+        """The loss with the weights of a walk, and its gradients."""
         # They import Keras.
         from tfinit.graph.passes import forward_and_backward
         from tfinit.graph.snapshot import apart, streams_left
 
         # Layers that have no seed draw from PyTorch's stream, which is put back at the end of all.
-        left = nullcontext() if noise else streams_left(self._model)
-        with left, apart(self._model, self._held(walk, noise)) as snapshot:
+        left = nullcontext() if self._noise else streams_left(self._model)
+        with left, apart(self._model, self._held(walk)) as snapshot:
             passed = forward_and_backward(snapshot, self._work, _unseen, _unseen, self._programs)
         gradients = [g if g is None else g / self._work.scale for g in passed.gradients]
         return float(passed.number), gradients

@@ -87,20 +87,19 @@ def try_without_dropout(
 
 
 def _tried(model: Any, rate: float, taken: list[tuple[Any, Any]], work: Work) -> Undropped | None:
-    quiet, noisy = Steps(model, taken, work), Steps(model, taken, work)
+    quiet = Steps(model, taken, work, many=True)
+    noisy = Steps(model, taken, work, many=True, anew=True)
     walk, steps = quiet.walk(rate), 0
     with _nothing_dropped(model):
-        before, gradients = quiet.passed(walk)
-        loss = before
+        before = loss = quiet.step(walk)[0]
         while (steps < _FEW or loss > _ENOUGH * before) and steps < _MANY and math.isfinite(loss):
-            walk.step(gradients)
+            loss, _ = quiet.step(walk)
             steps += 1
-            loss, gradients = quiet.passed(walk)
     if not 0 < loss < _LEAST * before:
         return None
     walk = noisy.walk(rate)
-    for step in range(steps):
-        walk.step(noisy.passed(walk, noise=step + 1)[1])
+    for _ in range(steps):
+        noisy.step(walk)
     with _nothing_dropped(model):
         own, _ = quiet.passed(walk)
     return Undropped(steps, before, loss, own) if math.isfinite(own) else None

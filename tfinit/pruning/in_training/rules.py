@@ -10,6 +10,7 @@ from tfinit.arguments import flag, is_whole, number, one_of, wholes
 from tfinit.block_sizes import BLOCK_SIZES
 from tfinit.errors import InputError
 from tfinit.graph.keras_internals import is_symbolic
+from tfinit.pruning.in_training.channel_targets import sparsities_for
 from tfinit.pruning.in_training.schedule_checks import check_schedule
 from tfinit.pruning.in_training.schedules import PruningSchedule
 from tfinit.pruning.in_training.whole_channels import ChannelGroups, MaskedGroup, groups_of, placed
@@ -80,6 +81,11 @@ class PruningRule:
             weights; the formulas are in `tfinit.pruning.channels.scoring`. What LayerNormalization
             and its like normalize over keeps its channels, and so do groups of which a kernel is
             frozen or not allowed by ``policy``.
+        target: With ``structure="channels"``: what is left in the end, ``{"macs": 0.5}`` of the
+            multiply-adds, or of ``"params"`` or ``"channels"``, as for
+            `tfinit.pruning.prune_channels`. How many channels of each group that takes is chosen
+            now, by ``allocation``; which they are, while it trains. The schedule says how fast: at
+            its last sparsity, whatever that is, they are gone.
         block_size: (height, width) of the blocks in which weights go together, or ``"litert"``:
             (4, 1), which LiteRT's sparse kernel for Dense layers skips; see `tfinit.export`.
         block_pooling_type: ``"AVG"`` or ``"MAX"``: the score of a block.
@@ -122,6 +128,7 @@ class PruningRule:
             "seed",
         )
     )
+    ARGUMENTS = SETTINGS | {"target"}
 
     def __init__(
         self,
@@ -133,6 +140,7 @@ class PruningRule:
         min_density: float = 0.0,
         score: AnyScore = "magnitude",
         structure: str | ChannelGroups = "weights",
+        target: Mapping[str, float] | None = None,
         block_size: Sequence[int] | str = (1, 1),
         block_pooling_type: str = "AVG",
         sparsity_m_by_n: Sequence[int] | None = None,
@@ -172,6 +180,19 @@ class PruningRule:
         self.start = None if start is None else one_of("start", start, STARTS)
         self.seed = arguments.seed("seed", seed)
         self._check_together()
+        if target is not None:
+            self.allocation = self._for_target(target)
+
+    def _for_target(self, target: Mapping[str, float]) -> dict[str, float]:
+        """The allocation that leaves so much of the model; it stands for the target from now on."""
+        if self.structure != "channels" or isinstance(self.allocation, Mapping) or self.min_density:
+            raise InputError(
+                "`target` says what is left of whole channels: it goes with structure='channels', "
+                "scope=model, and an `allocation` by name without `min_density`."
+            )
+        return sparsities_for(
+            target, self.scope, self.groups()[0], self.score, str(self.allocation)
+        )
 
     def _check_together(self) -> None:
         if self.policy is not None and not (

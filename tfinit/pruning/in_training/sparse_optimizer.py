@@ -87,7 +87,7 @@ class SparseOptimizer(MaskKeeper):
             pruned differently. The first rule that names a weight has it.
         name: Name of the optimizer.
         settings: What else `PruningRule` takes: ``allocation``, ``min_density``, ``score``,
-            ``structure``, ``block_size``, ``block_pooling_type``, ``sparsity_m_by_n``,
+            ``structure``, ``target``, ``block_size``, ``block_pooling_type``, ``sparsity_m_by_n``,
             ``monotone``, ``keep_zeros``, ``regrow``, ``drop_fraction``, ``start``, ``seed``.
 
     Raises:
@@ -125,11 +125,11 @@ class SparseOptimizer(MaskKeeper):
                 f"SparseOptimizer does not take {misplaced}. Set them on `inner_optimizer`, "
                 f"as in SparseOptimizer(Adam({misplaced[0]}=...))."
             )
-        unknown = sorted(settings.keys() - PruningRule.SETTINGS)
+        unknown = sorted(settings.keys() - PruningRule.ARGUMENTS)
         if unknown:
             raise InputError(
                 f"SparseOptimizer does not take the arguments {unknown}; it takes "
-                f"{sorted(PruningRule.SETTINGS)}."
+                f"{sorted(PruningRule.ARGUMENTS)}."
             )
         text("name", name, none=True)
         if isinstance(inner_optimizer, str):
