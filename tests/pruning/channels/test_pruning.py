@@ -110,11 +110,10 @@ def counted(model):
     }
 
 
-@pytest.mark.backends
 @pytest.mark.parametrize(
     "target, allocation, score",
     [
-        ({"macs": 0.5}, "global", "l2"),
+        pytest.param({"macs": 0.5}, "global", "l2", marks=pytest.mark.backends),
         ({"macs": 0.25}, "uniform", "random"),
         ({"params": 0.3}, "isomorphic", "l1"),
         ({"channels": 0.6}, "global", "random"),
