@@ -12,6 +12,7 @@ from . import gains as gains
 from . import initializers as initializers
 from . import lottery as lottery
 from . import models as models
+from . import net2net as net2net
 from . import plots as plots
 from . import points as points
 from . import probes as probes

@@ -83,6 +83,21 @@ def recurrent() -> keras.Model:
     return made
 
 
+def adapted() -> keras.Model:
+    """The small network with LoRA."""
+    made = model()
+    made.layers[0].enable_lora(1)
+    made.compile("sgd", LOSS)
+    return made
+
+
+def words() -> keras.Model:
+    """A small network of words."""
+    made = keras.Sequential([keras.Input((4,)), keras.layers.Embedding(9, 3, name="table")])
+    made.compile("sgd", LOSS)
+    return made
+
+
 def sparse() -> keras.Model:
     """The same, with an optimizer that has masks."""
     made = model()
@@ -253,6 +268,7 @@ def _initialization(calls: Calls) -> None:
             "krahenbuhl": {"iterations": 1},
             "chrono": {"longest": 9},
             "forget_bias": {"value": 2.0},
+            "weight_selection": {"source": model()},
         }.get(name, {})
         batch = {"x": X} if models.needs_data(name) else {}
         network = _FITTING.get(REGISTRY[name].fits, MODEL)
@@ -269,8 +285,11 @@ def _initialization(calls: Calls) -> None:
                 _odd={
                     **{"loss": f"None {CALL}", "start": "None", "wang": "True", **_FREE},
                     "value": "-1 0 1.5 2**63",
+                    **_OF_SCHEMES.get(name, {}),
                 },
             )
+    calls.add("net2net.wider", model=MODEL, widths={"a": 7}, spread=0.5, seed=1)
+    calls.add("net2net.deeper", model=MODEL, after=["a"])
     network = {"name": "mlp-2-relu", "keras": keras, "input_shape": (4,), "classes": 3, "seed": 1}
     said = {"name": "model"}
     odd = {"x": "all"}  # which this initialization does not look at
@@ -286,6 +305,12 @@ def _initialization(calls: Calls) -> None:
 _FREE = {"bias": "None -1 0 1.5 2**63", "freeze": "True", "std": "1.5 2**63", "omega": "1.5 2**63"}
 _FREE |= {"query_key_alpha": "0 1.5 2**63", "value_output_alpha": "0 1.5 2**63"}
 _FREE |= {"query_key_beta": "-1 0 1.5 2**63", "value_output_beta": "-1 0 1.5 2**63"}
+_OF_SCHEMES = {
+    "pretrained": {"names": "None dict"},
+    "embeddings": {"std": "None 1.5 2**63", "tied": "None True"},
+    "pissa": {"iterations": "None 0"},
+    "weight_selection": {"layers": "None dict"},
+}
 # For residual networks, with and without scales: tests/schemes.
 _ELSEWHERE = {"depth_scaled", "zero_gamma", "skipinit", "rezero", "layer_scale"}
 
@@ -310,6 +335,8 @@ def waving() -> keras.Model:
 
 _FITTING = {"transformers": Fresh(attending), "sine networks": Fresh(waving)}
 _FITTING["recurrent networks"] = Fresh(recurrent)
+_FITTING["networks with embeddings"] = Fresh(words)
+_FITTING["layers with LoRA"] = Fresh(adapted)
 _RULE = {"monotone": "True", "keep_zeros": "True"}
 _RULE |= dict.fromkeys(("regrow", "sparsity_m_by_n", "start"), "None")
 
