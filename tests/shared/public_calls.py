@@ -339,13 +339,17 @@ def attending() -> keras.Model:
     layers = keras.layers
     inputs = keras.Input((3, 4))
     x = layers.add([inputs, layers.MultiHeadAttention(2, 2)(inputs, inputs)])
-    return keras.Model(inputs, layers.add([x, layers.Dense(4)(x)]))
+    made = keras.Model(inputs, layers.add([x, layers.Dense(4)(x)]))
+    made.compile("sgd", LOSS)
+    return made
 
 
 def waving() -> keras.Model:
     """A network of a sine."""
     layers = [keras.layers.Dense(5, keras.ops.sin), keras.layers.Dense(3)]
-    return keras.Sequential([keras.Input((4,)), *layers])
+    made = keras.Sequential([keras.Input((4,)), *layers])
+    made.compile("sgd", LOSS)
+    return made
 
 
 _FITTING = {"transformers": Fresh(attending), "sine networks": Fresh(waving)}
