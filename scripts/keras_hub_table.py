@@ -51,7 +51,9 @@ def schemes(model: Any, x: Any) -> str:
         needed = name != "mup" and REGISTRY[name].needed  # a file, a length, a larger network
         if needed or REGISTRY[name].of_targets:
             continue
-        options = {"mup": {"base": model}, "metainit": {"steps": 2}}.get(name, {})
+        given = {"mup": {"base": model}, "completep": {"depth": 1}, "metainit": {"steps": 2}}
+        given["grad_init"] = {"steps": 2}
+        options = given.get(name, {})
         try:
             initialize(model, name, x if REGISTRY[name].needs_data else None, seed=0, **options)
             ran += 1

@@ -15,6 +15,7 @@ import tfinit
 from tfinit import (
     comparison,
     datasets,
+    diagnostics,
     exporting,
     initializers,
     lottery,
@@ -146,6 +147,11 @@ def race() -> comparison.Comparison:
     return comparison.Comparison("title", (run(),), 3, 10, 4, 1.0)
 
 
+def coordinates() -> diagnostics.CoordinateCheck:
+    record = diagnostics.LayerCoordinates("a", ((1.0, 1.0),) * 2, ((0.0, 0.0), (1.0, 1.0)), 0, 0, 0)
+    return diagnostics.CoordinateCheck((4, 8), 1, [record], 0.2)
+
+
 def exported() -> exporting.ExportReport:
     latency = exporting.Latency(0.1, 0.1, 0.1, 5)
     of = {"path": None, "format": "keras", "runtime": "Keras", "quantize": None, "sparse": False}
@@ -250,6 +256,15 @@ def _initialization(calls: Calls) -> None:
     calls.add("devices.choose", device="auto", framework="tensorflow")
     nowhere = Path("no machine is laid out here")
     calls.add("devices.unlisted", framework="tensorflow", root=nowhere)
+    rates = {"inner_optimizer": Fresh(keras.optimizers.SGD), "multipliers": [1.0, 0.5, 1.0, 1.0]}
+    odd = {"multipliers": "floats array"}
+    calls.add("learning_rates.ScaledLearningRates", **rates, name="it", _odd=odd)
+    rates = {**rates, "model": MODEL, "multipliers": {"a/kernel": 0.5}}
+    odd = {"multipliers": "dict"}
+    calls.add("learning_rates.scaled_learning_rates", **rates, _odd=odd)
+    check = {"build_model": lambda width: model(), "widths": [4, 8], "x": X, "y": Y}
+    check |= {"steps": 1, "repeats": 1, "tolerance": 0.2, "_costly": True}
+    calls.add("diagnostics.coordinate_check", **check)
     calls.add("gains.gain", activation="relu", mode="forward")
     calls.add("gains.moments", activation="relu", variance=2.0)
     calls.add("gains.sinusoid", activation="relu")
@@ -258,6 +273,9 @@ def _initialization(calls: Calls) -> None:
     layer = model().layers[0]
     calls.add("fans.fans of a layer", tfinit.fans.fans, layer_or_shape=layer, weight="kernel")
     calls.add("schemes.initialize", model=MODEL, scheme="lsuv", x=X, seed=1)
+    expected = {"*/kernel": "glorot_uniform"}
+    audit = {"expected": expected, "false_alarm": 1e-6, "_odd": {"expected": "None dict"}}
+    calls.add("diagnostics.initialization_report", model=MODEL, **audit)
     for name, scheme in tfinit.schemes.SCHEMES.items():
         parameters = inspect.signature(scheme).parameters.values()
         options = tuple(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
@@ -265,6 +283,7 @@ def _initialization(calls: Calls) -> None:
             "mup": {"base": model()},
             "pretrained": {"source": model()},
             "metainit": {"steps": 1},
+            "grad_init": {"steps": 1, "bound": 1.0},
             "krahenbuhl": {"iterations": 1},
             "chrono": {"longest": 9},
             "forget_bias": {"value": 2.0},
@@ -312,7 +331,7 @@ _OF_SCHEMES = {
     "weight_selection": {"layers": "None dict"},
 }
 # For residual networks, with and without scales: tests/schemes.
-_ELSEWHERE = {"depth_scaled", "zero_gamma", "skipinit", "rezero", "layer_scale"}
+_ELSEWHERE = {"completep", "depth_scaled", "zero_gamma", "skipinit", "rezero", "layer_scale"}
 
 
 def attending() -> keras.Model:
@@ -320,13 +339,17 @@ def attending() -> keras.Model:
     layers = keras.layers
     inputs = keras.Input((3, 4))
     x = layers.add([inputs, layers.MultiHeadAttention(2, 2)(inputs, inputs)])
-    return keras.Model(inputs, layers.add([x, layers.Dense(4)(x)]))
+    made = keras.Model(inputs, layers.add([x, layers.Dense(4)(x)]))
+    made.compile("sgd", LOSS)
+    return made
 
 
 def waving() -> keras.Model:
     """A network of a sine."""
     layers = [keras.layers.Dense(5, keras.ops.sin), keras.layers.Dense(3)]
-    return keras.Sequential([keras.Input((4,)), *layers])
+    made = keras.Sequential([keras.Input((4,)), *layers])
+    made.compile("sgd", LOSS)
+    return made
 
 
 _FITTING = {"transformers": Fresh(attending), "sine networks": Fresh(waving)}
@@ -691,6 +714,8 @@ def _results(calls: Calls, directory: Path) -> None:
     calls.add("lottery.summarize_stability", results=[line()], _odd=none)
     calls.add("lottery.stability_to_csv", results=[line()], _odd=none)
     of = {"results": levels, "title": "it", "branch": "ticket"}
+    calls.add("plots.coordinates_figure", check=coordinates(), title="it")
+    calls.add("diagnostics.CoordinateCheck.plot", coordinates().plot, title="it")
     calls.add("plots.curves_figure", **of, value="test_accuracy", _odd={"value": "None"})
     calls.add("plots.layers_figure", **of)
     calls.add("plots.masks_figure", **of, input_shape=(4,), seed=0)
@@ -700,7 +725,7 @@ def _results(calls: Calls, directory: Path) -> None:
     calls.add("plots.race_figure", comparison=race(), title="it")
     calls.add("plots.stability_figure", records=[line()], title="it")
     given = {"rises": {"a": [0.1, 0.2]}, "sparsities": [0.5, 0.9], "title": "it"}
-    calls.add("plots.sensitivity_figure", **given)
+    calls.add("plots.sensitivity_figure", **given, _odd={"sparsities": "array"})
     calls.add("plots.sparsity_figure", sparsities={"a": 0.5}, title="it")
     calls.add("plots.signals_figure", layers=[signals()], title="it")
     calls.add("comparison.Comparison.of", race().of, label="he")
