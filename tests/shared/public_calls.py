@@ -725,7 +725,7 @@ def _results(calls: Calls, directory: Path) -> None:
     calls.add("plots.race_figure", comparison=race(), title="it")
     calls.add("plots.stability_figure", records=[line()], title="it")
     given = {"rises": {"a": [0.1, 0.2]}, "sparsities": [0.5, 0.9], "title": "it"}
-    calls.add("plots.sensitivity_figure", **given)
+    calls.add("plots.sensitivity_figure", **given, _odd={"sparsities": "array"})
     calls.add("plots.sparsity_figure", sparsities={"a": 0.5}, title="it")
     calls.add("plots.signals_figure", layers=[signals()], title="it")
     calls.add("comparison.Comparison.of", race().of, label="he")
