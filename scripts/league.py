@@ -296,6 +296,7 @@ def main() -> None:
     told = {
         "--out": "where results are kept; runs/league/full, or quick",
         "--only": "these networks alone",
+        "--page": "put the tables into this page, and the figure into figures/ beside it, too",
         "--part": "only this part of the entries, as 1/3",
     }
     parser.add_argument("--quick", action="store_true", help="minutes on 2 cores")
@@ -304,7 +305,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", default=(), help=told["--only"])
     parser.add_argument("--part", default="1/1", help=told["--part"])
     parser.add_argument("--table", action="store_true", help="train nothing")
-    parser.add_argument("--page", type=Path, help="put the tables into this page, too")
+    parser.add_argument("--page", type=Path, help=told["--page"])
     parser.add_argument("--turn", default="0/1", help=argparse.SUPPRESS)
     typed = parser.parse_args()
     directory = typed.out or Path("runs/league") / ("quick" if typed.quick else "full")
