@@ -7,6 +7,7 @@
 resnet50     224×224, every width halved, about 0.26 of the multiply-adds
 mobilenetv2  224×224, half the multiply-adds
 transformer  12 layers of width 512 on 128 tokens, half the heads and half the feed-forward width
+small        2 layers of width 128 on 64 tokens, alike: seconds, for a look at --int8
 planning     ResNet152: seconds of `channel_plan` and of `apply`, and how much memory they take
              beside the model at most, in copies of its weights
 
@@ -69,7 +70,16 @@ def transformer(layers: int = 12, width: int = 512, heads: int = 8, steps: int =
     return model, prune_channels(model, allocation=dict.fromkeys(halved, 0.5))
 
 
-NETWORKS = {"resnet50": resnet50, "mobilenetv2": mobilenetv2, "transformer": transformer}
+def small():
+    return transformer(2, 128, 4, 64)
+
+
+NETWORKS = {
+    "resnet50": resnet50,
+    "mobilenetv2": mobilenetv2,
+    "transformer": transformer,
+    "small": small,
+}
 # Of these ratios the issue asks for so much: (part, how it is run, batch).
 ASKED = {
     ("resnet50", "onnx", 1): 2.7,

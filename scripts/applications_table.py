@@ -50,13 +50,13 @@ def main(smallest: bool = False, only: tuple[str, ...] = ()):
             start = time.perf_counter()
             try:
                 # mup compares with a narrower model: itself here, which scales by 1.
-                options = {"base": model} if scheme == "mup" else {}
+                options = {"mup": {"base": model}, "completep": {"depth": 1}}.get(scheme, {})
                 report = initialize(model, scheme, seed=1, **options)
                 cells.append(f"{time.perf_counter() - start:.2f}")
                 if scheme == "he":
                     cells[1] = str(len(report))
             except InputError as error:
-                inapplicable = "residual" in str(error)
+                inapplicable = any(w in str(error) for w in ("residual network", "pre-norm"))
                 cells.append("-" if inapplicable else f"failed: {error}")
                 failed += not inapplicable
         print(f"| {name} |", *(f"{cell} |" for cell in cells), flush=True)

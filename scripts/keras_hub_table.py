@@ -50,7 +50,9 @@ def schemes(model: Any, x: Any) -> str:
     for name in SCHEMES:
         if name == "pretrained" or REGISTRY[name].of_targets:  # it needs a file; targets
             continue
-        options = {"mup": {"base": model}, "metainit": {"steps": 2}}.get(name, {})
+        given = {"mup": {"base": model}, "completep": {"depth": 1}, "metainit": {"steps": 2}}
+        given["grad_init"] = {"steps": 2}
+        options = given.get(name, {})
         try:
             initialize(model, name, x if REGISTRY[name].needs_data else None, seed=0, **options)
             ran += 1

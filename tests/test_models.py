@@ -195,6 +195,7 @@ NETWORK_OF = {
     "depth_scaled": "resnet-20",
     "Identity": "lenet-300-100",
     "metainit": "mlp-3-tanh",
+    "grad_init": "mlp-3-tanh",
 }
 
 
@@ -214,13 +215,16 @@ def test_every_initialization_runs_and_is_a_function_of_the_seed(initialization)
 
 def test_what_is_left_out():
     assert set(SCHEMES) - set(models.initializations()) == {
+        "completep",  # needs the depth that the rate was tuned at
         *("chrono", "forget_bias", "irnn"),  # are for recurrent networks
+        *("embeddings", "pissa"),  # for tables of vectors, for LoRA
         *("t_fixup", "deepnorm", "small_init", "mimetic", "gpt2", "bert"),  # for transformers
         *("zero_gamma", "layer_scale", "skipinit", "rezero"),  # for scales at ends of branches
         "siren",  # is for networks of sines
         "mup",  # needs a base model
         "output_bias",  # needs targets, and draws no kernel
         "pretrained",  # needs a file
+        "weight_selection",  # needs a larger network
         "reinitialize",  # is "keras" here
     }
     classes = {name for name in initializers.__all__ if name[0].isupper()} - {"CriticalPoint"}

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
-from public_calls import X, Y, exported, level, line, masks, model, race, weights
+from public_calls import X, Y, coordinates, exported, level, line, masks, model, race, weights
 from public_surface import public
 
 import tfinit
@@ -55,6 +55,8 @@ def fine_tuned():
 # How each is made, and how many rows its table has.
 MADE = {
     "Report": (lambda: tfinit.initialize(model(), "he", seed=1), 2),
+    "CoordinateCheck": (coordinates, 1),
+    "InitializationReport": (lambda: tfinit.initialization_report(model()), 4),
     "Diagnosis": (lambda: tfinit.diagnose(model(), X, Y), 2),
     "Recommendation": (lambda: tfinit.recommend(model()), 2),
     "Comparison": (race, 1),
@@ -78,6 +80,7 @@ MADE = {
 }
 PLOTTED = {
     "AfterTraining",
+    "CoordinateCheck",
     "Sensitivity",
     "SparsityReport",
     "AtInitialization",

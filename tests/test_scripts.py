@@ -218,6 +218,7 @@ def history(*_):
 @pytest.mark.parametrize(
     ("name", "made_up"),
     [
+        ("completep", {"losses": lambda *_: np.ones(10)}),
         ("delta_orthogonal", {"train": history}),
         ("fixup", {"train": lambda *_: ([2.0, float("inf")], 0.5)}),
         ("he2015", {"train": history}),

@@ -22,9 +22,10 @@ def _register_with_keras(keras: ModuleType) -> None:
     This may run in the middle of a tfinit package's own `import keras`. So what is imported here,
     and what that imports in turn, takes names from modules, never from a tfinit package. Of these
     modules those that import Keras at their top are in packages that import it first
-    (`initializers`, `pruning.in_training`, `pruning.tfmot_api`).
+    (`initializers`, `learning_rates`, `pruning.in_training`, `pruning.tfmot_api`).
     """
     importlib.import_module("tfinit.initializers")
+    importlib.import_module("tfinit.learning_rates.scaled")
     importlib.import_module("tfinit.pruning.in_training.sparse_optimizer")
     importlib.import_module("tfinit.pruning.tfmot_api.marks")
 

@@ -10,8 +10,10 @@ from . import fans as fans
 from . import fine_tuning as fine_tuning
 from . import gains as gains
 from . import initializers as initializers
+from . import learning_rates as learning_rates
 from . import lottery as lottery
 from . import models as models
+from . import net2net as net2net
 from . import plots as plots
 from . import points as points
 from . import probes as probes
@@ -23,6 +25,7 @@ from . import training as training
 from . import variables as variables
 from .comparison import compare as compare
 from .diagnostics import diagnose as diagnose
+from .diagnostics import initialization_report as initialization_report
 from .diagnostics import recommend as recommend
 from .exporting import export as export
 from .lottery import sweep as sweep

@@ -64,8 +64,8 @@ def config(folder, name, of=PLACE, data=None, **changes):
     return PruneConfig(Path(f"{of}:{name}"), data=place, **(values | changes))
 
 
-@pytest.mark.backends
-@pytest.mark.parametrize("name", ["by_name", "vae"])  # a dictionary of inputs; no compiled loss
+# A dictionary of inputs; no compiled loss.
+@pytest.mark.parametrize("name", [pytest.param("by_name", marks=pytest.mark.backends), "vae"])
 def test_an_interrupted_run_of_a_built_network_ends_as_one_that_was_not(tmp_path, name):
     whole = fine_tune(config(tmp_path / "whole", name))
     begun, other = [], config(tmp_path / "other", name)

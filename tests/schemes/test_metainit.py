@@ -16,10 +16,8 @@ def test_quotient_of_a_parabola_is_its_curvature():
     # ℓ = ½ c w² has g = c·w and H·g = c·g, so GQ = c but for ε.
     model = keras.Sequential([keras.Input((1,)), L.Dense(1, use_bias=False, name="w")])
     model.layers[0].kernel.assign([[2.0]])
-    task = Task(model, 0)
-    found = Quotient(
-        task, task.kernels, np.ones((1, 1), "float32"), lambda y: 0.3 * keras.ops.sum(y**2) / 2
-    )
+    task = Task(model, 0, np.ones((1, 1), "float32"))
+    found = Quotient(task, task.kernels, lambda y: 0.3 * keras.ops.sum(y**2) / 2)
     quotient, slopes = found.with_slopes(np.random.default_rng(0))
     assert quotient == pytest.approx(0.3, rel=1e-3)
     assert abs(slopes[0]) < 1e-3
@@ -72,8 +70,8 @@ def test_the_best_step_is_kept_where_later_ones_are_worse():
         layer.kernel.assign(4 * layer.kernel)
 
     def quotient():
-        task = Task(model, 0)
-        return Quotient(task, task.kernels, x, loss)(np.random.default_rng(0))
+        task = Task(model, 0, x)
+        return Quotient(task, task.kernels, loss)(np.random.default_rng(0))
 
     def run(steps):
         for variable, value in zip(model.variables, before, strict=True):

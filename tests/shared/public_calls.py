@@ -15,6 +15,7 @@ import tfinit
 from tfinit import (
     comparison,
     datasets,
+    diagnostics,
     exporting,
     initializers,
     lottery,
@@ -83,6 +84,21 @@ def recurrent() -> keras.Model:
     return made
 
 
+def adapted() -> keras.Model:
+    """The small network with LoRA."""
+    made = model()
+    made.layers[0].enable_lora(1)
+    made.compile("sgd", LOSS)
+    return made
+
+
+def words() -> keras.Model:
+    """A small network of words."""
+    made = keras.Sequential([keras.Input((4,)), keras.layers.Embedding(9, 3, name="table")])
+    made.compile("sgd", LOSS)
+    return made
+
+
 def sparse() -> keras.Model:
     """The same, with an optimizer that has masks."""
     made = model()
@@ -129,6 +145,11 @@ def signals() -> SimpleNamespace:
 
 def race() -> comparison.Comparison:
     return comparison.Comparison("title", (run(),), 3, 10, 4, 1.0)
+
+
+def coordinates() -> diagnostics.CoordinateCheck:
+    record = diagnostics.LayerCoordinates("a", ((1.0, 1.0),) * 2, ((0.0, 0.0), (1.0, 1.0)), 0, 0, 0)
+    return diagnostics.CoordinateCheck((4, 8), 1, [record], 0.2)
 
 
 def exported() -> exporting.ExportReport:
@@ -235,6 +256,15 @@ def _initialization(calls: Calls) -> None:
     calls.add("devices.choose", device="auto", framework="tensorflow")
     nowhere = Path("no machine is laid out here")
     calls.add("devices.unlisted", framework="tensorflow", root=nowhere)
+    rates = {"inner_optimizer": Fresh(keras.optimizers.SGD), "multipliers": [1.0, 0.5, 1.0, 1.0]}
+    odd = {"multipliers": "floats array"}
+    calls.add("learning_rates.ScaledLearningRates", **rates, name="it", _odd=odd)
+    rates = {**rates, "model": MODEL, "multipliers": {"a/kernel": 0.5}}
+    odd = {"multipliers": "dict"}
+    calls.add("learning_rates.scaled_learning_rates", **rates, _odd=odd)
+    check = {"build_model": lambda width: model(), "widths": [4, 8], "x": X, "y": Y}
+    check |= {"steps": 1, "repeats": 1, "tolerance": 0.2, "_costly": True}
+    calls.add("diagnostics.coordinate_check", **check)
     calls.add("gains.gain", activation="relu", mode="forward")
     calls.add("gains.moments", activation="relu", variance=2.0)
     calls.add("gains.sinusoid", activation="relu")
@@ -243,6 +273,9 @@ def _initialization(calls: Calls) -> None:
     layer = model().layers[0]
     calls.add("fans.fans of a layer", tfinit.fans.fans, layer_or_shape=layer, weight="kernel")
     calls.add("schemes.initialize", model=MODEL, scheme="lsuv", x=X, seed=1)
+    expected = {"*/kernel": "glorot_uniform"}
+    audit = {"expected": expected, "false_alarm": 1e-6, "_odd": {"expected": "None dict"}}
+    calls.add("diagnostics.initialization_report", model=MODEL, **audit)
     for name, scheme in tfinit.schemes.SCHEMES.items():
         parameters = inspect.signature(scheme).parameters.values()
         options = tuple(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
@@ -250,9 +283,11 @@ def _initialization(calls: Calls) -> None:
             "mup": {"base": model()},
             "pretrained": {"source": model()},
             "metainit": {"steps": 1},
+            "grad_init": {"steps": 1, "bound": 1.0},
             "krahenbuhl": {"iterations": 1},
             "chrono": {"longest": 9},
             "forget_bias": {"value": 2.0},
+            "weight_selection": {"source": model()},
         }.get(name, {})
         batch = {"x": X} if models.needs_data(name) else {}
         network = _FITTING.get(REGISTRY[name].fits, MODEL)
@@ -269,8 +304,11 @@ def _initialization(calls: Calls) -> None:
                 _odd={
                     **{"loss": f"None {CALL}", "start": "None", "wang": "True", **_FREE},
                     "value": "-1 0 1.5 2**63",
+                    **_OF_SCHEMES.get(name, {}),
                 },
             )
+    calls.add("net2net.wider", model=MODEL, widths={"a": 7}, spread=0.5, seed=1)
+    calls.add("net2net.deeper", model=MODEL, after=["a"])
     network = {"name": "mlp-2-relu", "keras": keras, "input_shape": (4,), "classes": 3, "seed": 1}
     said = {"name": "model"}
     odd = {"x": "all"}  # which this initialization does not look at
@@ -286,8 +324,14 @@ def _initialization(calls: Calls) -> None:
 _FREE = {"bias": "None -1 0 1.5 2**63", "freeze": "True", "std": "1.5 2**63", "omega": "1.5 2**63"}
 _FREE |= {"query_key_alpha": "0 1.5 2**63", "value_output_alpha": "0 1.5 2**63"}
 _FREE |= {"query_key_beta": "-1 0 1.5 2**63", "value_output_beta": "-1 0 1.5 2**63"}
+_OF_SCHEMES = {
+    "pretrained": {"names": "None dict"},
+    "embeddings": {"std": "None 1.5 2**63", "tied": "None True"},
+    "pissa": {"iterations": "None 0"},
+    "weight_selection": {"layers": "None dict"},
+}
 # For residual networks, with and without scales: tests/schemes.
-_ELSEWHERE = {"depth_scaled", "zero_gamma", "skipinit", "rezero", "layer_scale"}
+_ELSEWHERE = {"completep", "depth_scaled", "zero_gamma", "skipinit", "rezero", "layer_scale"}
 
 
 def attending() -> keras.Model:
@@ -306,6 +350,8 @@ def waving() -> keras.Model:
 
 _FITTING = {"transformers": Fresh(attending), "sine networks": Fresh(waving)}
 _FITTING["recurrent networks"] = Fresh(recurrent)
+_FITTING["networks with embeddings"] = Fresh(words)
+_FITTING["layers with LoRA"] = Fresh(adapted)
 _RULE = {"monotone": "True", "keep_zeros": "True"}
 _RULE |= dict.fromkeys(("regrow", "sparsity_m_by_n", "start"), "None")
 
@@ -664,6 +710,8 @@ def _results(calls: Calls, directory: Path) -> None:
     calls.add("lottery.summarize_stability", results=[line()], _odd=none)
     calls.add("lottery.stability_to_csv", results=[line()], _odd=none)
     of = {"results": levels, "title": "it", "branch": "ticket"}
+    calls.add("plots.coordinates_figure", check=coordinates(), title="it")
+    calls.add("diagnostics.CoordinateCheck.plot", coordinates().plot, title="it")
     calls.add("plots.curves_figure", **of, value="test_accuracy", _odd={"value": "None"})
     calls.add("plots.layers_figure", **of)
     calls.add("plots.masks_figure", **of, input_shape=(4,), seed=0)

@@ -54,6 +54,8 @@ MADE_HERE = {
     ),
     *("comparison.Comparison", "comparison.Ranking", "comparison.Row", "comparison.Run"),
     *("diagnostics.Diagnosis", "diagnostics.Finding", "diagnostics.Recommendation"),
+    *("diagnostics.InitializationReport", "diagnostics.WeightState"),
+    *("diagnostics.CoordinateCheck", "diagnostics.LayerCoordinates"),
     *("exporting.Choice", "exporting.ExportReport", "exporting.FileReport", "exporting.Latency"),
     *("exporting.LayerNote", "fine_tuning.FineTuned", "spread.Spread"),
     *("errors.InputError", "errors.WorkError", "errors.MissingPackage"),

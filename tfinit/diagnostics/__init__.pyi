@@ -1,5 +1,11 @@
 from .advising.advice import recommend as recommend
 from .advising.recommendation import Recommendation as Recommendation
+from .auditing.audit import initialization_report as initialization_report
+from .auditing.report import InitializationReport as InitializationReport
+from .auditing.report import WeightState as WeightState
+from .coordinates import CoordinateCheck as CoordinateCheck
+from .coordinates import LayerCoordinates as LayerCoordinates
+from .coordinates import coordinate_check as coordinate_check
 from .diagnosis import Diagnosis as Diagnosis
 from .diagnosis import diagnose as diagnose
 from .judging.findings import KINDS as KINDS

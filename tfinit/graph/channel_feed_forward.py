@@ -20,14 +20,15 @@ _READS = {"feedforward_output_dense", "mlp_output_dense", "dense_1", "fc2"}
 def _feed_forward(channels: Channels, call: Call) -> list[Value]:
     """A block whose feed-forward width can be told; all else of it stays.
 
-    Its heads are of the size (hidden width) / (heads), which it computes, so that neither can go.
+    Its heads are of the size (hidden width) / (heads), which it computes, so that neither can go:
+    with fewer of them the others would be larger.
     """
     layer, argument = call.layer, kind_of(call.layer, exactly=True).width
     for _, part in walk_layers(layer):
         if getattr(part, "lora_enabled", False) or getattr(part, "quantization_mode", None):
             raise Untouchable("it is quantized or has LoRA weights")
     try:
-        layer.get_config()
+        config = layer.get_config()
     except Exception as why:  # KerasHub's LlamaTransformerDecoder cannot say its own
         raise Untouchable(f"it cannot be made again from its get_config(): {why}") from why
     inside = channels.fresh(getattr(layer, argument), len(call.made_shape) - 1)
@@ -46,7 +47,12 @@ def _feed_forward(channels: Channels, call: Call) -> list[Value]:
     used = np.any([channels.nonzero(kernel, 0) for kernel in read], axis=0)
     uses = np.repeat(used[:, None], len(made[0]), axis=1)
     channels.mix(call, inside, made[0], uses, np.zeros(len(inside), dtype=bool))
-    channels.weigh(call, weights, {argument: inside})
+    sizes = {argument: inside}
+    if "num_heads" in config:
+        sizes["num_heads"] = channels.fresh(layer.num_heads, inside.axis)
+        reason = f"{type(layer).__name__} computes how large a head is: hidden width / heads"
+        channels.hold(sizes["num_heads"], reason)
+    channels.weigh(call, weights, sizes)
     return made
 
 

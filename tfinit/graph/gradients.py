@@ -17,6 +17,7 @@ __all__ = [
     "dense",
     "hessian_times",
     "reading",
+    "replaced",
     "require_gradients",
     "sum_of",
     "value_and_gradients",
@@ -133,29 +134,58 @@ def reading(variables: Sequence[Any], values: Sequence[Any]) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def replaced(variables: Sequence[Any], values: Sequence[Any]) -> Iterator[None]:
+    """Let variables read other values than their own, such as those after a step, on any backend.
+
+    Args:
+        variables: Keras's variables.
+        values: Tensors; what is made with them is differentiated by what they were made of.
+    """
+    if _backend() == "jax":
+        with reading(variables, values):
+            yield
+        return
+    import keras
+
+    pairs = list(zip(variables, values, strict=True))
+    with keras.StatelessScope(pairs, collect_losses=True, initialize_variables=False):
+        yield
+
+
 class Program:
     """A function of some variables' values and of data, which calls a model.
 
     On JAX it is compiled, once for each shape of the data, and has all of the model's variables as
-    arguments: weights may change between two calls. Elsewhere it runs as it is. What a call writes
-    into variables is forgotten on JAX.
+    arguments: weights may change between two calls. On TensorFlow it is a graph if it is to be
+    called often, as tracing gradients of gradients takes as long as several calls; a model that
+    cannot be traced, as one that looks at its numbers, runs as it is. So does all on PyTorch. What
+    a call writes into variables is forgotten on JAX.
 
     Args:
         function: Of a list of tensors and of data; from both it makes what is returned, tensors.
         variables: Whose values it is given.
         others: All other variables that the model reads.
+        often: Whether it is called often.
     """
 
     def __init__(
-        self, function: Callable[..., Any], variables: Sequence[Any], others: Sequence[Any] = ()
+        self,
+        function: Callable[..., Any],
+        variables: Sequence[Any],
+        others: Sequence[Any] = (),
+        often: bool = False,
     ) -> None:
         given = {id(variable) for variable in variables}
         self._function, self._variables = function, list(variables)
         self._others = [v for v in {id(v): v for v in others}.values() if id(v) not in given]
+        self._often = often
         self._compiled: Any = None
 
     def __call__(self, *data: Any) -> Any:
         """What the function makes of the values that the variables have now."""
+        if _backend() == "tensorflow" and self._often:
+            return self._in_graph(data)
         values = [variable.value for variable in self._variables]
         if _backend() != "jax":
             return self._function(values, *data)
@@ -164,6 +194,21 @@ class Program:
 
             self._compiled = jax.jit(self._traced)
         return self._compiled(values, [variable.value for variable in self._others], data)
+
+    def _in_graph(self, data: tuple[Any, ...]) -> Any:
+        if self._compiled is None:
+            import tensorflow as tf
+
+            self._compiled = tf.function(self._as_it_is, autograph=False)
+        try:
+            return self._compiled(*data)
+        except Exception:
+            # Of the model or of TensorFlow; what is wrong with the model is said below, too.
+            self._often = False
+            return self._as_it_is(*data)
+
+    def _as_it_is(self, *data: Any) -> Any:
+        return self._function([variable.value for variable in self._variables], *data)
 
     def _traced(self, values: list[Any], others: list[Any], data: tuple[Any, ...]) -> Any:
         with reading(self._others, others), reading(self._variables, values):

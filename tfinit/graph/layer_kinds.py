@@ -7,7 +7,7 @@ alone, as a subclass may compute anything. Rules are named here and written wher
 ================= ======================================
 field             its rules are the functions of
 ================= ======================================
-``multiply_adds`` `tfinit.graph.multiply_adds`
+``multiply_adds`` `tfinit.graph.weight_uses`
 ``channels``      `tfinit.graph.channel_rules`
 ``moments``       `tfinit.schemes.engine.moments`
 ================= ======================================

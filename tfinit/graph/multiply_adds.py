@@ -1,20 +1,6 @@
 """How often a model uses each entry of its kernels for one sample, from one symbolic call.
 
-A kernel costs (entries) × (uses) multiply-adds, and what is left of it costs (nonzero entries) ×
-(uses), where the uses of one call are::
-
-    Dense                          positions of the input (batch and sequence axes)
-    Conv, DepthwiseConv            positions of the output (strides, dilation and padding are in it)
-    SeparableConv                  positions of the output, for both kernels
-    ConvTranspose                  positions of the input
-    EinsumDense                    the sizes of the input's axes that the kernel does not have
-    LSTM, GRU, SimpleRNN           timesteps, for the kernel and the recurrent kernel
-    ConvLSTM                       timesteps × positions of the state
-    Embedding                      0: a lookup; in reverse, the positions of the input
-    Mixtral's experts              positions of the input: each expert computes all of them
-
-Attention also multiplies two inputs, (queries) × (keys) × (key size + value size) per head; this
-has no weights and is counted apart. Biases, normalization, activations and pooling count 0.
+What a call of each kind of layer uses is in `tfinit.graph.weight_uses`.
 
 The model runs once on placeholders, on any backend, with every layer's ``call`` watched. So shared
 layers count at each call, and nested, subclassed and wrapped layers need no rule of their own. Of a
@@ -24,9 +10,7 @@ recurrent layers.
 """
 
 import inspect
-import math
 import re
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -34,15 +18,13 @@ from typing import Any
 import keras
 
 from tfinit.errors import InputError
-from tfinit.graph.einsum import places, read
 from tfinit.graph.keras_internals import has_graph
 from tfinit.graph.layer_kinds import kind_of
 from tfinit.graph.overlay import overlaid
 from tfinit.graph.recorded_shapes import recorded_calls
 from tfinit.graph.tracing import symbolic_arguments
-from tfinit.variables import children, own_weights, walk_layers, weight_name
-
-Shape = tuple[int, ...]
+from tfinit.graph.weight_uses import RULES, Uses, is_shape, shape_of
+from tfinit.variables import children, own_weights, walk_layers
 
 # The quantization modes of Keras in which a kernel keeps its name.
 _KNOWN_MODES = (None, "int8", "int4", "float8")
@@ -50,62 +32,6 @@ _KNOWN_MODES = (None, "int8", "int4", "float8")
 
 class UnknownShapes(InputError):
     """The model does not say on which shapes it is called."""
-
-
-class Uses:
-    """What one sample makes a model do.
-
-    Attributes:
-        kernels: (id of layer, id of kernel) → how often the layer uses each entry of it.
-        products: Id of layer → multiply-adds between two inputs.
-        called: Ids of the layers that were called.
-        unruled: Ids of layers with matrices of a kind that is not in the list above.
-        unknown: Id of layer → why its multiply-adds could not be counted.
-        made: Id of a Dense layer and the like → the shape that its last call made, for a batch.
-        shapes: The shapes of the model's inputs for one sample, without the batch axis.
-    """
-
-    def __init__(self) -> None:
-        self.kernels: Counter[tuple[int, int]] = Counter()
-        self.products: Counter[int] = Counter()
-        self.called: set[int] = set()
-        self.unruled: set[int] = set()
-        self.unknown: dict[int, str] = {}
-        self.made: dict[int, Shape] = {}
-        self.shapes: list[Shape] = []
-
-    def clear(self) -> None:
-        """Forget all, for another run."""
-        self.__init__()
-
-    def add(self, layer: Any, times: int, *names: str) -> None:
-        """Count uses of those of a layer's own weights that have one of the names."""
-        self.called.add(id(layer))
-        found = [weight for weight in own_weights(layer) if weight_name(weight) in names]
-        for weight in found:
-            self.kernels[id(layer), id(weight)] += times
-        if not found:  # a subclass with other weights
-            self.unruled.add(id(layer))
-
-    def join(self, other: "Uses") -> None:
-        """Add what a part of the model does."""
-        self.kernels.update(other.kernels)
-        self.products.update(other.products)
-        self.called |= other.called
-        self.unruled |= other.unruled
-        self.unknown |= other.unknown
-        self.made |= other.made
-
-    def divide(self, batch: int) -> None:
-        """From a batch to one sample."""
-
-        def of_one(layer: int, count: int) -> int:
-            if count % batch:
-                self.unknown[layer] = f"not the same for each of {batch} samples"
-            return count // batch
-
-        self.kernels = Counter({key: of_one(key[0], n) for key, n in self.kernels.items()})
-        self.products = Counter({layer: of_one(layer, n) for layer, n in self.products.items()})
 
 
 def count_uses(model: Any, input_shape: Any = None) -> Uses:
@@ -198,7 +124,7 @@ def _watched(model: Any, uses: Uses) -> Iterator[None]:
         if rule is None and not own_weights(layer) and not traced:
             return
         signature = inspect.signature(call)
-        whole = kind.recurrent or rule is _bidirectional
+        whole = kind.recurrent or kind.multiply_adds == "bidirectional"
 
         def watching(*args: Any, **kwargs: Any) -> Any:
             if inside:
@@ -233,7 +159,7 @@ def _count(
     rule = RULES.get(kind.multiply_adds)
     uses.called.add(id(layer))
     if kind.linear:
-        uses.made[id(layer)] = _shape(outputs)
+        uses.made[id(layer)] = shape_of(outputs)
     try:
         if mode not in _KNOWN_MODES:
             uses.unknown[id(layer)] = f"its weights are packed ({mode})"
@@ -270,24 +196,20 @@ def _read(model: Any) -> Uses | None:
 # Shapes ---------------------------------------------------------------------------------------
 
 
-def _is_shape(shape: Any) -> bool:
-    return isinstance(shape, list | tuple) and all(n is None or isinstance(n, int) for n in shape)
-
-
 def _without_data(given: Any) -> Any:
     """Shapes in place of arrays, in any nest of them."""
     if hasattr(given, "shape"):
         return (None, *given.shape[1:])
     if isinstance(given, dict):
         return {name: _without_data(part) for name, part in given.items()}
-    if isinstance(given, list | tuple) and not _is_shape(given):
+    if isinstance(given, list | tuple) and not is_shape(given):
         return [_without_data(part) for part in given]
     return given
 
 
 def _leaves(shapes: Any) -> list[tuple[int | None, ...]]:
     """The shapes in a nest of lists, tuples and dicts, in the order of `keras.tree`."""
-    if _is_shape(shapes):
+    if is_shape(shapes):
         return [tuple(shapes)]
     if isinstance(shapes, dict):
         shapes = [shapes[name] for name in sorted(shapes)]
@@ -309,7 +231,7 @@ def _signature(model: Any, input_shape: Any) -> tuple[Any, Callable[..., tuple[A
     def tensors(shapes: Any, change: Callable[[Any], Any]) -> Any:
         if isinstance(shapes, dict):
             return {name: tensors(shape, change) for name, shape in shapes.items()}
-        if _is_shape(shapes):
+        if is_shape(shapes):
             return keras.KerasTensor(change(tuple(shapes)), dtype=model.compute_dtype)
         return [tensors(shape, change) for shape in shapes]
 
@@ -349,149 +271,3 @@ def _own_signature(model: Any, input_shape: Any) -> tuple[Any, Callable[..., tup
         return keras.tree.pack_sequence_as(arguments, tensors)
 
     return shapes, pack
-
-
-def _shape(tensors: Any) -> Shape:
-    """The shape of a tensor, or of the first in a list."""
-    return tuple(keras.tree.flatten(tensors)[0].shape)
-
-
-def _first(arguments: dict[str, Any]) -> Shape:
-    return _shape(next(iter(arguments.values())))
-
-
-# Rules: (layer, arguments of its call by name, outputs, uses) ------------------------------------
-
-
-def _kernel_shape(layer: Any) -> Shape:
-    return next(tuple(w.shape) for w in own_weights(layer) if weight_name(w) == "kernel")
-
-
-def _dense(layer: Any, arguments: dict[str, Any], outputs: Any, uses: Uses) -> None:
-    uses.add(layer, math.prod(_first(arguments)[:-1]), "kernel")
-
-
-def _conv(layer: Any, arguments: dict[str, Any], outputs: Any, uses: Uses) -> None:
-    # The size of the output without its channels, wherever the data format has them.
-    positions = math.prod(_shape(outputs)) // layer.filters
-    uses.add(layer, positions, "kernel", "depthwise_kernel", "pointwise_kernel")
-
-
-def _conv_transpose(layer: Any, arguments: dict[str, Any], outputs: Any, uses: Uses) -> None:
-    uses.add(layer, math.prod(_first(arguments)) // _kernel_shape(layer)[-1], "kernel")
-
-
-def _depthwise(layer: Any, arguments: dict[str, Any], outputs: Any, uses: Uses) -> None:
-    channels = math.prod(_kernel_shape(layer)[-2:])
-    uses.add(layer, math.prod(_shape(outputs)) // channels, "kernel")
-
-
-def _einsum(layer: Any, arguments: dict[str, Any], outputs: Any, uses: Uses) -> None:
-    given, kernel, _ = read(layer.equation)
-    shape = _first(arguments)
-    summed = {axis for letter, axis in places(given, len(shape)).items() if letter in kernel}
-    times = math.prod(n for axis, n in enumerate(shape) if axis not in summed)
-    uses.add(layer, times, "kernel")
-
-
-def _embedding(layer: Any, arguments: dict[str, Any], outputs: Any, uses: Uses) -> None:
-    if not arguments.get("reverse"):
-        return
-    name = "embeddings" if layer.tie_weights else "reverse_embeddings"
-    uses.add(layer, math.prod(_first(arguments)[:-1]), name)
-
-
-def _recurrent(layer: Any, arguments: dict[str, Any], outputs: Any, uses: Uses) -> None:
-    _recurrent_on(layer, _first(arguments), uses)
-
-
-def _recurrent_on(layer: Any, shape: Shape, uses: Uses) -> None:
-    uses.called.add(id(layer))
-    steps = shape[0] * shape[1]
-    if kind_of(layer.cell).convolution:
-        state = layer.compute_output_shape(shape)
-        state = state if _is_shape(state) else state[0]
-        # The output of one step; the sequence's has the axis of time too.
-        state = state[2:] if layer.return_sequences else state[1:]
-        steps *= math.prod(state) // layer.filters
-    for cell in getattr(layer.cell, "cells", [layer.cell]):  # of stacked ones
-        if kind_of(cell).gates:
-            uses.add(cell, steps, "kernel", "recurrent_kernel")
-        else:
-            _unruled(cell, uses)
-
-
-def _bidirectional(layer: Any, arguments: dict[str, Any], outputs: Any, uses: Uses) -> None:
-    for half in (layer.forward_layer, layer.backward_layer):
-        if kind_of(half).recurrent:
-            _recurrent_on(half, _first(arguments), uses)
-        else:
-            _unruled(half, uses)
-
-
-def _cell(layer: Any, arguments: dict[str, Any], outputs: Any, uses: Uses) -> None:
-    # Called by the user's own loop.
-    uses.add(layer, _first(arguments)[0], "kernel", "recurrent_kernel")
-
-
-def _unruled(layer: Any, uses: Uses) -> None:
-    """Note that a recurrent layer of the user's own, and what is below it, has no rule."""
-    for _, below in walk_layers(layer):
-        uses.called.add(id(below))
-        if own_weights(below):
-            uses.unruled.add(id(below))
-
-
-def _free(layer: Any, arguments: dict[str, Any], outputs: Any, uses: Uses) -> None:
-    # Elementwise: counts 0, whatever the shape of its weights.
-    uses.called.add(id(layer))
-
-
-def _experts(layer: Any, arguments: dict[str, Any], outputs: Any, uses: Uses) -> None:
-    uses.add(layer, math.prod(_first(arguments)[:-1]), *kind_of(layer).kernels)
-
-
-def _products(layer: Any, arguments: dict[str, Any], outputs: Any, uses: Uses) -> None:
-    """Queries with keys, and what comes of it with values, as their projections made them."""
-    projections = (getattr(layer, name) for name in kind_of(layer).projections)
-    queries, keys, values = (uses.made[id(each)] for each in projections)
-    attended = getattr(layer, "attention_axes", (1,))
-    attended = range(1, len(keys) - 2) if attended is None else attended
-    scores = math.prod(queries) * math.prod(keys[axis] for axis in attended)
-    # Heads that share keys and values are as many products as if they had their own.
-    uses.products[id(layer)] += scores + scores * math.prod(values) // math.prod(keys)
-
-
-def multiplies_queries(layer: Any) -> bool:
-    """Whether attention without projections multiplies each query with each key.
-
-    A sum of tanh has no product but that with a scale.
-    """
-    if kind_of(layer).multiply_adds == "additive":
-        return bool(layer.use_scale)
-    return getattr(layer, "score_mode", "dot") != "concat"
-
-
-def _attended(layer: Any, arguments: dict[str, Any], outputs: Any, uses: Uses) -> None:
-    query, value = (tuple(tensor.shape) for tensor in arguments["inputs"][:2])
-    sizes = value[-1] + (query[-1] if multiplies_queries(layer) else 0)
-    uses.products[id(layer)] += math.prod(query[:-1]) * value[-2] * sizes
-
-
-# By the names in `tfinit.graph.layer_kinds`.
-RULES: dict[str, Callable[[Any, dict[str, Any], Any, Uses], None]] = {
-    "additive": _attended,
-    "attention": _attended,
-    "bidirectional": _bidirectional,
-    "cell": _cell,
-    "conv": _conv,
-    "conv_transpose": _conv_transpose,
-    "dense": _dense,
-    "depthwise": _depthwise,
-    "einsum": _einsum,
-    "embedding": _embedding,
-    "experts": _experts,
-    "free": _free,
-    "products": _products,
-    "recurrent": _recurrent,
-}

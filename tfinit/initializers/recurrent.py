@@ -61,7 +61,7 @@ class _Gated(Initializer):
                 "unit_forget_bias=False."
             )
 
-    def in_bias(self, rows: np.ndarray, shape: tuple[int, ...], dtype: str) -> np.ndarray:
+    def _in_bias(self, rows: np.ndarray, shape: tuple[int, ...], dtype: str) -> np.ndarray:
         """A bias of which the first row, if there are two that are added, has these gates."""
         bias = np.zeros(shape, dtype)
         bias.reshape(-1, shape[-1])[0] = rows.reshape(-1)
@@ -111,7 +111,7 @@ class Chrono(RandomInitializer, _Gated):
         gates = GATES[self.cell]
         random = np.random.Generator(np.random.Philox(self.stream(shape)))
         steps = lifetimes(random, shape[-1] // len(gates), self.longest)
-        return self.in_bias(memory(gates, steps), shape, dtype)
+        return self._in_bias(memory(gates, steps), shape, dtype)
 
 
 @serializable
@@ -145,7 +145,7 @@ class ForgetBias(_Gated):
         gates = GATES[self.cell]
         rows = np.zeros((len(gates), shape[-1] // len(gates)))
         rows[gates.index(str(keeping_gate(gates)))] = self.value
-        return self.in_bias(rows, shape, dtype)
+        return self._in_bias(rows, shape, dtype)
 
 
 @serializable

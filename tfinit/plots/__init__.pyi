@@ -1,3 +1,4 @@
+from .coordinates import coordinates_figure as coordinates_figure
 from .curves import curves_figure as curves_figure
 from .lottery import initializations_figure as initializations_figure
 from .lottery import lottery_figure as lottery_figure

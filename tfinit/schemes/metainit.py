@@ -8,16 +8,10 @@ import numpy as np
 
 from tfinit.arguments import function, number, whole
 from tfinit.errors import InputError
-from tfinit.graph.calling import call, check_data, output_shapes
-from tfinit.graph.gradients import (
-    Program,
-    reading,
-    require_gradients,
-    sum_of,
-    value_and_gradients,
-)
+from tfinit.graph.gradients import require_gradients, sum_of, value_and_gradients
 from tfinit.graph.kernels import Kernel
 from tfinit.schemes.engine.best import Best, chosen
+from tfinit.schemes.engine.objective import Objective, as_number
 from tfinit.schemes.engine.registry import scheme, start_from
 from tfinit.schemes.engine.report import Record, Report, record_of
 from tfinit.schemes.engine.task import Task
@@ -55,7 +49,8 @@ def metainit(
         loss: Output of the model → a scalar. None: the distance to random targets from N(0, 1),
             mean((output - target)²), other targets each step, so that no labels are needed.
         start: The scheme that the weights are drawn with first; None keeps what is there.
-        steps: How many steps, each of three nested gradients.
+        steps: How many steps, each of three nested gradients; from ten on they are compiled on
+            TensorFlow, as always on JAX.
         rate: How far a norm moves in a step.
         momentum: Of the moves.
 
@@ -76,7 +71,7 @@ def metainit(
     require_gradients("Scheme 'metainit'", '"lsuv"')
     start_from(task, start)
     kernels = [kernel for kernel in task.kernels if kernel.trainable]
-    quotient_of = Quotient(task, kernels, check_data(task.model, task.data), loss)
+    quotient_of = Quotient(task, kernels, loss, steps)
     random = stream(task.seed, "metainit")
     moves = np.zeros(len(kernels))
     first = np.array([_norm(kernel) for kernel in kernels])
@@ -148,12 +143,6 @@ def _settled(
     return kept, notes
 
 
-def _number(scalar: Any) -> float:
-    import keras
-
-    return float(keras.ops.convert_to_numpy(scalar))
-
-
 def _finite(quotient: float) -> float:
     return quotient if np.isfinite(quotient) else np.inf
 
@@ -162,44 +151,24 @@ def _norm(kernel: Kernel) -> float:
     return float(np.linalg.norm(kernel.variable.numpy().astype(np.float64)))
 
 
-class Quotient:
-    """GQ of some kernels as they are when it is asked for.
-
-    Args:
-        task: The model.
-        kernels: By which gradients are taken.
-        data: A checked batch.
-        loss: As for `metainit`.
-    """
+class Quotient(Objective):
+    """GQ of some kernels as they are when it is asked for. Its arguments are an `Objective`'s."""
 
     def __init__(
-        self, task: Task, kernels: list[Kernel], data: Any, loss: Callable[[Any], Any] | None
+        self, task: Task, kernels: list[Kernel], loss: Callable[[Any], Any] | None, calls: int = 1
     ) -> None:
-        self._model, self._data, self._loss = task.model, data, loss
-        self._variables = [kernel.variable for kernel in kernels]
-        self._shapes = [] if loss else output_shapes(task.model, data)
-        others = task.model.variables
-        self._alone = Program(self._quotient_of, self._variables, others)
-        self._with_slopes = Program(self._slopes_of, self._variables, others)
-
-    @property
-    def is_random(self) -> bool:
-        """Whether it depends on targets that are drawn."""
-        return self._loss is None
+        super().__init__(task, kernels, loss, calls)
+        self._alone = self.program(self._quotient_of)
+        self._with_slopes = self.program(self._slopes_of)
 
     def __call__(self, random: np.random.Generator) -> float:
         """The quotient for the targets that come next, without its gradient."""
-        return _number(self._alone(self._data, self._targets(random)))
+        return as_number(self._alone(self.data, self.targets(random)))
 
     def with_slopes(self, random: np.random.Generator) -> tuple[float, np.ndarray]:
         """The quotient, and its derivative by the logarithm of each kernel's norm."""
-        quotient, by_norm = self._with_slopes(self._data, self._targets(random))
-        return _number(quotient), np.array([_number(slope) for slope in by_norm])
-
-    def _targets(self, random: np.random.Generator) -> list[Any]:
-        import keras
-
-        return [keras.ops.array(random.standard_normal(shape)) for shape in self._shapes]
+        quotient, by_norm = self._with_slopes(self.data, self.targets(random))
+        return as_number(quotient), np.array([as_number(slope) for slope in by_norm])
 
     def _slopes_of(self, values: list[Any], *given: Any) -> tuple[Any, list[Any]]:
         from keras import ops
@@ -215,12 +184,10 @@ class Quotient:
         """GQ as a tensor, which is differentiated in turn if ``again``."""
         from keras import ops
 
-        def loss(inner: list[Any]) -> Any:
-            with reading(self._variables, inner):
-                return self._loss_of(call(self._model, data), targets)
-
         def half(inner: list[Any]) -> Any:
-            _, first = value_and_gradients(loss, inner, again=True)
+            _, first = value_and_gradients(
+                lambda values: self.at(values, data, targets), inner, again=True
+            )
             return sum_of([ops.sum(ops.square(g)) for g in first]) / 2, first
 
         # The gradient of ½‖g‖² is H·g.
@@ -230,15 +197,3 @@ class Quotient:
             away = ops.where(g >= 0, _SMALL, -_SMALL)
             terms.append(ops.sum(ops.abs((g - product) / (g + away) - 1)))
         return sum_of(terms) / sum(math.prod(v.shape) for v in values)
-
-    def _loss_of(self, outputs: Any, targets: list[Any]) -> Any:
-        import keras
-
-        if self._loss is not None:
-            return self._loss(outputs)
-        return sum_of(
-            [
-                keras.ops.mean(keras.ops.square(o - keras.ops.cast(t, o.dtype)))
-                for o, t in zip(keras.tree.flatten(outputs), targets, strict=True)
-            ]
-        )

@@ -1,7 +1,7 @@
 """Yang et al.: scales with which learning rates carry over to wider models."""
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -10,10 +10,10 @@ from tfinit.errors import InputError
 from tfinit.graph.kernels import Kernel, find_kernels
 from tfinit.graph.tracing import trace
 from tfinit.schemes.engine.registry import scheme
-from tfinit.schemes.engine.report import Report, frozen, record_of
+from tfinit.schemes.engine.report import Record, Report, frozen, record_of
 from tfinit.schemes.engine.task import Task
 from tfinit.schemes.variance import draw
-from tfinit.variables import check_built
+from tfinit.variables import all_weights, check_built, own_weights, walk_layers
 
 _OPTIMIZERS = ("adam", "sgd")
 
@@ -31,8 +31,10 @@ def mup(task: Task, *, base: Any, optimizer: str = "adam", gain: float = 1.0) ->
     other      none                     gain² / fan_in                    1            1
     ========== ======================== ================================= ============ ==========
 
-    The optimizer's rate for a weight is the base model's rate times the multiplier in the report.
-    Biases and normalization, which no scheme changes, have 1 with Adam and n with SGD, as inputs.
+    The optimizer's rate for a weight is the base model's rate times the multiplier in the report:
+    `tfinit.learning_rates.scaled_learning_rates` makes an optimizer of it. Biases and
+    normalization, which no scheme changes, have 1 with Adam and n with SGD, as inputs; where that
+    is not 1 the report has them, too.
     With ``base`` the model's own architecture at its own width, all is as in a plain model. The
     paper's attention divides by the size of a head instead of its root; that is for the model.
 
@@ -44,7 +46,8 @@ def mup(task: Task, *, base: Any, optimizer: str = "adam", gain: float = 1.0) ->
         gain: Of all kernels.
 
     Returns:
-        A report with the standard deviation and the learning-rate multiplier of each kernel.
+        A report with the standard deviation and the learning-rate multiplier of each kernel, and
+        the multipliers of other weights that are not 1.
 
     Raises:
         InputError: ``base`` is not a built model with the same weights but for their sizes, or
@@ -61,38 +64,84 @@ def mup(task: Task, *, base: Any, optimizer: str = "adam", gain: float = 1.0) ->
     Yang et al., Tensor programs V: tuning large neural networks via zero-shot hyperparameter
     transfer, NeurIPS 2021, table 3.
     """
-    one_of("optimizer", optimizer, _OPTIMIZERS)
-    gain = number("gain", gain, above=0)
-    narrow = _matching(task, base)
-    stds: dict[str, list[float]] = {}
-    multipliers: dict[str, float] = {}
-    kinds: dict[str, str] = {}
-    for kernel in task.kernels:
-        other = narrow[kernel.key]
-        n_in, n_out = kernel.fan_in / other.fan_in, kernel.fan_out / other.fan_out
-        kind = _KINDS[n_in != 1, n_out != 1]
-        variance = gain**2 / kernel.fan_in / (n_in if kind == "output" else 1)
-        stds[kernel.key] = [math.sqrt(variance)] * len(kernel.activations)
-        multipliers[kernel.key] = _RATES[optimizer][kind](n_in, n_out)
-        kinds[kernel.key] = kind
+    kernels, others = by_width(task, base, optimizer, gain)
 
     def value(kernel: Kernel, random: np.random.Generator) -> np.ndarray:
-        return draw(kernel, stds[kernel.key], "normal", random)
+        return draw(kernel, [kernels[kernel.key].std] * len(kernel.activations), "normal", random)
 
     task.draw([kernel for kernel in task.kernels if kernel.trainable], value)
     records = [
         record_of(
             kernel,
             "set",
-            std=stds[kernel.key][0],
-            multiplier=multipliers[kernel.key],
-            note=kinds[kernel.key],
+            std=kernels[kernel.key].std,
+            multiplier=kernels[kernel.key].multiplier,
+            note=kernels[kernel.key].kind,
         )
         if kernel.trainable
         else frozen(kernel)
         for kernel in task.kernels
     ]
+    records += records_of_others(task, others)
     return task.report("mup", records, f"multipliers of the learning rate of {optimizer}")
+
+
+class ByWidth(NamedTuple):
+    """What μP says of a kernel: which row of its table, the deviation, the learning rate."""
+
+    kind: str
+    std: float
+    multiplier: float
+
+
+def by_width(
+    task: Task, base: Any, optimizer: str, gain: float
+) -> tuple[dict[str, ByWidth], dict[str, float]]:
+    """The kernels by their keys, and the multipliers of all other weights that train.
+
+    Raises:
+        InputError: as `mup`.
+    """
+    one_of("optimizer", optimizer, _OPTIMIZERS)
+    gain = number("gain", gain, above=0)
+    narrow = _matching(task, base)
+    found = {}
+    for kernel in task.kernels:
+        other = narrow[kernel.key]
+        n_in, n_out = kernel.fan_in / other.fan_in, kernel.fan_out / other.fan_out
+        kind = _KINDS[n_in != 1, n_out != 1]
+        variance = gain**2 / kernel.fan_in / (n_in if kind == "output" else 1)
+        rate = _RATES[optimizer][kind](n_in, n_out)
+        found[kernel.key] = ByWidth(kind, math.sqrt(variance), rate)
+    sizes = {key: math.prod(v.shape) for key, v in all_weights(base).items()}
+    others = {
+        key: _RATES[optimizer]["input"](1, math.prod(variable.shape) / sizes[key])
+        for key, variable in all_weights(task.model).items()
+        if key not in found and variable.trainable and sizes.get(key)
+    }
+    return found, others
+
+
+def records_of_others(task: Task, multipliers: dict[str, float]) -> list[Record]:
+    """The lines of biases and normalizations, which are left, whose learning rate is another."""
+    weights = all_weights(task.model)
+    owners = {
+        id(variable): type(layer).__name__
+        for _, layer in walk_layers(task.model)
+        for variable in own_weights(layer)
+    }
+    return [
+        Record(
+            key,
+            owners[id(weights[key])],
+            tuple(weights[key].shape),
+            "kept",
+            multiplier=multiplier,
+            note="only its learning rate",
+        )
+        for key, multiplier in multipliers.items()
+        if multiplier != 1
+    ]
 
 
 # By whether the inputs and the outputs grow.

@@ -58,7 +58,7 @@ def reinitialize(task: Task) -> Report:
             initializer = found.get(weight_name(variable))
             note = type(initializer).__name__
             if initializer is not None:
-                initializer = _reseeded(initializer, _new_seed(task.seed, key, seeds))
+                initializer = reseeded(initializer, _new_seed(task.seed, key, seeds))
                 values[key] = initializer(tuple(variable.shape), dtype=variable.dtype)
             elif layer.trainable:
                 note = "its layer does not say how it was initialized"
@@ -89,8 +89,14 @@ def initializers_of(layer: Any, variables: list[Any]) -> dict[str, Any]:
         # An LSTM makes an initializer of its own from its bias initializer.
         if callable(initializer) and not (name == "bias" and hasattr(layer, "unit_forget_bias")):
             found[name] = initializer
-    if len(found) < len(variables):
-        found = {**_asked(layer), **found}
+    of_equation = hasattr(layer, "equation") and hasattr(found.get("kernel"), "input_axes")
+    if len(found) < len(variables) or of_equation:
+        asked = _asked(layer)
+        if of_equation and hasattr(asked.get("kernel"), "input_axes"):
+            # Which axes are inputs the layer alone knows: it tells a copy, when it is built.
+            axes = {name: getattr(asked["kernel"], name) for name in ("input_axes", "output_axes")}
+            found["kernel"] = _copy(found["kernel"], seed=found["kernel"].seed, **axes)
+        found = {**asked, **found}
     return found
 
 
@@ -136,11 +142,12 @@ def _new_seed(seed: int, key: str, taken: set[int]) -> int:
     return new
 
 
-def _reseeded(initializer: Any, seed: int) -> Callable[..., Any]:
+def reseeded(initializer: Any, seed: int) -> Callable[..., Any]:
     """A copy of the initializer with another seed; itself if it has none."""
-    if not hasattr(initializer, "get_config"):
+    if not hasattr(initializer, "get_config") or "seed" not in initializer.get_config():
         return initializer
-    config = initializer.get_config()
-    if "seed" not in config:
-        return initializer
-    return type(initializer).from_config({**config, "seed": seed})
+    return _copy(initializer, seed=seed)
+
+
+def _copy(initializer: Any, **changes: Any) -> Any:
+    return type(initializer).from_config({**initializer.get_config(), **changes})

@@ -51,7 +51,6 @@ def trains(model, x=X, y=HALVES, steps=40):
     return losses[-1] < 0.6 * losses[0]
 
 
-@pytest.mark.backends
 def test_layers_without_activations_are_one_linear_layer():
     straight = network(dense(name="a"), dense(name="b"))
     assert found(straight, y=QUARTERS) == [("linear network", "severe", "a")]
@@ -123,8 +122,8 @@ def test_dropout_near_one_lets_nothing_through():
     ]
 
 
-@pytest.mark.backends
-def test_dropout_behind_each_of_several_narrow_layers_leaves_little_to_learn():
+def of_narrow_layers():
+    """Each in front of dropout, and weights that any backend has."""
     parts = [(relu(n), L.Dropout(0.6, seed=n)) for n in (16, 16, 8, 8, 8)]
     model = network(*(part for pair in parts for part in pair))
     random = np.random.default_rng(0)
@@ -133,13 +132,26 @@ def test_dropout_behind_each_of_several_narrow_layers_leaves_little_to_learn():
         layer.kernel.assign(random.normal(scale=he, size=layer.kernel.shape))
     model.layers[-1].kernel.assign(model.layers[-1].kernel / 4)
     model.optimizer.learning_rate = 0.005
+    return model
+
+
+@pytest.mark.backends
+def test_dropout_behind_each_of_several_narrow_layers_leaves_little_to_learn():
+    model = of_narrow_layers()
     diagnosis = diagnose(model, X, HALVES)
     tried = diagnosis.measurement.undropped
     assert [(f.kind, f.fault) for f in diagnosis.severe] == [("dropout", "activation")]
     assert tried.without < 0.6 * tried.before
     assert tried.dropped > 0.85 * tried.before
-    exec(diagnosis.severe[0].code, {"model": model})
+    (cure,) = (finding.code for finding in diagnosis.severe)
+    exec(cure, {"model": model})
     assert [layer.rate for layer in model.layers[1::2]] == [0.1] * 5
+
+
+def test_with_a_tenth_of_that_dropout_it_trains():
+    model = of_narrow_layers()
+    for layer in model.layers[1::2]:
+        layer.rate = 0.1
     assert found(model) == []
     assert trains(model)
     # Half of one such layer is no matter.

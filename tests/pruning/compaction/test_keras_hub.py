@@ -10,7 +10,7 @@ from channel_cuts import fill, free_groups, masked_and_cut
 from keras_hub_backbones import BACKBONES, batch_for
 
 from tfinit.graph.channels import follow
-from tfinit.pruning import compact
+from tfinit.pruning import channel_plan, compact
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +53,14 @@ def test_half_of_the_feed_forward_widths_of_whole_blocks_is_cut(models, name, si
     assert gone == [size // 2 for size in sizes] and set(follow(model).barriers) == barriers
     assert new.count_params() < model.count_params()
     assert same_outputs(model, new)
+
+
+def test_heads_of_whole_blocks_are_listed_with_the_reason_why_they_stay(models):
+    plan = channel_plan(BACKBONES["Bert"](models), target={"channels": 0.5}, round_to=1)
+    reasons = {one.path: one.reason for one in plan.skipped}
+    for block in ("transformer_layer_0", "transformer_layer_1"):
+        assert "hidden width / heads" in reasons[f"{block}/num_heads"]
+    assert [group.channels for group in plan.groups] == [24, 24]
 
 
 def test_a_block_that_cannot_be_made_again_stays_whole(models):

@@ -20,7 +20,7 @@ import numpy as np
 
 from tfinit.graph.channel_values import Channels, Value
 from tfinit.graph.layer_kinds import kind_of
-from tfinit.graph.multiply_adds import Uses, multiplies_queries
+from tfinit.graph.weight_uses import Uses, multiplies_queries
 from tfinit.pruning.channels.groups import Group, Weight
 from tfinit.variables import all_weights, own_weights, walk_layers
 

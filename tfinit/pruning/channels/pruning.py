@@ -10,7 +10,8 @@ from tfinit.arguments import mapping, number, one_of, refused, whole
 from tfinit.errors import InputError
 from tfinit.graph.channel_values import Channels
 from tfinit.graph.channels import follow
-from tfinit.graph.multiply_adds import UnknownShapes, Uses, count_uses
+from tfinit.graph.multiply_adds import UnknownShapes, count_uses
+from tfinit.graph.weight_uses import Uses
 from tfinit.pruning.channels.allocating import Counts, Limits, Ranking, meet
 from tfinit.pruning.channels.costs import Costs
 from tfinit.pruning.channels.groups import (

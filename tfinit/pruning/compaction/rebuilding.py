@@ -1,8 +1,9 @@
 """The smaller model: every layer made anew from its configuration, with what is left of it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from inspect import isfunction
+from types import MappingProxyType
 from typing import Any
 
 import keras
@@ -32,15 +33,22 @@ class Rebuilder:
 
     Args:
         channels: The channels of the given model.
-        liveness: Which of them stay.
+        liveness: Which of them stay; or how often each is there, if some are to be several times.
+        inserted: Id of layer → new layers that are called behind it, one after the other.
 
     Attributes:
         notes: The layers that were given a bias, the models that became of another class.
     """
 
-    def __init__(self, channels: Channels, liveness: Liveness) -> None:
+    def __init__(
+        self,
+        channels: Channels,
+        liveness: Liveness,
+        inserted: Mapping[int, Sequence[Any]] = MappingProxyType({}),
+    ) -> None:
         self._channels = channels
         self._liveness = liveness
+        self._inserted = inserted
         self._made: dict[int, Any] = {}  # id of old layer → the new one
         self._fills: list[Callable[[], None]] = []
         self.notes: list[str] = []
@@ -50,9 +58,10 @@ class Rebuilder:
         new = self._model(model, self._channels.values)
         for fill in self._fills:
             fill()
-        for (_, old), (_, layer) in zip(walk_layers(model), walk_layers(new), strict=False):
-            if old.trainable != layer.trainable:
-                layer.trainable = old.trainable
+        _train_alike(model, new)
+        for _, old in walk_layers(model):
+            if id(old) in self._made:
+                _train_alike(old, self._made[id(old)])
         return new
 
     def _model(self, model: Any, inside: list[Value]) -> Any:
@@ -62,7 +71,7 @@ class Rebuilder:
             model: The model.
             inside: What is known of the tensors in it.
         """
-        if _is_own_class(model) and all(self._liveness.of(value).all() for value in inside):
+        if _is_own_class(model) and all((self._liveness.of(value) == 1).all() for value in inside):
             new = self._copy_of_class(model)
             if new is not None:
                 return new
@@ -74,11 +83,16 @@ class Rebuilder:
         ]
         if isinstance(model, keras.Sequential):
             self._note_class(model, keras.Sequential)
-            return keras.Sequential([*inputs, *map(self.layer, model.layers)], name=model.name)
+            made = [
+                layer for old in model.layers for layer in (self.layer(old), *self._behind(old))
+            ]
+            return keras.Sequential([*inputs, *made], name=model.name)
         tensors = {id(old): new.output for old, new in zip(given, inputs, strict=True)}
         for call in calls_in(model):
             args, kwargs = arguments_with(call, tensors)
             made = self.layer(call.operation)(*args, **kwargs)
+            for layer in self._behind(call.operation):
+                made = layer(made)
             for old, tensor in zip(call.outputs, keras.tree.flatten(made), strict=True):
                 tensors[id(old)] = tensor
         ends = [
@@ -89,6 +103,10 @@ class Rebuilder:
         kind = type(model) if type(model).__init__.__module__.startswith("keras.") else keras.Model
         self._note_class(model, kind)
         return kind(*ends, name=model.name)
+
+    def _behind(self, old: Any) -> Sequence[Any]:
+        """The new layers behind an old one."""
+        return self._inserted.get(id(old), ())
 
     def _copy_of_class(self, model: Any) -> Any:
         """A copy that its class makes from its configuration; None if it cannot."""
@@ -165,7 +183,7 @@ class Rebuilder:
                     array = keras.ops.convert_to_numpy(sources[key])
                     for axis, value in enumerate(weighted.weights.get(key, ())):
                         if value is not None:
-                            array = array.compress(live(value), axis)
+                            array = np.repeat(array, live(value), axis)
                     variable.assign(array)
             if bias.any():
                 before = array_of(new.bias) if old.use_bias else 0.0
@@ -197,6 +215,16 @@ class Rebuilder:
         else:
             config["newshape"] = self._resized(config["newshape"], made)
         return type(old).from_config(config)
+
+
+def _train_alike(old: Any, new: Any) -> None:
+    """Freeze what is frozen: a layer with all in it; of a model itself, whose layers follow."""
+    if own_graph(old) is None:
+        for (_, part), (_, copy) in zip(walk_layers(old), walk_layers(new), strict=False):
+            if part.trainable != copy.trainable:
+                copy.trainable = part.trainable
+    elif old.trainable != new.trainable:
+        new.trainable = old.trainable
 
 
 def _is_own_class(model: Any) -> bool:

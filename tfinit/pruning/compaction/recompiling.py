@@ -33,14 +33,16 @@ def cuts_of(model: Any, channels: Channels, liveness: Liveness) -> list[Cut]:
     return [cut_of(variable) for variable in model.trainable_variables]
 
 
-def compile_alike(new: Any, model: Any, cuts: Sequence[Cut], masks: bool = False) -> list[str]:
+def compile_alike(
+    new: Any, model: Any, cuts: Sequence[Cut] | None, masks: bool = False
+) -> list[str]:
     """Compile ``new`` as ``model`` was.
 
     Args:
         new: The smaller model.
         model: The given one.
         cuts: For each trainable weight of ``model`` what is left of it: the optimizer goes on where
-            that of ``model`` is, with what is left of its momenta.
+            that of ``model`` is, with what is left of its momenta. None: it begins anew.
         masks: Whether a SparseOptimizer stays one, with its schedule and what is left of its masks;
             otherwise the optimizer in it takes its place.
 
@@ -68,7 +70,7 @@ def compile_alike(new: Any, model: Any, cuts: Sequence[Cut], masks: bool = False
             new.compile_from_config(config)
     except Exception as error:  # losses and metrics may be the user's own code
         return [f"not compiled, for its settings could not be copied: {error}"]
-    if old is None or not old.built or getattr(new, "optimizer", None) is None:
+    if cuts is None or old is None or not old.built or getattr(new, "optimizer", None) is None:
         return []
     return _go_on(new, old, model.trainable_variables, cuts)
 

@@ -8,7 +8,8 @@ import numpy as np
 
 from tfinit.arguments import text
 from tfinit.graph.layer_kinds import kind_of
-from tfinit.graph.multiply_adds import UnknownShapes, Uses, count_uses
+from tfinit.graph.multiply_adds import UnknownShapes, count_uses
+from tfinit.graph.weight_uses import Uses
 from tfinit.pruning.counting.effective_weights import (
     adapters,
     counted_weights,
@@ -217,7 +218,7 @@ def sparsity_report(model: Any, input_shape: Any = None) -> SparsityReport:
         dense = (entries of the kernel)         · (positions that use it)
         left  = (nonzero entries of the kernel) · (positions that use it)
 
-    and for attention also its two products, as left too. `tfinit.graph.multiply_adds` says what
+    and for attention also its two products, as left too. `tfinit.graph.weight_uses` says what
     the positions are. *Left* is what a runtime would do that skips every zero; few do, and a dense
     one does not become faster.
 

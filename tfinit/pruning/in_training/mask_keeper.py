@@ -11,10 +11,11 @@ from keras import ops
 
 from tfinit.arguments import instance, listed, refused
 from tfinit.errors import InputError, TfinitWarning
+from tfinit.learning_rates.wrapping import WrappingOptimizer
 from tfinit.pruning.in_training.assigning import masked
 from tfinit.pruning.in_training.pruner import Progress, Pruner
 from tfinit.pruning.in_training.rules import PruningRule, is_layers
-from tfinit.pruning.in_training.wrapping import WrappingOptimizer, averages
+from tfinit.pruning.in_training.wrapping import averages
 from tfinit.pruning.scoring.masks import check_mask
 
 
@@ -126,11 +127,6 @@ class MaskKeeper(WrappingOptimizer):
 
     def _steps_of_inner(self) -> int:
         return int(ops.convert_to_numpy(self.iterations)) - self._steps_before
-
-    @property
-    def variables(self) -> list[Any]:
-        """The masks, then everything that the inner optimizer keeps."""
-        return self._variables + self.inner_optimizer.variables
 
     def _check_built(self, what: str) -> None:
         if not self.built:

@@ -10,6 +10,7 @@ from keras import ops
 from tfinit.arguments import instance, listed, refused, text, whole
 from tfinit.errors import InputError
 from tfinit.graph.keras_internals import holds_a_value
+from tfinit.learning_rates.wrapping import INNER_ARGUMENTS
 from tfinit.pruning.in_training.assigning import (
     assign,
     factor_of,
@@ -25,7 +26,6 @@ from tfinit.pruning.in_training.pruner import Progress
 from tfinit.pruning.in_training.rules import PruningRule
 from tfinit.pruning.in_training.schedules import PruningSchedule
 from tfinit.pruning.in_training.wrapping import (
-    INNER_ARGUMENTS,
     averages,
     chain,
     slots,

@@ -1,4 +1,4 @@
-"""An optimizer around an optimizer: what is the inner one's, and what that keeps of each weight."""
+"""Optimizers around optimizers: which is the innermost, and what it keeps of each weight."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -6,66 +6,6 @@ from typing import Any
 import keras
 
 from tfinit.graph.keras_internals import moving_averages, states_of
-
-# What Keras's base class would add to the wrapper belongs to the inner optimizer.
-INNER_ARGUMENTS = (
-    "learning_rate",
-    "weight_decay",
-    "clipnorm",
-    "clipvalue",
-    "global_clipnorm",
-    "use_ema",
-    "ema_momentum",
-    "ema_overwrite_frequency",
-    "loss_scale_factor",
-    "gradient_accumulation_steps",
-)
-
-
-class WrappingOptimizer(keras.optimizers.Optimizer):
-    """Everything but the step itself is the inner optimizer's.
-
-    Args:
-        inner_optimizer: What takes the steps.
-        name: Name of the optimizer.
-    """
-
-    def __init__(self, inner_optimizer: keras.optimizers.Optimizer, name: str | None) -> None:
-        super().__init__(learning_rate=0.0, name=name)
-        self.inner_optimizer = inner_optimizer
-
-    def scale_loss(self, loss: Any) -> Any:
-        """Scale the loss as the inner optimizer does."""
-        return self.inner_optimizer.scale_loss(loss)
-
-    def exclude_from_weight_decay(self, *args: Any, **kwargs: Any) -> None:
-        """Exclude variables from the inner optimizer's weight decay."""
-        self.inner_optimizer.exclude_from_weight_decay(*args, **kwargs)
-
-    @property
-    def learning_rate(self) -> Any:
-        """The inner optimizer's learning rate; setting it sets that one."""
-        return self.inner_optimizer.learning_rate
-
-    @learning_rate.setter
-    def learning_rate(self, learning_rate: Any) -> None:
-        self.inner_optimizer.learning_rate = learning_rate
-
-    @property
-    def iterations(self) -> Any:
-        """The inner optimizer's count of steps."""
-        return self.inner_optimizer.iterations
-
-    @property
-    def loss_scale_factor(self) -> float | None:
-        """The inner optimizer's factor; a LossScaleOptimizer outside sets it to None."""
-        inner = vars(self).get("inner_optimizer")  # Keras's base class asks before it is there
-        return None if inner is None else inner.loss_scale_factor
-
-    @loss_scale_factor.setter
-    def loss_scale_factor(self, factor: float | None) -> None:
-        if "inner_optimizer" in vars(self):
-            self.inner_optimizer.loss_scale_factor = factor
 
 
 def chain(optimizer: Any) -> Iterator[Any]:

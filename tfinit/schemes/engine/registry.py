@@ -23,8 +23,8 @@ class Scheme:
         label: What menus call it.
         needs_data: Whether it looks at a batch.
         fits: ``"convolutions"``, ``"recurrent networks"``, ``"residual networks"``, ``"residual
-            networks with scales"``, ``"transformers"`` or ``"sine networks"`` where it is only
-            for these; "" for all.
+            networks with scales"``, ``"transformers"``, ``"sine networks"``, ``"networks with
+            embeddings"`` or ``"layers with LoRA"`` where it is only for these; "" for all.
         slow: Whether it takes seconds on a small network.
         is_start: Whether other schemes may rescale what it draws.
         as_built: Whether it draws from the initializers that the layers were built with.

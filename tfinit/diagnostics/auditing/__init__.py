@@ -1,0 +1,1 @@
+"""Are the weights as their initializers would have them: `initialization_report`."""

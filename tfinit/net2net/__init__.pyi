@@ -1,0 +1,2 @@
+from .deepening import deeper as deeper
+from .widening import wider as wider
