@@ -35,6 +35,7 @@ nb_output_stderr = "remove"  # what TensorFlow says of the machine
 
 # Docstrings: Google's sections. What is in single backticks is code, and a link where there is one.
 default_role = "py:obj"
+highlight_language = "none"  # what follows "::" is a formula more often than a program
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
@@ -50,6 +51,7 @@ html_title = "tfinit"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_show_sourcelink = False
+html_sidebars = {"index": [], "start/index": [], "gallery/index": []}
 html_copy_source = False
 html_last_updated_fmt = None
 html_theme_options = {
@@ -77,6 +79,25 @@ def _bar(self, match, lineno):
 Inliner.dispatch = {**Inliner.dispatch, "|": _bar}
 
 
+# What screen readers are told: the lines of a long signature are no definitions, and what opens a
+# part of the sidebar has a name.
+_TOLD = {
+    "<dl>": '<dl role="presentation">',
+    '<dd><em class="sig-param">': '<dd role="presentation"><em class="sig-param">',
+    "<summary><span class": '<summary aria-label="Its pages"><span class',
+}
+
+
+def _tell(app, exception):
+    for page in [] if exception else Path(app.outdir).rglob("*.html"):
+        text = told = page.read_text(encoding="utf-8")
+        for found, instead in _TOLD.items():
+            told = told.replace(found, instead)
+        if told != text:
+            page.write_text(told, encoding="utf-8")
+
+
 def setup(app):
     """Write the reference before Sphinx looks for pages."""
     app.connect("config-inited", lambda *_: _reference.write(DOCS / "reference"))
+    app.connect("build-finished", _tell)

@@ -57,29 +57,46 @@ def encoder(inputs, tokens, layers, width, heads, norm):
     return keras.Model(inputs, L.Dense(10)(x))
 
 
-def trained(model, rate, x, y, batch, epochs, loss, metrics=(), seed=0):
-    """The loss after each epoch."""
-    model.compile(keras.optimizers.Adam(rate), loss, metrics=list(metrics))
-    keras.utils.set_random_seed(seed)  # the order of the batches
-    stop = keras.callbacks.TerminateOnNaN()
-    return model.fit(x, y, batch, epochs, verbose=0, callbacks=[stop]).history
+class Network:
+    """A model that is trained from several initializations, compiled once."""
+
+    def __init__(self, model, loss):
+        model.compile(keras.optimizers.Adam(), loss)
+        model.optimizer.build(model.trainable_variables)
+        self.model = model
+        self.start = [
+            keras.ops.convert_to_numpy(v) for v in (*model.variables, *model.optimizer.variables)
+        ]
+
+    def losses(self, scheme, data, rate, batch, epochs, seed=1, **options):
+        """The loss after each epoch of a training that begins with the scheme."""
+        variables = (*self.model.variables, *self.model.optimizer.variables)
+        for variable, value in zip(variables, self.start, strict=True):
+            variable.assign(value)
+        initialize(self.model, scheme, seed=seed, **options)
+        self.model.optimizer.learning_rate = rate
+        keras.utils.set_random_seed(seed)  # the order of the batches
+        stop = keras.callbacks.TerminateOnNaN()
+        return self.model.fit(*data, batch, epochs, verbose=0, callbacks=[stop]).history["loss"]
+
+    def accuracy(self, x, y):
+        return float(np.mean(self.model.predict(x, verbose=0).argmax(1) == y))
 
 
 def t_fixup(seeds):
     """Training loss and test accuracy, without normalization and, to compare, behind the sums."""
     x, y, test_x, test_y = digits(1200)
     curves = {}
-    for scheme, norm in (("t_fixup", ""), ("xavier", ""), ("xavier", "post")):
+    for norm, schemes in (("", ("t_fixup", "xavier")), ("post", ("xavier",))):
         inputs = keras.Input((8, 8))
         tokens = L.Dense(32)(inputs)
-        model = encoder(inputs, tokens, layers=12, width=32, heads=4, norm=norm)
-        initialize(model, scheme, seed=1)
-        losses = trained(model, 1e-3, x, y, 50, 15, LOSS)["loss"]
-        logits = model.predict(test_x, verbose=0)
-        right = float(np.mean(logits.argmax(1) == test_y))
-        name = f"{scheme}, {norm + '-norm' if norm else 'no norm'}"
-        curves[name] = losses
-        print(f"  {name:20} loss {losses[-1]:8.3g}  test accuracy {right:.3f}", flush=True)
+        network = Network(encoder(inputs, tokens, 12, width=32, heads=4, norm=norm), LOSS)
+        for scheme in schemes:
+            losses = network.losses(scheme, (x, y), rate=1e-3, batch=50, epochs=15)
+            right = network.accuracy(test_x, test_y)
+            name = f"{scheme}, {norm + '-norm' if norm else 'no norm'}"
+            curves[name] = losses
+            print(f"  {name:20} loss {losses[-1]:8.3g}  test accuracy {right:.3f}", flush=True)
     return curves, "training loss"
 
 
@@ -96,46 +113,46 @@ def siren(seeds):
     """Peak signal-to-noise ratio of the fit, in decibels; the best of three rates for each."""
     x, y = photograph(64)
     curves = {}
-    for scheme, omega in (("siren", 30), ("xavier", 30), ("xavier", 1)):
+    for omega, schemes in ((30, ("siren", "xavier")), (1, ("xavier",))):
 
         def sine(z, omega=omega):
             return keras.ops.sin(omega * z)
 
-        fits = []
-        for rate in (1e-4, 1e-3, 1e-2):
-            layers = [L.Dense(64, sine) for _ in range(4)]
-            model = keras.Sequential([keras.Input((2,)), *layers, L.Dense(1)])
-            initialize(model, scheme, seed=1)
-            losses = trained(model, rate, x, y, 1024, 150, "mse")["loss"]
-            fits.append((losses[-1], rate, losses))
-        _, rate, losses = min(fit for fit in fits if math.isfinite(fit[0]))
-        name = f"{scheme}, sin({omega}z)"
-        curves[name] = losses
-        ratio = 10 * math.log10(4 / losses[-1])
-        print(f"  {name:20} {ratio:5.1f} dB at rate {rate:g}", flush=True)
+        layers = [L.Dense(64, sine) for _ in range(4)]
+        network = Network(keras.Sequential([keras.Input((2,)), *layers, L.Dense(1)]), "mse")
+        for scheme in schemes:
+            fits = []
+            for rate in (1e-4, 1e-3, 1e-2):
+                losses = network.losses(scheme, (x, y), rate, batch=1024, epochs=150)
+                fits.append((losses[-1], rate, losses))
+            _, rate, losses = min(fit for fit in fits if math.isfinite(fit[0]))
+            name = f"{scheme}, sin({omega}z)"
+            curves[name] = losses
+            ratio = 10 * math.log10(4 / losses[-1])
+            print(f"  {name:20} {ratio:5.1f} dB at rate {rate:g}", flush=True)
     return curves, "mean square of the error"
 
 
 def mimetic(seeds):
     """Test accuracy of a small vision transformer: mean and standard error over the seeds."""
     x, y, test_x, test_y = digits(500)
+    inputs = keras.Input((8, 8))
+    patches = keras.ops.reshape(inputs, (-1, 4, 2, 4, 2))
+    patches = keras.ops.reshape(keras.ops.swapaxes(patches, 2, 3), (-1, 16, 4))
+    model = encoder(inputs, L.Dense(48)(patches), layers=4, width=48, heads=3, norm="pre")
+    network = Network(model, LOSS)
     curves = {}
     for scheme in ("mimetic", "xavier", "bert"):
-        found = []
+        options = {"start": "xavier"} if scheme == "mimetic" else {}
+        losses, right = [], []
         for seed in range(seeds):
-            inputs = keras.Input((8, 8))
-            patches = keras.ops.reshape(inputs, (-1, 4, 2, 4, 2))
-            patches = keras.ops.reshape(keras.ops.swapaxes(patches, 2, 3), (-1, 16, 4))
-            model = encoder(inputs, L.Dense(48)(patches), layers=4, width=48, heads=3, norm="pre")
-            options = {"start": "xavier"} if scheme == "mimetic" else {}
-            initialize(model, scheme, seed=seed, **options)
-            history = trained(model, 1e-3, x, y, 50, 20, LOSS, seed=seed)
-            logits = model.predict(test_x, verbose=0)
-            found.append((float(np.mean(logits.argmax(1) == test_y)), history["loss"]))
-        right = np.array([accuracy for accuracy, _ in found])
-        curves[scheme] = np.mean([losses for _, losses in found], axis=0)
-        error = right.std(ddof=1) / seeds**0.5 if seeds > 1 else math.nan
-        print(f"  {scheme:20} test accuracy {right.mean():.3f} ± {error:.3f}", flush=True)
+            losses.append(
+                network.losses(scheme, (x, y), 1e-3, batch=50, epochs=20, seed=seed, **options)
+            )
+            right.append(network.accuracy(test_x, test_y))
+        curves[scheme] = np.mean(losses, axis=0)
+        error = np.std(right, ddof=1) / seeds**0.5 if seeds > 1 else math.nan
+        print(f"  {scheme:20} test accuracy {np.mean(right):.3f} ± {error:.3f}", flush=True)
     return curves, "training loss"
 
 

@@ -11,8 +11,6 @@ Run: python scripts/prune_applications.py [--smallest] [--only ResNet50 VGG16] [
 
 import gc
 import json
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -20,6 +18,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import tyro
+from _application_rows import Process, application
 from _device import on_device
 from applications_table import classes
 
@@ -77,38 +76,6 @@ for line in sys.stdin:
 """
 
 
-class Process:
-    def __init__(self, code, *arguments):
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", code, *arguments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            cwd=tempfile.gettempdir(),  # not the repository: tfinit is not to be found by chance
-        )
-
-    def ask(self, question):
-        self.process.stdin.write(json.dumps(question) + "\n")
-        self.process.stdin.flush()
-
-    def answer(self):
-        line = self.process.stdout.readline()
-        if not line:
-            raise RuntimeError(f"A helper process ended, with {self.process.wait()}.")
-        return json.loads(line)
-
-
-def build(make):
-    for size in SIZES:
-        try:
-            return make(
-                weights=None, input_shape=(size, size, 3), classes=10, classifier_activation=None
-            )
-        except ValueError as error:  # too small
-            last = error
-    raise last
-
-
 def zeros_of(size):
     """As the documentation of the API gives it: at least one survives, halves to even."""
     kept = np.rint(np.float32(size) * (np.float32(1) - np.float32(SPARSITY)))
@@ -117,7 +84,7 @@ def zeros_of(size):
 
 def prune(make, loader, folder, compiled):
     """The cells of a row, and what is wrong with it."""
-    model = build(make)
+    model = application(make, SIZES)
     rng = np.random.default_rng(0)
     images = rng.random((BATCH, *model.input_shape[1:]), "float32")
     labels = np.arange(BATCH)

@@ -24,8 +24,8 @@ from typing import Any
 import keras
 import numpy as np
 import tyro
+from _application_rows import Process, application
 from applications_table import classes
-from prune_applications import Process
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests/shared"))
 from architectures import ARCHITECTURES
@@ -91,17 +91,6 @@ for line in sys.stdin:
 """
 
 
-def application(make: Any) -> Any:
-    for size in SIZES:
-        try:
-            return make(
-                weights=None, input_shape=(size, size, 3), classes=10, classifier_activation=None
-            )
-        except ValueError as error:  # too small
-            last = error
-    raise last
-
-
 def backbone(name: str) -> Any:
     import keras_hub
 
@@ -110,7 +99,7 @@ def backbone(name: str) -> Any:
 
 def networks(only: tuple[str, ...]) -> dict[str, Any]:
     """Name → what builds it."""
-    found = {name: lambda make=make: application(make) for name, make in classes(False, ())}
+    found = {name: lambda make=make: application(make, SIZES) for name, make in classes(False, ())}
     found |= ARCHITECTURES
     found |= {f"keras_hub {name}": lambda name=name: backbone(name) for name in HUB}
     return {name: found[name] for name in only} if only else found
@@ -158,6 +147,7 @@ class Row:
         model = make()
         self.given = hub_batch(model, ROWS) if self.hub else batch_for(model, ROWS)
         self.model = filled(model, self.given)
+        self.cost = self.count(self.model)
         losses = keras.tree.map_structure(lambda _: "mse", model.output)
         model.compile("sgd", losses)
         self.wrong: list[str] = []
@@ -186,7 +176,7 @@ class Row:
             self.model, *data, target={"macs": self.target}, score=score, round_to=rounded
         )
         counted = self.count(result.model)
-        left = counted / self.count(self.model)
+        left = counted / self.cost
         self.expect(
             0.95 * self.target <= left <= self.target, f"{score}: {left:.4f} of multiply-adds left"
         )

@@ -106,24 +106,40 @@ def read_examples(
     Raises:
         InputError: as these two, or names or shapes are others than the model's.
     """
+    train, test = _splits(name, need_targets)
+    assert train is not None
+    return (
+        _of_model(train, "train", name, model, optional, need_targets),
+        None if test is None else _of_model(test, "test", name, model, optional, need_targets),
+    )
+
+
+def read_test(name: str, model: Any, optional: tuple[str, ...] = ()) -> Examples | None:
+    """The test examples of `read_examples`, or None: a file needs none for training."""
+    _, test = _splits(name, need_train=False)
+    return None if test is None else _of_model(test, "test", name, model, optional, True)
+
+
+def _of_model(
+    split: Examples,
+    which: str,
+    name: str,
+    model: Any,
+    optional: tuple[str, ...],
+    need_targets: bool,
+) -> Examples:
+    """The arrays of a split in the structure of a model."""
     inputs, outputs = ends(model, "inputs"), ends(model, "outputs")
-    found: list[Examples | None] = []
-    for which, split in zip(("train", "test"), _splits(name, need_targets), strict=True):
-        if split is None:
-            found.append(None)
-            continue
-        x = arranged(split[0], inputs, f"x_{which}", name)
-        check_shapes(inputs, x, name)
-        y = split[1]
-        if y is not None or need_targets:
-            y = arranged(y, outputs, f"y_{which}", name, optional)
-        weight = split[2]
-        if isinstance(weight, dict):  # all count as much where nothing is said
-            ones = {output: np.ones(len(flat(x)[0])) for output in outputs.names}
-            weight = arranged(ones | weight, outputs, f"sample_weight_{which}", name)
-        found.append((x, y, weight))
-    assert found[0] is not None
-    return found[0], found[1]
+    x = arranged(split[0], inputs, f"x_{which}", name)
+    check_shapes(inputs, x, name)
+    y = split[1]
+    if y is not None or need_targets:
+        y = arranged(y, outputs, f"y_{which}", name, optional)
+    weight = split[2]
+    if isinstance(weight, dict):  # all count as much where nothing is said
+        ones = {output: np.ones(len(flat(x)[0])) for output in outputs.names}
+        weight = arranged(ones | weight, outputs, f"sample_weight_{which}", name)
+    return x, y, weight
 
 
 def load_batch(data: str | os.PathLike[str], model: Any, examples: int) -> Examples:
@@ -244,7 +260,9 @@ def read_sample_weights(name: str) -> tuple[Arrays | None, Arrays | None]:
     return train[2], None if test is None else test[2]
 
 
-def _splits(name: str, need_targets: bool = True) -> tuple[Examples | None, Examples | None]:
+def _splits(
+    name: str, need_targets: bool = True, need_train: bool = True
+) -> tuple[Examples | None, Examples | None]:
     if _by_reader(name):
         data = read_data(name)
         if data.rows is None:
@@ -260,12 +278,15 @@ def _splits(name: str, need_targets: bool = True) -> tuple[Examples | None, Exam
     )
     arrays = read_arrays(Path(name), f"`data` must be {allowed}; {name!r} cannot be read as arrays")
     tested = has_part(arrays, "x_test")
-    wanted = ["x_train", *["y_train"] * need_targets, *["y_test"] * tested]
+    wanted = ["x_train", *["y_train"] * need_targets] if need_train else []
+    wanted += ["y_test"] * tested
     if not all(has_part(arrays, key) for key in wanted):
         raise InputError(f"`data` must be {allowed}; {name!r} holds {', '.join(sorted(arrays))}.")
-    whiches = ("train", "test") if tested else ("train",)
-    found = [(*_pair(name, arrays, which), _weights(name, arrays, which)) for which in whiches]
-    return found[0], found[1] if tested else None
+
+    def part(which: str) -> Examples:
+        return (*_pair(name, arrays, which), _weights(name, arrays, which))
+
+    return part("train") if need_train else None, part("test") if tested else None
 
 
 def _three(x: Any, y: Any, weights: Any = None) -> Examples:

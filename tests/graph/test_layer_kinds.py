@@ -56,7 +56,7 @@ OTHER_WORDS = {
 # Bases of other things than layers: optimizers, schedules, data, parts of a user's, and where a
 # method is looked up.
 OTHER_BASES = {
-    "fine_tuning/run.py",
+    "fine_tuning/measured.py",
     "graph/overlay.py",
     "lottery/own_parts.py",
     "pruning/in_training/schedule_checks.py",

@@ -59,8 +59,8 @@ def same(a, b, keys=KERNELS):
     return all(np.array_equal(a[key], b[key]) for key in keys)
 
 
-def test_there_are_38_branches_and_their_names_say_what_they_are():
-    assert len(BRANCHES) == 6 * 6 + 2
+def test_there_are_50_branches_and_their_names_say_what_they_are():
+    assert len(BRANCHES) == 8 * 6 + 2
     assert {"reinit", "random", "shuffle", "one-shot-reinit", "snip-shuffle"} <= set(CONTROLS)
     assert not BRANCHES["snip"].late
     assert not BRANCHES["reinit"].late
@@ -71,7 +71,7 @@ def test_there_are_38_branches_and_their_names_say_what_they_are():
 def test_a_score_for_before_training_is_a_source_of_masks_too():
     try:
         register(Formula(lambda weights: weights**2, "energy"))
-        assert len(BRANCHES) == 7 * 6 + 2
+        assert len(BRANCHES) == 9 * 6 + 2
         branch = BRANCHES["energy-reinit"]
         assert (branch.masks, branch.weights, branch.late) == ("energy", "reinit", False)
         assert branch.label == "energy, reinitialized"
@@ -85,9 +85,9 @@ def test_a_score_for_before_training_is_a_source_of_masks_too():
 def test_all_are_there_and_progress_adds_up(config, everything):
     of, told = everything
     assert set(of) == {("ticket", 0)} | {(b, level) for b in BRANCHES for level in (1, 2)}
-    assert len(of) == 1 + 2 * 38
+    assert len(of) == 1 + 2 * 50
     late = sum(branch.late for branch in BRANCHES.values())
-    assert sum(told) == total_steps(config) == STEPS + 2 * (38 * STEPS - late * REWIND)
+    assert sum(told) == total_steps(config) == STEPS + 2 * (50 * STEPS - late * REWIND)
 
 
 def test_every_branch_trains_from_where_it_should_to_the_last_step(everything):

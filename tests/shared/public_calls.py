@@ -339,13 +339,17 @@ def attending() -> keras.Model:
     layers = keras.layers
     inputs = keras.Input((3, 4))
     x = layers.add([inputs, layers.MultiHeadAttention(2, 2)(inputs, inputs)])
-    return keras.Model(inputs, layers.add([x, layers.Dense(4)(x)]))
+    made = keras.Model(inputs, layers.add([x, layers.Dense(4)(x)]))
+    made.compile("sgd", LOSS)
+    return made
 
 
 def waving() -> keras.Model:
     """A network of a sine."""
     layers = [keras.layers.Dense(5, keras.ops.sin), keras.layers.Dense(3)]
-    return keras.Sequential([keras.Input((4,)), *layers])
+    made = keras.Sequential([keras.Input((4,)), *layers])
+    made.compile("sgd", LOSS)
+    return made
 
 
 _FITTING = {"transformers": Fresh(attending), "sine networks": Fresh(waving)}
@@ -721,7 +725,7 @@ def _results(calls: Calls, directory: Path) -> None:
     calls.add("plots.race_figure", comparison=race(), title="it")
     calls.add("plots.stability_figure", records=[line()], title="it")
     given = {"rises": {"a": [0.1, 0.2]}, "sparsities": [0.5, 0.9], "title": "it"}
-    calls.add("plots.sensitivity_figure", **given)
+    calls.add("plots.sensitivity_figure", **given, _odd={"sparsities": "array"})
     calls.add("plots.sparsity_figure", sparsities={"a": 0.5}, title="it")
     calls.add("plots.signals_figure", layers=[signals()], title="it")
     calls.add("comparison.Comparison.of", race().of, label="he")

@@ -42,7 +42,7 @@ MADE_HERE = {
     *("initializers.CriticalPoint", "gains.Sinusoid", "schemes.Record", "schemes.Report"),
     "probes.Point",
     *("pruning.AtInitialization", "pruning.Compaction", "pruning.LayerSparsity"),
-    *("pruning.AfterTraining", "pruning.Repair"),
+    *("pruning.AfterTraining", "pruning.Repair", "pruning.Sensitivity"),
     *("pruning.ChannelPlan", "pruning.ChannelPruning", "pruning.channels.GroupPlan"),
     "pruning.channels.Skipped",
     *("pruning.SparsityReport", "training.Diverged", "training.Metrics", "training.Partial"),

@@ -1,3 +1,3 @@
 from .config import PruneConfig as PruneConfig
-from .run import FineTuned as FineTuned
+from .result import FineTuned as FineTuned
 from .run import fine_tune as fine_tune

@@ -9,6 +9,7 @@ from tfinit.block_sizes import BLOCK_SIZES
 from tfinit.datasets import data_help
 from tfinit.errors import InputError
 from tfinit.flag_help import FlagHelp
+from tfinit.pruning.calibrated import names
 from tfinit.pruning.scoring import channel_names
 from tfinit.pruning.scoring.allocation import NAMES
 
@@ -18,10 +19,17 @@ _OF_CHANNELS = (
     "filters",
 )
 _OF_WEIGHTS = ("sparsity", "allocation", "blocks", "keep_zeros")
+# What is for pruning after training only, and what it takes besides.
+_AT_ONCE = ("score", "structure", "damping", "repair", "examples")
+_WITH_THEM = ("model", "sparsity", "data", "out", "loss", "allocation", "filters", "seed")
 _ARRAYS = (
     "x_train, y_train and, to report on, x_test, y_test. Of several inputs or outputs: "
     "x_train_NAME, y_train_NAME; weights of examples: sample_weight_train"
 )
+
+
+def _scores_help() -> str:
+    return f"With --after-training: by what weights are ranked, {', '.join(names.scores())}."
 
 
 @dataclass(frozen=True)
@@ -47,11 +55,25 @@ class PruneConfig:
     """A Keras loss, such as sparse_categorical_crossentropy; for several outputs a=mse,b=mae.
     Default: losses, loss weights and metrics that the model was compiled with."""
     allocation: str = "uniform"
-    """uniform: the same sparsity in each layer. global: lowest of all. erk: by layer size."""
+    """uniform: the same sparsity in each layer. global: lowest of all. erk: by layer size.
+    With --after-training, by error: where it changes the layers' outputs least."""
     blocks: str | None = None
     """litert: prune Dense kernels in the blocks that `tfinit export --sparse` makes faster."""
     keep_zeros: bool = False
     """What is zero in the model stays zero. Otherwise zeros train until they are pruned."""
+    after_training: bool = False
+    """Prune at once, by what some examples show, without training: in minutes, and no targets are
+    needed but for the report."""
+    score: str = field(default="sparsegpt", metadata=FlagHelp(_scores_help))
+    """With --after-training: by what weights are ranked."""
+    structure: str | None = None
+    """With --after-training: 2:4 or 4:8, half of every 4 or 8 weights; litert, blocks of 4."""
+    damping: float = 0.01
+    """With --after-training: what SparseGPT adds to its Hessian, in parts of the mean."""
+    repair: bool = False
+    """With --after-training: bring means and variances of what layers make back, too."""
+    examples: int = 256
+    """With --after-training: how many examples are looked at."""
     channels: bool = False
     """Remove whole channels, units and heads before the training, and train what is left: a smaller
     network, faster in any runtime."""
@@ -82,13 +104,16 @@ class PruneConfig:
     def __post_init__(self) -> None:
         path("model", self.model, cure="It is a file: model.save('model.keras') writes one.")
         check_fields(self)
-        for name in ("epochs", "batch_size"):
+        for name in ("epochs", "batch_size", "examples"):
             whole(name, getattr(self, name), 1)
         cure = "0.9 leaves a tenth of the weights."
         number("sparsity", self.sparsity, above=0, below=1, cure=cure)
         number("learning_rate", self.learning_rate, above=0)
         seed("seed", self.seed, 0)
-        one_of("allocation", self.allocation, NAMES)
+        one_of("allocation", self.allocation, names.ALLOCATIONS if self.after_training else NAMES)
+        one_of("score", self.score, names.scores())
+        one_of("structure", self.structure, (None, *names.STRUCTURES))
+        number("damping", self.damping, least=0)
         one_of("blocks", self.blocks, (None, *BLOCK_SIZES))
         if self.blocks is not None and self.allocation == "global":
             raise InputError(
@@ -109,7 +134,9 @@ class PruneConfig:
     @property
     def goal(self) -> str:
         """What it prunes to, in a word."""
-        return self.target if self.channels else f"{self.sparsity:.0%}"
+        if self.channels:
+            return self.target
+        return self.structure if self.structure in names.N_M else f"{self.sparsity:.0%}"
 
     def fraction_left(self) -> dict[str, float]:
         """What ``target`` says, as `tfinit.pruning.prune_channels` takes it.
@@ -134,13 +161,31 @@ class PruneConfig:
 
     def _check_asked_for(self) -> None:
         """Refuse what would be ignored."""
-        own, others = (_OF_CHANNELS, _OF_WEIGHTS) if self.channels else (_OF_WEIGHTS, _OF_CHANNELS)
-        defaults = {one.name: one.default for one in fields(self)}
-        given = [name for name in others if getattr(self, name) != defaults[name]]
-        if given and self.channels:
+        if self.channels and self.after_training:
             raise InputError(
-                f"`{given[0]}` is of single weights, and whole channels are asked for: leave it or "
+                "`channels` and `after_training` exclude each other: whole channels go before a "
+                "training. Leave one of them out."
+            )
+        defaults = {one.name: one.default for one in fields(self)}
+        given = {name for name, default in defaults.items() if getattr(self, name) != default}
+        if self.after_training:
+            wrong = [n for n in defaults if n in given - {"after_training", *_WITH_THEM, *_AT_ONCE}]
+            if wrong:
+                raise InputError(
+                    f"`{wrong[0]}` is of a training, and nothing is trained with --after-training. "
+                    f"Beside that are {', '.join(_WITH_THEM[1:] + _AT_ONCE)}."
+                )
+            return
+        if wrong := [name for name in _AT_ONCE if name in given]:
+            raise InputError(
+                f"`{wrong[0]}` is of pruning without training. Ask for that, with --after-training."
+            )
+        own, others = (_OF_CHANNELS, _OF_WEIGHTS) if self.channels else (_OF_WEIGHTS, _OF_CHANNELS)
+        wrong = [name for name in others if name in given]
+        if wrong and self.channels:
+            raise InputError(
+                f"`{wrong[0]}` is of single weights, and whole channels are asked for: leave it or "
                 f"`channels` out. Of channels are {', '.join(own)}."
             )
-        if given:
-            raise InputError(f"`{given[0]}` is of whole channels. Ask for them, with --channels.")
+        if wrong:
+            raise InputError(f"`{wrong[0]}` is of whole channels. Ask for them, with --channels.")

@@ -3,8 +3,6 @@
 import json
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -12,13 +10,14 @@ import numpy as np
 
 from tfinit.arguments import function, instance
 from tfinit.array_trees import each, flat
-from tfinit.datasets import digest
 from tfinit.devices import announce
-from tfinit.errors import InputError, reason
+from tfinit.errors import InputError
 from tfinit.files import check_writable, remove, write_whole
+from tfinit.fine_tuning.at_once import pruned_at_once
 from tfinit.fine_tuning.config import PruneConfig
-from tfinit.fine_tuning.examples import check_trains, told
+from tfinit.fine_tuning.examples import check_trains
 from tfinit.fine_tuning.kept import alone, as_json, kept_file, read_kept, save
+from tfinit.fine_tuning.measured import compile_with, digest_of, evaluated, has_loss
 from tfinit.fine_tuning.network import network_of
 from tfinit.fine_tuning.objective import (
     complete,
@@ -26,72 +25,26 @@ from tfinit.fine_tuning.objective import (
     settings_of,
     untrained,
 )
+from tfinit.fine_tuning.result import FineTuned
 from tfinit.fine_tuning.whole_channels import by_and_by, planned
-from tfinit.graph.keras_internals import is_from_keras_3, losses_of, seed_generators_of
+from tfinit.graph.keras_internals import seed_generators_of
 from tfinit.named_arrays import ends
 from tfinit.origin import Origin
 from tfinit.progress import as_warning, check_progress, following
-from tfinit.pruning.channels.result import ChannelPruning
 from tfinit.pruning.channels.zeroed import removing_zeros
-from tfinit.pruning.counting.report import SparsityReport, sparsity_report
+from tfinit.pruning.counting.report import sparsity_report
 from tfinit.pruning.in_training.schedules import PolynomialDecay
 from tfinit.pruning.in_training.selection import keep_count
 from tfinit.pruning.in_training.sparse_optimizer import SparseOptimizer
 from tfinit.pruning.scoring.sparsities import sparsities
 from tfinit.pruning.tfmot_api.low_magnitude import strip_pruning
 from tfinit.renamed import renamed
-from tfinit.results import Result, json_ready
-from tfinit.saved_data import Examples, read_examples
-from tfinit.training.checks import overridden
+from tfinit.saved_data import read_examples
 from tfinit.training.noise import seed_torch, torch_seeded
 from tfinit.training.order import epoch_order
 from tfinit.variables import prunable_weights, walk_layers
 
-_MEASURED = ("compute_loss", "test_step")  # what a model's own loss is seen in
 _RAMP = 0.75  # of the training; the rest is for the survivors to settle in
-
-
-@dataclass(frozen=True, repr=False)
-class FineTuned(Result):
-    """What `fine_tune` did.
-
-    Attributes:
-        report: The sparsity of the saved model.
-        before: Metrics of the given model on the test data, empty without test data.
-        after: The same of the pruned model.
-        model: The pruned model, stripped.
-        out: Its file.
-        report_file: The file of the report.
-        channels: What was removed, where whole channels were; of its model only the name.
-    """
-
-    report: SparsityReport
-    before: dict[str, float]
-    after: dict[str, float]
-    model: Any
-    out: Path
-    report_file: Path
-    channels: ChannelPruning | None = None
-
-    def __str__(self) -> str:
-        """The table of the sparsity or of the channels, and a line for each metric."""
-        return "\n".join([str(self.channels or self.report), *self._remarks()])
-
-    def to_dict(self) -> dict[str, Any]:
-        """All but the model, which is in its file."""
-        found = {"sparsity": self.report, "before": self.before, "after": self.after}
-        if self.channels is not None:
-            found["channels"] = self.channels
-        return json_ready({**found, "out": self.out, "report_file": self.report_file})
-
-    def _rows(self) -> list[dict[str, Any]]:
-        return (self.channels or self.report)._rows()
-
-    def _remarks(self) -> list[str]:
-        return [
-            f"test {name}: {before:.4g} before, {self.after[name]:.4g} pruned"
-            for name, before in self.before.items()
-        ]
 
 
 @renamed(("config", "started", "stepped", "warn", "progress"))
@@ -134,6 +87,8 @@ def fine_tune(
     for path in (config.out, report_file):
         check_writable("out", path, "Choose another with --out.")
     network = network_of(config)
+    if config.after_training:
+        return pruned_at_once(config, network, progress)
     model = network.model()
     outputs = ends(model, "outputs")
     loss = loss_of(model, config.loss, outputs)
@@ -143,13 +98,13 @@ def fine_tune(
     settings = settings_of(model, config.loss is None, train[1])
     if not config.channels:
         _check_prunes(config, prunable_weights(model))
-    _compile(model, None, loss, settings)
+    compile_with(model, None, loss, settings)
     check_trains(model, *train, config.data, config.batch_size)
     plan = planned(config, model, train) if config.channels else None
     removed = None if plan is None or config.gradual else plan.apply(model)
-    origin = Origin.now(_digest(train, test))
+    origin = Origin.now(digest_of(train, test))
     kept = kept_file(config, origin.data, network.identity())
-    test = test if _has_loss(model) else None
+    test = test if has_loss(model) else None
     examples = len(flat(train[0])[0])
     per_epoch = -(-examples // config.batch_size)
     steps = per_epoch * config.epochs
@@ -167,14 +122,14 @@ def fine_tune(
         """The model, with the optimizer that prunes it; where channels are gone, nothing more."""
         adam = keras.optimizers.Adam(config.learning_rate)
         optimizer = SparseOptimizer(adam, scope=model, **rule)
-        _compile(model, optimizer, loss, settings)
+        compile_with(model, optimizer, loss, settings)
         optimizer.build(model.trainable_variables)
         return model
 
     def fresh() -> Any:
         made = network.model()
         if config.channels and not config.gradual:
-            _compile(made, None, loss, settings)
+            compile_with(made, None, loss, settings)
             made = planned(config, made, train).apply(made).model
         return pruning(made)
 
@@ -184,7 +139,7 @@ def fine_tune(
     ):
         announce()
         follower.expect(steps)
-        before = _evaluate(model, test)
+        before = evaluated(model, test)
         unfinished = read_kept(kept, origin, warn, fresh if network.made else None)
         smaller = model if removed is None else removed.model
         model = pruning(smaller) if unfinished is None else unfinished
@@ -219,7 +174,7 @@ def fine_tune(
                     callbacks=[on_batch, noise],
                 )
             save(model, kept, origin)
-        after = _evaluate(model, test)  # the stripped one has the same weights, and no loss
+        after = evaluated(model, test)  # the stripped one has the same weights, and no loss
         stripped = strip_pruning(model)
         if plan is not None and config.gradual:
             removed = removing_zeros(plan, stripped).apply(stripped)
@@ -255,30 +210,6 @@ def _set_noise(model: Any, seed: int, epoch: int) -> None:
         state.assign(np.array([own, epoch * 2**20], "int64"))
 
 
-def _digest(train: Examples, test: Examples | None) -> str:
-    """Of the arrays in the model's order; of one input and one output, as it always was."""
-    x_test, y_test, test_weights = test or (None, None, None)
-    weights = [one for one in (train[2], test_weights) if one is not None]
-    parts = (*train[:2], x_test, y_test, *weights)
-    return digest(*(array for part in parts for array in flat(part)))
-
-
-def _compile(model: Any, optimizer: Any, loss: Any, settings: dict[str, Any]) -> None:
-    """Raises InputError if Keras does not know the loss or a metric."""
-    # Of a class that may take anything, what it was given stays.
-    if any("compile" in vars(c) and not is_from_keras_3(c) for c in type(model).__mro__):
-        if optimizer is not None:
-            model.optimizer, model.train_function = optimizer, None
-        return
-    eager = {"run_eagerly": True} if getattr(model, "run_eagerly", False) else {}
-    try:
-        model.compile(*([] if optimizer is None else [optimizer]), loss=loss, **settings, **eager)
-    except (ValueError, TypeError) as error:
-        raise InputError(
-            f"`loss` {told(loss)} cannot be compiled: {reason(error)} Name another with --loss."
-        ) from error
-
-
 def _check_prunes(config: PruneConfig, weights: dict[str, Any]) -> None:
     """A low sparsity of small layers rounds to no weight at all."""
     if config.blocks is not None:  # whose counts are of blocks
@@ -293,24 +224,3 @@ def _check_prunes(config: PruneConfig, weights: dict[str, Any]) -> None:
             f"`sparsity` {config.sparsity:g} rounds to none of the {max(sizes.values())} weights "
             "of the largest layer, so nothing would be pruned. Ask for more."
         )
-
-
-def _has_loss(model: Any) -> bool:
-    """Whether there is a loss to evaluate. Of a model that was called: layers add theirs then."""
-    told = model.losses or losses_of(model) is not None
-    return bool(told or any(overridden(model, method) for method in _MEASURED))
-
-
-def _evaluate(model: Any, test: Examples | None) -> dict[str, float]:
-    if test is None:
-        return {}
-    x, y, weights = test
-    found = model.evaluate(x, y, sample_weight=weights, verbose=0, return_dict=True)
-    metrics = {}
-    for name, value in found.items():
-        values = np.asarray(value, "float64")  # of some metrics one a class
-        metrics |= {
-            name if not values.ndim else f"{name}[{n}]": float(one)
-            for n, one in enumerate(values.reshape(-1))
-        }
-    return metrics

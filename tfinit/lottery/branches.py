@@ -5,6 +5,7 @@
 | ticket: iterative magnitude pruning, the experiment itself | rewound | ``ticket`` |
 | ... | those of a control | ``reinit``, ``shuffle``, …: `tfinit.lottery.controls` |
 | pruned once from the dense network | each of the above | ``one-shot``, ``one-shot-reinit``, … |
+| pruned from the dense network by data | each of the above | ``sparsegpt``, ``wanda-reinit``, … |
 | at initialization | each of the above | ``snip``, ``snip-reinit``, ``grasp``, ``synflow``, … |
 | its own chain: train, prune, train on | not rewound | ``lr-rewind``, ``fine-tune`` |
 
@@ -13,6 +14,7 @@ References:
     Renda et al., *Comparing Rewinding and Fine-tuning*, 2020, https://arxiv.org/abs/2003.02389.
     Frankle et al., *Pruning Neural Networks at Initialization*, 2021,
     https://arxiv.org/abs/2009.08576: the methods at initialization.
+    SparseGPT and Wanda: `tfinit.pruning.prune_after_training`.
 """
 
 from collections.abc import Iterator, Mapping
@@ -21,11 +23,13 @@ from typing import Any
 
 from tfinit.lottery.controls import CONTROLS, NAME, REINIT, Control
 from tfinit.lottery.own_parts import is_shipped
+from tfinit.pruning.calibrated.names import SPARSEGPT
 from tfinit.pruning.scoring.scores import BEFORE, SCORES, Score, names
 
 __all__ = [
     "AT_INITIALIZATION",
     "BRANCHES",
+    "BY_DATA",
     "CHAINS",
     "ONE_SHOT",
     "REINIT",
@@ -37,6 +41,8 @@ __all__ = [
 ]
 
 TICKET, ONE_SHOT = "ticket", "one-shot"
+BY_DATA = {SPARSEGPT: "SparseGPT", "wanda": "Wanda"}
+"""Sources of masks that look at what enters each kernel of the dense network → their labels."""
 AT_INITIALIZATION: tuple[str, ...]
 
 
@@ -46,7 +52,7 @@ class Branch:
 
     Attributes:
         name: What results and files call it.
-        masks: Where its masks come from: ``"ticket"``, ``"one-shot"``, a score of
+        masks: Where its masks come from: ``"ticket"``, ``"one-shot"``, one of `BY_DATA`, a score of
             `AT_INITIALIZATION`, or ``"own"``: pruned from its own last training.
         weights: ``"rewind"``, the name of the control of `tfinit.lottery.controls` that makes them,
             or ``"own"``: those of its own last training.
@@ -73,7 +79,7 @@ class Branch:
     @property
     def early(self) -> bool:
         """Whether its masks are made before training."""
-        return self.masks not in (TICKET, ONE_SHOT, "own")
+        return self.masks not in (TICKET, ONE_SHOT, *BY_DATA, "own")
 
 
 _TICKET = Branch(TICKET, TICKET, label="ticket (rewound)", description="the ticket", look=0)
@@ -105,7 +111,7 @@ CHAINS = tuple(branch.name for branch in _CHAINS)
 def _at_initialization() -> tuple[str, ...]:
     """The scores by which a network can be pruned before training, as far as their names are
     those of no other branch ("random") and can be a directory's."""
-    taken = {TICKET, ONE_SHOT, *CHAINS, *CONTROLS}
+    taken = {TICKET, ONE_SHOT, *BY_DATA, *CHAINS, *CONTROLS}
     return tuple(name for name in names(BEFORE) if NAME.fullmatch(name) and name not in taken)
 
 
@@ -130,6 +136,14 @@ class _Branches(Mapping[str, Branch]):
     def _all(self) -> dict[str, Branch]:
         found = [_TICKET, *(_of_a_ticket(name) for name in CONTROLS)]
         found += [_ONE_SHOT, *(_controlled(_ONE_SHOT, "one-shot", name) for name in CONTROLS)]
+        for name, said in BY_DATA.items():
+            alone = Branch(
+                name,
+                name,
+                label=f"{said}'s mask",
+                description=f"the trained dense network pruned by {said} at once, and rewound",
+            )
+            found += [alone, *(_controlled(alone, said, control) for control in CONTROLS)]
         for score in _at_initialization():
             said = SCORES[score].label
             alone = Branch(

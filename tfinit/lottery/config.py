@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from tfinit.arguments import number, one_of, refused, wholes
 from tfinit.errors import InputError, TfinitDeprecationWarning
 from tfinit.flag_help import FlagHelp
-from tfinit.lottery.branches import BRANCHES, TICKET, controls_help, parts_of
+from tfinit.lottery.branches import BRANCHES, BY_DATA, TICKET, controls_help, parts_of
 from tfinit.lottery.controls import registered
 from tfinit.lottery.network_config import NetworkConfig
 from tfinit.lottery.own_parts import OwnPart, fingerprint, is_shipped
@@ -153,6 +153,12 @@ class LotteryConfig(NetworkConfig):
                     "layer has none that may go, and each group loses `prune_fraction`. Leave it "
                     "out."
                 )
+        by_data = [name for name in self.controls if BRANCHES[name].masks in BY_DATA]
+        if by_data:
+            raise InputError(
+                f"`controls` {by_data[0]!r} prunes single weights, and `structure` is 'channels'. "
+                "Leave it out."
+            )
 
     @property
     def other_seeds(self) -> tuple[int, ...]:
@@ -246,9 +252,10 @@ class LotteryConfig(NetworkConfig):
         return values
 
     def _keras_3_only(self) -> list[tuple[str, Any, Any]]:
-        early = [c for c in self.controls if c in BRANCHES and BRANCHES[c].early]
+        known = [c for c in self.controls if c in BRANCHES]
+        masks = [c for c in known if BRANCHES[c].early or BRANCHES[c].masks in BY_DATA]
         return [
-            ("controls", early, []),
+            ("controls", masks, []),
             *super()._keras_3_only(),
             ("score", self.score, "magnitude"),
             ("structure", self.structure, "weights"),

@@ -99,6 +99,9 @@ class Framework(Protocol):
     def prune(self, trained: LevelResult, counts: Counts) -> Masks:
         """The mask with so many survivors, inside the result's, by its trained weights."""
 
+    def prune_by_data(self, score: str, trained: LevelResult, counts: Counts) -> Masks:
+        """The mask with so many survivors, by what enters each kernel of a dense network."""
+
     def prune_at_initialization(self, score: str, initial: Weights, keep: int, seed: int) -> Masks:
         """The mask with so many survivors in all, before training."""
 
@@ -256,6 +259,13 @@ class KerasFramework:
         """The mask with so many survivors, inside the result's, by its trained weights."""
         return self.structure.choose(self._config, trained, counts)
 
+    def prune_by_data(self, score: str, trained: LevelResult, counts: Counts) -> Masks:
+        """The mask with so many survivors, by what enters each kernel of a dense network."""
+        from tfinit.lottery.data_masks import mask_by_data
+
+        self._prepare(trained.final, self.full_mask())
+        return mask_by_data(self._model, self._data, score, counts, trained.seed)
+
     @renamed(method="score")
     def prune_at_initialization(self, score: str, initial: Weights, keep: int, seed: int) -> Masks:
         """The mask with so many survivors in all, before training."""
@@ -352,6 +362,10 @@ class TfmotFramework:
         write_weights(self._pruner.variables, dict(trained.final))
         self._pruner.set_masks(dict(trained.mask))
         return self._pruner.prune(counts)
+
+    def prune_by_data(self, score: str, trained: LevelResult, counts: Counts) -> Masks:
+        """Not for tf_keras, and its configuration says so."""
+        raise InputError(f"{score!r} needs keras 'keras'.")
 
     @renamed(method="score")
     def prune_at_initialization(self, score: str, initial: Weights, keep: int, seed: int) -> Masks:

@@ -6,7 +6,7 @@ from typing import Any
 
 from tfinit.executors.job import Job
 from tfinit.executors.scheduling import Plan
-from tfinit.lottery.branches import BRANCHES, ONE_SHOT, TICKET, Branch
+from tfinit.lottery.branches import BRANCHES, BY_DATA, ONE_SHOT, TICKET, Branch
 from tfinit.lottery.config import REINIT_SEED, LotteryConfig
 from tfinit.lottery.controls import CONTROLS
 from tfinit.lottery.counts import Counts, last_level, next_counts
@@ -158,6 +158,9 @@ class Replicate(Plan):
             return framework.prune(ticket, counts)
         if branch.masks == ONE_SHOT:
             return framework.prune(self._done[self._place(TICKET, 0)], counts)
+        if branch.masks in BY_DATA:
+            dense = self._done[self._place(TICKET, 0)]
+            return framework.prune_by_data(branch.masks, dense, counts)
         mask: Any = self._mask(BRANCHES[TICKET], level)
         keep = sum(self._structure.alive(mask).values())
         return framework.prune_at_initialization(branch.masks, self._initial, keep, self._seed)

@@ -148,7 +148,7 @@ class WholeChannels:
 
         With n channels in all, n · (keep / n)^(k / T) are left after round k of T.
         """
-        from tfinit.pruning.scoring.before_training import scorer
+        from tfinit.pruning.scoring.scorer import scorer
 
         scored = scorer(score, model, *data, seed=seed)
         every = sum(self.shapes.values())

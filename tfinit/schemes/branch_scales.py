@@ -112,10 +112,15 @@ def layer_scale(task: Task, *, value: float | None = None, start: str | None = "
         InputError: no residual branch has such a layer, or ``value`` is not a number.
 
     Example:
-        >>> model = keras.applications.ConvNeXtTiny(weights=None, include_top=False)
-        >>> report = initialize(model, "layer_scale", value=1e-6, start=None)
-        >>> sum(record.action == "set" for record in report)
-        18
+        >>> class Scale(keras.layers.Layer):
+        ...     def build(self, shape):
+        ...         self.gamma = self.add_weight(shape=shape[-1:], name="gamma")
+        ...     def call(self, x):
+        ...         return x * self.gamma
+        >>> i = keras.Input((8,))
+        >>> o = keras.layers.add([i, Scale(name="a")(keras.layers.Dense(8)(i))])
+        >>> initialize(keras.Model(i, o), "layer_scale", seed=1)["a/gamma"].note
+        '0.1: ends a residual branch'
 
     Touvron et al., Going deeper with image transformers, ICCV 2021, section 2.
     """

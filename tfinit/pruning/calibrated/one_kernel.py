@@ -8,13 +8,12 @@ import numpy as np
 from tfinit.errors import InputError
 from tfinit.pruning.calibrated import surgeon
 from tfinit.pruning.calibrated.kernels import Linear
+from tfinit.pruning.calibrated.names import SPARSEGPT
 from tfinit.pruning.calibrated.patterns import Pattern
 from tfinit.pruning.scoring.after_training import array_of, rankable
 from tfinit.pruning.scoring.loss_gradients import values_of
 from tfinit.pruning.scoring.scores import Score
 from tfinit.streams import stream_for
-
-SPARSEGPT = "sparsegpt"
 
 
 @dataclass(frozen=True)

@@ -14,13 +14,12 @@ import numpy as np
 from tfinit.arguments import refused
 from tfinit.block_sizes import BLOCK_SIZES
 from tfinit.errors import InputError
+from tfinit.pruning.calibrated.names import N_M, STRUCTURES
 from tfinit.pruning.in_training.rules import block_size_of
 from tfinit.pruning.in_training.selection import keep_count
 from tfinit.pruning.scoring.masks import top_mask
 
 Structure = str | Sequence[int] | None
-N_M = {"2:4": (2, 4), "4:8": (4, 8)}
-"""Name → m zeros in every n weights along the inputs."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +93,7 @@ def pattern_of(structure: Any) -> Pattern:
         return Pattern()
     if isinstance(structure, str) and structure in N_M:
         return Pattern(n_m=N_M[structure])
-    wanted = ", ".join(f'"{name}"' for name in (*N_M, *BLOCK_SIZES))
+    wanted = ", ".join(f'"{name}"' for name in STRUCTURES)
     if isinstance(structure, str) and structure not in BLOCK_SIZES:
         raise refused("structure", f"None, {wanted} or the two sizes of a block", structure)
     try:

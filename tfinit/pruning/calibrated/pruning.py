@@ -15,8 +15,8 @@ from tfinit.graph.snapshot import apart
 from tfinit.pruning.calibrated.allocating import LEVELS, of_errors, of_scores
 from tfinit.pruning.calibrated.kernels import Linear, find_linear
 from tfinit.pruning.calibrated.layer_by_layer import UNSEEN, LayerByLayer
+from tfinit.pruning.calibrated.names import ALLOCATIONS, BY_ERROR, SPARSEGPT, scores
 from tfinit.pruning.calibrated.one_kernel import (
-    SPARSEGPT,
     Method,
     relative_error,
     weights_of,
@@ -25,12 +25,10 @@ from tfinit.pruning.calibrated.patterns import Structure, pattern_of
 from tfinit.pruning.calibrated.result import AfterTraining, PrunedWeight, SkippedWeight
 from tfinit.pruning.calibrated.writing import check_keras_3, write_all
 from tfinit.pruning.channels.groups import Filters, check_filters
-from tfinit.pruning.scoring.allocation import FORMER, NAMES, Allocation, check_allocation
+from tfinit.pruning.scoring.allocation import FORMER, Allocation, check_allocation
 from tfinit.pruning.scoring.loss_gradients import values_of
-from tfinit.pruning.scoring.scores import CALIBRATED, AnyScore, Score, check_score, names
+from tfinit.pruning.scoring.scores import CALIBRATED, AnyScore, Score, check_score
 from tfinit.pruning.scoring.sparsities import sparsities
-
-BY_ERROR = "by error"
 
 
 def prune_after_training(
@@ -139,7 +137,7 @@ def prune_after_training(
     patterns = check_filters(filters)
     by_error = isinstance(allocation, str) and allocation == BY_ERROR
     if isinstance(allocation, str) and not by_error and allocation not in FORMER:
-        one_of("allocation", allocation, (*NAMES, BY_ERROR))
+        one_of("allocation", allocation, ALLOCATIONS)
     kernels, skipped = find_linear(model, patterns)
     if not by_error:
         allocation = check_allocation(allocation, [kernel.key for kernel in kernels])
@@ -254,8 +252,8 @@ def check_calibrated_score(score: Any) -> Score | None:
     """The score, checked; None for SparseGPT."""
     if isinstance(score, str) and score == SPARSEGPT:
         return None
-    if isinstance(score, str) and score not in names(CALIBRATED):
-        one_of("score", score, (SPARSEGPT, *names(CALIBRATED)))
+    if isinstance(score, str):
+        one_of("score", score, scores())
     return check_score(score, CALIBRATED)
 
 

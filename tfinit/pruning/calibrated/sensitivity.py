@@ -15,7 +15,8 @@ from tfinit.graph.snapshot import apart
 from tfinit.pruning.calibrated.allocating import of_errors
 from tfinit.pruning.calibrated.kernels import find_linear
 from tfinit.pruning.calibrated.layer_by_layer import UNSEEN, LayerByLayer
-from tfinit.pruning.calibrated.one_kernel import SPARSEGPT, Method
+from tfinit.pruning.calibrated.names import SPARSEGPT
+from tfinit.pruning.calibrated.one_kernel import Method
 from tfinit.pruning.calibrated.patterns import Pattern
 from tfinit.pruning.calibrated.pruning import check_calibrated_score, check_some
 from tfinit.pruning.calibrated.result import SkippedWeight

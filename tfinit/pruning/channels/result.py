@@ -4,8 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tfinit.pruning.compaction.result import Removed
-from tfinit.results import Result
+from tfinit.pruning.compaction.result import Removed, Smaller
 from tfinit.text_table import aligned, printable
 
 if TYPE_CHECKING:
@@ -13,7 +12,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, repr=False)
-class ChannelPruning(Result):
+class ChannelPruning(Smaller):
     """The result of `prune_channels`. Prints as a table, a line for each layer that lost channels.
 
     Attributes:
@@ -39,11 +38,6 @@ class ChannelPruning(Result):
     parameters_before: int
     parameters: int
     notes: tuple[str, ...] = ()
-
-    def to_dict(self) -> dict[str, Any]:
-        """All but the model, which is there by its name, as what JSON can hold."""
-        removed = {layer: removed._asdict() for layer, removed in self.removed.items()}
-        return super().to_dict() | {"model": self.model.name, "removed": removed}
 
     def _rows(self) -> list[dict[str, Any]]:
         """One for each layer that lost channels, and one for each that could not."""

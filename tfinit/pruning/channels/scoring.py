@@ -33,7 +33,7 @@ from tfinit.errors import InputError
 from tfinit.graph.channel_values import Channels
 from tfinit.graph.layer_kinds import kind_of
 from tfinit.pruning.channels.groups import Group, Weight
-from tfinit.pruning.scoring.before_training import scorer, scores_one_by_one
+from tfinit.pruning.scoring.scorer import scorer, scores_one_by_one
 from tfinit.pruning.scoring.scores import BEFORE, AnyScore, Formula, Score, check_score, names
 from tfinit.streams import stream_for
 from tfinit.variables import all_weights

@@ -15,6 +15,16 @@ class Removed(NamedTuple):
     of: int
 
 
+class Smaller(Result):
+    """A result that has the smaller model as ``model``, and as ``removed`` what each layer lost."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """All but the model, which is there by its name, as what JSON can hold."""
+        own: Any = self
+        removed = {layer: removed._asdict() for layer, removed in own.removed.items()}
+        return super().to_dict() | {"model": own.model.name, "removed": removed}
+
+
 @dataclass(frozen=True)
 class Kept:
     """What could not be touched.
@@ -32,7 +42,7 @@ class Kept:
 
 
 @dataclass(frozen=True, repr=False)
-class Compaction(Result):
+class Compaction(Smaller):
     """The result of `compact`. Prints as a table.
 
     Attributes:
@@ -51,11 +61,6 @@ class Compaction(Result):
     parameters_before: int
     parameters: int
     notes: tuple[str, ...] = ()
-
-    def to_dict(self) -> dict[str, Any]:
-        """All but the model, which is there by its name, as what JSON can hold."""
-        removed = {layer: removed._asdict() for layer, removed in self.removed.items()}
-        return super().to_dict() | {"model": self.model.name, "removed": removed}
 
     def _rows(self) -> list[dict[str, Any]]:
         """One for each layer that lost units, and one for each that could not."""

@@ -24,9 +24,9 @@ from tfinit.pruning.scoring.allocation import (
     check_min_density,
     is_global,
 )
-from tfinit.pruning.scoring.before_training import scorer
 from tfinit.pruning.scoring.loss_gradients import Loss, Scores, weights_of
 from tfinit.pruning.scoring.masks import Masks, density, top_mask
+from tfinit.pruning.scoring.scorer import scorer
 from tfinit.pruning.scoring.scores import BEFORE, SCORES, AnyScore, check_score
 from tfinit.pruning.scoring.sparsities import floor_counts, sparsities
 from tfinit.renamed import renamed
