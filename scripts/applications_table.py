@@ -38,7 +38,9 @@ def main(smallest: bool = False, only: tuple[str, ...] = ()):
         only: Only these classes.
     """
     data = {n for n in SCHEMES if REGISTRY[n].needs_data or REGISTRY[n].of_targets}
-    schemes = [name for name in SCHEMES if name not in {*data, "pretrained"}]
+    fit = ("", "convolutions", "residual networks")
+    schemes = [n for n in SCHEMES if n not in data and REGISTRY[n].fits in fit]
+    schemes = [n for n in schemes if n == "mup" or not REGISTRY[n].needed]
     print("| model | weights | kernels | build s |", *(f"{s} s |" for s in schemes))
     print("| --- |" + " ---: |" * (3 + len(schemes)))
     failed = 0

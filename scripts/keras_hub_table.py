@@ -48,7 +48,8 @@ def schemes(model: Any, x: Any) -> str:
     """How many schemes run."""
     ran, refused = 0, []
     for name in SCHEMES:
-        if name == "pretrained" or REGISTRY[name].of_targets:  # it needs a file; targets
+        needed = name != "mup" and REGISTRY[name].needed  # a file, a length, a larger network
+        if needed or REGISTRY[name].of_targets:
             continue
         given = {"mup": {"base": model}, "completep": {"depth": 1}, "metainit": {"steps": 2}}
         given["grad_init"] = {"steps": 2}

@@ -135,6 +135,16 @@ def test_other_classes_are_left_and_a_frozen_layer_too(tmp_path):
     assert report["h1/kernel"].action == "set"
 
 
+def test_a_layer_that_cannot_be_followed_is_told():
+    large, small = filled(mlp(12, 3)), mlp(4, 3)
+    large.get_layer("h1").enable_lora(2)
+    before = small.get_layer("h1").kernel.numpy()
+    report = initialize(small, "weight_selection", source=large, seed=1)
+    assert report["h1/kernel"].note == "units of h1 cannot be followed"
+    assert np.array_equal(small.get_layer("h1").kernel.numpy(), before)
+    assert report["h0/kernel"].action == report["head/kernel"].action == "set"
+
+
 @pytest.mark.parametrize(
     ("source", "options", "message"),
     [

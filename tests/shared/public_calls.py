@@ -326,6 +326,7 @@ _FREE |= {"query_key_alpha": "0 1.5 2**63", "value_output_alpha": "0 1.5 2**63"}
 _FREE |= {"query_key_beta": "-1 0 1.5 2**63", "value_output_beta": "-1 0 1.5 2**63"}
 _OF_SCHEMES = {
     "pretrained": {"names": "None dict"},
+    "grad_init": {"bound": "None 1.5 2**63"},
     "embeddings": {"std": "None 1.5 2**63", "tied": "None True"},
     "pissa": {"iterations": "None 0"},
     "weight_selection": {"layers": "None dict"},

@@ -16,7 +16,7 @@ _MORE = 8  # directions beside those that are asked for, which a search from ran
 
 
 @scheme("PiSSA", fits="layers with LoRA")
-def pissa(task: Task, *, iterations: int | None = 8) -> Report:
+def pissa(task: Task, *, iterations: int | None = 4) -> Report:
     """A = U_r·S_r^½ / √s, B = S_r^½·V_rᵀ / √s, W ← W − s·A·B of W = U·S·Vᵀ, s = alpha / rank.
 
     For layers after ``enable_lora(rank)``, which compute with W + s·A·B: what they compute stays as
@@ -120,7 +120,9 @@ def _greatest(
     if iterations is None or rank + _MORE >= most:
         u, s, v = np.linalg.svd(matrix, full_matrices=False)
     else:
-        q = np.linalg.qr(matrix @ random.standard_normal((matrix.shape[1], rank + _MORE)))[0]
+        matrix = matrix.astype(np.float32)  # the residual makes up for what that rounds
+        start = random.standard_normal((matrix.shape[1], rank + _MORE), np.float32)
+        q = np.linalg.qr(matrix @ start)[0]
         for _ in range(iterations):
             q = np.linalg.qr(matrix @ np.linalg.qr(matrix.T @ q)[0])[0]
         u, s, v = np.linalg.svd(q.T @ matrix, full_matrices=False)

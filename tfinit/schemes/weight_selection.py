@@ -231,6 +231,13 @@ class _Choice:
         if len(shape) != len(wide):
             return None, f"the source's has shape {wide}"
         array, notes = np.asarray(source.numpy()), []
+        on = [
+            {axis for axis in range(len(shape)) if (id(of), name, axis) in network.places}
+            for network, of in ((self.small, layer), (self.large, other))
+        ]
+        if on[0] != on[1]:  # one of them has LoRA, say
+            same = shape == wide
+            return (array, "") if same else (None, f"units of {other.name} cannot be followed")
         letters = letters_of(layer, name.split("/")[-1], len(shape))
         for axis, (size, of) in enumerate(zip(shape, wide, strict=True)):
             place = self.small.places.get((id(layer), name, axis))
