@@ -31,13 +31,15 @@ def write(league: League, page: Path | None = None) -> None:
     text = tables(league, found)
     print(text, flush=True)
     write_whole(league.directory / "table.md", f"{text}\n".encode())
-    write_whole(league.directory / "league.png", png(figure(found)))
+    drawn = png(figure(found))
+    write_whole(league.directory / "league.png", drawn)
     if page is not None:
         before, begins, rest = page.read_text().partition(_BEGIN)
         _, ends, after = rest.partition(_END)
         if not begins or not ends:
             raise InputError(f"`--page` {page} must have the lines {_BEGIN} and {_END}.")
         write_whole(page, f"{before}{_BEGIN}\n\n{text}\n\n{_END}{after}".encode())
+        write_whole(page.parent / "figures" / "league.png", drawn)
 
 
 def comparison(league: League, network: str) -> Comparison | None:

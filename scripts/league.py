@@ -5,7 +5,7 @@
     python scripts/league.py --out runs/league/full --table       # the table of what is there
 
 Every initialization trains every network that it fits, as long as any other: once with each of
-some learning rates on a seed of its own, then with the best of these from five other seeds. Each
+some learning rates on a seed of its own, then with the best of these from three other seeds. Each
 training is a file in ``--out``, written as soon as it is done, so that it can be stopped at any
 moment, and goes on with the same command; any number of processes, on any machines that share the
 directory, take what is left. ``--part 1/3`` is for machines that share none: copy the files
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from tfinit.comparison.result import Run
 
 TUNING_SEED = 1000
-SEEDS = (0, 1, 2, 3, 4)
+SEEDS = (0, 1, 2)
 QUICK = ("relu-mlp-10", "tanh-mlp-30", "encoder-pre-norm", "sine-image")
 _QUICK_STEPS = 5  # times fewer
 
@@ -296,6 +296,7 @@ def main() -> None:
     told = {
         "--out": "where results are kept; runs/league/full, or quick",
         "--only": "these networks alone",
+        "--page": "put the tables into this page, and the figure into figures/ beside it, too",
         "--part": "only this part of the entries, as 1/3",
     }
     parser.add_argument("--quick", action="store_true", help="minutes on 2 cores")
@@ -304,7 +305,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", default=(), help=told["--only"])
     parser.add_argument("--part", default="1/1", help=told["--part"])
     parser.add_argument("--table", action="store_true", help="train nothing")
-    parser.add_argument("--page", type=Path, help="put the tables into this page, too")
+    parser.add_argument("--page", type=Path, help=told["--page"])
     parser.add_argument("--turn", default="0/1", help=argparse.SUPPRESS)
     typed = parser.parse_args()
     directory = typed.out or Path("runs/league") / ("quick" if typed.quick else "full")

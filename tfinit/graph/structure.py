@@ -310,15 +310,14 @@ class Structure:
                     found[kernel.key] = mean
         return found
 
-    @cached_property
-    def saturating_depth(self) -> int:
-        """The most odd saturating activations in a row, with no normalization among them."""
+    def in_a_row(self, kind: str) -> int:
+        """The most activations of a kind in a row, with no normalization among them."""
         run: dict[int, int] = {}
         for step in self.graph.steps:
             longest = max((run.get(value, 0) for value in step.inputs), default=0)
             if is_normalization(step.op):
                 longest = 0
-            elif self.kind(applied(step.op)).kind == "odd":
+            elif self.kind(applied(step.op)).kind == kind:
                 longest += 1
             run.update(dict.fromkeys(step.outputs, longest))
         return max(run.values(), default=0)

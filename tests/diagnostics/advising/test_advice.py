@@ -210,6 +210,36 @@ def test_deep_tanh_gets_its_critical_point_and_short_or_normalized_its_gain():
     assert second(10, L.LayerNormalization).initializer == "Xavier, tanh"
 
 
+def rectified(depth, *between):
+    """A chain of so many ReLU layers of 16 units that read 8 inputs."""
+    kinds = [lambda: L.Dense(16, "relu"), *between] * depth
+    return chain(*(kind() for kind in kinds), L.Dense(3), shape=(8,))
+
+
+def test_square_kernels_of_deep_rectifiers_keep_lengths():
+    model = rectified(8)
+    found = recommend(model)
+    kinds = [advice.initializer for advice in found]
+    assert kinds == ["He, relu", *["orthogonal, relu"] * 7, "LeCun"]
+    assert [advice.std for advice in found[1:8]] == pytest.approx([(2 / 16) ** 0.5] * 7, rel=1e-4)
+    found.apply(seed=1)
+    for layer in model.layers[1:8]:
+        matrix = layer.kernel.numpy()
+        assert np.allclose(matrix.T @ matrix, 2 * np.eye(16), atol=1e-4)
+    given = eval(found[1].code.split("=", 1)[1], {"tfinit": tfinit})
+    matrix = np.array(given((16, 16)))
+    assert np.allclose(matrix.T @ matrix, 2 * np.eye(16), atol=1e-4)
+
+
+def test_shallow_normalized_and_residual_rectifiers_stay_independent():
+    for model in (rectified(7), rectified(12, L.LayerNormalization)):
+        assert recommend(model)[1].initializer == "He, relu"
+    inputs = x = keras.Input((16,))
+    for _ in range(8):
+        x = L.Add()([x, L.Dense(16)(L.Dense(16, "relu")(x))])
+    assert not any("orthogonal" in a.initializer for a in recommend(keras.Model(inputs, x)))
+
+
 def test_biases_behind_sigmoids_cancel_their_mean():
     inputs = keras.Input((8, 8, 3))
     x = L.Conv2D(6, 3, activation="sigmoid", name="first")(inputs)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tfinit.diagnostics.advising.choices import Choice, critical, lecun, named, siren
+from tfinit.diagnostics.advising.choices import Choice, critical, isometric, lecun, named, siren
 from tfinit.diagnostics.advising.recommendation import Advice, Plan, Recommendation, cancelling
 from tfinit.errors import InputError
 from tfinit.fans import fans
@@ -22,6 +22,9 @@ from tfinit.variables import all_weights, children, keras_of, walk_layers
 # that, the length settles at q = 0.85, where χ₁ = 1.15: a gradient's mean square grows 4 times in
 # 10 layers and 1000 times in 50.
 DEEP = 10
+# From this many rectifiers in a row on, orthogonal: docs/league.md has nine and 29 of them. With
+# fewer, singular values that spread do little harm.
+DEEP_RECTIFIED = 8
 _ARGUMENTS = {
     "kernel": "kernel_initializer",
     "depthwise_kernel": "depthwise_initializer",
@@ -36,9 +39,9 @@ def recommend(model: Any) -> Recommendation:
 
     The first row that fits decides; fans are those of the layer (`tfinit.fans`), not of the shape:
 
-    ============================== ============================================================
+    ============================== ===============================================================
     kernel                         standard deviation
-    ============================== ============================================================
+    ============================== ===============================================================
     of a frozen layer              kept
     embedding                      1/√dim
     recurrent: state; input        orthogonal, as a whole; √(2/(fan_in + fan_out)) of one gate
@@ -46,14 +49,15 @@ def recommend(model: Any) -> Recommendation:
     output layer, none after it    1/√fan_in
     a sine sin(ω·z) follows        first layer 1/(√3·fan_in), U(±1/fan_in); after it
                                    √(2/fan_in)/ω, U(±√(6/fan_in)/ω)
-    ReLU and its kin follow        gain/√fan_in
+    ReLU and its kin follow        gain/√fan_in; as gain times an orthogonal matrix, if square,
+                                   where 8 or more are in a row without normalization or shortcut
     linear, selu follow            1/√fan_in
     tanh and other odd saturating  Xavier with its gain; 1/(φ′(0)·√fan_in), the critical point,
     functions follow               where 10 or more are in a row without normalization
     sigmoid and its kin follow     1/(φ′(0)·√fan_in), and the layers that read it take out its
                                    mean: b_j = -φ(0)·Σ_i w_ij. 1/√fan_in with normalization
                                    before it, or where it is a gate (squeeze and excite)
-    ============================== ============================================================
+    ============================== ===============================================================
 
     Biases are 0 otherwise. Those that are not zero are kept, for they are meant: the prior of a
     detector's head, class frequencies, a constant of the layer's configuration; for a model that
@@ -103,6 +107,7 @@ class _Rules:
         self.task = task
         self.around = task.structure
         self.kind = self.around.kind
+        self.saturating, self.rectified = map(self.around.in_a_row, ("odd", "gain"))
         self.parents: dict[int, tuple[str, Any]] = {}
         for key, layer in walk_layers(task.model):
             for child in children(layer):
@@ -215,18 +220,26 @@ class _Rules:
                 centred=False,
             )
         if kind.kind == "odd":
-            if not normalized and self.around.saturating_depth >= DEEP:
+            if not normalized and self.saturating >= DEEP:
                 variance = kind.slope**-2
                 with suppress(InputError):  # where there is none, the limit at 0 is as good
                     variance = critical_point(activation.source).weight_variance
                 return critical(
                     activation,
                     variance,
-                    f"{self.around.saturating_depth} saturating layers in a row: at their critical "
-                    "point a gradient neither shrinks nor grows (χ₁ = 1, Schoenholz et al. 2017)",
+                    f"{self.saturating} saturating layers in a row: at their critical point a "
+                    "gradient neither shrinks nor grows (χ₁ = 1, Schoenholz et al. 2017)",
                 )
             return self._xavier(activation)
         if kind.kind == "gain":
+            deep = not normalized and self.rectified >= DEEP_RECTIFIED
+            if deep and self._may_keep_lengths(kernel):
+                g = self.task.gain(activation)
+                text, _ = self._named(activation, {"forward": g})
+                why = (
+                    f"{self.rectified} layers in a row: gain² = {g * g:.3g} as of He et al. (2015)"
+                )
+                return isometric(text, g, why)
             return self._he(activation)
         if kind.kind == "sine" and not normalized:
             return siren(activation, kind, kernel.fan_in, kernel.key in self.around.first)
@@ -251,6 +264,11 @@ class _Rules:
             f"{activation} keeps {g**-2:.3g} of the mean square, gain² = {g * g:.3g} makes up for "
             "it (He et al. 2015)",
         )
+
+    def _may_keep_lengths(self, kernel: Kernel) -> bool:
+        """Whether it is a square matrix of a network without shortcuts, which keep lengths, too."""
+        square = len(kernel.shape) == 2 and kernel.shape[0] == kernel.shape[1]
+        return square and _letters(kernel) == "io" and not self.around.branches
 
     def _xavier(self, activation: Activation) -> Choice:
         gains = {mode: self.task.gain(activation, mode) for mode in ("forward", "backward")}

@@ -69,6 +69,19 @@ def critical(activation: Activation, variance: float, why: str, centred: bool = 
     )
 
 
+def isometric(text: str, gain: float, why: str) -> Choice:
+    """``gain`` times an orthogonal matrix; for square ones."""
+    gain = float(f"{gain:.5g}")  # as in the code
+    return Choice(
+        f"orthogonal, {text}",
+        f"tfinit.initializers.Orthogonal({gain})",
+        lambda fan_in, fan_out: gain / math.sqrt(fan_in),
+        f"{why}; orthogonal, as the singular values of a product of random matrices spread with "
+        "each (Saxe et al. 2014; Pennington et al. 2017)",
+        "orthogonal",
+    )
+
+
 def named(activation: Activation, gains: dict[str, float]) -> tuple[str, str]:
     """An activation for the table, and as an initializer's arguments, which have these gains."""
     source = activation.source

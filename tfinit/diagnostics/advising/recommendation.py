@@ -188,10 +188,11 @@ class Recommendation(Records[Advice]):
 
         def value(kernel: Kernel, random: np.random.Generator) -> np.ndarray:
             plan = chosen[kernel.key]
-            if plan.distribution == "orthogonal":
-                rows = int(np.prod(kernel.shape[:-1]))
-                return haar_matrices(random, 1, rows, kernel.shape[-1]).reshape(kernel.shape)
             assert plan.advice.std is not None  # only a kernel that is kept has none
+            if plan.distribution == "orthogonal":
+                rows, columns = int(np.prod(kernel.shape[:-1])), kernel.shape[-1]
+                gain = plan.advice.std * max(rows, columns) ** 0.5
+                return (gain * haar_matrices(random, 1, rows, columns)).reshape(kernel.shape)
             return draw(kernel, [plan.advice.std], plan.distribution, random)
 
         task = Task(self.model, seed)
