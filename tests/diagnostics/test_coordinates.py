@@ -11,9 +11,8 @@ from tfinit.learning_rates import scaled_learning_rates
 from tfinit.schemes import initialize
 
 WIDTHS = (64, 128, 256, 512, 1024)
-RNG = np.random.default_rng(0)
-X = RNG.normal(size=(16, 12)).astype("f4")
-Y = RNG.normal(size=(16, 1)).astype("f4")
+X = np.random.default_rng(0).normal(size=(16, 12)).astype("f4")
+Y = np.random.default_rng(1).normal(size=(16, 1)).astype("f4")
 
 
 def layers(width):

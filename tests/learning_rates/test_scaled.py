@@ -11,8 +11,8 @@ from tfinit.pruning import ConstantSparsity, SparseOptimizer
 from tfinit.schemes import initialize
 
 O = keras.optimizers  # noqa: E741
-RNG = np.random.default_rng(0)
-X, Y = RNG.normal(size=(8, 4)).astype("f4"), RNG.normal(size=(8, 3)).astype("f4")
+X = np.random.default_rng(0).normal(size=(8, 4)).astype("f4")
+Y = np.random.default_rng(1).normal(size=(8, 3)).astype("f4")
 MULTIPLIERS = (0.25, 3.0)
 STEPS = 4
 

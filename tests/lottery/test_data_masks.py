@@ -11,9 +11,12 @@ from tfinit.lottery.data_masks import _examples, mask_by_data
 from tfinit.pruning import prune_after_training
 
 L = keras.layers
-RNG = np.random.default_rng(0)
 DATA = from_arrays(
-    (RNG.integers(0, 9, (300, 5)), RNG.integers(0, 2, 300)), (np.ones((4, 5)), [0] * 4)
+    (
+        np.random.default_rng(0).integers(0, 9, (300, 5)),
+        np.random.default_rng(1).integers(0, 2, 300),
+    ),
+    (np.ones((4, 5)), [0] * 4),
 )
 
 

@@ -9,8 +9,8 @@ from tfinit.errors import InputError
 from tfinit.learning_rates import ScaledLearningRates, scaled_learning_rates
 from tfinit.schemes import initialize
 
-RNG = np.random.default_rng(0)
-X, Y = RNG.normal(size=(16, 6)).astype("f4"), RNG.normal(size=(16, 2)).astype("f4")
+X = np.random.default_rng(0).normal(size=(16, 6)).astype("f4")
+Y = np.random.default_rng(1).normal(size=(16, 2)).astype("f4")
 BLOCKS, BASE = 4, 2
 
 

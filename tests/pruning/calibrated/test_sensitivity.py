@@ -13,8 +13,8 @@ from tfinit.pruning.calibrated import sensitivity as module
 from tfinit.pruning.calibrated.sensitivity import SensitiveWeight
 
 L = keras.layers
-RNG = np.random.default_rng(0)
-X, Y = RNG.normal(size=(40, 6)).astype("f4"), RNG.normal(size=(40, 2)).astype("f4")
+X = np.random.default_rng(0).normal(size=(40, 6)).astype("f4")
+Y = np.random.default_rng(1).normal(size=(40, 2)).astype("f4")
 
 
 def array(tensor):
