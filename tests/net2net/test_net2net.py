@@ -155,6 +155,7 @@ def test_a_deeper_network_computes_the_same(make, after, added):
 @pytest.mark.parametrize(
     ("make", "widths", "message"),
     [
+        (dense, {}, "`widths` must be the name of at least one layer"),
         (dense, {"c": 3}, "`widths` must be one of a, b"),
         (dense, {"a": 4}, r"`widths\['a'\]` must be"),
         (dense, {"dense": 3}, "must stay: the model returns them"),

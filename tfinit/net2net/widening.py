@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from tfinit import arguments
-from tfinit.arguments import mapping, number, one_of, whole
+from tfinit.arguments import mapping, number, one_of, refused, whole
 from tfinit.deserializing import filled_afterwards
 from tfinit.errors import InputError, TfinitWarning
 from tfinit.graph.channel_rules import OWN
@@ -76,6 +76,8 @@ def wider(model: Any, widths: Mapping[str, int], *, spread: float = 0.0, seed: i
     """
     check_model(model)
     widths = mapping("widths", widths, "names of layers to numbers of units")
+    if not widths:
+        raise refused("widths", "the name of at least one layer, with a number of units", widths)
     spread = number("spread", spread, least=0, below=1)
     seed = arguments.seed("seed", seed)
     channels = follow(model)

@@ -84,7 +84,8 @@ def pretrained(
     weights = all_weights(task.model)
     aliases = _aliases(task.model, weights)
     layers = {id(w): layer for _, layer in walk_layers(task.model) for w in own_weights(layer)}
-    names = mapping("names", names or {}, "keys of the model to names of the source")
+    told = {} if names is None else names
+    names = mapping("names", told, "keys of the model to names of the source")
     with _opened(source) as given:
         of_pytorch = not keras_of(source) and Path(source).suffix in _OF_PYTORCH
         _check_names(names, weights, given, "." if of_pytorch else "/")
