@@ -116,8 +116,8 @@ def _defaults(found: dict[str, Comparison]) -> str:
     told = []
     for name, called in (("keras", "Keras's default"), ("recommend", "`recommend`")):
         told.append(
-            f"{called} shares the first rank on: {where(name, True)}. It does not on: "
-            f"{where(name, False)}."
+            f"The test does not tell {called} from the best on: {where(name, True)}. It is behind "
+            f"on: {where(name, False)}."
         )
     return "\n\n".join(told)
 
