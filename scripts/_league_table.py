@@ -161,8 +161,8 @@ def figure(found: dict[str, Comparison]) -> Figure:
 
     names = _names(found)
     behind = np.full((len(names), len(found)), math.nan)
-    title = "Final training loss against the best one of its network, and rank"
-    drawn = blank(title, (2.5 + 0.75 * len(found), 2.5 + 0.35 * len(names)))
+    title = "Final loss against the best of its network, and rank"
+    drawn = blank(title, (5 + 0.75 * len(found), 2.5 + 0.35 * len(names)))
     axes = drawn.subplots()
     for column, one in enumerate(found.values()):
         place = {row.label: row for row in one.rows}
