@@ -18,7 +18,8 @@ ELSEWHERE = {
     for name, scheme in REGISTRY.items()
     if scheme.fits not in ("", "convolutions", "residual networks")
 }
-DATA_FREE = sorted(SCHEMES.keys() - WITH_DATA - ELSEWHERE - {"pretrained", "mup", "output_bias"})
+OF_OTHER_WEIGHTS = {"pretrained", "weight_selection"}  # which they need
+DATA_FREE = sorted(SCHEMES.keys() - WITH_DATA - ELSEWHERE - OF_OTHER_WEIGHTS - {"mup", "output_bias"})
 
 
 def residual_net():
