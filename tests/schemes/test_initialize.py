@@ -19,7 +19,9 @@ ELSEWHERE = {
     if scheme.fits not in ("", "convolutions", "residual networks")
 }
 OF_OTHER_WEIGHTS = {"pretrained", "weight_selection"}  # which they need
-DATA_FREE = sorted(SCHEMES.keys() - WITH_DATA - ELSEWHERE - OF_OTHER_WEIGHTS - {"mup", "output_bias"})
+DATA_FREE = sorted(
+    SCHEMES.keys() - WITH_DATA - ELSEWHERE - OF_OTHER_WEIGHTS - {"mup", "output_bias"}
+)
 
 
 def residual_net():
