@@ -6,9 +6,9 @@ from typing import Any
 import keras
 from keras import ops
 
-from tfinit.arguments import instance, listed, number, refused, text
+from tfinit.arguments import instance, listed, number, text
 from tfinit.errors import InputError
-from tfinit.learning_rates.wrapping import WrappingOptimizer
+from tfinit.learning_rates.wrapping import WrappingOptimizer, by_name
 from tfinit.variables import all_weights
 
 
@@ -56,12 +56,7 @@ class ScaledLearningRates(WrappingOptimizer):
         name: str | None = None,
     ) -> None:
         text("name", name, none=True)
-        if isinstance(inner_optimizer, str):
-            try:
-                inner_optimizer = keras.optimizers.get(inner_optimizer)
-            except ValueError as error:
-                wanted = "an optimizer of Keras 3 or its name"
-                raise refused("inner_optimizer", wanted, inner_optimizer) from error
+        inner_optimizer = by_name(inner_optimizer)
         instance("inner_optimizer", inner_optimizer, keras.optimizers.Optimizer)
         if getattr(inner_optimizer, "use_ema", False):
             raise InputError(

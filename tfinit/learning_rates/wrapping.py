@@ -4,6 +4,8 @@ from typing import Any
 
 import keras
 
+from tfinit.arguments import refused
+
 # What Keras's base class would add to the wrapper belongs to the inner optimizer.
 INNER_ARGUMENTS = (
     "learning_rate",
@@ -17,6 +19,21 @@ INNER_ARGUMENTS = (
     "loss_scale_factor",
     "gradient_accumulation_steps",
 )
+
+
+def by_name(inner_optimizer: Any) -> Any:
+    """The optimizer of that name, with Keras's defaults; what is no name as it is.
+
+    Raises:
+        InputError: Keras has none of that name.
+    """
+    if not isinstance(inner_optimizer, str):
+        return inner_optimizer
+    try:
+        return keras.optimizers.get(inner_optimizer)
+    except ValueError as error:
+        wanted = "an optimizer of Keras 3 or its name"
+        raise refused("inner_optimizer", wanted, inner_optimizer) from error
 
 
 class WrappingOptimizer(keras.optimizers.Optimizer):

@@ -7,10 +7,10 @@ from typing import Any
 import keras
 from keras import ops
 
-from tfinit.arguments import instance, listed, refused, text, whole
+from tfinit.arguments import instance, listed, text, whole
 from tfinit.errors import InputError
 from tfinit.graph.keras_internals import holds_a_value
-from tfinit.learning_rates.wrapping import INNER_ARGUMENTS
+from tfinit.learning_rates.wrapping import INNER_ARGUMENTS, by_name
 from tfinit.pruning.in_training.assigning import (
     assign,
     factor_of,
@@ -132,12 +132,7 @@ class SparseOptimizer(MaskKeeper):
                 f"{sorted(PruningRule.ARGUMENTS)}."
             )
         text("name", name, none=True)
-        if isinstance(inner_optimizer, str):
-            try:
-                inner_optimizer = keras.optimizers.get(inner_optimizer)
-            except ValueError as error:
-                wanted = "an optimizer of Keras 3 or its name"
-                raise refused("inner_optimizer", wanted, inner_optimizer) from error
+        inner_optimizer = by_name(inner_optimizer)
         if not isinstance(inner_optimizer, keras.optimizers.Optimizer):
             raise InputError(
                 "`inner_optimizer` must be a keras.optimizers.Optimizer of Keras 3, received "
