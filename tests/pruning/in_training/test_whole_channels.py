@@ -1,6 +1,5 @@
 """Whole channels masked by `SparseOptimizer`, against literal tables and a ranking in NumPy."""
 
-
 import keras
 import numpy as np
 import pytest
