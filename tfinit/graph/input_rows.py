@@ -119,6 +119,32 @@ def _of_einsum(equation: str, x: np.ndarray) -> np.ndarray:
     return x.transpose(*maps, *free, *summed).reshape(count, -1, width)
 
 
+def share_inside(layer: Any, shape: tuple[int | None, ...]) -> float:
+    """The share of a convolution's window that lies on the map, on average over its positions.
+
+    The rest sees padding, which is zeros: on a map of 4 × 4 a window of 3 × 3 has 6.25 of its 9
+    places inside. 1 for a layer without a window, and along an axis of unknown size.
+
+    Args:
+        layer: A convolution, depthwise or not.
+        shape: The shape of what it reads, with the batch axis.
+    """
+    if not hasattr(layer, "padding") or not hasattr(layer, "dilation_rate"):
+        return 1.0
+    sizes = shape[2:] if layer.data_format == "channels_first" else shape[1:-1]
+    share = 1.0
+    axes = (sizes, layer.kernel_size, layer.strides, layer.dilation_rate)
+    for size, window, stride, dilation in zip(*axes, strict=True):
+        if size is not None:
+            before, after = _padding(
+                layer.padding, size, span := (window - 1) * dilation + 1, stride
+            )
+            first = np.arange(-before, size + after - span + 1, stride)
+            places = first[:, None] + dilation * np.arange(window)
+            share *= float(np.mean((places >= 0) & (places < size)))
+    return share
+
+
 def _patches(layer: Any, x: np.ndarray) -> Iterator[np.ndarray]:
     """What the window sees at each position: (examples, positions, window, channels)."""
     rank = x.ndim - 2

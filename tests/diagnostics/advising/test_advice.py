@@ -206,7 +206,9 @@ def test_deep_tanh_gets_its_critical_point_and_short_or_normalized_its_gain():
     both = 16 * (mean_square(TANH) + mean_square(1 - TANH**2)) / 2
     assert second(9).std == pytest.approx(both**-0.5, rel=1e-4)
     assert second(10).std == pytest.approx(0.25, rel=1e-3)
-    assert second(10).initializer == "critical, tanh"
+    assert second(10).initializer == "orthogonal, critical tanh"
+    wider = recommend(chain(*(L.Dense(16, "tanh") for _ in range(10)), shape=(8,)))[0]
+    assert (wider.initializer, wider.std) == ("critical, tanh", pytest.approx(8**-0.5, rel=1e-3))
     assert second(10, L.LayerNormalization).initializer == "Xavier, tanh"
 
 
@@ -238,6 +240,42 @@ def test_shallow_normalized_and_residual_rectifiers_stay_independent():
     for _ in range(8):
         x = L.Add()([x, L.Dense(16)(L.Dense(16, "relu")(x))])
     assert not any("orthogonal" in a.initializer for a in recommend(keras.Model(inputs, x)))
+
+
+@pytest.mark.parametrize(
+    ("layer", "read"),
+    [
+        (lambda: L.Conv2D(8, 3, padding="same"), (4, 4, 3)),
+        (lambda: L.Conv2D(8, 3, padding="same", strides=2), (5, 4, 3)),
+        (lambda: L.Conv2D(8, (5, 1), padding="same", dilation_rate=(2, 1)), (7, 3, 3)),
+        (lambda: L.Conv1D(8, 4, padding="causal"), (9, 3)),
+        (lambda: L.DepthwiseConv2D(3, padding="same"), (6, 6, 3)),
+    ],
+)
+def test_a_window_that_sees_padding_sums_what_is_inside(layer, read):
+    made = layer()
+    advice = recommend(chain(made, L.ReLU(), L.Flatten(), L.Dense(2), shape=read))[0]
+    before, fan_in = made.get_weights(), np.prod(made.weights[0].shape[:-2])
+    fan_in *= 1 if "Depthwise" in type(made).__name__ else read[-1]
+    made.set_weights([np.ones_like(w) * (w.ndim > 1) for w in before])
+    products = np.mean(made(np.ones((1, *read), "float32")))  # ones summed: counted
+    assert products < 0.95 * fan_in
+    assert advice.std == pytest.approx((2 / products) ** 0.5, rel=1e-4)
+    assert f"the layer sums {products:g} products, not" in advice.why
+
+
+def test_a_deep_network_of_small_padded_maps_keeps_its_signal():
+    layers = [L.Conv2D(32, 3, padding="same", activation="relu") for _ in range(12)]
+    model = chain(*layers, shape=(4, 4, 16))
+    x = np.random.default_rng(0).normal(size=(64, 4, 4, 16)).astype("float32")
+    initialize(model, "he", seed=1)
+    assert np.mean(np.square(model(x))) < 0.2
+    recommend(model).apply(seed=1)
+    assert 0.3 < np.mean(np.square(model(x))) < 15
+    for free in (L.Conv2D(8, 3, padding="valid"), L.Conv2D(8, 3, padding="same")):
+        shape = (4, 4, 3) if free.padding == "valid" else (64, 64, 3)
+        found = recommend(chain(free, L.ReLU(), L.Flatten(), L.Dense(2), shape=shape))[0]
+        assert found.std == pytest.approx((2 / 27) ** 0.5)
 
 
 def test_biases_behind_sigmoids_cancel_their_mean():

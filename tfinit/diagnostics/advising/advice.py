@@ -2,6 +2,7 @@
 
 import math
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from tfinit.diagnostics.advising.recommendation import Advice, Plan, Recommendat
 from tfinit.errors import InputError
 from tfinit.fans import fans
 from tfinit.graph.activations import Activation, gate_activations
+from tfinit.graph.input_rows import share_inside
 from tfinit.graph.kernels import Kernel
 from tfinit.graph.layer_kinds import axes_of, kind_of
 from tfinit.graph.nonlinearity import Nonlinearity
@@ -25,6 +27,8 @@ DEEP = 10
 # From this many rectifiers in a row on, orthogonal: docs/league.md has nine and 29 of them. With
 # fewer, singular values that spread do little harm.
 DEEP_RECTIFIED = 8
+# Where padding takes less of a window than this leaves, that is no matter in a dozen layers.
+MOSTLY_INSIDE = 0.95
 _ARGUMENTS = {
     "kernel": "kernel_initializer",
     "depthwise_kernel": "depthwise_initializer",
@@ -53,11 +57,16 @@ def recommend(model: Any) -> Recommendation:
                                    where 8 or more are in a row without normalization or shortcut
     linear, selu follow            1/√fan_in
     tanh and other odd saturating  Xavier with its gain; 1/(φ′(0)·√fan_in), the critical point,
-    functions follow               where 10 or more are in a row without normalization
+    functions follow               where 10 or more are in a row without normalization, as an
+                                   orthogonal matrix if it is square and there is no shortcut
     sigmoid and its kin follow     1/(φ′(0)·√fan_in), and the layers that read it take out its
                                    mean: b_j = -φ(0)·Σ_i w_ij. 1/√fan_in with normalization
                                    before it, or where it is a gate (squeeze and excite)
     ============================== ===============================================================
+
+    On small maps a padded convolution sums fewer products than its fan_in says, for a part of its
+    window sees zeros: 6.25 of 9 where 3 × 3 is laid on 4 × 4. Where that is more than 5%, and no
+    normalization undoes it, fans are those of the places inside.
 
     Biases are 0 otherwise. Those that are not zero are kept, for they are meant: the prior of a
     detector's head, class frequencies, a constant of the layer's configuration; for a model that
@@ -125,6 +134,9 @@ class _Rules:
                 why = "it has no entries"
             advice = Advice(kernel.key, layer, "kept", None, "", why)
             return Plan(advice, kernel, "", "", "", "")
+        inside = self._inside(kernel)
+        if inside != 1:
+            kernel = replace(kernel, fan_in=inside * kernel.fan_in, fan_out=inside * kernel.fan_out)
         choice = self.choose(kernel)
         std = choice.std(kernel.fan_in, kernel.fan_out)
         why, expression, distribution = choice.why, choice.expression, choice.distribution
@@ -135,6 +147,7 @@ class _Rules:
             distribution = "normal"
             if pasted[0] != kernel.fan_in:
                 why += f"; the layer sums {kernel.fan_in:g} products, not {pasted[0]:g} as by shape"
+                why += ", as a part of its window sees padding" if inside != 1 else ""
         why += self._about_normalization(kernel)
         cancels, about = self._about_mean(kernel)
         owner, argument = self._argument(kernel)
@@ -148,6 +161,21 @@ class _Rules:
         why += about if not keeps else kept
         advice = Advice(kernel.key, layer, choice.text, std, code, why, bias, cancels, keeps)
         return Plan(advice, kernel, distribution, owner, argument, expression)
+
+    def _inside(self, kernel: Kernel) -> float:
+        """The share of a window that sees no padding, where that matters; else 1."""
+        nodes = self.task.graph.nodes
+        node = nodes[kernel.step] if nodes and kernel.step is not None else None
+        if (
+            node is None
+            or node.operation is not kernel.layer
+            or kernel.key in self.around.normalized
+        ):
+            return 1.0
+        if "*" not in _letters(kernel) or _letters(kernel).endswith("oi"):
+            return 1.0
+        share = share_inside(kernel.layer, tuple(node.input_tensors[0].shape))
+        return share if share < MOSTLY_INSIDE else 1.0
 
     def choose(self, kernel: Kernel) -> Choice:
         """The first rule that fits."""
@@ -224,12 +252,13 @@ class _Rules:
                 variance = kind.slope**-2
                 with suppress(InputError):  # where there is none, the limit at 0 is as good
                     variance = critical_point(activation.source).weight_variance
-                return critical(
-                    activation,
-                    variance,
+                why = (
                     f"{self.saturating} saturating layers in a row: at their critical point a "
-                    "gradient neither shrinks nor grows (χ₁ = 1, Schoenholz et al. 2017)",
+                    "gradient neither shrinks nor grows (χ₁ = 1, Schoenholz et al. 2017)"
                 )
+                if self._may_keep_lengths(kernel):
+                    return isometric(f"critical {activation}", variance**0.5, why)
+                return critical(activation, variance, why)
             return self._xavier(activation)
         if kind.kind == "gain":
             deep = not normalized and self.rectified >= DEEP_RECTIFIED
