@@ -31,7 +31,7 @@ class _Compare(WithWorkers, CompareConfig):
     """Print everything as JSON instead of the table."""
 
     stopped: ClassVar[str] = "Nothing was written."
-    choices: ClassVar[Mapping[str, Iterable[str]]] = {
+    choices: ClassVar[Mapping[str, Iterable[str | None]]] = {
         **WithWorkers.choices,
         "metric_direction": DIRECTIONS,
     }

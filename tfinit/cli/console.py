@@ -30,7 +30,7 @@ class Command:
     """What is said after a signal has ended it: see `tfinit.cli.signals`."""
     groups: ClassVar[Mapping[str, Sequence[str]]] = {}
     """Headings in the help → the fields whose flags are below them; "options" has the others."""
-    choices: ClassVar[Mapping[str, Iterable[str]]] = {}
+    choices: ClassVar[Mapping[str, Iterable[str | None]]] = {}
     """Fields → the only values that they take, where these are a few words."""
     command_lines: ClassVar[Sequence[str]] = ()
     """Examples in the help."""
@@ -120,7 +120,7 @@ def warnings_in_a_line() -> Iterator[None]:
         else:
             before(message, category, filename, lineno, file, line)
 
-    warnings.showwarning = show
+    warnings.showwarning = show  # ty: ignore[invalid-assignment]
     try:
         yield
     finally:

@@ -24,7 +24,7 @@ class OnDevice(Command):
     device: str = field(default="auto", kw_only=True)
     """auto: the first GPU if the framework lists one. gpu: an error where it lists none."""
 
-    choices: ClassVar[Mapping[str, Iterable[str]]] = {"device": DEVICES}
+    choices: ClassVar[Mapping[str, Iterable[str | None]]] = {"device": DEVICES}
 
 
 def prepare(device: str = "auto", keras: str = "keras", threads: int = 0) -> None:

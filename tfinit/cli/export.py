@@ -22,7 +22,7 @@ class _Export(Command, ExportConfig):
     """Print everything as JSON instead of the table."""
 
     stopped: ClassVar[str] = "Nothing was written."
-    choices: ClassVar[Mapping[str, Iterable[str]]] = {"quantize": QUANTIZE}
+    choices: ClassVar[Mapping[str, Iterable[str | None]]] = {"quantize": QUANTIZE}
     groups: ClassVar[Mapping[str, Sequence[str]]] = {
         "the file": ("format", "quantize", "sparse", "data"),
         "what is measured": ("baseline", "seconds", "timeout", "json"),

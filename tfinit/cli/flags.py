@@ -106,7 +106,7 @@ def _fields(command: Any) -> tuple[dataclasses.Field[Any], ...]:
 
 
 def _flag(field: dataclasses.Field[Any], hint: Any, command: Any) -> Flag:
-    marks: tuple[Any, ...] = ()
+    marks: list[Any] = []
     if typing.get_origin(hint) is typing.Annotated:
         hint, *marks = typing.get_args(hint)
     if typing.get_origin(hint) in (typing.Union, types.UnionType):  # or None

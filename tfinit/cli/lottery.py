@@ -47,7 +47,7 @@ class _Replicated(WithWorkers):
     plot_only: bool = False
     """Train nothing: tables and figures again, of what there is in --run-dir."""
 
-    choices: ClassVar[Mapping[str, Iterable[str]]] = {
+    choices: ClassVar[Mapping[str, Iterable[str | None]]] = {
         **WithWorkers.choices,
         "keras": KERASES,
         "evaluate_test": EVALUATE_TEST,

@@ -65,8 +65,8 @@ def said_by_flags(command: Command) -> Iterator[None]:
 
 def _by_flags(text: str, command: Command) -> str:
     flags = flags_of(type(command))
-    names = {flag.name: flag.shown for flag in flags} | command.also | command.shown
-    one = "|".join(sorted(map(re.escape, names), key=len, reverse=True))
+    names = {**{flag.name: flag.shown for flag in flags}, **command.also, **command.shown}
+    one = "|".join(map(re.escape, names))
     text = re.sub(rf"`({one})((?:\[[^`\]]*\])?)`", lambda m: names[m[1]] + m[2], text)
     # Of several words, and so no word of a sentence; not in a path, nor in Python.
     several = "|".join(re.escape(name) for name in names if "_" in name)

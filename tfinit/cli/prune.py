@@ -17,7 +17,7 @@ from tfinit.pruning.scoring import channel_names
 class _Prune(OnDevice, PruneConfig):
     __doc__ = (PruneConfig.__doc__ or "").split("\n")[0]
 
-    choices: ClassVar[Mapping[str, Iterable[str]]] = {
+    choices: ClassVar[Mapping[str, Iterable[str | None]]] = {
         **OnDevice.choices,
         "allocation": names.ALLOCATIONS,
         "blocks": BLOCK_SIZES,

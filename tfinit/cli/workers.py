@@ -28,7 +28,7 @@ class WithWorkers(OnDevice):
     """When a training of a worker fails. finish: the rest goes on, and the command ends with 1;
     stop: at once."""
 
-    choices: ClassVar[Mapping[str, Iterable[str]]] = {
+    choices: ClassVar[Mapping[str, Iterable[str | None]]] = {
         **OnDevice.choices,
         "on_failure": ON_FAILURE,
     }
