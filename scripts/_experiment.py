@@ -175,7 +175,7 @@ def scaled(spread: "Spread", scale: float) -> "Spread":
     """The spread in another unit."""
     from tfinit.spread import Spread
 
-    return Spread(scale * spread.mean, scale * spread.std, spread.n)
+    return Spread.of([scale * value for value in spread.values])
 
 
 def cell(spread: "Spread | None", digits: int = 1, sign: str = "") -> str:
@@ -209,25 +209,26 @@ class Panel(NamedTuple):
 
 
 def figure_of(panels: Sequence[Panel], title: str) -> "Figure":
-    """The panels side by side; bands are 95% confidence intervals, as in `tfinit.plots`."""
+    """The panels side by side, replicates as in `tfinit.plots`."""
     from matplotlib.ticker import NullLocator
 
-    from tfinit.plots import style
+    from tfinit.plots import replicates, style
     from tfinit.spread import Spread
 
     figure, all_axes = style.panels(title, len(panels), (2 + 3.8 * len(panels), 5))
     for axes, panel in zip(all_axes, panels, strict=True):
         if panel.dense is not None:
-            axes.axhline(panel.dense.mean, color="0.5", linewidth=1, label="dense network")
+            mean = Spread.of([panel.dense.mean])
+            replicates.draw_level(axes, mean, label="dense network")
         looks = style.styles(panel.lines)
         banded = len(panel.lines) <= MOST_BANDS
         points = []
         for label, line in panel.lines.items():
             shown = [(x, y if banded else Spread(y.mean, 0.0, min(y.n, 1))) for x, y in line]
             xs, ys = [x for x, _ in shown], [y for _, y in shown]
-            style.draw(axes, xs, ys, label=label, **looks[label])
+            replicates.draw(axes, xs, ys, label=label, **looks[label])
             points += shown
-        style.zoom(axes, [y for _, y in points] + ([panel.dense] if panel.dense else []))
+        replicates.zoom(axes, [y for _, y in points] + ([panel.dense] if panel.dense else []))
         if panel.xlabel == DENSITY:
             style.density_axis(axes, [x / 100 for x, _ in points])
         else:  # steps: zero, and from the first on logarithmic
@@ -238,7 +239,7 @@ def figure_of(panels: Sequence[Panel], title: str) -> "Figure":
             axes.grid(alpha=0.3)
         axes.set(title=panel.title, xlabel=panel.xlabel, ylabel=panel.ylabel)
         below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.2), "ncols": 2}
-        axes.legend(frameon=False, fontsize="small", **below)
+        axes.legend(handles=replicates.entries(axes), frameon=False, fontsize="small", **below)
     if len({panel.ylabel for panel in panels}) == 1:  # to be compared
         bottoms, tops = zip(*(axes.get_ylim() for axes in all_axes), strict=True)
         for axes in all_axes:

@@ -1,7 +1,7 @@
 """Mean, deviation and confidence interval over replicates: numbers only."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from scipy.stats import t as student_t
@@ -17,6 +17,9 @@ class Spread:
 
     Of no replicate at all, ``n`` is 0 and the others are NaN.
 
+    Attributes:
+        values: Those of the replicates, where they are known: figures draw few of them one by one.
+
     Example:
         >>> Spread.of([1.0, 3.0]).mean
         2.0
@@ -25,6 +28,7 @@ class Spread:
     mean: float
     std: float
     n: int
+    values: tuple[float, ...] = field(default=(), compare=False, repr=False)
 
     @classmethod
     def of(cls, values: Sequence[float]) -> "Spread":
@@ -35,7 +39,7 @@ class Spread:
         if not len(values):
             return cls(np.nan, np.nan, 0)
         std = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
-        return cls(float(np.mean(values)), std, len(values))
+        return cls(float(np.mean(values)), std, len(values), tuple(values.tolist()))
 
     def to_dict(self) -> dict[str, float | None]:
         """Mean, deviation, the ends of the interval and n; None for what is not finite."""

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from drawn import means
 from rich.console import Console
 
 from tfinit.errors import InputError
@@ -129,7 +130,7 @@ def test_a_curve_that_has_gaps_on_the_test_split_is_drawn_on_that_of_validation(
         gaps.append(replace(one, metrics=replace(one.metrics, values=values)))
     assert curves_figure(gaps, "it").axes[0].get_ylabel() == "validation size_mae"
     axes = curves_figure(gaps, "it", value="test_size_mae").axes[0]
-    assert [x.tolist() for x, _ in (one.get_data() for one in axes.get_lines())] == [[0, 20]] * 3
+    assert [x.tolist() for x, _ in (one.get_data() for one in means(axes))] == [[0, 20]] * 3
 
 
 def test_axes_are_in_the_metrics_units():
@@ -138,6 +139,7 @@ def test_axes_are_in_the_metrics_units():
     low, high = quality.get_ylim()
     assert 0.2 < low < high < 0.7
     assert curves_figure(RESULTS, "it").axes[0].get_ylabel() == "test size_mae"
-    barriers, test, _ = stability_figure([line(R2, np.array([0.25, 0.75, 0.25]))], "it").axes
+    figure = stability_figure([line(R2, np.array([0.25, 0.75, 0.25]))], "it")
+    barriers, test, _ = figure.axes
     assert (barriers.get_ylabel(), test.get_ylabel()) == ("barrier of r2", "1 - test r2")
-    assert [text.get_text() for text in barriers.get_legend().get_texts()] == ["test", "train"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["test", "train"]

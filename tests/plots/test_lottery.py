@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from drawn import bands, labels, line
+from drawn import bands, labels, line, means, thin
 
 from tfinit.errors import InputError
 from tfinit.lottery.branches import BRANCHES, label
@@ -28,11 +28,11 @@ def row(branch, level, accuracies, steps=(), diverged=0):
 
 
 ROWS = [
-    row("ticket", 0, [0.97, 0.98, 0.99], [10, 20, 30]),
-    row("ticket", 1, [0.96, 0.98, 0.97], [10, 20, 30]),
-    row("reinit", 1, [0.93, 0.94, 0.95], [20, 30, 40]),
-    row("ticket", 2, [0.95, 0.96, 0.97], [10, 10, 10]),
-    row("reinit", 2, [0.91, 0.92, 0.93], [40, 40, 40]),
+    row("ticket", 0, [0.97, 0.98, 0.98, 0.99], [10, 20, 20, 30]),
+    row("ticket", 1, [0.96, 0.98, 0.97, 0.97], [10, 20, 20, 30]),
+    row("reinit", 1, [0.93, 0.94, 0.94, 0.95], [20, 30, 30, 40]),
+    row("ticket", 2, [0.95, 0.96, 0.96, 0.97], [10, 10, 10, 10]),
+    row("reinit", 2, [0.91, 0.92, 0.92, 0.93], [40, 40, 40, 40]),
 ]
 
 
@@ -50,8 +50,8 @@ def test_lottery_lines_and_bands():
     np.testing.assert_allclose(y, [94, 92])
     np.testing.assert_allclose(line(accuracy, "dense network")[1], 98)
     np.testing.assert_allclose(line(speed, "same mask, reinitialized")[1], [30, 40])
-    # t(0.975) is 4.303 for two degrees of freedom.
-    half = 4.303 / 3**0.5
+    # t(0.975) is 3.182 for three degrees of freedom; the deviation is √(2 / 3).
+    half = 3.182 * (2 / 3) ** 0.5 / 2
     np.testing.assert_allclose(
         bands(accuracy), [(96 - half, 98 + half), (92 - half, 94 + half)], rtol=1e-4
     )
@@ -68,10 +68,38 @@ def test_one_replicate_has_no_band():
     np.testing.assert_allclose(line(figure.axes[0], "ticket (rewound)")[1], [98, 97])
 
 
+def test_fewer_than_four_replicates_are_drawn_one_by_one():
+    """Student's interval of two would fill the panel."""
+    for n in (2, 3):
+        values = [[0.98, 0.96, 0.97][:n], [0.95, 0.99, 0.91][:n]]
+        figure = lottery_figure([row("ticket", i, of) for i, of in enumerate(values)], "made up")
+        axes = figure.axes[0]
+        assert bands(axes) == []
+        dense, replicates = thin(axes)[:n], thin(axes)[n:]
+        np.testing.assert_allclose(np.transpose(replicates), 100 * np.array(values))
+        np.testing.assert_allclose(np.array(dense)[:, 0], 100 * np.array(values[0]))
+        low, high = axes.get_ylim()
+        assert low < 100 * np.min(values) and high > 100 * np.max(values)
+        (legend,) = figure.legends
+        assert [one.get_text() for one in legend.get_texts()][-1] == "each seed"
+    figure = lottery_figure(ROWS, "made up")
+    assert thin(figure.axes[0]) == []
+    assert figure.legends[0].get_texts()[-1].get_text() == "95% confidence"
+
+
+def test_a_replicate_that_is_missing_is_not_taken_for_another():
+    rows = [row("ticket", level, of) for level, of in enumerate([[0.9, 0.8, 0.7], [0.6, 0.5]])]
+    (axes, _) = lottery_figure(rows, "made up").axes
+    shown = [one for one in thin(axes) if len(one) == 2 and np.ptp(one) != 0]
+    n = np.nan
+    wanted = [[n, 60], [n, 50], [90, n], [80, n], [70, n]]
+    np.testing.assert_allclose(shown, wanted)
+
+
 def test_wide_bands_do_not_press_the_lines_together():
-    rows = [row("ticket", 0, [0.98, 0.98]), row("ticket", 1, [0.90, 1.0])]
+    rows = [row("ticket", 0, [0.98] * 4), row("ticket", 1, [0.6, 0.97, 1.23, 1.0])]
     low, high = lottery_figure(rows, "made up").axes[0].get_ylim()
-    # Means are 98 and 95; the band of the second is 12.7 times 5 points each way.
+    # Means are 98 and 95; the band of the second is 1.6 times 26 points each way.
     assert 93 < low < 95
     assert 98 < high < 100
 
@@ -185,19 +213,20 @@ RESULTS = [
 
 def test_curves_are_means_over_the_seeds_level_by_level():
     axes, bar = curves_figure(RESULTS, "made up").axes
-    assert len(axes.get_lines()) == 3
-    assert len(bands(axes)) == 3
+    drawn = means(axes)
+    assert len(drawn) == 3
     x, y = line(axes, "dense network")
     np.testing.assert_allclose(x, [0, 10, 20])
     np.testing.assert_allclose(y, [10, 80.5, 90])
-    np.testing.assert_allclose(axes.get_lines()[2].get_ydata(), [10, 60.5, 90])
-    assert len({str(one.get_color()) for one in axes.get_lines()}) == 3
+    np.testing.assert_allclose(drawn[2].get_ydata(), [10, 60.5, 90])
+    assert len({str(one.get_color()) for one in drawn}) == 3
+    np.testing.assert_allclose(thin(axes)[:2], [[10, 80, 90], [10, 81, 90]])
     assert bar.get_ylabel() == "density: ticket (rewound)"
 
 
 def test_curves_of_a_control_and_a_loss():
     axes, _ = curves_figure(RESULTS, "made up", "reinit", "validation_loss").axes
-    dense, control = axes.get_lines()
+    dense, control = means(axes)
     np.testing.assert_allclose(dense.get_ydata(), [0.9, 0.195, 0.1])
     np.testing.assert_allclose(control.get_ydata(), [0.9, 0.295, 0.1])
     assert axes.get_ylabel() == "validation loss"
@@ -206,7 +235,7 @@ def test_curves_of_a_control_and_a_loss():
 def test_curves_leave_out_what_diverged():
     lost = result(2, "ticket", 1, [0.1], masks_of(1), diverged_at=3)
     axes, _ = curves_figure([*RESULTS, lost], "made up").axes
-    np.testing.assert_allclose(axes.get_lines()[1].get_ydata(), [10, 70.5, 90])
+    np.testing.assert_allclose(means(axes)[1].get_ydata(), [10, 70.5, 90])
     # Nothing left is still a figure.
     assert curves_figure([lost], "made up").axes[0].get_lines()[:] == []
 
@@ -229,7 +258,7 @@ def test_layers():
     np.testing.assert_allclose(x, [100, 100 * 10 / 12, 100 * 7 / 12])
     np.testing.assert_allclose(y, [100, 75, 50])
     np.testing.assert_allclose(line(axes, "fc2/kernel")[1], [100, 100, 75])
-    assert len(bands(axes)) == 2
+    assert len(thin(axes)) == 2 * 2
 
 
 def test_a_layer_without_weights_is_a_gap():
@@ -252,7 +281,7 @@ def test_networks_without_weights_are_in_no_figure_that_the_logarithm_draws(tmp_
         curves = curves_figure(given, "made up")
         layers = layers_figure(given, "made up")
         tickets = lottery_figure(rows, "made up")
-        assert len(curves.axes[0].get_lines()) == levels
+        assert len(means(curves.axes[0])) == levels
         np.testing.assert_allclose(line(layers.axes[0], "network"), [[100, lowest]] * 2)
         for figure in (curves, layers, tickets, initializations_figure({"he": rows}, "made up")):
             figure.savefig(tmp_path / "figure.png")
@@ -263,7 +292,10 @@ def test_networks_without_weights_are_in_no_figure_that_the_logarithm_draws(tmp_
 
 
 def test_masks_show_weights_per_pixel():
-    panels = masks_figure(RESULTS, "made up", (2, 2)).axes
+    *panels, bar = masks_figure(RESULTS, "made up", (2, 2)).axes
+    assert bar.get_ylabel() == "fc1/kernel\nweights left per input"
+    assert [one.get_text() for one in bar.get_yticklabels()] == ["0", "1", "2"]
+    assert {one.images[0].norm.vmax for one in panels} == {2}
     assert [one.get_title() for one in panels] == [
         "level 0: 100.0%",
         "level 1: 75.0%",
@@ -275,7 +307,7 @@ def test_masks_show_weights_per_pixel():
 
 def test_at_most_twelve_masks_with_the_first_and_the_last():
     results = [result(0, "ticket", level, [0.1], masks_of(1)) for level in range(20)]
-    panels = masks_figure(results, "made up", (2, 2)).axes
+    *panels, _ = masks_figure(results, "made up", (2, 2)).axes
     titles = [one.get_title() for one in panels]
     assert len(titles) == 12
     assert titles[0].startswith("level 0:")
@@ -291,7 +323,7 @@ def test_image_of_features_is_a_row():
     np.testing.assert_array_equal(
         first_layer_image(masks_of(1)["fc1/kernel"], (4,)), [[0, 2, 2, 2]]
     )
-    assert len(masks_figure(RESULTS, "made up", (4,)).axes) == 3
+    assert len(masks_figure(RESULTS, "made up", (4,)).axes) == 3 + 1
 
 
 def test_image_of_a_convolution_is_a_grid_of_kernels():

@@ -27,8 +27,9 @@ def test_what_is_no_sparsity_is_refused(sparsities, message):
 
 def test_a_cell_for_each_rise_of_a_loss():
     rises = {"conv": [0.1, 2.0], "fc": [-0.5, float("inf")]}
-    axes, _ = sensitivity_figure(rises, [0.5, 0.9], "rises").axes
-    assert [text.get_text() for text in axes.texts] == ["0.1", "2", "-0.5", "inf"]
+    axes, bar = sensitivity_figure(rises, [0.5, 0.9], "rises").axes
+    assert [text.get_text() for text in axes.texts] == ["0.1", "2", "−0.5", "inf"]
+    assert [text.get_text() for text in bar.get_yticklabels()] == ["0", "−0.1", "0.1", "1"]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["conv", "fc"]
     assert [label.get_text() for label in axes.get_xticklabels()] == ["50%", "90%"]
     with pytest.raises(

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from drawn import bands, labels, line
+from drawn import bands, labels, line, thin
 
 from tfinit.comparison.result import Comparison, Run
 from tfinit.plots import race_figure, stability_figure
@@ -47,10 +47,10 @@ def test_stability():
     np.testing.assert_allclose(y, [40.5, 10.5, 0.5])
     np.testing.assert_allclose(line(barriers, "test")[1], [20, 5, 0], atol=1e-12)
     assert [t.get_text() for t in barriers.get_xticklabels()] == ["0", "100", "1,000"]
-    assert len(bands(barriers)) == 2
+    np.testing.assert_allclose(thin(barriers)[2:], [[40, 10, 0], [41, 11, 1]], atol=1e-12)
     for axes in (test, train):
         assert labels(axes) == ["k = 0", "k = 100", "k = 1,000"]
-        assert len(bands(axes)) == 3
+        assert len(thin(axes)) == 3 * 2
     x, y = line(train, "k = 0")
     np.testing.assert_allclose(x, [0, 0.5, 1])
     np.testing.assert_allclose(y, [0, 40.5, 0])
@@ -105,10 +105,17 @@ def test_race_lines_are_geometric_means_over_bins_and_seeds():
     np.testing.assert_allclose(x, np.arange(50) * 2 + 1.5)
     np.testing.assert_allclose(y, [1.0] * 25 + [0.2] * 25, rtol=1e-6)
     np.testing.assert_allclose(line(axes, "loss to reach")[1], 0.3)
-    # t(0.975) is 12.706 for one degree of freedom; the logs differ by log 4, deviate by half √2.
-    half = 12.706 * np.log(4) / 2
-    low, high = bands(axes)[0]
-    np.testing.assert_allclose([low, high], 0.2 * np.exp([-half, half]), rtol=2e-3)
+    assert bands(axes) == []
+    np.testing.assert_allclose([of[-1] for of in thin(axes)[:2]], [0.1, 0.4], rtol=1e-6)
+
+
+def test_race_of_four_seeds_has_bands_of_the_logarithm():
+    runs = tuple(racer("he", n, [0.1 if n % 2 else 0.4] * 100) for n in range(4))
+    (axes,) = race_figure(Comparison("made up", runs, 10, 100, 32, None)).axes
+    assert thin(axes) == []
+    # t(0.975) is 3.182 for three degrees of freedom; the logs deviate by log 2, √(4 / 3) in all.
+    half = 3.182 * np.log(2) * (4 / 3) ** 0.5 / 2
+    np.testing.assert_allclose(bands(axes), [0.2 * np.exp([-half, half])], rtol=2e-3)
 
 
 def test_race_goes_on_without_the_diverged_and_marks_where():
@@ -117,17 +124,16 @@ def test_race_goes_on_without_the_diverged_and_marks_where():
     np.testing.assert_allclose(y, [4.0] * 15 + [2.0] * 35, rtol=1e-6)
     (cross,) = [one for one in axes.get_lines() if one.get_marker() == "x"]
     np.testing.assert_allclose(cross.get_data(), [[30], [8]])
-    # The bands do not press the lines together.
     low, high = axes.get_ylim()
-    assert 0.05 < low < 0.2
-    assert 4 < high < 16
+    assert 0.02 < low < 0.1
+    assert 8 < high < 32
 
 
 def test_race_shows_no_towering_start():
     high = (*RACE.runs[:2], racer("large", 0, [1e20] * 5, diverged_at=6))
     (axes,) = race_figure(Comparison("made up", high, 10, 100, 32, None)).axes
-    # Ten times log(10), and 0.3 of the decades between that and 0.2 above it.
-    top = 23.03 * (23.03 / 0.2) ** 0.3
+    # Ten times log(10), and 0.3 of the decades between that and the lowest seed's 0.1 above it.
+    top = 23.03 * (23.03 / 0.1) ** 0.3
     assert axes.get_ylim()[1] == pytest.approx(top, rel=0.01)
     (cross,) = [one for one in axes.get_lines() if one.get_marker() == "x"]
     assert cross.get_ydata()[0] == axes.get_ylim()[1]

@@ -18,3 +18,13 @@ def bands(axes):
     found = [c for c in axes.collections if isinstance(c, PolyCollection)]
     ys = [np.concatenate([path.vertices[:, 1] for path in c.get_paths()]) for c in found]
     return [(y.min(), y.max()) for y in ys]
+
+
+def thin(axes):
+    """The ys of each replicate that is drawn by itself."""
+    return [one.get_ydata() for one in axes.get_lines() if one.get_label() == "_each seed"]
+
+
+def means(axes):
+    """The lines, but those of single replicates."""
+    return [one for one in axes.get_lines() if one.get_label() != "_each seed"]

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from matplotlib.figure import Figure
 
 from tfinit.arguments import refused, text
-from tfinit.plots.style import blank, sequential
+from tfinit.plots.style import blank, log_axis, sequential
 
 if TYPE_CHECKING:
     from tfinit.diagnostics.coordinates import CoordinateCheck
@@ -29,7 +29,7 @@ def coordinates_figure(check: "CoordinateCheck", title: str) -> Figure:
     if not hasattr(check, "widths") or not len(check):
         raise refused("check", "what tfinit.diagnostics.coordinate_check returned", check)
     colours = sequential()([n / max(check.steps, 1) for n in range(check.steps + 1)])
-    figure = blank(title, (max(4.0, 2.2 * len(check)), 5.0))
+    figure = blank(title, (max(4.0, 1.8 * len(check)), 5.0))
     axes = figure.subplots(2, len(check), squeeze=False, sharex=True, sharey="row")
     for column, record in enumerate(check):
         for row, table in enumerate((record.sizes, record.changes)):
@@ -38,7 +38,8 @@ def coordinates_figure(check: "CoordinateCheck", title: str) -> Figure:
                     check.widths, table[step], color=colours[step], marker=".", label=f"step {step}"
                 )
             axes[row][column].set_xscale("log", base=2)
-            axes[row][column].set_yscale("log")
+            axes[row][column].set_xticks(check.widths, [f"{width:,}" for width in check.widths])
+            log_axis(axes[row][column])
             axes[row][column].grid(alpha=0.3)
         axes[0][column].set_title(record.key, fontsize=8)
         axes[1][column].set_xlabel("width")

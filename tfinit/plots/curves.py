@@ -1,6 +1,7 @@
 """Learning curves, level by level."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.cm import ScalarMappable
@@ -11,7 +12,8 @@ from tfinit.arguments import listed, one_of, text
 from tfinit.errors import InputError
 from tfinit.lottery.branches import label
 from tfinit.lottery.result import MADE_BY_RUN, TICKET, LevelResult
-from tfinit.plots.style import draw, panels, percent_format, percent_ticks, sequential, zoom
+from tfinit.plots.replicates import draw, entries, zoom
+from tfinit.plots.style import panels, percent_format, percent_ticks, sequential
 from tfinit.spread import Spread
 from tfinit.training.judged import JudgedMetric, judged
 
@@ -69,7 +71,7 @@ def curves_figure(
             continue
         steps = sorted(by_step)
         spreads = [Spread.of(by_step[step]) for step in steps]
-        style = (
+        style: dict[str, Any] = (
             # A number gives one colour, which its types do not know.
             {"color": colours.to_rgba(100 * group[0].density), "linewidth": 1.4}  # ty: ignore
             if level
@@ -85,7 +87,7 @@ def curves_figure(
     if 0 in levels:
         # Where no curve ends: accuracies rise, losses fall.
         corner = "lower right" if metric.direction == "max" else "upper right"
-        axes.legend(loc=corner, frameon=False)
+        axes.legend(handles=entries(axes), loc=corner, frameon=False)
     bar = figure.colorbar(colours, ax=axes, label=f"density: {label(branch)}")
     bar.set_ticks(percent_ticks(percents), minor=False)
     bar.ax.yaxis.set_major_formatter(percent_format())

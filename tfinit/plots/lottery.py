@@ -1,8 +1,8 @@
 """Quality and speed against density: branches of one experiment, or several experiments."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -10,15 +10,8 @@ from tfinit import arguments
 from tfinit.arguments import listed, mapping, refused
 from tfinit.lottery.branches import BRANCHES, TICKET, label
 from tfinit.lottery.report import LevelSummary
-from tfinit.plots.style import (
-    band,
-    density_axis,
-    draw,
-    legend_below,
-    panels,
-    styles,
-    zoom,
-)
+from tfinit.plots.replicates import draw, draw_level, legend_below, legend_beside, zoom
+from tfinit.plots.style import density_axis, panels, styles
 
 _SUMMARIZE = "Results become rows by tfinit.lottery.report.summarize(results)."
 _OPEN = "open: a replicate diverged"
@@ -34,8 +27,8 @@ def lottery_figure(rows: Sequence[LevelSummary], title: str) -> Figure:
         title: Title of the figure.
 
     Returns:
-        A figure of two panels. The grey band is the dense network. Points are open where some of
-        the replicates diverged: they are not in the mean.
+        A figure of two panels. The dense network is grey. Points are open where some of the
+        replicates diverged: they are not in the mean.
     """
     rows, title = (
         listed("rows", rows, LevelSummary, cure=_SUMMARIZE),
@@ -46,14 +39,17 @@ def lottery_figure(rows: Sequence[LevelSummary], title: str) -> Figure:
         by_branch.setdefault(row.branch, []).append(row)
     look = styles(by_branch, {branch.name: branch.look for branch in BRANCHES.values()})
     columns = 3
-    legend_lines = -(-(len(by_branch) + 2) // columns)  # with the dense network and the bands
-    figure, (quality, speed) = panels(title, 2, (10, 4 + 0.22 * legend_lines))
+    legend_lines = -(
+        -(len(by_branch) + 2) // columns
+    )  # with the dense network and what is around the lines
+    figure, (quality, speed) = panels(title, 2, (9, 3.8 + 0.22 * legend_lines))
     metric = rows[0].metric
     for axes, value, scale in (
         (quality, "final_value", metric.scale),
         (speed, "early_stop_step", 1.0),
     ):
-        _dense(axes, rows, value, scale)
+        for dense in [row for row in rows if row.level == 0][:1]:
+            draw_level(axes, getattr(dense, value), scale, "dense network")
         for branch, of in by_branch.items():
             _line(axes, of, value, scale, label(branch), look[branch])
         zoom(axes, [getattr(row, value) for row in rows], scale)
@@ -100,7 +96,7 @@ def initializations_figure(
     density_axis(axes, [row.density for row in shown])
     _explain_open(axes, shown)
     axes.set_ylabel(metric.axis(f"final test {metric} of the tickets"))
-    figure.legend(loc="outside right center", frameon=False)
+    legend_beside(figure, axes)
     return figure
 
 
@@ -110,7 +106,7 @@ def _line(
     value: str,
     scale: float,
     text: str,
-    style: dict[str, str],
+    style: dict[str, Any],
 ) -> None:
     x = [100 * row.density for row in rows]
     spreads = [getattr(row, value) for row in rows]
@@ -131,13 +127,3 @@ def _line(
 def _explain_open(axes: Axes, rows: Sequence[LevelSummary]) -> None:
     if any(row.diverged and row.final_value.n for row in rows):
         axes.plot([], [], "o", markeredgecolor="0.4", markerfacecolor="white", label=_OPEN)
-
-
-def _dense(axes: Axes, rows: Sequence[LevelSummary], value: str, scale: float) -> None:
-    whole = next((getattr(row, value) for row in rows if row.level == 0), None)
-    if whole is None or whole.n == 0:
-        return
-    low, high = band(whole)
-    if np.isfinite(low):
-        axes.axhspan(scale * low, scale * high, color="0.5", alpha=0.2, linewidth=0)
-    axes.axhline(scale * whole.mean, color="0.5", linewidth=1, label="dense network")

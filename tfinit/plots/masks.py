@@ -4,17 +4,19 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize, SymLogNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from tfinit import arguments
 from tfinit.arguments import listed, one_of, refused, text, wholes
 from tfinit.errors import InputError
 from tfinit.lottery.result import MADE_BY_RUN, TICKET, LevelResult
+from tfinit.plots.replicates import draw, legend_beside
 from tfinit.plots.style import (
     blank,
     density_axis,
-    draw,
     panels,
     percent_format,
     percent_ticks,
@@ -25,6 +27,8 @@ from tfinit.spread import Spread
 
 # More are not told apart: every so many levels is left out.
 _PANELS, _COLUMNS = 12, 6
+_LINEAR = 10  # up to so many weights
+_TICKS = (0, *(digit * 10**power for power in range(5) for digit in (1, 2, 5)))
 
 
 def layers_figure(results: Sequence[LevelResult], title: str, branch: str = TICKET) -> Figure:
@@ -65,7 +69,7 @@ def layers_figure(results: Sequence[LevelResult], title: str, branch: str = TICK
     axes.yaxis.set_major_formatter(percent_format())
     axes.yaxis.set_minor_formatter(NullFormatter())
     axes.set_ylabel("density of the layer")
-    figure.legend(loc="outside right center", frameon=False)
+    legend_beside(figure, axes)
     return figure
 
 
@@ -89,7 +93,8 @@ def masks_figure(
         seed: Which replicate, by default the first.
 
     Returns:
-        A figure of one panel a level; light is more, each panel up to its own maximum.
+        A figure of one panel a level, all in the colours of one scale: light is more. It is
+        logarithmic from one weight on where there are more than ten.
 
     Raises:
         InputError: the first layer is neither dense over such an input nor a convolution of
@@ -113,14 +118,21 @@ def masks_figure(
     colours = sequential().with_extremes(bad="white")
     for one in axes:
         one.set_axis_off()
-    for one, result in zip(axes, shown, strict=False):
-        key = next(iter(result.mask))
-        image = first_layer_image(result.mask[key], input_shape)
+    key = next(iter(shown[0].mask))
+    images = [first_layer_image(result.mask[key], input_shape) for result in shown]
+    most = max(1, max(int(np.nanmax(image)) for image in images))
+    norm = SymLogNorm(1, vmin=0, vmax=most) if most > _LINEAR else Normalize(0, most)
+    for one, result, image in zip(axes, shown, images, strict=False):
         # A row of features would be a hair's breadth high.
         aspect = "auto" if len(image) == 1 else "equal"
-        one.imshow(image, cmap=colours, vmin=0, interpolation="nearest", aspect=aspect)
+        one.imshow(image, cmap=colours, norm=norm, interpolation="nearest", aspect=aspect)
         survivors, size = result.counts[key]
         one.set_title(f"level {result.level}: {survivors / size:.1%}", fontsize=10)
+    what = "weights left per input" if shown[0].mask[key].ndim == 2 else "inputs read per place"
+    bar = figure.colorbar(ScalarMappable(norm, colours), ax=axes, label=f"{key}\n{what}")
+    bar.set_ticks([n for n in _TICKS if n <= most], minor=False)
+    bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+    bar.ax.minorticks_off()
     return figure
 
 

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogFormatter
 
 from tfinit import arguments
 from tfinit.arguments import instance
-from tfinit.plots.style import panels, styles
+from tfinit.plots.replicates import draw, heights, legend_beside
+from tfinit.plots.style import NEUTRAL, log_axis, panels, styles
 from tfinit.spread import Spread
 
 if TYPE_CHECKING:
@@ -29,11 +29,11 @@ def race_figure(comparison: "Comparison", title: str | None = None) -> Figure:
     """Training loss against step on a logarithmic axis, one line for each scheme.
 
     A point is the mean of log loss over up to a fiftieth of the steps; lines are the geometric mean
-    over the seeds, with its 95% confidence band, as everywhere by Student's t. Where a loss is
-    negative, the axis is linear, and means are those of the losses themselves. A cross is where a
-    seed diverged, at the upper edge if that was above it: from there on the line is that of the
-    others. What is more than ten times as high as a guess, or as where the best begins, is not
-    shown.
+    over the seeds, with each of them thin beside it, or of four and more its 95% confidence band,
+    as everywhere by Student's t. Where a loss is negative, the axis is linear, and means are those
+    of the losses themselves. A cross is where a seed diverged, at the upper edge if that was above
+    it: from there on the line is that of the others. What is more than ten times as high as a
+    guess, or as where the best begins, is not shown.
 
     Args:
         comparison: What `tfinit.compare` returns.
@@ -50,36 +50,29 @@ def race_figure(comparison: "Comparison", title: str | None = None) -> Figure:
     look = styles(comparison.labels)
     edges = np.unique(np.linspace(0, comparison.steps, _BINS + 1).round().astype(int))
     middle = (edges[:-1] + edges[1:] + 1) / 2
-    means: list[float] = []
+    drawn: list[float] = []
     logarithmic = not any((run.metrics.losses < 0).any() for run in comparison.runs)
     shown = np.exp if logarithmic else np.asarray
     for row in comparison.rows:
         curves = np.array([_binned(run, edges, logarithmic) for run in comparison.of(row.label)])
         spreads = [Spread.of(column[np.isfinite(column)]) for column in curves.T]
-        line = shown([spread.mean for spread in spreads])
         text = row.label
         if row.diverged:
             text += f" (diverged: {row.diverged} of {row.runs})"
         every = max(1, len(middle) // 8)
-        axes.plot(middle, line, markersize=5, markevery=every, label=text, **look[row.label])
-        ends = shown([spread.interval if spread.n > 1 else (np.nan,) * 2 for spread in spreads])
-        if np.isfinite(ends).any():
-            colour = look[row.label]["color"]
-            axes.fill_between(middle, *ends.T, color=colour, alpha=0.15, linewidth=0)
-        means += line[np.isfinite(line)].tolist()
+        draw(axes, middle, spreads, shown=shown, markevery=every, label=text, **look[row.label])
+        drawn += [float(y) for y in shown(heights(spreads)) if np.isfinite(y)]
     if comparison.target_loss is not None:
-        axes.axhline(comparison.target_loss, color="0.5", linewidth=1, label="loss to reach")
+        axes.axhline(comparison.target_loss, color=NEUTRAL, linewidth=1, label="loss to reach")
     if logarithmic:
-        axes.set_yscale("log")
-        for axis in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
-            axis(LogFormatter(minor_thresholds=(2, 0.5)))
-    if means:
+        log_axis(axes)
+    if drawn:
         best = comparison.rows[0].label
         begins = [r.metrics.losses[0] for r in comparison.of(best) if len(r.metrics.losses)]
         classes = comparison.classes or 1
         guess = [math.log(classes)] if classes > 1 else []
-        top = max([*guess, *begins], default=max(means))
-        axes.set_ylim(*(_log_limits if logarithmic else _limits)(means, top))
+        top = max([*guess, *begins], default=max(drawn))
+        axes.set_ylim(*(_log_limits if logarithmic else _limits)(drawn, top))
     for run in comparison.runs:
         losses = run.metrics.losses
         if run.diverged_at is not None and len(losses):
@@ -90,7 +83,7 @@ def race_figure(comparison: "Comparison", title: str | None = None) -> Figure:
     axes.set_xlabel("step")
     axes.set_ylabel("training loss")
     axes.grid(alpha=0.3)
-    figure.legend(loc="outside right center", frameon=False)
+    legend_beside(figure, axes)
     return figure
 
 

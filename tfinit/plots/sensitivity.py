@@ -5,10 +5,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.colors import SymLogNorm
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
 
 from tfinit.arguments import array, mapping, text
 from tfinit.errors import InputError
-from tfinit.plots.style import panels, sequential
+from tfinit.plots.style import panels, plain, sequential
 
 
 def sensitivity_figure(
@@ -50,9 +51,14 @@ def sensitivity_figure(
     for (row, column), value in np.ndenumerate(values):
         dark = not np.isfinite(value) or norm(value) < 0.6
         colour = "white" if dark else "black"
-        axes.text(column, row, f"{value:.2g}", ha="center", va="center", color=colour, fontsize=8)
+        axes.text(column, row, plain(value), ha="center", va="center", color=colour, fontsize=8)
     axes.set_xticks(range(len(levels)), [f"{level:.0%}" for level in levels])
     axes.set_yticks(range(len(rows)), list(rows))
     axes.set_xlabel("sparsity of this weight alone")
-    figure.colorbar(image, label="rise of the loss")
+    bar = figure.colorbar(image, label="rise of the loss")
+    powers = [sign * 10.0**power for power in range(-12, 13) for sign in (-1, 1)]
+    low, high = norm.vmin or 0.0, largest
+    bar.set_ticks([0.0] + [p for p in powers if abs(p) > largest / 200 and low <= p <= high])
+    bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: plain(value)))
+    bar.ax.minorticks_off()
     return figure

@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 
 from tfinit.arguments import mapping, number, text
 from tfinit.errors import InputError
-from tfinit.plots.style import panels, percent_format
+from tfinit.plots.style import COLOURS, panels, percent_format
 
 
 def sparsity_figure(sparsities: Mapping[str, float], title: str) -> Figure:
@@ -32,7 +32,7 @@ def sparsity_figure(sparsities: Mapping[str, float], title: str) -> Figure:
     ]
     figure, (axes,) = panels(title, 1, (8, max(2.5, 0.8 + 0.26 * len(values))))
     places = range(len(values))
-    bars = axes.barh(places, [100 * value for value in values], color="#0072B2")
+    bars = axes.barh(places, [100 * value for value in values], color=COLOURS[0])
     axes.bar_label(bars, [f"{value:.1%}" for value in values], padding=3)
     axes.set_yticks(places, list(sparsities))
     axes.invert_yaxis()  # the first layer is above

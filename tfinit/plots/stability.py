@@ -1,7 +1,7 @@
 """Stability: whether two trainings that part at step k end in one valley (Frankle et al., 2020)."""
 
 from collections.abc import Iterable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -9,17 +9,14 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from tfinit.arguments import listed, refused, text
-from tfinit.plots.style import draw, panels, sequential, zoom
+from tfinit.plots.replicates import draw, entries, zoom
+from tfinit.plots.style import panels, sequential, styles
 from tfinit.spread import Spread
 from tfinit.training.judged import ACCURACY, JudgedMetric
 
 # The paper calls networks stable whose error rises by less than this on the way.
 STABLE = 0.02
-_SPLITS = {
-    "test": {"color": "#0072B2", "marker": "o", "linestyle": "-"},
-    "train": {"color": "#D55E00", "marker": "s", "linestyle": "--"},
-}
-_MARKERS = "os^DvPX*"
+_SPLITS = ("test", "train")
 
 
 class Interpolation(Protocol):
@@ -82,20 +79,22 @@ def stability_figure(records: Sequence[Interpolation], title: str) -> Figure:
         if np.isfinite([record.train_error, record.test_error]).all():
             of.append(record)
     metric = getattr(records[0], "metric", ACCURACY)
-    figure, (barriers, *lines) = panels(title, 3, (13, 4.6))
+    figure, (barriers, *lines) = panels(title, 3, (11, 4.2))
     _barriers(barriers, by_k, metric)
     for axes, split in zip(lines, _SPLITS, strict=True):
         _errors(axes, by_k, split, metric)
-    handles, labels = lines[0].get_legend_handles_labels()
-    columns = min(len(handles), 8)
+    below: dict[str, Any] = {"loc": "outside lower left", "ncols": 2, "frameon": False}
+    figure.legend(handles=entries(barriers), **below)
+    handles, _ = lines[0].get_legend_handles_labels()
     if handles:
-        figure.legend(handles, labels, loc="outside lower right", ncols=columns, frameon=False)
+        below |= {"loc": "outside lower right", "ncols": min(len(handles), 6)}
+        figure.legend(handles=handles, **below)
     return figure
 
 
 def _barriers(axes: Axes, by_k: dict[int, list[Interpolation]], metric: JudgedMetric) -> None:
     every = [Spread.of([0.0])]
-    for split, style in _SPLITS.items():
+    for split, style in styles(_SPLITS).items():
         spreads = [Spread.of([r.barrier(split) for r in of]) for of in by_k.values()]
         draw(axes, list(by_k), spreads, metric.scale, label=split, **style)
         every += spreads
@@ -107,7 +106,6 @@ def _barriers(axes: Axes, by_k: dict[int, list[Interpolation]], metric: JudgedMe
     axes.set_xlabel("k: step at which the networks part")
     axes.set_ylabel("error barrier, points" if metric.is_accuracy else f"barrier of {metric}")
     axes.grid(alpha=0.3)
-    axes.legend(loc="best", frameon=False)
 
 
 def _step_axis(axes: Axes, steps: Iterable[int]) -> None:
@@ -132,12 +130,13 @@ def _errors(
 ) -> None:
     colours = sequential()(np.linspace(0, 1, len(by_k)))
     every: list[Spread] = []
-    for n, (k, of) in enumerate(by_k.items()):
+    look = styles(map(str, by_k))
+    for colour, (k, of) in zip(colours, by_k.items(), strict=True):
         if not of:
             continue
         columns = zip(*(getattr(r, f"{split}_error") for r in of), strict=True)
         spreads = [Spread.of(column) for column in columns]
-        style = {"color": colours[n], "marker": _MARKERS[n % len(_MARKERS)]}
+        style = {"color": colour, "marker": look[str(k)]["marker"]}
         draw(axes, list(of[0].alphas), spreads, metric.scale, label=f"k = {k:,}", **style)
         every += spreads
     zoom(axes, every, metric.scale)

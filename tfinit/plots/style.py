@@ -1,4 +1,4 @@
-"""What the figures have in common: colours, bands, axes of densities."""
+"""What the figures have in common: the one scheme of colours, panels, axes of densities."""
 
 import io
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,17 +10,15 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import Colormap, ListedColormap
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
-from matplotlib.ticker import FuncFormatter, NullFormatter
-
-from tfinit.spread import Spread
+from matplotlib.ticker import FuncFormatter, LogFormatter, NullFormatter
 
 # Distinct for colour-blind eyes (Okabe & Ito; their yellow is too faint for lines), and by marker
 # and line for everybody.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 _DASHES = ("-", "--", "-.", ":")
+# What the others are compared with: the dense network, a loss to reach.
+NEUTRAL = "0.5"
 
 
 def styles(
@@ -37,7 +35,7 @@ def styles(
     free = (n for n in count() if n not in fixed.values())
     return {
         name: {
-            "color": _COLOURS[n % len(_COLOURS)],
+            "color": COLOURS[n % len(COLOURS)],
             "marker": _MARKERS[n % len(_MARKERS)],
             "linestyle": _DASHES[n % len(_DASHES)],
         }
@@ -77,42 +75,6 @@ def blank(title: str, size: tuple[float, float]) -> Figure:
     return figure
 
 
-def draw(
-    axes: Axes, x: Sequence[float], spreads: Sequence[Spread], scale: float = 1.0, **line: Any
-) -> Line2D:
-    """Draw the means as a line, with the 95% confidence band where there are replicates.
-
-    A point without replicates (all diverged) is a gap.
-    """
-    (drawn,) = axes.plot(x, [scale * s.mean for s in spreads], markersize=5, **line)
-    if any(s.n > 1 for s in spreads):
-        low, high = np.array([band(s) for s in spreads]).T * scale
-        axes.fill_between(x, low, high, color=drawn.get_color(), alpha=0.15, linewidth=0)
-    return drawn
-
-
-def band(spread: Spread) -> tuple[float, float]:
-    """The 95% confidence interval; NaN, which is not drawn, for fewer than two replicates."""
-    return spread.interval if spread.n > 1 else (np.nan, np.nan)
-
-
-def zoom(axes: Axes, spreads: Iterable[Spread], scale: float = 1.0) -> None:
-    """Fit the y axis to all means, and to bands only so far that the lines stay apart.
-
-    A band may take half the range of the means above and below it; beyond, it leaves the panel.
-    """
-    spreads = [s for s in spreads if np.isfinite(s.mean)]
-    if not spreads:
-        return
-    means = np.array([s.mean for s in spreads]) * scale
-    ends = np.array([band(s) if s.n > 1 else (s.mean, s.mean) for s in spreads]) * scale
-    lowest, highest = means.min(), means.max()
-    room = (highest - lowest) / 2 or abs(highest) / 20 or 1.0
-    low, high = max(ends.min(), lowest - room), min(ends.max(), highest + room)
-    margin = (high - low) / 20 or room
-    axes.set_ylim(low - margin, high + margin)
-
-
 def density_axis(axes: Axes, densities: Iterable[float]) -> None:
     """Make x an axis of densities in percent, from dense to sparse.
 
@@ -144,9 +106,26 @@ def percent_format() -> FuncFormatter:
     return FuncFormatter(lambda value, _: f"{value:g}%")
 
 
-def legend_below(figure: Figure, axes: Axes, columns: int) -> None:
-    """Put the legend of one panel under all of them, where it covers no line."""
-    handles, _ = axes.get_legend_handles_labels()
-    if axes.collections or axes.patches:
-        handles.append(Patch(color="0.5", alpha=0.3, linewidth=0, label="95% confidence"))
-    figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False)
+class _Plain(LogFormatter):
+    """Numbers as they are said: 0.001, and not 1e-03 or a power of ten."""
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        return plain(x) if super().__call__(x, pos) else ""
+
+
+def log_axis(axes: Axes) -> None:
+    """Make y logarithmic, with plain numbers, and between the powers of ten where these are few."""
+    axes.set_yscale("log")
+    for set_formatter in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
+        set_formatter(_Plain(minor_thresholds=(2, 0.5)))
+
+
+def plain(value: float) -> str:
+    """Two digits of a number, its exponent without padding.
+
+    Example:
+        >>> plain(0.0123), plain(-3.14e-7), plain(320)
+        ('0.012', '−3.1e−7', '320')
+    """
+    text = f"{float(f'{value:.2g}'):g}"
+    return text.replace("e-0", "e-").replace("e+", "e").replace("e0", "e").replace("-", "−")
