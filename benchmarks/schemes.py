@@ -104,9 +104,17 @@ def without_data(turns):
         times = alternate(
             turns, build=gpt2, scheme=lambda n=name, o=options: initialize(model, n, seed=1, **o)
         )
-        bound = "≈ 7 build" if "orthogonal" in name else "≤ 2 build"
-        ratio = times["scheme"] / times["build"]
-        row(f"{name}, GPT-2 size", times["scheme"], times["build"], ratio, bound)
+        told(name, times)
+    for layer in model._flatten_layers(include_self=False):
+        if hasattr(layer, "enable_lora") and layer.trainable_variables:
+            layer.enable_lora(8)
+    told("pissa", alternate(turns, build=gpt2, scheme=lambda: initialize(model, "pissa", seed=1)))
+
+
+def told(name, times):
+    bound = "≈ 7 build" if "orthogonal" in name else "≤ 2 build"
+    ratio = times["scheme"] / times["build"]
+    row(f"{name}, GPT-2 size", times["scheme"], times["build"], ratio, bound)
 
 
 def mlp(layers):

@@ -1,5 +1,6 @@
 """Trockman & Kolter: self-attention that starts as it looks like after training."""
 
+import math
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +12,7 @@ from tfinit.arguments import number
 from tfinit.errors import InputError
 from tfinit.graph.attention import SelfAttention, by_head, from_heads, self_attentions
 from tfinit.graph.kernels import Kernel
+from tfinit.haar import haar_matrices
 from tfinit.schemes.engine.registry import scheme, start_from
 from tfinit.schemes.engine.report import Report, frozen, record_of
 from tfinit.schemes.engine.task import Task
@@ -18,8 +20,8 @@ from tfinit.streams import stream
 
 # Of larger matrices few singular vectors are found without all of them.
 _LARGE = 512
-# Vectors and turns that such a search has besides.
-_SPARE, _TURNS = 16, 2
+# The turns of such a search, and how many times more vectors it has than are wanted.
+_TURNS, _VECTORS = 4, 2.5
 
 
 @scheme("Mimetic", fits="transformers")
@@ -153,13 +155,13 @@ def _queries_and_keys(
     shared = heads // keys[0]
     for head in range(heads):
         group, member = divmod(head, shared)
-        wanted = _near_identity(width, alpha, beta, random)
         if not member:
-            made[0][head], right = _factors(wanted, size, random)
+            made[0][head], right = _factors(width, size, alpha, beta, random)
             made[1][group] = right.T
         else:
             key = made[1][group]
-            made[0][head] = np.linalg.solve(key.T @ key, (wanted @ key).T).T
+            wanted = _near_identity(width, alpha, beta, random) @ key
+            made[0][head] = np.linalg.solve(key.T @ key, wanted.T).T
     return made
 
 
@@ -169,7 +171,7 @@ def _values_and_outputs(
     """V (groups, d, k) and O (heads, k, d): the sum of VO over all heads is αZ + βI."""
     groups, width, size = values
     shared = outputs[0] // groups
-    left, right = _factors(_near_identity(width, alpha, beta, random), groups * size, random)
+    left, right = _factors(width, groups * size, alpha, beta, random)
     value = left.reshape(width, groups, size).swapaxes(0, 1)
     output = np.repeat(right.reshape(groups, size, width) / shared, shared, axis=0)
     return value, output
@@ -186,19 +188,21 @@ def _near_identity(
 
 
 def _factors(
-    matrix: np.ndarray, rank: int, random: np.random.Generator
+    width: int, rank: int, alpha: float, beta: float, random: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """UΣ^½ (d, rank) and Σ^½Wᵀ (rank, d) of the largest singular values.
+    """UΣ^½ (d, rank) and Σ^½Wᵀ (rank, d) of the largest singular values of αZ + βI.
 
     Of more than d columns the product is the same, turned by orthonormal rows.
     """
-    width = len(matrix)
+    from scipy.linalg import eigh  # takes half the time of NumPy's
+
     most = min(rank, width)
-    basis, image = None, matrix
     if most * 4 < width >= _LARGE:
-        basis = _leading(matrix, most + _SPARE, random)
-        image = matrix @ basis
-    squares, turn = np.linalg.eigh(image.T @ image)  # Σ² from the smallest on
+        basis, image = _leading(width, most, alpha, beta, random)
+    else:
+        basis, image = None, _near_identity(width, alpha, beta, random)
+    # Σ² from the smallest on
+    squares, turn = eigh(image.T @ image, driver="evd", overwrite_a=True, check_finite=False)
     squares, turn = squares[: -most - 1 : -1], turn[:, : -most - 1 : -1]
     # What rounding leaves of a singular value of 0 must not be divided by.
     roots = np.maximum(squares, 1e-12 * max(squares[0], 1e-30)) ** 0.25
@@ -209,14 +213,39 @@ def _factors(
     return left.astype(np.float32), right.astype(np.float32)
 
 
-def _leading(matrix: np.ndarray, count: int, random: np.random.Generator) -> np.ndarray:
-    """An orthonormal basis (d, count) that nearly spans the largest right singular vectors.
+def _leading(
+    width: int, rank: int, alpha: float, beta: float, random: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Orthonormal columns P that nearly span the largest right singular vectors; (αZ + βI)P.
 
-    By subspace iteration from random vectors (Halko, Martinsson & Tropp 2011, algorithm 4.4).
+    By a block Krylov space (Musco & Musco, Randomized block Krylov methods for stronger and faster
+    approximate singular value decomposition, 2015). Z is drawn only where it is looked at: where
+    ZP and ZᵀQ are known, both with orthonormal columns, Zp of another column p, orthogonal to P, is
+    Q(ZᵀQ)ᵀp + (I - QQᵀ)g with a normal g of its own.
     """
-    basis = matrix.T @ random.standard_normal((len(matrix), count), np.float32)
-    for _ in range(_TURNS):
-        basis = matrix.T @ (matrix @ basis)
-    # The singular values of αZ + βI are near to each other, so those of the basis are, too.
-    squares, turn = np.linalg.eigh(basis.T @ basis)
-    return basis @ (turn / squares**0.5)
+    # Of a matrix that is nearly βI no columns are much better than others.
+    turns = _TURNS if alpha > 0.1 * abs(beta) else 1
+    size = math.ceil(rank * _VECTORS / turns)
+    p, q, zp, zq = np.zeros((4, width, turns * size), np.float32)
+    scale, shift = np.float32(alpha / width**0.5), np.float32(beta)
+    columns = haar_matrices(random, 1, width, size)[0]
+
+    def drawn(columns: np.ndarray, known: np.ndarray, images: np.ndarray) -> np.ndarray:
+        normal = random.standard_normal(columns.shape, np.float32)
+        return normal + known @ (images.T @ columns - known.T @ normal)
+
+    for start in range(0, turns * size, size):
+        old, new, both = slice(start), slice(start, start + size), slice(start + size)
+        p[:, new] = columns
+        zp[:, new] = drawn(columns, q[:, old], zq[:, old])
+        if both.stop < turns * size:
+            q[:, new] = _orthonormal(scale * zp[:, new] + shift * columns, q[:, old])
+            zq[:, new] = drawn(q[:, new], p[:, both], zp[:, both])
+            columns = _orthonormal(scale * zq[:, new] + shift * q[:, new], p[:, both])
+    return p, scale * zp + shift * p
+
+
+def _orthonormal(columns: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """What the columns have that is orthogonal to the known ones, as orthonormal ones."""
+    columns = columns - known @ (known.T @ columns)
+    return columns @ np.linalg.inv(np.linalg.cholesky(columns.T @ columns)).T

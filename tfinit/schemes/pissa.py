@@ -99,17 +99,24 @@ def _split(
 ) -> float:
     """Give a kernel's greatest part to its adapters; the share of its squared norm that is that."""
     kernel, a, b = weights
-    before, old_a, old_b = (np.asarray(w.numpy()).astype(np.float64) for w in weights)
-    whole_kernel = before + scale * (old_a @ old_b)
-    matrix = whole_kernel.reshape(-1, whole_kernel.shape[-1])
-    u, s, v = _greatest(matrix, old_b.shape[0], iterations, stream(task.seed, name))
+    dtype = np.float64 if kernel.dtype == "float64" else np.float32
+
+    def values(weight: Any) -> np.ndarray:
+        return np.asarray(weight.numpy()).astype(dtype, copy=False)
+
+    before, old_b = values(kernel), values(b)
+    if old_b.any():  # by which they began to learn
+        before = before + dtype(scale) * (values(a) @ old_b)
+    matrix = before.reshape(-1, before.shape[-1])
+    u, s, v = _greatest(matrix, len(old_b), iterations, stream(task.seed, name))
     roots = np.sqrt(s / scale)
-    task.write(a, (u * roots).reshape(old_a.shape))
+    task.write(a, (u * roots).reshape(a.shape))
     task.write(b, roots[:, None] * v)
-    new_a, new_b = (np.asarray(w.numpy()).astype(np.float64) for w in (a, b))
+    held = np.sum(s**2, dtype=np.float64) / max(np.vdot(matrix, matrix), 1e-30)
     # Of the adapters as they are stored, so that their rounding is not the network's.
-    task.write(kernel, whole_kernel - scale * (new_a @ new_b))
-    return float(np.sum(s**2) / max(np.sum(matrix**2), 1e-300))
+    part = (dtype(scale) * values(a)) @ values(b)
+    task.write(kernel, np.subtract(before, part, out=part))
+    return float(held)
 
 
 def _greatest(
@@ -120,11 +127,11 @@ def _greatest(
     if iterations is None or rank + _MORE >= most:
         u, s, v = np.linalg.svd(matrix, full_matrices=False)
     else:
-        matrix = matrix.astype(np.float32)  # the residual makes up for what that rounds
+        matrix = matrix.astype(np.float32, copy=False)  # the residual makes up for its rounding
         start = random.standard_normal((matrix.shape[1], rank + _MORE), np.float32)
         q = np.linalg.qr(matrix @ start)[0]
         for _ in range(iterations):
-            q = np.linalg.qr(matrix @ np.linalg.qr(matrix.T @ q)[0])[0]
+            q = np.linalg.qr(matrix @ (matrix.T @ q))[0]
         u, s, v = np.linalg.svd(q.T @ matrix, full_matrices=False)
         u = q @ u
     missing = max(0, rank - most)
