@@ -196,7 +196,7 @@ def test_an_idle_run_ends(serving):
         serving(Limits(idle_seconds=0.5), engine=engine_of(Sleeper)) as server,
         server.page() as page,
     ):
-        assert "paused for 0.5 seconds" in page.problem()
+        assert "Nothing was asked of this run for 0.5 seconds" in page.problem()
         assert list(page) == []
         assert len(server.runs) == 0
 
@@ -207,7 +207,7 @@ def test_a_spent_run_ends(serving):
         server.page(steps=20_000) as page,
     ):
         page.ready().say(action="start")
-        assert "trained for 1 seconds" in page.problem()
+        assert "trained for 1 second," in page.problem()
         assert page.of("frame")[-1]["step"] > 0
         assert len(server.runs) == 0
 

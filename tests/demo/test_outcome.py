@@ -2,11 +2,11 @@
 
 import pytest
 
-from tfinit.demo.outcome import FAILS, LEARNS, STRUGGLES, Course, judge
+from tfinit.demo.outcome import FAILS, LEARNS, SLOW, Course, judge
 
 
 def course(costs, accuracies, step, over=False, diverged_at=None, classes=2):
-    return Course(step, over, diverged_at, costs, accuracies, classes)
+    return Course(step, over, diverged_at, costs, accuracies, classes, [0, step], 2000)
 
 
 FLAT = ([0.693, 0.693], [0.5, 0.5])
@@ -25,7 +25,12 @@ GOOD = ([0.70, 0.02], [0.5, 0.99])
         (HALF, 500, False, LEARNS, "learning", None),
         (GOOD, 30, False, LEARNS, "learned", True),  # at once
         (GOOD, 30, False, FAILS, "learned", False),
-        (GOOD, 2000, True, STRUGGLES, "learned", None),
+        (GOOD, 2000, True, SLOW, "learned", True),
+        (GOOD, 500, False, SLOW, "learned", False),  # in a quarter of the steps
+        (GOOD, 501, False, SLOW, "learned", True),
+        (HALF, 2000, True, SLOW, "learning", True),
+        (FLAT, 2000, True, SLOW, "stuck", True),
+        (FLAT, 500, False, SLOW, "stuck", None),
         (GOOD, 2000, True, None, "learned", None),
         # A cost that began far above knowing nothing, and came down to it.
         (([40.0, 0.69], [0.5, 0.5]), 2000, True, FAILS, "stuck", True),

@@ -5,12 +5,17 @@ import io
 import os
 import re
 import shutil
+import threading
 from math import log
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from demo_trainings import Sleeper
+
+from tfinit.demo.run import Engine
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
+CURVES = ("step", "train_cost", "train_accuracy", "test_cost", "test_accuracy")
 CHROMIUM = os.environ.get("TFINIT_CHROMIUM") or shutil.which("chromium", path="/usr/bin:/bin")
 CHROMIUM = CHROMIUM or shutil.which("chromium")
 pytestmark = pytest.mark.skipif(
@@ -104,7 +109,8 @@ def reader(chromium, server):
 
 
 def test_zeros_and_too_small_stay_where_they_are_he_learns_too_large_diverges(reader):
-    ours = reader().open(f"?steps=300&seed=1&{FOUR_STARTS}")
+    clipboard = ["clipboard-read", "clipboard-write"]
+    ours = reader(permissions=clipboard).open(f"?steps=300&seed=1&{FOUR_STARTS}")
     ours.page.keyboard.press("Space")
     ours.wait("done")
     zeros, small, he, large = ours.panes()
@@ -133,6 +139,29 @@ def test_zeros_and_too_small_stay_where_they_are_he_learns_too_large_diverges(re
     sync_api.expect(ours.page.locator(".pane canvas").nth(2)).to_have_attribute(
         "aria-label", re.compile("He, step 300: train cost .*, train accuracy (9|100)")
     )
+
+    insight = ours.page.locator("#insight")
+    sync_api.expect(insight).to_contain_text("A: Zeros and B: Normal 0.01 are stuck")
+    sync_api.expect(insight).to_contain_text("C: He learned;")
+
+    # Why, and the cure, with its code.
+    first = ours.page.locator(".pane").first
+    first.get_by_text("Why, and the cure").click()
+    assert "same weights get the same gradient" in first.locator(".why").inner_text()
+    first.get_by_label("Copy the cure of twins").click()
+    sync_api.expect(first.get_by_text("Copied")).to_be_visible()
+    copied = ours.page.evaluate("navigator.clipboard.readText()")
+    assert copied == first.locator(".code code").first.inner_text()
+    assert copied == 'tfinit.initialize(model, "he")'
+    first.get_by_text("What is Zeros?").click()
+    assert "twins" in first.locator(".about").inner_text()
+    source = ours.page.locator(".pane").nth(2).locator(".about a")
+    assert source.get_attribute("href") == "https://arxiv.org/abs/1502.01852"
+
+    # Four tables beside each other are whole.
+    ours.page.locator(".inside summary").first.click()
+    cut = ours.page.locator(".inside .scroll").first.evaluate("s => s.scrollWidth - s.clientWidth")
+    assert cut <= 0
 
     hosts = {urlsplit(url).netloc for url in ours.requests if not url.startswith("data:")}
     assert hosts == {f"127.0.0.1:{ours.port}"}
@@ -259,10 +288,18 @@ def test_axe_finds_no_barrier_and_a_phone_is_wide_enough(reader, scheme):
     ours = reader(color_scheme=scheme, reduced_motion="reduce").open(PAIR)
     ours.page.click("#step")
     ours.page.wait_for_selector(".pane[data-step='1']")
-    ours.page.locator(".inside summary").first.click()
+    for part in (".inside", ".about", ".why"):
+        ours.page.locator(f"{part} summary").first.click()
+    network = ours.page.locator("#network svg")
+    said = "2 inputs, 2 hidden layers of 16 units with ReLU, 2 outputs"
+    assert said in network.get_attribute("aria-label")
     assert ours.violations() == []
     ours.page.set_viewport_size({"width": 360, "height": 740})
     assert ours.overflow() <= 0
+    # The settings are folded, and the first pane begins on the first screen.
+    assert not network.is_visible()
+    assert ours.page.locator(".pane").first.bounding_box()["y"] < 600
+    assert "Circles, 3 × 16 ReLU" in ours.page.locator("#settings summary").inner_text()
     ours.page.click("#help-open")
     assert ours.violations() == []
 
@@ -270,12 +307,12 @@ def test_axe_finds_no_barrier_and_a_phone_is_wide_enough(reader, scheme):
 def test_a_full_server_and_a_lost_stream_are_said(reader, serving):
     from tfinit.demo.limits import Limits
 
-    with serving(Limits(max_runs=1)) as server:
+    with serving(Limits(max_runs=1), engine=drawable) as server:
         first = reader(port=server.port).open(SMALL)
         second = reader(port=server.port)
         second.page.goto(f"http://127.0.0.1:{server.port}/{SMALL}")
         notice = second.page.locator("[data-notice=run]")
-        sync_api.expect(notice).to_contain_text("Wait until one ends")
+        sync_api.expect(notice).to_contain_text("1 training is going, as many as")
         first.context.close()
         assert server.waits_for(lambda: len(server.runs) == 0)
         notice.get_by_role("button", name="Try again").click()
@@ -285,3 +322,75 @@ def test_a_full_server_and_a_lost_stream_are_said(reader, serving):
         lost = second.page.locator("[data-notice=lost]")
         sync_api.expect(lost).to_contain_text("broke off")
         assert sum("/events" in url for url in second.requests) == 1  # no silent tries
+
+
+class Drawable(Sleeper):
+    """A training with all that the page draws of one."""
+
+    nap = 0.001
+
+    def __init__(self, settings, pane):
+        super().__init__(settings, pane)
+        self.curves = {name: [0] for name in CURVES}
+
+    def diagnose(self):
+        told = {"verdict": "Healthy.", "predicts": "learns", "findings": [], "terms": {}}
+        return {"pane": self.pane, **told}
+
+    def advance(self, steps):
+        super().advance(steps)
+        for name in CURVES[1:]:
+            self.curves[name] += [0.5] * steps
+
+    def frame(self, layer):
+        nothing = dict.fromkeys(("diverged_at", "boundary", "layers", "weights"))
+        return {"pane": self.pane, "step": self.step, "status": self.status, **nothing}
+
+
+def drawable():
+    from tfinit.demo.plane import opening_event
+
+    return Engine(Drawable, opening_event, None, None)
+
+
+def test_a_first_visit_starts_by_itself_and_a_tab_that_nobody_sees_gives_its_place_back(
+    reader, serving
+):
+    loaded = threading.Event()
+
+    def engine():
+        assert loaded.wait(60)
+        return drawable()
+
+    with serving(engine=engine) as server:
+        ours = reader(port=server.port)
+        ours.page.clock.install()
+        ours.page.goto(f"http://127.0.0.1:{server.port}/")
+        waiting = ours.page.locator("#loading")
+        sync_api.expect(waiting).to_contain_text(re.compile(r"Loading TensorFlow, about \d+ s"))
+        loaded.set()
+        ours.wait("training")
+        sync_api.expect(waiting).to_be_hidden()
+        ours.page.click("#start")
+        ours.wait("paused")
+        steps = [pane["step"] for pane in ours.panes()]
+
+        see = "hidden => { Object.defineProperty(document, 'hidden', {value: hidden, "
+        see += "configurable: true}); document.dispatchEvent(new Event('visibilitychange')); }"
+        ours.page.evaluate(see, True)
+        ours.page.clock.fast_forward(30_000)
+        ours.page.evaluate(see, False)
+        ours.page.evaluate(see, True)
+        ours.page.clock.fast_forward(59_000)
+        assert len(server.runs) == 1
+        ours.page.clock.fast_forward(2_000)
+        notice = ours.page.locator("[data-notice=run]")
+        sync_api.expect(notice).to_contain_text("Nobody saw this tab for a minute")
+        assert server.waits_for(lambda: len(server.runs) == 0)
+        assert [pane["step"] for pane in ours.panes()] == steps
+        notice.get_by_role("button", name="Run it again").click()
+        ours.wait("training")
+        assert ours.complaints == []
+
+        ours.page.reload()  # its address is a link by now
+        ours.wait("paused")

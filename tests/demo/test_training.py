@@ -142,7 +142,11 @@ def test_the_first_row_of_the_boundary_is_the_lowest():
 
 def test_twins_stay_twins():
     training = begun(settings("constant", 0.3))
-    assert training.diagnose()["predicts"] == "fails"
+    told = training.diagnose()
+    assert told["predicts"] == "fails"
+    twins = told["findings"][0]
+    assert (twins["kind"], twins["code"]) == ("twins", 'tfinit.initialize(model, "he")')
+    assert "same weights get the same gradient" in twins["why"]
     training.advance(100)
     layers = training.frame(0)["layers"]
     assert [layer["distinct_units"] for layer in layers[:2]] == [1, 1]
@@ -162,6 +166,21 @@ def test_too_small_is_stuck_he_learns_too_large_diverges_or_is_worse():
     assert ends["he", None][1] == "learned"
     assert ends["normal", 8.0][0] == "fails"
     assert ends["normal", 8.0][1] in ("diverged", "stuck")
+
+
+def test_dead_units_of_a_deep_network_foretell_nothing_and_he_is_no_cure_of_itself():
+    told = begun(settings("he", depth=30, width=16, seed=1)).diagnose()
+    assert told["predicts"] == "learns"
+    dead = next(one for one in told["findings"] if one["kind"] == "dead units")
+    assert "He's scale already" in dead["cure"] and dead["code"] == ""
+
+
+def test_a_rate_that_is_too_small_foretells_that_it_learns_slowly():
+    training = begun(settings("orthogonal", depth=5, width=16, learning_rate=0.01))
+    told = training.diagnose()
+    assert (told["predicts"], told["findings"][0]["kind"]) == ("slow", "rate too small")
+    training.advance(100)
+    assert training.outcome()["came_true"] is True
 
 
 def test_divergence_is_a_state_with_its_step():

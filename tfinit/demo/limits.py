@@ -53,3 +53,14 @@ class Limits:
         for name, value in vars(self).items():
             if not value > 0:
                 raise InputError(f"`{name}` must be above 0, received {value}.")
+
+
+def spoken(seconds: float) -> str:
+    """A time in words.
+
+    Example:
+        >>> spoken(600), spoken(60), spoken(1), spoken(0.5)
+        ('10 minutes', '1 minute', '1 second', '0.5 seconds')
+    """
+    number, unit = (seconds / 60, "minute") if seconds % 60 == 0 else (seconds, "second")
+    return f"{number:g} {unit}{'' if number == 1 else 's'}"

@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
@@ -10,6 +11,8 @@ from tfinit.demo.run import Engine
 from tfinit.demo.settings import Settings
 
 _log = logging.getLogger(__name__)
+# Loading takes about so many times the processor time that it took to open the page.
+_WORK = 7
 
 
 def load_engine() -> Engine:
@@ -56,6 +59,8 @@ class Loaded:
         self._load, self._around, self._first = load, around, first
         self._engine: Engine | None = None
         self._lock = threading.Lock()
+        self._began = time.monotonic()
+        self._opened = time.process_time()
 
     def __call__(self) -> Engine:
         """The engine."""
@@ -67,6 +72,16 @@ class Loaded:
                     self._try(self._first, engine)
                 self._engine = engine
             return self._engine
+
+    def seconds_left(self) -> float | None:
+        """About how long it still takes, by the processor time that is spent; None: it is done."""
+        if self._engine is not None:
+            return None
+        whole = max(_WORK * self._opened, 1.0)
+        spent = time.process_time() - self._opened
+        # What was spent may have waited for others, and so may the rest.
+        pace = (time.monotonic() - self._began) / spent if spent > 0.1 * whole else 1.0
+        return pace * max(whole - spent, 0.1 * whole)
 
     @staticmethod
     def _try(first: Callable[[Engine], None], engine: Engine) -> None:

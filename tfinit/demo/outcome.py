@@ -4,11 +4,12 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-LEARNS, FAILS, STRUGGLES = "learns", "fails", "struggles"
+LEARNS, FAILS, SLOW = "learns", "fails", "slow"
 LEARNED, LEARNING, STUCK, OUT = "learned", "learning", "stuck", "diverged"
 
 _JUDGED_FROM = 200  # steps: before, nobody is called stuck
 _GOOD = 0.95  # training accuracy of a network that has learned
+_SLOWLY = 0.25  # share of the steps: what has learned by then was quick
 # A cost that is still above this share of knowing nothing (log of the number of classes, or the
 # initial cost where that is lower) is stuck.
 _STUCK = 0.9
@@ -24,6 +25,8 @@ class Course(NamedTuple):
         cost: Training cost at the points of the curve; None where not finite.
         accuracy: Training accuracy there.
         classes: Number of classes.
+        steps: The steps of these points.
+        last: The step at which it ends.
     """
 
     step: int
@@ -32,6 +35,16 @@ class Course(NamedTuple):
     cost: Sequence[float | None]
     accuracy: Sequence[float | None]
     classes: int
+    steps: Sequence[int]
+    last: int
+
+    @property
+    def quick(self) -> bool:
+        """Whether it had learned within the first quarter of its steps."""
+        early = (
+            a for a, s in zip(self.accuracy, self.steps, strict=True) if s <= self.last * _SLOWLY
+        )
+        return any(accuracy is not None and accuracy >= _GOOD for accuracy in early)
 
 
 def outcome_of(course: Course) -> str | None:
@@ -54,17 +67,18 @@ def outcome_of(course: Course) -> str | None:
 def judge(course: Course, predicts: str | None, kinds: Sequence[str] = ()) -> dict[str, Any] | None:
     """The outcome beside the prediction.
 
-    A severe finding predicts that it fails: stuck or diverged. None predicts that it learns. What
-    is only on its way (stuck or learning so far) makes nothing true or false before the end, where
-    a network that still learns has learned something: then "learns" was right.
+    A severe finding predicts that it fails: stuck or diverged. None predicts that it learns;
+    "slow", that it does not within the first quarter of its steps. What is only on its way (stuck
+    or learning so far) makes nothing true or false before the end, where a network that still
+    learns has learned something: then "learns" was right.
 
     Args:
         course: The training so far.
-        predicts: `LEARNS`, `FAILS` or `STRUGGLES`; None: nothing was predicted.
-        kinds: The kinds of the severe findings.
+        predicts: `LEARNS`, `FAILS` or `SLOW`; None: nothing was predicted.
+        kinds: The kinds of the findings that it was predicted from.
 
     Returns:
-        ``outcome``, ``came_true`` (None while open, or where nothing was predicted for sure) and
+        ``outcome``, ``came_true`` (None while open, or where nothing was predicted) and
         ``text``; None while nothing can be said.
     """
     outcome = outcome_of(course)
@@ -84,10 +98,12 @@ def judge(course: Course, predicts: str | None, kinds: Sequence[str] = ()) -> di
             came_true = outcome in (OUT, STUCK)
         elif predicts == LEARNS:
             came_true = outcome in (LEARNED, LEARNING)
+        elif predicts == SLOW:
+            came_true = outcome != OUT and not course.quick
     predicted = {
         FAILS: f"Predicted to fail ({', '.join(kinds)})",
         LEARNS: "Predicted to learn",
-        STRUGGLES: "Predicted to have trouble",
+        SLOW: f"Predicted to learn slowly ({', '.join(kinds)})",
         None: "Not predicted",
     }[predicts]
     word = {True: " It came true.", False: " It did not come true.", None: ""}[came_true]

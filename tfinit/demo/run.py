@@ -177,10 +177,16 @@ class PageRun:
         self.outbox.drop("level", "lottery_progress", "lottery_done")
         self._tell_state()
 
-    def end(self, problem: str | None = None) -> None:
-        """Be over, and let go of everything; a problem is the last that the page gets."""
+    def end(self, problem: str | None = None, rested: bool = False) -> None:
+        """Be over, and let go of everything; a problem is the last that the page gets.
+
+        Args:
+            problem: Why it ends.
+            rested: Whether that is no fault: nobody wanted anything.
+        """
         if problem and not self.ended:
-            self.outbox.put(("problem", 0), encoded("problem", {"text": problem}))
+            event = encoded("problem", {"text": problem, "rested": rested})
+            self.outbox.put(("problem", 0), event)
         self.ended = True
         self.outbox.close()
         self._panes, self._lottery = (), None

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from tfinit.demo.limits import Limits
+from tfinit.demo.limits import Limits, spoken
 from tfinit.demo.run import Conflict, Engine, PageRun, Unit
 from tfinit.demo.settings import Control, LotterySettings, Settings
 from tfinit.demo.workers import Worker, Workers
@@ -85,8 +85,9 @@ class Runs:
             if resting is not None:
                 self._end(
                     resting,
-                    f"This run was paused for {self.limits.crowded_seconds:g} seconds, and another "
-                    "waited for its place. Start a new one.",
+                    f"Nothing was asked of this run for {spoken(self.limits.crowded_seconds)}, and "
+                    "another waited for its place.",
+                    rested=True,
                 )
             run.opened = True
             run.heard = now
@@ -138,14 +139,15 @@ class Runs:
                 elif run.trained > limits.seconds:
                     self._end(
                         run,
-                        f"This run has trained for {limits.seconds:g} seconds, as long as a run "
+                        f"This run has trained for {spoken(limits.seconds)}, as long as a run "
                         "may. Start a new one.",
                     )
                 elif not run.training and quiet > limits.idle_seconds:
                     self._end(
                         run,
-                        f"This run was paused for {limits.idle_seconds:g} seconds, so it was "
-                        "ended. Start a new one.",
+                        f"Nothing was asked of this run for {spoken(limits.idle_seconds)}, so its "
+                        "place was given back.",
+                        rested=True,
                     )
 
     def start(self) -> None:
@@ -177,8 +179,8 @@ class Runs:
             self.changed.notify_all()
         self._workers.join(seconds)
 
-    def _end(self, run: PageRun, problem: str | None = None) -> None:
-        run.end(problem)
+    def _end(self, run: PageRun, problem: str | None = None, rested: bool = False) -> None:
+        run.end(problem, rested)
         self._runs = {key: other for key, other in self._runs.items() if other is not run}
         if run in self._waiting:
             self._waiting.remove(run)
@@ -194,9 +196,8 @@ class Runs:
             return None
         resting = min((r for r in opened if not r.training), key=lambda r: r.heard, default=None)
         if resting is None or now - resting.heard <= self.limits.crowded_seconds:
-            raise TooMany(
-                f"{len(opened)} trainings are going, as many as allowed. Wait until one ends."
-            )
+            going = "1 training is" if len(opened) == 1 else f"{len(opened)} trainings are"
+            raise TooMany(f"{going} going, as many as allowed. Wait until one ends.")
         return resting
 
     def _work(self, worker: Worker) -> None:

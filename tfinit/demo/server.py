@@ -34,6 +34,12 @@ STATIC = Path(__file__).with_name("static")
 _SWEEP_SECONDS = 0.25
 
 
+class Loading(BaseModel):
+    """Whether TensorFlow is still loading: about how many seconds are left; null: it is not."""
+
+    seconds: float | None
+
+
 class Created(BaseModel):
     """A new run."""
 
@@ -151,6 +157,11 @@ def _add_page(app: FastAPI, runs: Runs, loaded: Loaded) -> None:
     async def menu() -> dict[str, Any]:
         """What can be chosen."""
         return choices()
+
+    @app.get("/api/loading")
+    async def loading() -> Loading:
+        """How long a first run still has to wait."""
+        return Loading(seconds=loaded.seconds_left())
 
     @app.post(
         "/api/python",

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import core_schema
 
 import tfinit
-from tfinit.demo import menu
+from tfinit.demo import explaining, menu
 from tfinit.demo.menu import CONSTANT, NORMAL
 
 
@@ -136,7 +136,11 @@ def choices() -> dict[str, Any]:
         "activations": _entries(menu.ACTIVATIONS),
         "optimizers": _entries(menu.optimizers()),
         "initializations": [
-            {**entry, "value": _VALUES.get(entry["name"])}
+            {
+                **entry,
+                "value": _VALUES.get(entry["name"]),
+                "about": explaining.initialization(entry["name"]),
+            }
             for entry in _entries(menu.initializations())
         ],
         "ranges": {name: _range(model, name) for model, names in _RANGES.items() for name in names},

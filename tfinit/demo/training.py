@@ -9,7 +9,7 @@ import numpy as np
 
 from tfinit.demo.initialization import EXAMPLES, initialize_pane
 from tfinit.demo.network import Network, Observation, StateOwner, network
-from tfinit.demo.outcome import FAILS, LEARNS, STRUGGLES, Course, judge
+from tfinit.demo.outcome import FAILS, LEARNS, SLOW, Course, judge
 from tfinit.demo.plane import SIZE
 from tfinit.demo.settings import Settings
 from tfinit.training.metrics import Diverged
@@ -18,6 +18,9 @@ CURVES = ("step", "train_cost", "train_accuracy", "test_cost", "test_accuracy")
 READY, TRAINING, DIVERGED, DONE = "ready", "training", "diverged", "done"
 _DENSE_UNTIL, _EVERY = 20, 10
 _BINS = 32
+# Warnings after which a network learns late, if it does. Others, as of dead units, are of what may
+# well be: half of the units of a deep ReLU network are off.
+_SLOWS = ("rate too small", "gradient too small", "vanishing", "saturated", "hidden sigmoids")
 
 
 class PaneTraining(StateOwner):
@@ -67,35 +70,34 @@ class PaneTraining(StateOwner):
 
     def diagnose(self) -> dict[str, Any]:
         """What `tfinit.diagnose` says before the first step: the page's verdict."""
+        from tfinit.demo.explaining import finding_reason, terms
         from tfinit.diagnostics import diagnose
 
         with self._with_own_state(changes=False):
             x, y = (a[:EXAMPLES] for a in self._network.data.train)
             diagnosis = diagnose(self._network.model, x, y)
-        verdict = diagnosis.verdict
-        warnings = [finding for finding in diagnosis.findings if finding.severity == "warning"]
-        if diagnosis.severe:
-            self._predicts = FAILS
-        elif warnings:
-            self._predicts = STRUGGLES
-            # The diagnosis calls it healthy, as it will learn. Here the trouble is the point.
-            verdict = f"{warnings[0].evidence} {warnings[0].cure}"
-        else:
-            self._predicts = LEARNS
-        self._kinds = tuple(dict.fromkeys(finding.kind for finding in diagnosis.severe))
+        slow = [f for f in diagnosis.findings if f.severity == "warning" and f.kind in _SLOWS]
+        reasons = diagnosis.severe or slow
+        self._predicts = FAILS if diagnosis.severe else SLOW if slow else LEARNS
+        self._kinds = tuple(dict.fromkeys(finding.kind for finding in reasons))
+        verdict = reasons[0].evidence if reasons else diagnosis.verdict
+        others = [finding for finding in diagnosis.findings if finding not in reasons]
         return {
             "pane": self.pane,
             "verdict": verdict,
             "predicts": self._predicts,
+            "terms": terms(verdict),
             "findings": [
                 {
                     "kind": finding.kind,
                     "severity": finding.severity,
                     "layer": finding.layer,
                     "evidence": finding.evidence,
+                    "why": finding_reason(finding.rule),
                     "cure": finding.cure,
+                    "code": finding.code,
                 }
-                for finding in diagnosis.findings
+                for finding in (*reasons, *others)
             ],
         }
 
@@ -153,6 +155,8 @@ class PaneTraining(StateOwner):
             cost=self.curves["train_cost"],
             accuracy=self.curves["train_accuracy"],
             classes=self._network.data.class_count("the page"),
+            steps=self.curves["step"],
+            last=self.settings.steps,
         )
         judged = judge(course, self._predicts, self._kinds)
         return None if judged is None else {"pane": self.pane, **judged}

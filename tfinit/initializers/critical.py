@@ -81,6 +81,10 @@ class EdgeOfChaos(RandomInitializer):
     rank 0 or 1 is a bias. Any float dtype; fans by Keras's rule from the shape. See
     :func:`critical_point` for the equations.
 
+    Why: With smaller weights all inputs become alike on their way through the layers (order), with
+    larger ones close inputs are torn apart (chaos). Just between, at χ₁ = 1, signals and gradients
+    reach any depth.
+
     Args:
         activation: The activation of every layer: a Keras name, layer or function.
         bias_variance: σ_b², 0 or more.

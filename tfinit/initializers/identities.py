@@ -16,6 +16,9 @@ from tfinit.initializers.registry import serializable
 class Identity(Initializer):
     """w = g·I, cut or padded with zeros where the matrix is not square.
 
+    Why: The layer starts by passing its input on as it is, so that nothing vanishes or explodes.
+    Units beyond the inputs start with zeros, as twins.
+
     Args:
         gain: The factor g, any number.
 
@@ -100,6 +103,10 @@ class ZerO(Initializer):
 
     The factor is that of the authors' code, which makes the columns of H orthonormal; the paper
     prints 2^(−(m−1)/2).
+
+    Why: Nothing is random: layers start as the identity, which keeps every signal, and where they
+    widen, the rows of ±1 of a Hadamard matrix give each unit a mixture of its own, so that units
+    are not twins.
 
     Raises:
         InputError: when called with a shape of rank < 2.

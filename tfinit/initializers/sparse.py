@@ -31,6 +31,9 @@ class Sparse(RandomInitializer):
     A shape ``(..., out)`` is a matrix (the rest, out); a unit with fewer than k inputs has them
     all. Rank ≥ 2, any float dtype.
 
+    Why: The size of what a unit sums does not depend on how wide the layer before it is, and units
+    that see few inputs each differ more from one another.
+
     Args:
         connections: k, the non-zero weights of each unit.
         std: Their standard deviation; None: 1/√k, which keeps the second moment of the input.

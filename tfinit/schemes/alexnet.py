@@ -20,6 +20,10 @@ def alexnet(task: Task, *, std: float = 0.01, ones: float = 1.0) -> Report:
     fully-connected hidden layers": all hidden ones but the first and the third convolution. Ones
     give ReLUs positive inputs, so a layer that no rectifier follows gets zeros.
 
+    Why: It is how the first deep networks on GPUs began: small numbers, whatever the layer's size,
+    and biases that open the ReLUs. In narrow or deep networks such weights are too small, and the
+    signal vanishes.
+
     Args:
         task: The model. Biases of its kernels' layers are set too.
         std: The standard deviation of every kernel.
@@ -32,7 +36,7 @@ def alexnet(task: Task, *, std: float = 0.01, ones: float = 1.0) -> Report:
         array([1., 1.], dtype=float32)
 
     Krizhevsky, Sutskever & Hinton, ImageNet classification with deep convolutional neural
-    networks, NIPS 2012, section 5.
+    networks, NIPS 2012, section 5, https://doi.org/10.1145/3065386.
     """
     std, ones = number("std", std, above=0), number("ones", ones)
     chosen = [kernel for kernel in task.kernels if kernel.trainable]

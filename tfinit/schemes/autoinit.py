@@ -44,6 +44,9 @@ def autoinit(task: Task, *, mean: float = 0.0, variance: float = 1.0) -> Report:
     trial. Layers that the paper does not name (embeddings, attention, separable and transposed
     convolutions) follow the formula.
 
+    Why: Formulas say what each layer makes of the mean and the variance that it gets. So the
+    weights can be given just the size at which the variance stays 1, layer by layer, without data.
+
     Args:
         task: A model of Keras 3. No data is needed.
         mean: The mean of the model's inputs.
@@ -62,7 +65,7 @@ def autoinit(task: Task, *, mean: float = 0.0, variance: float = 1.0) -> Report:
         0.1768
 
     Bingham & Miikkulainen, AutoInit: analytic signal-preserving weight initialization for neural
-    networks, AAAI 2023.
+    networks, AAAI 2023, https://arxiv.org/abs/2109.08958.
     """
     mean, variance = number("mean", mean), number("variance", variance, above=0)
     if keras_of(task.model) != "keras":

@@ -46,6 +46,9 @@ def krahenbuhl(
     pass counting as one: the last turn unless another was better by a tenth, which η alone does
     not make. If none was better than the first pass, the report and a warning say so.
 
+    Why: Where some layers change much faster than others, a learning rate that fits one fits no
+    other. The weights are scaled on a batch until a step changes all layers by the same share.
+
     Args:
         task: The model, and a batch.
         start: The scheme that the weights are drawn with first; None keeps what is there.
@@ -60,7 +63,7 @@ def krahenbuhl(
         InputError: a backend without gradients, data that does not fit, or bad options.
 
     Krähenbühl, Doersch, Donahue & Darrell, Data-dependent initializations of convolutional neural
-    networks, ICLR 2016.
+    networks, ICLR 2016, https://arxiv.org/abs/1511.06856.
     """
     iterations = whole("iterations", iterations, 0)
     damping = number("damping", damping, above=0, most=1)

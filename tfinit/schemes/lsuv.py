@@ -44,6 +44,10 @@ def lsuv(task: Task, *, std: float = 1.0, start: str | None = "orthogonal") -> R
     first layer are refused, unless batch normalization follows; further on, such a layer is named
     in the report and in a warning.
 
+    Why: Formulas assume inputs and activations of some kind; this one looks. Weights start
+    orthogonal, a batch passes through, and each layer's weights are divided by the size of what
+    comes out: on these data the signal then has size 1 at every layer.
+
     Args:
         task: The model, and a batch of some dozens of examples.
         std: The standard deviation that each pre-activation gets.
@@ -66,7 +70,7 @@ def lsuv(task: Task, *, std: float = 1.0, start: str | None = "orthogonal") -> R
         >>> round(float(keras.ops.std(model(x))), 3)
         1.0
 
-    Mishkin & Matas, All you need is a good init, ICLR 2016.
+    Mishkin & Matas, All you need is a good init, ICLR 2016, https://arxiv.org/abs/1511.06422.
     """
     std = number("std", std, above=0)
     start_from(task, start, **({} if start is None else {"gain": 1.0}))

@@ -22,6 +22,10 @@ def orthogonal(
     channel of a depthwise convolution; a convolution's goes from a whole window to the channels.
     Rows of an embedding have entries of variance gain², as a lookup sums nothing.
 
+    Why: An orthogonal matrix turns its input and changes no length: a linear network keeps every
+    signal and every gradient, where random weights stretch some directions and lose others. The
+    gain makes up for what the activation takes.
+
     Args:
         task: The model.
         gain: A number, or ``"activation"``: the gain of the activation that follows each layer.
@@ -38,7 +42,7 @@ def orthogonal(
         True
 
     Saxe, McClelland & Ganguli, Exact solutions to the nonlinear dynamics of learning in deep
-    linear neural networks, ICLR 2014.
+    linear neural networks, ICLR 2014, https://arxiv.org/abs/1312.6120.
     """
     return _orthogonal(task, "orthogonal", orthogonal_kernel, gain, bias)
 

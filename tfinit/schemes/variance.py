@@ -30,6 +30,11 @@ def xavier(
 
     A recurrent kernel of that variance is orthogonal, gate by gate: gain · Q.
 
+    Why: A unit sums fan_in inputs, which multiplies the signal's variance by fan_in · σ²; on the
+    way back the gradient's is multiplied by fan_out · σ². Between the two, both keep about their
+    size in layers that are linear near 0, as tanh is. ReLU halves the signal at each layer: for it
+    there is He.
+
     Args:
         task: The model.
         gain: A number, or ``"activation"``: the gain of the activation that follows each layer.
@@ -47,7 +52,7 @@ def xavier(
         0.5774
 
     Glorot & Bengio, Understanding the difficulty of training deep feedforward neural networks,
-    AISTATS 2010.
+    AISTATS 2010, https://proceedings.mlr.press/v9/glorot10a.html.
     """
     return _variance(task, "xavier", gain, mode, distribution, bias)
 
@@ -63,6 +68,9 @@ def he(
 ) -> Report:
     """σ² = gain² / fan_in, with the gain of the activation that follows (2 / fan_in for ReLU).
 
+    Why: ReLU sets half of what enters it to zero, and so halves the signal at each layer. Twice the
+    variance makes up for it: signals and gradients keep their size through any number of layers.
+
     With ``mode="fan_out"`` the gain is the backward one: gain² · E[φ′(z)²] = 1. Each gate of a
     recurrent layer has the gain of its own activation in the kernel, and 1 in the recurrent
     kernel, which is orthogonal. Arguments and errors are those of "xavier".
@@ -72,7 +80,8 @@ def he(
         >>> round(initialize(model, "he", seed=1)["fc/kernel"].std, 4)
         0.5
 
-    He, Zhang, Ren & Sun, Delving deep into rectifiers, ICCV 2015.
+    He, Zhang, Ren & Sun, Delving deep into rectifiers, ICCV 2015,
+    https://arxiv.org/abs/1502.01852.
     """
     return _variance(task, "he", gain, mode, distribution, bias)
 
@@ -86,14 +95,20 @@ def lecun(
     distribution: str = "normal",
     bias: float | None = None,
 ) -> Report:
-    """σ² = gain² / fan_in. Arguments, recurrent kernels and errors are those of "xavier".
+    """σ² = gain² / fan_in: the variance of what a unit sums is that of its inputs.
+
+    Why: A unit sums fan_in products; with variance 1 / fan_in the sum varies as much as one input
+    does. ReLU then loses half at each layer, which He makes up for; SELU is made for this one.
+
+    Arguments, recurrent kernels and errors are those of "xavier".
 
     Example:
         >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2, name="fc")])
         >>> initialize(model, "lecun", seed=1)["fc/kernel"].std
         0.5
 
-    LeCun, Bottou, Orr & Müller, Efficient backprop, 1998.
+    LeCun, Bottou, Orr & Müller, Efficient backprop, 1998,
+    http://yann.lecun.com/exdb/publis/pdf/lecun-98b.pdf.
     """
     return _variance(task, "lecun", gain, mode, distribution, bias)
 

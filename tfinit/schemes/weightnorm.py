@@ -31,6 +31,9 @@ def weightnorm_data(task: Task, *, std: float = 0.05) -> Report:
     Where the mean of the inputs hides what varies (2000 ± 10), the biases take it out, but the
     first steps of training bring it back: the report and a warning say so.
 
+    Why: The first batch tells what each unit sees. Weights are scaled and biases set so that every
+    unit starts in the middle of its activation's range, neither always off nor saturated.
+
     Args:
         task: The model, and a batch.
         std: The standard deviation of v. It only matters to channels that are constant and to
@@ -50,7 +53,8 @@ def weightnorm_data(task: Task, *, std: float = 0.05) -> Report:
         >>> bool(keras.ops.max(abs(keras.ops.std(model(x), axis=0) - 1)) < 1e-5)
         True
 
-    Salimans & Kingma, Weight normalization, NIPS 2016, section 3.
+    Salimans & Kingma, Weight normalization, NIPS 2016, section 3,
+    https://arxiv.org/abs/1602.07868.
     """
     std = number("std", std, above=0)
     chosen = [kernel for kernel in task.kernels if kernel.trainable]

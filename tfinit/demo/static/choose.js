@@ -1,6 +1,7 @@
-// The form of what all panes share, and the presets.
+// The form of what all panes share, the network that it means, and the presets.
 
 import { defaults, write } from "./link.js";
+import { drawNetwork } from "./network.js";
 
 const NUMBERS = ["depth", "width", "learning_rate", "batch_size", "steps", "seed"];
 const MENUS = { dataset: "datasets", activation: "activations", optimizer: "optimizers" };
@@ -26,6 +27,7 @@ const PRESETS = {
     learning_rate: 0.01,
   },
 };
+const narrow = matchMedia("(max-width: 40rem)");
 const field = (name) => document.getElementById(name);
 
 function options(select, entries) {
@@ -35,6 +37,11 @@ function options(select, entries) {
 export class Choices {
   // `change(part of the settings)` is called when a field has a new, allowed value.
   constructor(menu, change) {
+    this.menu = menu;
+    // Folded where it would fill the first screen.
+    const fold = () => (field("settings").open = !narrow.matches);
+    narrow.addEventListener("change", fold);
+    fold();
     for (const [name, list] of Object.entries(MENUS)) {
       options(field(name), menu[list]);
       field(name).addEventListener("change", () => change({ [name]: field(name).value }));
@@ -55,11 +62,20 @@ export class Choices {
     });
   }
 
-  show(settings) {
+  // `layers` of the network, as the server names them, once it does.
+  show(settings, layers) {
     for (const name of [...Object.keys(MENUS), ...NUMBERS]) {
       field(name).value = String(settings[name]);
       field(name).removeAttribute("aria-invalid");
     }
+    const [data, activation, optimizer] = Object.entries(MENUS).map(
+      ([name, list]) => this.menu[list].find((one) => one.name === settings[name]).label,
+    );
+    const { depth, width, learning_rate: rate } = settings;
+    field("settings-text").textContent =
+      `${data}, ${depth} × ${width} ${activation}, ${optimizer} ${rate}`;
+    const ends = layers && [layers[0].inputs, layers.at(-1).units];
+    drawNetwork(field("network"), settings, activation, ends);
   }
 }
 

@@ -53,6 +53,15 @@ export async function menu() {
   return response.json();
 }
 
+// Null: it is loaded, or nobody answers, which others say.
+export async function secondsToLoad() {
+  try {
+    return (await (await fetch("api/loading")).json()).seconds ?? null;
+  } catch {
+    return null;
+  }
+}
+
 export async function pythonCode(settings, pane) {
   return (await post("api/python", { settings, pane })).text();
 }

@@ -21,7 +21,7 @@ export class Inside {
     this.histograms = element("canvas", picture("histograms"));
     this.rows = element("tbody");
     this.name = element("span", { textContent: name });
-    const head = ["Layer", "Activations", "Gradients", "Distinct", "Dead"].map((text) =>
+    const head = ["Layer", "Acts.", "Grads.", "Distinct", "Dead"].map((text) =>
       element("th", { scope: "col", textContent: text }),
     );
     this.table = element(
@@ -39,7 +39,7 @@ export class Inside {
         element(
           "table",
           {},
-          element("caption", { textContent: "Standard deviations, units" }),
+          element("caption", { textContent: "Std of activations, of gradients; units" }),
           element("thead", {}, element("tr", {}, ...head)),
           this.rows,
         ),
@@ -110,7 +110,7 @@ export class Inside {
             layer.name,
             short(layer.activation_std),
             short(layer.gradient_std),
-            `${layer.distinct_units} of ${layer.units}`,
+            `${layer.distinct_units}/${layer.units}`,
             String(layer.dead_units),
           ].map((text) => element("td", { textContent: text })),
         ),

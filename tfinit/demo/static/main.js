@@ -5,11 +5,15 @@ import { showClasses } from "./classes.js";
 import { Connection, menu as askMenu, pythonCode } from "./connection.js";
 import { copy } from "./copying.js";
 import { Curves } from "./curves.js";
+import { insight } from "./insight.js";
 import { shortcuts } from "./keys.js";
 import { read, write } from "./link.js";
+import { sayLoading } from "./loading.js";
 import { LotteryTab } from "./lottery.js";
 import { announce, dismiss, notice } from "./notices.js";
 import { PaneCard } from "./panes.js";
+import { whenUnseen } from "./resting.js";
+import { showTab, tabs } from "./tabs.js";
 import { calm, onTheme, themeButton } from "./theme.js";
 
 const field = (name) => document.getElementById(name);
@@ -36,9 +40,12 @@ class Page {
   #opening = null;
   #dirty = new Set();
   #drawing = false;
+  // A reader who comes without a link sees at once what this is about.
+  #startsItself = !location.search && !calm.matches;
 
   constructor(menu) {
     this.menu = menu;
+    sayLoading(this.#startsItself);
     const { settings, view, faults } = read(location.search, menu);
     Object.assign(this, { settings, view });
     if (faults.length)
@@ -83,17 +90,7 @@ class Page {
       this.look({ layer: Number(field("layer").value) });
       this.control({ layer: this.view.layer });
     });
-    const tabs = [field("tab-training"), field("tab-lottery")];
-    tabs.forEach((tab, index) => {
-      tab.addEventListener("click", () => this.#showTab(index ? "lottery" : "training"));
-      tab.addEventListener("keydown", (event) => {
-        if (!["ArrowLeft", "ArrowRight", "Home", "End"].includes(event.key)) return;
-        event.preventDefault();
-        const to = event.key === "Home" ? 0 : event.key === "End" ? 1 : 1 - index;
-        this.#showTab(to ? "lottery" : "training");
-        tabs[to].focus();
-      });
-    });
+    tabs((name) => this.#showTab(name));
     shortcuts({ start: () => this.start(), step: () => this.step(), reset: () => this.reset() });
     themeButton(field("theme"));
     const redraw = () => [...this.cards, this.lottery].forEach((one) => this.#mark(one));
@@ -103,6 +100,10 @@ class Page {
     });
     window.addEventListener("resize", redraw);
     window.addEventListener("scroll", redraw, { passive: true });
+    whenUnseen(
+      () => ["paused", "done"].includes(this.state) && this.#connection?.live,
+      () => this.#rested("Nobody saw this tab for a minute, so its place was given to others."),
+    );
     window.addEventListener("pagehide", () => this.#connection?.close());
     window.addEventListener("pageshow", (event) => event.persisted && this.open());
   }
@@ -118,6 +119,7 @@ class Page {
   change(part, { wait = SETTLE, keepCards = false } = {}) {
     this.#connection?.close();
     this.settings = { ...this.settings, ...part };
+    if (Object.keys(part).length) this.#startsItself = false;
     this.choices.show(this.settings);
     if (part.panes && !keepCards) this.#makeCards();
     else this.#namePanes();
@@ -215,6 +217,16 @@ class Page {
     }
   }
 
+  // The run was given back: what is drawn stays, and the same run can be had again.
+  #rested(text) {
+    this.#connection?.close();
+    this.#setState("over");
+    notice("run", `${text} What is drawn stays, and the same run is one click away.`, [
+      "Run it again",
+      () => this.start(),
+    ]);
+  }
+
   #lost() {
     this.#setState("over");
     notice("lost", "The connection to tfinit demo broke off, and the training ended with it.", [
@@ -234,6 +246,7 @@ class Page {
   async start() {
     if (this.state === "training" || this.state === "lottery")
       return this.control({ action: "pause" });
+    this.#startsItself = false;
     if (!(await this.#ready())) await this.open();
     if (this.state === "done") await this.reset();
     return this.control({ action: "start" });
@@ -252,8 +265,15 @@ class Page {
 
   async startLottery(chosen) {
     dismiss("control");
+    if (!(await this.#ready())) {
+      notice("control", "This run was given back, and its trained panes with it: train again first.", [
+        "Train again",
+        () => this.start(),
+      ]);
+      return;
+    }
     try {
-      await this.#connection?.lottery(chosen);
+      await this.#connection.lottery(chosen);
     } catch (error) {
       notice("control", error.message);
     }
@@ -275,17 +295,21 @@ class Page {
     if (name === "scene") {
       this.scene = data;
       if (this.scene) showClasses(this.scene);
+      this.choices.show(this.settings, data.layers);
       this.#showLayers(data.layers);
     } else if (name === "frame") this.#frame(data);
     else if (name === "verdict") announce(this.cards[data.pane].judge(data));
     else if (name === "outcome") {
       const news = this.cards[data.pane].conclude(data);
       if (news) announce(news);
+      this.#showInsight();
     } else if (name === "state") {
       this.view.speed = data.speed;
       this.#showSpeed();
       this.#setState(data.state);
-    } else if (name === "problem") {
+      if (data.state === "paused" && this.#startsItself) this.start();
+    } else if (name === "problem" && data.rested) this.#rested(data.text);
+    else if (name === "problem") {
       this.#setState("over");
       notice("run", data.text, ["New run", () => this.open()]);
     } else {
@@ -331,12 +355,17 @@ class Page {
     field("step").disabled = state === "done" || state === "lottery" || state === "over";
     field("lottery-start").disabled = state === "lottery" || state === "loading";
     this.#showWhere();
+    this.#showInsight();
     if (state !== before) {
       if (state !== "loading") announce(`${STATES[state]}.`);
       if (before === "training") this.lottery.panes(this.cards);
       if (before === "training" && document.body.dataset.levels === "0")
         field("lottery-text").textContent = "";
     }
+  }
+
+  #showInsight() {
+    field("insight").textContent = insight(this.cards, ["done", "lottery"].includes(this.state));
   }
 
   #showWhere() {
@@ -365,12 +394,7 @@ class Page {
   }
 
   #showTab(name) {
-    for (const one of ["training", "lottery"]) {
-      const tab = field(`tab-${one}`);
-      tab.setAttribute("aria-selected", String(one === name));
-      tab.tabIndex = one === name ? 0 : -1;
-      field(`panel-${one}`).hidden = one !== name;
-    }
+    showTab(name);
     this.look({ tab: name });
     for (const card of this.cards) this.#mark(card);
     if (this.lottery) this.#mark(this.lottery);

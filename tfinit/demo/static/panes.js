@@ -2,6 +2,7 @@
 
 import { drawBoundary, Points } from "./boundary.js";
 import { inSight, percent, short } from "./canvas.js";
+import { copy } from "./copying.js";
 import { element, icon, prose } from "./elements.js";
 import { Inside } from "./inside.js";
 import { LETTERS } from "./theme.js";
@@ -9,7 +10,7 @@ import { LETTERS } from "./theme.js";
 const PREDICTS = {
   learns: ["yes", "Expected to learn"],
   fails: ["no", "Expected to fail"],
-  struggles: ["warn", "Expected to struggle"],
+  slow: ["warn", "Expected to learn slowly"],
 };
 const OUTCOMES = {
   learned: ["yes", "Learned"],
@@ -41,11 +42,32 @@ function grouped(select, initializations) {
   }
 }
 
+// "What is He?": the formula, what it is good for, the paper.
+function explained({ label, about }) {
+  const { formula, why, paper, link } = about;
+  const source = link
+    ? element("a", { href: link, target: "_blank", rel: "noreferrer", textContent: paper })
+    : paper;
+  return element(
+    "details",
+    { className: "about" },
+    element("summary", { textContent: `What is ${label.split(",")[0]}?` }),
+    prose("p", `\`${formula}\``),
+    prose("p", why),
+    ...(paper ? [element("p", {}, source)] : []),
+  );
+}
+
+// The scheme that a line of code initializes with, if it does no more than that.
+const SCHEME = /^tfinit\.initialize\(model, "(\w+)"(?:, x)?\)$/;
+
 export class PaneCard {
   frame = null;
   curves = { step: [], train_cost: [], train_accuracy: [], test_cost: [], test_accuracy: [] };
   #points = new Points();
   #entry;
+  #actions;
+  #schemes;
 
   // `actions`: change(pane settings), remove(), copy(button).
   constructor(index, settings, menu, actions) {
@@ -53,6 +75,8 @@ export class PaneCard {
     this.settings = settings;
     this.letter = LETTERS[index];
     this.#entry = menu.initializations.find((one) => one.name === settings.initialization);
+    this.#actions = actions;
+    this.#schemes = menu.initializations.map((one) => one.name);
     const id = `pane-${index}`;
     this.select = element("select", {
       id: `${id}-initialization`,
@@ -119,6 +143,7 @@ export class PaneCard {
         this.removeButton,
       ),
       this.#value(id, actions),
+      explained(this.#entry),
       element(
         "div",
         { className: "body" },
@@ -249,30 +274,61 @@ export class PaneCard {
     this.numbers.step.textContent = String(frame.step);
   }
 
-  judge({ verdict, predicts, findings }) {
+  judge({ verdict, predicts, findings, terms }) {
     const [sign, words] = PREDICTS[predicts] ?? ["warn", "Diagnosis"];
     this.root.dataset.predicts = predicts;
     this.verdict.className = `said verdict ${predicts}`;
     this.verdict.replaceChildren(element("strong", {}, icon(sign), words), prose("p", verdict));
-    if (findings.length) {
-      const items = findings.map((one) =>
-        prose("li", [one.evidence, one.cure].filter(Boolean).join(" ")),
-      );
+    for (const [term, meaning] of Object.entries(terms))
       this.verdict.append(
         element(
           "details",
           {},
-          element("summary", {
-            textContent:
-              findings.length === 1
-                ? "Why, and the cure"
-                : `${findings.length} findings, with cures`,
-          }),
-          element("ul", {}, ...items),
+          element("summary", { textContent: `What is the ${term}?` }),
+          prose("p", meaning),
+        ),
+      );
+    if (findings.length) {
+      const summary =
+        findings.length === 1 ? "Why, and the cure" : `Why, and the cures: ${findings.length} findings`;
+      this.verdict.append(
+        element(
+          "details",
+          { className: "why" },
+          element("summary", { textContent: summary }),
+          element("ul", {}, ...findings.map((one) => this.#finding(one, verdict))),
         ),
       );
     }
     return `${this.name}: ${words}. ${verdict}`;
+  }
+
+  // A finding: what was seen, unless the verdict says it; why that is a fault; what to do.
+  #finding({ kind, evidence, why, cure, code }, verdict) {
+    const item = element("li", {}, element("b", { textContent: kind }));
+    if (evidence !== verdict) item.append(prose("p", evidence));
+    if (why) item.append(prose("p", why));
+    if (cure) item.append(prose("p", cure));
+    if (code) item.append(this.#code(code, kind));
+    return item;
+  }
+
+  // A line of code to copy; and to try in this pane, where it is an initialization of the menu.
+  #code(code, kind) {
+    const button = element("button", { type: "button", textContent: "Copy" });
+    button.setAttribute("aria-label", `Copy the cure of ${kind}`);
+    button.addEventListener("click", () => copy(code, button, "The cure"));
+    const line = element("div", { className: "code" }, element("code", { textContent: code }), button);
+    const name = code.match(SCHEME)?.[1];
+    if (name && name !== this.settings.initialization && this.#schemes.includes(name)) {
+      const attempt = element("button", { type: "button", textContent: "Try it here" });
+      attempt.setAttribute("aria-label", `Try the cure of ${kind} in pane ${this.letter}`);
+      attempt.addEventListener("click", () =>
+        this.#actions.change({ initialization: name, value: null }),
+      );
+      line.append(attempt);
+    }
+    return line;
   }
 
   // What to announce: nothing where only the numbers of an outcome changed.

@@ -75,7 +75,20 @@ def revive(found: Measurement, layer: str) -> Cure:
     if before := found.structure.normalization_before(layer):
         words = f"{before!r} puts them there: set its gamma to 1 and its beta to 0."
         return Cure(words, "")
+    if _has_gain_of_relu(found, layer):
+        words = (
+            "Its weights have He's scale already: depth makes the examples alike. Shortcuts, "
+            "normalization or leaky ReLUs lessen that."
+        )
+        return Cure(words, "")
     return by_scheme(found, layer)
+
+
+def _has_gain_of_relu(found: Measurement, layer: str) -> bool:
+    """True if the kernel before it has the standard deviation √(2 / fan_in), to an eighth."""
+    row = next((r for r in found.layers if r.key == layer and r.weights), None)
+    weights = row.weights[-1] if row else None
+    return bool(weights and abs(weights.std * (weights.fan_in / 2) ** 0.5 - 1) < 1 / 8)
 
 
 def unbounded(found: Measurement, layer: str) -> Cure:

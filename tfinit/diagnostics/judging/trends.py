@@ -147,6 +147,10 @@ class Trends:
     def depth_scale(self) -> float:
         """ξ = 1 / |ln χ₁|: the layers after which a gradient's square has changed by e.
 
+        Why: After as many layers a signal has shrunk or grown clearly. A network of about that
+        depth, or less, still trains from its first layer to its last; of one that is much deeper,
+        one end does not learn of what the other does.
+
         Infinite on the edge between vanishing and exploding; Schoenholz et al. 2017.
         """
         slope = abs(2 * math.log(max(self.backward_factor, _FLOOR)))

@@ -186,8 +186,9 @@ def _dead(evidence: Evidence) -> Iterator[Finding]:
     Evidence: The share of a layer's units that are exactly zero for all examples of the batch:
     severe from 95%, a warning from 50%.
 
-    Cure: Initialize for ReLU (He), with biases of zero, on scaled inputs. At the output, leave the
-    ReLU out: a linear output holds all targets.
+    Cure: Initialize for ReLU (He), with biases of zero, on scaled inputs. A deep network that has
+    He's scale already loses units as depth makes the examples alike: shortcuts, normalization or
+    leaky ReLUs lessen that. At the output, leave the ReLU out: a linear output holds all targets.
 
     Example:
         Dense(64, "relu", bias_initializer=keras.initializers.Constant(-10))
