@@ -64,7 +64,7 @@ def _line(
 
 
 def _number(value: float) -> str:
-    return f"{value:.2g}"
+    return f"{value + 0.0:.2g}"  # no minus before a zero
 
 
 def _percent(value: float | None) -> str:
