@@ -1,7 +1,9 @@
 """What all commands do alike: what was typed, a quiet start, where a figure may go."""
 
+import contextlib
 import dataclasses
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
@@ -125,6 +127,27 @@ def warnings_in_a_line() -> Iterator[None]:
         yield
     finally:
         warnings.showwarning = before
+
+
+@contextmanager
+def reader_may_leave() -> Iterator[None]:
+    """Where nobody reads stdout any more, as with ``| head -1``, the process ends without a word.
+
+    Its exit code is 1: what was to be said was not.
+    """
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError as error:
+        try:
+            sys.stdout.flush()
+        except BrokenPipeError:
+            pass
+        else:
+            raise  # it was another pipe
+        with contextlib.suppress(OSError, ValueError):  # Python flushes once more at its end
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(1) from error
 
 
 def check_plot(plot: Path | None) -> None:
