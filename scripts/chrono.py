@@ -10,12 +10,12 @@ Keras's LSTM starts with forget gates of 0.73 (b = 1), of which nothing is left 
 """
 
 import keras
-import matplotlib.pyplot as plt
 import numpy as np
 from _figure import parsed, save
 
 import tfinit
 from tfinit.cli.signals import heard
+from tfinit.plots.style import NEUTRAL, panels, styles
 
 BLANKS = 500
 LENGTH, SYMBOLS = 1, 8  # what is to be copied
@@ -60,10 +60,9 @@ def train(start: str, seed: int) -> list[float]:
 
 def main() -> None:
     target = parsed(__doc__).figure
-    figure, axes = plt.subplots(figsize=(5.5, 3.4), constrained_layout=True)
-    for color, (start, label) in enumerate(
-        {"keras": "as Keras makes it", "chrono": "chrono"}.items()
-    ):
+    figure, (axes,) = panels("", 1, (6, 3.4))
+    looks = styles(["keras", "chrono"])
+    for start, label in {"keras": "as Keras makes it", "chrono": "chrono"}.items():
         for seed in SEEDS:
             losses = train(start, seed)
             solved = losses[-1] < SOLVED
@@ -73,10 +72,11 @@ def main() -> None:
                 flush=True,
             )
             at = SHOWN * (1 + np.arange(len(losses)))
-            axes.plot(at, losses, f"C{color}", label=None if seed else label)
-    axes.axhline(np.log(SYMBOLS), color="grey", ls=":", label="guessing")
+            axes.plot(at, losses, **looks[start], markersize=4, label=None if seed else label)
+    axes.axhline(np.log(SYMBOLS), color=NEUTRAL, linewidth=1, label="guessing")
     axes.set(title=f"Copying a symbol over {BLANKS} steps", xlabel="step", ylabel="loss, nats")
-    axes.legend()
+    axes.legend(frameon=False)
+    axes.grid(alpha=0.3)
     save(figure, target)
 
 

@@ -10,7 +10,6 @@ import argparse
 import math
 
 import keras
-import matplotlib.pyplot as plt
 import numpy as np
 from _figure import parsed, save
 from keras import layers as L
@@ -18,6 +17,7 @@ from sklearn.datasets import load_digits
 
 from tfinit.cli.signals import heard
 from tfinit.learning_rates import scaled_learning_rates
+from tfinit.plots.style import blank, sequential
 from tfinit.schemes import initialize
 
 BASE, WIDTH = 2, 48
@@ -93,8 +93,9 @@ def main():
 
 
 def drawn(curves):
-    figure, panels = plt.subplots(1, 2, figsize=(9, 4), layout="constrained", sharey=True)
-    colours = plt.get_cmap("viridis")(np.linspace(0, 0.88, len(DEPTHS)))
+    figure = blank("", (9, 4))
+    panels = figure.subplots(1, 2, sharey=True)
+    colours = sequential()(np.linspace(0, 1, len(DEPTHS)))
     told = {"completep": "CompleteP", "lecun": "standard (LeCun)"}
     for (scheme, blocks), found in curves.items():
         axes = panels[list(told).index(scheme)]

@@ -7,13 +7,13 @@ scikit-learn's digits.
 """
 
 import keras
-import matplotlib.pyplot as plt
 from _figure import parsed, save
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
 from tfinit.cli.signals import heard
 from tfinit.initializers import DeltaOrthogonal, EdgeOfChaos, Orthogonal, critical_point
+from tfinit.plots.style import panels
 
 DEPTH = 200
 CHANNELS = 8
@@ -64,7 +64,7 @@ def main() -> None:
         "delta-orthogonal": train(DeltaOrthogonal(gain, seed=0)),
         "Gaussian": train(EdgeOfChaos("tanh", BIAS_VARIANCE, seed=0)),
     }
-    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4), constrained_layout=True)
+    figure, (left, right) = panels("", 2, (8, 3.2))
     for name, history in histories.items():
         print(
             f"{name}: loss {history['loss'][0]:.3f} → {history['loss'][-1]:.3f}, "
@@ -74,7 +74,9 @@ def main() -> None:
         right.plot(history["val_accuracy"], label=name)
     left.set(title=f"{DEPTH}-layer tanh conv net", xlabel="epoch", ylabel="training loss")
     right.set(title="digits", xlabel="epoch", ylabel="test accuracy", ylim=(0, 1))
-    right.legend()
+    right.legend(frameon=False)
+    for axes in (left, right):
+        axes.grid(alpha=0.3)
     save(figure, target)
 
 

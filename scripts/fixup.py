@@ -10,13 +10,13 @@ import math
 import time
 
 import keras
-import matplotlib.pyplot as plt
 import numpy as np
 from _figure import parsed, save
 from keras import layers as L
 from sklearn.datasets import load_digits
 
 from tfinit.cli.signals import heard
+from tfinit.plots.style import panels
 from tfinit.schemes import initialize
 
 RATE = 1e-3
@@ -99,13 +99,13 @@ def main():
 
 
 def drawn(curves):
-    figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
+    figure, (axes,) = panels("", 1, (6, 4))
     for scheme, losses in curves.items():
         finite = [loss if math.isfinite(loss) else float("nan") for loss in losses]
-        axes.semilogy(finite, "o-", label=scheme)
+        axes.semilogy(finite, marker="o", label=scheme)
     axes.set(xlabel="epoch", ylabel="training loss (gaps: not finite)")
     axes.set_title(f"{2 * BLOCKS + 2} layers, no normalization, digits")
-    axes.legend()
+    axes.legend(frameon=False)
     return figure
 
 

@@ -7,7 +7,6 @@ the signal in every layer, 2^-15 in all; He's keeps it.
 """
 
 import keras
-import matplotlib.pyplot as plt
 import numpy as np
 from _figure import parsed, save
 from sklearn.datasets import load_digits
@@ -15,6 +14,7 @@ from sklearn.model_selection import train_test_split
 
 from tfinit.cli.signals import heard
 from tfinit.initializers import He, Xavier
+from tfinit.plots.style import panels
 
 DEPTH = 30
 CHANNELS = 16
@@ -58,7 +58,7 @@ def main() -> None:
         "He, 2 / fan_in": train(He(seed=0)),
         "Xavier, 2 / (fan_in + fan_out)": train(Xavier(distribution="normal", seed=0)),
     }
-    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4), constrained_layout=True)
+    figure, (left, right) = panels("", 2, (8, 3.2))
     for name, history in histories.items():
         print(
             f"{name}: loss {history['loss'][0]:.3f} → {history['loss'][-1]:.3f}, "
@@ -68,7 +68,9 @@ def main() -> None:
         right.plot(history["val_accuracy"], label=name)
     left.set(title=f"{DEPTH}-layer plain ReLU conv net", xlabel="epoch", ylabel="training loss")
     right.set(title="digits", xlabel="epoch", ylabel="test accuracy", ylim=(0, 1))
-    right.legend()
+    right.legend(frameon=False)
+    for axes in (left, right):
+        axes.grid(alpha=0.3)
     save(figure, target)
 
 

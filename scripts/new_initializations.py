@@ -17,7 +17,6 @@ import math
 import time
 
 import keras
-import matplotlib.pyplot as plt
 import numpy as np
 from _figure import parsed, save
 from keras import layers as L
@@ -25,6 +24,7 @@ from sklearn.datasets import load_digits, load_sample_image
 
 from tfinit import initialize
 from tfinit.cli.signals import heard
+from tfinit.plots.style import panels
 
 LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
@@ -174,15 +174,12 @@ def main():
 
 
 def figure_of(drawn):
-    size = (5 * len(drawn), 4)
-    figure, all_axes = plt.subplots(
-        1, len(drawn), figsize=size, layout="constrained", squeeze=False
-    )
-    for axes, (name, (curves, label)) in zip(all_axes[0], drawn.items(), strict=True):
+    figure, all_axes = panels("", len(drawn), (4 * len(drawn), 4))
+    for axes, (name, (curves, label)) in zip(all_axes, drawn.items(), strict=True):
         for scheme, losses in curves.items():
             axes.semilogy(losses, label=scheme)
         axes.set(xlabel="epoch", ylabel=label, title=name)
-        axes.legend()
+        axes.legend(frameon=False)
     return figure
 
 

@@ -18,7 +18,6 @@ printed) it is a factor below 2.
 """
 
 import keras
-import matplotlib.pyplot as plt
 import numpy as np
 from _figure import parsed, save
 from sklearn.datasets import load_digits
@@ -26,6 +25,9 @@ from sklearn.decomposition import PCA
 
 from tfinit.cli.signals import heard
 from tfinit.initializers import LeCun, Orthogonal
+from tfinit.plots.replicates import draw, entries
+from tfinit.plots.style import panels, styles
+from tfinit.spread import Spread
 
 WIDTH = 32
 DEPTHS = (2, 3, 4, 8, 16, 32, 64)  # the paper's begin at 3
@@ -97,8 +99,9 @@ def main() -> None:
     wanted = correlations()
     strengths = np.linalg.svd(wanted, compute_uv=False)[:9]  # centered targets: the tenth is 0
     print(f"strengths to learn: {strengths.min():.2f} to {strengths.max():.2f}")
-    figure, axes = plt.subplots(figsize=(5.5, 3.6), constrained_layout=True)
-    for name, cls in (("orthogonal", Orthogonal), ("Gaussian, 1 / fan_in", LeCun)):
+    figure, (axes,) = panels("", 1, (6, 3.6))
+    starts_from = {"orthogonal": Orthogonal, "Gaussian, 1 / fan_in": LeCun}
+    for (name, cls), look in zip(starts_from.items(), styles(starts_from).values(), strict=True):
         times = []
         for depth in DEPTHS:
             starts = [network(cls(seed=seed), depth) for seed in SEEDS]
@@ -113,9 +116,7 @@ def main() -> None:
                 f"{', '.join(f'{t:.0f}' for t in flows)}",
                 flush=True,
             )
-        middle = np.median(times, axis=1)
-        axes.plot(DEPTHS, middle, "o-", label=name)
-        axes.fill_between(DEPTHS, np.min(times, axis=1), np.max(times, axis=1), alpha=0.2)
+        draw(axes, DEPTHS, [Spread.of(t) for t in np.log(times)], shown=np.exp, label=name, **look)
     near = wanted / strengths.mean()
     flows = [
         np.median([flow(network(Orthogonal(seed=s), depth), near) for s in SEEDS])
@@ -134,7 +135,8 @@ def main() -> None:
     )
     axes.set_xticks(DEPTHS, [str(d) for d in DEPTHS])
     axes.set_xticks([], minor=True)
-    axes.legend()
+    axes.legend(handles=entries(axes), frameon=False)
+    axes.grid(alpha=0.3)
     save(figure, target)
 
 

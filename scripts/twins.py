@@ -7,7 +7,6 @@ After training, the different columns of its kernel are counted.
 """
 
 import keras
-import matplotlib.pyplot as plt
 import numpy as np
 from _figure import parsed, save
 from sklearn.datasets import load_digits
@@ -15,6 +14,7 @@ from sklearn.model_selection import train_test_split
 
 from tfinit.cli.signals import heard
 from tfinit.initializers import Xavier
+from tfinit.plots.style import panels
 
 UNITS = 64
 EPOCHS = 40
@@ -48,7 +48,7 @@ def main() -> None:
         "constant 0.1": keras.initializers.Constant(0.1),
         "Xavier": Xavier("tanh", seed=0),
     }
-    figure, axes = plt.subplots(figsize=(5.5, 3.4), constrained_layout=True)
+    figure, (axes,) = panels("", 1, (6, 3.4))
     for name, initializer in starts.items():
         before, after, accuracy = train(initializer)
         print(
@@ -57,7 +57,8 @@ def main() -> None:
         )
         axes.plot(accuracy, label=f"{name}: {after} of {UNITS} units differ")
     axes.set(title="Twins stay twins", xlabel="epoch", ylabel="test accuracy", ylim=(0, 1))
-    axes.legend()
+    axes.legend(frameon=False)
+    axes.grid(alpha=0.3)
     save(figure, target)
 
 

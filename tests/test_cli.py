@@ -30,14 +30,14 @@ def run(capfd, *arguments):
         (["--dataset", "cifr"], ["dataset", "digits, mnist", "'cifr'"]),
         (["--model", "resnet"], ["model", "lenet-300-100", "'resnet'"]),
         (["--keras", "torch"], ["keras", "keras, tf_keras", "'torch'"]),
-        (["--prune-fraction", "1"], ["prune_fraction", "above 0 and below 1", "1.0"]),
-        (["--prune-fraction", "-0.2"], ["prune_fraction", "above 0 and below 1", "-0.2"]),
+        (["--prune-fraction", "1"], ["--prune-fraction must be", "above 0 and below 1", "1.0"]),
+        (["--prune-fraction", "-0.2"], ["--prune-fraction must be", "above 0 and below 1", "-0.2"]),
         (["--levels", "0"], ["levels", "at least 1", "0"]),
         (["--steps", "-5"], ["steps", "at least 1", "-5"]),
-        (["--batch-size", "99999"], ["batch_size", "1..1097", "99999"]),
+        (["--batch-size", "99999"], ["--batch-size must be", "1..1097", "99999"]),
         (["--seeds", "1", "1"], ["seeds", "different", "(1, 1)"]),
-        (["--run-dir", "/proc/tfinit"], ["run_dir", "/proc/tfinit", "--run-dir"]),
-        (["--run-dir", "n" * 300], ["run_dir", "name too long", "--run-dir"]),
+        (["--run-dir", "/proc/tfinit"], ["--run-dir '/proc/tfinit", "with --run-dir"]),
+        (["--run-dir", "n" * 300], ["--run-dir 'nnn", "name too long"]),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(capfd, tmp_path, flags, words):
@@ -63,9 +63,7 @@ def test_a_misspelt_command_or_flag_is_exit_code_2(capfd, arguments):
 def test_help_of_no_command_is_an_error(capfd, arguments):
     code, out, err = run(capfd, *arguments)
     assert (code, out) == (2, "")
-    assert err.startswith(
-        f"tfinit: there is no command `{arguments[0]}`. Choose one of lottery, in"
-    )
+    assert err.startswith(f"tfinit: there is no command `{arguments[0]}`.")
 
 
 def test_a_missing_file_of_a_named_data_directory(capfd, tmp_path, monkeypatch):
@@ -174,7 +172,7 @@ def test_another_configuration_in_the_same_directory_is_refused(capfd, finished)
     before = {p: p.read_bytes() for p in directory.rglob("*") if p.is_file()}
     code, _, err = run(capfd, "lottery", *QUICK, "--batch-size", "30", "--run-dir", str(directory))
     assert code == 2
-    assert "batch_size (there 60, asked 30)" in err
+    assert "--batch-size (there 60, asked 30)" in err
     assert {p: p.read_bytes() for p in directory.rglob("*") if p.is_file()} == before
 
 
@@ -236,7 +234,7 @@ def test_compare_as_json_prints_nothing_else(capfd):
         (["--model", "mlp-30-rellu"], ["model", "mlp-<depth>-<activation>", "'mlp-30-rellu'"]),
         (["--dataset", "cifr"], ["dataset", "digits, mnist", "'cifr'"]),
         (["--optimizer", "lion"], ["optimizer", "sgd, adam, momentum", "'lion'"]),
-        (["--learning-rate", "0"], ["learning_rate", "positive", "0.0"]),
+        (["--learning-rate", "0"], ["--learning-rate must be", "positive", "0.0"]),
         (["--plot", "race.pdf"], ["plot", ".png", "'race.pdf'"]),
         (["--plot", "/proc/tfinit/race.png"], ["plot", "cannot be written", "--plot"]),
         (["--plot", f"{'n' * 252}.png"], ["plot", "name too long"]),
@@ -364,7 +362,7 @@ def test_diagnose_takes_a_network_and_data_of_ones_own(capfd, tmp_path, monkeypa
     assert other["loss"] != found["loss"]
     code, out, err = run(capfd, "diagnose", "own.py:broken")
     assert (code, out) == (2, "")
-    assert "`model` 'own.py:broken'" in err and "no network here" in err
+    assert "MODEL 'own.py:broken'" in err and "no network here" in err
 
 
 WITH_DATA = """
@@ -403,7 +401,7 @@ def test_diagnose_takes_the_data_beside_a_network_and_says_the_lines_to_change(
     assert (found["examples"], found["start"]["classes"], found["fix"]["left"]) == (60, 3, [])
     code, out, err = run(capfd, "diagnose", "own.py:without_targets", "--loss", "mse")
     assert (code, out) == (2, "")
-    assert "`loss` needs targets: the function returns none." in err
+    assert "--loss needs targets: the function returns none." in err
 
 
 def test_diagnose_as_json(capfd, models):
@@ -421,18 +419,18 @@ def test_diagnose_as_json(capfd, models):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["missing.keras"], ["model", "missing.keras", "does not exist"]),
-        (["data.npz"], ["model", "cannot be loaded"]),
+        (["missing.keras"], ["MODEL", "missing.keras", "does not exist"]),
+        (["data.npz"], ["MODEL", "cannot be loaded"]),
         (["code.keras"], ["code.keras", "Lambda", "--allow-lambda"]),
         (["good.keras", "--data", "other.npz"], ["data", "'x'", "['z']"]),
         (["good.keras", "--data", "good.keras"], ["data", "array"]),
         (["good.keras", "--data", "x.npy", "--loss", "mse"], ["loss", "no array 'y'"]),
-        (["good.keras", "--fix"], ["`fix`", "'good.keras'", "file.py:build"]),
+        (["good.keras", "--fix"], ["--fix", "'good.keras'", "file.py:build"]),
         (["good.keras", "--examples", "1"], ["examples", "at least 2", "1"]),
         (["good.keras", "--plot", "out.pdf"], ["plot", ".png", "out.pdf"]),
         (["good.keras", "--plot", "data.npz/out.png"], ["plot", "Not a directory"]),
-        (["pipe.keras"], ["model", "pipe.keras", "something else than a file"]),
-        (["n" * 300], ["model", "does not exist"]),
+        (["pipe.keras"], ["MODEL", "pipe.keras", "something else than a file"]),
+        (["n" * 300], ["MODEL", "does not exist"]),
         (["good.keras", "--data", "pipe.keras"], ["data", "something else than a file"]),
     ],
 )

@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 DOCS = ROOT / "docs"
 # The tests of what they are about run these, with what their blocks need.
-ELSEWHERE = {"channels", "data", "lottery", "rules", "trackers"}
+ELSEWHERE = {"data", "lottery", "rules", "trackers"}
 
 
 def blocks(page):

@@ -3,6 +3,7 @@
 import json
 import pickle
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import keras
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
-from public_calls import X, Y, coordinates, exported, level, line, masks, model, race, weights
+from public_calls import X, Y, coordinates, data, exported, level, line, masks, model, race, weights
 from public_surface import public
 
 import tfinit
@@ -60,6 +61,7 @@ MADE = {
     "Diagnosis": (lambda: tfinit.diagnose(model(), X, Y), 2),
     "Recommendation": (lambda: tfinit.recommend(model()), 2),
     "Comparison": (race, 1),
+    "Dataset": (data, 3),
     "AtInitialization": (lambda: prune_at_initialization(model(), 0.5, "magnitude"), 2),
     "AfterTraining": (lambda: prune_after_training(model(), X, 0.5), 2),
     "Sensitivity": (lambda: sensitivity(model(), X, Y), 2),
@@ -177,6 +179,19 @@ def test_plot_gives_a_figure_where_there_is_something_to_see(results, name):
 def test_a_notebook_shows_a_figure(results):
     figure = results[min(PLOTTED)].plot()
     assert figure._repr_png_().startswith(b"\x89PNG")  # asked for where no backend is chosen
+
+
+def test_data_and_trainings_are_told_in_a_line_without_their_numbers():
+    said = "made up: 8 training, 8 validation, 8 test examples; inputs 4 float32; targets scalar"
+    assert str(data()) == f"{said} int32, 3 classes"
+    several = replace(data(), train=({"image": X, "age": Y}, X, Y), classes=None)
+    assert str(several).endswith(
+        "inputs ['age'] scalar int32, ['image'] 4 float32; targets 4 float32"
+    )
+    [run] = race().runs
+    assert repr(run) == str(run) == "seed 0 he: final loss 1"
+    assert repr(run.metrics) == "1 evaluation, the last at step 0: validation_loss 1; 10 losses"
+    assert repr(race().rows[0]) == "rank 1 he: final loss 1, 0 of 1 diverged"
 
 
 def test_numbers_of_some_results():

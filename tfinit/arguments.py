@@ -13,6 +13,7 @@ A frozen dataclass of settings has its types checked by its annotations: `check_
 """
 
 import dataclasses
+import difflib
 import math
 import operator
 import os
@@ -265,8 +266,22 @@ def one_of(name: str, value: Any, allowed: Iterable[Any], cure: str = "") -> Any
     allowed = tuple(allowed)
     if not (value is None or isinstance(value, str)) or value not in allowed:
         names = ", ".join(map(str, allowed))
+        cure = f"{meant(value, allowed)} {cure}".strip()
         raise refused(name, f"one of {names}" if names else "one of none", value, cure)
     return value
+
+
+def meant(value: object, allowed: Iterable[Any]) -> str:
+    """The end of an error: which of the names a wrong one is like; "" if it is like none.
+
+    Example:
+        >>> meant("magnitud", ["magnitude", "random"])
+        " Did you mean 'magnitude'?"
+    """
+    if not isinstance(value, str):
+        return ""
+    near = difflib.get_close_matches(value, [one for one in allowed if isinstance(one, str)], 1)
+    return f" Did you mean {near[0]!r}?" if near else ""
 
 
 def path(name: str, value: Any, none: bool = False, cure: str = "") -> Any:

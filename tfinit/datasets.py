@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tfinit import points
-from tfinit.arguments import text
+from tfinit.arguments import meant, text
 from tfinit.errors import InputError, MissingPackage, WorkError, first_line
 
 if TYPE_CHECKING:
@@ -348,5 +348,5 @@ def load(name: str, argument: str = "dataset") -> "Dataset":
     raise InputError(
         f"`{argument}` must be one of {', '.join(DATASETS)}, the name of an .npz file in {DATA_DIR}"
         f" ({directory or 'which is not set'}), the path of an .npz file, or "
-        f"{_TFDS}NAME, received {name!r}."
+        f"{_TFDS}NAME, received {name!r}.{meant(name, DATASETS)}"
     )

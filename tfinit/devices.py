@@ -23,7 +23,7 @@ from tfinit.threads import cores, threads_of
 __all__ = ["KERASES", "Device", "announce", "choose", "in_use", "unlisted"]
 
 KERASES = backends.KERASES
-_CHOICES = ("auto", "cpu", "gpu")
+DEVICES = ("auto", "cpu", "gpu")
 _Listed = list[tuple[str, str, int]]  # kind, name and number of what is no CPU
 _log = logging.getLogger(__name__)
 
@@ -107,7 +107,7 @@ def choose(device: str = "auto", framework: str = "keras") -> Device:
         >>> choose("auto") == in_use()
         True
     """
-    one_of("device", device, _CHOICES)
+    one_of("device", device, DEVICES)
     if device == "cpu":
         # For what is not loaded yet: Keras on PyTorch chooses as it is imported.
         os.environ.update(CUDA_VISIBLE_DEVICES="-1", KERAS_TORCH_DEVICE="cpu")

@@ -5,7 +5,7 @@ from types import ModuleType
 from typing import Any
 
 from tfinit import arguments
-from tfinit.arguments import instance, one_of, refused, text, whole, wholes
+from tfinit.arguments import instance, meant, one_of, refused, text, whole, wholes
 from tfinit.devices import KERASES
 from tfinit.errors import InputError
 from tfinit.graph.calling import check_data
@@ -119,7 +119,7 @@ def _network(name: str, keras: ModuleType) -> Network:
     known = f"`model` must be one of {', '.join(NETWORKS)}, or {PATTERN} as in mlp-30-relu"
     found = _MLP.fullmatch(name)
     if found is None:
-        raise InputError(f"{known}; received {name!r}.")
+        raise InputError(f"{known}; received {name!r}.{meant(name, NETWORKS)}")
     depth, activation = int(found[1]), found[2]
     if depth < 2:
         raise InputError(

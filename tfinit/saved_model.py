@@ -4,6 +4,7 @@ import functools
 import json
 import os
 import threading
+import warnings
 import zipfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -75,7 +76,9 @@ def load_model(
             f"loaded. {cure}"
         )
     try:
-        with _weights_within(checked.weights):
+        with _weights_within(checked.weights), warnings.catch_warnings():
+            # Of an optimizer that has not trained yet, whose state is made at its first step.
+            warnings.filterwarnings("ignore", "Skipping variable loading for optimizer")
             return keras.saving.load_model(path, compile=compile, safe_mode=not allow_lambda)
     except Exception as error:
         # Keras raises whatever a layer's own code does.

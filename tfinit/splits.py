@@ -20,6 +20,8 @@ from tfinit.given_arrays import (
     pixels_of,
     read_split,
 )
+from tfinit.results import Result
+from tfinit.text_table import of_shape
 
 __all__ = ["SPLIT_SEED", "Dataset", "Split", "digest", "from_arrays"]
 
@@ -28,8 +30,8 @@ _MOST_HELD_OUT = 5000
 _LOOKED_AT = 32  # examples of a stream, to see what it gives
 
 
-@dataclass(frozen=True)
-class Dataset:
+@dataclass(frozen=True, eq=False, repr=False)
+class Dataset(Result):
     """Training, validation and test examples.
 
     A split is (x, y), or (x, y, sample weights): each of these an array with a row for each
@@ -56,6 +58,24 @@ class Dataset:
         if not isinstance(self.train, tuple | list):
             stream = stream_of(self.train, "data.train")
             object.__setattr__(self, "train", stream or self.train)
+
+    def __str__(self) -> str:
+        train, *rest = self._rows()
+        counts = [
+            f"{row['examples']:,} {row['split']}" for row in (train, *rest) if row["examples"]
+        ]
+        told = f"{self.name}: {', '.join(counts)} examples; inputs {train['inputs']}"
+        if train["targets"]:
+            told += f"; targets {train['targets']}"
+        return told if self.classes is None else f"{told}, {self.classes} classes"
+
+    def to_dict(self) -> dict[str, Any]:
+        """What the splits are made of, without the examples."""
+        return {"name": self.name, "classes": self.classes, "splits": self._rows()}
+
+    def _rows(self) -> list[dict[str, Any]]:
+        splits = {"training": self.train, "validation": self.validation, "test": self.test}
+        return [{"split": name, **_described(split)} for name, split in splits.items() if split]
 
     @property
     def rows(self) -> int | None:
@@ -155,6 +175,21 @@ class Dataset:
         train = (str(self.train),) if isinstance(self.train, Stream) else self.train
         splits = (train, self.validation, self.test)
         return digest(*(part for split in splits for part in split or (None,)))
+
+
+def _described(split: Split | Stream) -> dict[str, Any]:
+    """How many examples a split has, and of what shape and type; of a stream what is known."""
+    if isinstance(split, Stream):
+        return {"examples": None, "inputs": str(split), "targets": "", "weights": ""}
+    x, y, *weights = split
+
+    def told(part: Arrays) -> str:
+        ones = with_places(part)
+        return ", ".join(f"{at} {of_shape(one.shape[1:])} {one.dtype}".strip() for at, one in ones)
+
+    parts = {"inputs": x, "targets": y, "weights": weights[0] if weights else None}
+    found = {name: told(part) for name, part in parts.items()}
+    return {"examples": len(flat(x)[0]), **found}
 
 
 def digest(*arrays: Arrays | None) -> str:

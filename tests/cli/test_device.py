@@ -27,6 +27,8 @@ COMMANDS = {
 WITHOUT = {"export"}
 NEEDED = {
     "diagnose": ["missing.keras"],
+    "initialize": ["missing.keras", "he"],
+    "recommend": ["missing.keras"],
     "prune": ["missing.keras"],
     "sweep": ["../sweep.toml"],
 }
@@ -56,12 +58,12 @@ def test_every_command_is_looked_at():
 @without_gpu
 @pytest.mark.parametrize("name", sorted(set(COMMANDS) - WITHOUT))
 def test_a_gpu_that_is_not_there_is_one_line_before_anything_else(here, capfd, name):
-    for device, words in {"gpu": "`device` 'gpu': ", "tpu": "one of auto, cpu, gpu"}.items():
+    for device, words in {"gpu": "--device 'gpu': ", "tpu": "one of auto, cpu, gpu"}.items():
         with pytest.raises(SystemExit) as stopped:
             main([name, *NEEDED.get(name, []), "--device", device])
         out, err = capfd.readouterr()
         assert (stopped.value.code, out, err.count("\n")) == (2, "", 1), err
-        assert err.startswith("tfinit: `device`") and words in err
+        assert err.startswith("tfinit: --device") and words in err
     assert list(here.iterdir()) == []
 
 
@@ -95,7 +97,7 @@ def test_threads_that_can_no_longer_be_set_are_one_line_before_anything_else(her
         main([name, "--threads", "3"])
     out, err = capfd.readouterr()
     assert (stopped.value.code, out, err.count("\n")) == (2, "", 1), err
-    assert err.startswith("tfinit: `threads` 3: TensorFlow computes in this process with")
+    assert err.startswith("tfinit: --threads 3: TensorFlow computes in this process with")
     assert list(here.iterdir()) == []
 
 

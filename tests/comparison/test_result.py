@@ -91,6 +91,26 @@ def test_rows_by_rank_and_the_diverged_in_no_mean():
     assert (RACE.best, RACE.seeds, RACE.labels) == ("he", [0, 1], ["zeros", "he", "large"])
 
 
+def test_what_learned_nothing_shares_no_rank_with_what_did_however_few_the_seeds():
+    """Two seeds that differ much cannot tell 0.01 from 2.3 by a test."""
+    ends = {"wild": (0.001, 0.5), "he": (0.1, 0.2), "slow": (0.9, 1.9)}
+    runs = [run(name, s, falling(end)) for name, of in ends.items() for s, end in enumerate(of)]
+    runs += [run(name, s, [2.3] * 40) for name in ("zeros", "ones") for s in (0, 1)]
+    race = Comparison("made up", tuple(runs), 10, 40, 64, 0.1)
+    ranks = {"he": 1, "ones": 4, "slow": 1, "wild": 1, "zeros": 4}
+    assert dict(sorted(race.ranking.ranks.items())) == ranks
+    assert [name for name in race.labels if race.learned_nothing(name)] == ["zeros", "ones"]
+    nothing = Comparison("made up", tuple(runs[-4:]), 10, 40, 64, None)
+    assert set(nothing.ranking.ranks.values()) == {1}
+
+
+def test_what_begins_well_and_stays_there_is_not_put_behind():
+    runs = [run("pretrained", s, [0.1] * 40) for s in (0, 1)]
+    runs += [run("he", s, falling(0.1 + s)) for s in (0, 1)]
+    race = Comparison("made up", tuple(runs), 10, 40, 64, 0.1)
+    assert race.learned_nothing("pretrained") and race.best == "pretrained"
+
+
 def test_it_prints_a_table_and_a_conclusion_within_100_columns():
     lines = str(RACE).splitlines()
     assert max(map(len, lines)) <= 100

@@ -152,6 +152,23 @@ def test_a_deeper_network_computes_the_same(make, after, added):
     assert difference(model, more) < 1e-6 and f"{added[0]}_deeper" in [x.name for x in more.layers]
 
 
+def test_with_data_new_normalizations_compute_the_same_in_training_too():
+    model = trained(convolutional())
+    x = inputs_of(model)
+
+    def moved(larger):
+        made, again = (keras.ops.convert_to_numpy(one(x, training=True)) for one in (model, larger))
+        return np.abs(made - again).max() / np.abs(made).max()
+
+    before = model.get_weights()
+    larger = deeper(deeper(model, "a", x), "a_deeper", x)
+    assert all(np.array_equal(*pair) for pair in zip(before, model.get_weights(), strict=True))
+    assert difference(model, larger) < 1e-6
+    assert moved(deeper(model, "a")) > 0.1 and moved(larger) < 1e-5
+    with pytest.raises(InputError, match="`x`"):
+        deeper(model, "a", x[:, :, :, :2])
+
+
 @pytest.mark.parametrize(
     ("make", "widths", "message"),
     [

@@ -308,7 +308,7 @@ def _initialization(calls: Calls) -> None:
                 },
             )
     calls.add("net2net.wider", model=MODEL, widths={"a": 7}, spread=0.5, seed=1)
-    calls.add("net2net.deeper", model=MODEL, after=["a"], _odd={"after": "texts"})
+    calls.add("net2net.deeper", model=MODEL, after=["a"], x=X, _odd={"after": "texts", "x": "None"})
     network = {"name": "mlp-2-relu", "keras": keras, "input_shape": (4,), "classes": 3, "seed": 1}
     said = {"name": "model"}
     odd = {"x": "all"}  # which this initialization does not look at

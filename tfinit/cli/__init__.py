@@ -7,7 +7,7 @@ it runs.
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tfinit.cli.signals import heard, nothing_begun
@@ -16,6 +16,12 @@ from tfinit.native_output import open_streams
 
 if TYPE_CHECKING:
     from tfinit.cli.console import Command
+
+_EXAMPLES = (
+    "tfinit diagnose mine.py:build         will it learn? What is wrong where?",
+    "tfinit prune model.keras --sparsity 0.9",
+    "tfinit lottery --levels 5             tickets on digits, a minute",
+)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -29,47 +35,59 @@ def main(arguments: list[str] | None = None) -> None:
     open_streams()
     with one_line(), heard() as signals:
         with nothing_begun():
-            command = _typed(arguments)
+            from tfinit.cli.console import warnings_in_a_line
+            from tfinit.cli.parsing import said_by_flags
+
+            command = _typed(sys.argv[1:] if arguments is None else arguments)
         signals.after = command.stopped
-        code = command.run()
+        with said_by_flags(command), warnings_in_a_line():
+            code = command.run()
     if code:
         sys.exit(code)
 
 
 def commands() -> dict[str, Any]:
     """The words after ``tfinit``, with what they run."""
-    from tfinit.cli import compare, demo, diagnose, export, lottery, prune, sweep
+    return {word: command for group in _groups().values() for word, command in group.items()}
+
+
+def _groups() -> dict[str, Mapping[str, Any]]:
+    """The commands by what they are for, as the help has them."""
+    from tfinit.cli import compare, demo, diagnose, export, initialize, lottery, prune, sweep
 
     return {
-        **lottery.COMMANDS,
-        **sweep.COMMANDS,
-        **diagnose.COMMANDS,
-        **compare.COMMANDS,
-        **prune.COMMANDS,
-        **export.COMMANDS,
-        **demo.COMMANDS,
+        "initialize and diagnose": {
+            **diagnose.COMMANDS,
+            **initialize.COMMANDS,
+            **compare.COMMANDS,
+            **demo.COMMANDS,
+        },
+        "prune and export": {**prune.COMMANDS, **export.COMMANDS},
+        "experiments": {**lottery.COMMANDS, **sweep.COMMANDS},
     }
 
 
-def _typed(arguments: list[str] | None) -> "Command":
-    # Not at the top: while this is imported, for a third of a second, signals are heard already.
-    import tyro
+def _typed(arguments: Sequence[str]) -> "Command":
+    from tfinit.arguments import meant
+    from tfinit.cli.about import print_completion, version
+    from tfinit.cli.help import OPTIONS, main_help
+    from tfinit.cli.parsing import parsed
 
+    word, *rest = arguments or [""]
+    if word in ("-h", "--help"):
+        print(main_help(_groups(), _EXAMPLES), end="")
+        raise SystemExit(0)
+    if word == "--version":
+        print(version())
+        raise SystemExit(0)
     known = commands()
-    _check_word(arguments, known)
-    return tyro.extras.subcommand_cli_from_dict(
-        known,
-        prog="tfinit",
-        description="Weight initialization, pruning and lottery tickets for Keras networks.",
-        args=arguments,
-    )
-
-
-def _check_word(arguments: list[str] | None, commands: Mapping[str, type["Command"]]) -> None:
-    """InputError for the name of no command: with --help beside it tyro would show tfinit's own."""
-    word = next(iter(sys.argv[1:] if arguments is None else arguments), "-")
-    if not word.startswith("-") and word not in commands:
+    if word == "--completion":
+        print_completion(known, rest)
+        raise SystemExit(0)
+    if word not in known:
+        said = f"there is no command `{word}`" if word else "a command is missing"
         raise InputError(
-            f"there is no command `{word}`. Choose one of {', '.join(commands)}; "
+            f"{said}.{meant(word, [*known, *OPTIONS])} Choose one of {', '.join(known)}; "
             "`tfinit --help` says what they do."
         )
+    return parsed(word, known[word], rest)

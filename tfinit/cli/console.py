@@ -2,15 +2,22 @@
 
 import dataclasses
 import logging
-from collections.abc import Callable, Iterator
+import sys
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, ClassVar, TextIO
+from typing import Annotated, Any, ClassVar, TextIO
+
+import tyro
 
 from tfinit.cli.signals import nothing_begun
-from tfinit.errors import InputError
+from tfinit.errors import InputError, TfinitWarning
 from tfinit.files import check_writable
 from tfinit.native_output import stderr_held
+
+# The experiments' field is `dataset`, other commands' `data`.
+Dataset = Annotated[str, tyro.conf.arg(aliases=("--data",))]
 
 
 class Command:
@@ -21,6 +28,18 @@ class Command:
 
     stopped: ClassVar[str] = "Start the same command again to go on where it was."
     """What is said after a signal has ended it: see `tfinit.cli.signals`."""
+    groups: ClassVar[Mapping[str, Sequence[str]]] = {}
+    """Headings in the help → the fields whose flags are below them; "options" has the others."""
+    choices: ClassVar[Mapping[str, Iterable[str | None]]] = {}
+    """Fields → the only values that they take, where these are a few words."""
+    command_lines: ClassVar[Sequence[str]] = ()
+    """Examples in the help."""
+    also: ClassVar[Mapping[str, str]] = {}
+    """Arguments of functions, as their errors name them → the flags that they come from."""
+    typed: ClassVar[Set[str]] = frozenset()
+    """The fields whose flags were typed, if only with their defaults."""
+    shown: ClassVar[Mapping[str, str]] = {}
+    """Those fields → the flag that was typed, which may be one of several names."""
 
     def __post_init__(self) -> None:
         """No checks: `checked` makes the configuration, whose own these are."""
@@ -81,6 +100,31 @@ def said_on(stream: TextIO, logger: str) -> Iterator[None]:
         log.removeHandler(handler)
         log.setLevel(before[0])
         log.propagate = before[1]
+
+
+@contextmanager
+def warnings_in_a_line() -> Iterator[None]:
+    """Warnings of ours are lines on stderr, without the place in the code that they come from."""
+    before = warnings.showwarning
+
+    def show(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        if issubclass(category, TfinitWarning):
+            print(f"tfinit: {message}", file=sys.stderr, flush=True)
+        else:
+            before(message, category, filename, lineno, file, line)
+
+    warnings.showwarning = show  # ty: ignore[invalid-assignment]
+    try:
+        yield
+    finally:
+        warnings.showwarning = before
 
 
 def check_plot(plot: Path | None) -> None:

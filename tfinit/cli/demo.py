@@ -3,7 +3,7 @@
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
@@ -34,6 +34,7 @@ class _Demo(OnDevice):
     """Open the page in the browser."""
 
     stopped: ClassVar[str] = "The page could not be opened yet."
+    command_lines: ClassVar[Sequence[str]] = ("tfinit demo --open",)
 
     def run(self) -> int:
         demo(self.host, self.port, self.max_runs, self.open, self.device)

@@ -4,13 +4,14 @@ import contextlib
 import logging
 import os
 import sys
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import wrapt
 
 from tfinit.cli.console import Command, EachLineOnce
-from tfinit.devices import choose
+from tfinit.devices import DEVICES, choose
 from tfinit.missing_gpu import gpus
 from tfinit.moved import former_names
 from tfinit.threads import use_threads
@@ -21,7 +22,9 @@ class OnDevice(Command):
     """A command that computes. The device is no part of what makes two runs the same."""
 
     device: str = field(default="auto", kw_only=True)
-    """cpu, gpu: an error where the framework lists none; or auto: the first GPU if it lists one."""
+    """auto: the first GPU if the framework lists one. gpu: an error where it lists none."""
+
+    choices: ClassVar[Mapping[str, Iterable[str | None]]] = {"device": DEVICES}
 
 
 def prepare(device: str = "auto", keras: str = "keras", threads: int = 0) -> None:

@@ -1,7 +1,7 @@
 """`tfinit diagnose`: a saved model in, a verdict out, with an exit code for CI."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -54,6 +54,14 @@ class _Diagnose(OnDevice):
     """Run Python code in the model file (Lambda layers). Only for files that you trust."""
 
     stopped: ClassVar[str] = "Nothing was written."
+    groups: ClassVar[Mapping[str, Sequence[str]]] = {
+        "what it looks at": ("data", "loss", "examples", "seed", "allow_lambda", "device"),
+        "what it says": ("fix", "plot", "json"),
+    }
+    command_lines: ClassVar[Sequence[str]] = (
+        "tfinit diagnose model.keras --data digits",
+        "tfinit diagnose mine.py:build --data mine.py:load --fix",
+    )
 
     def run(self) -> int:
         check_plot(self.plot)
@@ -65,8 +73,7 @@ class _Diagnose(OnDevice):
                 "Name the function that builds the model: file.py:build."
             )
         with loading():
-            from tfinit.model_builders import builder_of
-            from tfinit.saved_model import load_model
+            from tfinit.cli.given_model import given_model
 
             warm_up(self.device)
         fixed = None
@@ -75,12 +82,8 @@ class _Diagnose(OnDevice):
 
             fixed = fix(self.model, "model", self._built)
             diagnosis = fixed.before
-        elif is_named(self.model):
-            _, diagnosis = self._built(builder_of(self.model, "model"))
         else:
-            cure = "If you trust the file, add --allow-lambda."
-            model = load_model(Path(self.model), allow_lambda=self.allow_lambda, cure=cure)
-            diagnosis = self._diagnosed(model)
+            diagnosis = self._diagnosed(*given_model(self.model, self.seed, self.allow_lambda))
         if self.json:
             told = diagnosis.to_dict() | ({"fix": fixed.to_dict()} if fixed else {})
             print(json.dumps(told, indent=2), flush=True)

@@ -1,6 +1,7 @@
 """`tfinit export`: a saved model in, a checked and measured file for a device out."""
 
 import json
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -9,6 +10,7 @@ import tyro
 from tfinit.cli.console import Command, checked, said_on
 from tfinit.cli.signals import nothing_begun
 from tfinit.exporting.config import ExportConfig
+from tfinit.exporting.formats import QUANTIZE
 from tfinit.native_output import stderr_held
 
 
@@ -20,13 +22,22 @@ class _Export(Command, ExportConfig):
     """Print everything as JSON instead of the table."""
 
     stopped: ClassVar[str] = "Nothing was written."
+    choices: ClassVar[Mapping[str, Iterable[str | None]]] = {"quantize": QUANTIZE}
+    groups: ClassVar[Mapping[str, Sequence[str]]] = {
+        "the file": ("format", "quantize", "sparse", "data"),
+        "what is measured": ("baseline", "seconds", "timeout", "json"),
+    }
+    command_lines: ClassVar[Sequence[str]] = (
+        "tfinit export pruned.keras pruned.tflite --sparse",
+        "tfinit export model.keras model.onnx --baseline dense.keras --data digits",
+    )
 
     def run(self) -> int:
         export(checked(self, ExportConfig), self.json)
         return 0
 
 
-COMMANDS = {"export": tyro.conf.configure(tyro.conf.PositionalRequiredArgs)(_Export)}
+COMMANDS = {"export": _Export}
 
 
 def export(config: ExportConfig, as_json: bool = False) -> None:

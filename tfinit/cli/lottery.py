@@ -2,22 +2,26 @@
 
 import dataclasses
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import tyro
 
-from tfinit.cli.console import loading
+from tfinit.cli.console import Dataset, loading
 from tfinit.cli.device import warm_up
 from tfinit.cli.workers import WithWorkers
+from tfinit.datasets import datasets_help
+from tfinit.devices import KERASES
 from tfinit.errors import InputError
 from tfinit.executors.workers import Workers
 from tfinit.flag_help import FlagHelp
 from tfinit.lottery.branches import controls_help
 from tfinit.lottery.config import (
+    ON_DIVERGENCE,
+    STRUCTURES,
     LotteryConfig,
     StabilityConfig,
     allocations_help,
@@ -25,6 +29,8 @@ from tfinit.lottery.config import (
 )
 from tfinit.lottery.initializations import DEFAULTS as INITIALIZATIONS
 from tfinit.progress import Bar
+from tfinit.pruning.scoring.allocation import NAMES
+from tfinit.training.judged import DIRECTIONS, EVALUATE_TEST
 
 if TYPE_CHECKING:
     from tfinit.lottery.tracking import Tracker
@@ -41,6 +47,31 @@ class _Replicated(WithWorkers):
     plot_only: bool = False
     """Train nothing: tables and figures again, of what there is in --run-dir."""
 
+    choices: ClassVar[Mapping[str, Iterable[str | None]]] = {
+        **WithWorkers.choices,
+        "keras": KERASES,
+        "evaluate_test": EVALUATE_TEST,
+        "metric_direction": DIRECTIONS,
+        "on_divergence": ON_DIVERGENCE,
+        "allocation": NAMES,
+        "structure": STRUCTURES,
+    }
+
+
+_NETWORK = ("model", "dataset", "train_examples", "initialization", "keras")
+_TRAINING = (
+    *("seeds", "replicates", "steps", "batch_size", "optimizer", "learning_rate"),
+    *("warmup_steps", "learning_rate_drops", "weight_decay", "augment"),
+)
+_PRUNING = (
+    *("levels", "prune_fraction", "output_prune_fraction", "layer_prune_fractions", "allocation"),
+    *("score", "structure", "rewind_step", "controls", "on_divergence"),
+)
+_RESULTS = (
+    *("metric", "metric_direction", "evaluate_every", "evaluate_test", "run_dir", "log_dir"),
+    "plot_only",
+)
+
 
 @dataclass(frozen=True)
 class _Lottery(_Replicated, LotteryConfig):
@@ -51,6 +82,22 @@ class _Lottery(_Replicated, LotteryConfig):
     allocation: str = field(default="uniform", metadata=FlagHelp(allocations_help))
     score: Annotated[str, tyro.conf.arg(aliases=("--criterion",))] = field(
         default="magnitude", metadata=FlagHelp(scores_help)
+    )
+
+    dataset: Dataset = field(default="digits", metadata=FlagHelp(datasets_help))
+
+    groups: ClassVar[Mapping[str, Sequence[str]]] = {
+        "network and data": _NETWORK,
+        "pruning": _PRUNING,
+        "training": _TRAINING,
+        "results": _RESULTS,
+        **WithWorkers.groups,
+    }
+    command_lines: ClassVar[Sequence[str]] = (
+        "tfinit lottery --levels 5 --steps 300 --seeds 0",
+        "tfinit lottery --rewind-step 50 --controls reinit shuffle",
+        "tfinit lottery --model mine.py:build --data mine.py:load --run-dir runs/mine",
+        "tfinit lottery --plot-only --run-dir runs/mine",
     )
 
     def run(self) -> int:
@@ -68,6 +115,14 @@ class _Initializations(_Lottery):
     initializations: tuple[str, ...] = INITIALIZATIONS
     """Schemes, initializers of tfinit or of Keras; published: the network's own."""
 
+    groups: ClassVar[Mapping[str, Sequence[str]]] = {
+        "network and data": ("initializations", *(n for n in _NETWORK if n != "initialization")),
+        **{name: flags for name, flags in _Lottery.groups.items() if flags is not _NETWORK},
+    }
+    command_lines: ClassVar[Sequence[str]] = (
+        "tfinit initializations --initializations he xavier orthogonal --levels 5",
+    )
+
     def run(self) -> int:
         if self.plot_only:
             return _reported(self, LotteryConfig, "initializations")
@@ -84,6 +139,20 @@ class _Initializations(_Lottery):
 @dataclass(frozen=True)
 class _Stability(_Replicated, StabilityConfig):
     __doc__ = (StabilityConfig.__doc__ or "").split("\n")[0]
+
+    dataset: Dataset = field(default="digits", metadata=FlagHelp(datasets_help))
+
+    groups: ClassVar[Mapping[str, Sequence[str]]] = {
+        "network and data": _NETWORK,
+        "what is measured": ("spawn_steps", "points"),
+        "training": _TRAINING,
+        "results": _RESULTS,
+        **WithWorkers.groups,
+    }
+    command_lines: ClassVar[Sequence[str]] = (
+        "tfinit stability --spawn-steps 0 100 --steps 300 --seeds 0",
+        "tfinit stability --model mine.py:build --data mine.py:load",
+    )
 
     def run(self) -> int:
         if self.plot_only:

@@ -1,25 +1,55 @@
 """`tfinit prune`: a saved model in, a pruned one out."""
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
-import tyro
-
+from tfinit.block_sizes import BLOCK_SIZES
 from tfinit.cli.console import checked, loading
 from tfinit.cli.device import OnDevice, warm_up
 from tfinit.fine_tuning.config import PruneConfig
 from tfinit.progress import Bar
+from tfinit.pruning.calibrated import names
+from tfinit.pruning.scoring import channel_names
 
 
 @dataclass(frozen=True)
 class _Prune(OnDevice, PruneConfig):
     __doc__ = (PruneConfig.__doc__ or "").split("\n")[0]
 
+    choices: ClassVar[Mapping[str, Iterable[str | None]]] = {
+        **OnDevice.choices,
+        "allocation": names.ALLOCATIONS,
+        "blocks": BLOCK_SIZES,
+        "structure": names.STRUCTURES,
+        "channel_score": channel_names.SCORES,
+        "channel_allocation": channel_names.ALLOCATIONS,
+    }
+    groups: ClassVar[Mapping[str, Sequence[str]]] = {
+        "what is pruned": ("sparsity", "allocation", "keep_zeros", "blocks", "out"),
+        "training": ("data", "loss", "epochs", "batch_size", "learning_rate", "seed", "device"),
+        "without training": (
+            *("after_training", "score", "structure", "examples", "repair", "damping"),
+        ),
+        "whole channels": (
+            *("channels", "target", "gradual", "channel_score", "channel_allocation"),
+            *("round_to", "protect", "filters"),
+        ),
+    }
+    command_lines: ClassVar[Sequence[str]] = (
+        "tfinit prune model.keras --sparsity 0.9 --data digits",
+        "tfinit prune model.keras --after-training --structure 2:4 --data mine.py:load",
+        "tfinit prune model.keras --channels --target macs=0.3 --out small.keras",
+    )
+
     def run(self) -> int:
-        prune(checked(self, PruneConfig), self.device)
+        config = checked(self, PruneConfig)
+        config.check_given(self.typed)
+        prune(config, self.device)
         return 0
 
 
-COMMANDS = {"prune": tyro.conf.configure(tyro.conf.PositionalRequiredArgs)(_Prune)}
+COMMANDS = {"prune": _Prune}
 
 
 def prune(config: PruneConfig, device: str = "auto") -> None:

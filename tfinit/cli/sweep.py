@@ -1,9 +1,10 @@
 """`tfinit sweep`: one lottery experiment in many configurations, from a file."""
 
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import tyro
 
@@ -31,6 +32,15 @@ class _Sweep(WithWorkers):
     plot_only: bool = False
     """Train nothing: tables and figures again, of what there is in --run-dir. The file can be left
     out then."""
+
+    groups: ClassVar[Mapping[str, Sequence[str]]] = {
+        "results": ("run_dir", "plot_only"),
+        "where it runs": tuple(n for n in WithWorkers.groups["where it runs"] if n != "threads"),
+    }
+    command_lines: ClassVar[Sequence[str]] = (
+        "tfinit sweep sweep.toml",
+        "tfinit sweep --plot-only --run-dir runs/sweep",
+    )
 
     def run(self) -> int:
         if self.plot_only:

@@ -1,11 +1,12 @@
 """The flags of commands that train several networks: how many at once, and where."""
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from tfinit.cli.console import checked
 from tfinit.cli.device import OnDevice
-from tfinit.executors.workers import Workers, threaded, workers_of
+from tfinit.executors.workers import ON_FAILURE, Workers, threaded, workers_of
 
 
 @dataclass(frozen=True)
@@ -16,7 +17,7 @@ class WithWorkers(OnDevice):
     """Train so many networks at once, each on its share of the cores, by Ray: tfinit[scale]. 0:
     one after the other, in this process."""
     address: str | None = field(default=None, kw_only=True)
-    """A Ray cluster that runs: auto, or ray://host:port. None: Ray is started here."""
+    """A Ray cluster that runs: auto, or ray://host:port. Default: Ray is started here."""
     cpus_per_training: float = field(default=0.0, kw_only=True)
     """CPUs of each training. 0: the cores of this machine / --workers; in a cluster 1."""
     gpus_per_training: float = field(default=0.0, kw_only=True)
@@ -26,6 +27,17 @@ class WithWorkers(OnDevice):
     on_failure: str = field(default="finish", kw_only=True)
     """When a training of a worker fails. finish: the rest goes on, and the command ends with 1;
     stop: at once."""
+
+    choices: ClassVar[Mapping[str, Iterable[str | None]]] = {
+        **OnDevice.choices,
+        "on_failure": ON_FAILURE,
+    }
+    groups: ClassVar[Mapping[str, Sequence[str]]] = {
+        "where it runs": (
+            *("device", "threads", "workers", "address", "cpus_per_training", "gpus_per_training"),
+            *("time_limit", "on_failure"),
+        )
+    }
 
     def chosen_workers(self) -> Workers | None:
         """The workers that were asked for; None: none were."""

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tfinit.arguments import meant
 from tfinit.errors import InputError
 from tfinit.models import fill, initializations, initializer
 from tfinit.schemes.engine.registry import REGISTRY
@@ -142,7 +143,9 @@ def _of_name(name: str) -> Callable[[Any, Any, int], Any]:
         return _filling(keras.initializers.RandomNormal(stddev=DEVIATIONS[name]))
     if name in initializations():
         return _filling(initializer(name))
-    raise InputError(f"`schemes` must be among {', '.join(names())}, received {name!r}.")
+    raise InputError(
+        f"`schemes` must be among {', '.join(names())}, received {name!r}.{meant(name, names())}"
+    )
 
 
 def _filling(initializer: Any) -> Callable[[Any, Any, int], Any]:

@@ -23,9 +23,11 @@ if TYPE_CHECKING:
 # What a final loss is the mean of, and what must be below the target: so many of all steps. The
 # loss of one batch says little.
 WINDOW = 0.05
+# A loss that has not fallen by 5% from its first value: the network learned nothing.
+_LEARNED = 0.95
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Run:
     """One training: one scheme, one seed.
 
@@ -96,8 +98,10 @@ class Run:
             end = f"diverged at step {self.diverged_at}"
         return f"seed {self.seed} {self.label}: {end}"
 
+    __repr__ = __str__  # the generated one would list every loss
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class Row:
     """One scheme over all its seeds.
 
@@ -132,6 +136,13 @@ class Row:
     test: Spread
     risk: float
     verdict: str
+
+    def __str__(self) -> str:
+        """One line: its rank, and what came of it."""
+        lost = f"{self.diverged} of {self.runs} diverged"
+        return f"rank {self.rank} {self.label}: final loss {self.final_loss.mean:.3g}, {lost}"
+
+    __repr__ = __str__
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -184,8 +195,38 @@ class Comparison(Result):
 
     @cached_property
     def ranking(self) -> Ranking:
-        """The ranks, and whether a test tells them apart."""
-        return rank(self.values, self.metric)
+        """The ranks, and whether a test tells them apart.
+
+        By `tfinit.comparison.rank`. However few the seeds, schemes that learned nothing, with
+        losses that all end above all those of one that did, are ranked behind the others, and
+        those of which a seed diverged behind these.
+        """
+        ends = self.final_losses
+        lost = [label for label, values in self.values.items() if not np.isfinite(values).all()]
+        idle = [label for label in ends if label not in lost and self.learned_nothing(label)]
+        learned = [label for label in ends if label not in (*lost, *idle)]
+        worst = min((max(ends[label]) for label in learned), default=math.inf)
+        behind = [label for label in idle if min(ends[label]) > worst]
+        groups = [[label for label in ends if label not in (*lost, *behind)], behind, lost]
+        ranks: dict[str, int] = {}
+        for group in filter(None, groups):
+            found = rank({label: self.values[label] for label in group}, self.metric)
+            before = len(ranks)
+            ranks |= {label: before + place for label, place in found.ranks.items()}
+        return Ranking(ranks, len(self.seeds) > 1)
+
+    def learned_nothing(self, label: str) -> bool:
+        """Whether no seed's loss ends 5% below its first value.
+
+        Raises:
+            InputError: there is no such scheme.
+        """
+        # With as many steps as are one mean, the first loss is part of it.
+        return all(
+            run.final_loss > first - (1 - _LEARNED) * abs(first)
+            for run in self.of(label)
+            for first in run.metrics.losses[:1].tolist()
+        )
 
     @cached_property
     def told(self) -> JudgedMetric:

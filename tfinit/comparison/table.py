@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
 _COLUMNS = 100
 _LABEL = 22  # longer labels are cut
-# A loss that has not fallen by 5% from its first value: the network learned nothing.
-_LEARNED = 0.95
 # How well a Kendall's τ_b foretells: half of the pairs more in the right order than in the wrong.
 _WELL = 0.5
 _BARELY = 0.2
@@ -128,22 +126,13 @@ def _outcome(comparison: "Comparison") -> str:
             f"{_all_of(ends)}"
         )
     others = []
-    idle = [row.label for row in rows if not row.diverged and _learned_nothing(comparison, row)]
+    idle = [row.label for row in rows if not row.diverged and comparison.learned_nothing(row.label)]
     if idle:
         others.append(f"{_all_of(idle)} learned nothing")
     lost = [f"{row.label} diverged with {row.diverged} of {seeds}" for row in rows if row.diverged]
     if lost:
         others.append(f"{_all_of(lost)} seed{'s' if seeds > 1 else ''}")
     return f"{'; '.join([won, *others])}."
-
-
-def _learned_nothing(comparison: "Comparison", row: "Row") -> bool:
-    # With as many steps as are one mean, the first loss is part of it.
-    return all(
-        run.final_loss > first - (1 - _LEARNED) * abs(first)
-        for run in comparison.of(row.label)
-        for first in [float(run.metrics.losses[0])]
-    )
 
 
 def _foretold(comparison: "Comparison") -> str:

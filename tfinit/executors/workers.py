@@ -11,7 +11,7 @@ from tfinit.executors.job import Executor, Serial
 from tfinit.progress import Follower
 from tfinit.threads import cores
 
-_ON_FAILURE = ("finish", "stop")
+ON_FAILURE = ("finish", "stop")
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Workers:
         number("gpus_per_training", self.gpus_per_training, least=0)
         number("time_limit", self.time_limit, least=0)
         whole("retries", self.retries, 0)
-        one_of("on_failure", self.on_failure, _ON_FAILURE)
+        one_of("on_failure", self.on_failure, ON_FAILURE)
         if not self.workers and self.address is None:
             raise InputError(
                 "`workers` must be 1 or more where no `address` of a cluster is given, received 0."

@@ -1,6 +1,7 @@
 """What `tfinit prune` does: one frozen dataclass, from which its flags come."""
 
 import os
+from collections.abc import Iterable, Set
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
@@ -26,6 +27,10 @@ _ARRAYS = (
     "x_train, y_train and, to report on, x_test, y_test. Of several inputs or outputs: "
     "x_train_NAME, y_train_NAME; weights of examples: sample_weight_train"
 )
+
+
+def _quoted(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
 
 
 def _scores_help() -> str:
@@ -117,15 +122,16 @@ class PruneConfig:
         one_of("blocks", self.blocks, (None, *BLOCK_SIZES))
         if self.blocks is not None and self.allocation == "global":
             raise InputError(
-                "`blocks` and allocation 'global' exclude each other: use allocation 'uniform' or "
-                "'erk'."
+                "`blocks` and `allocation` 'global' exclude each other: use 'uniform' or 'erk'."
             )
         one_of("channel_score", self.channel_score, channel_names.SCORES)
         one_of("channel_allocation", self.channel_allocation, channel_names.ALLOCATIONS)
         whole("round_to", self.round_to, 1)
         number("protect", self.protect, least=0, most=1)
         self.fraction_left()
-        self._check_asked_for()
+        self.check_given(
+            {one.name for one in fields(self) if getattr(self, one.name) != one.default}
+        )
         if self.out.suffix != ".keras":
             raise InputError(f"`out` must end in .keras, received {str(self.out)!r}.")
         if os.path.realpath(self.out) == os.path.realpath(self.model):
@@ -159,21 +165,33 @@ class PruneConfig:
             raise refused("target", wanted, self.target)
         return {kind: left}
 
-    def _check_asked_for(self) -> None:
-        """Refuse what would be ignored."""
+    def check_given(self, given: Set[str]) -> None:
+        """Refuse what would be ignored.
+
+        Args:
+            given: The fields that were asked for; which those are where a value is the default,
+                only the command line knows.
+
+        Raises:
+            InputError: one of them has no meaning beside another.
+        """
+        if self.structure in names.N_M and "sparsity" in given:
+            raise InputError(
+                f"`structure` {self.structure!r} prunes half of the weights, received `sparsity` "
+                f"{self.sparsity:g}. Leave one of them out."
+            )
         if self.channels and self.after_training:
             raise InputError(
                 "`channels` and `after_training` exclude each other: whole channels go before a "
                 "training. Leave one of them out."
             )
-        defaults = {one.name: one.default for one in fields(self)}
-        given = {name for name, default in defaults.items() if getattr(self, name) != default}
         if self.after_training:
-            wrong = [n for n in defaults if n in given - {"after_training", *_WITH_THEM, *_AT_ONCE}]
+            every = [one.name for one in fields(self)]
+            wrong = [n for n in every if n in given - {"after_training", *_WITH_THEM, *_AT_ONCE}]
             if wrong:
                 raise InputError(
                     f"`{wrong[0]}` is of a training, and nothing is trained with --after-training. "
-                    f"Beside that are {', '.join(_WITH_THEM[1:] + _AT_ONCE)}."
+                    f"Beside that are {_quoted(_WITH_THEM[1:] + _AT_ONCE)}."
                 )
             return
         if wrong := [name for name in _AT_ONCE if name in given]:
@@ -185,7 +203,7 @@ class PruneConfig:
         if wrong and self.channels:
             raise InputError(
                 f"`{wrong[0]}` is of single weights, and whole channels are asked for: leave it or "
-                f"`channels` out. Of channels are {', '.join(own)}."
+                f"`channels` out. Of channels are {_quoted(own)}."
             )
         if wrong:
             raise InputError(f"`{wrong[0]}` is of whole channels. Ask for them, with --channels.")

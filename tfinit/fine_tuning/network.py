@@ -2,7 +2,6 @@
 
 import hashlib
 import random
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -44,7 +43,7 @@ def network_of(config: PruneConfig) -> Network:
     """
     name = str(config.model)
     if not is_named(name):
-        return Network(lambda: _loaded(config), lambda: _content(config), made=False)
+        return Network(lambda: load_model(config.model), lambda: _content(config), made=False)
     builder = builder_of(name, "model")
 
     def model() -> Any:
@@ -66,13 +65,6 @@ def network_of(config: PruneConfig) -> Network:
         return made
 
     return Network(model, lambda: _described(model()), made=True)
-
-
-def _loaded(config: PruneConfig) -> Any:
-    with warnings.catch_warnings():
-        # The optimizer of the file, here one that never trained, is not that of the pruning.
-        warnings.filterwarnings("ignore", "Skipping variable loading for optimizer")
-        return load_model(config.model)
 
 
 def _content(config: PruneConfig) -> bytes:

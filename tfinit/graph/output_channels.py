@@ -43,20 +43,34 @@ def channel_axes(kernel: OfLayer, rank: int) -> tuple[int, ...]:
 
 def over_channels(kernel: OfLayer, output: Any) -> tuple[Any, tuple[int, ...]]:
     """An output in float32 or wider, and its axes that are not its channels."""
-    import keras
-
-    if keras.backend.standardize_dtype(output.dtype) != "float64":
-        output = keras.ops.cast(output, "float32")
     rank = len(output.shape)
     channels = channel_axes(kernel, rank)
-    return output, tuple(axis for axis in range(rank) if axis not in channels)
+    return _wide(output), tuple(axis for axis in range(rank) if axis not in channels)
+
+
+def _wide(tensor: Any) -> Any:
+    import keras
+
+    if keras.backend.standardize_dtype(tensor.dtype) == "float64":
+        return tensor
+    return keras.ops.cast(tensor, "float32")
 
 
 def channel_statistics(kernel: OfLayer, output: Any) -> ChannelStatistics:
     """Mean and variance of each channel of an output, over everything else."""
+    return _statistics(*over_channels(kernel, output))
+
+
+def entering_statistics(normalization: Any, tensor: Any) -> ChannelStatistics:
+    """Mean and variance of each channel of what enters a BatchNormalization."""
+    axis = normalization.axis % len(tensor.shape)
+    others = tuple(other for other in range(len(tensor.shape)) if other != axis)
+    return _statistics(_wide(tensor), others)
+
+
+def _statistics(output: Any, others: tuple[int, ...]) -> ChannelStatistics:
     import keras
 
-    output, others = over_channels(kernel, output)
     # Not Keras's `moments`, which on PyTorch is a difference of squares.
     mean = keras.ops.mean(output, axis=others, keepdims=True)
     variance = keras.ops.mean(keras.ops.square(output - mean), axis=others)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from tfinit.arguments import number, one_of, refused, wholes
+from tfinit.arguments import meant, number, one_of, refused, wholes
 from tfinit.errors import InputError, TfinitDeprecationWarning
 from tfinit.flag_help import FlagHelp
 from tfinit.lottery.branches import BRANCHES, BY_DATA, TICKET, controls_help, parts_of
@@ -124,7 +124,10 @@ class LotteryConfig(NetworkConfig):
         known = [name for name in BRANCHES if name != TICKET]
         unknown = [c for c in self.controls if c not in known]
         if unknown:
-            raise InputError(f"`controls` may name {', '.join(known)}, received {unknown}.")
+            raise InputError(
+                f"`controls` may name {', '.join(known)}, received {unknown}."
+                f"{meant(unknown[0], known)}"
+            )
         if len(set(self.controls)) < len(self.controls):
             raise InputError(f"`controls` names one twice: {self.controls}.")
         self._hold()

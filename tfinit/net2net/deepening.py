@@ -11,12 +11,17 @@ from tfinit.arguments import listed, one_of
 from tfinit.deserializing import filled_afterwards
 from tfinit.errors import InputError, TfinitWarning
 from tfinit.graph.activations import activation_of
+from tfinit.graph.calling import call, check_data
 from tfinit.graph.channel_values import Untouchable
 from tfinit.graph.channels import follow
 from tfinit.graph.elementwise import elementwise
+from tfinit.graph.gradients import without_gradients
 from tfinit.graph.layer_kinds import kind_of
+from tfinit.graph.output_channels import entering_statistics
+from tfinit.graph.snapshot import apart
 from tfinit.graph.tracing import trace
 from tfinit.initializers.base import center
+from tfinit.probes import Point, probing
 from tfinit.pruning.compaction.followed import check_model
 from tfinit.pruning.compaction.liveness import Liveness
 from tfinit.pruning.compaction.rebuilding import Rebuilder, copy_of
@@ -37,7 +42,7 @@ class _Place(NamedTuple):
     layers: tuple[Any, ...]
 
 
-def deeper(model: Any, after: str | Sequence[str]) -> Any:
+def deeper(model: Any, after: str | Sequence[str], x: Any = None) -> Any:
     """A model with more layers that computes what the given one does: the new ones pass all on.
 
     ::
@@ -50,22 +55,31 @@ def deeper(model: Any, after: str | Sequence[str]) -> Any:
     and σ² = 1 − ε, which is the identity in inference; the activation again. The activation must
     leave what it made as it is: ReLU and none do, tanh does not.
 
-    In training a new BatchNormalization uses the batch's mean and variance, so that the first steps
-    differ: its γ and β learn them soon. A model that was trained goes on from where it was, and the
-    new layers learn to do something of their own; from scratch the deeper network trains as well.
-    It is compiled as the given one, with a new optimizer.
+    In training a new BatchNormalization takes the batch's mean and variance away, so that the first
+    steps differ, until its γ and β have learned them. With ``x`` it has them from the start::
+
+        γ = √(σ² + ε), β = μ, with the mean μ and the variance σ² of what enters it
+
+    in training mode, which are its moving statistics, too: what it takes away it gives back, up to
+    the difference between a batch and ``x``, and in inference exactly. A layer without γ or β
+    stays as it is without ``x``.
+
+    A model that was trained goes on from where it was, and the new layers learn to do something of
+    their own; from scratch the deeper network trains as well. It is compiled as the given one, with
+    a new optimizer.
 
     Args:
         model: A built Sequential or functional model of Keras 3. It is left as it was.
         after: Name of a Dense layer or convolution, or of several.
+        x: Some hundred examples, as the model takes them, for new layers of BatchNormalization.
 
     Returns:
         The deeper model. The new layers are called as those that they are like, with ``_deeper``
         behind.
 
     Raises:
-        InputError: no such layer, of another kind, called several times, or its activation does
-            not leave its own outputs as they are.
+        InputError: no such layer, of another kind, called several times, its activation does not
+            leave its own outputs as they are, or ``x`` does not fit the model or is not finite.
 
     Example:
         >>> hidden = keras.layers.Dense(3, "relu", name="hidden")
@@ -80,6 +94,7 @@ def deeper(model: Any, after: str | Sequence[str]) -> Any:
     """
     check_model(model)
     names = [after] if isinstance(after, str) else listed("after", after, str)
+    data = None if x is None else check_data(model, x)
     channels = follow(model)
     places = [_place(model, name) for name in names]
     taken = {layer.name for _, layer in walk_layers(model)}
@@ -92,8 +107,11 @@ def deeper(model: Any, after: str | Sequence[str]) -> Any:
     rebuilder = Rebuilder(channels, everything, inserted)
     with filled_afterwards():
         new = rebuilder.model(model)
-    for layer in (layer for layers in inserted.values() for layer in layers):
+    added = [layer for layers in inserted.values() for layer in layers]
+    for layer in added:
         _pass_on(layer)
+    if data is not None:
+        _give_back(new, added, data)
     for note in rebuilder.notes + compile_alike(new, model, None):
         warnings.warn(f"`deeper`: {note}", TfinitWarning, stacklevel=2)
     return new
@@ -187,3 +205,36 @@ def _pass_on(layer: Any) -> None:
     layer.kernel.assign(kernel)
     if layer.use_bias:
         layer.bias.assign(np.zeros(tuple(layer.bias.shape), np.float32))
+
+
+def _give_back(new: Any, added: list[Any], data: Any) -> None:
+    """Let new normalizations scale and shift by what they divide by and take away in training."""
+    norms = [
+        (layer.name, layer)
+        for layer in added
+        if kind_of(layer).normalization and layer.scale and layer.center
+    ]
+    found: list[tuple[Any, np.ndarray]] = []
+
+    def see(point: Point, tensor: Any) -> None:
+        if point.what != "input":
+            return
+        layer = point.layer
+        mean, variance = entering_statistics(layer, tensor)
+        if not (np.isfinite(mean).all() and np.isfinite(variance).all()):
+            raise InputError(f"What enters {layer.name!r} on `x` is not finite.")
+        values = [
+            (layer.gamma, np.sqrt(variance + layer.epsilon)),
+            (layer.beta, mean),
+            (layer.moving_mean, mean),
+            (layer.moving_variance, variance),
+        ]
+        for variable, value in values:  # so that what follows sees what it will see
+            variable.assign(value)
+        found.extend(values)
+
+    entering = [layer for _, layer in norms]
+    with apart(new), without_gradients(), probing(new, see, layers=norms, entering=entering):
+        call(new, data, training=True)
+    for variable, value in found:
+        variable.assign(value)

@@ -17,6 +17,7 @@ from matplotlib.ticker import FuncFormatter, LogFormatter, NullFormatter
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 _DASHES = ("-", "--", "-.", ":")
+_IN_TURN = {"color": COLOURS, "linestyle": (_DASHES * 2)[: len(COLOURS)]}
 # What the others are compared with: the dense network, a loss to reach.
 NEUTRAL = "0.5"
 
@@ -53,9 +54,12 @@ def sequential() -> Colormap:
 
 
 def panels(title: str, columns: int, size: tuple[float, float]) -> tuple[Figure, list[Axes]]:
-    """A new figure with panels in one row."""
+    """A new figure with panels in one row, whose lines take the colours in turn."""
     figure = blank(title, size)
-    return figure, list(figure.subplots(1, columns, squeeze=False)[0])
+    row = list(figure.subplots(1, columns, squeeze=False)[0])
+    for axes in row:
+        axes.set_prop_cycle(**_IN_TURN)
+    return figure, row
 
 
 class _Shown(Figure):

@@ -2,17 +2,13 @@
 
 from typing import Any
 
-import numpy as np
-
 from tfinit.arguments import number, whole
 from tfinit.errors import InputError
-from tfinit.graph.kernels import Kernel
 from tfinit.graph.residual import require_branches
 from tfinit.schemes.engine.registry import scheme
-from tfinit.schemes.engine.report import Report, frozen, record_of
+from tfinit.schemes.engine.report import Report
 from tfinit.schemes.engine.task import Task
-from tfinit.schemes.mup import by_width, records_of_others
-from tfinit.schemes.variance import draw
+from tfinit.schemes.mup import ByWidth, by_width, draw_by_width
 from tfinit.variables import all_weights, own_weights, walk_layers
 
 
@@ -97,7 +93,6 @@ def completep(
     more = task.structure.additions / depth
     inside = _inside(task)
     rates = {"adam": more ** (alpha - 1), "sgd": more ** (2 * alpha - 1)}[optimizer]
-    stds, multipliers, notes = {}, {}, {}
     for kernel in task.kernels:
         kind, std, multiplier = kernels[kernel.key]
         factor, rate, where = 1.0, 1.0, ""
@@ -105,35 +100,16 @@ def completep(
             factor, rate, where = more**-alpha, 1 / more, ", ends a branch"
         elif id(kernel.variable) in inside:
             rate, where = rates, ", in a branch"
-        stds[kernel.key], multipliers[kernel.key] = std * factor, multiplier * rate
-        notes[kernel.key] = kind + where
+        kernels[kernel.key] = ByWidth(kind + where, std * factor, multiplier * rate)
     last = {id(kernel.bias) for kernel in task.kernels if kernel.key in ends}
     for key, variable in all_weights(task.model).items():
         if key in others and id(variable) in last:
             others[key] /= more
         elif key in others and id(variable) in inside:
             others[key] *= rates
-
-    def value(kernel: Kernel, random: np.random.Generator) -> np.ndarray:
-        return draw(kernel, [stds[kernel.key]] * len(kernel.activations), "normal", random)
-
-    task.draw([kernel for kernel in task.kernels if kernel.trainable], value)
-    records = [
-        record_of(
-            kernel,
-            "set",
-            std=stds[kernel.key],
-            multiplier=multipliers[kernel.key],
-            note=notes[kernel.key],
-        )
-        if kernel.trainable
-        else frozen(kernel)
-        for kernel in task.kernels
-    ]
-    records += records_of_others(task, others)
     return task.report(
         "completep",
-        records,
+        draw_by_width(task, kernels, others),
         f"{task.structure.additions} residual additions, {more:g} times those of the base",
         f"multipliers of the learning rate of {optimizer}",
     )

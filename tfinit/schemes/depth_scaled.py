@@ -8,7 +8,7 @@ from tfinit.arguments import number
 from tfinit.graph.kernels import Kernel
 from tfinit.graph.residual import require_branches
 from tfinit.schemes.engine.registry import scheme, start_from
-from tfinit.schemes.engine.report import Report, frozen, record_of
+from tfinit.schemes.engine.report import Report, records_of_set
 from tfinit.schemes.engine.task import Task
 from tfinit.schemes.variance import draw
 
@@ -53,16 +53,12 @@ def depth_scaled(task: Task, *, std: float = 0.02, start: str | None = None) -> 
         for kernel in chosen:
             if kernel.key in last:
                 task.write(kernel.variable, kernel.variable * factor)
-    records = [
-        record_of(
-            kernel,
-            "set",
-            std=std * scales[kernel.key] if start is None else None,
-            scale=scales[kernel.key],
-            note="ends a residual branch" if kernel.key in last else "",
-        )
-        if kernel.trainable
-        else frozen(kernel)
-        for kernel in task.kernels
-    ]
+    records = records_of_set(
+        task.kernels,
+        lambda kernel: {
+            "std": std * scales[kernel.key] if start is None else None,
+            "scale": scales[kernel.key],
+            "note": "ends a residual branch" if kernel.key in last else "",
+        },
+    )
     return task.report("depth_scaled", records, f"{additions} residual additions")

@@ -6,7 +6,7 @@ from tfinit.arguments import flag, number
 from tfinit.errors import InputError
 from tfinit.graph.kernels import Kernel
 from tfinit.schemes.engine.registry import scheme
-from tfinit.schemes.engine.report import Report, frozen, record_of
+from tfinit.schemes.engine.report import Report, records_of_set
 from tfinit.schemes.engine.task import Task
 
 
@@ -75,17 +75,13 @@ def embeddings(task: Task, *, std: float | None = None, tied: bool | None = None
         return values
 
     task.draw(chosen, value)
-    records = [
-        record_of(
-            kernel,
-            "set",
-            std=stds[kernel.key],
-            note="tied to the head" if id(kernel.layer) in reversed_layers else "",
-        )
-        if kernel.trainable
-        else frozen(kernel)
-        for kernel in found
-    ]
+    records = records_of_set(
+        found,
+        lambda kernel: {
+            "std": stds[kernel.key],
+            "note": "tied to the head" if id(kernel.layer) in reversed_layers else "",
+        },
+    )
     return task.report("embeddings", records)
 
 

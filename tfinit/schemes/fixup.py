@@ -5,7 +5,7 @@ import numpy as np
 from tfinit.graph.kernels import Kernel
 from tfinit.graph.residual import require_branches
 from tfinit.schemes.engine.registry import scheme
-from tfinit.schemes.engine.report import Report, frozen, record_of
+from tfinit.schemes.engine.report import Report, records_of_set
 from tfinit.schemes.engine.task import Task
 from tfinit.schemes.variance import draw, gains, rms
 
@@ -69,12 +69,12 @@ def fixup(task: Task) -> Report:
             return "ends a residual branch"
         return "the head" if kernel.key in head else ""
 
-    records = [
-        record_of(
-            kernel, "set", std=rms(stds[kernel.key]), scale=scales[kernel.key], note=note(kernel)
-        )
-        if kernel.trainable
-        else frozen(kernel)
-        for kernel in task.kernels
-    ]
+    records = records_of_set(
+        task.kernels,
+        lambda kernel: {
+            "std": rms(stds[kernel.key]),
+            "scale": scales[kernel.key],
+            "note": note(kernel),
+        },
+    )
     return task.report("fixup", records, f"{len(branches)} residual branches")

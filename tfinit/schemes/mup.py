@@ -10,7 +10,7 @@ from tfinit.errors import InputError
 from tfinit.graph.kernels import Kernel, find_kernels
 from tfinit.graph.tracing import trace
 from tfinit.schemes.engine.registry import scheme
-from tfinit.schemes.engine.report import Record, Report, frozen, record_of
+from tfinit.schemes.engine.report import Record, Report, records_of_set
 from tfinit.schemes.engine.task import Task
 from tfinit.schemes.variance import draw
 from tfinit.variables import all_weights, check_built, own_weights, walk_layers
@@ -65,29 +65,12 @@ def mup(task: Task, *, base: Any, optimizer: str = "adam", gain: float = 1.0) ->
     transfer, NeurIPS 2021, table 3.
     """
     kernels, others = by_width(task, base, optimizer, gain)
-
-    def value(kernel: Kernel, random: np.random.Generator) -> np.ndarray:
-        return draw(kernel, [kernels[kernel.key].std] * len(kernel.activations), "normal", random)
-
-    task.draw([kernel for kernel in task.kernels if kernel.trainable], value)
-    records = [
-        record_of(
-            kernel,
-            "set",
-            std=kernels[kernel.key].std,
-            multiplier=kernels[kernel.key].multiplier,
-            note=kernels[kernel.key].kind,
-        )
-        if kernel.trainable
-        else frozen(kernel)
-        for kernel in task.kernels
-    ]
-    records += records_of_others(task, others)
+    records = draw_by_width(task, kernels, others)
     return task.report("mup", records, f"multipliers of the learning rate of {optimizer}")
 
 
 class ByWidth(NamedTuple):
-    """What μP says of a kernel: which row of its table, the deviation, the learning rate."""
+    """What is said of a kernel: which row of μP's table, the deviation, the learning rate."""
 
     kind: str
     std: float
@@ -122,7 +105,24 @@ def by_width(
     return found, others
 
 
-def records_of_others(task: Task, multipliers: dict[str, float]) -> list[Record]:
+def draw_by_width(
+    task: Task, kernels: dict[str, ByWidth], others: dict[str, float]
+) -> list[Record]:
+    """Draw each kernel that trains from its normal distribution; the lines of all weights."""
+
+    def value(kernel: Kernel, random: np.random.Generator) -> np.ndarray:
+        return draw(kernel, [kernels[kernel.key].std] * len(kernel.activations), "normal", random)
+
+    task.draw([kernel for kernel in task.kernels if kernel.trainable], value)
+
+    def known(kernel: Kernel) -> dict[str, Any]:
+        kind, std, multiplier = kernels[kernel.key]
+        return {"std": std, "multiplier": multiplier, "note": kind}
+
+    return records_of_set(task.kernels, known) + _records_of_others(task, others)
+
+
+def _records_of_others(task: Task, multipliers: dict[str, float]) -> list[Record]:
     """The lines of biases and normalizations, which are left, whose learning rate is another."""
     weights = all_weights(task.model)
     owners = {

@@ -7,7 +7,7 @@ from tfinit.graph.kernels import Kernel, matrices
 from tfinit.haar import haar_matrices
 from tfinit.schemes.engine.isometries import by_map, orthogonal_kernel
 from tfinit.schemes.engine.registry import scheme
-from tfinit.schemes.engine.report import Report, frozen, record_of
+from tfinit.schemes.engine.report import Report, records_of_set
 from tfinit.schemes.engine.task import Task
 from tfinit.schemes.variance import gains, set_biases
 
@@ -75,10 +75,7 @@ def _orthogonal(task: Task, name: str, make, gain: float | str, bias: float | No
 
     task.draw(chosen, value, threads=1)
     set_biases(task, chosen, bias)
-    records = [
-        record_of(kernel, "set", std=stds[kernel.key]) if kernel.trainable else frozen(kernel)
-        for kernel in task.kernels
-    ]
+    records = records_of_set(task.kernels, lambda kernel: {"std": stds[kernel.key]})
     return task.report(name, records)
 
 

@@ -10,7 +10,7 @@ from tfinit.graph.activations import LINEAR
 from tfinit.graph.kernels import Kernel, matrices
 from tfinit.schemes.engine.isometries import orthogonal_kernel
 from tfinit.schemes.engine.registry import scheme
-from tfinit.schemes.engine.report import Report, frozen, record_of
+from tfinit.schemes.engine.report import Report, records_of_set
 from tfinit.schemes.engine.task import Task
 
 MODES = ("fan_in", "fan_out", "fan_avg")
@@ -123,10 +123,7 @@ def _variance(
     stds = {kernel.key: _stds(task, kernel, gain, mode) for kernel in chosen}
     task.draw(chosen, lambda kernel, random: draw(kernel, stds[kernel.key], distribution, random))
     set_biases(task, chosen, bias)
-    records = [
-        record_of(kernel, "set", std=rms(stds[kernel.key])) if kernel.trainable else frozen(kernel)
-        for kernel in task.kernels
-    ]
+    records = records_of_set(task.kernels, lambda kernel: {"std": rms(stds[kernel.key])})
     return task.report(name, records)
 
 

@@ -22,7 +22,7 @@ def silent(done: int) -> None:
     """No progress shown."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Metrics:
     """What was measured during one training: one row per evaluation.
 
@@ -39,6 +39,14 @@ class Metrics:
     step: np.ndarray
     values: dict[str, np.ndarray]
     losses: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
+
+    def __repr__(self) -> str:
+        """One line: what was measured last."""
+        if not len(self.step):
+            return f"no evaluation; {len(self.losses):,} losses"
+        count = f"{len(self.step):,} evaluation{'s' * (len(self.step) > 1)}"
+        last = ", ".join(f"{name} {of[-1]:.4g}" for name, of in self.values.items() if len(of))
+        return f"{count}, the last at step {self.step[-1]:,}: {last}; {len(self.losses):,} losses"
 
     @property
     def early_stop(self) -> int:

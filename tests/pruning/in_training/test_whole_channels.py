@@ -1,7 +1,5 @@
 """Whole channels masked by `SparseOptimizer`, against literal tables and a ranking in NumPy."""
 
-import re
-
 import keras
 import numpy as np
 import pytest
@@ -304,15 +302,6 @@ class TestTraining:
         model.optimizer.build(model.trainable_variables)
         assert masks.keys() == all_masks(model).keys()
         assert all((all_masks(model)[key] == mask).all() for key, mask in masks.items())
-
-    @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="the block is the same")
-    def test_the_block_of_the_guide(self, pytestconfig, capsys):
-        guide = (pytestconfig.rootpath / "docs/channels.md").read_text(encoding="utf-8")
-        blocks = re.findall(r"^```python\n(.*?)^```", guide, re.M | re.S)
-        [block] = [b for b in blocks if "SparseOptimizer" in b]
-        exec(compile(block, "channels.md", "exec"), {"keras": keras})
-        told = re.findall(r"^# (.*)", block, re.M)
-        assert capsys.readouterr().out.splitlines()[-len(told) :] == told
 
 
 @pytest.mark.skipif(keras.backend.backend() == "jax", reason="it compiles each operation by itself")

@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import keras
 import numpy as np
 
 from tfinit.arguments import instance
@@ -18,6 +17,7 @@ from tfinit.graph.output_channels import (
     against_kernel,
     any_of_kernel,
     channel_statistics,
+    entering_statistics,
 )
 from tfinit.graph.overlay import overlaid
 from tfinit.graph.snapshot import apart
@@ -222,12 +222,7 @@ class _Repairing:
         self.records.append(RepairedLayer(kernel.key, "kernel", factor.size, low, high, told))
 
     def _recalibrate(self, key: str, layer: Any, tensor: Any) -> None:
-        tensor = keras.ops.cast(tensor, "float32")
-        axis = layer.axis % len(tensor.shape)
-        others = tuple(other for other in range(len(tensor.shape)) if other != axis)
-        mean = keras.ops.mean(tensor, axis=others, keepdims=True)
-        variance = keras.ops.mean(keras.ops.square(tensor - mean), axis=others)
-        means, variances = (keras.ops.convert_to_numpy(v).reshape(-1) for v in (mean, variance))
+        means, variances = entering_statistics(layer, tensor)
         _check_finite(key, means, variances)
         before = values_of(layer.moving_mean), values_of(layer.moving_variance)
         deviation = np.sqrt(variances + layer.epsilon) / np.sqrt(before[1] + layer.epsilon)

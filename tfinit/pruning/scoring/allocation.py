@@ -18,7 +18,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tfinit.arguments import number
+from tfinit.arguments import meant, number
 from tfinit.errors import InputError, TfinitDeprecationWarning
 
 Allocation = str | Mapping[str, float] | Callable[[str, tuple[int, ...], Any], Any]
@@ -70,8 +70,9 @@ def check_allocation(allocation: Any, keys: Any = None, stacklevel: int = 3) -> 
     if callable(allocation) and not isinstance(allocation, type) and _takes_three(allocation):
         return allocation
     raise InputError(
-        f"`allocation` must be one of {NAMES}, a mapping of keys to sparsities, or a function "
-        f"(key, shape, sparsity) -> sparsity, received {allocation!r}."
+        f"`allocation` must be one of {', '.join(NAMES)}, a mapping of keys to sparsities, or a "
+        "function (key, shape, sparsity) -> sparsity, received "
+        f"{allocation!r}.{meant(allocation, NAMES)}"
     )
 
 

@@ -1,6 +1,6 @@
 """What a scheme did to each weight: a list of records that prints as a table."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -57,6 +57,16 @@ def record_of(kernel: Kernel, action: str, **known: Any) -> Record:
 def frozen(kernel: Kernel) -> Record:
     """The line of a kernel that is left alone, as its layer is frozen or it has no entries."""
     return record_of(kernel, "kept", note="no entries" if 0 in kernel.shape else "frozen")
+
+
+def records_of_set(
+    kernels: Sequence[Kernel], known: Callable[[Kernel], Mapping[str, Any]]
+) -> list[Record]:
+    """The lines of a scheme that sets every kernel that trains: what is known of it, or why not."""
+    return [
+        record_of(kernel, "set", **known(kernel)) if kernel.trainable else frozen(kernel)
+        for kernel in kernels
+    ]
 
 
 class Report(Records[Record]):

@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
 from tfinit.errors import InputError
 from tfinit.graph.kernels import Kernel
 from tfinit.graph.residual import Stream
-from tfinit.schemes.engine.report import Report, frozen, record_of
+from tfinit.schemes.engine.report import Report, records_of_set
 from tfinit.schemes.engine.task import Task
 from tfinit.schemes.variance import draw
 
@@ -80,16 +81,9 @@ def draw_each(
         return draw(kernel, [stds[kernel.key]] * len(kernel.activations), of, random)
 
     task.draw(chosen, value)
-    records = [
-        record_of(
-            kernel,
-            "set",
-            std=stds[kernel.key],
-            scale=scales.get(kernel.key),
-            note=notes.get(kernel.key, ""),
-        )
-        if kernel.trainable
-        else frozen(kernel)
-        for kernel in task.kernels
-    ]
-    return task.report(name, records, *more)
+
+    def known(kernel: Kernel) -> dict[str, Any]:
+        key = kernel.key
+        return {"std": stds[key], "scale": scales.get(key), "note": notes.get(key, "")}
+
+    return task.report(name, records_of_set(task.kernels, known), *more)
