@@ -113,7 +113,7 @@ class Sweep(Result):
                 )
             )
         right = range(len(names), len(table[0]))
-        lines = aligned(table, right, drop_empty=True)
+        lines = aligned(table, right, drop_empty=True, keys=len(names))
         heading = f"{self.title}: test {metric} after the last step, mean over replicates"
         return "\n".join([heading, *lines, f"Best last tickets: {self.best}."])
 
