@@ -78,8 +78,7 @@ def curves_figure(
             if level
             else {"color": "black", "linewidth": 2, "linestyle": "--", "label": "dense network"}
         )
-        style = {"linestyle": "-", **style}
-        draw(axes, steps, spreads, scale, **style)
+        draw(axes, steps, spreads, scale, **{"linestyle": "-"} | style)
         end = steps[0] + _START * (steps[-1] - steps[0])
         late += [s for step, s in zip(steps, spreads, strict=True) if step >= end]
     zoom(axes, late, scale)

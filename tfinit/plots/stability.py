@@ -136,7 +136,11 @@ def _errors(
             continue
         columns = zip(*(getattr(r, f"{split}_error") for r in of), strict=True)
         spreads = legible(map(Spread.of, columns), len(by_k))
-        style = {"color": colour, "marker": look[str(k)]["marker"], "linestyle": "-"}
+        style: dict[str, Any] = {
+            "color": colour,
+            "marker": look[str(k)]["marker"],
+            "linestyle": "-",
+        }
         draw(axes, list(of[0].alphas), spreads, metric.scale, label=f"k = {k:,}", **style)
         every += spreads
     zoom(axes, every, metric.scale)
