@@ -8,7 +8,8 @@ from setuptools import find_packages, setup
 
 DEMO = ["fastapi>=0.115,<0.166", "uvicorn>=0.30,<0.55", "pydantic>=2.9,<3"]
 EXPORT = [
-    "keras>=3.13,<3.16",  # the first that exports to LiteRT
+    # The first that exports to LiteRT. For Python 3.10 there is none, and ONNX alone.
+    'keras>=3.13,<3.16; python_version >= "3.11"',
     "ai-edge-litert>=2.0,<3",
     "onnx>=1.17,<2",
     "onnxruntime>=1.20,<2",

@@ -1,5 +1,6 @@
 """The site: Sphinx with MyST-NB and the PyData theme. `scripts/docs.sh` builds it."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -88,11 +89,20 @@ _TOLD = {
 }
 
 
-def _tell(app, exception):
+# The theme loads what searches, with the index of all words, on each page, for a search while one
+# types, which is off: the page of the search suffices.
+_SEARCHES = re.compile(
+    r'\s*<script src="[^"]*(?:searchtools|language_data|searchindex)\.js[^"]*"></script>'
+)
+
+
+def _finish(app, exception):
     for page in [] if exception else Path(app.outdir).rglob("*.html"):
         text = told = page.read_text(encoding="utf-8")
         for found, instead in _TOLD.items():
             told = told.replace(found, instead)
+        if page.name != "search.html":
+            told = _SEARCHES.sub("", told)
         if told != text:
             page.write_text(told, encoding="utf-8")
 
@@ -100,4 +110,4 @@ def _tell(app, exception):
 def setup(app):
     """Write the reference before Sphinx looks for pages."""
     app.connect("config-inited", lambda *_: _reference.write(DOCS / "reference"))
-    app.connect("build-finished", _tell)
+    app.connect("build-finished", _finish)

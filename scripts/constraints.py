@@ -57,10 +57,13 @@ def resolved(constraints: dict[str, str], device: str) -> dict[str, str]:
 
 
 def oldest() -> dict[str, str]:
-    """The lowest series that setup.py allows: of ``numpy>=1.26,<3`` it is 1.26.*."""
+    """The lowest series that setup.py allows this Python: of ``numpy>=1.26,<3`` it is 1.26.*."""
     setup = (ROOT / "setup.py").read_text(encoding="utf-8")
     lowest: dict[str, str] = {}
-    for name, version in re.findall(r"""["']([\w-]+)>=([\d.]+)""", setup):
+    pattern = r"""["']([\w-]+)>=([\d.]+)[^"';]*(?:; python_version (<|>=) "([\d.]+)")?"""
+    for name, version, sign, python in re.findall(pattern, setup):
+        if python and (sys.version_info[:2] < (*_parts(python),)) is not (sign == "<"):
+            continue
         # Where two extras ask for it, the higher one holds for both.
         lowest[name] = max(lowest.get(name, "0"), version, key=_parts)
     return {name: f"{version}.*" for name, version in lowest.items()}

@@ -36,6 +36,10 @@ def pytest_runtest_setup(item):
     keras.utils.set_random_seed(item.config.getoption("--seed"))
 
 
+# Networks are many objects that stay; to look through them so often takes a twentieth of the time.
+gc.set_threshold(20_000, 20, 50)
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _looked_through_once():
     """What a file of tests leaves (graphs that TensorFlow keeps) is no work for the collector."""

@@ -309,6 +309,6 @@ def test_a_disk_that_becomes_full_does_not_end_the_training(tmp_path, monkeypatc
 @pytest.mark.backends
 def test_without_tensorboard(tmp_path, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(MissingPackage, match=r"pip install tfinit\[tensorboard\]"):
+    with pytest.raises(MissingPackage, match=r"pip install 'tfinit\[tensorboard\]"):
         SignalMonitor(X, Y, log_dir=tmp_path)
     SignalMonitor(X, Y, csv=tmp_path / "s.csv")

@@ -67,7 +67,7 @@ def test_a_directory_that_is_a_file_is_refused(tmp_path):
 def test_without_tensorboard_it_says_what_to_install(tmp_path):
     if event_files.importlib.util.find_spec("tensorboard"):
         pytest.skip("TensorBoard is installed here")
-    with pytest.raises(MissingPackage, match=r"pip install tfinit\[tensorboard\]"):
+    with pytest.raises(MissingPackage, match=r"pip install 'tfinit\[tensorboard\]"):
         EventFile(tmp_path / "logs")
     assert not (tmp_path / "logs").exists()
 

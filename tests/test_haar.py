@@ -9,7 +9,7 @@ from tfinit.initializers import Orthogonal
 
 pytestmark = pytest.mark.backends
 
-SHAPES = [(257, 256), (513, 512), (600, 1100), (1024, 1024)]
+SHAPES = [(257, 256), (600, 1100), (1024, 1024)]
 
 
 def array(tensor):

@@ -169,7 +169,7 @@ def test_no_false_alarm_on_he_networks_of_any_depth_over_seeds():
     alarms = {}
     for depth in (5, 20, 50):
         model = mlp(depth, "relu", he)
-        for seed in range(6):
+        for seed in range(3):
             tfinit.initialize(model, "he", seed=seed)
             severe = diagnose(model, x[:64], y[:64]).severe
             if severe:

@@ -201,7 +201,7 @@ def test_an_array_of_several_setups_is_sent_once(monkeypatch):
 
 def test_ray_is_not_installed(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(MissingPackage, match=r"`workers` needs Ray: pip install tfinit\[scale\]"):
+    with pytest.raises(MissingPackage, match=r"`workers` needs Ray: pip install 'tfinit\[scale\]"):
         workers_of(2)
 
 

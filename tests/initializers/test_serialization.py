@@ -79,8 +79,12 @@ def test_the_config_has_every_argument_and_makes_the_same(name, tmp_path):
 
 
 @KERASES
-@pytest.mark.parametrize("how", [".keras", ".h5", "clone"])
-@pytest.mark.parametrize("name", [*MADE, "Pretrained"])
+@pytest.mark.parametrize(
+    ("name", "how"),
+    # How Keras writes it does not depend on the class: a kernel's, a bias's, one with arrays.
+    [(name, ".keras") for name in [*MADE, "Pretrained"]]
+    + [(name, how) for name in ("He", "Chrono", "Pretrained") for how in (".h5", "clone")],
+)
 def test_a_model_keeps_its_initializer(library, how, name, tmp_path):
     initializer = made(name, tmp_path)
     model = model_with(library, initializer)

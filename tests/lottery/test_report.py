@@ -241,6 +241,6 @@ def test_a_frame_keeps_steps_whole_numbers():
 def test_frames_without_pandas(monkeypatch):
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(
-        MissingPackage, match=r"to_frame needs pandas: pip install tfinit\[pandas\]"
+        MissingPackage, match=r"to_frame needs pandas: pip install 'tfinit\[pandas\]"
     ):
         to_frame(RESULTS)

@@ -1,6 +1,7 @@
-"""The smallest model of each family of keras.applications, pruned to 80%: exact counts.
+"""Models of keras.applications, one of each kind of layers, pruned to 80%: exact counts.
 
-All classes are in scripts/prune_applications.py.
+Which kernels are pruned of every family is in tests/schemes/test_applications.py, where they are
+built; all classes are pruned by scripts/prune_applications.py.
 """
 
 import zipfile
@@ -16,17 +17,9 @@ from tfinit.variables import prunable_weights
 # Image, number of all kernels less the depthwise ones, which are left alone.
 FAMILIES = {
     "ConvNeXtTiny": (32, 59),  # LayerScale, nested Sequentials, grouped convolutions
-    "DenseNet121": (32, 121),
-    "EfficientNetB0": (32, 66),
-    "EfficientNetV2B0": (32, 76),
-    "InceptionResNetV2": (75, 245),
-    "InceptionV3": (75, 95),
-    "MobileNet": (32, 15),
+    "EfficientNetB0": (32, 66),  # squeeze and excitation; preprocessing inside
     "MobileNetV2": (32, 36),
-    "MobileNetV3Small": (32, 43),
-    "NASNetMobile": (32, 197),
     "ResNet50": (32, 54),
-    "ResNet50V2": (32, 54),
     "VGG16": (32, 16),
     "Xception": (71, 41),  # separable convolutions
 }

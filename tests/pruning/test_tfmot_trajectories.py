@@ -93,9 +93,10 @@ def both_dense(schedule, optimizer):
     return both(dense, (X, Y), SCHEDULES[schedule], optimizer)
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
-@pytest.mark.parametrize("schedule", SCHEDULES)
-def test_dense_layers(optimizer, schedule):
+@pytest.mark.parametrize(
+    ("schedule", "optimizer"), [("constant", "momentum"), ("decay", "sgd"), ("decay", "adam")]
+)
+def test_dense_layers(schedule, optimizer):
     theirs, ours, *_ = both_dense(schedule, optimizer)
     assert len(theirs) == len(ours) == 3
     for a, b in zip(theirs, ours, strict=True):

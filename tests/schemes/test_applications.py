@@ -1,4 +1,4 @@
-"""Every data-free scheme on the smallest model of each family; acceptance item 5.
+"""Every data-free scheme on the smallest model of each family, and what pruning takes of it.
 
 All classes of keras.applications are in scripts/applications_table.py.
 """
@@ -8,24 +8,24 @@ import numpy as np
 import pytest
 
 from tfinit.schemes import initialize
-from tfinit.variables import all_weights
+from tfinit.variables import all_weights, prunable_weights
 
-# How many kernels, and how many residual branches, a model has.
+# How many kernels, of these those that pruning takes (no depthwise ones), and residual branches.
 FAMILIES = {
-    "ConvNeXtTiny": (59, 18),
-    "DenseNet121": (121, 0),
-    "EfficientNetB0": (82, 9),
-    "EfficientNetV2B0": (92, 15),
-    "InceptionResNetV2": (245, 40),
-    "InceptionV3": (95, 0),
-    "MobileNet": (28, 0),
-    "MobileNetV2": (53, 10),
-    "MobileNetV3Small": (54, 6),
-    "NASNetMobile": (None, None),
-    "ResNet50": (54, 16),
-    "ResNet50V2": (54, 16),
-    "VGG16": (16, 0),
-    "Xception": (None, 12),
+    "ConvNeXtTiny": (59, 59, 18),
+    "DenseNet121": (121, 121, 0),
+    "EfficientNetB0": (82, 66, 9),
+    "EfficientNetV2B0": (92, 76, 15),
+    "InceptionResNetV2": (245, 245, 40),
+    "InceptionV3": (95, 95, 0),
+    "MobileNet": (28, 15, 0),
+    "MobileNetV2": (53, 36, 10),
+    "MobileNetV3Small": (54, 43, 6),
+    "NASNetMobile": (None, 197, None),
+    "ResNet50": (54, 54, 16),
+    "ResNet50V2": (54, 54, 16),
+    "VGG16": (16, 16, 0),
+    "Xception": (None, 41, 12),
 }
 
 
@@ -41,7 +41,8 @@ def test_schemes_succeed_and_know_every_kernel(family):
     whole = not family.startswith("VGG")
     make = getattr(keras.applications, family)
     model = make(weights=None, include_top=whole, **NARROW.get(family, {}))
-    kernels, branches = FAMILIES[family]
+    kernels, pruned, branches = FAMILIES[family]
+    assert len(prunable_weights(model)) == pruned - (0 if whole else 3)
     report = initialize(model, "he", seed=1)
     if kernels is not None:
         assert len(report) == kernels - (0 if whole else 3)

@@ -317,6 +317,21 @@ def test_a_sigmoid_that_gates_starts_half_open():
     assert (found["gate/kernel"].std, found["next/kernel"].cancels) == (0.25, None)
 
 
+def test_post_norm_attention_is_told_of_mimetic_and_the_rest_is_not():
+    def notes(post_norm):
+        inputs = keras.Input((6, 16))
+        norm, attention = L.LayerNormalization(), L.MultiHeadAttention(2, 8)
+        if post_norm:
+            x = norm(L.Add()([inputs, attention(inputs, inputs)]))
+        else:
+            y = norm(inputs)
+            x = L.Add()([inputs, attention(y, y)])
+        return recommend(keras.Model(inputs, L.Dense(2)(x))).notes
+
+    assert '"mimetic"' in notes(True)[0]
+    assert notes(False) == []
+
+
 def test_attention_has_one_argument_for_all_its_kernels():
     model = transformer(depth=2)
     found = recommend(model)

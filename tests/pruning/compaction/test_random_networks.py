@@ -206,7 +206,7 @@ def weights(model):
 TALLY = []  # of each network: units removed, dead units kept, do outputs depend on the input
 
 
-@settings(max_examples=100)
+@settings(max_examples=60)
 @given(st.randoms(use_true_random=True))  # Hypothesis's own choices make too simple networks
 def check_random_networks(random):
     keras.utils.clear_session(free_memory=False)
@@ -230,4 +230,4 @@ def test_random_networks_compute_the_same():
     check_random_networks()
     gone, kept, varied = (np.array(TALLY) > 0).T
     # Half of them or more have something to remove and something to compute.
-    assert len(TALLY) >= 100 and (gone & varied).sum() >= 50 and kept.sum() >= 20
+    assert len(TALLY) >= 60 and (gone & varied).sum() >= 30 and kept.sum() >= 12

@@ -191,7 +191,8 @@ def test_top_masks_are_those_of_numpy(dtype, absolute, rng):
         for kind in KINDS:
             values = tensors([values_of(kind, s, rng) for s in shapes], dtype)
             total = sum(int(np.prod(s)) for s in shapes)
-            for keep in sorted({0, 1, total // 10, total // 2, total - 1, total}):
+            ends = {0, total} if kind == "distinct" else set()
+            for keep in sorted({1, total // 2, total - 1} | ends):
                 check(values, keep, absolute=absolute)
 
 
@@ -209,7 +210,7 @@ def test_where_the_tensors_lie_they_are_ranked_as_side_by_side(absolute, rng):
             np.testing.assert_array_equal(array(mask), array(alone))
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(st.data())
 def test_top_masks_of_any_values(data):
     dtype = data.draw(st.sampled_from(DTYPES))

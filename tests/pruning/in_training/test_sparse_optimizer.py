@@ -125,7 +125,7 @@ def test_equals_masking_gradient_and_weight_by_hand(name, rng):
     plain = INNER[name]()
     plain.build(theirs)
 
-    for step in range(12):
+    for step in range(7):
         at = [ops.convert_to_numpy(v) for v in ours]
         sparse.apply([ops.convert_to_tensor(g) for g in gradients_at(at, step)], ours)
         at = [ops.convert_to_numpy(v) for v in theirs]
@@ -160,8 +160,11 @@ if BACKEND == "torch":  # Keras refuses steps_per_execution there, and compiles 
     FIT = {"plain": {}}
 
 
-@pytest.mark.parametrize("mode", FIT)
-@pytest.mark.parametrize("name", ["momentum", EMA, "accumulation", "loss scale"])
+@pytest.mark.parametrize(
+    ("name", "mode"),
+    [(name, "plain") for name in ("momentum", EMA, "accumulation", "loss scale")]
+    + [(name, mode) for mode in FIT if mode != "plain" for name in (EMA, "loss scale")],
+)
 def test_zeros_after_every_batch_of_fit(name, mode):
     """Acceptance 14 and 21."""
     model = compiled(INNER[name](), **FIT[mode])
@@ -176,8 +179,9 @@ def test_zeros_after_every_batch_of_fit(name, mode):
 @pytest.mark.skipif(BACKEND != "tensorflow", reason="the reference loop is TensorFlow's tape")
 @pytest.mark.parametrize(
     ("name", "mode"),
-    [(name, "plain") for name in INNER]
-    + [(name, mode) for name in ("momentum", "adam", EMA) for mode in ("jit", "spe")],
+    # What more of an optimizer's arguments do to its step is compared eagerly, above.
+    [(name, "plain") for name in ("momentum", "adamw", "global_clipnorm", "accumulation")]
+    + [("loss scale", "plain"), ("adam", "jit"), (EMA, "jit"), (EMA, "spe")],
 )
 def test_fit_equals_a_loop_that_masks_gradient_and_weight_by_hand(name, mode):
     """Acceptance 15 and 21, compiled: a plain optimizer under a tape, step by step, in NumPy."""

@@ -139,15 +139,6 @@ def test_former_names_are_taken_with_a_warning():
         assert report.method == report.score == "magnitude"
 
 
-def test_pruned_weights_stay_zero_in_training():
-    model = compiled("adam")
-    report = prune_at_initialization(model, 0.9, "snip", X, Y)
-    model.fit(X, Y, epochs=2, verbose=0)
-    for key, weight in prunable_weights(model).items():
-        np.testing.assert_array_equal(np.array(weight)[~report.masks[key]], 0)
-        assert (np.array(weight)[report.masks[key]] != 0).all()
-
-
 def test_a_sparse_optimizer_is_used_and_another_one_is_wrapped():
     model = compiled(keras.optimizers.Adam(0.01))
     adam = model.optimizer
@@ -171,11 +162,11 @@ def test_the_default_allocation():
 
 
 @pytest.mark.backends
-@pytest.mark.parametrize("score", SCORES)
-def test_masks_hold_in_training_on_every_backend(score):
+def test_masks_hold_in_training_on_every_backend():
+    """Those of one score; the scores themselves are tested on every backend where they are made."""
     model = compiled("adam")
-    report = prune_at_initialization(model, 0.9, score, X, Y, iterations=2)
-    model.fit(X, Y, verbose=0)
+    report = prune_at_initialization(model, 0.9, "snip", X, Y, iterations=2)
+    model.fit(X, Y, epochs=2, verbose=0)
     for key, weight in prunable_weights(model).items():
         values = keras.ops.convert_to_numpy(weight)
         np.testing.assert_array_equal(values[~report.masks[key]], 0)
@@ -260,7 +251,7 @@ def test_magnitude_collapses_a_layer_and_the_report_says_so():
     assert "WARNING: nothing is left of b/kernel." in str(report)
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("kept", [21, 3])
 def test_synflow_keeps_a_path(kept, seed):
     """Down to one weight a layer, the least that a path needs."""

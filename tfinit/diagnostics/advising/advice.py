@@ -12,6 +12,7 @@ from tfinit.diagnostics.advising.recommendation import Advice, Plan, Recommendat
 from tfinit.errors import InputError
 from tfinit.fans import fans
 from tfinit.graph.activations import Activation, gate_activations
+from tfinit.graph.attention import self_attentions
 from tfinit.graph.input_rows import share_inside
 from tfinit.graph.kernels import Kernel
 from tfinit.graph.layer_kinds import axes_of, kind_of
@@ -108,7 +109,7 @@ def recommend(model: Any) -> Recommendation:
         )
     rules = _Rules(task)
     plans = [rules.plan(kernel) for kernel in task.kernels]
-    return Recommendation(model, plans, task.report("", []).notes)
+    return Recommendation(model, plans, [*rules.notes(), *task.report("", []).notes])
 
 
 class _Rules:
@@ -124,6 +125,19 @@ class _Rules:
         # What an attention layer was told for all its kernels: the first of them decides.
         self.told: dict[tuple[str, str], str] = {}
         self.names: dict[Any, tuple[str, str]] = {}
+
+    def notes(self) -> list[str]:
+        """What no initializer of a single kernel can do."""
+        task = self.task
+        if self.around.sums_are_normalized and self_attentions(
+            task.model, task.graph, task.kernels
+        ):
+            return [
+                'attention with the normalization behind the sum ("post-norm") learns faster from '
+                "what trained attention looks like, which ties kernels to each other "
+                '(docs/league.md): tfinit.initialize(model, "mimetic") after this'
+            ]
+        return []
 
     def plan(self, kernel: Kernel) -> Plan:
         """The advice about a kernel, with what `apply` and the code need."""
