@@ -72,13 +72,12 @@ def curves_figure(
             continue
         steps = sorted(by_step)
         spreads = legible((Spread.of(by_step[step]) for step in steps), len(levels))
-        style: dict[str, Any] = (
-            # A number gives one colour, which its types do not know.
-            {"color": colours.to_rgba(100 * group[0].density), "linewidth": 1.4}  # ty: ignore
-            if level
-            else {"color": "black", "linewidth": 2, "linestyle": "--", "label": "dense network"}
-        )
-        draw(axes, steps, spreads, scale, **{"linestyle": "-"} | style)
+        style: dict[str, Any] = {"color": "black", "linewidth": 2, "linestyle": "--"}
+        style["label"] = "dense network"
+        if level:
+            colour = colours.to_rgba(100 * group[0].density)  # ty: ignore  # one, of a number
+            style = {"color": colour, "linewidth": 1.4, "linestyle": "-"}
+        draw(axes, steps, spreads, scale, **style)
         end = steps[0] + _START * (steps[-1] - steps[0])
         late += [s for step, s in zip(steps, spreads, strict=True) if step >= end]
     zoom(axes, late, scale)
