@@ -1,6 +1,7 @@
 """What is seen of long work: on a terminal, in a file, and by a function."""
 
 import doctest
+import re
 import warnings
 
 import numpy as np
@@ -34,6 +35,23 @@ def test_a_terminal_has_a_bar_with_a_percentage_the_time_left_and_the_last_line(
     for word in ("two are done", "50%", "left"):
         assert word in err
     assert err.endswith("\x1b[2K")  # and in the end the line is erased
+
+
+def test_the_part_and_the_times_are_seen_in_80_columns_however_long_the_line(
+    terminal, monkeypatch, capsys
+):
+    monkeypatch.setenv("COLUMNS", "80")
+    with Bar() as bar:
+        bar.expect(4, parts=3)
+        bar(2)
+        bar.say("truncated_normal seed 0 level  1 reinit-signs: density 80.2%, test accuracy 76.5%")
+        bar.at_work({"learning_rate=0.01 seed 0 level 1 reinit": "worker 3 on 10.0.0.1, 2 CPUs"})
+        bar._rich.refresh()
+    drawn = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", capsys.readouterr().err)
+    lines = re.split(r"[\r\n]+", drawn)
+    assert max(map(len, lines)) <= 80
+    [*_, line] = [line for line in lines if "truncated" in line]
+    assert re.search(r"truncated_n.*… [━╸╺]+ +50% \d:\d\d:\d\d left ", line), line
 
 
 @pytest.mark.parametrize("progress", [False, None, np.False_, lambda done: None])

@@ -16,6 +16,9 @@ from typing import Any, Protocol
 from tfinit.arguments import flag, refused
 from tfinit.errors import InputError, TfinitWarning
 
+_BAR = 16  # columns
+_BESIDE = _BAR + len("  100% 0:00:00 left 0:00:00 ")  # what is beside the description
+
 
 class Follower(Protocol):
     """What follows long work."""
@@ -71,7 +74,7 @@ class Bar:
         self._lines = lines and not console.is_terminal
         self._rich = Progress(
             TextColumn("{task.description}", markup=False),
-            BarColumn(),
+            BarColumn(_BAR),
             TextColumn("{task.percentage:3.0f}%"),
             TimeElapsedColumn(),
             TextColumn("left"),
@@ -133,7 +136,7 @@ class Bar:
             self._rich.remove_task(beside.pop(line))
         for line, where in lines.items():
             if line not in beside:
-                beside[line] = self._rich.add_task(f"  {line}", total=None)
+                beside[line] = self._rich.add_task(self._short(f"  {line}"), total=None)
                 if self._lines and where is not None:
                     self._rich.console.print(f"begun: {line}")
         self._described()
@@ -142,7 +145,12 @@ class Bar:
         """Let the bar have beside it what was said, and how many parts are done, run and wait."""
         counts = self._counts()
         line = f"{counts}; {self._line}" if counts else self._line
-        self._rich.update(self._task, description=line)
+        self._rich.update(self._task, description=self._short(line))
+
+    def _short(self, line: str) -> str:
+        """As much of a line as there is room for beside the bar, the part and the times."""
+        room = max(_BAR, self._rich.console.width - _BESIDE)
+        return line if len(line) <= room else f"{line[: room - 1]}…"
 
     def _counts(self, with_end: bool = False) -> str:
         """How many parts are done, run and wait; where they go beside each other."""

@@ -43,6 +43,7 @@ def saved(tmp_path_factory):
 
 @pytest.fixture
 def here(tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")  # tables are not folded
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

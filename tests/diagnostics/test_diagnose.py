@@ -224,6 +224,15 @@ def test_kinds_and_figure():
     assert len(figure.axes) == 4
 
 
+def test_a_step_that_changes_nothing_is_no_minus_zero():
+    layers = [keras.layers.Dense(4, "tanh", name="fc")]
+    head = keras.layers.Dense(4, kernel_initializer="zeros", name="head")
+    model = keras.Sequential([keras.Input((8,)), *layers, head])
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    text = str(diagnose(model, *batch()))
+    assert " 0" in text and " -0 " not in f"{text} ".replace("\n", " ")
+
+
 @pytest.mark.parametrize("module", ["tfinit.diagnostics.diagnosis", "tfinit.probes"])
 def test_examples_of_the_docstrings(module):
     names = {"keras": keras, "initialize": tfinit.initialize}

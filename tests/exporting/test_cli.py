@@ -94,17 +94,17 @@ def test_a_long_layer_is_told_before_one_waits(capfd, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["{m}", "m.tflite", "--format", "tflite"], ["`format` must be one of", "'tflite'"]),
+        (["{m}", "m.tflite", "--format", "tflite"], ["--format must be one of", "'tflite'"]),
         (["{m}", "m.tflite", "--quantize", "int8"], ["--data", "digits, mnist"]),
-        (["{m}", "{m}", "--format", "keras"], ["`out` is the model itself"]),
+        (["{m}", "{m}", "--format", "keras"], ["OUT is the model itself"]),
         (
             ["nowhere.keras", "m.tflite"],
-            ["`model` 'nowhere.keras' does not exist", "a .keras file"],
+            ["MODEL 'nowhere.keras' does not exist", "a .keras file"],
         ),
-        (["{m}", "m.tflite", "--data", "nowhere.npz"], ["`data` must be digits", "nowhere.npz"]),
-        (["{m}", "m.onnx", "--sparse"], ["`sparse=True` is for format 'litert'", "'onnx'"]),
-        (["{m}", "m.onnx", "--format", "litert"], ["must end in .tflite", "Leave `format` out"]),
-        (["{m}", "m.pb"], ["`out` must end in .tflite, .onnx, .keras, or have no suffix", "m.pb"]),
+        (["{m}", "m.tflite", "--data", "nowhere.npz"], ["--data must be digits", "nowhere.npz"]),
+        (["{m}", "m.onnx", "--sparse"], ["--sparse is for format 'litert'", "'onnx'"]),
+        (["{m}", "m.onnx", "--format", "litert"], ["must end in .tflite", "Leave --format out"]),
+        (["{m}", "m.pb"], ["OUT must end in .tflite, .onnx, .keras, or have no suffix", "m.pb"]),
         (["{m}", "m.weights.h5"], ["m.weights.h5", "model.save_weights"]),
     ],
 )

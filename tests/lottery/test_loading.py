@@ -317,8 +317,8 @@ def test_what_holds_no_experiment_is_refused_by_name(whole, tmp_path):
     ("command", "flags", "says"),
     [
         ("stability", [], "is one of `tfinit lottery`"),
-        ("lottery", ["--steps", "7"], "`steps` is 4 in .*, received 7. Leave it out"),
-        ("lottery", ["--seeds", "1"], r"`seeds` is \(0, 7\) in "),
+        ("lottery", ["--steps", "7"], "--steps is 4 in .*, received 7. Leave it out"),
+        ("lottery", ["--seeds", "1"], r"--seeds is \(0, 7\) in "),
     ],
 )
 def test_another_command_or_flag_than_that_of_the_directory_is_refused(

@@ -11,7 +11,7 @@ from tfinit.cli import main
 from tfinit.cli.sweep import read
 from tfinit.errors import InputError
 from tfinit.lottery import LotteryConfig, load, run, sweep
-from tfinit.lottery.sweeping import configurations
+from tfinit.lottery.sweeping import configurations, sweep_of
 
 SMALL = {
     "levels": 1,
@@ -114,6 +114,7 @@ def test_table_and_figure_of_all(swept):
     assert float(rows[3]["density"]) == pytest.approx(he[1].density)
     text = str(found)
     assert "2 configurations of" in text
+    assert sweep_of(found.runs[:1], []).title == "1 configuration"
     assert "zeros" in text
     assert text.endswith("Best last tickets: initialization=he.")
     assert (path / "sweep.png").stat().st_size > 1000

@@ -6,6 +6,7 @@ it runs.
 """
 
 import os
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -37,10 +38,12 @@ def main(arguments: list[str] | None = None) -> None:
         with nothing_begun():
             from tfinit.cli.console import warnings_in_a_line
             from tfinit.cli.parsing import said_by_flags
+            from tfinit.text_table import as_wide_as
 
             command = _typed(sys.argv[1:] if arguments is None else arguments)
         signals.after = command.stopped
-        with said_by_flags(command), warnings_in_a_line():
+        columns = shutil.get_terminal_size().columns
+        with said_by_flags(command), warnings_in_a_line(), as_wide_as(columns):
             code = command.run()
     if code:
         sys.exit(code)

@@ -1,6 +1,7 @@
 """`tfinit diagnose`: a saved model in, a verdict out, with an exit code for CI."""
 
 import json
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -19,6 +20,7 @@ from tfinit.named_functions import is_named
 
 if TYPE_CHECKING:
     from tfinit.diagnostics import Diagnosis
+    from tfinit.diagnostics.fixing.fix import Fix
     from tfinit.model_builders import ModelBuilder
 
 _ARRAYS = (
@@ -73,17 +75,11 @@ class _Diagnose(OnDevice):
                 "Name the function that builds the model: file.py:build."
             )
         with loading():
-            from tfinit.cli.given_model import given_model
-
             warm_up(self.device)
-        fixed = None
-        if self.fix:
-            from tfinit.diagnostics.fixing.fix import fix
-
-            fixed = fix(self.model, "model", self._built)
-            diagnosis = fixed.before
-        else:
-            diagnosis = self._diagnosed(*given_model(self.model, self.seed, self.allow_lambda))
+        with warnings.catch_warnings():
+            # Keras's word on one output with a softmax: the verdict says it, and what to do.
+            warnings.filterwarnings("ignore", "You are using a softmax over axis")
+            diagnosis, fixed = self._found()
         if self.json:
             told = diagnosis.to_dict() | ({"fix": fixed.to_dict()} if fixed else {})
             print(json.dumps(told, indent=2), flush=True)
@@ -92,6 +88,19 @@ class _Diagnose(OnDevice):
         if self.plot is not None:
             write_whole(self.plot, png(diagnosis.plot()), "The results are those above.")
         return 0 if diagnosis.healthy else SEVERE
+
+    def _found(self) -> "tuple[Diagnosis, Fix | None]":
+        from tfinit.cli.given_model import given_model
+
+        fixed = None
+        if self.fix:
+            from tfinit.diagnostics.fixing.fix import fix
+
+            fixed = fix(self.model, "model", self._built)
+            diagnosis = fixed.before
+        else:
+            diagnosis = self._diagnosed(*given_model(self.model, self.seed, self.allow_lambda))
+        return diagnosis, fixed
 
     def _built(
         self, builder: "ModelBuilder", call: Callable[[Callable[[], Any]], Any] | None = None

@@ -23,6 +23,7 @@ class _Export(Command, ExportConfig):
 
     stopped: ClassVar[str] = "Nothing was written."
     choices: ClassVar[Mapping[str, Iterable[str | None]]] = {"quantize": QUANTIZE}
+    also: ClassVar[Mapping[str, str]] = {"path": "OUT"}
     groups: ClassVar[Mapping[str, Sequence[str]]] = {
         "the file": ("format", "quantize", "sparse", "data"),
         "what is measured": ("baseline", "seconds", "timeout", "json"),

@@ -94,7 +94,7 @@ class _Initialize(_OnModel):
     options: tuple[str, ...] = ()
     """Options of the scheme, as gain=1.5; one that is a model by its file, as base=small.keras."""
 
-    also: ClassVar[Mapping[str, str]] = {"x": "--data"}
+    also: ClassVar[Mapping[str, str]] = {"x": "--data", "base": "--options base"}
     groups: ClassVar[Mapping[str, Sequence[str]]] = {
         "what is drawn": ("seed", "options", "data", "examples", "device"),
         "files": ("out", "overwrite", "allow_lambda", "json"),

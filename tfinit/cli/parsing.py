@@ -67,7 +67,7 @@ def _by_flags(text: str, command: Command) -> str:
     flags = flags_of(type(command))
     names = {**{flag.name: flag.shown for flag in flags}, **command.also, **command.shown}
     one = "|".join(map(re.escape, names))
-    text = re.sub(rf"`({one})((?:\[[^`\]]*\])?)`", lambda m: names[m[1]] + m[2], text)
+    text = re.sub(rf"`({one})(\[[^`\]]*\])?(?:=True)?`", lambda m: names[m[1]] + (m[2] or ""), text)
     # Of several words, and so no word of a sentence; not in a path, nor in Python.
     several = "|".join(re.escape(name) for name in names if "_" in name)
     if several:

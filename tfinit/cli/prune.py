@@ -25,6 +25,7 @@ class _Prune(OnDevice, PruneConfig):
         "channel_score": channel_names.SCORES,
         "channel_allocation": channel_names.ALLOCATIONS,
     }
+    also: ClassVar[Mapping[str, str]] = {"x": "--data"}
     groups: ClassVar[Mapping[str, Sequence[str]]] = {
         "what is pruned": ("sparsity", "allocation", "keep_zeros", "blocks", "out"),
         "training": ("data", "loss", "epochs", "batch_size", "learning_rate", "seed", "device"),

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tfinit.spread import Spread
-from tfinit.text_table import aligned
+from tfinit.text_table import aligned, width
 
 if TYPE_CHECKING:
     from tfinit.comparison.result import Comparison, Row
 
 _COLUMNS = 100
 _LABEL = 22  # longer labels are cut
+_VERDICT = 40  # and so are verdicts, where they are a table of their own
 # How well a Kendall's τ_b foretells: half of the pairs more in the right order than in the wrong.
 _WELL = 0.5
 _BARELY = 0.2
@@ -26,18 +27,18 @@ def text(comparison: "Comparison") -> str:
     header = ["rank", "scheme", to_target, "seconds", "final loss", *_judged_header(comparison)]
     header.append("diverged")
     cells = [header, *(_cells(row, comparison) for row in comparison.rows)]
-    lines = aligned(cells, right=(0, *range(2, len(header))))
+    right = (0, *range(2, len(header)))
     if any(row.verdict for row in comparison.rows):
-        room = _COLUMNS - len(lines[0]) - 2
+        beside = len(aligned(cells, right)[0]) + 2
+        room = _COLUMNS - beside if width(_COLUMNS) >= _COLUMNS else _VERDICT
         verdicts = ["diagnosis", *(_first_clause(r.verdict) for r in comparison.rows)]
-        lines = [f"{a}  {_cut(b, room)}" for a, b in zip(lines, verdicts, strict=True)]
+        cells = [[*row, _cut(told, room)] for row, told in zip(cells, verdicts, strict=True)]
+    lines = aligned(cells, right, keys=2)
     seeds = len(comparison.seeds)
     caption = f"{comparison.steps} steps of {comparison.batch_size} examples, "
     caption += "1 seed" if seeds == 1 else f"mean ± half of the 95% interval over {seeds} seeds"
     told = _wrapped(comparison.conclusion)
-    return "\n".join(
-        [f"{comparison.title}: {caption}", "", *(line.rstrip() for line in lines), "", *told]
-    )
+    return "\n".join([f"{comparison.title}: {caption}", "", *lines, "", *told])
 
 
 def _judged_header(comparison: "Comparison") -> list[str]:
@@ -90,7 +91,7 @@ def _cut(words: str, width: int) -> str:
 def _wrapped(words: str) -> list[str]:
     import textwrap
 
-    return textwrap.wrap(words, _COLUMNS)
+    return textwrap.wrap(words, min(_COLUMNS, width(_COLUMNS)))
 
 
 def conclusion(comparison: "Comparison") -> str:

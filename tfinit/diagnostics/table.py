@@ -26,14 +26,13 @@ def layers_table(layers: Sequence[LayerSignals], findings: Sequence[Finding]) ->
         for weights in layer.weights or (None,)
     ]
     kept = [n for n in range(len(lines)) if _is_shown(n, len(lines), lines[n][0])]
-    rows = [_COLUMNS, *(lines[n][1] for n in kept)]
+    rows: list[tuple[str, ...] | str] = [_COLUMNS]
+    for n, before in zip(kept, [-1, *kept], strict=False):
+        if n > before + 1:
+            rows.append(f"… {n - before - 1} more; all are in .to_frame()")
+        rows.append(lines[n][1])
     right = [i for i, name in enumerate(_COLUMNS) if name not in _LEFT]
-    out = []
-    for at, line in enumerate(aligned(rows, right, drop_empty=True)):
-        out.append(line)
-        if at and at < len(kept) and kept[at] > kept[at - 1] + 1:
-            out.append(f"… {kept[at] - kept[at - 1] - 1} more; all are in .to_frame()")
-    return "\n".join(out)
+    return "\n".join(aligned(rows, right, drop_empty=True))
 
 
 def _is_shown(n: int, total: int, has_finding: bool) -> bool:
@@ -65,7 +64,7 @@ def _line(
 
 
 def _number(value: float) -> str:
-    return f"{value:.2g}"
+    return f"{value + 0.0:.2g}"  # no minus before a zero
 
 
 def _percent(value: float | None) -> str:

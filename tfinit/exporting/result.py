@@ -11,7 +11,7 @@ from tfinit.arguments import listed, number, one_of
 from tfinit.exporting.choice import Choice, choose, is_faster
 from tfinit.exporting.layers import LayerNote, sentences
 from tfinit.results import Result, flat, json_ready
-from tfinit.text_table import aligned
+from tfinit.text_table import aligned, width
 
 # Quartiles that are further apart: something else ran on the machine.
 _STEADY = 1.3
@@ -213,20 +213,19 @@ class ExportReport(Result):
         """The table, a verdict for each file, a sentence for each slow layer, and the choice."""
         rows = [_COLUMNS, *(_cells(self, row) for row in self.rows)]
         lines = [*aligned(rows, right=range(2, len(_COLUMNS)), drop_empty=True), ""]
+        wide = min(_WIDTH, width(_WIDTH))
         for row in self.rows:
             told = [self.verdict(row.label), *row.notes, *sentences(row.layers)]
             for n, words in enumerate(filter(None, told)):
                 start = f"{row.label}: " if n == 0 else "  "
-                lines += textwrap.wrap(
-                    words, _WIDTH, initial_indent=start, subsequent_indent="    "
-                )
+                lines += textwrap.wrap(words, wide, initial_indent=start, subsequent_indent="    ")
         restless = [r.label for r in self.rows if r.latency and not r.latency.is_steady]
         if restless:
             told = f"The times of {', '.join(restless)} vary much: the machine was busy with other "
-            lines += textwrap.wrap(f"{told}things. Measure again when it is quiet.", _WIDTH)
+            lines += textwrap.wrap(f"{told}things. Measure again when it is quiet.", wide)
         choice = self.choice
         for words in (*self.left_out, *([] if choice is None else [choice.why])):
-            lines += textwrap.wrap(words, _WIDTH)
+            lines += textwrap.wrap(words, wide)
         return "\n".join(lines).rstrip()
 
 

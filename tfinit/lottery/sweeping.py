@@ -113,7 +113,7 @@ class Sweep(Result):
                 )
             )
         right = range(len(names), len(table[0]))
-        lines = aligned(table, right, drop_empty=True)
+        lines = aligned(table, right, drop_empty=True, keys=len(names))
         heading = f"{self.title}: test {metric} after the last step, mean over replicates"
         return "\n".join([heading, *lines, f"Best last tickets: {self.best}."])
 
@@ -277,7 +277,8 @@ def sweep_of(runs: "Sequence[SweepRun]", subjects: "Sequence[Subject]") -> Sweep
     """The results of all runs, under the title of what those are about."""
     about = {subject.named() for subject in subjects}
     of = f" of {about.pop()}" if len(about) == 1 else ""
-    return Sweep(f"{len(runs)} configurations{of}", tuple(runs))
+    many = "s" if len(runs) > 1 else ""
+    return Sweep(f"{len(runs)} configuration{many}{of}", tuple(runs))
 
 
 def check_sweep(run_dir: Path) -> None:

@@ -21,7 +21,7 @@ from tfinit.spread import Spread
 FEW = 4  # from so many on, a band
 # Labels of what is drawn beside the means; matplotlib keeps those with an underscore from legends.
 _BAND, _SINGLE = "_95% confidence", "_each seed"
-_THIN: dict[str, Any] = {"linewidth": 0.7, "alpha": 0.5, "markersize": 3}
+_THIN: dict[str, Any] = {"linewidth": 0.7, "linestyle": "-", "alpha": 0.5, "markersize": 3}
 _MARKED = 20  # so many points are marked; more would be a row of dots
 
 

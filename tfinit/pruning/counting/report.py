@@ -21,7 +21,7 @@ from tfinit.pruning.counting.effective_weights import (
 from tfinit.pruning.in_training.lora import is_masked
 from tfinit.pruning.tfmot_api.adoption import warn_of_dense_report
 from tfinit.results import Records
-from tfinit.text_table import aligned, of_shape, printable
+from tfinit.text_table import RULE, aligned, of_shape, printable
 from tfinit.variables import find_prunable, keras_of, walk_layers, weight_name
 
 if TYPE_CHECKING:
@@ -148,13 +148,12 @@ class SparsityReport(Records[LayerSparsity]):
         rows = [_HEAD, *map(_cells, self.records), _cells(self.total)]
         if not any(record.note for record in self.records):
             rows = [row[:-1] for row in rows]
-        lines = aligned(rows, right=range(2, 8))
+        rows = [rows[0], RULE, *rows[1:-1], RULE, rows[-1]]
         sample = " and ".join(map(of_shape, self.input_shapes))
         head = f"{printable(self.name)}: multiply-adds for one sample" + (
             f" of {sample}" if sample else ""
         )
-        rule = "-" * max(map(len, lines))
-        return "\n".join([head, lines[0], rule, *lines[1:-1], rule, lines[-1], *self.notes])
+        return "\n".join([head, *aligned(rows, right=range(2, 8)), *self.notes])
 
 
 _UNRULED = "multiply-adds: no rule"
