@@ -1,9 +1,9 @@
 """What all commands do alike: what was typed, a quiet start, where a figure may go."""
 
-import contextlib
 import dataclasses
 import logging
 import os
+import select
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
@@ -139,14 +139,11 @@ def reader_may_leave() -> Iterator[None]:
         yield
         sys.stdout.flush()
     except BrokenPipeError as error:
-        try:
-            sys.stdout.flush()
-        except BrokenPipeError:
-            pass
-        else:
+        stdout, poll = sys.stdout.fileno(), select.poll()
+        poll.register(stdout, select.POLLOUT)
+        if not any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0)):
             raise  # it was another pipe
-        with contextlib.suppress(OSError, ValueError):  # Python flushes once more at its end
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stdout)  # Python flushes once more at its end
         raise SystemExit(1) from error
 
 
