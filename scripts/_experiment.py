@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from tfinit.spread import Spread
 
 DENSITY = "density: weights left"
-MOST_BANDS = 6  # with more lines they hide each other
 Config = TypeVar("Config", bound=NetworkConfig)
 Line = Sequence[tuple[float, "Spread"]]  # (x, y) of each point
 
@@ -221,13 +220,12 @@ def figure_of(panels: Sequence[Panel], title: str) -> "Figure":
             mean = Spread.of([panel.dense.mean])
             replicates.draw_level(axes, mean, label="dense network")
         looks = style.styles(panel.lines)
-        banded = len(panel.lines) <= MOST_BANDS
         points = []
         for label, line in panel.lines.items():
-            shown = [(x, y if banded else Spread(y.mean, 0.0, min(y.n, 1))) for x, y in line]
-            xs, ys = [x for x, _ in shown], [y for _, y in shown]
+            xs = [x for x, _ in line]
+            ys = replicates.legible((y for _, y in line), len(panel.lines))
             replicates.draw(axes, xs, ys, label=label, **looks[label])
-            points += shown
+            points += zip(xs, ys, strict=True)
         replicates.zoom(axes, [y for _, y in points] + ([panel.dense] if panel.dense else []))
         if panel.xlabel == DENSITY:
             style.density_axis(axes, [x / 100 for x, _ in points])

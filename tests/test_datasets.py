@@ -84,7 +84,8 @@ def test_an_unknown_name(monkeypatch, tmp_path, directory):
     assert str(error.value) == (
         "`dataset` must be one of digits, mnist, fashion_mnist, cifar10, blobs, circles, moons, "
         "xor, spiral, the name of an .npz file "
-        f"in TFINIT_DATA_DIR ({where}), the path of an .npz file, or tfds:NAME, received 'cifr'."
+        f"in TFINIT_DATA_DIR ({where}), the path of an .npz file, or tfds:NAME, received 'cifr'. "
+        "Did you mean 'cifar10'?"
     )
 
 

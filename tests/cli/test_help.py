@@ -1,5 +1,6 @@
 """``--help``, ``--version`` and completion, as a newcomer meets them in 80 columns."""
 
+import os
 import shlex
 
 import pytest
@@ -83,3 +84,13 @@ def test_data_is_asked_for_by_one_flag_everywhere():
     for word, command in commands().items():
         names = [name for flag in flags_of(command) for name in flag.names]
         assert ("--data" in names) == (word not in ("demo", "sweep", "recommend")), word
+
+
+def test_whoever_reads_may_leave(capfd, monkeypatch):
+    """As with ``| head -1``."""
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "w") as gone, pytest.raises(SystemExit) as stopped:
+        monkeypatch.setattr("sys.stdout", gone)
+        main(["--completion", "bash"])
+    assert (stopped.value.code, capfd.readouterr().err) == (1, "")

@@ -141,8 +141,8 @@ def test_zeros_and_too_small_stay_where_they_are_he_learns_too_large_diverges(re
     )
 
     insight = ours.page.locator("#insight")
-    sync_api.expect(insight).to_contain_text("A: Zeros and B: Normal 0.01 are stuck")
-    sync_api.expect(insight).to_contain_text("C: He learned;")
+    sync_api.expect(insight).to_contain_text("A (Zeros) and B (Normal 0.01) are stuck")
+    sync_api.expect(insight).to_contain_text("C (He) learned;")
 
     # Why, and the cure, with its code.
     first = ours.page.locator(".pane").first
@@ -291,7 +291,7 @@ def test_axe_finds_no_barrier_and_a_phone_is_wide_enough(reader, scheme):
     for part in (".inside", ".about", ".why"):
         ours.page.locator(f"{part} summary").first.click()
     network = ours.page.locator("#network svg")
-    said = "2 inputs, 2 hidden layers of 16 units with ReLU, 2 outputs"
+    said = "2 inputs, 2 hidden layers of 16 ReLU units, 2 outputs"
     assert said in network.get_attribute("aria-label")
     assert ours.violations() == []
     ours.page.set_viewport_size({"width": 360, "height": 740})

@@ -157,9 +157,9 @@ def test_twins_stay_twins():
 def test_too_small_is_stuck_he_learns_too_large_diverges_or_is_worse():
     ends = {}
     for initialization, value in (("zeros", None), ("normal", 0.01), ("he", None), ("normal", 8.0)):
-        training = begun(settings(initialization, value, depth=5, width=16, steps=600))
+        training = begun(settings(initialization, value, depth=5, width=16, steps=300))
         prediction = training.diagnose()["predicts"]
-        for _ in range(12):
+        for _ in range(6):
             training.advance(50)
         ends[initialization, value] = (prediction, training.outcome()["outcome"])
     assert ends["zeros", None] == ends["normal", 0.01] == ("fails", "stuck")

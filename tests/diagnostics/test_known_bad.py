@@ -81,10 +81,6 @@ CASES = {
     ),
     "he, doubled": (lambda: mlp(20, "relu", doubled), ("exploding", None, set())),
     "zeros": (lambda: mlp(5, "relu", lambda n: "zeros"), ("twins", "fc1", set())),
-    "constant": (
-        lambda: mlp(5, "relu", lambda n: keras.initializers.Constant(0.02)),
-        ("twins", "fc1", set()),
-    ),
     "ones": (
         # Each layer multiplies by 100, too.
         lambda: mlp(5, "relu", lambda n: "ones"),

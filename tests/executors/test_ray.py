@@ -30,10 +30,14 @@ ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
 @pytest.fixture(scope="module", autouse=True)
 def two_workers():
     """One Ray for all tests: executors use one that runs, and leave it."""
-    if not ray.is_initialized():
-        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, configure_logging=False)
-    yield
-    ray.shutdown()
+    with pytest.MonkeyPatch.context() as patch:
+        # They would give way to all others, which are busy here for as long as these tests wait.
+        patch.setenv("RAY_worker_niceness", "0")
+        if not ray.is_initialized():
+            quiet = {"log_to_driver": False, "configure_logging": False}
+            ray.init(num_cpus=2, include_dashboard=False, **quiet)
+        yield
+        ray.shutdown()
 
 
 def setup():

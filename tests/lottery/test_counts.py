@@ -68,7 +68,7 @@ def test_counts_of_a_level():
 
 @pytest.mark.parametrize(
     ("allocation", "controls", "left"),
-    [("uniform", ("one-shot", "lr-rewind", "snip"), 2), ("global", ("one-shot", "fine-tune"), 1)],
+    [("uniform", ("one-shot", "snip"), 2), ("global", ("one-shot", "fine-tune"), 1)],
 )
 def test_it_ends_with_the_last_level_that_prunes_and_says_so_at_once(
     tmp_path, allocation, controls, left

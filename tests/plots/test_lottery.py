@@ -87,6 +87,13 @@ def test_fewer_than_four_replicates_are_drawn_one_by_one():
     assert figure.legends[0].get_texts()[-1].get_text() == "95% confidence"
 
 
+def test_of_more_than_six_lines_only_the_means_are_drawn():
+    for n in (3, 4):
+        rows = [row(f"control {i}", level, [0.9] * n) for i in range(7) for level in (1, 2)]
+        axes = lottery_figure(rows, "made up").axes[0]
+        assert (len(means(axes)), thin(axes), bands(axes)) == (7, [], [])
+
+
 def test_a_replicate_that_is_missing_is_not_taken_for_another():
     rows = [row("ticket", level, of) for level, of in enumerate([[0.9, 0.8, 0.7], [0.6, 0.5]])]
     (axes, _) = lottery_figure(rows, "made up").axes

@@ -36,14 +36,15 @@ def main(arguments: list[str] | None = None) -> None:
     open_streams()
     with one_line(), heard() as signals:
         with nothing_begun():
-            from tfinit.cli.console import warnings_in_a_line
+            from tfinit.cli.console import reader_may_leave, warnings_in_a_line
             from tfinit.cli.parsing import said_by_flags
             from tfinit.text_table import as_wide_as
 
+        with nothing_begun(), reader_may_leave():
             command = _typed(sys.argv[1:] if arguments is None else arguments)
         signals.after = command.stopped
         columns = shutil.get_terminal_size().columns
-        with said_by_flags(command), warnings_in_a_line(), as_wide_as(columns):
+        with reader_may_leave(), said_by_flags(command), warnings_in_a_line(), as_wide_as(columns):
             code = command.run()
     if code:
         sys.exit(code)

@@ -2,6 +2,8 @@
 
 import dataclasses
 import logging
+import os
+import select
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
@@ -125,6 +127,24 @@ def warnings_in_a_line() -> Iterator[None]:
         yield
     finally:
         warnings.showwarning = before
+
+
+@contextmanager
+def reader_may_leave() -> Iterator[None]:
+    """Where nobody reads stdout any more, as with ``| head -1``, the process ends without a word.
+
+    Its exit code is 1: what was to be said was not.
+    """
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError as error:
+        stdout, poll = sys.stdout.fileno(), select.poll()
+        poll.register(stdout, select.POLLOUT)
+        if not any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0)):
+            raise  # it was another pipe
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stdout)  # Python flushes once more at its end
+        raise SystemExit(1) from error
 
 
 def check_plot(plot: Path | None) -> None:

@@ -56,6 +56,7 @@ class _Diagnose(OnDevice):
     """Run Python code in the model file (Lambda layers). Only for files that you trust."""
 
     stopped: ClassVar[str] = "Nothing was written."
+    also: ClassVar[Mapping[str, str]] = {"x": "--data", "y": "the targets of --data"}
     groups: ClassVar[Mapping[str, Sequence[str]]] = {
         "what it looks at": ("data", "loss", "examples", "seed", "allow_lambda", "device"),
         "what it says": ("fix", "plot", "json"),

@@ -86,7 +86,7 @@ def deeper(model: Any, after: str | Sequence[str], x: Any = None) -> Any:
         >>> model = keras.Sequential([keras.Input((2,)), hidden, keras.layers.Dense(1)])
         >>> x = np.ones((1, 2), "float32")
         >>> larger = deeper(model, "hidden")
-        >>> larger.layers[1].name, bool(np.array_equal(larger(x), model(x)))
+        >>> larger.layers[1].name, bool(keras.ops.all(larger(x) == model(x)))
         ('hidden_deeper', True)
 
     Chen, Goodfellow & Shlens, Net2Net: accelerating learning via knowledge transfer, ICLR 2016,

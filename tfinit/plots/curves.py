@@ -12,7 +12,7 @@ from tfinit.arguments import listed, one_of, text
 from tfinit.errors import InputError
 from tfinit.lottery.branches import label
 from tfinit.lottery.result import MADE_BY_RUN, TICKET, LevelResult
-from tfinit.plots.replicates import draw, entries, zoom
+from tfinit.plots.replicates import draw, entries, legible, zoom
 from tfinit.plots.style import panels, percent_format, percent_ticks, sequential
 from tfinit.spread import Spread
 from tfinit.training.judged import JudgedMetric, judged
@@ -38,7 +38,8 @@ def curves_figure(
             where it was needed, on the validation split.
 
     Returns:
-        A figure of one panel. It is scaled to what follows the first fifth of the training.
+        A figure of one panel. It is scaled to what follows the first fifth of the training. Of
+        more than six levels it has the means alone.
 
     Raises:
         InputError: no training of this branch, or no such metric.
@@ -70,13 +71,12 @@ def curves_figure(
         if not by_step:
             continue
         steps = sorted(by_step)
-        spreads = [Spread.of(by_step[step]) for step in steps]
-        style: dict[str, Any] = (
-            # A number gives one colour, which its types do not know.
-            {"color": colours.to_rgba(100 * group[0].density), "linewidth": 1.4}  # ty: ignore
-            if level
-            else {"color": "black", "linewidth": 2, "linestyle": "--", "label": "dense network"}
-        )
+        spreads = legible((Spread.of(by_step[step]) for step in steps), len(levels))
+        style: dict[str, Any] = {"color": "black", "linewidth": 2, "linestyle": "--"}
+        style["label"] = "dense network"
+        if level:
+            colour = colours.to_rgba(100 * group[0].density)  # ty: ignore  # one, of a number
+            style = {"color": colour, "linewidth": 1.4, "linestyle": "-"}
         draw(axes, steps, spreads, scale, **style)
         end = steps[0] + _START * (steps[-1] - steps[0])
         late += [s for step, s in zip(steps, spreads, strict=True) if step >= end]

@@ -10,7 +10,14 @@ from tfinit import arguments
 from tfinit.arguments import listed, mapping, refused
 from tfinit.lottery.branches import BRANCHES, TICKET, label
 from tfinit.lottery.report import LevelSummary
-from tfinit.plots.replicates import draw, draw_level, legend_below, legend_beside, zoom
+from tfinit.plots.replicates import (
+    draw,
+    draw_level,
+    legend_below,
+    legend_beside,
+    legible,
+    zoom,
+)
 from tfinit.plots.style import density_axis, panels, styles
 
 _SUMMARIZE = "Results become rows by tfinit.lottery.report.summarize(results)."
@@ -51,8 +58,8 @@ def lottery_figure(rows: Sequence[LevelSummary], title: str) -> Figure:
         for dense in [row for row in rows if row.level == 0][:1]:
             draw_level(axes, getattr(dense, value), scale, "dense network")
         for branch, of in by_branch.items():
-            _line(axes, of, value, scale, label(branch), look[branch])
-        zoom(axes, [getattr(row, value) for row in rows], scale)
+            _line(axes, of, value, scale, label(branch), look[branch], len(by_branch))
+        zoom(axes, legible((getattr(row, value) for row in rows), len(by_branch)), scale)
         density_axis(axes, [row.density for row in rows])
     _explain_open(quality, rows)
     quality.set_ylabel(metric.axis(f"final test {metric}"))
@@ -90,9 +97,9 @@ def initializations_figure(
         tickets = [row for row in rows if row.branch == TICKET]
         trains = any(row.final_value.n for row in tickets)
         text = name if trains else f"{name} (diverged)"
-        _line(axes, tickets, "final_value", metric.scale, text, look[name])
+        _line(axes, tickets, "final_value", metric.scale, text, look[name], len(rows_by_name))
         shown += tickets
-    zoom(axes, [row.final_value for row in shown], metric.scale)
+    zoom(axes, legible((row.final_value for row in shown), len(rows_by_name)), metric.scale)
     density_axis(axes, [row.density for row in shown])
     _explain_open(axes, shown)
     axes.set_ylabel(metric.axis(f"final test {metric} of the tickets"))
@@ -107,9 +114,10 @@ def _line(
     scale: float,
     text: str,
     style: dict[str, Any],
+    lines: int,
 ) -> None:
     x = [100 * row.density for row in rows]
-    spreads = [getattr(row, value) for row in rows]
+    spreads = legible((getattr(row, value) for row in rows), lines)
     filled = [row.diverged == 0 for row in rows]
     draw(axes, x, spreads, scale, label=text, markevery=filled, **style)
     if not all(filled):

@@ -13,7 +13,7 @@ from tfinit import arguments
 from tfinit.arguments import listed, one_of, refused, text, wholes
 from tfinit.errors import InputError
 from tfinit.lottery.result import MADE_BY_RUN, TICKET, LevelResult
-from tfinit.plots.replicates import draw, legend_beside
+from tfinit.plots.replicates import draw, legend_beside, legible
 from tfinit.plots.style import (
     blank,
     density_axis,
@@ -60,7 +60,14 @@ def layers_figure(results: Sequence[LevelResult], title: str, branch: str = TICK
     look = styles(keys)
     for key in keys:
         percents = [100 * d for d in densities]
-        draw(axes, percents, [_positive(s) for s in spreads[key]], 100.0, label=key, **look[key])
+        draw(
+            axes,
+            percents,
+            [_positive(s) for s in legible(spreads[key], len(keys))],
+            100.0,
+            label=key,
+            **look[key],
+        )
     axes.set_yscale("log")
     density_axis(axes, densities)
     every = [100 * s.mean for of in spreads.values() for s in of if s.mean > 0]

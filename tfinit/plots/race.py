@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from tfinit import arguments
 from tfinit.arguments import instance
-from tfinit.plots.replicates import draw, heights, legend_beside
+from tfinit.plots.replicates import draw, heights, legend_beside, legible
 from tfinit.plots.style import NEUTRAL, log_axis, panels, styles
 from tfinit.spread import Spread
 
@@ -55,7 +55,8 @@ def race_figure(comparison: "Comparison", title: str | None = None) -> Figure:
     shown = np.exp if logarithmic else np.asarray
     for row in comparison.rows:
         curves = np.array([_binned(run, edges, logarithmic) for run in comparison.of(row.label)])
-        spreads = [Spread.of(column[np.isfinite(column)]) for column in curves.T]
+        seen = (Spread.of(column[np.isfinite(column)]) for column in curves.T)
+        spreads = legible(seen, len(comparison.rows))
         text = row.label
         if row.diverged:
             text += f" (diverged: {row.diverged} of {row.runs})"

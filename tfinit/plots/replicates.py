@@ -19,10 +19,16 @@ from tfinit.plots.style import NEUTRAL
 from tfinit.spread import Spread
 
 FEW = 4  # from so many on, a band
+MOST = 6  # lines; of more, what is around each would hide the others
 # Labels of what is drawn beside the means; matplotlib keeps those with an underscore from legends.
 _BAND, _SINGLE = "_95% confidence", "_each seed"
 _THIN: dict[str, Any] = {"linewidth": 0.7, "linestyle": "-", "alpha": 0.5, "markersize": 3}
 _MARKED = 20  # so many points are marked; more would be a row of dots
+
+
+def legible(spreads: Iterable[Spread], lines: int) -> list[Spread]:
+    """The spreads as they are drawn in a panel of so many lines: beyond `MOST` the means alone."""
+    return [s if lines <= MOST else Spread(s.mean, 0.0, min(s.n, 1)) for s in spreads]
 
 
 def draw(

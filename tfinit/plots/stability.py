@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from tfinit.arguments import listed, refused, text
-from tfinit.plots.replicates import draw, entries, zoom
+from tfinit.plots.replicates import draw, entries, legible, zoom
 from tfinit.plots.style import panels, sequential, styles
 from tfinit.spread import Spread
 from tfinit.training.judged import ACCURACY, JudgedMetric
@@ -135,8 +135,12 @@ def _errors(
         if not of:
             continue
         columns = zip(*(getattr(r, f"{split}_error") for r in of), strict=True)
-        spreads = [Spread.of(column) for column in columns]
-        style = {"color": colour, "marker": look[str(k)]["marker"]}
+        spreads = legible(map(Spread.of, columns), len(by_k))
+        style: dict[str, Any] = {
+            "color": colour,
+            "marker": look[str(k)]["marker"],
+            "linestyle": "-",
+        }
         draw(axes, list(of[0].alphas), spreads, metric.scale, label=f"k = {k:,}", **style)
         every += spreads
     zoom(axes, every, metric.scale)

@@ -307,8 +307,11 @@ def nested_with_a_shared_layer():
     return keras.Model([left, right], L.Dense(3)(L.Add()([backbone(left), backbone(right)])))
 
 
-@pytest.mark.parametrize("score", SCORES)
-@pytest.mark.parametrize("build", [subclassed, nested_with_a_shared_layer])
+@pytest.mark.parametrize(
+    ("build", "score"),
+    [(subclassed, score) for score in ("snip", "synflow")]
+    + [(nested_with_a_shared_layer, score) for score in SCORES],
+)
 def test_nested_subclassed_and_shared(build, score):
     model = build()
     model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))

@@ -22,9 +22,11 @@ const PRESETS = {
   },
   Exploding: { panes: [normal(0.35), normal(0.7), normal(1.5)], depth: 8 },
   "Depth 30": {
-    panes: [plain("xavier"), plain("he"), plain("orthogonal"), plain("lsuv")],
+    panes: [plain("xavier"), plain("he"), plain("lsuv")],
     depth: 30,
+    width: 32,
     learning_rate: 0.01,
+    steps: 600,
   },
 };
 const narrow = matchMedia("(max-width: 40rem)");

@@ -16,10 +16,10 @@ const count = (number, word) => `${number} ${word}${number === 1 ? "" : "s"}`;
 export function words({ depth, width }, activation, ends) {
   const [inputs, outputs] = ends ?? ["", ""];
   const first = ends ? count(inputs, "input") : "Inputs";
-  const last = ends ? `${count(outputs, "output")}, one for each class` : "one output for each class";
+  const last = ends ? count(outputs, "output") : "an output for each class";
   const hidden = depth - 1;
   if (!hidden) return `${first}, ${last}: one layer, no hidden one`;
-  const layers = `${count(hidden, "hidden layer")} of ${count(width, "unit")} with ${activation}`;
+  const layers = `${count(hidden, "hidden layer")} of ${count(width, `${activation} unit`)}`;
   return `${first}, ${layers}, ${last}`;
 }
 
@@ -45,7 +45,7 @@ export function drawNetwork(figure, settings, activation, ends) {
         picture.append(svg("line", { x1: from.x, y1: from.y, x2: to.x, y2: to.y }));
   });
   columns.forEach((column, layer) => {
-    const end = layer === 0 ? "input" : layer === shown.length - 1 ? "output" : "hidden";
+    const end = layer === 0 ? "input" : layer === shown.length - 1 ? "output" : "inner";
     const label = { class: "label", x: across * (layer + 0.5), y: HEIGHT + 13 };
     for (const { x, y, dots } of column)
       picture.append(
@@ -56,7 +56,7 @@ export function drawNetwork(figure, settings, activation, ends) {
     if (!shown[layer]) {
       picture.append(svg("text", { ...label, class: "dots", y: HEIGHT / 2 + 4 }, "…"));
       picture.append(svg("text", label, `× ${depth - 1 - 5}`));
-    } else if (end === "hidden" || ends) picture.append(svg("text", label, String(shown[layer])));
+    } else if (end === "inner" || ends) picture.append(svg("text", label, String(shown[layer])));
   });
   figure.querySelector("svg")?.remove();
   figure.prepend(picture);
