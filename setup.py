@@ -97,7 +97,7 @@ setup(
         "test": [
             "pytest>=8,<10",
             "pytest-xdist>=3.8,<4",
-            "hypothesis>=6.100,<7",
+            "hypothesis>=6.130,<7",  # as Schemathesis asks for
             "tensorboard>=2.19,<2.22",
             "pandas>=2.1,<4",
             "ruff==0.17.6",
