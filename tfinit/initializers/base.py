@@ -68,7 +68,7 @@ class Initializer(keras.initializers.Initializer):
         defaults = inspect.signature(type(self)).parameters
         given = {name: repr(getattr(self, name)) for name in defaults}
         said = (f"{n}={told}" for n, told in given.items() if told != repr(defaults[n].default))
-        return f"{type(self).__name__}({', '.join(said)})"
+        return f"{type(self).__name__.removeprefix('Tfinit')}({', '.join(said)})"
 
 
 def _shape(shape: Any) -> tuple[int, ...]:
