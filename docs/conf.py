@@ -54,6 +54,7 @@ html_css_files = ["site.css"]
 html_show_sourcelink = False
 html_sidebars = {"index": [], "start/index": [], "gallery/index": []}
 html_copy_source = False
+html_show_search_summary = False  # else a search loads each page that it found
 html_last_updated_fmt = None
 html_theme_options = {
     "navigation_with_keys": False,
