@@ -44,6 +44,13 @@ def made(name, tmp_path):
     return CLASSES[name](**MADE[name])
 
 
+@pytest.mark.parametrize("name", MADE)
+def test_it_prints_as_it_is_called(name):
+    one = CLASSES[name](**MADE[name])
+    assert eval(repr(one), dict(CLASSES)).get_config() == one.get_config()
+    assert repr(initializers.He("relu", seed=1)) == "He(seed=1)"
+
+
 def model_with(library, initializer):
     convolution = "Conv" in type(initializer).__name__ or type(initializer).__name__ in (
         "DeltaOrthogonal",

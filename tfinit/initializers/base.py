@@ -63,6 +63,13 @@ class Initializer(keras.initializers.Initializer):
         """The arguments that make this initializer again."""
         return {name: getattr(self, name) for name in _arguments(type(self))}
 
+    def __repr__(self) -> str:
+        """As it is called: the arguments that are not the defaults."""
+        defaults = inspect.signature(type(self)).parameters
+        given = {name: repr(getattr(self, name)) for name in defaults}
+        said = (f"{n}={told}" for n, told in given.items() if told != repr(defaults[n].default))
+        return f"{type(self).__name__.removeprefix('Tfinit')}({', '.join(said)})"
+
 
 def _shape(shape: Any) -> tuple[int, ...]:
     if hasattr(shape, "as_list"):  # of TensorFlow
