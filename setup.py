@@ -86,7 +86,7 @@ setup(
         'tomli>=2,<3; python_version < "3.11"',
         # Calls a function when Keras is first imported, so that tfinit need not import it.
         "wrapt>=1.14,<3",
-        "h5py>=3.10,<4",
+        "h5py>=3.11,<4",
         # One process in a run directory at a time.
         "filelock>=3.12,<4",
         # Packages whose names load when they are used, and show them to tools all the same. Since
