@@ -69,7 +69,8 @@ def test_the_optimizer_begins_anew_with_the_weights(capfd, here, saved):
     assert keras.saving.load_model(saved).optimizer.iterations.numpy() == 1
     assert run(capfd, "initialize", saved, "he", "--out", "he.keras")[0] == 0
     optimizer = keras.saving.load_model("he.keras").optimizer
-    assert (optimizer.name, optimizer.iterations.numpy()) == ("adam", 0)
+    assert isinstance(optimizer, keras.optimizers.Adam)
+    assert optimizer.iterations.numpy() == 0
 
 
 def test_schemes_that_look_at_data_and_at_targets(capfd, here, saved):

@@ -288,4 +288,4 @@ def test_it_says_on_which_device_it_trains_once_that_is_loaded(capsys, monkeypat
 def test_flags_out_of_range(capsys, flags):
     with pytest.raises(SystemExit, match="2"):
         main(["demo", *flags])
-    assert flags[0][2:].replace("-", "_") in capsys.readouterr().err
+    assert capsys.readouterr().err.startswith(f"tfinit: {flags[0]} must be ")
