@@ -56,6 +56,7 @@ OTHER_WORDS = {
 # Bases of other things than layers: optimizers, schedules, data, parts of a user's, and where a
 # method is looked up.
 OTHER_BASES = {
+    "cli/flags.py",
     "fine_tuning/measured.py",
     "graph/overlay.py",
     "lottery/own_parts.py",
