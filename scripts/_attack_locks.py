@@ -28,7 +28,7 @@ def check_lock(root: Path) -> str:
     code, said = second.wait(), second.output().strip()
     first.send(signal.SIGCONT)
     assert (code, said.count("\n")) == (2, 0), (code, said)
-    assert f"`run_dir` {root / 'locked'} is in use by another process" in said, said
+    assert f"--run-dir {root / 'locked'} is in use by another process" in said, said
     assert first.wait() == 0, first.output()
     return f"second process: exit 2, {said!r}; the first one is unharmed"
 

@@ -20,7 +20,7 @@ from tfinit.errors import InputError, reason
 from tfinit.missing_gpu import ROOT, gpus, hidden_by, why_none
 from tfinit.threads import cores, threads_of
 
-__all__ = ["KERASES", "Device", "announce", "choose", "in_use", "unlisted"]
+__all__ = ["DEVICES", "KERASES", "Device", "announce", "choose", "in_use", "unlisted"]
 
 KERASES = backends.KERASES
 DEVICES = ("auto", "cpu", "gpu")

@@ -730,6 +730,7 @@ def _results(calls: Calls, directory: Path) -> None:
     calls.add("plots.sparsity_figure", sparsities={"a": 0.5}, title="it")
     calls.add("plots.signals_figure", layers=[signals()], title="it")
     calls.add("comparison.Comparison.of", race().of, label="he")
+    calls.add("comparison.Comparison.learned_nothing", race().learned_nothing, label="he")
     calls.add("comparison.Run.last", run().last, name="validation_loss")
     odd = {"loss": "None -1 0 1.5 2**63"}
     for name in ("steps_to", "seconds_to"):

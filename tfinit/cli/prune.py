@@ -7,7 +7,7 @@ from typing import ClassVar
 from tfinit.block_sizes import BLOCK_SIZES
 from tfinit.cli.console import checked, loading
 from tfinit.cli.device import OnDevice, warm_up
-from tfinit.fine_tuning.config import PruneConfig
+from tfinit.fine_tuning.config import PruneConfig, check_given
 from tfinit.progress import Bar
 from tfinit.pruning.calibrated import names
 from tfinit.pruning.scoring import channel_names
@@ -45,7 +45,7 @@ class _Prune(OnDevice, PruneConfig):
 
     def run(self) -> int:
         config = checked(self, PruneConfig)
-        config.check_given(self.typed)
+        check_given(config, self.typed)
         prune(config, self.device)
         return 0
 

@@ -129,8 +129,8 @@ class PruneConfig:
         whole("round_to", self.round_to, 1)
         number("protect", self.protect, least=0, most=1)
         self.fraction_left()
-        self.check_given(
-            {one.name for one in fields(self) if getattr(self, one.name) != one.default}
+        check_given(
+            self, {one.name for one in fields(self) if getattr(self, one.name) != one.default}
         )
         if self.out.suffix != ".keras":
             raise InputError(f"`out` must end in .keras, received {str(self.out)!r}.")
@@ -165,45 +165,47 @@ class PruneConfig:
             raise refused("target", wanted, self.target)
         return {kind: left}
 
-    def check_given(self, given: Set[str]) -> None:
-        """Refuse what would be ignored.
 
-        Args:
-            given: The fields that were asked for; which those are where a value is the default,
-                only the command line knows.
+def check_given(config: PruneConfig, given: Set[str]) -> None:
+    """Refuse what would be ignored.
 
-        Raises:
-            InputError: one of them has no meaning beside another.
-        """
-        if self.structure in names.N_M and "sparsity" in given:
-            raise InputError(
-                f"`structure` {self.structure!r} prunes half of the weights, received `sparsity` "
-                f"{self.sparsity:g}. Leave one of them out."
-            )
-        if self.channels and self.after_training:
-            raise InputError(
-                "`channels` and `after_training` exclude each other: whole channels go before a "
-                "training. Leave one of them out."
-            )
-        if self.after_training:
-            every = [one.name for one in fields(self)]
-            wrong = [n for n in every if n in given - {"after_training", *_WITH_THEM, *_AT_ONCE}]
-            if wrong:
-                raise InputError(
-                    f"`{wrong[0]}` is of a training, and nothing is trained with --after-training. "
-                    f"Beside that are {_quoted(_WITH_THEM[1:] + _AT_ONCE)}."
-                )
-            return
-        if wrong := [name for name in _AT_ONCE if name in given]:
-            raise InputError(
-                f"`{wrong[0]}` is of pruning without training. Ask for that, with --after-training."
-            )
-        own, others = (_OF_CHANNELS, _OF_WEIGHTS) if self.channels else (_OF_WEIGHTS, _OF_CHANNELS)
-        wrong = [name for name in others if name in given]
-        if wrong and self.channels:
-            raise InputError(
-                f"`{wrong[0]}` is of single weights, and whole channels are asked for: leave it or "
-                f"`channels` out. Of channels are {_quoted(own)}."
-            )
+    Args:
+        config: What was asked for.
+        given: The fields that were asked for; which those are where a value is the default,
+            only the command line knows.
+
+    Raises:
+        InputError: one of them has no meaning beside another.
+    """
+    if config.structure in names.N_M and "sparsity" in given:
+        raise InputError(
+            f"`structure` {config.structure!r} prunes half of the weights, received `sparsity` "
+            f"{config.sparsity:g}. Leave one of them out."
+        )
+    if config.channels and config.after_training:
+        raise InputError(
+            "`channels` and `after_training` exclude each other: whole channels go before a "
+            "training. Leave one of them out."
+        )
+    if config.after_training:
+        every = [one.name for one in fields(config)]
+        wrong = [n for n in every if n in given - {"after_training", *_WITH_THEM, *_AT_ONCE}]
         if wrong:
-            raise InputError(f"`{wrong[0]}` is of whole channels. Ask for them, with --channels.")
+            raise InputError(
+                f"`{wrong[0]}` is of a training, and nothing is trained with --after-training. "
+                f"Beside that are {_quoted(_WITH_THEM[1:] + _AT_ONCE)}."
+            )
+        return
+    if wrong := [name for name in _AT_ONCE if name in given]:
+        raise InputError(
+            f"`{wrong[0]}` is of pruning without training. Ask for that, with --after-training."
+        )
+    own, others = (_OF_CHANNELS, _OF_WEIGHTS) if config.channels else (_OF_WEIGHTS, _OF_CHANNELS)
+    wrong = [name for name in others if name in given]
+    if wrong and config.channels:
+        raise InputError(
+            f"`{wrong[0]}` is of single weights, and whole channels are asked for: leave it or "
+            f"`channels` out. Of channels are {_quoted(own)}."
+        )
+    if wrong:
+        raise InputError(f"`{wrong[0]}` is of whole channels. Ask for them, with --channels.")

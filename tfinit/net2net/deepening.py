@@ -214,6 +214,8 @@ def _give_back(new: Any, added: list[Any], data: Any) -> None:
         for layer in added
         if kind_of(layer).normalization and layer.scale and layer.center
     ]
+    if not norms:
+        return
     found: list[tuple[Any, np.ndarray]] = []
 
     def see(point: Point, tensor: Any) -> None:
