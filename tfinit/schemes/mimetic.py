@@ -100,8 +100,7 @@ def mimetic(
             _Pair((found.value, found.output), _values_and_outputs, alphas[1], betas[1]),
         )
     ]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        made = list(pool.map(lambda pair: pair.values(task.seed), pairs))
+    made = _all_values(pairs, task.seed)
     notes: dict[str, str] = {}
     for pair, both in zip(pairs, made, strict=True):
         for kernel, values in zip(pair.kernels, both, strict=True):
@@ -134,6 +133,21 @@ class _Pair(NamedTuple):
         random = stream(seed, self.kernels[0].key)
         made = self.make(*map(_shape, self.kernels), self.alpha, self.beta, random)
         return [from_heads(*both) for both in zip(self.kernels, made, strict=True)]
+
+
+def _all_values(pairs: list[_Pair], seed: int) -> list[list[np.ndarray]]:
+    """The values of each, in a thread for each core.
+
+    The threads of BLAS inside would fight for the same cores, and take four times as long.
+    """
+    import scipy.linalg  # noqa: F401 - its BLAS is told only once it is there
+    import threadpoolctl
+
+    with (
+        threadpoolctl.threadpool_limits(1, user_api="blas"),
+        ThreadPoolExecutor(os.cpu_count()) as pool,
+    ):
+        return list(pool.map(lambda pair: pair.values(seed), pairs))
 
 
 def _shape(kernel: Kernel) -> Shape:
