@@ -5,6 +5,7 @@ says which function. No Keras is imported here before a function needs it.
 """
 
 import importlib
+import inspect
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -30,6 +31,13 @@ def calls_in(model: Any, inputs: bool = False) -> list[Any]:
     by_depth = functional_of(model)._nodes_by_depth
     calls = (node for depth in sorted(by_depth, reverse=True) for node in by_depth[depth])
     return [node for node in calls if inputs or (node.operation and not node.is_input)]
+
+
+def tells_axes_of_einsums() -> bool:
+    """Whether layers with an equation tell initializers its axes; older Kerases go by the shape."""
+    import keras
+
+    return "input_axes" in inspect.signature(keras.initializers.VarianceScaling).parameters
 
 
 def is_symbolic(tensor: Any) -> bool:

@@ -24,8 +24,8 @@ NORMAL = np.exp(-(Z**2) / 2) / np.sqrt(2 * np.pi)
 
 
 def mean_square(values):
-    """E[values²] over a normal z, by the trapezoidal rule."""
-    return np.trapezoid(values**2 * NORMAL, Z)
+    """E[values²] over a normal z, by a sum on a fine grid."""
+    return np.sum(values**2 * NORMAL) * (Z[1] - Z[0])
 
 
 def network(layer, *after, shape, head=True):

@@ -14,6 +14,7 @@ from tfinit.fans import fans
 from tfinit.graph.activations import Activation, gate_activations
 from tfinit.graph.attention import self_attentions
 from tfinit.graph.input_rows import share_inside
+from tfinit.graph.keras_internals import tells_axes_of_einsums
 from tfinit.graph.kernels import Kernel
 from tfinit.graph.layer_kinds import axes_of, kind_of
 from tfinit.graph.nonlinearity import Nonlinearity
@@ -403,7 +404,7 @@ def _about_bias(kernel: Kernel, cancels: float | None) -> tuple[bool, str]:
 
 def _fans_by_shape(kernel: Kernel, knows_axes: bool) -> tuple[float, float]:
     """The fans that a pasted initializer finds."""
-    if knows_axes and _letters(kernel) == "=":
+    if knows_axes and _letters(kernel) == "=" and tells_axes_of_einsums():
         return kernel.fan_in, math.prod(kernel.shape) / kernel.fan_in
     return fans(kernel.shape) if kernel.shape else (1.0, 1.0)
 
