@@ -247,7 +247,7 @@ def _tensorflow_dataset(argument: str, name: str) -> "Dataset":
         import tensorflow_datasets as tfds  # ty: ignore[import-not-found]
     except ImportError as error:
         raise MissingPackage(
-            f"Data set {name!r}", "tensorflow-datasets", "'tfinit[datasets]'"
+            f"Data set {name!r}", "tensorflow-datasets", "tfinit[datasets]"
         ) from error
     try:
         splits = tfds.load(name.removeprefix(_TFDS), split=["train", "test"], as_supervised=True)

@@ -1,6 +1,7 @@
 """The errors that say what to do. The command line turns them into one line and an exit code."""
 
 import re
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,7 +37,8 @@ class MissingPackage(ImportError):
     """
 
     def __init__(self, part: str, package: str, install: str):
-        super().__init__(f"{part} needs {package}: pip install {install}")
+        # In quotes where a shell would take the brackets for its own.
+        super().__init__(f"{part} needs {package}: pip install {shlex.quote(install)}")
 
 
 @contextmanager

@@ -17,7 +17,7 @@ _numbers = itertools.count()
 def need_tensorboard(part: str) -> None:
     """MissingPackage unless TensorBoard is installed; it begins with what needs it."""
     if importlib.util.find_spec("tensorboard") is None:
-        raise MissingPackage(part, "TensorBoard", "'tfinit[tensorboard]'")
+        raise MissingPackage(part, "TensorBoard", "tfinit[tensorboard]")
 
 
 class EventFile:

@@ -120,7 +120,7 @@ def frame(rows: Iterable[Any], what: str, columns: Sequence[str] | None = None) 
     try:
         import pandas
     except ImportError as error:
-        raise MissingPackage(what, "pandas", "'tfinit[pandas]'") from error
+        raise MissingPackage(what, "pandas", "tfinit[pandas]") from error
     return pandas.DataFrame(list(rows), columns=None if columns is None else list(columns))
 
 

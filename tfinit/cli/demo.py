@@ -85,7 +85,7 @@ def demo(
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("tfinit"):
             raise
-        raise MissingPackage("`tfinit demo`", "FastAPI and uvicorn", "'tfinit[demo]'") from error
+        raise MissingPackage("`tfinit demo`", "FastAPI and uvicorn", "tfinit[demo]") from error
     if device != "auto":  # what may fail, before the page can be opened
         with loading():
             prepare(device)

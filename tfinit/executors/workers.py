@@ -96,7 +96,7 @@ def workers_of(workers: Any) -> Workers | None:
     try:
         import ray  # noqa: F401
     except ModuleNotFoundError as error:
-        raise MissingPackage("`workers`", "Ray", "'tfinit[scale]'") from error
+        raise MissingPackage("`workers`", "Ray", "tfinit[scale]") from error
     return workers
 
 

@@ -46,9 +46,8 @@ def lottery_figure(rows: Sequence[LevelSummary], title: str) -> Figure:
         by_branch.setdefault(row.branch, []).append(row)
     look = styles(by_branch, {branch.name: branch.look for branch in BRANCHES.values()})
     columns = 3
-    legend_lines = -(
-        -(len(by_branch) + 2) // columns
-    )  # with the dense network and what is around the lines
+    entries = len(by_branch) + 2  # with the dense network, and what is around the lines
+    legend_lines = -(-entries // columns)
     figure, (quality, speed) = panels(title, 2, (9, 3.8 + 0.22 * legend_lines))
     metric = rows[0].metric
     for axes, value, scale in (

@@ -111,7 +111,7 @@ class Format:
         for package in self.packages:
             if importlib.util.find_spec(package) is None:
                 name = package.replace("_", "-")
-                raise MissingPackage(f"export to {self.name}", name, "'tfinit[export]'")
+                raise MissingPackage(f"export to {self.name}", name, "tfinit[export]")
 
     def write(self, model: Any, path: Path, options: Options) -> "list[Encoding]":
         """Write a file that is not there; how its Dense layers were encoded, if any is sparse."""

@@ -157,7 +157,7 @@ class PruningSummaries(_Either):
         if not (isinstance(update_freq, str) and update_freq in ("epoch", "batch")):
             update_freq = whole("update_freq", update_freq, 1, cure='Or "epoch" or "batch".')
         if importlib.util.find_spec("tensorboard") is None:
-            raise MissingPackage("PruningSummaries", "TensorBoard", "'tfinit[tensorboard]'")
+            raise MissingPackage("PruningSummaries", "TensorBoard", "tfinit[tensorboard]")
         self._arguments = {"log_dir": str(log_dir), "update_freq": update_freq, **kwargs}
 
     def _make(self, model: Any) -> Any:
