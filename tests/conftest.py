@@ -28,10 +28,29 @@ def pytest_addoption(parser):
     parser.addoption("--seed", type=int, default=0, help="of what tests draw without one")
 
 
+# Keras counts the layers that have no name, and two of one name are no network. Which of them meet
+# must not hang on the tests that ran before: those of a file are counted from one, and those of
+# tables, which are made before any test runs, have numbers that no file reaches.
+def pytest_collectstart(collector):
+    if isinstance(collector, pytest.Session):
+        import keras  # here, since the process that hands out tests to others has none
+        from keras.src.utils.naming import to_snake_case
+
+        for kind in dir(keras.layers):
+            for _ in range(1000):
+                keras.backend.get_uid(to_snake_case(kind))
+
+
+FILE = pytest.StashKey()
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item):
-    import keras  # here, since the process that hands out tests to others runs none
+    import keras
 
+    if item.session.stash.get(FILE, None) != item.path:
+        item.session.stash[FILE] = item.path
+        keras.utils.clear_session(free_memory=False)
     # Networks that a test draws without a seed are the same in every run and order.
     keras.utils.set_random_seed(item.config.getoption("--seed"))
 

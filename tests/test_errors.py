@@ -33,3 +33,16 @@ def test_examples():
 def test_the_reason_of_a_traced_function_is_without_its_frames():
     said = 'in user code:\n\n    File "nets.py", line 12, in f  *\n        raise E\n\n    E: no\n'
     assert reason(ValueError(said)) == "E: no"
+
+
+@pytest.mark.parametrize(
+    ("install", "command"),
+    [
+        ("torch", "pip install torch"),
+        ("tfinit[demo]", "pip install 'tfinit[demo]'"),
+        ("tensorflow tf-keras", "pip install tensorflow tf-keras"),
+        ("tensorflow tf-keras>=2", "pip install tensorflow 'tf-keras>=2'"),
+    ],
+)
+def test_what_pip_is_given_can_be_pasted_into_a_shell(install, command):
+    assert str(MissingPackage("It", "more", install)) == f"It needs more: {command}"

@@ -33,12 +33,13 @@ class MissingPackage(ImportError):
     Args:
         part: What was asked for.
         package: What it needs.
-        install: What to give to pip.
+        install: What to give to pip, with spaces between several.
     """
 
     def __init__(self, part: str, package: str, install: str):
         # In quotes where a shell would take the brackets for its own.
-        super().__init__(f"{part} needs {package}: pip install {shlex.quote(install)}")
+        command = shlex.join(["pip", "install", *install.split()])
+        super().__init__(f"{part} needs {package}: {command}")
 
 
 @contextmanager
