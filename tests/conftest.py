@@ -31,24 +31,26 @@ def pytest_addoption(parser):
 # Keras counts the layers that have no name, and two of one name are no network. Which of them meet
 # must not hang on the tests that ran before: those of a file are counted from one, and those of
 # tables, which are made before any test runs, have numbers that no file reaches.
+FILE = pytest.StashKey()
+
+
 def pytest_collectstart(collector):
-    if isinstance(collector, pytest.Session):
+    if FILE not in collector.session.stash:  # the first of all
+        collector.session.stash[FILE] = None
         import keras  # here, since the process that hands out tests to others has none
+        from keras.src.backend.common.global_state import get_global_attribute
         from keras.src.utils.naming import to_snake_case
 
         for kind in dir(keras.layers):
-            for _ in range(1000):
-                keras.backend.get_uid(to_snake_case(kind))
-
-
-FILE = pytest.StashKey()
+            keras.backend.get_uid(name := to_snake_case(kind))
+            get_global_attribute("object_name_uids")[name] = 1000
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item):
     import keras
 
-    if item.session.stash.get(FILE, None) != item.path:
+    if item.session.stash[FILE] != item.path:
         item.session.stash[FILE] = item.path
         keras.utils.clear_session(free_memory=False)
     # Networks that a test draws without a seed are the same in every run and order.
