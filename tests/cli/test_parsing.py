@@ -98,6 +98,28 @@ def test_wrong_values_have_suggestions(capfd, arguments, meant, tmp_path, monkey
     ("flags", "words"),
     [
         (
+            ["--allocation", "global", "--output-prune-fraction", "0.1"],
+            "--output-prune-fraction has no meaning with --allocation 'global', which",
+        ),
+        (
+            ["--structure", "channels", "--output-prune-fraction", "0.1"],
+            "--output-prune-fraction is of single weights, and --structure is 'channels'",
+        ),
+        (["--seeds", "0", "1", "2", "--replicates", "5"], "Give --seeds or --replicates, not both"),
+        (["--replicates", "0"], "--replicates must be at least 1, received 0."),
+        (["--time-limit", "5"], "--time-limit is of trainings beside each other: say how many"),
+        (["--workers", "0", "--on-failure", "stop"], "--on-failure is of trainings beside each"),
+    ],
+)
+@pytest.mark.parametrize("word", ["lottery", "initializations"])
+def test_flags_of_an_experiment_that_would_be_ignored_are_refused(capfd, word, flags, words):
+    assert refused(capfd, word, *flags).startswith(words)
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (
             ["--after-training", "--structure", "2:4", "--sparsity", "0.8"],
             "--structure '2:4' prunes half of the weights, received --sparsity 0.8. Leave one",
         ),

@@ -55,10 +55,10 @@ def checked(typed: Any, cls: Any, **changes: Any) -> Any:
     """The configuration that was typed, with some values changed, now checked."""
     fields = dataclasses.fields(cls)
     values = {f.name: getattr(typed, f.name) for f in fields} | changes
-    if getattr(typed, "replicates", 0):
+    if "replicates" in typed.typed:
         if typed.replicates < 1:
             raise InputError(f"`replicates` must be at least 1, received {typed.replicates}.")
-        if values["seeds"] != next(f.default for f in fields if f.name == "seeds"):
+        if "seeds" in typed.typed:
             raise InputError("Give `seeds` or `replicates`, not both.")
         values["seeds"] = tuple(range(typed.replicates))
     return cls(**values)
@@ -139,12 +139,24 @@ def reader_may_leave() -> Iterator[None]:
         yield
         sys.stdout.flush()
     except BrokenPipeError as error:
-        stdout, poll = sys.stdout.fileno(), select.poll()
-        poll.register(stdout, select.POLLOUT)
-        if not any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0)):
+        stdout = sys.stdout.fileno()
+        if not _nobody_reads(stdout):
             raise  # it was another pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), stdout)  # Python flushes once more at its end
         raise SystemExit(1) from error
+
+
+def _nobody_reads(stdout: int) -> bool:
+    """Whether its reader is gone."""
+    if not hasattr(select, "poll"):  # Windows: an empty line shows it
+        try:
+            os.write(stdout, b"\n")
+        except OSError:
+            return True
+        return False
+    poll = select.poll()
+    poll.register(stdout, select.POLLOUT)
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
 
 
 def check_plot(plot: Path | None) -> None:

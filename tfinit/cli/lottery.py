@@ -103,9 +103,14 @@ class _Lottery(_Replicated, LotteryConfig):
     def run(self) -> int:
         if self.plot_only:
             return _reported(self, LotteryConfig, "lottery")
-        workers = self.chosen_workers()
-        lottery(self.threaded(LotteryConfig), self.device, self.log_dir, workers)
+        workers, config = self.chosen_workers(), self._experiment()
+        lottery(config, self.device, self.log_dir, workers)
         return 0
+
+    def _experiment(self) -> LotteryConfig:
+        config: LotteryConfig = self.threaded(LotteryConfig)
+        config.check_given(self.typed)
+        return config
 
 
 @dataclass(frozen=True)
@@ -127,7 +132,7 @@ class _Initializations(_Lottery):
         if self.plot_only:
             return _reported(self, LotteryConfig, "initializations")
         initializations(
-            self.threaded(LotteryConfig),
+            self._experiment(),
             self.initializations,
             self.device,
             self.log_dir,

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 from tfinit.cli.console import checked
 from tfinit.cli.device import OnDevice
+from tfinit.errors import InputError
 from tfinit.executors.workers import ON_FAILURE, Workers, threaded, workers_of
 
 
@@ -42,6 +43,12 @@ class WithWorkers(OnDevice):
     def chosen_workers(self) -> Workers | None:
         """The workers that were asked for; None: none were."""
         if not self.workers and self.address is None:
+            for name in ("cpus_per_training", "gpus_per_training", "time_limit", "on_failure"):
+                if name in self.typed:
+                    raise InputError(
+                        f"`{name}` is of trainings beside each other: say how many, with "
+                        "`workers`, or on which cluster, with `address`."
+                    )
             return None
         return workers_of(
             Workers(

@@ -1,6 +1,7 @@
 """What an experiment is: a dataclass for each kind, from which the command line has its flags."""
 
 import warnings
+from collections.abc import Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -134,12 +135,29 @@ class LotteryConfig(NetworkConfig):
         one_of("structure", self.structure, STRUCTURES)
         if self.structure == "channels":
             self._check_channels()
-        for name, default in _FRACTIONS.items():
-            if self.allocation != "uniform" and getattr(self, name) != default:
+        self.check_given({n for n, default in _FRACTIONS.items() if getattr(self, n) != default})
+
+    def check_given(self, given: Set[str]) -> None:
+        """Refuse what would be ignored.
+
+        Args:
+            given: The fields that were asked for; which those are where a value is the default,
+                only the command line knows.
+
+        Raises:
+            InputError: one of them has no meaning beside another.
+        """
+        for name in (name for name in _FRACTIONS if name in given):
+            if self.structure == "channels":
                 raise InputError(
-                    f"`{name}` has no meaning with allocation {self.allocation!r}, which decides "
-                    "for itself how much of each layer is pruned. Leave it out, or use allocation "
-                    "'uniform'."
+                    f"`{name}` is of single weights, and `structure` is 'channels': the output "
+                    "layer has none that may go, and each group loses `prune_fraction`. Leave it "
+                    "out."
+                )
+            if self.allocation != "uniform":
+                raise InputError(
+                    f"`{name}` has no meaning with `allocation` {self.allocation!r}, which decides "
+                    "for itself how much of each layer is pruned. Leave it out, or use 'uniform'."
                 )
 
     def _check_channels(self) -> None:
@@ -149,13 +167,6 @@ class LotteryConfig(NetworkConfig):
                 "`structure` 'channels' takes the allocations 'uniform' and 'global', received "
                 f"{self.allocation!r}."
             )
-        for name in ("output_prune_fraction", "layer_prune_fractions"):
-            if getattr(self, name) != _FRACTIONS[name]:
-                raise InputError(
-                    f"`{name}` is of single weights, and `structure` is 'channels': the output "
-                    "layer has none that may go, and each group loses `prune_fraction`. Leave it "
-                    "out."
-                )
         by_data = [name for name in self.controls if BRANCHES[name].masks in BY_DATA]
         if by_data:
             raise InputError(
