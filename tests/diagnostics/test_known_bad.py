@@ -125,18 +125,17 @@ def test_the_right_finding_at_the_right_layer_and_a_cure_that_works(name):
     loop = CompiledLoop(model, data, xla=False)  # compiling would take longer than the training
     # Half precision is slow on a CPU.
     short = "float16" in name
-    start = final_loss(loop, 80 if short else 400)
-    # The bad weights again: training has changed them.
-    for variable, value in zip(model.variables, build().variables, strict=True):
-        variable.assign(value)
+    if name not in LEARN_ANYWAY:
+        # log 10 = 2.3; NaN where it diverged; a network of twins learns as one unit a layer does.
+        assert not final_loss(loop, 80 if short else 400) < 1.7
+        # The bad weights again: training has changed them.
+        for variable, value in zip(model.variables, build().variables, strict=True):
+            variable.assign(value)
     exec(before.severe[0].code, {"tfinit": tfinit, "model": model, "x": x[:128]})
     after = diagnose(model, x[:128], y[:128])
     assert after.healthy
     end = final_loss(loop, 80 if short else 400)
-    assert end < (1.5 if deep(model) or short else 0.5), (start, end)
-    if name not in LEARN_ANYWAY:
-        # log 10 = 2.3; NaN where it diverged; a network of twins learns as one unit a layer does.
-        assert not start < 1.7
+    assert end < (1.5 if deep(model) or short else 0.5)
 
 
 def test_a_consequence_never_hides_its_cause():
