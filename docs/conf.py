@@ -1,5 +1,6 @@
 """The site: Sphinx with MyST-NB and the PyData theme. `scripts/docs.sh` builds it."""
 
+import json
 import re
 import sys
 from pathlib import Path
@@ -95,17 +96,29 @@ _TOLD = {
 _SEARCHES = re.compile(
     r'\s*<script src="[^"]*(?:searchtools|language_data|searchindex)\.js[^"]*"></script>'
 )
+# That page, in turn, has no code to copy and no notebook.
+_OF_CODE = re.compile(
+    r"\s*<(?:link|script) [^>]*_static/(?:mystnb|copybutton|clipboard)[^>]*>(?:</script>)?"
+)
 
 
 def _finish(app, exception):
-    for page in [] if exception else Path(app.outdir).rglob("*.html"):
+    if exception or app.builder.format != "html":
+        return
+    for page in Path(app.outdir).rglob("*.html"):
         text = told = page.read_text(encoding="utf-8")
         for found, instead in _TOLD.items():
             told = told.replace(found, instead)
-        if page.name != "search.html":
-            told = _SEARCHES.sub("", told)
+        told = (_OF_CODE if page.name == "search.html" else _SEARCHES).sub("", told)
         if told != text:
             page.write_text(told, encoding="utf-8")
+    # Entries of the general index are names that are among the objects already.
+    index = Path(app.outdir, "searchindex.js")
+    begin, end = "Search.setIndex(", ")"
+    found = json.loads(index.read_text(encoding="utf-8").removeprefix(begin).removesuffix(end))
+    found["indexentries"] = {}
+    told = json.dumps(found, ensure_ascii=False, separators=(",", ":"))
+    index.write_text(begin + told + end, encoding="utf-8")
 
 
 def setup(app):
