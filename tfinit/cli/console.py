@@ -139,24 +139,12 @@ def reader_may_leave() -> Iterator[None]:
         yield
         sys.stdout.flush()
     except BrokenPipeError as error:
-        stdout = sys.stdout.fileno()
-        if not _nobody_reads(stdout):
+        stdout, poll = sys.stdout.fileno(), select.poll()
+        poll.register(stdout, select.POLLOUT)
+        if not any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0)):
             raise  # it was another pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), stdout)  # Python flushes once more at its end
         raise SystemExit(1) from error
-
-
-def _nobody_reads(stdout: int) -> bool:
-    """Whether its reader is gone."""
-    if not hasattr(select, "poll"):  # Windows: an empty line shows it
-        try:
-            os.write(stdout, b"\n")
-        except OSError:
-            return True
-        return False
-    poll = select.poll()
-    poll.register(stdout, select.POLLOUT)
-    return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
 
 
 def check_plot(plot: Path | None) -> None:
