@@ -2,9 +2,8 @@
 
     LSUV of ResNet50, batch 32 at 96×96      against a plain forward pass   at most 3
     "he" of ResNet50 and of GPT-2's size     against building the weights   at most 1.5
-    all others without data, GPT-2's size    against building the weights   at most 2; those that
-                                             decompose 74 kernels: PiSSA about
-                                             2.4, orthogonal ones about 7
+    all others without data, GPT-2's size    against building the weights   at most 2;
+                                             orthogonal ones about 7
     report and scheme at depth 10, 100, 1000 against depth                  linear
 
 Run: python benchmarks/schemes.py [--turns 5]
@@ -113,7 +112,7 @@ def without_data(turns):
 
 
 def told(name, times):
-    known = {"orthogonal": "≈ 7 build", "delta_orthogonal": "≈ 7 build", "pissa": "≈ 2.4 build"}
+    known = {"orthogonal": "≈ 7 build", "delta_orthogonal": "≈ 7 build"}
     bound = known.get(name, "≤ 2 build")
     ratio = times["scheme"] / times["build"]
     row(f"{name}, GPT-2 size", times["scheme"], times["build"], ratio, bound)

@@ -1,9 +1,7 @@
 """Trockman & Kolter: self-attention that starts as it looks like after training."""
 
 import math
-import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +13,7 @@ from tfinit.graph.kernels import Kernel
 from tfinit.haar import haar_matrices
 from tfinit.schemes.engine.registry import scheme, start_from
 from tfinit.schemes.engine.report import Report, frozen, record_of
-from tfinit.schemes.engine.task import Task
+from tfinit.schemes.engine.task import Task, in_threads
 from tfinit.streams import stream
 
 # Of larger matrices few singular vectors are found without all of them.
@@ -100,7 +98,7 @@ def mimetic(
             _Pair((found.value, found.output), _values_and_outputs, alphas[1], betas[1]),
         )
     ]
-    made = _all_values(pairs, task.seed)
+    made = in_threads(lambda pair: pair.values(task.seed), pairs)
     notes: dict[str, str] = {}
     for pair, both in zip(pairs, made, strict=True):
         for kernel, values in zip(pair.kernels, both, strict=True):
@@ -133,21 +131,6 @@ class _Pair(NamedTuple):
         random = stream(seed, self.kernels[0].key)
         made = self.make(*map(_shape, self.kernels), self.alpha, self.beta, random)
         return [from_heads(*both) for both in zip(self.kernels, made, strict=True)]
-
-
-def _all_values(pairs: list[_Pair], seed: int) -> list[list[np.ndarray]]:
-    """The values of each, in a thread for each core.
-
-    The threads of BLAS inside would fight for the same cores, and take four times as long.
-    """
-    import scipy.linalg  # noqa: F401 - its BLAS is told only once it is there
-    import threadpoolctl
-
-    with (
-        threadpoolctl.threadpool_limits(1, user_api="blas"),
-        ThreadPoolExecutor(os.cpu_count()) as pool,
-    ):
-        return list(pool.map(lambda pair: pair.values(seed), pairs))
 
 
 def _shape(kernel: Kernel) -> Shape:

@@ -1,6 +1,6 @@
 """Meng et al.: LoRA's adapters begin with the greatest singular values of their kernel."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -8,7 +8,7 @@ from tfinit.arguments import whole
 from tfinit.errors import InputError
 from tfinit.schemes.engine.registry import scheme
 from tfinit.schemes.engine.report import Record, Report
-from tfinit.schemes.engine.task import Task
+from tfinit.schemes.engine.task import Task, in_threads
 from tfinit.streams import stream
 from tfinit.variables import own_weights, walk_layers, weight_name
 
@@ -57,81 +57,118 @@ def pissa(task: Task, *, iterations: int | None = 4) -> Report:
     Martinsson & Tropp, Finding structure with randomness, 2011.
     """
     iterations = whole("iterations", iterations, 0, none=True)
-    records = []
-    for key, layer in walk_layers(task.model):
-        if not getattr(layer, "lora_enabled", False):
-            continue
-        kernel, a, b = _adapted(layer)
-        name = f"{key}/{weight_name(kernel)}".lstrip("/")
-        scale = float(layer.lora_alpha) / layer.lora_rank
-        note = ""
-        if getattr(layer, "quantization_mode", None):
-            note = "quantized"
-        elif not (layer.trainable and a.trainable and b.trainable):
-            note = "frozen"
-        elif scale <= 0:
-            note = f"lora_alpha is {layer.lora_alpha}, not positive"
-        else:
-            held = _split(task, name, (kernel, a, b), scale, iterations)
-            note = f"rank {layer.lora_rank} holds {held:.1%} of it"
-        action = "set" if "holds" in note else "kept"
-        shape = tuple(kernel.shape)
-        records.append(Record(name, type(layer).__name__, shape, action, note=note))
-    if all(record.action == "kept" for record in records):
-        told = "; ".join(f"{record.key}: {record.note}" for record in records)
+    places = [
+        _place(key, layer)
+        for key, layer in walk_layers(task.model)
+        if getattr(layer, "lora_enabled", False)
+    ]
+    free = [place for place in places if not place.hindrance]
+    if not free:
+        told = "; ".join(f"{place.name}: {place.hindrance}" for place in places)
         raise InputError(
             f"Scheme 'pissa' is for layers with LoRA, and `model` {task.model.name!r} has "
             f"{told or 'none'}. Call layer.enable_lora(rank) on Dense, EinsumDense, Embedding or "
             "convolution layers first."
         )
+    found = in_threads(lambda place: place.greatest(iterations, task.seed), free)
+    shares = {
+        place.name: place.split(task, *parts) for place, parts in zip(free, found, strict=True)
+    }
+    records = [
+        Record(
+            place.name,
+            type(place.layer).__name__,
+            tuple(place.kernel.shape),
+            "kept" if place.hindrance else "set",
+            note=place.hindrance
+            or f"rank {place.layer.lora_rank} holds {shares[place.name]:.1%} of it",
+        )
+        for place in places
+    ]
     return task.report("pissa", records)
 
 
-def _adapted(layer: Any) -> tuple[Any, Any, Any]:
-    """The frozen weight of a layer and its adapters; the layer itself calls them by one name."""
+class _Place(NamedTuple):
+    """A layer with its frozen weight, its adapters, and what forbids to set them, if anything."""
+
+    name: str
+    layer: Any
+    kernel: Any
+    a: Any
+    b: Any
+    scale: float
+    hindrance: str
+
+    def matrix(self) -> np.ndarray:
+        """What the layer computes with: the kernel, with adapters by which it began to learn."""
+        dtype = np.float64 if self.kernel.dtype == "float64" else np.float32
+        before, b = _values(self.kernel, dtype), _values(self.b, dtype)
+        if b.any():
+            before = before + dtype(self.scale) * (_values(self.a, dtype) @ b)
+        return before
+
+    def greatest(self, iterations: int | None, seed: int) -> tuple[np.ndarray, ...]:
+        """That matrix, and U, S and Vᵀ of its greatest singular values."""
+        before = self.matrix()
+        rank, random = self.b.shape[0], stream(seed, self.name)
+        matrix = before.reshape(-1, before.shape[-1])
+        return before, *_greatest(matrix, rank, iterations, random)
+
+    def split(
+        self, task: Task, before: np.ndarray, u: np.ndarray, s: np.ndarray, v: np.ndarray
+    ) -> float:
+        """Give the greatest part to the adapters; the share of the squared norm that is that."""
+        roots = np.sqrt(s / self.scale)
+        task.write(self.a, (u * roots).reshape(self.a.shape))
+        task.write(self.b, roots[:, None] * v)
+        held = np.sum(s**2, dtype=np.float64) / max(np.vdot(before, before), 1e-30)
+        # Of the adapters as they are stored, so that their rounding is not the network's.
+        a, b = (_values(weight, before.dtype) for weight in (self.a, self.b))
+        part = (before.dtype.type(self.scale) * a) @ b
+        task.write(self.kernel, np.subtract(before, part, out=part))
+        return float(held)
+
+
+def _place(key: str, layer: Any) -> _Place:
+    # The layer itself calls its weight and the adapters by one name.
     own = {weight_name(variable): variable for variable in own_weights(layer)}
     target = "embeddings" if "lora_embeddings_a" in own else "kernel"
-    return own[target], own[f"lora_{target}_a"], own[f"lora_{target}_b"]
+    kernel, a, b = own[target], own[f"lora_{target}_a"], own[f"lora_{target}_b"]
+    scale = float(layer.lora_alpha) / layer.lora_rank
+    hindrance = ""
+    if getattr(layer, "quantization_mode", None):
+        hindrance = "quantized"
+    elif not (layer.trainable and a.trainable and b.trainable):
+        hindrance = "frozen"
+    elif scale <= 0:
+        hindrance = f"lora_alpha is {layer.lora_alpha}, not positive"
+    name = f"{key}/{weight_name(kernel)}".lstrip("/")
+    return _Place(name, layer, kernel, a, b, scale, hindrance)
 
 
-def _split(
-    task: Task, name: str, weights: tuple[Any, Any, Any], scale: float, iterations: int | None
-) -> float:
-    """Give a kernel's greatest part to its adapters; the share of its squared norm that is that."""
-    kernel, a, b = weights
-    dtype = np.float64 if kernel.dtype == "float64" else np.float32
-
-    def values(weight: Any) -> np.ndarray:
-        return np.asarray(weight.numpy()).astype(dtype, copy=False)
-
-    before, old_b = values(kernel), values(b)
-    if old_b.any():  # by which they began to learn
-        before = before + dtype(scale) * (values(a) @ old_b)
-    matrix = before.reshape(-1, before.shape[-1])
-    u, s, v = _greatest(matrix, len(old_b), iterations, stream(task.seed, name))
-    roots = np.sqrt(s / scale)
-    task.write(a, (u * roots).reshape(a.shape))
-    task.write(b, roots[:, None] * v)
-    held = np.sum(s**2, dtype=np.float64) / max(np.vdot(matrix, matrix), 1e-30)
-    # Of the adapters as they are stored, so that their rounding is not the network's.
-    part = (dtype(scale) * values(a)) @ values(b)
-    task.write(kernel, np.subtract(before, part, out=part))
-    return float(held)
+def _values(weight: Any, dtype: Any) -> np.ndarray:
+    return np.asarray(weight.numpy()).astype(dtype, copy=False)
 
 
 def _greatest(
     matrix: np.ndarray, rank: int, iterations: int | None, random: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """U, S and Vᵀ of the greatest singular values; zeros where the matrix has not so many."""
+    from scipy.linalg import qr  # in float32, while NumPy's computes in float64
+
     most = min(matrix.shape)
     if iterations is None or rank + _MORE >= most:
         u, s, v = np.linalg.svd(matrix, full_matrices=False)
     else:
         matrix = matrix.astype(np.float32, copy=False)  # the residual makes up for its rounding
         start = random.standard_normal((matrix.shape[1], rank + _MORE), np.float32)
-        q = np.linalg.qr(matrix @ start)[0]
+
+        def orthonormal(columns: np.ndarray) -> np.ndarray:
+            return qr(columns, overwrite_a=True, mode="economic", check_finite=False)[0]
+
+        q = orthonormal(matrix @ start)
         for _ in range(iterations):
-            q = np.linalg.qr(matrix @ (matrix.T @ q))[0]
+            q = orthonormal(matrix @ (matrix.T @ q))
         u, s, v = np.linalg.svd(q.T @ matrix, full_matrices=False)
         u = q @ u
     missing = max(0, rank - most)

@@ -1,7 +1,7 @@
 """What every scheme is given: the model, read; and the one way to write its weights."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import Any
@@ -17,6 +17,21 @@ from tfinit.graph.structure import Structure
 from tfinit.graph.tracing import trace
 from tfinit.schemes.engine.report import Record, Report
 from tfinit.streams import stream
+
+
+def in_threads(function: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
+    """What a function of linear algebra makes of each item, in a thread for each core.
+
+    The threads of BLAS inside would fight for the same cores, and take four times as long.
+    """
+    import scipy.linalg  # noqa: F401 - its BLAS is told only once it is there
+    import threadpoolctl
+
+    with (
+        threadpoolctl.threadpool_limits(1, user_api="blas"),
+        ThreadPoolExecutor(os.cpu_count()) as pool,
+    ):
+        return list(pool.map(function, items))
 
 
 class Task:
