@@ -25,6 +25,7 @@ from tfinit.lottery.config import (
     LotteryConfig,
     StabilityConfig,
     allocations_help,
+    check_given,
     scores_help,
 )
 from tfinit.lottery.initializations import DEFAULTS as INITIALIZATIONS
@@ -109,7 +110,7 @@ class _Lottery(_Replicated, LotteryConfig):
 
     def _experiment(self) -> LotteryConfig:
         config: LotteryConfig = self.threaded(LotteryConfig)
-        config.check_given(self.typed)
+        check_given(config, self.typed)
         return config
 
 

@@ -135,30 +135,7 @@ class LotteryConfig(NetworkConfig):
         one_of("structure", self.structure, STRUCTURES)
         if self.structure == "channels":
             self._check_channels()
-        self.check_given({n for n, default in _FRACTIONS.items() if getattr(self, n) != default})
-
-    def check_given(self, given: Set[str]) -> None:
-        """Refuse what would be ignored.
-
-        Args:
-            given: The fields that were asked for; which those are where a value is the default,
-                only the command line knows.
-
-        Raises:
-            InputError: one of them has no meaning beside another.
-        """
-        for name in (name for name in _FRACTIONS if name in given):
-            if self.structure == "channels":
-                raise InputError(
-                    f"`{name}` is of single weights, and `structure` is 'channels': the output "
-                    "layer has none that may go, and each group loses `prune_fraction`. Leave it "
-                    "out."
-                )
-            if self.allocation != "uniform":
-                raise InputError(
-                    f"`{name}` has no meaning with `allocation` {self.allocation!r}, which decides "
-                    "for itself how much of each layer is pruned. Leave it out, or use 'uniform'."
-                )
+        check_given(self, {n for n, default in _FRACTIONS.items() if getattr(self, n) != default})
 
     def _check_channels(self) -> None:
         """What is possible where whole channels are pruned."""
@@ -274,6 +251,31 @@ class LotteryConfig(NetworkConfig):
             ("score", self.score, "magnitude"),
             ("structure", self.structure, "weights"),
         ]
+
+
+def check_given(config: LotteryConfig, given: Set[str]) -> None:
+    """Refuse what would be ignored.
+
+    Args:
+        config: An experiment.
+        given: The fields that were asked for; which those are where a value is the default,
+            only the command line knows.
+
+    Raises:
+        InputError: one of them has no meaning beside another.
+    """
+    for name in (name for name in _FRACTIONS if name in given):
+        if config.structure == "channels":
+            raise InputError(
+                f"`{name}` is of single weights, and `structure` is 'channels': the output "
+                "layer has none that may go, and each group loses `prune_fraction`. Leave it "
+                "out."
+            )
+        if config.allocation != "uniform":
+            raise InputError(
+                f"`{name}` has no meaning with `allocation` {config.allocation!r}, which decides "
+                "for itself how much of each layer is pruned. Leave it out, or use 'uniform'."
+            )
 
 
 @dataclass(frozen=True)
