@@ -108,16 +108,14 @@ class _Place(NamedTuple):
         return before
 
     def greatest(self, iterations: int | None, seed: int) -> tuple[np.ndarray, ...]:
-        """That matrix, and U, S and Vᵀ of its greatest singular values."""
-        before = self.matrix()
+        """U, S and Vᵀ of the greatest singular values of that matrix."""
+        matrix = self.matrix()
         rank, random = self.b.shape[0], stream(seed, self.name)
-        matrix = before.reshape(-1, before.shape[-1])
-        return before, *_greatest(matrix, rank, iterations, random)
+        return _greatest(matrix.reshape(-1, matrix.shape[-1]), rank, iterations, random)
 
-    def split(
-        self, task: Task, before: np.ndarray, u: np.ndarray, s: np.ndarray, v: np.ndarray
-    ) -> float:
+    def split(self, task: Task, u: np.ndarray, s: np.ndarray, v: np.ndarray) -> float:
         """Give the greatest part to the adapters; the share of the squared norm that is that."""
+        before = self.matrix()  # again, so that no second model is held meanwhile
         roots = np.sqrt(s / self.scale)
         task.write(self.a, (u * roots).reshape(self.a.shape))
         task.write(self.b, roots[:, None] * v)
